@@ -1,0 +1,204 @@
+//! Text to columns: JSON, NDJSON and CloudEvents are decoded, checked, and gathered into one Arrow batch per
+//! table. A bad event never spoils its neighbors: it is named with its place, a code and a reason.
+
+mod data;
+mod envelope;
+mod rows;
+
+use std::collections::BTreeMap;
+
+use arrow::record_batch::RecordBatch;
+use serde_json::value::RawValue;
+
+use crate::{
+    Error, OrganizationId, Rejection, RejectionCode, Table,
+    identity::{Key, Pseudonyms},
+    time::Micros,
+};
+use envelope::Envelope;
+use rows::{DeadLetters, Rows};
+
+/// The form that events arrive in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// One JSON object, or an array of them: plain or CloudEvents, single or batch.
+    Json,
+    /// One JSON object per line.
+    Ndjson,
+}
+
+/// What is known about the sender, beside the bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender<'a> {
+    /// The organization of an organization's own key; `None` for the platform, which names one per event.
+    pub organization: Option<&'a OrganizationId>,
+    pub pseudonyms: &'a Pseudonyms,
+}
+
+/// The most events that one request may hold.
+pub const EVENTS_MAX: usize = 10_000;
+
+/// The text as a whole is not what it claims to be; no event of it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    #[error("the body is not valid UTF-8 (at byte {0})")]
+    Encoding(usize),
+    #[error("the body is not JSON: {0}")]
+    Json(String),
+    #[error("the body holds more than {EVENTS_MAX} events")]
+    TooMany,
+    #[error("the body holds no event")]
+    Empty,
+}
+
+/// The good rows of one table, in the order they came in.
+#[derive(Debug)]
+pub struct Batch {
+    pub table: Table,
+    /// Shaped as [`Table::record_schema`].
+    pub rows: RecordBatch,
+    /// For each row its identity; empty for tables without one (dead letters).
+    pub keys: Vec<Key>,
+    /// For each row its place in the request.
+    pub index: Vec<u32>,
+}
+
+/// A decoded request: every event is either in a batch or rejected.
+#[derive(Debug)]
+pub struct Decoded {
+    pub events: u32,
+    pub batches: Vec<Batch>,
+    pub rejected: Vec<(u32, Rejection)>,
+}
+
+/// Decodes and checks a whole body.
+///
+/// # Errors
+/// [`Malformed`] when the body as a whole cannot be read; a bad event among good ones is in
+/// [`Decoded::rejected`] instead, and among the dead letters in [`Decoded::batches`].
+pub fn decode(
+    form: Form,
+    body: &[u8],
+    sender: &Sender<'_>,
+    received_at: Micros,
+) -> Result<Result<Decoded, Malformed>, Error> {
+    let text = match std::str::from_utf8(body) {
+        Ok(text) => text,
+        Err(error) => return Ok(Err(Malformed::Encoding(error.valid_up_to()))),
+    };
+    let events = match split(form, text) {
+        Ok(events) => events,
+        Err(malformed) => return Ok(Err(malformed)),
+    };
+    let mut tables = BTreeMap::new();
+    let mut rejected = Vec::new();
+    let mut dead = DeadLetters::new(received_at);
+    let total = u32::try_from(events.len()).unwrap_or(u32::MAX);
+    for (index, raw) in (0..total).zip(events) {
+        if let Err((organization, rejection)) = decode_event(raw, index, sender, &mut tables) {
+            dead.push(organization.as_deref(), &rejection, raw);
+            rejected.push((index, rejection));
+        }
+    }
+    let mut batches = tables.into_values().map(Rows::finish).collect::<Result<Vec<_>, Error>>()?;
+    batches.extend(dead.finish()?);
+    Ok(Ok(Decoded { events: total, batches, rejected }))
+}
+
+/// Dead letters for events that turn out bad only after decoding: an identity with other content.
+pub fn dead_letters<'a>(
+    letters: impl IntoIterator<Item = (Option<&'a str>, &'a Rejection, &'a str)>,
+    received_at: Micros,
+) -> Result<Option<Batch>, Error> {
+    let mut dead = DeadLetters::new(received_at);
+    for (organization, rejection, raw) in letters {
+        dead.push(organization, rejection, raw);
+    }
+    dead.finish()
+}
+
+/// The text of each event of a body, as [`decode`] numbers them.
+pub fn split(form: Form, text: &str) -> Result<Vec<&str>, Malformed> {
+    let events: Vec<&str> = match form {
+        Form::Ndjson => text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect(),
+        Form::Json if text.trim_start().starts_with('[') => {
+            let elements: Vec<&RawValue> =
+                serde_json::from_str(text).map_err(|e| Malformed::Json(e.to_string()))?;
+            elements.into_iter().map(RawValue::get).collect()
+        }
+        Form::Json => {
+            let whole: &RawValue =
+                serde_json::from_str(text).map_err(|e| Malformed::Json(e.to_string()))?;
+            vec![whole.get()]
+        }
+    };
+    match events.len() {
+        0 => Err(Malformed::Empty),
+        n if n > EVENTS_MAX => Err(Malformed::TooMany),
+        _ => Ok(events),
+    }
+}
+
+/// A rejection, with the organization when it is known by then.
+type Refusal = (Option<String>, Rejection);
+
+fn decode_event<'a>(
+    raw: &'a str,
+    index: u32,
+    sender: &Sender<'_>,
+    tables: &mut BTreeMap<Table, Rows>,
+) -> Result<(), Refusal> {
+    let envelope = Envelope::parse(raw).map_err(|rejection| (None, rejection))?;
+    let organization = envelope.organization(sender.organization).map_err(|r| (None, r))?;
+    let refuse = |rejection| (organization.as_ref().map(ToString::to_string), rejection);
+    let (table, word) = envelope.route().map_err(refuse)?;
+    let mut values = data::read(table, word, envelope.data).map_err(refuse)?;
+    data::check(table, word, organization.is_some(), &values).map_err(refuse)?;
+    values.pseudonymize(table, organization.as_ref(), sender.pseudonyms);
+    let rows = tables.entry(table).or_insert_with(|| Rows::new(table));
+    rows.push(&envelope, organization.as_ref(), &values, index);
+    Ok(())
+}
+
+fn missing(pointer: &str) -> Rejection {
+    let name = pointer.rsplit('/').next().unwrap_or_default();
+    Rejection::new(RejectionCode::MissingField, pointer, format!("`{name}` is required"))
+}
+
+/// A change of relational state as a row of its dimension table. `payload` is a JSON object of the table's
+/// columns and `organization_id`; `id` names the change, so that it is stored once however often it is sent.
+pub fn dimension(
+    table: Table,
+    id: &str,
+    changed_at: Micros,
+    payload: &str,
+) -> Result<Result<Batch, Rejection>, Error> {
+    let mut data: serde_json::Map<String, serde_json::Value> = match serde_json::from_str(payload) {
+        Ok(data) => data,
+        Err(error) => {
+            let reason = error.to_string();
+            return Ok(Err(Rejection::new(RejectionCode::MalformedJson, "", reason)));
+        }
+    };
+    let organization = data.remove("organization_id");
+    let organization =
+        organization.as_ref().and_then(serde_json::Value::as_str).and_then(OrganizationId::parse);
+    let event = serde_json::json!({
+        "id": id,
+        "source": "/aihub/outbox",
+        "type": table.name(),
+        "time": crate::time::to_rfc3339(changed_at),
+        "data": data,
+    })
+    .to_string();
+    let row = Envelope::parse(&event).and_then(|envelope| {
+        let values = data::read(table, None, envelope.data)?;
+        let mut rows = Rows::new(table);
+        rows.push(&envelope, organization.as_ref(), &values, 0);
+        Ok(rows)
+    });
+    Ok(match row {
+        Ok(rows) => Ok(rows.finish()?),
+        Err(rejection) => Err(rejection),
+    })
+}

@@ -1,0 +1,156 @@
+//! Remembers every event that was ever accepted: an index on disk for what the tables hold, a map in memory
+//! for everything newer. Both are functions of the log and the tables, so both can be built anew.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::Path,
+};
+
+use arrow::{array::AsArray, datatypes::Int64Type, record_batch::RecordBatch};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use crate::{
+    Error,
+    identity::Key,
+    log::{LogId, Lsn},
+};
+
+/// What is remembered of an accepted event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pub content_hash: i64,
+    pub lsn: Lsn,
+}
+
+/// The index on disk. Clones share it.
+#[derive(Clone)]
+pub struct Index {
+    database: Database,
+    keys: Keyspace,
+    marks: Keyspace,
+    log: LogId,
+}
+
+impl Index {
+    /// Opens the index in `dir`, empty where there is none.
+    pub fn open(dir: &Path, log: LogId) -> Result<Self, Error> {
+        let database = Database::builder(dir).open()?;
+        let keys = database.keyspace("keys", KeyspaceCreateOptions::default)?;
+        let marks = database.keyspace("marks", KeyspaceCreateOptions::default)?;
+        Ok(Self { database, keys, marks, log })
+    }
+
+    /// Every key with an LSN up to this one is in the index.
+    pub fn through(&self) -> Result<Lsn, Error> {
+        let mark = self.marks.get(self.log.0.to_le_bytes())?;
+        Ok(mark.and_then(|mark| mark[..].try_into().ok().map(Lsn::from_le_bytes)).unwrap_or(0))
+    }
+
+    pub fn get(&self, key: Key) -> Result<Option<Seen>, Error> {
+        let Some(value) = self.keys.get(key.0)? else { return Ok(None) };
+        let (hash, rest) = value.split_at(8.min(value.len()));
+        let seen = hash.try_into().ok().zip(rest.get(..8).and_then(|lsn| lsn.try_into().ok()));
+        Ok(seen.map(|(hash, lsn)| Seen {
+            content_hash: i64::from_le_bytes(hash),
+            lsn: Lsn::from_le_bytes(lsn),
+        }))
+    }
+
+    /// Adds keys and moves the mark to `through`, in one atomic step.
+    pub fn insert(
+        &self,
+        keys: impl IntoIterator<Item = (Key, Seen)>,
+        through: Lsn,
+    ) -> Result<(), Error> {
+        let mut batch = self.database.batch();
+        let mut keys: Vec<_> = keys.into_iter().collect();
+        keys.sort_unstable_by_key(|(key, _)| key.0);
+        for (key, seen) in keys {
+            let mut value = [0; 16];
+            value[..8].copy_from_slice(&seen.content_hash.to_le_bytes());
+            value[8..].copy_from_slice(&seen.lsn.to_le_bytes());
+            batch.insert(&self.keys, key.0, value);
+        }
+        batch.insert(&self.marks, self.log.0.to_le_bytes(), through.to_le_bytes());
+        Ok(batch.commit()?)
+    }
+
+    /// Makes what was inserted survive a power loss; needed before log segments go.
+    pub fn sync(&self) -> Result<(), Error> {
+        Ok(self.database.persist(PersistMode::SyncAll)?)
+    }
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+/// The keys above the index's mark, and those of the group being written.
+#[derive(Debug, Default)]
+pub(crate) struct Hot {
+    seen: HashMap<Key, Seen>,
+    order: VecDeque<(Lsn, Key)>,
+    /// Keys up to here were moved to the index.
+    evicted: Lsn,
+}
+
+impl Hot {
+    pub(crate) fn new(evicted: Lsn) -> Self {
+        Self { evicted, ..Self::default() }
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<Seen> {
+        self.seen.get(&key).copied()
+    }
+
+    pub(crate) fn insert(&mut self, key: Key, seen: Seen) {
+        self.seen.insert(key, seen);
+        self.order.push_back((seen.lsn, key));
+    }
+
+    /// Takes back the keys from `lsn` on: their group was not written.
+    pub(crate) fn take_back(&mut self, lsn: Lsn) {
+        while self.order.back().is_some_and(|(at, _)| *at >= lsn) {
+            if let Some((_, key)) = self.order.pop_back() {
+                self.seen.remove(&key);
+            }
+        }
+    }
+
+    /// Lets go of the keys up to `through`, which the index holds by now.
+    pub(crate) fn evict(&mut self, through: Lsn) {
+        self.evicted = self.evicted.max(through);
+        while self.order.front().is_some_and(|(at, _)| *at <= through) {
+            if let Some((_, key)) = self.order.pop_front() {
+                self.seen.remove(&key);
+            }
+        }
+    }
+
+    pub(crate) fn evicted(&self) -> Lsn {
+        self.evicted
+    }
+}
+
+/// The identities of stored rows, derived from their columns. Rows without an id have none.
+pub fn keys_of(rows: &RecordBatch, lsn: impl Fn(usize) -> Lsn) -> Vec<(Key, Seen)> {
+    let text = |name| rows.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+    let hashes =
+        rows.column_by_name("content_hash").and_then(|c| c.as_primitive_opt::<Int64Type>());
+    let (Some(organizations), Some(sources), Some(ids), Some(hashes)) =
+        (text("organization_id"), text("source"), text("event_id"), hashes)
+    else {
+        return Vec::new();
+    };
+    let organizations = organizations.iter().map(Option::unwrap_or_default);
+    (0..rows.num_rows())
+        .zip(organizations)
+        .zip(sources.iter().zip(ids))
+        .filter_map(|((row, organization), (source, id))| {
+            let seen = Seen { content_hash: hashes.value(row), lsn: lsn(row) };
+            Some((Key::of(organization, source?, id?), seen))
+        })
+        .collect()
+}

@@ -1,0 +1,330 @@
+//! The thread that writes: it takes decoded requests from a bounded queue, settles duplicates, writes one
+//! group of records with one fsync, and only then answers everybody in the group.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread::JoinHandle,
+};
+
+use arrow::{array::BooleanArray, compute};
+
+use crate::{
+    Error, Rejection, RejectionCode, Verdict,
+    decode::Batch,
+    dedup::{Hot, Index, Seen, keys_of},
+    log::{self, LogId, LogWriter, Lsn, Record},
+    time::Micros,
+};
+
+/// A decoded request on its way to the log.
+#[derive(Debug)]
+pub struct Submission {
+    pub batches: Vec<Batch>,
+    /// For each batch and row, what the index on disk knows of the key ([`Intake::probe`]).
+    pub known: Vec<Vec<Option<Seen>>>,
+    /// How far the index reached when it was asked.
+    pub probed_through: Lsn,
+    pub received_at: Micros,
+}
+
+/// What a group commit says of each row: its place in the request, and the verdict.
+pub type Settled = Vec<(u32, Verdict)>;
+
+/// Called once with the outcome, from the writing thread.
+pub type Answer = Box<dyn FnOnce(Result<Settled, Refused>) + Send>;
+
+/// A submission that was not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the disk is full")]
+    DiskFull,
+    #[error("too many events wait for the disk")]
+    Overloaded,
+    #[error("the log cannot be written")]
+    Broken,
+}
+
+/// What the writing thread reports, before anybody is answered.
+pub trait Observer: Send + Sync + 'static {
+    /// These records are on the disk now.
+    fn durable(&self, records: Vec<Record>);
+    /// The log takes nothing more: the process should end, and replay at its next start.
+    fn broken(&self, error: &Error);
+}
+
+enum Message {
+    Submit(Submission, Answer),
+    Indexed(Lsn),
+    Stop,
+}
+
+/// The front of the log. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    queue: mpsc::SyncSender<Message>,
+    index: Index,
+    indexed: Arc<AtomicU64>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    dir: PathBuf,
+    log: LogId,
+}
+
+/// Requests that may wait for the writer; beyond them the sender is told to come back.
+const QUEUE: usize = 1024;
+/// Rows after which a group is closed.
+const GROUP_ROWS: usize = 50_000;
+
+impl Intake {
+    /// Opens the log and the index and starts the writing thread. Returns the records that are in the log.
+    ///
+    /// `catch_up(from)` gives the keys that tables hold above an LSN, in case the index lags behind them.
+    pub fn open(
+        dir: &Path,
+        index_dir: &Path,
+        fresh: LogId,
+        observer: Arc<dyn Observer>,
+        catch_up: impl FnOnce(Lsn) -> Result<Vec<(crate::identity::Key, Seen)>, Error>,
+    ) -> Result<(Self, Vec<Record>), Error> {
+        let (writer, tail) = LogWriter::open(dir, fresh)?;
+        let index = Index::open(index_dir, writer.log())?;
+        let retired = log::retired_through(dir)?;
+        let indexed = index.through()?;
+        if indexed < retired {
+            index.insert(catch_up(indexed)?, retired)?;
+        }
+        let indexed = index.through()?;
+        let mut hot = Hot::new(indexed);
+        let records: Vec<_> = tail.into_batches().collect();
+        for record in &records {
+            for (key, seen) in keys_of(&record.rows, |row| record.first_lsn + row as Lsn) {
+                if seen.lsn > indexed {
+                    hot.insert(key, seen);
+                }
+            }
+        }
+        let (queue, messages) = mpsc::sync_channel(QUEUE);
+        let log = writer.log();
+        let thread = {
+            let index = index.clone();
+            std::thread::Builder::new()
+                .name("log-writer".into())
+                .spawn(move || Writing { writer, hot, index, observer }.run(&messages))
+                .map_err(Error::io(dir))?
+        };
+        let intake = Self {
+            queue,
+            index,
+            indexed: Arc::new(AtomicU64::new(indexed)),
+            thread: Arc::new(Mutex::new(Some(thread))),
+            dir: dir.to_path_buf(),
+            log,
+        };
+        Ok((intake, records))
+    }
+
+    pub fn log(&self) -> LogId {
+        self.log
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Looks every key up in the index on disk: work for the caller's thread, not for the writer's.
+    pub fn probe(&self, batches: Vec<Batch>, received_at: Micros) -> Result<Submission, Error> {
+        let probed_through = self.indexed.load(Ordering::Acquire);
+        let known = batches
+            .iter()
+            .map(|batch| batch.keys.iter().map(|key| self.index.get(*key)).collect())
+            .collect::<Result<_, _>>()?;
+        Ok(Submission { batches, known, probed_through, received_at })
+    }
+
+    /// Hands a request to the writer. `answer` is called once, when the rows are on the disk or refused.
+    pub fn submit(&self, submission: Submission, answer: Answer) {
+        let full = match self.queue.try_send(Message::Submit(submission, answer)) {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        match full {
+            mpsc::TrySendError::Full(Message::Submit(_, answer)) => {
+                answer(Err(Refused::Overloaded))
+            }
+            mpsc::TrySendError::Disconnected(Message::Submit(_, answer)) => {
+                answer(Err(Refused::Broken));
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds the keys of rows that the tables hold durably to the index, up to `through`.
+    pub fn index(&self, records: &[Record], through: Lsn) -> Result<(), Error> {
+        let keys = records
+            .iter()
+            .flat_map(|record| keys_of(&record.rows, |row| record.first_lsn + row as Lsn));
+        self.index.insert(keys.filter(|(_, seen)| seen.lsn <= through), through)?;
+        self.indexed.store(through, Ordering::Release);
+        // A stopped writer has no map to empty.
+        let _ = self.queue.send(Message::Indexed(through));
+        Ok(())
+    }
+
+    /// Notes that tables and index hold everything up to `through` durably.
+    pub fn retire(&self, through: Lsn) -> Result<(), Error> {
+        self.index.sync()?;
+        log::retire(&self.dir, through)
+    }
+
+    /// Unlinks the segments that hold nothing above `through`.
+    pub fn unlink_retired(&self, through: Lsn) -> Result<(), Error> {
+        log::unlink_retired(&self.dir, through)
+    }
+
+    /// Answers what is queued, then ends the writing thread.
+    pub fn stop(&self) {
+        let _ = self.queue.send(Message::Stop);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The state of the writing thread.
+struct Writing {
+    writer: LogWriter,
+    hot: Hot,
+    index: Index,
+    observer: Arc<dyn Observer>,
+}
+
+/// What a group has gathered so far.
+#[derive(Default)]
+struct Group {
+    records: Vec<Record>,
+    answers: Vec<(Answer, Settled)>,
+    rows: usize,
+}
+
+impl Writing {
+    fn run(mut self, messages: &mpsc::Receiver<Message>) {
+        let mut stopping = false;
+        while !stopping {
+            let Ok(mut message) = messages.recv() else { return };
+            let mut group = Group::default();
+            let first = self.writer.next_lsn();
+            loop {
+                match message {
+                    Message::Submit(submission, answer) => {
+                        self.gather(submission, answer, first, &mut group);
+                    }
+                    Message::Indexed(through) => self.hot.evict(through),
+                    Message::Stop => stopping = true,
+                }
+                if group.rows >= GROUP_ROWS || stopping {
+                    break;
+                }
+                match messages.try_recv() {
+                    Ok(next) => message = next,
+                    Err(_) => break,
+                }
+            }
+            self.commit(group, first);
+        }
+    }
+
+    /// Settles a submission against everything that was accepted before it, and adds what is new to the group.
+    fn gather(&mut self, submission: Submission, answer: Answer, first: Lsn, group: &mut Group) {
+        let stale = submission.probed_through < self.hot.evicted();
+        let mut settled = Settled::new();
+        for (batch, known) in submission.batches.into_iter().zip(submission.known) {
+            let mut keep = vec![true; batch.rows.num_rows()];
+            let start = first + group.rows as Lsn;
+            let mut next = start;
+            let hashes = content_hashes(&batch);
+            for (row, key) in batch.keys.iter().enumerate() {
+                let hash = hashes.get(row).copied().unwrap_or_default();
+                // A key may have moved to the index after the sender looked there.
+                let seen = known[row]
+                    .or_else(|| self.hot.get(*key))
+                    .or_else(|| if stale { self.index.get(*key).ok().flatten() } else { None });
+                let verdict = match seen {
+                    None => {
+                        self.hot.insert(*key, Seen { content_hash: hash, lsn: next });
+                        next += 1;
+                        Verdict::Accepted
+                    }
+                    Some(seen) if seen.content_hash == hash => Verdict::Duplicate,
+                    Some(_) => Verdict::Rejected(conflict()),
+                };
+                keep[row] = verdict == Verdict::Accepted;
+                settled.push((batch.index[row], verdict));
+            }
+            let rows = if keep.iter().all(|keep| *keep) {
+                Ok(batch.rows)
+            } else {
+                compute::filter_record_batch(&batch.rows, &BooleanArray::from(keep))
+            };
+            // The filter is as long as the batch, so this cannot fail.
+            let Ok(rows) = rows else { continue };
+            if rows.num_rows() > 0 {
+                group.rows += rows.num_rows();
+                group.records.push(Record {
+                    table: batch.table,
+                    first_lsn: start,
+                    ingested_at: submission.received_at,
+                    rows,
+                });
+            }
+        }
+        group.answers.push((answer, settled));
+    }
+
+    fn commit(&mut self, group: Group, first: Lsn) {
+        let written =
+            if group.records.is_empty() { Ok(()) } else { self.writer.append(&group.records) };
+        if let Err(error) = written {
+            self.hot.take_back(first);
+            let refused = match &error {
+                Error::DiskFull { .. } => Refused::DiskFull,
+                _ => Refused::Broken,
+            };
+            if self.writer.is_broken() {
+                self.observer.broken(&error);
+            }
+            for (answer, _) in group.answers {
+                answer(Err(refused));
+            }
+            return;
+        }
+        if !group.records.is_empty() {
+            self.observer.durable(group.records);
+        }
+        for (answer, settled) in group.answers {
+            answer(Ok(settled));
+        }
+    }
+}
+
+fn content_hashes(batch: &Batch) -> Vec<i64> {
+    use arrow::{array::AsArray, datatypes::Int64Type};
+    batch
+        .rows
+        .column_by_name("content_hash")
+        .and_then(|column| column.as_primitive_opt::<Int64Type>())
+        .map(|hashes| hashes.values().to_vec())
+        .unwrap_or_default()
+}
+
+fn conflict() -> Rejection {
+    Rejection::new(
+        RejectionCode::IdConflict,
+        "/id",
+        "an event with this source and id was accepted before with other content",
+    )
+}

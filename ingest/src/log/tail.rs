@@ -1,0 +1,232 @@
+//! The reading end of a log, in the writer's process or another one: it keeps the decoded rows that the tables
+//! do not hold yet, and reads on from where it stopped.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    LogId, Lsn, Record,
+    record::{RECORD_BYTES_MAX, RECORD_HEAD, SEGMENT_HEAD, is_segment_head, record_head},
+    segments,
+};
+use crate::Error;
+
+/// A record as the tail keeps it.
+pub type TailBatch = Record;
+
+/// The decoded end of a log.
+#[derive(Debug)]
+pub struct Tail {
+    dir: PathBuf,
+    log: LogId,
+    /// Rows up to here need not be in the log.
+    retired: Lsn,
+    last: Lsn,
+    batches: VecDeque<TailBatch>,
+    /// The segment being read and the offset of its next record.
+    position: Option<(Lsn, PathBuf, u64)>,
+}
+
+impl Tail {
+    /// A tail that will read every record with rows above `retired`.
+    pub fn new(dir: &Path, log: LogId, retired: Lsn) -> Self {
+        Self {
+            dir: dir.to_path_buf(),
+            log,
+            retired,
+            last: retired,
+            batches: VecDeque::new(),
+            position: None,
+        }
+    }
+
+    pub fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// The last LSN that was read.
+    pub fn last_lsn(&self) -> Lsn {
+        self.last
+    }
+
+    /// The records that were read and not forgotten, in order.
+    pub fn batches(&self) -> impl Iterator<Item = &TailBatch> {
+        self.batches.iter()
+    }
+
+    /// Reads until the rows up to `cut` are held. Does nothing when they are.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when a record at or below the cut cannot be read, [`Error::Gap`] when one is not there.
+    pub fn read_to(&mut self, cut: Lsn) -> Result<(), Error> {
+        while self.last < cut {
+            match self.read_records(cut)? {
+                Step::Reached => {}
+                Step::End { what, offset } => {
+                    if let Some(path) = self.next_segment()? {
+                        self.position = Some(path);
+                        continue;
+                    }
+                    let path = self.position.as_ref().map_or(&self.dir, |(_, path, _)| path);
+                    return Err(Error::Damaged { path: path.clone(), offset, what });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads everything that is whole, for the one who will write on: the path of the last segment, and where
+    /// its last whole record ends. `None` when there is no segment.
+    pub(super) fn read_to_end(&mut self) -> Result<Option<(PathBuf, u64)>, Error> {
+        loop {
+            match self.read_records(Lsn::MAX)? {
+                Step::Reached => {}
+                Step::End { what, offset } => match self.next_segment()? {
+                    Some(next) => self.position = Some(next),
+                    None => match &self.position {
+                        // Only a torn last write is cut: whole bytes behind it would be acknowledged ones.
+                        Some((_, path, _)) if what == DAMAGED && self.follows(path, offset)? => {
+                            return Err(Error::Damaged { path: path.clone(), offset, what });
+                        }
+                        Some((_, path, _)) => return Ok(Some((path.clone(), offset))),
+                        None => return Ok(None),
+                    },
+                },
+            }
+        }
+    }
+
+    /// Forgets the records that lie wholly at or below `through`.
+    pub fn forget(&mut self, through: Lsn) {
+        while self.batches.front().is_some_and(|batch| batch.last_lsn() <= through) {
+            self.batches.pop_front();
+        }
+    }
+
+    /// Takes the records out, for one who keeps them elsewhere from now on.
+    pub fn into_batches(self) -> impl Iterator<Item = TailBatch> {
+        self.batches.into_iter()
+    }
+
+    /// The segment that goes on where this one ends, if there is one.
+    fn next_segment(&self) -> Result<Option<(Lsn, PathBuf, u64)>, Error> {
+        let segments = segments(&self.dir)?;
+        let next = match &self.position {
+            Some((first, ..)) => segments.into_iter().find(|(start, _)| start > first),
+            // Begin with the last segment that may hold the first row wanted.
+            None => {
+                let at = segments.iter().rposition(|(start, _)| *start <= self.retired + 1);
+                match (at, segments.first()) {
+                    (Some(at), _) => segments.into_iter().nth(at),
+                    (None, Some((start, _))) => {
+                        return Err(Error::Gap { after: self.retired, next: *start });
+                    }
+                    (None, None) => None,
+                }
+            }
+        };
+        let Some((start, path)) = next else { return Ok(None) };
+        if start > self.last + 1 {
+            return Err(Error::Gap { after: self.last, next: start });
+        }
+        Ok(Some((start, path, 0)))
+    }
+
+    /// Reads records of the current segment until row `until` is held or the segment ends.
+    fn read_records(&mut self, until: Lsn) -> Result<Step, Error> {
+        let Some((first, path, offset)) = &mut self.position else {
+            return Ok(Step::End { what: "the segment is missing", offset: 0 });
+        };
+        let mut file = File::open(&*path).map_err(Error::io(path))?;
+        if *offset == 0 {
+            let mut head = [0; SEGMENT_HEAD];
+            if !read_whole(&mut file, &mut head).map_err(Error::io(path))? {
+                // Created, but not even its head was written: it never held anything.
+                return Ok(Step::End { what: "the segment has no head", offset: 0 });
+            }
+            if !is_segment_head(&head, self.log, *first) {
+                let what = "not a segment of this log";
+                return Err(Error::Damaged { path: path.clone(), offset: 0, what });
+            }
+            *offset = SEGMENT_HEAD as u64;
+        }
+        file.seek(SeekFrom::Start(*offset)).map_err(Error::io(path))?;
+        let mut reader = io::BufReader::with_capacity(256 << 10, file);
+        while self.last < until {
+            let start = *offset;
+            let body = match read_body(&mut reader).map_err(Error::io(path))? {
+                Ok(body) => body,
+                Err(what) => return Ok(Step::End { what, offset: start }),
+            };
+            let damaged = |what| Error::Damaged { path: path.clone(), offset: start, what };
+            let record = Record::decode(&body)
+                .ok_or_else(|| damaged("a record of an unknown format"))?
+                .map_err(|_| damaged("a record that is not Arrow"))?;
+            *offset += (RECORD_HEAD + body.len()) as u64;
+            if record.last_lsn() > self.last {
+                if record.first_lsn > self.last + 1 {
+                    return Err(Error::Gap { after: self.last, next: record.first_lsn });
+                }
+                self.last = record.last_lsn();
+                self.batches.push_back(record);
+            }
+        }
+        Ok(Step::Reached)
+    }
+
+    /// Whether a whole record stands behind the damaged one at `offset`.
+    fn follows(&self, path: &Path, offset: u64) -> Result<bool, Error> {
+        let mut file = File::open(path).map_err(Error::io(path))?;
+        file.seek(SeekFrom::Start(offset)).map_err(Error::io(path))?;
+        let mut head = [0; RECORD_HEAD];
+        if file.read_exact(&mut head).is_err() {
+            return Ok(false);
+        }
+        let (length, _) = record_head(head);
+        if length > RECORD_BYTES_MAX {
+            return Ok(false);
+        }
+        file.seek(SeekFrom::Current(length as i64)).map_err(Error::io(path))?;
+        Ok(read_body(&mut file).map_err(Error::io(path))?.is_ok())
+    }
+}
+
+enum Step {
+    Reached,
+    End { what: &'static str, offset: u64 },
+}
+
+const DAMAGED: &str = "the checksum is wrong";
+
+/// The body of the record at the reader's place, or why there is none.
+fn read_body(reader: &mut impl Read) -> io::Result<Result<Vec<u8>, &'static str>> {
+    let mut head = [0; RECORD_HEAD];
+    if !read_whole(reader, &mut head)? {
+        return Ok(Err("the records end here"));
+    }
+    let (length, crc) = record_head(head);
+    if length == 0 || length > RECORD_BYTES_MAX {
+        return Ok(Err("not a record"));
+    }
+    let mut body = Vec::new();
+    reader.by_ref().take(length as u64).read_to_end(&mut body)?;
+    if body.len() < length {
+        return Ok(Err("a record is cut short"));
+    }
+    if crc32c::crc32c(&body) != crc {
+        return Ok(Err(DAMAGED));
+    }
+    Ok(Ok(body))
+}
+
+fn read_whole(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match reader.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,174 @@
+//! The writing end of a log: one process holds its lock, appends groups of records, and retires segments.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Description, FORMAT, LogId, Lsn, SHARDS, Tail,
+    record::{self, Record},
+    segments, sync_directory, write_durably,
+};
+use crate::Error;
+
+/// A segment is closed when it has grown past this.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// The open log. Dropping it releases the lock.
+#[derive(Debug)]
+pub struct LogWriter {
+    dir: PathBuf,
+    log: LogId,
+    next: Lsn,
+    segment: PathBuf,
+    file: File,
+    /// The end of the last record that is whole and synced.
+    end: u64,
+    /// Set by a failed write that could not be undone: nothing may be acknowledged any more.
+    broken: bool,
+    _lock: File,
+}
+
+impl LogWriter {
+    /// Opens the log in `dir`, creating it with the id `fresh` where there is none. Returns the rows that the
+    /// segments hold too. A torn last record (it was never acknowledged) is cut off.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process writes to it, [`Error::Damaged`] and [`Error::Gap`] when
+    /// acknowledged records cannot be read.
+    pub fn open(dir: &Path, fresh: LogId) -> Result<(Self, Tail), Error> {
+        fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        let lock = lock(dir)?;
+        let description = match super::describe(dir)? {
+            Some(description) => description,
+            None => create(dir, fresh)?,
+        };
+        let retired = super::retired_through(dir)?;
+        let mut tail = Tail::new(dir, description.log, retired);
+        let end = tail.read_to_end()?;
+        let next = tail.last_lsn() + 1;
+        let (segment, file, end) = match end {
+            Some((path, end)) if end > 0 => {
+                let mut file =
+                    OpenOptions::new().write(true).open(&path).map_err(Error::io(&path))?;
+                file.set_len(end).map_err(Error::io(&path))?;
+                file.sync_all().map_err(Error::io(&path))?;
+                file.seek(SeekFrom::Start(end)).map_err(Error::io(&path))?;
+                (path, file, end)
+            }
+            _ => new_segment(dir, description.log, next)?,
+        };
+        let log = description.log;
+        let writer = Self {
+            dir: dir.to_path_buf(),
+            log,
+            next,
+            segment,
+            file,
+            end,
+            broken: false,
+            _lock: lock,
+        };
+        Ok((writer, tail))
+    }
+
+    pub fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// The LSN that the next row will get.
+    pub fn next_lsn(&self) -> Lsn {
+        self.next
+    }
+
+    /// Writes records whose LSNs follow on [`Self::next_lsn`], and returns once they are on the disk.
+    ///
+    /// # Errors
+    /// After [`Error::DiskFull`] nothing was written and the log can be used again. After any other error
+    /// the log takes nothing more: a failed fsync may have lost pages silently.
+    pub fn append(&mut self, records: &[Record]) -> Result<(), Error> {
+        if self.broken {
+            return Err(Error::Closed);
+        }
+        let mut bytes = Vec::new();
+        for record in records {
+            record.encode(&mut bytes)?;
+        }
+        if self.end > SEGMENT_BYTES {
+            (self.segment, self.file, self.end) = new_segment(&self.dir, self.log, self.next)?;
+        }
+        if let Err(error) = self.file.write_all(&bytes) {
+            let error = Error::io(&self.segment)(error);
+            let undone = self.file.set_len(self.end).is_ok()
+                && self.file.seek(SeekFrom::Start(self.end)).is_ok();
+            self.broken = !(undone && matches!(error, Error::DiskFull { .. }));
+            return Err(error);
+        }
+        if let Err(error) = self.file.sync_data() {
+            self.broken = true;
+            return Err(Error::io(&self.segment)(error));
+        }
+        self.end += bytes.len() as u64;
+        if let Some(last) = records.last() {
+            self.next = last.last_lsn() + 1;
+        }
+        Ok(())
+    }
+
+    /// Whether an earlier failure forbids to acknowledge anything more.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+}
+
+/// Records that tables and index hold every row up to `through` durably. Segments go by [`unlink_retired`].
+pub(crate) fn retire(dir: &Path, through: Lsn) -> Result<(), Error> {
+    write_durably(&dir.join("retired"), through.to_string().as_bytes())
+}
+
+/// Unlinks the segments that hold nothing above `through`. The last segment stays: it is written to.
+pub(crate) fn unlink_retired(dir: &Path, through: Lsn) -> Result<(), Error> {
+    let segments = segments(dir)?;
+    for pair in segments.windows(2) {
+        if pair[1].0 <= through + 1 {
+            fs::remove_file(&pair[0].1).map_err(Error::io(&pair[0].1))?;
+        }
+    }
+    Ok(())
+}
+
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(Error::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked(dir.to_path_buf())),
+        Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
+    }
+}
+
+fn create(dir: &Path, log: LogId) -> Result<Description, Error> {
+    let description = Description { format: FORMAT, log, shards: SHARDS };
+    let path = dir.join("log.json");
+    let text = serde_json::to_vec_pretty(&description)
+        .map_err(|source| Error::Description { path: path.clone(), source })?;
+    write_durably(&path, &text)?;
+    Ok(description)
+}
+
+fn new_segment(dir: &Path, log: LogId, first: Lsn) -> Result<(PathBuf, File, u64), Error> {
+    let path = dir.join(format!("{first:020}.seg"));
+    let mut file = File::create(&path).map_err(Error::io(&path))?;
+    let head = record::segment_head(log, first);
+    file.write_all(&head).map_err(Error::io(&path))?;
+    file.sync_all().map_err(Error::io(&path))?;
+    sync_directory(dir)?;
+    Ok((path, file, head.len() as u64))
+}

@@ -1,0 +1,273 @@
+//! The tables and their columns. A column list is a contract: columns are appended, never moved or renamed,
+//! since log records and Parquet files of any age are read by it.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use crate::money;
+
+/// A table of the lake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Table {
+    UsageLedger = 1,
+    BillingEvents = 2,
+    ActivityEvents = 3,
+    DeadLetter = 4,
+    Organizations = 5,
+    ApiKeys = 6,
+}
+
+/// The type of a column, as the sender sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    /// A whole number, never negative.
+    Count,
+    Flag,
+    /// A decimal, sent as text (or as a JSON number without exponent).
+    Money,
+    /// RFC 3339.
+    Time,
+}
+
+/// One column that a sender may fill.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    pub name: &'static str,
+    pub kind: Kind,
+}
+
+const fn text(name: &'static str) -> Column {
+    Column { name, kind: Kind::Text }
+}
+const fn count(name: &'static str) -> Column {
+    Column { name, kind: Kind::Count }
+}
+const fn money(name: &'static str) -> Column {
+    Column { name, kind: Kind::Money }
+}
+const fn time(name: &'static str) -> Column {
+    Column { name, kind: Kind::Time }
+}
+
+const USAGE: &[Column] = &[
+    text("project_id"),
+    text("api_key_id"),
+    text("user_id"),
+    text("session_id"),
+    text("model"),
+    text("provider"),
+    text("operation"),
+    text("service_tier"),
+    text("feature"),
+    count("input_tokens"),
+    count("cached_input_tokens"),
+    count("cache_write_input_tokens"),
+    count("output_tokens"),
+    count("reasoning_tokens"),
+    count("audio_input_tokens"),
+    count("audio_output_tokens"),
+    count("images"),
+    count("status_code"),
+    text("error_code"),
+    count("latency_ms"),
+    count("time_to_first_token_ms"),
+    Column { name: "cache_hit", kind: Kind::Flag },
+    text("region"),
+    money("cost"),
+    money("list_price"),
+    text("currency"),
+];
+
+const BILLING: &[Column] = &[
+    text("kind"),
+    text("subscription_id"),
+    text("invoice_id"),
+    text("plan"),
+    text("previous_plan"),
+    count("quantity"),
+    money("amount"),
+    text("currency"),
+    text("billing_interval"),
+    text("reason"),
+];
+
+const ACTIVITY: &[Column] = &[
+    text("action"),
+    text("anonymous_id"),
+    text("user_id"),
+    text("session_id"),
+    text("feature"),
+    text("path"),
+    text("referrer"),
+    text("device"),
+    text("country"),
+];
+
+const DEAD_LETTER: &[Column] = &[text("code"), text("pointer"), text("reason"), text("raw")];
+
+const ORGANIZATIONS: &[Column] =
+    &[text("name"), text("kind"), text("plan"), text("country"), time("signed_up_at")];
+
+const API_KEYS: &[Column] = &[
+    text("api_key_id"),
+    text("name"),
+    text("start"),
+    text("scopes"),
+    time("created_at"),
+    time("expires_at"),
+    time("revoked_at"),
+];
+
+/// Columns that every table ends with, after the sender's own: where the row came from.
+const PROVENANCE: usize = 8;
+
+impl Table {
+    pub const ALL: [Self; 6] = [
+        Self::UsageLedger,
+        Self::BillingEvents,
+        Self::ActivityEvents,
+        Self::DeadLetter,
+        Self::Organizations,
+        Self::ApiKeys,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UsageLedger => "usage_ledger",
+            Self::BillingEvents => "billing_events",
+            Self::ActivityEvents => "activity_events",
+            Self::DeadLetter => "dead_letter",
+            Self::Organizations => "organizations",
+            Self::ApiKeys => "api_keys",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.name() == name)
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| *table as u8 == code)
+    }
+
+    /// The columns a sender may fill, besides `organization_id` and `occurred_at`.
+    pub fn columns(self) -> &'static [Column] {
+        match self {
+            Self::UsageLedger => USAGE,
+            Self::BillingEvents => BILLING,
+            Self::ActivityEvents => ACTIVITY,
+            Self::DeadLetter => DEAD_LETTER,
+            Self::Organizations => ORGANIZATIONS,
+            Self::ApiKeys => API_KEYS,
+        }
+    }
+
+    /// The name of the column that says when the fact happened; rows are sorted by it within an organization.
+    pub fn time_column(self) -> &'static str {
+        match self {
+            Self::DeadLetter => "received_at",
+            Self::Organizations | Self::ApiKeys => "changed_at",
+            _ => "occurred_at",
+        }
+    }
+
+    /// Whether the table is partitioned by `event_date`, the UTC date of its time column.
+    pub fn is_partitioned(self) -> bool {
+        !self.is_dimension()
+    }
+
+    /// A mirror of relational state: the latest row of a key is the one that counts.
+    pub fn is_dimension(self) -> bool {
+        matches!(self, Self::Organizations | Self::ApiKeys)
+    }
+
+    /// The column that names the thing a dimension's row describes.
+    pub fn dimension_key(self) -> &'static str {
+        match self {
+            Self::ApiKeys => "api_key_id",
+            _ => "organization_id",
+        }
+    }
+
+    /// The whole row as it is read: `organization_id`, the time, the sender's columns, `attributes`,
+    /// `event_id`, `source`, `corrects_id`, `content_hash`, `ingested_at`, `log`, `lsn`, and `event_date` where
+    /// the table is partitioned by it.
+    pub fn schema(self) -> SchemaRef {
+        Arc::clone(&SCHEMAS[self as usize - 1].0)
+    }
+
+    /// The row as a log record holds it: without what its header and its position tell.
+    pub fn record_schema(self) -> SchemaRef {
+        Arc::clone(&SCHEMAS[self as usize - 1].1)
+    }
+}
+
+/// For each table its schema when read, and its schema in a log record.
+static SCHEMAS: LazyLock<Vec<(SchemaRef, SchemaRef)>> =
+    LazyLock::new(|| Table::ALL.into_iter().map(schemas).collect());
+
+fn schemas(table: Table) -> (SchemaRef, SchemaRef) {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let mut fields = vec![
+        Field::new("organization_id", DataType::Utf8, true),
+        Field::new(table.time_column(), time.clone(), false),
+    ];
+    for column in table.columns() {
+        let data_type = match column.kind {
+            Kind::Text => DataType::Utf8,
+            Kind::Count => DataType::Int64,
+            Kind::Flag => DataType::Boolean,
+            Kind::Money => DataType::Decimal128(money::PRECISION, money::SCALE),
+            Kind::Time => time.clone(),
+        };
+        fields.push(Field::new(column.name, data_type, true));
+    }
+    let provenance: [Field; PROVENANCE] = [
+        Field::new("attributes", DataType::Utf8, true),
+        Field::new("event_id", DataType::Utf8, true),
+        Field::new("source", DataType::Utf8, true),
+        Field::new("corrects_id", DataType::Utf8, true),
+        Field::new("content_hash", DataType::Int64, true),
+        Field::new("ingested_at", time, false),
+        Field::new("log", DataType::Int64, false),
+        Field::new("lsn", DataType::Int64, false),
+    ];
+    fields.extend(provenance);
+    let held = fields.len() - 3;
+    let record = Schema::new(fields[..held].to_vec());
+    if table.is_partitioned() {
+        fields.push(Field::new("event_date", DataType::Date32, true));
+    }
+    (Arc::new(Schema::new(fields)), Arc::new(record))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_names_lead_back() {
+        for table in Table::ALL {
+            assert_eq!(Table::parse(table.name()), Some(table));
+            assert_eq!(Table::from_code(table as u8), Some(table));
+        }
+        assert_eq!(Table::from_code(0), None);
+    }
+
+    #[test]
+    fn a_read_row_is_the_record_and_its_provenance() {
+        for table in Table::ALL {
+            let (read, record) = (table.schema(), table.record_schema());
+            assert_eq!(&read.fields()[..record.fields().len()], &record.fields()[..]);
+            let names: Vec<_> =
+                read.fields()[record.fields().len()..].iter().map(|f| f.name().as_str()).collect();
+            let partitioned = ["ingested_at", "log", "lsn", "event_date"];
+            let expected =
+                if table.is_partitioned() { &partitioned[..] } else { &partitioned[..3] };
+            assert_eq!(names, expected);
+        }
+    }
+}

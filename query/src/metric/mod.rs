@@ -1,0 +1,3 @@
+mod answer;
+
+pub use answer::{Grain, MetricAnswer, MetricRequest, MetricRow, Unit};

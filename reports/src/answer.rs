@@ -1,0 +1,52 @@
+//! Answers, and finding the one a tile needs.
+
+use query::metric::{MetricAnswer, MetricRequest, MetricRow};
+use rust_decimal::Decimal;
+
+use crate::Error;
+
+/// A question with its answer.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    pub request: MetricRequest,
+    pub answer: MetricAnswer,
+}
+
+/// The answers at hand, looked up by the question.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answers<'a>(pub(crate) &'a [Answered]);
+
+impl<'a> Answers<'a> {
+    pub(crate) fn get(&self, request: &MetricRequest) -> Result<&'a MetricAnswer, Error> {
+        self.0
+            .iter()
+            .find(|answered| answered.request == *request)
+            .map(|answered| &answered.answer)
+            .ok_or_else(|| Error::Unanswered {
+                metric: request.metric.clone(),
+                from: request.from,
+                to: request.to,
+            })
+    }
+}
+
+/// The currencies of the rows, each once, in order. Not a metric of money: the one `None`.
+pub(crate) fn currencies(rows: &[MetricRow]) -> Vec<Option<&str>> {
+    let mut currencies: Vec<_> = rows.iter().map(|row| row.currency.as_deref()).collect();
+    currencies.sort_unstable();
+    currencies.dedup();
+    // A row of no currency beside rows of money is a bucket without any amount.
+    if currencies.len() > 1 {
+        currencies.retain(Option::is_some);
+    }
+    currencies
+}
+
+/// The value of the one row of a currency, in an answer without grain and group.
+pub(crate) fn total(answer: &MetricAnswer, currency: Option<&str>) -> Option<Decimal> {
+    answer
+        .rows
+        .iter()
+        .find(|row| row.currency.as_deref() == currency)
+        .and_then(|row| row.value)
+}

@@ -1,0 +1,50 @@
+//! What can go wrong between a definition and its page.
+
+use chrono::{DateTime, Utc};
+
+/// Everything this crate can refuse.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the dashboard is not readable")]
+    Unreadable(#[source] serde_yaml_ng::Error),
+
+    #[error("dashboard {dashboard}: {reason}")]
+    Definition { dashboard: String, reason: String },
+
+    #[error("the window from {from} to {to} is empty")]
+    EmptyWindow {
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    },
+
+    #[error("the window from {from} to {to} is longer than {most_days} days")]
+    LongWindow {
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        most_days: i64,
+    },
+
+    #[error("the time is out of range")]
+    TimeRange,
+
+    #[error("the question {metric} from {from} to {to} was not answered")]
+    Unanswered {
+        metric: String,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    },
+
+    #[error("drawing the chart of {metric}")]
+    Chart {
+        metric: String,
+        #[source]
+        source: charts_rs::Error,
+    },
+
+    #[error("writing the page {template}")]
+    Template {
+        template: &'static str,
+        #[source]
+        source: minijinja::Error,
+    },
+}

@@ -1,0 +1,45 @@
+//! A dashboard is data: a list of tiles (figures, lines over time, rankings, tables), declared in
+//! YAML by the names of metrics. This crate reads such a definition, says which metric questions
+//! must be asked for it, and turns the answers into one page of HTML. It does nothing else: it
+//! asks no database, reads no clock and writes no file, so the live page, the scheduled report
+//! and a test all come from the same call and look the same.
+//!
+//! ```text
+//! Dashboard::parse ─▶ Dashboard::requests(window) ─▶ (someone answers) ─▶ render(…) ─▶ HTML
+//! ```
+//!
+//! The page needs no script, no font and no image from elsewhere. It follows the reader's light
+//! or dark theme, is readable on a phone and on paper, and speaks English and Chinese.
+//!
+//! In the order of reading: [`dashboard`] is the definition, `tile` has one room per kind of tile
+//! (its definition, its questions, its picture), [`window`] is the period shown, `chart` draws,
+//! [`number`] prints numbers, and [`page`] puts it all together.
+
+mod answer;
+mod axis;
+mod band;
+mod chart;
+mod comparison;
+pub mod dashboard;
+mod error;
+mod error_page;
+mod language;
+pub mod number;
+pub mod page;
+mod sign_in;
+mod spark;
+mod template;
+mod tile;
+pub mod window;
+mod words;
+
+pub use answer::Answered;
+pub use band::{Band, Forecasts};
+pub use dashboard::{Dashboard, Outlook};
+pub use error::Error;
+pub use error_page::{ErrorPage, error_page};
+pub use language::{Language, Text};
+pub use page::{Page, render};
+pub use sign_in::{SignIn, sign_in_page};
+pub use tile::Tile;
+pub use window::Window;
