@@ -90,7 +90,7 @@ impl Intake {
         observer: Arc<dyn Observer>,
         catch_up: impl FnOnce(Lsn) -> Result<Vec<(crate::identity::Key, Seen)>, Error>,
     ) -> Result<(Self, Vec<Record>), Error> {
-        let (writer, tail) = LogWriter::open(dir, fresh)?;
+        let (writer, mut tail) = LogWriter::open(dir, fresh)?;
         let index = Index::open(index_dir, writer.log())?;
         let retired = log::retired_through(dir)?;
         let indexed = index.through()?;
@@ -99,7 +99,7 @@ impl Intake {
         }
         let indexed = index.through()?;
         let mut hot = Hot::new(indexed);
-        let records: Vec<_> = tail.into_batches().collect();
+        let records: Vec<_> = tail.take().collect();
         for record in &records {
             for (key, seen) in keys_of(&record.rows, |row| record.first_lsn + row as Lsn) {
                 if seen.lsn > indexed {

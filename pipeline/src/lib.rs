@@ -1,1 +1,28 @@
+//! The lake: Delta tables on any object store, filled from the intake's log, each row exactly once.
+//!
+//! [`Lakehouse`] ties it together for the one process that takes events in: it owns the log, appends its rows
+//! to the tables every few seconds, and hands out the [`Cut`], the exact line up to which a query may read.
+//! [`Reader`] is the other side: any process that was given a cut reads the tables at their versions, and from
+//! the log what the tables do not hold yet. [`scan`] turns that into a DataFusion table.
+//!
+//! A row is in the log first, then in a table and in the log, then only in the table. It is never in neither,
+//! and a reader never counts it twice, since both sides are split by the same number: the last LSN that the
+//! table's newest transaction names.
 
+pub mod append;
+pub mod cut;
+pub mod error;
+mod files;
+mod lakehouse;
+mod parquet_file;
+pub mod reader;
+pub mod scan;
+pub mod store;
+
+pub use append::LakeTable;
+pub use cut::{Cut, Mark};
+pub use error::Error;
+pub use files::DataFile;
+pub use lakehouse::{Lakehouse, Outcome, Settings};
+pub use reader::{Reader, Tables};
+pub use store::{Location, Root};

@@ -44,9 +44,5 @@ pub(crate) fn currencies(rows: &[MetricRow]) -> Vec<Option<&str>> {
 
 /// The value of the one row of a currency, in an answer without grain and group.
 pub(crate) fn total(answer: &MetricAnswer, currency: Option<&str>) -> Option<Decimal> {
-    answer
-        .rows
-        .iter()
-        .find(|row| row.currency.as_deref() == currency)
-        .and_then(|row| row.value)
+    answer.rows.iter().find(|row| row.currency.as_deref() == currency).and_then(|row| row.value)
 }

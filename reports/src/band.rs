@@ -30,13 +30,10 @@ impl Forecasts {
     pub fn insert(&mut self, metric: &str, currency: Option<&str>, mut bands: Vec<Band>) {
         bands.retain(Band::finite);
         bands.sort_by_key(|band| band.at);
-        self.0
-            .insert((metric.to_owned(), currency.map(str::to_owned)), bands);
+        self.0.insert((metric.to_owned(), currency.map(str::to_owned)), bands);
     }
 
     pub fn get(&self, metric: &str, currency: Option<&str>) -> &[Band] {
-        self.0
-            .get(&(metric.to_owned(), currency.map(str::to_owned)))
-            .map_or(&[], Vec::as_slice)
+        self.0.get(&(metric.to_owned(), currency.map(str::to_owned))).map_or(&[], Vec::as_slice)
     }
 }

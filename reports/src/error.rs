@@ -12,27 +12,16 @@ pub enum Error {
     Definition { dashboard: String, reason: String },
 
     #[error("the window from {from} to {to} is empty")]
-    EmptyWindow {
-        from: DateTime<Utc>,
-        to: DateTime<Utc>,
-    },
+    EmptyWindow { from: DateTime<Utc>, to: DateTime<Utc> },
 
     #[error("the window from {from} to {to} is longer than {most_days} days")]
-    LongWindow {
-        from: DateTime<Utc>,
-        to: DateTime<Utc>,
-        most_days: i64,
-    },
+    LongWindow { from: DateTime<Utc>, to: DateTime<Utc>, most_days: i64 },
 
     #[error("the time is out of range")]
     TimeRange,
 
     #[error("the question {metric} from {from} to {to} was not answered")]
-    Unanswered {
-        metric: String,
-        from: DateTime<Utc>,
-        to: DateTime<Utc>,
-    },
+    Unanswered { metric: String, from: DateTime<Utc>, to: DateTime<Utc> },
 
     #[error("drawing the chart of {metric}")]
     Chart {

@@ -72,9 +72,7 @@ impl Text {
 
     /// Whether a language has nothing to show.
     pub(crate) fn lacks_words(&self) -> bool {
-        Language::ALL
-            .iter()
-            .any(|language| self.of(*language).trim().is_empty())
+        Language::ALL.iter().any(|language| self.of(*language).trim().is_empty())
     }
 }
 

@@ -29,7 +29,7 @@ pub mod page;
 mod sign_in;
 mod spark;
 mod template;
-mod tile;
+pub mod tile;
 pub mod window;
 mod words;
 

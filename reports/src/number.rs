@@ -86,17 +86,10 @@ pub(crate) fn currency_sign(currency: &str, language: Language) -> Option<&'stat
 /// The steps of short numbers, ascending: a divisor and its sign.
 pub(crate) fn steps(language: Language) -> &'static [(i64, &'static str)] {
     match language {
-        Language::En => &[
-            (1_000, "K"),
-            (1_000_000, "M"),
-            (1_000_000_000, "B"),
-            (1_000_000_000_000, "T"),
-        ],
-        Language::ZhCn => &[
-            (10_000, "万"),
-            (100_000_000, "亿"),
-            (1_000_000_000_000, "万亿"),
-        ],
+        Language::En => {
+            &[(1_000, "K"), (1_000_000, "M"), (1_000_000_000, "B"), (1_000_000_000_000, "T")]
+        }
+        Language::ZhCn => &[(10_000, "万"), (100_000_000, "亿"), (1_000_000_000_000, "万亿")],
     }
 }
 
@@ -174,12 +167,12 @@ fn shortened(value: Decimal, language: Language) -> String {
     grouped(value, 0)
 }
 
-fn rounded(value: Decimal, places: u32) -> Decimal {
+pub(crate) fn rounded(value: Decimal, places: u32) -> Decimal {
     value.round_dp_with_strategy(places, RoundingStrategy::MidpointAwayFromZero)
 }
 
 /// Digits in groups of three, with exactly `places` decimals.
-fn grouped(value: Decimal, places: u32) -> String {
+pub(crate) fn grouped(value: Decimal, places: u32) -> String {
     let value = rounded(value, places);
     let text = format!("{:.*}", places as usize, value.abs());
     let (whole, fraction) = match text.split_once('.') {

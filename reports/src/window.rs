@@ -28,11 +28,7 @@ impl Window {
             return Err(Error::EmptyWindow { from, to });
         }
         if to - from > TimeDelta::days(MOST_DAYS) {
-            return Err(Error::LongWindow {
-                from,
-                to,
-                most_days: MOST_DAYS,
-            });
+            return Err(Error::LongWindow { from, to, most_days: MOST_DAYS });
         }
         Ok(Self { from, to })
     }
@@ -40,9 +36,7 @@ impl Window {
     /// The last `days` complete UTC days before `now`.
     pub fn last_days(now: DateTime<Utc>, days: u32) -> Result<Self, Error> {
         let to = midnight(now);
-        let from = to
-            .checked_sub_days(Days::new(u64::from(days)))
-            .ok_or(Error::TimeRange)?;
+        let from = to.checked_sub_days(Days::new(u64::from(days))).ok_or(Error::TimeRange)?;
         Self::new(from, to)
     }
 
@@ -56,9 +50,9 @@ impl Window {
         let to = to.unwrap_or_else(|| midnight(now));
         let from = match from {
             Some(from) => from,
-            None => to
-                .checked_sub_days(Days::new(u64::from(DEFAULT_DAYS)))
-                .ok_or(Error::TimeRange)?,
+            None => {
+                to.checked_sub_days(Days::new(u64::from(DEFAULT_DAYS))).ok_or(Error::TimeRange)?
+            }
         };
         Self::new(from, to)
     }
@@ -77,14 +71,8 @@ impl Window {
 
     /// The window of the same length directly before.
     pub fn previous(&self) -> Self {
-        let from = self
-            .from
-            .checked_sub_signed(self.length())
-            .unwrap_or(DateTime::<Utc>::MIN_UTC);
-        Self {
-            from,
-            to: self.from,
-        }
+        let from = self.from.checked_sub_signed(self.length()).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        Self { from, to: self.from }
     }
 
     /// The grain that draws the window with about 30 to 120 points.
@@ -121,11 +109,9 @@ impl Window {
             Language::ZhCn if same_year => {
                 format!("{} – {}", day_and_year(self.from, language), day(last, language))
             }
-            _ => format!(
-                "{} – {}",
-                day_and_year(self.from, language),
-                day_and_year(last, language)
-            ),
+            _ => {
+                format!("{} – {}", day_and_year(self.from, language), day_and_year(last, language))
+            }
         }
     }
 }
@@ -184,10 +170,7 @@ mod tests {
         let window = Window::resolve(at("2026-11-23T07:05:41.5Z"), None, None).unwrap();
         assert_eq!(window.from(), at("2026-10-24T00:00:00Z"));
         assert_eq!(window.to(), at("2026-11-23T00:00:00Z"));
-        assert_eq!(
-            window,
-            Window::last_days(at("2026-11-23T23:59:59Z"), 30).unwrap()
-        );
+        assert_eq!(window, Window::last_days(at("2026-11-23T23:59:59Z"), 30).unwrap());
     }
 
     #[test]
@@ -200,18 +183,9 @@ mod tests {
     #[test]
     fn empty_and_endless_windows_are_refused() {
         let now = at("2026-11-23T00:00:00Z");
-        assert!(matches!(
-            Window::new(now, now),
-            Err(Error::EmptyWindow { .. })
-        ));
-        assert!(matches!(
-            Window::last_days(now, 0),
-            Err(Error::EmptyWindow { .. })
-        ));
-        assert!(matches!(
-            Window::last_days(now, 367),
-            Err(Error::LongWindow { .. })
-        ));
+        assert!(matches!(Window::new(now, now), Err(Error::EmptyWindow { .. })));
+        assert!(matches!(Window::last_days(now, 0), Err(Error::EmptyWindow { .. })));
+        assert!(matches!(Window::last_days(now, 367), Err(Error::LongWindow { .. })));
         assert!(Window::last_days(now, u32::MAX).is_err());
         assert!(Window::new(DateTime::<Utc>::MIN_UTC, now).is_err());
     }
@@ -226,21 +200,15 @@ mod tests {
         let window = Window::last_days(at("2026-01-02T00:00:00Z"), 1).unwrap();
         assert_eq!(window.label(Language::ZhCn), "2026年1月1日");
         let window = Window::new(at("2026-01-02T06:00:00Z"), at("2026-01-02T09:30:00Z")).unwrap();
-        assert_eq!(
-            window.label(Language::En),
-            "2026-01-02 06:00 – 2026-01-02 09:30"
-        );
+        assert_eq!(window.label(Language::En), "2026-01-02 06:00 – 2026-01-02 09:30");
     }
 
     #[test]
     fn the_grain_keeps_the_points_countable() {
         let now = at("2026-11-23T00:00:00Z");
-        for (days, grain) in [
-            (1, Grain::Hour),
-            (7, Grain::Day),
-            (90, Grain::Day),
-            (365, Grain::Week),
-        ] {
+        for (days, grain) in
+            [(1, Grain::Hour), (7, Grain::Day), (90, Grain::Day), (365, Grain::Week)]
+        {
             assert_eq!(Window::last_days(now, days).unwrap().grain(), grain);
         }
     }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 pub use record::Record;
-pub use tail::{Tail, TailBatch};
+pub use tail::Tail;
 pub use writer::LogWriter;
 pub(crate) use writer::{retire, unlink_retired};
 

@@ -1,5 +1,4 @@
-//! The reading end of a log, in the writer's process or another one: it keeps the decoded rows that the tables
-//! do not hold yet, and reads on from where it stopped.
+//! The reading end of a log, in the writer's process or another one: it reads on from where it stopped.
 
 use std::{
     collections::VecDeque,
@@ -15,9 +14,6 @@ use super::{
 };
 use crate::Error;
 
-/// A record as the tail keeps it.
-pub type TailBatch = Record;
-
 /// The decoded end of a log.
 #[derive(Debug)]
 pub struct Tail {
@@ -26,7 +22,7 @@ pub struct Tail {
     /// Rows up to here need not be in the log.
     retired: Lsn,
     last: Lsn,
-    batches: VecDeque<TailBatch>,
+    records: VecDeque<Record>,
     /// The segment being read and the offset of its next record.
     position: Option<(Lsn, PathBuf, u64)>,
 }
@@ -39,7 +35,7 @@ impl Tail {
             log,
             retired,
             last: retired,
-            batches: VecDeque::new(),
+            records: VecDeque::new(),
             position: None,
         }
     }
@@ -51,11 +47,6 @@ impl Tail {
     /// The last LSN that was read.
     pub fn last_lsn(&self) -> Lsn {
         self.last
-    }
-
-    /// The records that were read and not forgotten, in order.
-    pub fn batches(&self) -> impl Iterator<Item = &TailBatch> {
-        self.batches.iter()
     }
 
     /// Reads until the rows up to `cut` are held. Does nothing when they are.
@@ -100,16 +91,14 @@ impl Tail {
         }
     }
 
-    /// Forgets the records that lie wholly at or below `through`.
-    pub fn forget(&mut self, through: Lsn) {
-        while self.batches.front().is_some_and(|batch| batch.last_lsn() <= through) {
-            self.batches.pop_front();
-        }
+    /// Reads whatever is whole, for a reader whom nobody told how far to read. The end may be torn.
+    pub fn read_available(&mut self) -> Result<(), Error> {
+        self.read_to_end().map(drop)
     }
 
     /// Takes the records out, for one who keeps them elsewhere from now on.
-    pub fn into_batches(self) -> impl Iterator<Item = TailBatch> {
-        self.batches.into_iter()
+    pub fn take(&mut self) -> impl Iterator<Item = Record> {
+        self.records.drain(..)
     }
 
     /// The segment that goes on where this one ends, if there is one.
@@ -172,7 +161,7 @@ impl Tail {
                     return Err(Error::Gap { after: self.last, next: record.first_lsn });
                 }
                 self.last = record.last_lsn();
-                self.batches.push_back(record);
+                self.records.push_back(record);
             }
         }
         Ok(Step::Reached)

@@ -1,0 +1,14 @@
+//! The tables of the relational state, step by step. A step that was released is never edited: add the next.
+
+mod m0001_first_tables;
+
+use sea_orm_migration::{MigrationTrait, MigratorTrait};
+
+#[derive(Debug)]
+pub(crate) struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_first_tables::Step)]
+    }
+}

@@ -1,0 +1,164 @@
+//! The relational state: one SQLite file, opened by the server and by the commands beside it.
+//!
+//! Times are `i64` microseconds since 1970 in UTC: they sort, compare and round-trip exactly, on every
+//! database. Every change goes through [`Store::write`], an immediate transaction, so that writers of all
+//! processes stand in one line: audit rows chain, and outbox ids are in the order of commit.
+
+mod error;
+
+use std::{fs, io, path::Path, time::Duration};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use rand::{TryRngCore, rngs::OsRng};
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
+    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+};
+use sea_orm_migration::MigratorTrait;
+use sha2::{Digest, Sha256};
+
+pub use error::StoreError;
+pub(crate) use error::Doing;
+
+use crate::migration::Migrator;
+
+/// How long a writer waits for the writer before it, in this process or another.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Readers do not block each other in WAL mode; a few threads serve them all.
+const CONNECTIONS_MAX: u32 = 4;
+
+/// A handle on the database. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    db: DatabaseConnection,
+}
+
+/// A transaction that holds the database's write lock from its beginning. Dropped, it is rolled back.
+#[derive(Debug)]
+pub struct Write(DatabaseTransaction);
+
+impl Store {
+    /// Opens the file, creates it (mode 0600) where it is missing, and brings its tables up to date.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        make_private(path).map_err(|source| StoreError::File { path: path.to_owned(), source })?;
+        let opened = |source| StoreError::Open { path: path.to_owned(), source };
+        let mut options = ConnectOptions::new("sqlite:");
+        let file = path.to_owned();
+        options
+            .min_connections(1)
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(BUSY_TIMEOUT * 2)
+            .sqlx_logging(false)
+            .map_sqlx_sqlite_opts(move |sqlite| {
+                // FULL: with NORMAL a power loss may roll back a committed transaction in WAL mode.
+                sqlite
+                    .filename(&file)
+                    .create_if_missing(true)
+                    .busy_timeout(BUSY_TIMEOUT)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Full)
+                    .foreign_keys(true)
+            });
+        let store = Self { db: Database::connect(options).await.map_err(opened)? };
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// Asks the database for an answer.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.db.ping().await.doing("asking the database for an answer")
+    }
+
+    /// Begins a change. Waits for other writers at most five seconds, then it is [`StoreError::Busy`].
+    pub async fn write(&self) -> Result<Write, StoreError> {
+        self.begin_immediate().await.map(Write).doing("waiting to write")
+    }
+
+    pub(crate) fn db(&self) -> &DatabaseConnection {
+        &self.db
+    }
+
+    /// One transaction around all migrations: two processes that start at once cannot interleave theirs.
+    async fn migrate(&self) -> Result<(), StoreError> {
+        let migrated = |source| StoreError::Migrate { source };
+        let transaction = self.begin_immediate().await.map_err(migrated)?;
+        Migrator::up(&transaction, None).await.map_err(migrated)?;
+        transaction.commit().await.map_err(migrated)
+    }
+
+    async fn begin_immediate(&self) -> Result<DatabaseTransaction, DbErr> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        self.db.begin_with_options(options).await
+    }
+}
+
+impl Write {
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.0.commit().await.doing("committing a change")
+    }
+
+    pub(crate) fn db(&self) -> &DatabaseTransaction {
+        &self.0
+    }
+}
+
+/// The time of a column that holds microseconds.
+pub(crate) fn time_of(table: &'static str, micros: i64) -> Result<DateTime<Utc>, StoreError> {
+    DateTime::from_timestamp_micros(micros).ok_or(StoreError::Damaged { table, what: "a time is out of range" })
+}
+
+pub(crate) fn rfc3339(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], StoreError> {
+    let mut bytes = [0; N];
+    OsRng.try_fill_bytes(&mut bytes).map_err(|_| StoreError::Random)?;
+    Ok(bytes)
+}
+
+/// Secrets are random, at least 192 bits: a plain digest of one cannot be guessed, and is found by an index.
+pub(crate) fn digest(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+/// `width` digits of base 62, most significant first; `width` must hold all of `bytes`.
+pub(crate) fn base62(bytes: &[u8], width: usize) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut number = bytes.to_vec();
+    let mut text: Vec<char> = Vec::with_capacity(width);
+    for _ in 0..width {
+        let mut rest = 0u32;
+        for byte in &mut number {
+            let value = (rest << 8) | u32::from(*byte);
+            *byte = (value / 62) as u8;
+            rest = value % 62;
+        }
+        text.push(char::from(DIGITS[rest as usize]));
+    }
+    text.iter().rev().collect()
+}
+
+/// SQLite gives its `-wal` and `-shm` files the mode of the database. The file is never opened here once it
+/// exists: closing it would drop the locks that SQLite holds on it in this process.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            #[cfg(unix)]
+            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            Ok(())
+        }
+        created => created.map(drop),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

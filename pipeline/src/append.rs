@@ -1,0 +1,271 @@
+//! One Delta table of the lake, and the way rows get into it: exactly once.
+//!
+//! Each commit names the last LSN it holds, as the version of an application transaction. The version is
+//! compared before a commit and read again after any error, since a commit can fail after it landed.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use deltalake_core::{
+    DeltaTable, DeltaTableBuilder, DeltaTableError,
+    kernel::{
+        Action, Add, StructField, Transaction,
+        engine::arrow_conversion::TryIntoKernel,
+        transaction::{CommitBuilder, CommitProperties, TableReference},
+    },
+    operations::create::CreateBuilder,
+    protocol::{DeltaOperation, SaveMode},
+};
+use ingest::{
+    Table,
+    log::{LogId, Lsn, Record},
+};
+use object_store::ObjectStoreExt;
+
+use crate::{
+    DataFile, Error, Mark, Root,
+    files::Stats,
+    parquet_file::{self, Encoded, STATISTICS},
+};
+
+/// An open table.
+#[derive(Debug)]
+pub struct LakeTable {
+    table: Table,
+    root: Root,
+    delta: DeltaTable,
+}
+
+/// Attempts at one commit before it is given up (the rows stay in the log).
+const ATTEMPTS: u32 = 6;
+
+impl LakeTable {
+    /// Opens a table as it stands; `None` when it was never written to.
+    pub async fn open(root: &Root, table: Table) -> Result<Option<Self>, Error> {
+        let mut delta = builder(root, table)?.build().map_err(Error::delta(table, "opening"))?;
+        match delta.update_incremental(None).await {
+            Ok(()) => {}
+            Err(DeltaTableError::NotATable(_)) => return Ok(None),
+            Err(_) if !exists(&delta).await => return Ok(None),
+            Err(error) => return Err(Error::delta(table, "opening")(error)),
+        }
+        let opened = Self { table, root: root.clone(), delta };
+        opened.check_features()?;
+        Ok(Some(opened))
+    }
+
+    /// Opens a table, creating it first where there is none.
+    pub async fn open_or_create(root: &Root, table: Table) -> Result<Self, Error> {
+        if let Some(opened) = Self::open(root, table).await? {
+            return Ok(opened);
+        }
+        let fields = fields(table).map_err(Error::arrow(table))?;
+        let delta = builder(root, table)?.build().map_err(Error::delta(table, "creating"))?;
+        let configuration = [
+            ("delta.dataSkippingStatsColumns", statistics_columns(table)),
+            ("delta.enableExpiredLogCleanup", "false".into()),
+        ];
+        let created = CreateBuilder::new()
+            .with_log_store(delta.log_store())
+            .with_table_name(table.name())
+            .with_columns(fields)
+            .with_partition_columns(table.is_partitioned().then_some("event_date"))
+            .with_configuration(configuration.map(|(key, value)| (key.to_owned(), Some(value))))
+            .with_save_mode(SaveMode::Ignore)
+            .await
+            .map_err(Error::delta(table, "creating"))?;
+        let opened = Self { table, root: root.clone(), delta: created };
+        opened.check_features()?;
+        Ok(opened)
+    }
+
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    pub fn version(&self) -> u64 {
+        self.delta.version().unwrap_or_default()
+    }
+
+    /// Moves on to a version (the newest without one). A version behind is loaded anew.
+    pub async fn advance(&mut self, version: Option<u64>) -> Result<(), Error> {
+        let moved = match version {
+            Some(version) if version < self.version() => self.delta.load_version(version).await,
+            version => self.delta.update_incremental(version).await,
+        };
+        moved.map_err(Error::delta(self.table, "reading its newest version"))
+    }
+
+    /// The last LSN of `log` that the table holds.
+    pub async fn committed(&self, log: LogId) -> Result<Lsn, Error> {
+        let state = self.delta.snapshot().map_err(Error::delta(self.table, "reading"))?;
+        let version = state
+            .transaction_version(&self.delta.log_store(), app_id(self.table, log))
+            .await
+            .map_err(Error::delta(self.table, "reading its last transaction"))?;
+        Ok(version.and_then(|version| Lsn::try_from(version).ok()).unwrap_or(0))
+    }
+
+    /// Appends the rows of `records` that the table does not hold yet, up to `through`, in one commit, and
+    /// returns where the table stands then. Rows that are there already are left out; that is no error.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when somebody else moved the table; after any other error the rows can be sent again.
+    pub async fn append(
+        &mut self,
+        log: LogId,
+        records: &[Record],
+        through: Lsn,
+        now_ms: i64,
+    ) -> Result<Mark, Error> {
+        let table = self.table;
+        let committed = self.committed(log).await?;
+        if committed >= through {
+            return Ok(Mark { version: self.version(), txn: committed });
+        }
+        let rows = parquet_file::rows_between(table, log, records, committed, through)
+            .map_err(Error::arrow(table))?;
+        let Some(rows) = rows else {
+            return Ok(Mark { version: self.version(), txn: committed });
+        };
+        let files = tokio::task::spawn_blocking(move || parquet_file::encode(table, &rows, now_ms))
+            .await
+            .map_err(|_| Error::Stopped)??;
+        let adds = self.store(files).await?;
+        self.commit(log, adds, committed, through).await?;
+        Ok(Mark { version: self.version(), txn: through })
+    }
+
+    /// The active files of the loaded version.
+    pub fn files(&self) -> Result<Vec<DataFile>, Error> {
+        let state = self.delta.snapshot().map_err(Error::delta(self.table, "reading"))?;
+        let log_data = state.log_data();
+        let files = log_data.iter().map(|view| {
+            let stats = Stats::parse(view.stats().as_deref());
+            let date = view.partition_values_map().remove("event_date").flatten();
+            DataFile {
+                path: view.path().into_owned(),
+                size_bytes: u64::try_from(view.size()).unwrap_or(0),
+                modified_ms: view.modification_time(),
+                event_date: date.and_then(|date| {
+                    date.parse().ok().map(|date: chrono::NaiveDate| date.to_epoch_days())
+                }),
+                rows: stats.rows(),
+                organization_id: stats.text("organization_id"),
+                at: stats.time(self.table.time_column()),
+                max_lsn: stats.max_lsn(),
+            }
+        });
+        Ok(files.collect())
+    }
+
+    async fn store(&self, files: Vec<Encoded>) -> Result<Vec<Add>, Error> {
+        let mut adds = Vec::with_capacity(files.len());
+        for file in files {
+            let mut path = self.root.prefix.clone().join(self.table.name());
+            for part in file.path.split('/') {
+                path = path.join(part);
+            }
+            self.root
+                .store
+                .put(&path, file.bytes.into())
+                .await
+                .map_err(|source| Error::Store { path: path.to_string(), source })?;
+            adds.push(file.add);
+        }
+        Ok(adds)
+    }
+
+    async fn commit(
+        &mut self,
+        log: LogId,
+        adds: Vec<Add>,
+        committed: Lsn,
+        through: Lsn,
+    ) -> Result<(), Error> {
+        let version = i64::try_from(through).unwrap_or(i64::MAX);
+        for attempt in 1.. {
+            let properties = CommitProperties::default()
+                .with_application_transaction(Transaction::new(app_id(self.table, log), version))
+                .with_create_checkpoint(false)
+                .with_cleanup_expired_logs(Some(false));
+            let state = self.delta.snapshot().map_err(Error::delta(self.table, "reading"))?;
+            let result = CommitBuilder::from(properties)
+                .with_actions(adds.iter().cloned().map(Action::Add).collect())
+                .build(
+                    Some(state as &dyn TableReference),
+                    self.delta.log_store(),
+                    DeltaOperation::Write {
+                        mode: SaveMode::Append,
+                        partition_by: None,
+                        predicate: None,
+                    },
+                )
+                .await;
+            // Whatever the answer was, the table itself says what happened.
+            let reloaded = self.advance(None).await;
+            let found = self.committed(log).await;
+            match (result, reloaded.and(found)) {
+                (_, Ok(found)) if found >= through => return Ok(()),
+                (_, Ok(found)) if found != committed => {
+                    let table = self.table.name();
+                    return Err(Error::Fenced { table, expected: committed, found });
+                }
+                (Err(error), _) if attempt >= ATTEMPTS => {
+                    return Err(Error::delta(self.table, "committing")(error));
+                }
+                (Ok(_), Err(error)) if attempt >= ATTEMPTS => return Err(error),
+                (Err(error), _) => {
+                    tracing::warn!(table = self.table.name(), attempt, %error, "a commit failed and is tried again");
+                    tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+                }
+                (Ok(_), _) => tokio::time::sleep(Duration::from_millis(50 << attempt)).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Two features would change what a data file means; this program writes neither.
+    fn check_features(&self) -> Result<(), Error> {
+        let state = self.delta.snapshot().map_err(Error::delta(self.table, "reading"))?;
+        let configuration = state.metadata().configuration();
+        let table = self.table.name();
+        if configuration.get("delta.columnMapping.mode").is_some_and(|mode| mode != "none") {
+            return Err(Error::Unsupported { table, feature: "column mapping" });
+        }
+        if configuration.get("delta.enableDeletionVectors").is_some_and(|on| on == "true") {
+            return Err(Error::Unsupported { table, feature: "deletion vectors" });
+        }
+        Ok(())
+    }
+}
+
+/// Names the writer of a log to a table: stable, so that a repeated commit is recognized.
+fn app_id(table: Table, log: LogId) -> String {
+    format!("aihub/{}/{}", table.name(), log.0)
+}
+
+fn builder(root: &Root, table: Table) -> Result<DeltaTableBuilder, Error> {
+    let url = root.table_url(table.name())?;
+    let builder =
+        DeltaTableBuilder::from_url(url.clone()).map_err(Error::delta(table, "opening"))?;
+    Ok(builder.with_storage_backend(Arc::clone(&root.store), url))
+}
+
+async fn exists(delta: &DeltaTable) -> bool {
+    delta.verify_deltatable_existence().await.unwrap_or(true)
+}
+
+fn fields(table: Table) -> Result<Vec<StructField>, arrow::error::ArrowError> {
+    table.schema().fields().iter().map(|field| field.as_ref().try_into_kernel()).collect()
+}
+
+fn statistics_columns(table: Table) -> String {
+    let held: HashMap<_, _> =
+        table.schema().fields().iter().map(|field| (field.name().clone(), ())).collect();
+    STATISTICS
+        .split(',')
+        .map(|name| if name == "occurred_at" { table.time_column() } else { name })
+        .filter(|name| held.contains_key(*name))
+        .collect::<Vec<_>>()
+        .join(",")
+}

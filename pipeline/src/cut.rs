@@ -1,0 +1,84 @@
+//! The exact line between what a query reads and what it does not.
+
+use std::collections::BTreeMap;
+
+use ingest::{Table, log::Lsn};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// Taken once for all tables, by the process that owns the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// The log that the rows came through.
+    pub log: i64,
+    /// The highest LSN that is read, of a row that is on the disk.
+    pub lsn: Lsn,
+    /// Rows up to here are in the tables; the log need not hold them.
+    pub floor: Lsn,
+    /// Where each table stood, by name. A table without rows is absent.
+    pub tables: BTreeMap<String, Mark>,
+}
+
+/// A version of a Delta table, and the last LSN it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    pub version: u64,
+    pub txn: Lsn,
+}
+
+impl Cut {
+    /// The cut as a short text: `log.lsn`, both in base 36. Asked for again, it gives the same rows.
+    pub fn token(&self) -> String {
+        format!("{}.{}", base36(self.log.unsigned_abs()), base36(self.lsn))
+    }
+
+    /// This cut moved back to an earlier token.
+    ///
+    /// # Errors
+    /// [`Error::Cut`] when the token is not one of this lake, or lies in its future.
+    pub fn back_to(mut self, token: &str) -> Result<Self, Error> {
+        let refuse = || Error::Cut(token.to_owned());
+        let (log, lsn) = token.split_once('.').ok_or_else(refuse)?;
+        let log = u64::from_str_radix(log, 36).map_err(|_| refuse())?;
+        let lsn = Lsn::from_str_radix(lsn, 36).map_err(|_| refuse())?;
+        if log != self.log.unsigned_abs() || lsn > self.lsn {
+            return Err(refuse());
+        }
+        self.lsn = lsn;
+        Ok(self)
+    }
+
+    pub fn mark(&self, table: Table) -> Option<Mark> {
+        self.tables.get(table.name()).copied()
+    }
+}
+
+fn base36(mut n: u64) -> String {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut digits = Vec::new();
+    loop {
+        digits.push(char::from(DIGITS[(n % 36) as usize]));
+        n /= 36;
+        if n == 0 {
+            return digits.into_iter().rev().collect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_leads_back_and_never_forward() {
+        let cut = Cut { log: 77, lsn: 1000, floor: 0, tables: BTreeMap::new() };
+        let earlier = Cut { lsn: 999, ..cut.clone() };
+        assert_eq!(cut.clone().back_to(&earlier.token()).unwrap(), earlier);
+        for bad in
+            ["", "x", "25.", ".1", "25.-1", &Cut { lsn: 1001, ..cut.clone() }.token(), "26.1"]
+        {
+            assert!(cut.clone().back_to(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+use ingest::log::Lsn;
+
+/// What can go wrong with the lake.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the storage location {location} is not usable: {reason}")]
+    Location { location: String, reason: String },
+    #[error("storing {path}")]
+    Store {
+        path: String,
+        #[source]
+        source: object_store::Error,
+    },
+    #[error("the table {table}, while {doing}")]
+    Delta {
+        table: &'static str,
+        doing: &'static str,
+        #[source]
+        source: Box<deltalake_core::DeltaTableError>,
+    },
+    #[error("the table {table} uses {feature}, which this program does not read")]
+    Unsupported { table: &'static str, feature: &'static str },
+    #[error("another process writes to {table}: it stands at {found}, not at {expected}")]
+    Fenced { table: &'static str, expected: Lsn, found: Lsn },
+    #[error("encoding a Parquet file for {table}")]
+    Parquet {
+        table: &'static str,
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    #[error("the rows of {table}")]
+    Arrow {
+        table: &'static str,
+        #[source]
+        source: arrow::error::ArrowError,
+    },
+    #[error(transparent)]
+    Ingest(#[from] ingest::Error),
+    #[error("the cut `{0}` does not fit this lake")]
+    Cut(String),
+    #[error("a task of the lake was stopped")]
+    Stopped,
+}
+
+impl Error {
+    pub(crate) fn delta(
+        table: ingest::Table,
+        doing: &'static str,
+    ) -> impl FnOnce(deltalake_core::DeltaTableError) -> Self {
+        move |source| Self::Delta { table: table.name(), doing, source: Box::new(source) }
+    }
+
+    pub(crate) fn arrow(
+        table: ingest::Table,
+    ) -> impl FnOnce(arrow::error::ArrowError) -> Self + Copy {
+        move |source| Self::Arrow { table: table.name(), source }
+    }
+}

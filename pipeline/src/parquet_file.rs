@@ -1,0 +1,238 @@
+//! Log records to sorted Parquet files, one per date, each with the `add` action that describes it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, Date32Array, Int64Array, RecordBatch, UInt32Array},
+    compute::{self, SortColumn},
+    datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType},
+    error::ArrowError,
+};
+use deltalake_core::kernel::Add;
+use ingest::{
+    Table,
+    log::{LogId, Lsn, Record},
+    time,
+};
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, Encoding, ZstdLevel},
+    file::properties::{EnabledStatistics, WriterProperties},
+    schema::types::ColumnPath,
+};
+use serde_json::{Map, Value, json};
+
+use crate::Error;
+
+/// An encoded file, not yet stored.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    /// Relative to the table.
+    pub(crate) path: String,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) add: Add,
+}
+
+/// Rows per row group: fine enough to skip most of a file for one organization.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+
+/// The rows of `records` with an LSN in `(after, through]`, shaped as [`Table::schema`]; `None` without any.
+pub(crate) fn rows_between(
+    table: Table,
+    log: LogId,
+    records: &[Record],
+    after: Lsn,
+    through: Lsn,
+) -> Result<Option<RecordBatch>, ArrowError> {
+    let mut batches = Vec::new();
+    for record in records.iter().filter(|record| record.table == table) {
+        if let Some(batch) = read_shape(log, record, after, through)? {
+            batches.push(batch);
+        }
+    }
+    if batches.is_empty() {
+        return Ok(None);
+    }
+    compute::concat_batches(&table.schema(), &batches).map(Some)
+}
+
+/// One record as it is read: with its provenance, and cut to the LSNs in `(after, through]`.
+pub(crate) fn read_shape(
+    log: LogId,
+    record: &Record,
+    after: Lsn,
+    through: Lsn,
+) -> Result<Option<RecordBatch>, ArrowError> {
+    let from = (after + 1).max(record.first_lsn);
+    let to = through.min(record.last_lsn());
+    if from > to {
+        return Ok(None);
+    }
+    let (offset, length) = ((from - record.first_lsn) as usize, (to - from + 1) as usize);
+    let rows = record.rows.slice(offset, length);
+    let ingested_at =
+        arrow::array::TimestampMicrosecondArray::from_value(record.ingested_at, length);
+    let mut columns = rows.columns().to_vec();
+    columns.push(Arc::new(ingested_at.with_timezone("UTC")));
+    columns.push(Arc::new(Int64Array::from_value(log.0, length)));
+    columns.push(Arc::new(Int64Array::from_iter_values(from as i64..=to as i64)));
+    if record.table.is_partitioned() {
+        let at = rows.column(1).as_primitive::<TimestampMicrosecondType>();
+        columns.push(Arc::new(Date32Array::from_iter_values(
+            at.values().iter().map(|at| time::date_of(*at)),
+        )));
+    }
+    RecordBatch::try_new(record.table.schema(), columns).map(Some)
+}
+
+/// Sorts rows by (date, organization, time) and encodes one file per date.
+pub(crate) fn encode(
+    table: Table,
+    rows: &RecordBatch,
+    modified_ms: i64,
+) -> Result<Vec<Encoded>, Error> {
+    let rows = sort(table, rows).map_err(Error::arrow(table))?;
+    let mut files = Vec::new();
+    for (date, rows) in by_date(table, &rows) {
+        let bytes =
+            write(table, &rows).map_err(|source| Error::Parquet { table: table.name(), source })?;
+        let name = format!("part-{}.zstd.parquet", uuid::Uuid::now_v7());
+        let mut partition_values = HashMap::new();
+        let path = match date {
+            Some(days) => {
+                let date = time::date_text(days);
+                let path = format!("event_date={date}/{name}");
+                partition_values.insert("event_date".to_owned(), Some(date));
+                path
+            }
+            None => name,
+        };
+        let add = Add {
+            path: path.clone(),
+            partition_values,
+            size: bytes.len() as i64,
+            modification_time: modified_ms,
+            data_change: true,
+            stats: Some(statistics(table, &rows)),
+            tags: None,
+            deletion_vector: None,
+            base_row_id: None,
+            default_row_commit_version: None,
+            clustering_provider: None,
+        };
+        files.push(Encoded { path, bytes, add });
+    }
+    Ok(files)
+}
+
+fn sort(table: Table, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let mut keys: Vec<ArrayRef> = Vec::new();
+    if table.is_partitioned() {
+        keys.push(Arc::clone(rows.column(rows.num_columns() - 1)));
+    }
+    keys.push(Arc::clone(rows.column(0)));
+    keys.push(Arc::clone(rows.column(1)));
+    let keys: Vec<_> =
+        keys.into_iter().map(|values| SortColumn { values, options: None }).collect();
+    let order: UInt32Array = compute::lexsort_to_indices(&keys, None)?;
+    compute::take_record_batch(rows, &order)
+}
+
+/// Splits sorted rows by their date, and leaves the date out of the rows: it is in the path.
+fn by_date(table: Table, rows: &RecordBatch) -> Vec<(Option<i32>, RecordBatch)> {
+    if !table.is_partitioned() {
+        return vec![(None, rows.clone())];
+    }
+    let last = rows.num_columns() - 1;
+    let dates = rows.column(last).as_primitive::<arrow::datatypes::Date32Type>().values();
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for end in 1..=dates.len() {
+        if end == dates.len() || dates[end] != dates[start] {
+            let mut part = rows.slice(start, end - start);
+            part.remove_column(last);
+            parts.push((Some(dates[start]), part));
+            start = end;
+        }
+    }
+    parts
+}
+
+fn write(table: Table, rows: &RecordBatch) -> Result<Vec<u8>, parquet::errors::ParquetError> {
+    let mut bytes = Vec::new();
+    let properties = writer_properties(table, rows.num_rows())?;
+    let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties))?;
+    writer.write(rows)?;
+    writer.close()?;
+    Ok(bytes)
+}
+
+fn writer_properties(
+    table: Table,
+    rows: usize,
+) -> Result<WriterProperties, parquet::errors::ParquetError> {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_created_by("aihub".into());
+    for name in [table.time_column(), "ingested_at", "lsn", "content_hash"] {
+        let column = ColumnPath::from(name);
+        properties = properties
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+    }
+    if !table.is_dimension() && table != Table::DeadLetter {
+        let id = ColumnPath::from("event_id");
+        properties = properties
+            .set_column_dictionary_enabled(id.clone(), false)
+            .set_column_bloom_filter_enabled(id.clone(), true)
+            .set_column_bloom_filter_max_ndv(id, rows.min(ROW_GROUP_ROWS) as u64);
+    }
+    Ok(properties.build())
+}
+
+/// The columns that have statistics in the Delta log: what queries prune by, and no person.
+pub(crate) const STATISTICS: &str = "organization_id,project_id,occurred_at,ingested_at,log,lsn";
+
+fn statistics(table: Table, rows: &RecordBatch) -> String {
+    let (mut min, mut max, mut nulls) = (Map::new(), Map::new(), Map::new());
+    for name in STATISTICS.split(',') {
+        let name = if name == "occurred_at" { table.time_column() } else { name };
+        let Some(column) = rows.column_by_name(name) else { continue };
+        nulls.insert(name.into(), json!(column.null_count()));
+        if let Some((low, high)) = bounds(column) {
+            min.insert(name.into(), low);
+            max.insert(name.into(), high);
+        }
+    }
+    json!({
+        "numRecords": rows.num_rows(),
+        "minValues": min,
+        "maxValues": max,
+        "nullCount": nulls,
+    })
+    .to_string()
+}
+
+fn bounds(column: &ArrayRef) -> Option<(Value, Value)> {
+    if let Some(text) = column.as_string_opt::<i32>() {
+        return Some((compute::min_string(text)?.into(), compute::max_string(text)?.into()));
+    }
+    if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
+        return Some((compute::min(numbers)?.into(), compute::max(numbers)?.into()));
+    }
+    let times = column.as_primitive_opt::<TimestampMicrosecondType>()?;
+    let text = |micros: i64| {
+        let at = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default();
+        Value::from(at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+    };
+    Some((text(compute::min(times)?), text(compute::max(times)?)))
+}
+
+/// The schema of a data file: the read schema without the partition column.
+pub(crate) fn file_schema(table: Table) -> SchemaRef {
+    let schema = table.schema();
+    let held = schema.fields().len() - usize::from(table.is_partitioned());
+    Arc::new(arrow::datatypes::Schema::new(schema.fields()[..held].to_vec()))
+}

@@ -1,0 +1,220 @@
+//! Reads the lake at a cut, from any process on the machine: tables at their versions, and the log's rows
+//! above them. What was read once is kept, so that a query only pays for what is new.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{AsArray, RecordBatch},
+    compute,
+    datatypes::{DataType, Int64Type, Schema, SchemaRef},
+    error::ArrowError,
+};
+use ingest::{
+    Table,
+    dedup::{Seen, keys_of},
+    identity::Key,
+    log::{self, LogId, Lsn, Tail},
+};
+use object_store::ObjectStoreExt;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::{Cut, DataFile, Error, LakeTable, Location, Mark, Root, parquet_file};
+
+/// A reader of one lake.
+#[derive(Debug)]
+pub struct Reader {
+    root: Root,
+    log_dir: PathBuf,
+    tail: Option<Tail>,
+    fresh: VecDeque<FreshRows>,
+    tables: BTreeMap<Table, (LakeTable, Arc<Vec<DataFile>>)>,
+}
+
+/// Rows of the log, shaped as queries read them.
+#[derive(Debug, Clone)]
+struct FreshRows {
+    table: Table,
+    first_lsn: Lsn,
+    last_lsn: Lsn,
+    rows: RecordBatch,
+}
+
+/// The tables of the lake at one cut.
+#[derive(Debug, Clone)]
+pub struct Tables {
+    pub root: Root,
+    pub cut: Cut,
+    contents: BTreeMap<Table, Contents>,
+}
+
+/// What one table holds at a cut.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    pub files: Arc<Vec<DataFile>>,
+    /// Rows of the log that no file holds, shaped as [`query_schema`].
+    pub fresh: Vec<RecordBatch>,
+}
+
+/// The schema that queries see: text as views, which compare and group faster.
+pub fn query_schema(table: Table) -> SchemaRef {
+    with_views(&table.schema())
+}
+
+pub(crate) fn with_views(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+impl Reader {
+    pub fn open(location: &Location, log_dir: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            root: location.open()?,
+            log_dir: log_dir.to_path_buf(),
+            tail: None,
+            fresh: VecDeque::new(),
+            tables: BTreeMap::new(),
+        })
+    }
+
+    /// The newest cut of a lake that no process writes to.
+    pub async fn newest(&mut self) -> Result<Cut, Error> {
+        let Some(description) = log::describe(&self.log_dir)? else {
+            return Ok(Cut { log: 0, lsn: 0, floor: 0, tables: BTreeMap::new() });
+        };
+        let floor = log::retired_through(&self.log_dir)?;
+        let mut tail = Tail::new(&self.log_dir, description.log, floor);
+        tail.read_available()?;
+        let mut tables = BTreeMap::new();
+        for table in Table::ALL {
+            if let Some(opened) = LakeTable::open(&self.root, table).await? {
+                let txn = opened.committed(description.log).await?;
+                tables.insert(table.name().to_owned(), Mark { version: opened.version(), txn });
+            }
+        }
+        Ok(Cut { log: description.log.0, lsn: tail.last_lsn(), floor, tables })
+    }
+
+    /// Everything up to `cut`.
+    pub async fn at(&mut self, cut: &Cut) -> Result<Tables, Error> {
+        self.follow(cut)?;
+        let mut contents = BTreeMap::new();
+        for table in Table::ALL {
+            let mark = cut.mark(table);
+            let files = match mark {
+                Some(mark) => self.files(table, mark.version).await?,
+                None => Arc::default(),
+            };
+            let after = mark.map_or(0, |mark| mark.txn);
+            let fresh = self
+                .fresh
+                .iter()
+                .filter(|rows| rows.table == table)
+                .filter_map(|rows| rows.between(after, cut.lsn))
+                .collect();
+            contents.insert(table, Contents { files, fresh });
+        }
+        Ok(Tables { root: self.root.clone(), cut: cut.clone(), contents })
+    }
+
+    /// Reads the log on to the cut, and forgets what the tables hold.
+    fn follow(&mut self, cut: &Cut) -> Result<(), Error> {
+        let log = LogId(cut.log);
+        if cut.lsn == 0 {
+            return Ok(());
+        }
+        let behind = self.tail.as_ref().is_none_or(|t| t.log() != log || t.last_lsn() < cut.floor);
+        if behind {
+            self.fresh.clear();
+            self.tail = None;
+        }
+        let tail = self.tail.get_or_insert_with(|| Tail::new(&self.log_dir, log, cut.floor));
+        tail.read_to(cut.lsn)?;
+        for record in tail.take() {
+            let rows = parquet_file::read_shape(log, &record, 0, Lsn::MAX)
+                .and_then(|rows| rows.map(|rows| to_views(&rows)).transpose())
+                .map_err(Error::arrow(record.table))?;
+            if let Some(rows) = rows {
+                let (table, first_lsn, last_lsn) =
+                    (record.table, record.first_lsn, record.last_lsn());
+                self.fresh.push_back(FreshRows { table, first_lsn, last_lsn, rows });
+            }
+        }
+        while self.fresh.front().is_some_and(|rows| rows.last_lsn <= cut.floor) {
+            self.fresh.pop_front();
+        }
+        Ok(())
+    }
+
+    async fn files(&mut self, table: Table, version: u64) -> Result<Arc<Vec<DataFile>>, Error> {
+        let missing = || Error::Unsupported { table: table.name(), feature: "a missing table" };
+        if !self.tables.contains_key(&table) {
+            let opened = LakeTable::open(&self.root, table).await?.ok_or_else(missing)?;
+            let files = Arc::new(opened.files()?);
+            self.tables.insert(table, (opened, files));
+        }
+        let (opened, files) = self.tables.get_mut(&table).ok_or_else(missing)?;
+        if opened.version() != version {
+            opened.advance(Some(version)).await?;
+            *files = Arc::new(opened.files()?);
+        }
+        Ok(Arc::clone(files))
+    }
+}
+
+impl FreshRows {
+    fn between(&self, after: Lsn, through: Lsn) -> Option<RecordBatch> {
+        let from = (after + 1).max(self.first_lsn);
+        let to = through.min(self.last_lsn);
+        (from <= to)
+            .then(|| self.rows.slice((from - self.first_lsn) as usize, (to - from + 1) as usize))
+    }
+}
+
+impl Tables {
+    pub fn contents(&self, table: Table) -> Contents {
+        self.contents.get(&table).cloned().unwrap_or_default()
+    }
+}
+
+fn to_views(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = with_views(&rows.schema());
+    let columns = rows
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| compute::cast(column, field.data_type()))
+        .collect::<Result<_, _>>()?;
+    RecordBatch::try_new(schema, columns)
+}
+
+/// The identities of a table's rows above `after`, read from its files.
+pub(crate) async fn stored_keys(
+    root: &Root,
+    table: &LakeTable,
+    after: Lsn,
+) -> Result<Vec<(Key, Seen)>, Error> {
+    let name = table.table();
+    let mut keys = Vec::new();
+    for file in table.files()?.iter().filter(|file| file.max_lsn > after) {
+        let path = file.object_path(root, name);
+        let stored = |source| Error::Store { path: path.to_string(), source };
+        let bytes = root.store.get(&path).await.map_err(stored)?.bytes().await.map_err(stored)?;
+        let parquet = |source| Error::Parquet { table: name.name(), source };
+        let rows = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(parquet)?;
+        for rows in rows.build().map_err(parquet)? {
+            let rows = rows.map_err(Error::arrow(name))?;
+            let lsns = rows.column_by_name("lsn").and_then(|c| c.as_primitive_opt::<Int64Type>());
+            let Some(lsns) = lsns else { continue };
+            let found = keys_of(&rows, |row| lsns.value(row).unsigned_abs());
+            keys.extend(found.into_iter().filter(|(_, seen)| seen.lsn > after));
+        }
+    }
+    Ok(keys)
+}

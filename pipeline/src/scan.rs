@@ -1,0 +1,226 @@
+//! The lake's tables as DataFusion sees them: the active files, pruned by the Delta statistics, and the log's
+//! rows above them. Files go through DataFusion's own Parquet source, so its optimizations apply.
+//!
+//! Where a session may not see every row of a table, the rows pass a [`barrier`] first.
+
+mod barrier;
+mod latest;
+mod prune;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{Session, TableProvider},
+    common::{DFSchema, Result, ScalarValue, config::TableParquetOptions},
+    datasource::{
+        listing::PartitionedFile,
+        memory::MemorySourceConfig,
+        object_store::ObjectStoreUrl,
+        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource},
+        source::DataSourceExec,
+        table_schema::TableSchema,
+    },
+    logical_expr::{Expr, TableProviderFilterPushDown, TableType, col, lit, utils::conjunction},
+    physical_plan::{ExecutionPlan, PhysicalExpr, empty::EmptyExec, union::UnionExec},
+};
+use ingest::{OrganizationId, Table};
+use object_store::ObjectMeta;
+
+pub use barrier::BarrierExec;
+pub use latest::LatestRows;
+
+use crate::{
+    DataFile, parquet_file,
+    reader::{Contents, Tables, query_schema, with_views},
+};
+
+/// One table of the lake at a cut, as far as a session may see it.
+#[derive(Debug)]
+pub struct LakeScan {
+    table: Table,
+    net: bool,
+    reach: Option<OrganizationId>,
+    tables: Tables,
+    contents: Contents,
+    schema: SchemaRef,
+}
+
+impl LakeScan {
+    /// Every row of `table`, or one organization's.
+    pub fn new(tables: &Tables, table: Table, reach: Option<&OrganizationId>) -> Self {
+        Self {
+            table,
+            net: false,
+            reach: reach.cloned(),
+            tables: tables.clone(),
+            contents: tables.contents(table),
+            schema: query_schema(table),
+        }
+    }
+
+    /// The net of a ledger: rows that correct others are left out.
+    pub fn net(self) -> Self {
+        Self { net: true, ..self }
+    }
+
+    /// What every row must satisfy, whatever the query says; `None` when the table may be read as it is.
+    fn condition(&self, files: &[DataFile]) -> Option<Expr> {
+        let own = self.reach.as_ref().map(|id| col("organization_id").eq(lit(id.as_str())));
+        let net = self.net.then(|| col("corrects_id").is_null());
+        let lsn = self.tables.cut.lsn;
+        let cut = files
+            .iter()
+            .any(|file| file.max_lsn > lsn)
+            .then(|| col("lsn").lt_eq(lit(i64::try_from(lsn).unwrap_or(i64::MAX))));
+        conjunction([own, net, cut].into_iter().flatten())
+    }
+
+    fn files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<DataFile>> {
+        let own = self.reach.as_ref().map(|id| col("organization_id").eq(lit(id.as_str())));
+        let wanted = conjunction(filters.iter().cloned().chain(own));
+        match wanted {
+            Some(wanted) => {
+                let predicate = physical(state, &self.schema, &wanted)?;
+                Ok(prune::keep(self.table, &self.schema, &self.contents.files, predicate))
+            }
+            None => Ok(self.contents.files.to_vec()),
+        }
+    }
+
+    /// The scan itself, of the columns `columns`.
+    fn source(
+        &self,
+        state: &dyn Session,
+        files: Vec<DataFile>,
+        columns: &[usize],
+        predicate: Option<Arc<dyn PhysicalExpr>>,
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+        if !files.is_empty() {
+            inputs.push(self.parquet(state, files, columns, predicate, limit)?);
+        }
+        if !self.contents.fresh.is_empty() {
+            let fresh = [self.contents.fresh.clone()];
+            let schema = Arc::clone(&self.schema);
+            inputs.push(MemorySourceConfig::try_new_exec(&fresh, schema, Some(columns.to_vec()))?);
+        }
+        match inputs.len() {
+            0 => Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(columns)?)))),
+            1 => Ok(inputs.remove(0)),
+            _ => UnionExec::try_new(inputs),
+        }
+    }
+
+    fn parquet(
+        &self,
+        state: &dyn Session,
+        files: Vec<DataFile>,
+        columns: &[usize],
+        predicate: Option<Arc<dyn PhysicalExpr>>,
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let held = with_views(&parquet_file::file_schema(self.table));
+        let partitions = self.schema.fields()[held.fields().len()..].to_vec();
+        let schema = TableSchema::builder(held).with_table_partition_cols(partitions).build();
+        let options = TableParquetOptions {
+            global: state.config_options().execution.parquet.clone(),
+            ..TableParquetOptions::default()
+        };
+        let mut source = ParquetSource::new(schema).with_table_parquet_options(options);
+        if let Some(predicate) = predicate {
+            source = source.with_predicate(predicate);
+        }
+        let url = ObjectStoreUrl::parse(self.tables.root.store_url())?;
+        let config = FileScanConfigBuilder::new(url, Arc::new(source))
+            .with_file_groups(self.groups(files, state.config().target_partitions()))
+            .with_projection_indices(Some(columns.to_vec()))?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    /// Files spread over the partitions, the largest first, so that none is left with all the work.
+    fn groups(&self, mut files: Vec<DataFile>, partitions: usize) -> Vec<FileGroup> {
+        files.sort_by_key(|file| std::cmp::Reverse(file.size_bytes));
+        let mut groups = vec![(0, Vec::new()); partitions.clamp(1, files.len().max(1))];
+        for file in files {
+            if let Some(group) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
+                group.0 += file.size_bytes;
+                group.1.push(self.partitioned(&file));
+            }
+        }
+        groups.into_iter().map(|(_, files)| FileGroup::new(files)).collect()
+    }
+
+    fn partitioned(&self, file: &DataFile) -> PartitionedFile {
+        let meta = ObjectMeta {
+            location: file.object_path(&self.tables.root, self.table),
+            last_modified: chrono::DateTime::from_timestamp_millis(file.modified_ms)
+                .unwrap_or_default(),
+            size: file.size_bytes,
+            e_tag: None,
+            version: None,
+        };
+        let mut partitioned = PartitionedFile::new_from_meta(meta);
+        if self.table.is_partitioned() {
+            partitioned.partition_values = vec![ScalarValue::Date32(file.event_date)];
+        }
+        partitioned
+    }
+}
+
+#[async_trait]
+impl TableProvider for LakeScan {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// Filters prune files and row groups; they are evaluated above the scan, and above the barrier.
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let wanted: Vec<usize> =
+            projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let files = self.files(state, filters)?;
+        let Some(condition) = self.condition(&files) else {
+            let predicate = conjunction(filters.iter().cloned())
+                .map(|filter| physical(state, &self.schema, &filter))
+                .transpose()?;
+            return self.source(state, files, &wanted, predicate, limit);
+        };
+        // Behind the barrier only our own condition reads rows, or statistics of rows.
+        let mut columns = wanted.clone();
+        for column in condition.column_refs() {
+            let index = self.schema.index_of(&column.name)?;
+            if !columns.contains(&index) {
+                columns.push(index);
+            }
+        }
+        let pruning = physical(state, &self.schema, &condition)?;
+        let input = self.source(state, files, &columns, Some(pruning), None)?;
+        let keep = physical(state, &input.schema(), &condition)?;
+        Ok(Arc::new(BarrierExec::new(input, keep, wanted.len())?))
+    }
+}
+
+fn physical(state: &dyn Session, schema: &SchemaRef, expr: &Expr) -> Result<Arc<dyn PhysicalExpr>> {
+    state.create_physical_expr(expr.clone(), &DFSchema::try_from(schema.as_ref().clone())?)
+}

@@ -1,0 +1,89 @@
+//! Leaves out files that cannot hold a wanted row, by what the Delta log says about them.
+
+use std::{collections::HashSet, sync::Arc};
+
+use arrow::{
+    array::{
+        ArrayRef, BooleanArray, Date32Array, StringViewArray, TimestampMicrosecondArray,
+        UInt64Array,
+    },
+    datatypes::SchemaRef,
+};
+use datafusion::{
+    common::{Column, ScalarValue, pruning::PruningStatistics},
+    physical_optimizer::pruning::PruningPredicateBuilder,
+    physical_plan::PhysicalExpr,
+};
+use ingest::Table;
+
+use crate::DataFile;
+
+/// The files that may hold a row for which `predicate` is true. When in doubt, a file is kept.
+pub(super) fn keep(
+    table: Table,
+    schema: &SchemaRef,
+    files: &[DataFile],
+    predicate: Arc<dyn PhysicalExpr>,
+) -> Vec<DataFile> {
+    let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema));
+    let kept = builder.build(predicate).map(|pruning| pruning.prune(&Known { table, files }));
+    match kept {
+        Some(Ok(kept)) => {
+            files.iter().zip(kept).filter(|(_, keep)| *keep).map(|(f, _)| f.clone()).collect()
+        }
+        _ => files.to_vec(),
+    }
+}
+
+struct Known<'a> {
+    table: Table,
+    files: &'a [DataFile],
+}
+
+impl Known<'_> {
+    fn bound(&self, column: &Column, smallest: bool) -> Option<ArrayRef> {
+        let files = self.files.iter();
+        if column.name == "organization_id" {
+            let bounds = files.map(|file| {
+                file.organization_id.as_ref().map(|(min, max)| if smallest { min } else { max })
+            });
+            return Some(Arc::new(bounds.collect::<StringViewArray>()));
+        }
+        if column.name == self.table.time_column() {
+            let bounds =
+                files.map(|file| file.at.map(|(min, max)| if smallest { min } else { max }));
+            let bounds = bounds.collect::<TimestampMicrosecondArray>();
+            return Some(Arc::new(bounds.with_timezone("UTC")));
+        }
+        if column.name == "event_date" {
+            return Some(Arc::new(files.map(|file| file.event_date).collect::<Date32Array>()));
+        }
+        None
+    }
+}
+
+impl PruningStatistics for Known<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bound(column, true)
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bound(column, false)
+    }
+
+    fn num_containers(&self) -> usize {
+        self.files.len()
+    }
+
+    fn null_counts(&self, _: &Column) -> Option<ArrayRef> {
+        None
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        Some(Arc::new(self.files.iter().map(|file| Some(file.rows)).collect::<UInt64Array>()))
+    }
+
+    fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
+}

@@ -1,0 +1,258 @@
+//! Where the tables are: any object-store URL. A local folder is made as durable as a log needs it.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    io::Write,
+    ops::Range,
+    path::{Path as FilePath, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    local::LocalFileSystem, path::Path,
+};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::Error;
+
+/// The address of a lake, as configured: `file:///…`, `s3://bucket/prefix`, `gs://…`, `az://…`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    pub url: Url,
+    /// Options of the store (`aws_region`, `aws_endpoint`, keys …), as `object_store` names them.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+}
+
+/// An open lake.
+#[derive(Debug, Clone)]
+pub struct Root {
+    /// The whole bucket or file system; paths begin with [`Self::prefix`].
+    pub store: Arc<dyn ObjectStore>,
+    pub prefix: Path,
+    pub url: Url,
+}
+
+impl Location {
+    /// A folder on this machine.
+    pub fn folder(dir: &FilePath) -> std::result::Result<Self, Error> {
+        let refuse = |reason: &str| Error::Location {
+            location: dir.display().to_string(),
+            reason: reason.to_owned(),
+        };
+        let dir = std::path::absolute(dir).map_err(|error| refuse(&error.to_string()))?;
+        let url = Url::from_directory_path(&dir).map_err(|()| refuse("not an absolute path"))?;
+        Ok(Self { url, options: BTreeMap::new() })
+    }
+
+    pub fn open(&self) -> std::result::Result<Root, Error> {
+        let refuse = |reason: String| Error::Location { location: self.url.to_string(), reason };
+        if self.url.scheme() == "file" {
+            let dir = self.url.to_file_path().map_err(|()| refuse("not a local path".into()))?;
+            fs::create_dir_all(&dir).map_err(|error| refuse(error.to_string()))?;
+            let prefix = Path::from_absolute_path(&dir).map_err(|e| refuse(e.to_string()))?;
+            let store = Arc::new(DurableFolder { inner: LocalFileSystem::new() });
+            return Ok(Root { store, prefix, url: self.url.clone() });
+        }
+        let (store, prefix) = object_store::parse_url_opts(&self.url, &self.options)
+            .map_err(|error| refuse(error.to_string()))?;
+        Ok(Root { store: Arc::from(store), prefix, url: self.url.clone() })
+    }
+}
+
+/// Options hold secrets: they are named, not shown.
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options: Vec<_> = self.options.keys().collect();
+        f.debug_struct("Location")
+            .field("url", &self.url.as_str())
+            .field("options", &options)
+            .finish()
+    }
+}
+
+impl Root {
+    /// The URL of one table, ending in a slash.
+    pub(crate) fn table_url(&self, name: &str) -> std::result::Result<Url, Error> {
+        let mut base = self.url.clone();
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        base.join(&format!("{name}/")).map_err(|error| Error::Location {
+            location: self.url.to_string(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The scheme and authority, by which DataFusion finds the store.
+    pub fn store_url(&self) -> String {
+        format!("{}://{}", self.url.scheme(), self.url.authority())
+    }
+}
+
+/// A local file system whose puts survive a power loss: the bytes are synced, then linked into place, then the
+/// directory is synced. `object_store`'s own links without syncing, so a Delta commit could vanish after the
+/// log that it came from was retired.
+#[derive(Debug)]
+struct DurableFolder {
+    inner: LocalFileSystem,
+}
+
+impl fmt::Display for DurableFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Durable{}", self.inner)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for DurableFolder {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
+        let path = self.inner.path_to_filesystem(location)?;
+        let create = match opts.mode {
+            PutMode::Create => true,
+            PutMode::Overwrite => false,
+            PutMode::Update(_) => {
+                return Err(object_store::Error::NotImplemented {
+                    operation: "conditional update".into(),
+                    implementer: self.to_string(),
+                });
+            }
+        };
+        let name = location.to_string();
+        let put = tokio::task::spawn_blocking(move || put_durably(&path, &payload, create));
+        match put.await {
+            Ok(Ok(())) => Ok(PutResult { e_tag: None, version: None }),
+            Ok(Err(source)) if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(object_store::Error::AlreadyExists { path: name, source: source.into() })
+            }
+            Ok(Err(source)) => Err(generic(source)),
+            Err(source) => Err(object_store::Error::JoinError { source }),
+        }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        _location: &Path,
+        _opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        // Nothing here writes in parts; a part-wise upload would not be synced.
+        Err(object_store::Error::NotImplemented {
+            operation: "multipart upload".into(),
+            implementer: self.to_string(),
+        })
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+fn put_durably(path: &FilePath, payload: &PutPayload, create: bool) -> std::io::Result<()> {
+    let parent = path.parent().unwrap_or(FilePath::new("/"));
+    create_directories(parent)?;
+    let temporary = temporary_beside(path);
+    let written = (|| {
+        let mut file = fs::File::create(&temporary)?;
+        for chunk in payload.iter() {
+            file.write_all(chunk)?;
+        }
+        file.sync_all()?;
+        if create { fs::hard_link(&temporary, path) } else { fs::rename(&temporary, path) }
+    })();
+    if create || written.is_err() {
+        // A leftover is harmless: readers follow the Delta log, and its name is not one of a log entry.
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    fs::File::open(parent)?.sync_all()
+}
+
+/// Creates a directory and those above it, each synced into its parent.
+fn create_directories(dir: &FilePath) -> std::io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        create_directories(parent)?;
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => fs::File::open(parent)?.sync_all()?,
+        }
+    }
+    Ok(())
+}
+
+fn temporary_beside(path: &FilePath) -> PathBuf {
+    let name = format!(".{}.tmp", uuid::Uuid::new_v4());
+    path.with_file_name(name)
+}
+
+fn generic(source: std::io::Error) -> object_store::Error {
+    object_store::Error::Generic { store: "DurableFolder", source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_conditional_put_is_refused_once_the_file_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Location::folder(dir.path()).unwrap().open().unwrap();
+        let path = root.prefix.clone().join("a").join("b.json");
+        let create = || PutOptions { mode: PutMode::Create, ..Default::default() };
+        root.store.put_opts(&path, "one".into(), create()).await.unwrap();
+        let again = root.store.put_opts(&path, "two".into(), create()).await;
+        assert!(matches!(again, Err(object_store::Error::AlreadyExists { .. })));
+        let held = root.store.get(&path).await.unwrap().bytes().await.unwrap();
+        assert_eq!(&held[..], b"one");
+        root.store.put(&path, "three".into()).await.unwrap();
+        let files: Vec<_> = fs::read_dir(dir.path().join("a")).unwrap().collect();
+        assert_eq!(files.len(), 1, "no temporary file is left");
+    }
+}

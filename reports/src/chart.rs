@@ -1,0 +1,216 @@
+//! Lines over time, drawn by `charts-rs` as SVG that follows the theme of the page.
+
+use charts_rs::{Box as Margin, Color, LineChart, Series, SeriesBand, Symbol};
+
+use crate::Error;
+use crate::axis::Axis;
+
+/// A picture at one size. A page holds a chart at several sizes, and its style sheet shows the
+/// one that fits: text in a scaled picture would be too small or too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// Across the whole page.
+    Large,
+    /// Half the page, or a tablet.
+    Medium,
+    /// A phone.
+    Small,
+}
+
+impl Size {
+    /// Width and height in pixels.
+    pub(crate) fn pixels(self) -> (u16, u16) {
+        match self {
+            Self::Large => (1072, 280),
+            Self::Medium => (516, 240),
+            Self::Small => (330, 210),
+        }
+    }
+
+    /// The class that the style sheet shows or hides.
+    pub(crate) fn class(self) -> &'static str {
+        match self {
+            Self::Large => "large",
+            Self::Medium => "medium",
+            Self::Small => "small",
+        }
+    }
+}
+
+/// What to draw: one value per label, and after them what is expected.
+#[derive(Debug, Clone)]
+pub(crate) struct Plot {
+    pub(crate) labels: Vec<String>,
+    pub(crate) values: Vec<Option<f64>>,
+    /// Expected value, lower and upper bound, one per label after the last value.
+    pub(crate) expected: Vec<(f64, f64, f64)>,
+    pub(crate) filled: bool,
+    pub(crate) axis: Axis,
+}
+
+/// A color as `charts-rs` draws it, and the variable of the page that replaces it.
+const PALETTE: [(&str, &str); 4] = [
+    ("#1D5FD1", "var(--line)"),
+    ("#0E8A7D", "var(--outlook)"),
+    ("#E4E7EC", "var(--grid)"),
+    ("#667085", "var(--muted)"),
+];
+
+const LINE: Color = Color { r: 0x1d, g: 0x5f, b: 0xd1, a: 255 };
+const OUTLOOK: Color = Color { r: 0x0e, g: 0x8a, b: 0x7d, a: 255 };
+const GRID: Color = Color { r: 0xe4, g: 0xe7, b: 0xec, a: 255 };
+const MUTED: Color = Color { r: 0x66, g: 0x70, b: 0x85, a: 255 };
+
+const NO_COLOR: Color = Color { r: 0, g: 0, b: 0, a: 0 };
+
+const FONT_FAMILY: &str = "page";
+
+// A line of fewer points is hard to see, or not there at all.
+const FEW_POINTS: usize = 3;
+
+/// Draws the inside of an `<svg>` element of the given size.
+pub(crate) fn draw(metric: &str, plot: &Plot, size: Size) -> Result<String, Error> {
+    let svg = line_chart(plot, size)
+        .svg()
+        .map_err(|source| Error::Chart { metric: metric.to_owned(), source })?;
+    Ok(themed(inside(&svg)))
+}
+
+fn line_chart(plot: &Plot, size: Size) -> LineChart {
+    let mut chart = LineChart::new(series(plot), plot.labels.clone());
+    let (width, height) = size.pixels();
+    chart.width = f32::from(width);
+    chart.height = f32::from(height);
+    // The last label of the axis is centered on the end of the plot: it needs room at the right.
+    chart.margin = Margin { left: 2.0, top: 10.0, right: 20.0, bottom: 2.0 };
+    chart.compact = true;
+    chart.font_family = FONT_FAMILY.to_owned();
+    chart.background_color = NO_COLOR;
+    chart.legend.show = Some(false);
+    chart.series.colors = vec![LINE, OUTLOOK];
+    chart.series.stroke_width = 2.0;
+    chart.series.fill_opacity = Some(0.1);
+    chart.series.symbol = Some(Symbol::None);
+    chart.grid.stroke_color = GRID;
+    chart.x_axis.boundary_gap = Some(plot.labels.len() < 2);
+    chart.x_axis.stroke_color = GRID;
+    chart.x_axis.font.color = MUTED;
+    chart.x_axis.font.size = 12.0;
+    for y_axis in &mut chart.y_axis_configs {
+        y_axis.font.color = MUTED;
+        y_axis.font.size = 12.0;
+        y_axis.formatter = Some(plot.axis.label.clone());
+        y_axis.min = Some(plotted(plot.axis.min, 1.0));
+        y_axis.max = Some(plotted(plot.axis.max, 1.0));
+        y_axis.split_number = plot.axis.splits;
+    }
+    chart
+}
+
+/// The line of what was, and the dashed line and band of what is expected.
+fn series(plot: &Plot) -> Vec<Series> {
+    let factor = plot.axis.factor;
+    let values: Vec<Option<f32>> =
+        plot.values.iter().map(|value| value.map(|value| plotted(value, factor))).collect();
+    let last = values.last().copied().flatten();
+    let mut was = Series::new_nullable(String::new(), values);
+    was.index = Some(0);
+    was.fill = Some(plot.filled);
+    if was.data.iter().flatten().count() <= FEW_POINTS {
+        was.symbol = Some(Symbol::Circle(3.5, Some(LINE)));
+    }
+    if plot.expected.is_empty() {
+        return vec![was];
+    }
+
+    // The outlook begins where the line ends, else there is a hole between the two.
+    let (mut value, mut lower, mut upper) = (vec![], vec![], vec![]);
+    for point in plot
+        .expected
+        .iter()
+        .map(|(value, lower, upper)| [*value, *lower, *upper].map(|part| plotted(part, factor)))
+    {
+        value.push(Some(point[0]));
+        lower.push(Some(point[1]));
+        upper.push(Some(point[2]));
+    }
+    let mut start = plot.values.len();
+    if let Some(last) = last {
+        for part in [&mut value, &mut lower, &mut upper] {
+            part.insert(0, Some(last));
+        }
+        start -= 1;
+    }
+    let mut outlook = Series::new_nullable(String::new(), value);
+    outlook.start_index = start;
+    outlook.index = Some(1);
+    outlook.fill = Some(false);
+    outlook.stroke_dash_array = Some("5 4".to_owned());
+    outlook.band = Some(SeriesBand { lower, upper, stroke_width: None });
+    vec![was, outlook]
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a picture has fewer pixels than an f32 has digits"
+)]
+fn plotted(value: f64, factor: f64) -> f32 {
+    (value * factor) as f32
+}
+
+/// Without the `<svg>` element: the template writes its own, with a title and a label.
+fn inside(svg: &str) -> &str {
+    let body = svg.split_once('>').map_or(svg, |(_, body)| body);
+    body.trim_end().strip_suffix("</svg>").unwrap_or(body)
+}
+
+/// Colors become variables, and the font is the page's.
+fn themed(svg: &str) -> String {
+    let mut svg = svg.replace(&format!(" font-family=\"{FONT_FAMILY}\""), "");
+    for (color, variable) in PALETTE {
+        svg = svg.replace(color, variable);
+        svg = svg.replace(&color.to_ascii_lowercase(), variable);
+    }
+    svg
+}
+
+#[cfg(test)]
+mod tests {
+    use query::metric::Unit;
+
+    use super::*;
+    use crate::Language;
+
+    fn plot(values: &[Option<f64>], expected: &[(f64, f64, f64)]) -> Plot {
+        Plot {
+            labels: (0..values.len() + expected.len()).map(|day| format!("Nov {day}")).collect(),
+            values: values.to_vec(),
+            expected: expected.to_vec(),
+            filled: true,
+            axis: Axis::around(values.iter().copied().flatten(), Unit::Count, None, Language::En),
+        }
+    }
+
+    #[test]
+    fn every_color_is_a_variable_of_the_page() {
+        let plot =
+            plot(&[Some(3.0), Some(4.0), None, Some(5.0)], &[(5.0, 4.0, 6.0), (6.0, 4.0, 8.0)]);
+        for size in [Size::Large, Size::Medium, Size::Small] {
+            let svg = draw("requests", &plot, size).unwrap();
+            assert!(svg.contains("var(--line)") && svg.contains("var(--outlook)"));
+            assert!(svg.contains("var(--grid)") && svg.contains("var(--muted)"));
+            assert!(!svg.contains("=\"#"), "{svg}");
+            assert!(!svg.contains("rgb"), "{svg}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_plots_draw() {
+        for values in [vec![], vec![None], vec![Some(0.0)], vec![Some(1.0), None]] {
+            let svg = draw("requests", &plot(&values, &[]), Size::Small).unwrap();
+            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        }
+        let only_expected = plot(&[None], &[(5.0, 4.0, 6.0), (6.0, 4.0, 8.0)]);
+        assert!(draw("requests", &only_expected, Size::Small).is_ok());
+    }
+}

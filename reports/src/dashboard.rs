@@ -1,0 +1,106 @@
+//! The definition of a dashboard, and the questions it asks.
+
+use query::metric::MetricRequest;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Text, Tile, Window};
+
+/// The dashboards that come with the program, by name.
+const BUILT_IN: [(&str, &str); 1] = [("business", include_str!("../dashboards/business.yaml"))];
+
+/// A page of more tiles is not read.
+const MOST_TILES: usize = 40;
+
+/// A dashboard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dashboard {
+    /// The name in addresses and commands.
+    pub name: String,
+    pub title: Text,
+    pub tiles: Vec<Tile>,
+}
+
+/// A forecast that a tile shows: made from the answer to `history`, this many days ahead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlook {
+    pub history: MetricRequest,
+    pub horizon_days: u32,
+}
+
+impl Dashboard {
+    /// Reads a definition. An unknown field is an error, and so is what could not be shown.
+    pub fn parse(yaml: &str) -> Result<Self, Error> {
+        let dashboard: Self = serde_yaml_ng::from_str(yaml).map_err(Error::Unreadable)?;
+        match dashboard.fault() {
+            Some(reason) => Err(Error::Definition { dashboard: dashboard.name, reason }),
+            None => Ok(dashboard),
+        }
+    }
+
+    /// A dashboard that comes with the program; none if there is none of this name.
+    pub fn built_in(name: &str) -> Option<Result<Self, Error>> {
+        BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, yaml)| Self::parse(yaml))
+    }
+
+    /// The names for [`Self::built_in`].
+    pub fn built_in_names() -> impl Iterator<Item = &'static str> {
+        BUILT_IN.iter().map(|(name, _)| *name)
+    }
+
+    /// Every question that must be answered to render the window, each once: this period, the
+    /// previous one, and the history of each forecast.
+    pub fn requests(&self, window: &Window) -> Vec<MetricRequest> {
+        let histories = self.outlooks(window).into_iter().map(|outlook| outlook.history);
+        let mut requests: Vec<MetricRequest> = vec![];
+        for request in self.shown(window).into_iter().chain(histories) {
+            if !requests.contains(&request) {
+                requests.push(request);
+            }
+        }
+        requests
+    }
+
+    /// The forecasts that the tiles show of the window, each once.
+    pub fn outlooks(&self, window: &Window) -> Vec<Outlook> {
+        let mut outlooks: Vec<Outlook> = vec![];
+        for tile in &self.tiles {
+            let Tile::Series(tile) = tile else { continue };
+            let (Some(history), Some(options)) = (tile.history(window), &tile.forecast) else {
+                continue;
+            };
+            match outlooks.iter_mut().find(|other| other.history == history) {
+                Some(other) => other.horizon_days = other.horizon_days.max(options.horizon_days),
+                None => outlooks.push(Outlook { history, horizon_days: options.horizon_days }),
+            }
+        }
+        outlooks
+    }
+
+    /// The questions whose answers are printed on the page as they are.
+    pub(crate) fn shown(&self, window: &Window) -> Vec<MetricRequest> {
+        self.tiles.iter().flat_map(|tile| tile.requests(window)).collect()
+    }
+
+    fn fault(&self) -> Option<String> {
+        if self.name.is_empty()
+            || !self.name.chars().all(|letter| {
+                letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-'
+            })
+        {
+            return Some("a name is made of a-z, 0-9 and -".to_owned());
+        }
+        if self.title.lacks_words() {
+            return Some("the title needs words in every language".to_owned());
+        }
+        if !(1..=MOST_TILES).contains(&self.tiles.len()) {
+            return Some(format!("a dashboard has 1 to {MOST_TILES} tiles"));
+        }
+        self.tiles.iter().enumerate().find_map(|(index, tile)| {
+            tile.fault().map(|fault| format!("tile {} ({}): {fault}", index + 1, tile.title().en))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

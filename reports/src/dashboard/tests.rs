@@ -1,0 +1,96 @@
+use chrono::{DateTime, Utc};
+
+use super::*;
+
+fn window(days: u32) -> Window {
+    let now: DateTime<Utc> = "2026-11-23T07:05:41Z".parse().unwrap();
+    Window::last_days(now, days).unwrap()
+}
+
+fn business() -> Dashboard {
+    Dashboard::built_in("business").unwrap().unwrap()
+}
+
+#[track_caller]
+fn refused(yaml: &str, reason: &str) {
+    let error = Dashboard::parse(yaml).unwrap_err();
+    let said = match &error {
+        Error::Unreadable(source) => source.to_string(),
+        other => other.to_string(),
+    };
+    assert!(said.contains(reason), "{said}");
+}
+
+const KPI: &str = "name: x\ntitle: {en: a, zh-CN: b}\ntiles:\n  - kind: kpi\n    metric: requests\n    \
+                   title: {en: a, zh-CN: b}\n    note: {en: a, zh-CN: b}\n";
+
+#[test]
+fn every_built_in_dashboard_is_readable_and_named_as_it_is_called() {
+    for name in Dashboard::built_in_names() {
+        assert_eq!(Dashboard::built_in(name).unwrap().unwrap().name, name);
+    }
+    assert!(Dashboard::built_in("nothing").is_none());
+}
+
+#[test]
+fn a_definition_reads_back() {
+    let yaml = serde_yaml_ng::to_string(&business()).unwrap();
+    assert_eq!(Dashboard::parse(&yaml).unwrap(), business());
+    insta::assert_snapshot!(yaml);
+}
+
+#[test]
+fn what_cannot_be_shown_is_refused() {
+    assert!(Dashboard::parse(KPI).is_ok());
+    refused(&format!("{KPI}    colour: red\n"), "colour");
+    refused(&KPI.replace("kind: kpi", "kind: pie"), "pie");
+    refused(&KPI.replace(", zh-CN: b", ""), "zh-CN");
+    refused(&KPI.replace("zh-CN: b", "zh-CN: ' '"), "words");
+    refused(&KPI.replace("metric: requests", "metric: 'a;b'"), "a;b");
+    refused(&KPI.replace("name: x", "name: ../x"), "a-z");
+    refused("name: x\ntitle: {en: a, zh-CN: b}\ntiles: []", "tiles");
+    let series = KPI.replace("kind: kpi", "kind: series");
+    refused(&format!("{series}    forecast: {{horizon_days: 0}}\n"), "horizon_days");
+    let ranking = KPI.replace("kind: kpi", "kind: ranking");
+    let ranking = format!("{ranking}    by: model\n    item: {{en: a, zh-CN: b}}\n");
+    assert!(Dashboard::parse(&ranking).is_ok());
+    refused(&format!("{ranking}    limit: 1000\n"), "limit");
+    let table = ranking.replace("kind: ranking\n    metric: requests", "kind: table");
+    refused(&format!("{table}    columns: []\n"), "columns");
+}
+
+#[test]
+fn every_question_is_asked_once() {
+    let requests = business().requests(&window(30));
+    for (index, request) in requests.iter().enumerate() {
+        assert!(!requests[index + 1..].contains(request), "{request:?}");
+    }
+    let lines: Vec<String> = requests
+        .iter()
+        .map(|request| {
+            format!(
+                "{} {} {} {:?} {}",
+                request.metric,
+                request.from.date_naive(),
+                request.to.date_naive(),
+                request.grain,
+                request.by.join(",")
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn forecasts_are_made_from_twelve_weeks_of_days() {
+    let outlooks = business().outlooks(&window(7));
+    let metrics: Vec<&str> =
+        outlooks.iter().map(|outlook| outlook.history.metric.as_str()).collect();
+    assert_eq!(metrics, ["requests", "tokens", "usage_revenue"]);
+    for outlook in &outlooks {
+        assert_eq!((outlook.history.to - outlook.history.from).num_days(), 84);
+        assert_eq!(outlook.horizon_days, 14);
+    }
+    assert!(business().outlooks(&window(1)).is_empty(), "hours");
+    assert!(business().outlooks(&window(365)).is_empty(), "weeks");
+}

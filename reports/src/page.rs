@@ -1,0 +1,186 @@
+//! The page of a dashboard: the tiles in order, what is shown, and where it comes from.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use query::metric::{Grain, MetricRequest};
+use serde::Serialize;
+
+use crate::answer::Answers;
+use crate::template::fill;
+use crate::tile::{Scene, View};
+use crate::window::OFFERED_DAYS;
+use crate::words::{Words, days};
+use crate::{Answered, Dashboard, Error, Forecasts, Language, Window};
+
+/// Everything about a page that is neither definition nor answer.
+#[derive(Debug, Clone)]
+pub struct Page {
+    pub language: Language,
+    /// The period shown; the answers must be to [`Dashboard::requests`] of it.
+    pub window: Window,
+    pub generated_at: DateTime<Utc>,
+    /// The cut that all answers were read at.
+    pub as_of: String,
+    /// The organization whose numbers these are; none for all of them.
+    pub organization: Option<String>,
+    /// Who is signed in, shown beside the button to sign out.
+    pub user: Option<String>,
+    /// One file for itself: without the links and the form that need a server.
+    pub standalone: bool,
+}
+
+#[derive(Serialize)]
+struct Values<'a> {
+    lang: &'static str,
+    words: &'static Words,
+    title: &'a str,
+    organization: &'a str,
+    user: Option<&'a str>,
+    standalone: bool,
+    period: String,
+    period_length: Option<String>,
+    previous_period: String,
+    periods: Vec<Link>,
+    languages: Vec<Link>,
+    sections: Vec<Section>,
+    as_of: &'a str,
+    generated_at: String,
+    addresses: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Link {
+    text: String,
+    href: String,
+    lang: &'static str,
+    current: bool,
+}
+
+/// Tiles that stand together: figures in one grid, everything else in another.
+#[derive(Serialize)]
+struct Section {
+    figures: bool,
+    tiles: Vec<View>,
+}
+
+/// Renders a dashboard. The answers may be in any order; one that is missing is an error, a
+/// forecast that is missing is not.
+pub fn render(
+    dashboard: &Dashboard,
+    answers: &[Answered],
+    forecasts: &Forecasts,
+    page: &Page,
+) -> Result<String, Error> {
+    let words = Words::of(page.language);
+    let scene = Scene {
+        window: page.window,
+        answers: Answers(answers),
+        forecasts,
+        language: page.language,
+    };
+    let values = Values {
+        lang: page.language.tag(),
+        words,
+        title: dashboard.title.of(page.language),
+        organization: page.organization.as_deref().unwrap_or(words.all_organizations),
+        user: page.user.as_deref(),
+        standalone: page.standalone,
+        period: page.window.label(page.language),
+        period_length: page.window.whole_days().map(|count| days(count, page.language)),
+        previous_period: page.window.previous().label(page.language),
+        periods: period_links(page),
+        languages: language_links(page),
+        sections: sections(dashboard, &scene)?,
+        as_of: &page.as_of,
+        generated_at: page.generated_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+        addresses: addresses(dashboard, &page.window),
+    };
+    fill("dashboard.html", &values)
+}
+
+fn sections(dashboard: &Dashboard, scene: &Scene<'_>) -> Result<Vec<Section>, Error> {
+    let mut sections: Vec<Section> = vec![];
+    for tile in &dashboard.tiles {
+        let view = tile.view(scene)?;
+        let figures = matches!(view, View::Kpi(_));
+        match sections.last_mut() {
+            Some(section) if section.figures == figures => section.tiles.push(view),
+            _ => sections.push(Section { figures, tiles: vec![view] }),
+        }
+    }
+    Ok(sections)
+}
+
+fn period_links(page: &Page) -> Vec<Link> {
+    OFFERED_DAYS
+        .iter()
+        .map(|count| Link {
+            text: days(i64::from(*count), page.language),
+            href: format!("?lang={}&days={count}", page.language.tag()),
+            lang: page.language.tag(),
+            current: offered(page) == Some(*count),
+        })
+        .collect()
+}
+
+fn language_links(page: &Page) -> Vec<Link> {
+    let period = match offered(page) {
+        Some(count) => format!("days={count}"),
+        None => format!("from={}&to={}", instant(page.window.from()), instant(page.window.to())),
+    };
+    Language::ALL
+        .into_iter()
+        .map(|language| Link {
+            text: language.name().to_owned(),
+            href: format!("?lang={}&{period}", language.tag()),
+            lang: language.tag(),
+            current: language == page.language,
+        })
+        .collect()
+}
+
+/// The offered length that gives the window of this page, if one does.
+fn offered(page: &Page) -> Option<u32> {
+    OFFERED_DAYS.into_iter().find(|count| {
+        Window::last_days(page.generated_at, *count).is_ok_and(|window| window == page.window)
+    })
+}
+
+/// The address of every question behind the page, each once, in the order of the tiles.
+fn addresses(dashboard: &Dashboard, window: &Window) -> Vec<String> {
+    let mut addresses: Vec<String> = vec![];
+    for request in dashboard.shown(window) {
+        let address = address(&request);
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses
+}
+
+fn address(request: &MetricRequest) -> String {
+    let mut address = format!(
+        "GET /v1/metrics/{}?from={}&to={}",
+        request.metric,
+        instant(request.from),
+        instant(request.to)
+    );
+    if let Some(grain) = request.grain {
+        address.push_str("&grain=");
+        address.push_str(match grain {
+            Grain::Minute => "minute",
+            Grain::Hour => "hour",
+            Grain::Day => "day",
+            Grain::Week => "week",
+            Grain::Month => "month",
+        });
+    }
+    if !request.by.is_empty() {
+        address.push_str("&by=");
+        address.push_str(&request.by.join(","));
+    }
+    address
+}
+
+fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}

@@ -1,0 +1,150 @@
+//! The kinds of tiles. Each has a room: its definition, the questions it asks, and its view, the
+//! values its template is filled with.
+
+mod kpi;
+mod ranking;
+mod series;
+mod table;
+
+use chrono::{DateTime, Utc};
+use query::metric::{Grain, MetricRequest};
+use serde::{Deserialize, Serialize};
+
+use crate::answer::Answers;
+use crate::{Error, Forecasts, Language, Text, Window};
+
+pub use kpi::KpiTile;
+pub use ranking::RankingTile;
+pub use series::{ForecastOptions, SeriesTile};
+pub use table::{Column, TableTile};
+
+/// A tile of a dashboard. In YAML its `kind` is one of `kpi`, `series`, `ranking`, `table`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Tile {
+    Kpi(KpiTile),
+    Series(SeriesTile),
+    Ranking(RankingTile),
+    Table(TableTile),
+}
+
+/// Everything a view is made from.
+pub(crate) struct Scene<'a> {
+    pub(crate) window: Window,
+    pub(crate) answers: Answers<'a>,
+    pub(crate) forecasts: &'a Forecasts,
+    pub(crate) language: Language,
+}
+
+/// The values of a tile's template.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(crate) enum View {
+    Kpi(kpi::View),
+    Series(series::View),
+    Ranking(ranking::View),
+    Table(table::View),
+}
+
+impl Tile {
+    pub fn title(&self) -> &Text {
+        match self {
+            Self::Kpi(tile) => &tile.title,
+            Self::Series(tile) => &tile.title,
+            Self::Ranking(tile) => &tile.title,
+            Self::Table(tile) => &tile.title,
+        }
+    }
+
+    /// What the tile means, in a sentence for the reader.
+    pub fn note(&self) -> &Text {
+        match self {
+            Self::Kpi(tile) => &tile.note,
+            Self::Series(tile) => &tile.note,
+            Self::Ranking(tile) => &tile.note,
+            Self::Table(tile) => &tile.note,
+        }
+    }
+
+    /// The questions whose answers the tile shows.
+    pub(crate) fn requests(&self, window: &Window) -> Vec<MetricRequest> {
+        match self {
+            Self::Kpi(tile) => tile.requests(window),
+            Self::Series(tile) => vec![tile.request(window)],
+            Self::Ranking(tile) => tile.requests(window),
+            Self::Table(tile) => tile.requests(window),
+        }
+    }
+
+    /// Why the definition cannot be right, if so.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if self.title().lacks_words() || self.note().lacks_words() {
+            return Some("title and note need words in every language".to_owned());
+        }
+        let mut names: Vec<&str> = vec![];
+        match self {
+            Self::Kpi(tile) => names.push(&tile.metric),
+            Self::Series(tile) => names.push(&tile.metric),
+            Self::Ranking(tile) => names.extend([tile.metric.as_str(), &tile.by]),
+            Self::Table(tile) => {
+                names.push(&tile.by);
+                names.extend(tile.columns.iter().map(|column| column.metric.as_str()));
+            }
+        }
+        if let Some(name) = names.into_iter().find(|name| !is_name(name)) {
+            return Some(format!("{name:?} is not a name of a metric or dimension"));
+        }
+        match self {
+            Self::Kpi(_) => None,
+            Self::Series(tile) => tile.fault(),
+            Self::Ranking(tile) => limit_fault(tile.limit),
+            Self::Table(tile) => tile.fault(),
+        }
+    }
+
+    pub(crate) fn view(&self, scene: &Scene<'_>) -> Result<View, Error> {
+        Ok(match self {
+            Self::Kpi(tile) => View::Kpi(tile.view(scene)?),
+            Self::Series(tile) => View::Series(tile.view(scene)?),
+            Self::Ranking(tile) => View::Ranking(tile.view(scene)?),
+            Self::Table(tile) => View::Table(tile.view(scene)?),
+        })
+    }
+}
+
+/// The most rows a ranking or table may show: beyond it is an export, not a page.
+const MOST_ROWS: usize = 50;
+
+fn limit_fault(limit: usize) -> Option<String> {
+    (!(1..=MOST_ROWS).contains(&limit))
+        .then(|| format!("limit {limit} is not between 1 and {MOST_ROWS}"))
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.len() <= 64
+        && name
+            .chars()
+            .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
+}
+
+/// A metric over a window, as one number per group.
+fn totals(metric: &str, window: &Window, by: &[&str]) -> MetricRequest {
+    MetricRequest {
+        metric: metric.to_owned(),
+        from: window.from(),
+        to: window.to(),
+        grain: None,
+        by: by.iter().map(|dimension| (*dimension).to_owned()).collect(),
+    }
+}
+
+/// A metric over time.
+pub(crate) fn over_time(
+    metric: &str,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    grain: Grain,
+) -> MetricRequest {
+    MetricRequest { metric: metric.to_owned(), from, to, grain: Some(grain), by: vec![] }
+}

@@ -1,0 +1,99 @@
+//! One figure, what became of it since the previous period, and the shape of its course.
+
+use query::metric::MetricRequest;
+use rust_decimal::prelude::ToPrimitive;
+use serde::{Deserialize, Serialize};
+
+use super::{Scene, over_time, totals};
+use crate::answer::{currencies, total};
+use crate::comparison::{Better, Change, compare};
+use crate::number::{Precision, print, print_or_absent};
+use crate::words::{Words, against};
+use crate::{Error, Text, Window, spark};
+
+/// A figure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KpiTile {
+    pub metric: String,
+    pub title: Text,
+    pub note: Text,
+    /// Which way is good.
+    #[serde(default)]
+    pub better: Better,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct View {
+    title: String,
+    note: String,
+    /// One figure, or one per currency; none if there is nothing to show.
+    figures: Vec<Figure>,
+}
+
+#[derive(Debug, Serialize)]
+struct Figure {
+    value: String,
+    exact: String,
+    change: Option<Change>,
+    /// The change in words.
+    against: String,
+    spark: Option<String>,
+}
+
+impl KpiTile {
+    pub(super) fn requests(&self, window: &Window) -> Vec<MetricRequest> {
+        vec![
+            totals(&self.metric, window, &[]),
+            totals(&self.metric, &window.previous(), &[]),
+            self.course(window),
+        ]
+    }
+
+    fn course(&self, window: &Window) -> MetricRequest {
+        over_time(&self.metric, window.from(), window.to(), window.grain())
+    }
+
+    pub(super) fn view(&self, scene: &Scene<'_>) -> Result<View, Error> {
+        let language = scene.language;
+        let now = scene.answers.get(&totals(&self.metric, &scene.window, &[]))?;
+        let before = scene.answers.get(&totals(&self.metric, &scene.window.previous(), &[]))?;
+        let course = scene.answers.get(&self.course(&scene.window))?;
+        let unit = now.unit;
+        let mut figures = vec![];
+        for currency in currencies(&now.rows) {
+            let Some(value) = total(now, currency) else {
+                continue;
+            };
+            let earlier = total(before, currency);
+            let change =
+                earlier.and_then(|earlier| compare(value, earlier, unit, self.better, language));
+            let against = match &change {
+                Some(change) => {
+                    let earlier =
+                        print_or_absent(earlier, unit, currency, Precision::Short, language);
+                    against(change.verdict, &earlier, scene.window.whole_days(), language)
+                }
+                None => Words::of(language).not_compared.to_owned(),
+            };
+            let course: Vec<Option<f64>> = course
+                .rows
+                .iter()
+                .filter(|row| row.currency.as_deref() == currency)
+                .map(|row| row.value.and_then(|value| value.to_f64()))
+                .collect();
+            figures.push(Figure {
+                value: print(value, unit, currency, Precision::Short, language),
+                exact: print(value, unit, currency, Precision::Exact, language),
+                change,
+                against,
+                spark: spark::path(&course),
+            });
+        }
+        Ok(View {
+            title: self.title.of(language).to_owned(),
+            note: self.note.of(language).to_owned(),
+            figures,
+        })
+    }
+}

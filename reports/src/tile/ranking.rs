@@ -1,0 +1,183 @@
+//! The largest of a metric by a dimension, as bars.
+
+use query::metric::{MetricAnswer, MetricRequest, MetricRow};
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+use serde::{Deserialize, Serialize};
+
+use super::{Scene, totals};
+use crate::answer::currencies;
+use crate::comparison::{Better, Change, compare};
+use crate::number::{Precision, print, ratio};
+use crate::words::Words;
+use crate::{Error, Text, Window};
+
+/// The top of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RankingTile {
+    pub metric: String,
+    /// The dimension whose values are ranked.
+    pub by: String,
+    pub title: Text,
+    pub note: Text,
+    /// What a value of the dimension is called, the heading of the first column.
+    pub item: Text,
+    #[serde(default = "default_limit")]
+    pub limit: usize,
+    /// Whether the values of the groups add up to the whole: then each shows its share, and those
+    /// beyond the limit are summed in a last row. Not so for ratios, percentiles, distinct counts.
+    #[serde(default)]
+    pub additive: bool,
+    /// Leaves out what has no value of the dimension, such as requests without an error code.
+    #[serde(default)]
+    pub only_given: bool,
+    #[serde(default)]
+    pub better: Better,
+}
+
+fn default_limit() -> usize {
+    10
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct View {
+    title: String,
+    note: String,
+    item: String,
+    additive: bool,
+    bad: bool,
+    /// One list, or one per currency; none if there is nothing to rank.
+    lists: Vec<List>,
+}
+
+#[derive(Debug, Serialize)]
+struct List {
+    currency: Option<String>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    value: String,
+    exact: String,
+    /// The length of the bar in percent of the longest.
+    bar: String,
+    share: Option<String>,
+    change: Option<Change>,
+    rest: bool,
+}
+
+impl RankingTile {
+    pub(super) fn requests(&self, window: &Window) -> Vec<MetricRequest> {
+        vec![
+            totals(&self.metric, window, &[&self.by]),
+            totals(&self.metric, &window.previous(), &[&self.by]),
+        ]
+    }
+
+    pub(super) fn view(&self, scene: &Scene<'_>) -> Result<View, Error> {
+        let [now, before] = [scene.window, scene.window.previous()]
+            .map(|window| scene.answers.get(&totals(&self.metric, &window, &[&self.by])));
+        let (now, before) = (now?, before?);
+        let mut lists = vec![];
+        for currency in currencies(&now.rows) {
+            let rows = self.rows(scene, now, before, currency);
+            if !rows.is_empty() {
+                lists.push(List { currency: currency.map(str::to_owned), rows });
+            }
+        }
+        if let [list] = lists.as_mut_slice() {
+            list.currency = None;
+        }
+        Ok(View {
+            title: self.title.of(scene.language).to_owned(),
+            note: self.note.of(scene.language).to_owned(),
+            item: self.item.of(scene.language).to_owned(),
+            additive: self.additive,
+            bad: self.better == Better::Lower,
+            lists,
+        })
+    }
+
+    fn rows(
+        &self,
+        scene: &Scene<'_>,
+        now: &MetricAnswer,
+        before: &MetricAnswer,
+        currency: Option<&str>,
+    ) -> Vec<Row> {
+        let language = scene.language;
+        let ranked = self.ranked(now, currency);
+        let earlier = self.ranked(before, currency);
+        let whole: Decimal = ranked
+            .iter()
+            .fold(Decimal::ZERO, |sum, (_, value)| sum.checked_add(*value).unwrap_or(sum));
+        let longest = ranked.first().map_or(Decimal::ZERO, |(_, value)| *value);
+        let row = |name: String, value: Decimal, rest: bool| Row {
+            name,
+            value: print(value, now.unit, currency, Precision::Short, language),
+            exact: print(value, now.unit, currency, Precision::Exact, language),
+            bar: percent(value, longest),
+            share: value
+                .checked_div(whole)
+                .filter(|_| self.additive)
+                .map(|share| ratio(share, Precision::Short, language)),
+            change: None,
+            rest,
+        };
+        let mut rows: Vec<Row> = ranked
+            .iter()
+            .take(self.limit)
+            .map(|(group, value)| {
+                let name = group.map_or_else(|| Words::of(language).none.to_owned(), str::to_owned);
+                let before = earlier.iter().find(|(other, _)| other == group);
+                Row {
+                    change: before.and_then(|(_, before)| {
+                        compare(*value, *before, now.unit, self.better, language)
+                    }),
+                    ..row(name, *value, false)
+                }
+            })
+            .collect();
+        if self.additive && ranked.len() > self.limit {
+            let rest = ranked[self.limit..]
+                .iter()
+                .fold(Decimal::ZERO, |sum, (_, value)| sum.checked_add(*value).unwrap_or(sum));
+            let count = ranked.len() - self.limit;
+            let name = format!("{} ({count})", Words::of(language).others);
+            rows.push(row(name, rest, true));
+        }
+        rows
+    }
+
+    /// The groups with a value above zero, the largest first, equal ones by name.
+    fn ranked<'a>(
+        &self,
+        answer: &'a MetricAnswer,
+        currency: Option<&str>,
+    ) -> Vec<(Option<&'a str>, Decimal)> {
+        let mut ranked: Vec<(Option<&str>, Decimal)> = answer
+            .rows
+            .iter()
+            .filter(|row| row.currency.as_deref() == currency)
+            .filter_map(|row| Some((group(row), row.value?)))
+            .filter(|(group, value)| {
+                *value > Decimal::ZERO && !(self.only_given && group.is_none())
+            })
+            .collect();
+        ranked.sort_by(|(a_name, a), (b_name, b)| b.cmp(a).then_with(|| a_name.cmp(b_name)));
+        ranked
+    }
+}
+
+pub(super) fn group(row: &MetricRow) -> Option<&str> {
+    row.group.first().and_then(Option::as_deref)
+}
+
+/// The length of a bar. One that is there is seen: no shorter than half a percent.
+fn percent(value: Decimal, of: Decimal) -> String {
+    let share = value.checked_div(of).and_then(|share| share.to_f64()).unwrap_or_default();
+    format!("{:.1}", (share * 100.0).clamp(0.5, 100.0))
+}

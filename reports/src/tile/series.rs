@@ -1,0 +1,303 @@
+//! A metric over time, and what is expected of it.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use query::metric::{Grain, MetricAnswer, MetricRequest, Unit};
+use rust_decimal::Decimal;
+use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
+use serde::{Deserialize, Serialize};
+
+use super::{Scene, over_time};
+use crate::answer::currencies;
+use crate::axis::Axis;
+use crate::chart::{self, Plot, Size};
+use crate::number::{Precision, print, print_or_absent};
+use crate::window::{bucket, tick};
+use crate::{Band, Error, Language, Text, Window, words};
+
+/// A line over the window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeriesTile {
+    pub metric: String,
+    pub title: Text,
+    pub note: Text,
+    #[serde(default)]
+    pub draw: Draw,
+    /// Across the whole page.
+    #[serde(default)]
+    pub wide: bool,
+    #[serde(default)]
+    pub forecast: Option<ForecastOptions>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Draw {
+    Line,
+    #[default]
+    Area,
+}
+
+/// How far ahead to look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForecastOptions {
+    pub horizon_days: u32,
+}
+
+/// Days of history a forecast is made from: twelve weeks.
+const HISTORY_DAYS: i64 = 84;
+
+const MOST_HORIZON_DAYS: u32 = 60;
+
+// Amounts of more currencies than a reader can compare stay in the data table of the metric.
+const MOST_PANELS: usize = 3;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct View {
+    title: String,
+    note: String,
+    wide: bool,
+    /// One chart, or one per currency; none if there is nothing to draw.
+    panels: Vec<Panel>,
+    hourly: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Panel {
+    currency: Option<String>,
+    summary: String,
+    pictures: Vec<Picture>,
+    rows: Vec<Row>,
+    outlook: Vec<OutlookRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct Picture {
+    class: &'static str,
+    width: u16,
+    height: u16,
+    svg: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    at: String,
+    value: String,
+}
+
+#[derive(Debug, Serialize)]
+struct OutlookRow {
+    at: String,
+    value: String,
+    lower: String,
+    upper: String,
+}
+
+/// A bucket of the window.
+struct Point {
+    at: DateTime<Utc>,
+    value: Option<Decimal>,
+}
+
+/// How the values of a panel are printed.
+#[derive(Clone, Copy)]
+struct Print<'a> {
+    unit: Unit,
+    currency: Option<&'a str>,
+    language: Language,
+}
+
+impl Print<'_> {
+    fn value(self, value: Option<Decimal>, precision: Precision) -> String {
+        print_or_absent(value, self.unit, self.currency, precision, self.language)
+    }
+
+    fn float(self, value: f64) -> String {
+        // A forecast has no more than a handful of good digits.
+        let value = Decimal::from_f64(value);
+        value.map_or_else(String::new, |value| {
+            print(value, self.unit, self.currency, Precision::Short, self.language)
+        })
+    }
+}
+
+impl SeriesTile {
+    pub(super) fn request(&self, window: &Window) -> MetricRequest {
+        over_time(&self.metric, window.from(), window.to(), window.grain())
+    }
+
+    /// The history to make the forecast from, if the tile shows one: its points are days.
+    pub(crate) fn history(&self, window: &Window) -> Option<MetricRequest> {
+        if self.forecast.is_none() || window.grain() != Grain::Day {
+            return None;
+        }
+        let to = window.to();
+        let from = to.checked_sub_signed(TimeDelta::days(HISTORY_DAYS))?;
+        Some(over_time(&self.metric, from, to, Grain::Day))
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        let horizon = self.forecast.as_ref()?.horizon_days;
+        (!(1..=MOST_HORIZON_DAYS).contains(&horizon))
+            .then(|| format!("horizon_days {horizon} is not between 1 and {MOST_HORIZON_DAYS}"))
+    }
+
+    pub(super) fn view(&self, scene: &Scene<'_>) -> Result<View, Error> {
+        let answer = scene.answers.get(&self.request(&scene.window))?;
+        let mut panels = vec![];
+        for currency in currencies(&answer.rows).into_iter().take(MOST_PANELS) {
+            let points = points(answer, currency);
+            if points.iter().any(|point| point.value.is_some()) {
+                panels.push(self.panel(scene, answer.unit, currency, &points)?);
+            }
+        }
+        // The currency is only said where there is a choice.
+        if let [panel] = panels.as_mut_slice() {
+            panel.currency = None;
+        }
+        Ok(View {
+            title: self.title.of(scene.language).to_owned(),
+            note: self.note.of(scene.language).to_owned(),
+            wide: self.wide,
+            panels,
+            hourly: scene.window.grain() == Grain::Hour,
+        })
+    }
+
+    fn panel(
+        &self,
+        scene: &Scene<'_>,
+        unit: Unit,
+        currency: Option<&str>,
+        points: &[Point],
+    ) -> Result<Panel, Error> {
+        let (language, grain) = (scene.language, scene.window.grain());
+        let print = Print { unit, currency, language };
+        let bands = self.bands(scene, currency);
+        let plot = self.plot(points, bands, print, grain);
+        let pictures = self
+            .sizes()
+            .iter()
+            .map(|size| {
+                let (width, height) = size.pixels();
+                Ok(Picture {
+                    class: size.class(),
+                    width,
+                    height,
+                    svg: chart::draw(&self.metric, &plot, *size)?,
+                })
+            })
+            .collect::<Result<_, Error>>()?;
+        let rows = points.iter().map(|point| Row {
+            at: bucket(point.at, grain),
+            value: print.value(point.value, Precision::Exact),
+        });
+        let outlook = bands.iter().map(|band| OutlookRow {
+            at: bucket(band.at, grain),
+            value: print.float(band.value),
+            lower: print.float(band.lower),
+            upper: print.float(band.upper),
+        });
+        Ok(Panel {
+            currency: currency.map(str::to_owned),
+            summary: self.summary(points, bands, print, grain),
+            pictures,
+            rows: rows.collect(),
+            outlook: outlook.collect(),
+        })
+    }
+
+    fn sizes(&self) -> &'static [Size] {
+        if self.wide {
+            &[Size::Large, Size::Medium, Size::Small]
+        } else {
+            &[Size::Medium, Size::Small]
+        }
+    }
+
+    /// The bands that follow the window, as far as the tile looks ahead.
+    fn bands<'a>(&self, scene: &Scene<'a>, currency: Option<&str>) -> &'a [Band] {
+        let Some(options) = &self.forecast else {
+            return &[];
+        };
+        if scene.window.grain() != Grain::Day {
+            return &[];
+        }
+        let from = scene.window.to();
+        let Some(to) = from.checked_add_signed(TimeDelta::days(i64::from(options.horizon_days)))
+        else {
+            return &[];
+        };
+        let bands = scene.forecasts.get(&self.metric, currency);
+        let first = bands.partition_point(|band| band.at < from);
+        let end = bands.partition_point(|band| band.at < to);
+        &bands[first..end]
+    }
+
+    fn plot(&self, points: &[Point], bands: &[Band], print: Print<'_>, grain: Grain) -> Plot {
+        let values: Vec<Option<f64>> =
+            points.iter().map(|point| point.value.and_then(|value| value.to_f64())).collect();
+        let bounds = bands.iter().flat_map(|band| [band.value, band.lower, band.upper]);
+        Plot {
+            labels: points
+                .iter()
+                .map(|point| point.at)
+                .chain(bands.iter().map(|band| band.at))
+                .map(|at| tick(at, grain, print.language))
+                .collect(),
+            axis: Axis::around(
+                values.iter().copied().flatten().chain(bounds),
+                print.unit,
+                print.currency,
+                print.language,
+            ),
+            values,
+            expected: bands.iter().map(|band| (band.value, band.lower, band.upper)).collect(),
+            filled: self.draw == Draw::Area,
+        }
+    }
+
+    fn summary(&self, points: &[Point], bands: &[Band], print: Print<'_>, grain: Grain) -> String {
+        let known = || points.iter().filter(|point| point.value.is_some());
+        let said = |point: &Point| {
+            let at = tick(point.at, grain, print.language);
+            (print.value(point.value, Precision::Short), at)
+        };
+        let (Some(low), Some(high), Some(last)) = (
+            known().min_by_key(|point| point.value).map(said),
+            known().max_by_key(|point| point.value).map(said),
+            known().last().map(said),
+        ) else {
+            return String::new();
+        };
+        let title = self.title.of(print.language);
+        let mut summary = words::summary(
+            title,
+            (&low.0, &low.1),
+            (&high.0, &high.1),
+            (&last.0, &last.1),
+            print.language,
+        );
+        if let Some(band) = bands.last() {
+            summary.push(' ');
+            summary.push_str(&words::outlook(
+                &tick(band.at, grain, print.language),
+                &print.float(band.value),
+                &print.float(band.lower),
+                &print.float(band.upper),
+                print.language,
+            ));
+        }
+        summary
+    }
+}
+
+fn points(answer: &MetricAnswer, currency: Option<&str>) -> Vec<Point> {
+    answer
+        .rows
+        .iter()
+        .filter(|row| row.currency.as_deref() == currency)
+        .filter_map(|row| row.at.map(|at| Point { at, value: row.value }))
+        .collect()
+}
