@@ -1,3 +1,9 @@
+//! The semantic layer: named business figures, declared in YAML, compiled to SQL.
+
 mod answer;
+mod catalog;
+mod statement;
 
 pub use answer::{Grain, MetricAnswer, MetricRequest, MetricRow, Unit};
+pub use catalog::{Catalog, Kind, Metric};
+pub use statement::Statement;

@@ -5,7 +5,7 @@ use query::metric::{Grain, MetricAnswer, MetricRequest, MetricRow, Unit};
 use reports::{Answered, Band, Dashboard, Forecasts, Window};
 use rust_decimal::Decimal;
 
-pub const MODELS: [&str; 12] = [
+pub(crate) const MODELS: [&str; 12] = [
     "claude-sonnet-4.5",
     "gpt-5-mini",
     "qwen3-max",
@@ -25,7 +25,7 @@ const ERROR_CODES: [&str; 4] =
 
 /// Answers to everything the dashboard asks. `models` are the values of every dimension but
 /// `error_code`; money comes in each of the currencies.
-pub fn answers(
+pub(crate) fn answers(
     dashboard: &Dashboard,
     window: &Window,
     models: &[&str],
@@ -39,7 +39,7 @@ pub fn answers(
 }
 
 /// Two weeks ahead, wider every day.
-pub fn forecasts(dashboard: &Dashboard, window: &Window, currencies: &[&str]) -> Forecasts {
+pub(crate) fn forecasts(dashboard: &Dashboard, window: &Window, currencies: &[&str]) -> Forecasts {
     let mut forecasts = Forecasts::default();
     for outlook in dashboard.outlooks(window) {
         let metric = &outlook.history.metric;

@@ -1,0 +1,201 @@
+//! API keys: how programs say who they are. A secret is shown once; only its SHA-256 is kept.
+
+mod ring;
+mod routes;
+mod row;
+mod scope;
+mod secret;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
+use serde_json::{Map, Value, json};
+
+pub use ring::KeyRing;
+pub use routes::{KeyView, NewKeyBody, NewKeyView, configure};
+pub use routes::{__path_create_key, __path_list_keys, __path_revoke_key};
+pub use scope::{Scope, Scopes};
+pub use secret::Secret;
+
+use crate::{
+    audit::{self, Act, Origin},
+    outbox::{self, Mirrored},
+    store::{Doing, Store, StoreError, base62, random_bytes, rfc3339, time_of},
+};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiKey {
+    /// `key_…`
+    pub api_key_id: String,
+    /// None: a platform key, which sends for every organization.
+    pub organization_id: Option<String>,
+    pub name: String,
+    /// The first characters of the secret.
+    pub start: String,
+    pub scopes: Scopes,
+    /// The id of the principal that created it.
+    pub created_by: String,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    /// To the minute.
+    pub last_used_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    pub name: String,
+    pub organization_id: Option<String>,
+    pub scopes: Scopes,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Creates a key. Its secret cannot be had again.
+pub async fn create(
+    store: &Store,
+    new: NewKey,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<(ApiKey, Secret), StoreError> {
+    new.check(now)?;
+    let secret = Secret::generate()?;
+    let key = ApiKey {
+        api_key_id: format!("key_{}", base62(&random_bytes::<16>()?, 22)),
+        organization_id: new.organization_id,
+        name: new.name,
+        start: secret.start().to_owned(),
+        scopes: new.scopes,
+        created_by: origin.actor.clone(),
+        created_at: now,
+        expires_at: new.expires_at,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    let write = store.write().await?;
+    let inserted = row::Entity::insert(key.row(secret.hash())).exec_without_returning(write.db()).await;
+    inserted.doing("creating an API key").map_err(|error| match &key.organization_id {
+        Some(id) if error.is_foreign_key_violation() => {
+            StoreError::UnknownOrganization { organization_id: id.clone() }
+        }
+        _ => error,
+    })?;
+    outbox::append(&write, Mirrored::ApiKeys, &key.dimension(), now).await?;
+    let detail = json!({
+        "organization_id": key.organization_id,
+        "scopes": key.scopes.to_string(),
+        "expires_at": key.expires_at.map(rfc3339),
+    });
+    let act = Act { action: "key.created", target: key.api_key_id.clone(), detail };
+    audit::append(&write, origin, act, now).await?;
+    write.commit().await?;
+    Ok((key, secret))
+}
+
+/// All keys, newest first, also the revoked ones.
+pub async fn list(store: &Store) -> Result<Vec<ApiKey>, StoreError> {
+    let rows = row::Entity::find()
+        .order_by_desc(row::Column::CreatedAt)
+        .order_by_asc(row::Column::ApiKeyId)
+        .all(store.db())
+        .await
+        .doing("listing API keys")?;
+    rows.into_iter().map(ApiKey::try_from).collect()
+}
+
+/// Revokes a key. One that is revoked already stays as it is. A server that verified the key a moment ago may
+/// honor it five seconds more (see [`KeyRing`]).
+pub async fn revoke(store: &Store, api_key_id: &str, origin: &Origin, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let write = store.write().await?;
+    let row = row::Entity::find_by_id(api_key_id).one(write.db()).await.doing("reading an API key")?;
+    let row = row.ok_or_else(|| StoreError::UnknownKey { api_key_id: api_key_id.to_owned() })?;
+    let mut key = ApiKey::try_from(row)?;
+    if key.revoked_at.is_some() {
+        return Ok(());
+    }
+    key.revoked_at = Some(now);
+    row::Entity::update_many()
+        .col_expr(row::Column::RevokedAt, Expr::value(now.timestamp_micros()))
+        .filter(row::Column::ApiKeyId.eq(api_key_id))
+        .exec(write.db())
+        .await
+        .doing("revoking an API key")?;
+    outbox::append(&write, Mirrored::ApiKeys, &key.dimension(), now).await?;
+    let act = Act { action: "key.revoked", target: key.api_key_id, detail: json!({}) };
+    audit::append(&write, origin, act, now).await?;
+    write.commit().await
+}
+
+impl NewKey {
+    fn check(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let invalid = |field, reason| Err(StoreError::Invalid { field, reason });
+        if self.name.trim().is_empty() || self.name.chars().count() > 100 {
+            return invalid("name", "must be 1 to 100 characters long");
+        }
+        if self.expires_at.is_some_and(|at| at <= now) {
+            return invalid("expires_at", "must be in the future");
+        }
+        if self.organization_id.is_some() && self.scopes.contains(Scope::Admin) {
+            return invalid("scopes", "cannot hold admin for one organization's key");
+        }
+        Ok(())
+    }
+}
+
+impl ApiKey {
+    /// The row of the lake's table: never the hash.
+    fn dimension(&self) -> Map<String, Value> {
+        [
+            ("api_key_id", json!(self.api_key_id)),
+            ("organization_id", json!(self.organization_id)),
+            ("name", json!(self.name)),
+            ("start", json!(self.start)),
+            ("scopes", json!(self.scopes.to_string())),
+            ("created_at", json!(rfc3339(self.created_at))),
+            ("expires_at", json!(self.expires_at.map(rfc3339))),
+            ("revoked_at", json!(self.revoked_at.map(rfc3339))),
+        ]
+        .into_iter()
+        .map(|(column, value)| (column.to_owned(), value))
+        .collect()
+    }
+
+    fn row(&self, hash: [u8; 32]) -> row::ActiveModel {
+        let micros = |at: Option<DateTime<Utc>>| ActiveValue::Set(at.map(|at| at.timestamp_micros()));
+        row::ActiveModel {
+            api_key_id: ActiveValue::Set(self.api_key_id.clone()),
+            organization_id: ActiveValue::Set(self.organization_id.clone()),
+            name: ActiveValue::Set(self.name.clone()),
+            start: ActiveValue::Set(self.start.clone()),
+            hash: ActiveValue::Set(hash.to_vec()),
+            scopes: ActiveValue::Set(self.scopes.to_string()),
+            created_by: ActiveValue::Set(self.created_by.clone()),
+            created_at: ActiveValue::Set(self.created_at.timestamp_micros()),
+            expires_at: micros(self.expires_at),
+            last_used_at: micros(self.last_used_at),
+            revoked_at: micros(self.revoked_at),
+        }
+    }
+}
+
+impl TryFrom<row::Model> for ApiKey {
+    type Error = StoreError;
+
+    fn try_from(row: row::Model) -> Result<Self, StoreError> {
+        let time = |at| time_of("api_keys", at);
+        let damaged = |_| StoreError::Damaged { table: "api_keys", what: "unknown scopes" };
+        Ok(Self {
+            scopes: Scopes::parse(&row.scopes).map_err(damaged)?,
+            created_at: time(row.created_at)?,
+            expires_at: row.expires_at.map(time).transpose()?,
+            last_used_at: row.last_used_at.map(time).transpose()?,
+            revoked_at: row.revoked_at.map(time).transpose()?,
+            api_key_id: row.api_key_id,
+            organization_id: row.organization_id,
+            name: row.name,
+            start: row.start,
+            created_by: row.created_by,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! `/v1/keys`
+
+use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{ApiKey, NewKey, Scope, Scopes};
+use crate::{
+    principal::{Administer, Authorized, Gate},
+    problem::{Problem, json_config},
+};
+
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// What to create.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKeyBody {
+    pub name: String,
+    /// Left out: a platform key, which sends for every organization.
+    pub organization_id: Option<String>,
+    /// Some of `read`, `write`, `admin`.
+    pub scopes: Vec<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// An API key without its secret.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyView {
+    pub api_key_id: String,
+    pub organization_id: Option<String>,
+    pub name: String,
+    /// The first characters of the secret.
+    pub start: String,
+    pub scopes: Vec<&'static str>,
+    pub created_by: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: DateTime<Utc>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// To the minute.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_used_at: Option<DateTime<Utc>>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// A new API key with its secret, which is shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NewKeyView {
+    #[serde(flatten)]
+    pub key: KeyView,
+    pub secret: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyList {
+    pub keys: Vec<KeyView>,
+}
+
+pub fn configure(config: &mut web::ServiceConfig) {
+    config.service(
+        web::scope("/v1/keys")
+            .app_data(json_config(BODY_BYTES_MAX))
+            .service(list_keys)
+            .service(create_key)
+            .service(revoke_key),
+    );
+}
+
+/// All API keys, newest first.
+#[utoipa::path(
+    context_path = "/v1/keys",
+    tag = "keys",
+    responses(
+        (status = 200, body = KeyList),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[get("")]
+async fn list_keys(_: Authorized<Administer>, gate: web::Data<Gate>) -> Result<web::Json<KeyList>, Problem> {
+    let keys = super::list(gate.store()).await?;
+    Ok(web::Json(KeyList { keys: keys.into_iter().map(KeyView::from).collect() }))
+}
+
+/// Creates an API key. The answer is the only place that ever shows its secret.
+#[utoipa::path(
+    context_path = "/v1/keys",
+    tag = "keys",
+    request_body = NewKeyBody,
+    responses(
+        (status = 201, body = NewKeyView),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[post("")]
+async fn create_key(
+    principal: Authorized<Administer>,
+    body: web::Json<NewKeyBody>,
+    gate: web::Data<Gate>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let body = body.into_inner();
+    let new = NewKey {
+        name: body.name,
+        organization_id: body.organization_id,
+        scopes: Scopes::of(body.scopes.iter().map(String::as_str))?,
+        expires_at: body.expires_at,
+    };
+    let (key, secret) = super::create(gate.store(), new, &principal.origin(&request), gate.now()).await?;
+    let view = NewKeyView { key: key.into(), secret: secret.reveal().to_owned() };
+    Ok(HttpResponse::Created().insert_header(("cache-control", "no-store")).json(view))
+}
+
+/// Revokes an API key. Servers refuse it within five seconds.
+#[utoipa::path(
+    context_path = "/v1/keys",
+    tag = "keys",
+    params(("api_key_id" = String, Path)),
+    responses(
+        (status = 204),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[delete("/{api_key_id}")]
+async fn revoke_key(
+    principal: Authorized<Administer>,
+    api_key_id: web::Path<String>,
+    gate: web::Data<Gate>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    super::revoke(gate.store(), &api_key_id, &principal.origin(&request), gate.now()).await?;
+    gate.keys().forget();
+    Ok(HttpResponse::NoContent().finish())
+}
+
+impl From<ApiKey> for KeyView {
+    fn from(key: ApiKey) -> Self {
+        Self {
+            scopes: key.scopes.iter().map(Scope::as_str).collect(),
+            api_key_id: key.api_key_id,
+            organization_id: key.organization_id,
+            name: key.name,
+            start: key.start,
+            created_by: key.created_by,
+            created_at: key.created_at,
+            expires_at: key.expires_at,
+            last_used_at: key.last_used_at,
+            revoked_at: key.revoked_at,
+        }
+    }
+}

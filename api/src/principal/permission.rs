@@ -1,0 +1,50 @@
+//! Permissions as types, for the signatures of handlers.
+
+use super::{Ability, Principal};
+
+pub trait Permission: 'static {
+    const NAME: &'static str;
+
+    fn allows(principal: &Principal) -> bool;
+}
+
+macro_rules! permissions {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+
+        impl Permission for $name {
+            const NAME: &'static str = Ability::$name.name();
+
+            fn allows(principal: &Principal) -> bool {
+                principal.may(Ability::$name)
+            }
+        }
+    )*};
+}
+
+permissions! {
+    /// To send events.
+    SendEvents
+    /// To run SQL over the rows in reach.
+    RunSql
+    /// To read metrics over the rows in reach.
+    ReadMetrics
+    /// To see dashboards over the rows in reach.
+    ViewDashboard
+    /// To manage keys, users and the system.
+    Administer
+}
+
+/// Any principal at all.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedIn;
+
+impl Permission for SignedIn {
+    const NAME: &'static str = "signed_in";
+
+    fn allows(_: &Principal) -> bool {
+        true
+    }
+}

@@ -1,0 +1,191 @@
+//! What a client is told when something is not done: RFC 9457 problem details with a stable `code`.
+
+mod request_id;
+
+use std::{borrow::Cow, fmt};
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    error::JsonPayloadError,
+    http::{
+        StatusCode,
+        header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
+    web,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+pub use request_id::{RequestId, stamp};
+
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// An error as RFC 9457 says it. Members beside the standard ones (`position`, `hint`, `results` …) stand at
+/// the top level.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Problem {
+    /// `urn:aihub:problem:` and the code.
+    #[serde(rename = "type")]
+    pub problem_type: String,
+    pub title: String,
+    pub status: u16,
+    /// Stable, snake_case: programs decide by it.
+    #[schema(value_type = String)]
+    pub code: Cow<'static, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The request id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub members: Map<String, Value>,
+    #[serde(skip)]
+    #[schema(ignore)]
+    retry_after_s: Option<u64>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>) -> Self {
+        let code = code.into();
+        Self {
+            problem_type: format!("urn:aihub:problem:{code}"),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            code,
+            detail: None,
+            instance: None,
+            members: Map::new(),
+            retry_after_s: None,
+        }
+    }
+
+    /// 400
+    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code).explained(detail)
+    }
+
+    /// 401, with `WWW-Authenticate: Bearer`
+    pub fn unauthorized(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, code).explained(detail)
+    }
+
+    /// 403
+    pub fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code).explained(detail)
+    }
+
+    /// 404
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found").explained(detail)
+    }
+
+    /// 409
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code).explained(detail)
+    }
+
+    /// 413
+    pub fn payload_too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large").explained(detail)
+    }
+
+    /// 415
+    pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type").explained(detail)
+    }
+
+    /// 429, with `Retry-After`
+    pub fn too_many_requests(retry_after_s: u64) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests").retried_after(retry_after_s)
+    }
+
+    /// 503, with `Retry-After`
+    pub fn unavailable(retry_after_s: u64) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable").retried_after(retry_after_s)
+    }
+
+    /// 500. What happened is for the log, not for the client.
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error")
+    }
+
+    pub fn explained(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds a member beside the standard ones.
+    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(member.to_owned(), value.into());
+        self
+    }
+
+    pub fn retried_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    pub fn at(mut self, request: &RequestId) -> Self {
+        self.instance = Some(request.as_str().to_owned());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status, self.code)?;
+        self.detail.iter().try_for_each(|detail| write!(f, ": {detail}"))
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        let mut header = |name: HeaderName, value: String| drop(response.insert_header((name, value)));
+        if let Some(seconds) = self.retry_after_s {
+            header(RETRY_AFTER, seconds.to_string());
+        }
+        if self.status == StatusCode::UNAUTHORIZED.as_u16() {
+            header(WWW_AUTHENTICATE, "Bearer".to_owned());
+        }
+        let body = serde_json::to_vec(self).unwrap_or_default();
+        response.content_type(CONTENT_TYPE).body(body)
+    }
+}
+
+/// How handlers read a JSON body: at most `size_bytes_max`, and a problem when it is not what they expect.
+pub fn json_config(size_bytes_max: usize) -> web::JsonConfig {
+    web::JsonConfig::default().limit(size_bytes_max).error_handler(|error, _| {
+        let problem = match &error {
+            JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
+                Problem::payload_too_large("the body is too large")
+            }
+            JsonPayloadError::ContentType => Problem::unsupported_media_type("the body must be application/json"),
+            JsonPayloadError::Deserialize(fault) => invalid_json(fault),
+            _ => Problem::bad_request("invalid_body", "the body could not be read"),
+        };
+        problem.into()
+    })
+}
+
+/// serde's message may quote the body, and the body may hold a password: only the place and the kind are told,
+/// and the message only where it names a field.
+fn invalid_json(fault: &serde_json::Error) -> Problem {
+    let message = fault.to_string();
+    let names_field = ["missing field", "unknown field", "duplicate field"].iter().any(|start| message.starts_with(start));
+    let detail = match (names_field, fault.is_data()) {
+        (true, _) => message,
+        (false, true) => "a field has the wrong type or value".to_owned(),
+        (false, false) => "the body is not JSON".to_owned(),
+    };
+    Problem::bad_request("invalid_json", detail).with("line", fault.line()).with("column", fault.column())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Where queries run: in workers beside a server, or in this process for a command on a folder.
+
+use std::{io::Cursor, sync::Arc};
+
+use arrow::{datatypes::SchemaRef, ipc::reader::StreamReader, record_batch::RecordBatch};
+use pipeline::Cut;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::{
+    Ended, QueryError, Reach, Reason, Request,
+    metric::{Catalog, MetricAnswer, MetricRequest},
+    pool::{Piece, Pool},
+    worker::{ENDED, FAILED, Handshake, ROWS, Session, read_frame},
+};
+
+/// Runs queries. Clones share the workers.
+#[derive(Debug, Clone)]
+pub enum Engine {
+    /// Strangers' SQL in one pool, our own plans in a reserved one.
+    Workers { strangers: Pool, reserved: Pool },
+    /// In this process, which takes no events in.
+    Here(Local),
+}
+
+/// A lake that this process queries itself.
+#[derive(Clone)]
+pub struct Local(Arc<Mutex<Session>>);
+
+/// Whose text a query is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Author {
+    Stranger,
+    Ourselves,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+    pub ended: Ended,
+}
+
+/// The bytes of an answer that is gathered rather than streamed.
+const GATHERED_BYTES_MAX: usize = 256 << 20;
+
+impl Engine {
+    /// An engine without workers, for a folder that no server runs on.
+    pub fn here(handshake: &Handshake) -> Result<Self, QueryError> {
+        Ok(Self::Here(Local(Arc::new(Mutex::new(Session::open(handshake)?)))))
+    }
+
+    /// The newest cut of a folder that no server runs on.
+    pub async fn newest(&self) -> Result<Cut, QueryError> {
+        let Self::Here(local) = self else {
+            return Err(QueryError::new(Reason::Unavailable, "the server says where the cut is"));
+        };
+        let cut = local.0.lock().await.reader.newest().await;
+        cut.map_err(|error| {
+            tracing::debug!(error = &error as &dyn std::error::Error, "reading the folder");
+            QueryError::new(Reason::Unavailable, error.to_string())
+        })
+    }
+
+    /// Starts a query, and gives the pieces of its answer as they come.
+    pub async fn stream(
+        &self,
+        author: Author,
+        request: Request,
+    ) -> Result<mpsc::Receiver<Piece>, QueryError> {
+        match (self, author) {
+            (Self::Workers { strangers, .. }, Author::Stranger) => strangers.run(request).await,
+            (Self::Workers { reserved, .. }, Author::Ourselves) => reserved.run(request).await,
+            (Self::Here(local), _) => Ok(local.run(request)),
+        }
+    }
+
+    /// Runs a query and gathers its answer.
+    pub async fn run(&self, author: Author, request: Request) -> Result<Answer, QueryError> {
+        gather(self.stream(author, request).await?).await
+    }
+
+    /// Answers metric questions, in the order asked. Those that differ only in the metric share one query.
+    pub async fn metrics(
+        &self,
+        catalog: &Catalog,
+        requests: &[MetricRequest],
+        reach: &Reach,
+        cut: &Cut,
+        now: i64,
+        deadline_ms: u64,
+    ) -> Result<Vec<MetricAnswer>, QueryError> {
+        let mut answers: Vec<Option<MetricAnswer>> = vec![None; requests.len()];
+        for statement in catalog.compile(requests)? {
+            let request = Request {
+                sql: statement.sql.clone(),
+                reach: reach.clone(),
+                cut: cut.clone(),
+                now,
+                deadline_ms,
+                max_rows: Some(statement.rows_max),
+                truncate: false,
+            };
+            let rows = self.run(Author::Ourselves, request).await?;
+            for (index, answer) in statement.answers(&rows, &cut.token())? {
+                answers[index] = Some(answer);
+            }
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+}
+
+impl Local {
+    fn run(&self, request: Request) -> mpsc::Receiver<Piece> {
+        let (pieces, receiver) = mpsc::channel(16);
+        let session = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let (mut output, mut frames) = tokio::io::duplex(1 << 20);
+            let answering = tokio::spawn(async move {
+                let answer = session.lock().await.answer(&request, &mut output).await;
+                let (kind, body) = match answer {
+                    Ok(ended) => (ENDED, serde_json::to_vec(&ended)),
+                    Err(error) => (FAILED, serde_json::to_vec(&error)),
+                };
+                let body = body.unwrap_or_default();
+                let _ = crate::worker::write_frame(&mut output, kind, &body).await;
+            });
+            while let Ok(Some((kind, body))) = read_frame(&mut frames, GATHERED_BYTES_MAX).await {
+                let lost = || Piece::Failed(QueryError::new(Reason::Lost, "the query was cut off"));
+                let piece = match kind {
+                    ROWS => Piece::Rows(body.into()),
+                    ENDED => serde_json::from_slice(&body).map_or_else(|_| lost(), Piece::Ended),
+                    _ => serde_json::from_slice(&body).map_or_else(|_| lost(), Piece::Failed),
+                };
+                if pieces.send(piece).await.is_err() {
+                    answering.abort();
+                    return;
+                }
+            }
+        });
+        receiver
+    }
+}
+
+impl std::fmt::Debug for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Local(…)")
+    }
+}
+
+/// Gathers the pieces of an answer.
+pub async fn gather(mut pieces: mpsc::Receiver<Piece>) -> Result<Answer, QueryError> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = pieces.recv().await {
+        match piece {
+            Piece::Rows(rows) if bytes.len() + rows.len() <= GATHERED_BYTES_MAX => {
+                bytes.extend_from_slice(&rows);
+            }
+            Piece::Rows(_) => {
+                let message = "the answer is too large for this form; ask for Arrow, NDJSON or CSV";
+                return Err(QueryError::new(Reason::TooLarge, message));
+            }
+            Piece::Failed(error) => return Err(error),
+            Piece::Ended(ended) => {
+                let unreadable =
+                    |_| QueryError::new(Reason::Lost, "the answer of the worker is not readable");
+                let reader = StreamReader::try_new(Cursor::new(bytes), None).map_err(unreadable)?;
+                let schema = reader.schema();
+                let batches = reader.collect::<Result<_, _>>().map_err(unreadable)?;
+                return Ok(Answer { schema, batches, ended });
+            }
+        }
+    }
+    Err(QueryError::new(Reason::Lost, "the query was cut off"))
+}

@@ -1,0 +1,100 @@
+//! Rows as text. Decimals are strings, since a JSON number is a float to most readers; 64-bit integers are
+//! numbers; times are RFC 3339 with Z.
+
+use arrow::{
+    array::RecordBatch,
+    compute,
+    csv::WriterBuilder,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    error::ArrowError,
+    json::{
+        WriterBuilder as JsonBuilder,
+        writer::{JsonArray, LineDelimited},
+    },
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+use crate::Answer;
+
+/// `[{"name": …, "type": …}, …]`.
+pub fn columns(schema: &SchemaRef) -> Value {
+    schema
+        .fields()
+        .iter()
+        .map(|field| json!({"name": field.name(), "type": type_name(field.data_type())}))
+        .collect()
+}
+
+/// Rows as JSON objects, one after the other in an array.
+pub fn json_array(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
+    let batches = readable(batches)?;
+    let mut writer = JsonBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
+    writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
+    writer.finish()?;
+    let rows = writer.into_inner();
+    Ok(if rows.is_empty() { b"[]".to_vec() } else { rows })
+}
+
+/// Rows as JSON objects, one per line.
+pub fn ndjson(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
+    let batches = readable(batches)?;
+    let mut writer =
+        JsonBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+    writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
+    writer.finish()?;
+    Ok(writer.into_inner())
+}
+
+/// Rows as CSV (RFC 4180), with a header when `header` is set.
+pub fn csv(schema: &SchemaRef, batches: &[RecordBatch], header: bool) -> Result<Vec<u8>, ArrowError> {
+    let mut bytes = Vec::new();
+    let mut writer = WriterBuilder::new().with_header(header).build(&mut bytes);
+    let empty = [RecordBatch::new_empty(Arc::clone(schema))];
+    for batch in readable(if batches.is_empty() { &empty } else { batches })? {
+        writer.write(&batch)?;
+    }
+    drop(writer);
+    Ok(bytes)
+}
+
+/// Rows as an aligned table, for a terminal.
+pub fn table(answer: &Answer) -> Result<String, ArrowError> {
+    let empty = [RecordBatch::new_empty(Arc::clone(&answer.schema))];
+    let batches = if answer.batches.is_empty() { &empty[..] } else { &answer.batches };
+    Ok(arrow::util::pretty::pretty_format_batches(&readable(batches)?)?.to_string())
+}
+
+/// Decimals become text; the rest is written as it is.
+fn readable(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, ArrowError> {
+    batches.iter().map(with_text_decimals).collect()
+}
+
+fn with_text_decimals(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = batch.schema();
+    let mut fields = Vec::with_capacity(batch.num_columns());
+    let mut columns = Vec::with_capacity(batch.num_columns());
+    for (field, column) in schema.fields().iter().zip(batch.columns()) {
+        if matches!(field.data_type(), DataType::Decimal128(..) | DataType::Decimal256(..)) {
+            fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
+            columns.push(compute::cast(column, &DataType::Utf8)?);
+        } else {
+            fields.push(Arc::clone(field));
+            columns.push(Arc::clone(column));
+        }
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+}
+
+fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => "text".into(),
+        DataType::Timestamp(..) => "timestamp".into(),
+        DataType::Decimal128(..) | DataType::Decimal256(..) => "decimal".into(),
+        DataType::Date32 | DataType::Date64 => "date".into(),
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => "double".into(),
+        DataType::Boolean => "boolean".into(),
+        integer if integer.is_integer() => "integer".into(),
+        other => other.to_string().to_lowercase(),
+    }
+}

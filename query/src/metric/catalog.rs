@@ -1,0 +1,135 @@
+//! What metrics there are.
+
+use serde::{Deserialize, Serialize};
+
+use super::{MetricRequest, Statement, Unit};
+use crate::{QueryError, Reason};
+
+/// The metrics of a deployment.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    metrics: Vec<Metric>,
+}
+
+/// One metric, as declared.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metric {
+    pub name: String,
+    pub title: String,
+    pub description: String,
+    pub unit: Unit,
+    pub kind: Kind,
+    /// A table or view of the session.
+    pub source: String,
+    /// The column that places a row in time.
+    pub time: String,
+    /// An SQL aggregate over the rows of a bucket; for a percentile the column.
+    pub value: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percentile: Option<f64>,
+    /// What it can be split by.
+    pub dimensions: Vec<String>,
+}
+
+/// How a metric's value comes from rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// An aggregate over the rows of each bucket.
+    Aggregate,
+    /// A percentile over the rows of each bucket, from a histogram of log-wide buckets.
+    Percentile,
+    /// The sum of everything up to the end of each bucket: a stock, such as MRR.
+    Cumulative,
+}
+
+const BUILT_IN: [&str; 2] =
+    [include_str!("../../metrics/usage.yaml"), include_str!("../../metrics/commercial.yaml")];
+
+/// Buckets of one answer, and rows of it.
+const BUCKETS_MAX: i64 = 20_000;
+
+impl Catalog {
+    /// The metrics that come with the program.
+    ///
+    /// # Errors
+    /// When one of the files does not parse: a test keeps that from happening.
+    pub fn built_in() -> Result<Self, QueryError> {
+        let mut metrics = Vec::new();
+        for text in BUILT_IN {
+            metrics.extend(parse(text)?);
+        }
+        Ok(Self { metrics })
+    }
+
+    pub fn metrics(&self) -> &[Metric] {
+        &self.metrics
+    }
+
+    pub fn get(&self, name: &str) -> Result<&Metric, QueryError> {
+        self.metrics.iter().find(|metric| metric.name == name).ok_or_else(|| {
+            QueryError::new(Reason::Invalid, format!("there is no metric `{name}`"))
+        })
+    }
+
+    /// Turns questions into statements. Those that read the same rows in the same buckets share one.
+    pub fn compile(&self, requests: &[MetricRequest]) -> Result<Vec<Statement>, QueryError> {
+        let mut statements: Vec<Statement> = Vec::new();
+        for (index, request) in requests.iter().enumerate() {
+            let metric = self.get(&request.metric)?;
+            check(metric, request)?;
+            match statements.iter_mut().find(|statement| statement.takes(metric, request)) {
+                Some(statement) => statement.add(index, metric, request),
+                None => statements.push(Statement::new(index, metric, request)),
+            }
+        }
+        for statement in &mut statements {
+            statement.write();
+        }
+        Ok(statements)
+    }
+}
+
+/// Merge keys (`<<`) spare the metrics of a family from repeating themselves.
+fn parse(text: &str) -> Result<Vec<Metric>, QueryError> {
+    let invalid = |error: serde_yaml_ng::Error| QueryError::new(Reason::Invalid, error.to_string());
+    let mut value: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(invalid)?;
+    value.apply_merge().map_err(invalid)?;
+    serde_yaml_ng::from_value(value).map_err(invalid)
+}
+
+fn check(metric: &Metric, request: &MetricRequest) -> Result<(), QueryError> {
+    let refuse = |message: String| Err(QueryError::new(Reason::Invalid, message));
+    if request.from >= request.to {
+        return refuse("`from` must lie before `to`".into());
+    }
+    if let Some(dimension) = request.by.iter().find(|by| !metric.dimensions.contains(by)) {
+        let known = metric.dimensions.join(", ");
+        return refuse(format!("`{}` cannot be split by `{dimension}`; by: {known}", metric.name));
+    }
+    if let Some(grain) = request.grain
+        && (request.to - request.from).num_seconds() / grain.seconds() > BUCKETS_MAX
+    {
+        return refuse(format!("the window has more than {BUCKETS_MAX} buckets of a {}", grain.name()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_metrics_parse_and_have_different_names() {
+        let catalog = Catalog::built_in().unwrap();
+        let mut names: Vec<_> = catalog.metrics().iter().map(|m| m.name.as_str()).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        for wanted in ["requests", "tokens", "error_rate", "p95_latency", "active_organizations", "usage_revenue", "mrr"] {
+            assert!(catalog.get(wanted).is_ok(), "{wanted}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The parent's side: workers that run one query each, are killed when they overrun, and are replaced.
+
+use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    process::{Child, ChildStdin, ChildStdout, Command},
+    sync::{Mutex, Semaphore, mpsc},
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    Ended, QueryError, Reason, Request,
+    worker::{ENDED, FAILED, Handshake, ROWS, read_frame, write_frame},
+};
+
+/// How workers are started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The program, and the argument that makes it a worker.
+    pub program: PathBuf,
+    pub argument: &'static str,
+    pub handshake: Handshake,
+}
+
+/// What a worker says, piece by piece.
+#[derive(Debug)]
+pub enum Piece {
+    /// Bytes of an Arrow IPC stream.
+    Rows(Bytes),
+    Ended(Ended),
+    Failed(QueryError),
+}
+
+/// Some workers. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    launch: Arc<Launch>,
+    idle: Arc<Mutex<Vec<Worker>>>,
+    slots: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+}
+
+/// Queries that may wait for a worker, for each worker there is.
+const WAITING_PER_WORKER: usize = 16;
+/// After its deadline a query that did not stop by itself is killed.
+const GRACE: Duration = Duration::from_secs(2);
+const FRAME_BYTES_MAX: usize = 1 << 30;
+
+impl Pool {
+    /// A pool of `workers`, none of them started yet.
+    pub fn new(launch: Launch, workers: usize) -> Self {
+        Self {
+            launch: Arc::new(launch),
+            idle: Arc::default(),
+            slots: Arc::new(Semaphore::new(workers)),
+            waiting: Arc::new(Semaphore::new(workers * (1 + WAITING_PER_WORKER))),
+        }
+    }
+
+    /// Starts a worker ahead of the first query, so that it does not wait for it.
+    pub async fn warm(&self) {
+        match self.start().await {
+            Ok(worker) => self.idle.lock().await.push(worker),
+            Err(error) => tracing::error!(%error, "a query worker did not start"),
+        }
+    }
+
+    /// Sends a query to a worker, and returns the pieces of its answer as they come. Dropping the receiver
+    /// stops the query.
+    pub async fn run(&self, request: Request) -> Result<mpsc::Receiver<Piece>, QueryError> {
+        let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
+        let waiting = Arc::clone(&self.waiting)
+            .try_acquire_owned()
+            .map_err(|_| QueryError::new(Reason::Busy, "every query worker is busy"))?;
+        let slot = timeout_at(deadline, Arc::clone(&self.slots).acquire_owned())
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .ok_or_else(|| QueryError::new(Reason::Busy, "no query worker became free in time"))?;
+        let idle = self.idle.lock().await.pop();
+        let mut worker = match idle {
+            Some(worker) => worker,
+            None => self.start().await?,
+        };
+        let (pieces, receiver) = mpsc::channel(16);
+        let pool = self.clone();
+        tokio::spawn(async move {
+            let (_slot, _waiting) = (slot, waiting);
+            let outcome = timeout_at(deadline + GRACE, worker.ask(&request, deadline, &pieces)).await;
+            match outcome {
+                Ok(Ok(())) => pool.idle.lock().await.push(worker),
+                Ok(Err(error)) => pool.replace(worker, &pieces, error).await,
+                Err(_) => pool.replace(worker, &pieces, overdue(&request)).await,
+            }
+        });
+        Ok(receiver)
+    }
+
+    /// Ends every idle worker.
+    pub async fn stop(&self) {
+        for mut worker in self.idle.lock().await.drain(..) {
+            let _ = worker.child.kill().await;
+        }
+    }
+
+    async fn replace(&self, mut worker: Worker, pieces: &mpsc::Sender<Piece>, error: QueryError) {
+        let _ = worker.child.kill().await;
+        let _ = pieces.try_send(Piece::Failed(error));
+        self.warm().await;
+    }
+
+    async fn start(&self) -> Result<Worker, QueryError> {
+        let lost = |error: std::io::Error| {
+            tracing::error!(%error, program = %self.launch.program.display(), "starting a query worker");
+            QueryError::new(Reason::Lost, "a query worker could not be started")
+        };
+        let mut child = Command::new(&self.launch.program)
+            .arg(self.launch.argument)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(lost)?;
+        let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(QueryError::new(Reason::Lost, "a query worker has no pipes"));
+        };
+        let handshake = serde_json::to_vec(&self.launch.handshake).map_err(|e| lost(e.into()))?;
+        write_frame(&mut input, ROWS, &handshake).await.map_err(lost)?;
+        Ok(Worker { child, input, output })
+    }
+}
+
+impl Worker {
+    /// Asks one question and passes the answer on. An error means that the worker is of no use any more.
+    async fn ask(
+        &mut self,
+        request: &Request,
+        deadline: Instant,
+        pieces: &mpsc::Sender<Piece>,
+    ) -> Result<(), QueryError> {
+        let lost = || QueryError::new(Reason::Lost, "the query ended its worker; it may need too much");
+        let question = serde_json::to_vec(request).map_err(|_| lost())?;
+        write_frame(&mut self.input, ROWS, &question).await.map_err(|_| lost())?;
+        loop {
+            let frame = timeout_at(deadline, read_frame(&mut self.output, FRAME_BYTES_MAX))
+                .await
+                .map_err(|_| overdue(request))?;
+            let (kind, body) = frame.ok().flatten().ok_or_else(lost)?;
+            let piece = match kind {
+                ROWS => Piece::Rows(body.into()),
+                ENDED => Piece::Ended(serde_json::from_slice(&body).map_err(|_| lost())?),
+                FAILED => Piece::Failed(serde_json::from_slice(&body).map_err(|_| lost())?),
+                _ => return Err(lost()),
+            };
+            let last = !matches!(piece, Piece::Rows(_));
+            if pieces.send(piece).await.is_err() && !last {
+                // The client went away: the query is stopped by ending its worker.
+                return Err(lost());
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn overdue(request: &Request) -> QueryError {
+    let message = format!("the query did not end within {} ms", request.deadline_ms);
+    QueryError::new(Reason::Deadline, message)
+}

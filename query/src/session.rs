@@ -1,0 +1,181 @@
+//! What a query may see and do.
+
+use std::sync::Arc;
+
+use chrono::DateTime;
+use datafusion::{
+    common::DataFusionError,
+    dataframe::DataFrame,
+    execution::{SessionStateBuilder, context::SQLOptions, runtime_env::RuntimeEnv},
+    logical_expr::LogicalPlan,
+    prelude::{SessionConfig, SessionContext},
+    sql::parser::{DFParser, Statement},
+};
+use ingest::Table;
+use pipeline::{
+    Tables,
+    scan::{LakeScan, LatestRows},
+};
+
+use crate::{QueryError, Reach, Reason, Request};
+
+/// The bytes of a statement.
+const SQL_BYTES_MAX: usize = 64 * 1024;
+
+/// Views that every session has, in terms of its tables.
+const VIEWS: &[(&str, &str)] = &[("mrr_movements", include_str!("../views/mrr_movements.sql"))];
+
+/// Plans a query in a session of its own.
+pub async fn plan(
+    request: &Request,
+    tables: &Tables,
+    runtime: &Arc<RuntimeEnv>,
+    partitions: usize,
+) -> Result<DataFrame, QueryError> {
+    check(&request.sql)?;
+    let context = session(tables, &request.reach, runtime, partitions)
+        .await
+        .map_err(|error| explain(error, &request.reach))?;
+    let options =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let frame = context
+        .sql_with_options(&request.sql, options)
+        .await
+        .map_err(|error| explain(error, &request.reach))?;
+    if matches!(frame.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_))
+        && request.reach != Reach::Admin
+    {
+        return Err(QueryError::new(Reason::NotAllowed, "a plan names files; only admins see it"));
+    }
+    // `now()` is the time of the request, so that asking again gives the same answer.
+    let (mut state, logical) = frame.into_parts();
+    state.execution_props_mut().query_execution_start_time =
+        DateTime::from_timestamp_micros(request.now);
+    Ok(DataFrame::new(state, logical))
+}
+
+/// The session: tables at a cut, as far as `reach` goes, and nothing else.
+async fn session(
+    tables: &Tables,
+    reach: &Reach,
+    runtime: &Arc<RuntimeEnv>,
+    partitions: usize,
+) -> Result<SessionContext, DataFusionError> {
+    let mut config = SessionConfig::new()
+        .with_information_schema(false)
+        .with_target_partitions(partitions)
+        .with_default_catalog_and_schema("aihub", "public");
+    let options = config.options_mut();
+    options.sql_parser.parse_float_as_decimal = true;
+    options.execution.enable_recursive_ctes = false;
+    options.execution.parquet.pushdown_filters = false;
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(Arc::clone(runtime))
+        .with_default_features()
+        // Table functions make rows out of nothing, without end; file formats reach outside.
+        .with_table_functions(Default::default())
+        .with_file_formats(Vec::new())
+        .build();
+    let context = SessionContext::new_with_state(state);
+    let url = url::Url::parse(&tables.root.store_url())
+        .map_err(|error| DataFusionError::External(error.into()))?;
+    context.register_object_store(&url, Arc::clone(&tables.root.store));
+    register(&context, tables, reach).await?;
+    Ok(context)
+}
+
+async fn register(
+    context: &SessionContext,
+    tables: &Tables,
+    reach: &Reach,
+) -> Result<(), DataFusionError> {
+    let own = reach.organization();
+    if matches!(reach, Reach::Organization(_)) && own.is_none() {
+        // Without an organization there is nothing to see; never everything.
+        return Err(DataFusionError::Plan("no organization".into()));
+    }
+    let own = own.as_ref();
+    for table in Table::ALL {
+        if table == Table::DeadLetter && *reach != Reach::Admin {
+            continue;
+        }
+        if table.is_dimension() {
+            let latest = LatestRows::new(tables, table, own);
+            context.register_table(table.name(), Arc::new(latest))?;
+        } else {
+            let scan = LakeScan::new(tables, table, own);
+            context.register_table(table.name(), Arc::new(scan))?;
+        }
+    }
+    let net = LakeScan::new(tables, Table::UsageLedger, own).net();
+    context.register_table("usage_events", Arc::new(net))?;
+    for (name, sql) in VIEWS {
+        let view = context.sql(sql).await?.into_view();
+        context.register_table(*name, view)?;
+    }
+    Ok(())
+}
+
+/// Refuses what is not one readable query, before anything is planned.
+fn check(sql: &str) -> Result<(), QueryError> {
+    if sql.len() > SQL_BYTES_MAX {
+        let message = format!("the statement is longer than {SQL_BYTES_MAX} bytes");
+        return Err(QueryError::new(Reason::Invalid, message));
+    }
+    let statements = DFParser::parse_sql(sql)
+        .map_err(|error| explain(error, &Reach::Staff))?;
+    let [statement] = statements.iter().collect::<Vec<_>>()[..] else {
+        let message = format!("expected one statement, found {}", statements.len());
+        return Err(QueryError::new(Reason::Invalid, message));
+    };
+    use datafusion::sql::sqlparser::ast::Statement as Sql;
+    match statement {
+        Statement::Statement(inner) if matches!(**inner, Sql::Query(_)) => Ok(()),
+        Statement::Explain(_) => Ok(()),
+        _ => Err(QueryError::new(Reason::NotAllowed, "only queries are allowed: SELECT, WITH, VALUES")),
+    }
+}
+
+/// An error as the one who asked may see it.
+pub fn explain(error: DataFusionError, reach: &Reach) -> QueryError {
+    let error = error.find_root();
+    let text = error.strip_backtrace();
+    match error {
+        DataFusionError::SQL(parse, _) => {
+            let text = parse.to_string();
+            let message = text.trim_start_matches("sql parser error: ").to_owned();
+            QueryError { reason: Reason::Syntax, position: position(&text), message }
+        }
+        DataFusionError::ResourcesExhausted(_) => {
+            QueryError::new(Reason::Memory, "the query needs more memory than it may use")
+        }
+        DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => {
+            QueryError::new(Reason::Invalid, first_line(&text))
+        }
+        DataFusionError::Plan(message) => {
+            let refused = ["DDL not supported", "DML not supported", "Statement not supported"];
+            if refused.iter().any(|refused| message.starts_with(refused)) {
+                return QueryError::new(Reason::NotAllowed, "only queries are allowed");
+            }
+            QueryError::new(Reason::Invalid, first_line(message))
+        }
+        // The message may hold a value of a row, another tenant's even: only its class is told.
+        _ if matches!(reach, Reach::Organization(_)) => {
+            QueryError::new(Reason::Failed, "the query failed on a row: a cast, a division or an overflow")
+        }
+        _ => QueryError::new(Reason::Failed, first_line(&text)),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(500).collect()
+}
+
+/// `… at Line: 1, Column: 8`, as the parser writes it.
+fn position(message: &str) -> Option<(u64, u64)> {
+    let (_, rest) = message.rsplit_once("at Line: ")?;
+    let (line, rest) = rest.split_once(", Column: ")?;
+    let column: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((line.parse().ok()?, column.parse().ok()?))
+}

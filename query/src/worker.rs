@@ -1,0 +1,183 @@
+//! The child's side: reads a query from its standard input, writes the answer to its standard output.
+//!
+//! Both directions are frames: a kind (one byte), a length (u32, little-endian), and so many bytes. The first
+//! frame in is the [`Handshake`], then each is a [`Request`] in JSON. Out come Arrow IPC stream bytes, closed by
+//! [`Ended`] or a [`QueryError`]. The process ends when its input does.
+
+use std::{path::PathBuf, sync::Arc};
+
+use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+use datafusion::execution::{
+    disk_manager::{DiskManagerBuilder, DiskManagerMode},
+    memory_pool::FairSpillPool,
+    runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+};
+use futures::StreamExt;
+use pipeline::{Location, Reader};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::{Ended, QueryError, Reason, Request, session};
+
+/// What a worker is told once: where the lake is, and how much it may use.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Handshake {
+    pub location: Location,
+    pub log_dir: PathBuf,
+    pub spill_dir: PathBuf,
+    pub memory_bytes: usize,
+    pub spill_bytes: u64,
+    pub partitions: usize,
+}
+
+/// The kinds of frames that a worker writes.
+pub(crate) const ROWS: u8 = 1;
+pub(crate) const ENDED: u8 = 2;
+pub(crate) const FAILED: u8 = 3;
+
+/// A frame of a question: no larger than a statement and its cut need.
+const QUESTION_BYTES_MAX: usize = 1 << 20;
+/// IPC bytes are passed on in frames of about this size.
+const CHUNK: usize = 256 * 1024;
+
+/// A lake, and what is needed to query it.
+pub(crate) struct Session {
+    pub(crate) reader: Reader,
+    runtime: Arc<RuntimeEnv>,
+    partitions: usize,
+}
+
+/// Serves until the input ends.
+///
+/// # Errors
+/// Text for the log, when the pipe breaks or the handshake is not one.
+pub async fn serve(
+    mut input: impl AsyncRead + Unpin,
+    mut output: impl AsyncWrite + Unpin,
+) -> Result<(), String> {
+    let Some(handshake) = read_question(&mut input).await? else { return Ok(()) };
+    let handshake: Handshake =
+        serde_json::from_slice(&handshake).map_err(|error| error.to_string())?;
+    let mut session = Session::open(&handshake).map_err(|error| error.message)?;
+    while let Some(question) = read_question(&mut input).await? {
+        let request: Request =
+            serde_json::from_slice(&question).map_err(|error| error.to_string())?;
+        let (kind, body) = match session.answer(&request, &mut output).await {
+            Ok(ended) => (ENDED, serde_json::to_vec(&ended)),
+            Err(error) => (FAILED, serde_json::to_vec(&error)),
+        };
+        let body = body.map_err(|error| error.to_string())?;
+        write_frame(&mut output, kind, &body).await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+impl Session {
+    pub(crate) fn open(handshake: &Handshake) -> Result<Self, QueryError> {
+        let unavailable = |error: String| QueryError::new(Reason::Unavailable, error);
+        let disk = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![handshake.spill_dir.clone()]))
+            .with_max_temp_directory_size(handshake.spill_bytes);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(handshake.memory_bytes)))
+            .with_disk_manager_builder(disk)
+            .build_arc()
+            .map_err(|error| unavailable(error.to_string()))?;
+        let reader = Reader::open(&handshake.location, &handshake.log_dir)
+            .map_err(|error| unavailable(error.to_string()))?;
+        Ok(Self { reader, runtime, partitions: handshake.partitions })
+    }
+
+    /// Runs a query, and writes its rows as frames of Arrow IPC stream bytes.
+    pub(crate) async fn answer(
+        &mut self,
+        request: &Request,
+        output: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<Ended, QueryError> {
+        let tables = self.reader.at(&request.cut).await.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "the lake is not readable");
+            QueryError::new(Reason::Unavailable, "the lake cannot be read at this cut")
+        })?;
+        let failed = |error| session::explain(error, &request.reach);
+        let encoding = |error| session::explain(datafusion::common::DataFusionError::from(error), &request.reach);
+        let frame = session::plan(request, &tables, &self.runtime, self.partitions).await?;
+        let mut rows = frame.execute_stream().await.map_err(failed)?;
+        let options = IpcWriteOptions::default();
+        let mut writer =
+            StreamWriter::try_new_with_options(Vec::new(), &rows.schema(), options).map_err(encoding)?;
+        let mut ended = Ended { rows: 0, truncated: false };
+        let max_rows = request.max_rows.unwrap_or(u64::MAX);
+        while let Some(batch) = rows.next().await {
+            let mut batch = batch.map_err(failed)?;
+            let room = max_rows - ended.rows;
+            if batch.num_rows() as u64 > room {
+                if !request.truncate {
+                    let message = format!("the answer has more than {max_rows} rows");
+                    return Err(QueryError::new(Reason::TooLarge, message));
+                }
+                ended.truncated = true;
+                batch = batch.slice(0, usize::try_from(room).unwrap_or(usize::MAX));
+            }
+            ended.rows += batch.num_rows() as u64;
+            writer.write(&batch).map_err(encoding)?;
+            if writer.get_ref().len() >= CHUNK {
+                send(output, writer.get_mut()).await?;
+            }
+            if ended.truncated {
+                break;
+            }
+        }
+        writer.finish().map_err(encoding)?;
+        send(output, writer.get_mut()).await?;
+        Ok(ended)
+    }
+}
+
+async fn send(
+    output: &mut (impl AsyncWrite + Unpin),
+    bytes: &mut Vec<u8>,
+) -> Result<(), QueryError> {
+    let sent = write_frame(output, ROWS, bytes).await;
+    bytes.clear();
+    sent.map_err(|_| QueryError::new(Reason::Lost, "nobody reads the answer"))
+}
+
+async fn read_question(input: &mut (impl AsyncRead + Unpin)) -> Result<Option<Vec<u8>>, String> {
+    match read_frame(input, QUESTION_BYTES_MAX).await {
+        Ok(frame) => Ok(frame.map(|(_, body)| body)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The next frame; `None` when the input ended between two.
+pub(crate) async fn read_frame(
+    input: &mut (impl AsyncRead + Unpin),
+    bytes_max: usize,
+) -> std::io::Result<Option<(u8, Vec<u8>)>> {
+    let mut head = [0; 5];
+    match input.read_exact(&mut head).await {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let [kind, a, b, c, d] = head;
+    let length = u32::from_le_bytes([a, b, c, d]) as usize;
+    if length > bytes_max {
+        return Err(std::io::Error::other("a frame is too long"));
+    }
+    let mut body = vec![0; length];
+    input.read_exact(&mut body).await?;
+    Ok(Some((kind, body)))
+}
+
+pub(crate) async fn write_frame(
+    output: &mut (impl AsyncWrite + Unpin),
+    kind: u8,
+    body: &[u8],
+) -> std::io::Result<()> {
+    let length = u32::try_from(body.len()).map_err(std::io::Error::other)?;
+    output.write_all(&[kind]).await?;
+    output.write_all(&length.to_le_bytes()).await?;
+    output.write_all(body).await?;
+    output.flush().await
+}
