@@ -1,1 +1,31 @@
+//! The composition root: it reads the configuration, opens the state, the log and the lake, and offers them to
+//! people and programs, over HTTP and on the command line. Everything that depends on a request, a role or a
+//! process is here; the crates below know of none of them.
+//!
+//! A feature is one room: `accounts`, `keys`, `organizations`, `audit` hold their rules, their rows and their
+//! routes together. [`server`] binds the rooms to one address, [`principal`] decides who may enter, [`cli`] is
+//! the program's face in a terminal.
 
+pub mod accounts;
+pub mod audit;
+pub mod cli;
+pub mod clock;
+pub mod config;
+mod dashboards;
+mod events;
+mod figures;
+mod health;
+pub mod keys;
+mod lake;
+mod migration;
+pub mod openapi;
+pub mod organizations;
+pub mod outbox;
+pub mod principal;
+pub mod problem;
+mod queries;
+mod relay;
+pub mod server;
+pub mod store;
+
+pub use server::{Running, State};

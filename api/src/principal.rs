@@ -9,7 +9,9 @@ mod same_origin;
 
 pub use extract::{Authorized, caller};
 pub use gate::{Gate, SESSION_COOKIE};
-pub use permission::{Administer, Permission, ReadMetrics, RunSql, SendEvents, SignedIn, ViewDashboard};
+pub use permission::{
+    Administer, Permission, ReadMetrics, RunSql, SendEvents, SignedIn, ViewDashboard,
+};
 pub(crate) use same_origin::refuse_cross_site;
 
 use crate::{accounts::Role, keys::Scopes};
@@ -67,7 +69,12 @@ impl Ability {
 
 impl Principal {
     pub fn local_process() -> Self {
-        Self { id: "local".to_owned(), name: "local process".to_owned(), kind: Kind::LocalProcess, reach: Reach::All }
+        Self {
+            id: "local".to_owned(),
+            name: "local process".to_owned(),
+            kind: Kind::LocalProcess,
+            reach: Reach::All,
+        }
     }
 
     /// Whether the role or the scopes hold the ability. Only who sees every organization administers.

@@ -9,7 +9,7 @@ use actix_web::{
     error::JsonPayloadError,
     http::{
         StatusCode,
-        header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{RETRY_AFTER, WWW_AUTHENTICATE},
     },
     web,
 };
@@ -140,6 +140,9 @@ impl fmt::Display for Problem {
     }
 }
 
+/// For streams that fail midway.
+impl std::error::Error for Problem {}
+
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -147,12 +150,11 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
-        let mut header = |name: HeaderName, value: String| drop(response.insert_header((name, value)));
         if let Some(seconds) = self.retry_after_s {
-            header(RETRY_AFTER, seconds.to_string());
+            response.insert_header((RETRY_AFTER, seconds.to_string()));
         }
         if self.status == StatusCode::UNAUTHORIZED.as_u16() {
-            header(WWW_AUTHENTICATE, "Bearer".to_owned());
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
         let body = serde_json::to_vec(self).unwrap_or_default();
         response.content_type(CONTENT_TYPE).body(body)
@@ -166,7 +168,9 @@ pub fn json_config(size_bytes_max: usize) -> web::JsonConfig {
             JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
                 Problem::payload_too_large("the body is too large")
             }
-            JsonPayloadError::ContentType => Problem::unsupported_media_type("the body must be application/json"),
+            JsonPayloadError::ContentType => {
+                Problem::unsupported_media_type("the body must be application/json")
+            }
             JsonPayloadError::Deserialize(fault) => invalid_json(fault),
             _ => Problem::bad_request("invalid_body", "the body could not be read"),
         };
@@ -178,13 +182,17 @@ pub fn json_config(size_bytes_max: usize) -> web::JsonConfig {
 /// and the message only where it names a field.
 fn invalid_json(fault: &serde_json::Error) -> Problem {
     let message = fault.to_string();
-    let names_field = ["missing field", "unknown field", "duplicate field"].iter().any(|start| message.starts_with(start));
+    let names_field = ["missing field", "unknown field", "duplicate field"]
+        .iter()
+        .any(|start| message.starts_with(start));
     let detail = match (names_field, fault.is_data()) {
         (true, _) => message,
         (false, true) => "a field has the wrong type or value".to_owned(),
         (false, false) => "the body is not JSON".to_owned(),
     };
-    Problem::bad_request("invalid_json", detail).with("line", fault.line()).with("column", fault.column())
+    Problem::bad_request("invalid_json", detail)
+        .with("line", fault.line())
+        .with("column", fault.column())
 }
 
 #[cfg(test)]

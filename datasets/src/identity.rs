@@ -11,9 +11,7 @@ pub(crate) struct Ids {
 
 impl Ids {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            salt: mix(seed ^ 0x9e37_79b9_7f4a_7c15),
-        }
+        Self { salt: mix(seed ^ 0x9e37_79b9_7f4a_7c15) }
     }
 
     /// Ten characters for a number below 2⁵⁰.

@@ -24,8 +24,13 @@ pub(crate) struct Lifecycle {
 enum Phase {
     Free,
     Trial,
+    /// A new customer, whose traffic rises for three weeks.
     Paying,
-    Leaving { until: u32 },
+    /// A customer from before the start, whose ramp lies behind it.
+    Settled,
+    Leaving {
+        until: u32,
+    },
     Gone,
 }
 
@@ -37,11 +42,7 @@ impl Lifecycle {
         }
         let end = u64::from(profile.days) * DAY_US;
         let plan = life.terms.map_or(Plan::Free, |terms| terms.plan);
-        Self {
-            deeds: life.ledger.deeds_before(end),
-            plan,
-            phases: life.phases,
-        }
+        Self { deeds: life.ledger.deeds_before(end), plan, phases: life.phases }
     }
 
     /// How much of its usual traffic the organization sends on a day; 0 before it exists and when gone.
@@ -53,6 +54,7 @@ impl Lifecycle {
         match phase {
             Phase::Free => 0.3,
             Phase::Trial => 0.6,
+            Phase::Settled => 1.0,
             Phase::Paying => (0.5 + f64::from(day - from) * 0.025).min(1.0),
             Phase::Leaving { until } => {
                 let left = f64::from(until.saturating_sub(day));
@@ -118,7 +120,8 @@ impl<'a> Life<'a> {
             return;
         }
         if self.stream.chance(0.6) {
-            self.stage = Stage::Free { trial: Some(day + 1 + self.stream.below(4)), subscribe: None };
+            self.stage =
+                Stage::Free { trial: Some(day + 1 + self.stream.below(4)), subscribe: None };
         } else if self.stream.chance(0.6) {
             let subscribe = Some(day + 1 + self.stream.below(20));
             self.stage = Stage::Free { trial: None, subscribe };
@@ -132,10 +135,8 @@ impl<'a> Life<'a> {
         let anniversary = 1 + self.stream.below(28);
         self.ledger.carry_over(u64::from(self.account.index), anniversary, terms);
         self.terms = Some(terms);
-        // The ramp of a new customer lies behind it.
-        self.phases = vec![(0, Phase::Leaving { until: 0 })];
         self.phases.clear();
-        self.enter(0, Phase::Paying, Stage::Paying);
+        self.enter(0, Phase::Settled, Stage::Paying);
     }
 
     fn live(&mut self, day: u32) {
@@ -182,7 +183,7 @@ impl<'a> Life<'a> {
             (Plan::Team, _) => 0.7,
             _ => 1.0,
         };
-        if day > self.first && self.stream.chance(0.0022 * patience) {
+        if day > self.first && self.stream.chance(0.003 * patience) {
             let cancel = day + 7 + self.stream.below(15);
             self.enter(day, Phase::Leaving { until: cancel }, Stage::Leaving { cancel });
         } else if day > self.first && self.stream.chance(0.0055) {
@@ -241,8 +242,8 @@ impl<'a> Life<'a> {
         };
         let quantity = match plan {
             Plan::Free | Plan::Pro => 1,
-            Plan::Team => (self.account.users / 2 + self.stream.below(4)).clamp(2, TEAM_SEATS_MAX),
-            Plan::Enterprise => 1 + (self.account.weight / 4.0) as u32,
+            Plan::Team => (self.account.users / 3 + self.stream.below(4)).clamp(2, TEAM_SEATS_MAX),
+            Plan::Enterprise => 1 + (self.account.weight / 8.0) as u32,
         };
         let interval = match self.stream.chance(0.22) {
             true => Interval::Year,

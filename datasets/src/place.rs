@@ -48,11 +48,5 @@ const fn place(
     region: &'static str,
     gateway: &'static str,
 ) -> Place {
-    Place {
-        country,
-        offset,
-        region,
-        gateway,
-        share,
-    }
+    Place { country, offset, region, gateway, share }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Terms {
 }
 
 /// A team with more seats than this would pay more than an enterprise.
-pub(crate) const TEAM_SEATS_MAX: u32 = 40;
+pub(crate) const TEAM_SEATS_MAX: u32 = 15;
 
 impl Plan {
     pub(crate) fn name(self) -> &'static str {
@@ -41,12 +41,12 @@ impl Plan {
     fn unit_cents(self, interval: Interval) -> u64 {
         match (self, interval) {
             (Self::Free, _) => 0,
-            (Self::Pro, Interval::Month) => 20_00,
-            (Self::Pro, Interval::Year) => 192_00,
-            (Self::Team, Interval::Month) => 30_00,
-            (Self::Team, Interval::Year) => 288_00,
-            (Self::Enterprise, Interval::Month) => 1_500_00,
-            (Self::Enterprise, Interval::Year) => 14_400_00,
+            (Self::Pro, Interval::Month) => 20 * 100,
+            (Self::Pro, Interval::Year) => 192 * 100,
+            (Self::Team, Interval::Month) => 30 * 100,
+            (Self::Team, Interval::Year) => 288 * 100,
+            (Self::Enterprise, Interval::Month) => 600 * 100,
+            (Self::Enterprise, Interval::Year) => 5_760 * 100,
         }
     }
 }
@@ -90,23 +90,19 @@ impl Terms {
             Plan::Free | Plan::Pro => None,
             Plan::Team if self.quantity <= step + 1 => Some(self.with(Plan::Pro, 1)),
             Plan::Team => Some(self.with(Plan::Team, self.quantity - step)),
-            Plan::Enterprise if self.quantity == 1 => Some(self.with(Plan::Team, 25)),
+            Plan::Enterprise if self.quantity == 1 => Some(self.with(Plan::Team, TEAM_SEATS_MAX)),
             Plan::Enterprise => Some(self.with(Plan::Enterprise, self.quantity - 1)),
         }
     }
 
     fn with(self, plan: Plan, quantity: u32) -> Self {
-        Self {
-            plan,
-            quantity,
-            interval: self.interval,
-        }
+        Self { plan, quantity, interval: self.interval }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Interval, Plan, Terms};
+    use super::{Interval, Plan, TEAM_SEATS_MAX, Terms};
 
     #[test]
     fn yearly_prices_divide_by_twelve_to_the_cent() {
@@ -118,7 +114,7 @@ mod tests {
     #[test]
     fn larger_pays_more_and_smaller_pays_less() {
         for interval in [Interval::Month, Interval::Year] {
-            for (plan, most) in [(Plan::Pro, 1), (Plan::Team, 40), (Plan::Enterprise, 5)] {
+            for (plan, most) in [(Plan::Pro, 1), (Plan::Team, TEAM_SEATS_MAX), (Plan::Enterprise, 5)] {
                 for quantity in 1..=most {
                     let terms = Terms { plan, quantity, interval };
                     for step in 1..=5 {

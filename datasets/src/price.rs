@@ -48,7 +48,10 @@ pub(crate) static CATALOG: [Model; MODELS] = [
     chat("merlin-2", "kestrel", 100, 400, 75, [330.0, 9.0], [0.16, 0.05]),
     reasoning(chat("merlin-3", "kestrel", 200, 800, 76, [380.0, 8.0], [0.0, 0.14])),
     image("mosaic-canvas", "tessera", 400, 80, [5_200.0, 0.0], [0.025, 0.03]),
-    of(Operation::Audio, chat("spinnaker-voice", "halyard", 600, 2_400, 72, [260.0, 3.0], [0.025, 0.025])),
+    of(
+        Operation::Audio,
+        chat("spinnaker-voice", "halyard", 600, 2_400, 72, [260.0, 3.0], [0.025, 0.025]),
+    ),
     chat("spinnaker-chat", "halyard", 60, 240, 70, [240.0, 7.0], [0.06, 0.04]),
 ];
 
@@ -163,17 +166,11 @@ const fn image(
     share: [f64; 2],
 ) -> Model {
     let model = of(Operation::Image, chat(name, provider, 50, 0, cost_percent, pace, share));
-    Model {
-        image: price * 100_000_000,
-        ..model
-    }
+    Model { image: price * 100_000_000, ..model }
 }
 
 const fn reasoning(model: Model) -> Model {
-    Model {
-        reasons: true,
-        ..model
-    }
+    Model { reasons: true, ..model }
 }
 
 const fn of(operation: Operation, model: Model) -> Model {

@@ -31,27 +31,16 @@ pub enum Error {
 
 impl Profile {
     /// The profile of the `days` days before `end`; `end` itself is not generated.
-    pub fn ending(
-        seed: u64,
-        organizations: u32,
-        days: u32,
-        end: NaiveDate,
-    ) -> Result<Self, Error> {
+    pub fn ending(seed: u64, organizations: u32, days: u32, end: NaiveDate) -> Result<Self, Error> {
         if !(1..=MAX_DAYS).contains(&days) {
             return Err(Error::Days { days });
         }
         if !(1..=MAX_ORGANIZATIONS).contains(&organizations) {
             return Err(Error::Organizations { organizations });
         }
-        let start = end
-            .checked_sub_days(Days::new(u64::from(days)))
-            .ok_or(Error::Period { days, end })?;
-        Ok(Self {
-            seed,
-            organizations,
-            start,
-            days,
-        })
+        let start =
+            end.checked_sub_days(Days::new(u64::from(days))).ok_or(Error::Period { days, end })?;
+        Ok(Self { seed, organizations, start, days })
     }
 
     /// The first day after the period.
@@ -61,17 +50,12 @@ impl Profile {
 
     /// The same business for another number of days from the same start, for topping up.
     pub fn lasting(self, days: u32) -> Result<Self, Error> {
-        let end = self
-            .start
-            .checked_add_days(Days::new(u64::from(days)))
-            .unwrap_or(NaiveDate::MAX);
+        let end = self.start.checked_add_days(Days::new(u64::from(days))).unwrap_or(NaiveDate::MAX);
         Self::ending(self.seed, self.organizations, days, end)
     }
 
     pub(crate) fn date(&self, day: u32) -> NaiveDate {
-        self.start
-            .checked_add_days(Days::new(u64::from(day)))
-            .unwrap_or(NaiveDate::MAX)
+        self.start.checked_add_days(Days::new(u64::from(day))).unwrap_or(NaiveDate::MAX)
     }
 }
 

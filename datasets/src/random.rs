@@ -56,7 +56,8 @@ impl Stream {
     /// A bell-shaped number of mean 0 and deviation 1, never beyond 3.47: the sum of four uniform parts.
     pub(crate) fn normal(&mut self) -> f64 {
         let bits = self.0.next_u64();
-        let sum = (bits & 0xffff) + ((bits >> 16) & 0xffff) + ((bits >> 32) & 0xffff) + (bits >> 48);
+        let sum =
+            (bits & 0xffff) + ((bits >> 16) & 0xffff) + ((bits >> 32) & 0xffff) + (bits >> 48);
         (sum as f64 - 131_070.0) * (1.732_050_807_568_877_2 / 65_536.0)
     }
 

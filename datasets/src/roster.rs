@@ -106,6 +106,16 @@ impl Account {
     }
 }
 
+impl Account {
+    /// Nobody sends requests before signing up.
+    pub(crate) fn mute_before_sign_up(&self, day: u32, expected: &mut [f64; 24]) {
+        if self.sign_up_day == Some(day) {
+            let hour = self.signed_up_us.unsigned_abs() % DAY_US / 3_600_000_000;
+            expected[..=hour as usize].fill(0.0);
+        }
+    }
+}
+
 /// Three in five sizes belong to organizations that exist before the start, the two largest among them.
 fn exists(rank: u32) -> bool {
     matches!(rank % 5, 0 | 1 | 3)
@@ -184,9 +194,8 @@ fn name(stream: &mut Stream, kind: OrganizationKind) -> String {
         "bridge", "field", "forge", "gate", "grove", "haven", "light", "line", "loop", "mark",
         "path", "point", "stone", "wave", "wind", "works",
     ];
-    const BUSINESS: [&str; 8] = [
-        "Labs", "Systems", "Software", "Health", "Logistics", "Media", "Robotics", "Finance",
-    ];
+    const BUSINESS: [&str; 8] =
+        ["Labs", "Systems", "Software", "Health", "Logistics", "Media", "Robotics", "Finance"];
     let first = FIRST[stream.below(16) as usize];
     let second = SECOND[stream.below(16) as usize];
     match kind {

@@ -282,10 +282,15 @@ impl Lakehouse {
         }
     }
 
+    /// Whether the log cannot be written any more.
+    pub fn is_broken(&self) -> bool {
+        self.shared.is_broken.load(std::sync::atomic::Ordering::Acquire)
+    }
+
     /// Completes when the log cannot be written any more.
     pub async fn broken(&self) {
         let notified = self.shared.broken.notified();
-        if !self.shared.is_broken.load(std::sync::atomic::Ordering::Acquire) {
+        if !self.is_broken() {
             notified.await;
         }
     }

@@ -16,6 +16,8 @@ pub(crate) struct Axis {
     pub(crate) factor: f64,
     /// The label of a step; `{t}` is its number.
     pub(crate) label: String,
+    /// The room that the labels need, in pixels.
+    pub(crate) width: f32,
 }
 
 // Four steps or so: enough to read a value, few enough not to be a grid.
@@ -35,7 +37,46 @@ impl Axis {
         let (low, high) = values
             .filter(|value| value.is_finite())
             .fold((0.0_f64, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
-        let (factor, sign) = shortening(low.abs().max(high), unit, language);
+        // The axis ends above the largest value, perhaps at the next step: 1M, not 1,000K.
+        let near = Scale::of(low, high, unit, language);
+        let far = near.max.max(-near.min) / near.factor;
+        let scale = Scale::with(shortening(far, unit, language), low, high, unit);
+        let prefix = match (unit, currency) {
+            (Unit::Money, Some(code)) => currency_sign(code, language).unwrap_or_default(),
+            _ => "",
+        };
+        Self {
+            min: scale.min,
+            max: scale.max,
+            splits: splits(scale.min, scale.max, scale.step),
+            factor: scale.factor,
+            label: format!("{prefix}{{t}}{}", scale.sign),
+            width: scale.digits_width() + width(prefix) + width(scale.sign),
+        }
+    }
+
+    /// The label of zero: `0`, not `0M`.
+    pub(crate) fn zero(&self) -> String {
+        self.label.replace("{t}", "0")
+    }
+}
+
+/// The steps of an axis, in plotted numbers.
+struct Scale {
+    min: f64,
+    max: f64,
+    step: f64,
+    factor: f64,
+    sign: &'static str,
+}
+
+impl Scale {
+    fn of(low: f64, high: f64, unit: Unit, language: Language) -> Self {
+        let shortening = shortening(high.max(-low), unit, language);
+        Self::with(shortening, low, high, unit)
+    }
+
+    fn with((factor, sign): (f64, &'static str), low: f64, high: f64, unit: Unit) -> Self {
         let (low, high) = (low * factor, high * factor);
         let finest = match unit {
             Unit::Count | Unit::Milliseconds if factor >= 1.0 => 1.0,
@@ -47,18 +88,34 @@ impl Axis {
         if max <= min {
             max = min + AIMED_SPLITS * step;
         }
-        let prefix = match (unit, currency) {
-            (Unit::Money, Some(code)) => currency_sign(code, language).unwrap_or_default(),
-            _ => "",
-        };
-        Self {
-            min,
-            max,
-            splits: splits(min, max, step),
-            factor,
-            label: format!("{prefix}{{t}}{sign}"),
-        }
+        Self { min, max, step, factor, sign }
     }
+
+    /// The width of the longest number on the axis.
+    fn digits_width(&self) -> f32 {
+        let fraction = if self.step.fract() > 1e-9 { ".0" } else { "" };
+        [self.min, self.max]
+            .map(|end| {
+                let digits = format!("{end:.0}");
+                let commas = ",".repeat((digits.len().saturating_sub(1)) / 3);
+                width(&digits) + width(&commas) + width(fraction)
+            })
+            .into_iter()
+            .fold(0.0, f32::max)
+    }
+}
+
+/// About how wide a text is at 12 pixels. The font of the page is the reader's, and `charts-rs`
+/// knows no Chinese characters at all.
+fn width(text: &str) -> f32 {
+    text.chars()
+        .map(|letter| match letter {
+            ',' | '.' | '\u{a0}' => 4.0,
+            '0'..='9' | '-' | '$' | '€' | '£' => 7.7,
+            'a'..='z' | 'A'..='Z' | '¥' => 9.0,
+            _ => 12.5,
+        })
+        .sum()
 }
 
 /// The factor and the sign that keep the labels of values up to `largest` short.
@@ -120,12 +177,13 @@ mod tests {
         let en = Language::En;
         check(&[310.0, 1_234_567.0], Unit::Count, en, (0.0, 1.5, 3, "{t}M"));
         check(&[7_400.0], Unit::Count, en, (0.0, 8.0, 4, "{t}K"));
+        check(&[970_000.0], Unit::Count, en, (0.0, 1.0, 2, "{t}M"));
         check(&[640.0], Unit::Count, en, (0.0, 800.0, 4, "{t}"));
         check(&[0.0], Unit::Count, en, (0.0, 4.0, 4, "{t}"));
         check(&[], Unit::Count, en, (0.0, 4.0, 4, "{t}"));
         check(&[0.042], Unit::Ratio, en, (0.0, 6.0, 3, "{t}\u{a0}%"));
         check(&[0.0], Unit::Ratio, en, (0.0, 0.4, 4, "{t}\u{a0}%"));
-        check(&[-300.0, 900.0], Unit::Money, en, (-500.0, 1000.0, 3, "${t}"));
+        check(&[-300.0, 900.0], Unit::Money, en, (-0.5, 1.0, 3, "${t}K"));
         check(&[f64::NAN, 3.0], Unit::Count, en, (0.0, 3.0, 3, "{t}"));
     }
 

@@ -73,11 +73,16 @@ pub(crate) fn draw(metric: &str, plot: &Plot, size: Size) -> Result<String, Erro
     let svg = line_chart(plot, size)
         .svg()
         .map_err(|source| Error::Chart { metric: metric.to_owned(), source })?;
-    Ok(themed(inside(&svg)))
+    let svg = themed(inside(&svg));
+    // `0` instead of `$0K`, and `−$5K` instead of `$-5K`.
+    let prefix = plot.axis.label.split('{').next().unwrap_or_default();
+    Ok(svg
+        .replace(&format!(">{}<", plot.axis.zero()), ">0<")
+        .replace(&format!(">{prefix}-"), &format!(">−{prefix}")))
 }
 
 fn line_chart(plot: &Plot, size: Size) -> LineChart {
-    let mut chart = LineChart::new(series(plot), plot.labels.clone());
+    let mut chart = LineChart::new(series(plot), spaced(&plot.labels));
     let (width, height) = size.pixels();
     chart.width = f32::from(width);
     chart.height = f32::from(height);
@@ -103,8 +108,19 @@ fn line_chart(plot: &Plot, size: Size) -> LineChart {
         y_axis.min = Some(plotted(plot.axis.min, 1.0));
         y_axis.max = Some(plotted(plot.axis.max, 1.0));
         y_axis.split_number = plot.axis.splits;
+        // What `charts-rs` takes for a narrow letter is a wide one, and would touch the axis.
+        if plot.axis.label.contains(|letter| letter > '\u{2e7f}') {
+            y_axis.name_gap += 6.0;
+        }
+        y_axis.width = Some(plot.axis.width + y_axis.name_gap);
     }
     chart
+}
+
+/// Labels with room on both sides: `charts-rs` leaves out those that do not fit side by side, and
+/// without the room it sets them too close.
+fn spaced(labels: &[String]) -> Vec<String> {
+    labels.iter().map(|label| format!("\u{a0}\u{a0}{label}\u{a0}\u{a0}")).collect()
 }
 
 /// The line of what was, and the dashed line and band of what is expected.
@@ -202,6 +218,15 @@ mod tests {
             assert!(!svg.contains("=\"#"), "{svg}");
             assert!(!svg.contains("rgb"), "{svg}");
         }
+    }
+
+    #[test]
+    fn amounts_below_zero_are_signed_before_the_currency() {
+        let mut plot = plot(&[Some(-900.0), Some(900.0)], &[]);
+        plot.axis =
+            Axis::around([-900.0, 900.0].into_iter(), Unit::Money, Some("USD"), Language::En);
+        let svg = draw("mrr", &plot, Size::Small).unwrap();
+        assert!(svg.contains(">−$1K<") && svg.contains(">0<"), "{svg}");
     }
 
     #[test]

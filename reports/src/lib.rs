@@ -25,6 +25,7 @@ mod error;
 mod error_page;
 mod language;
 pub mod number;
+pub mod outlook;
 pub mod page;
 mod sign_in;
 mod spark;

@@ -11,6 +11,8 @@ use crate::Language;
 pub enum Precision {
     /// For a tile or a bar: large numbers are shortened.
     Short,
+    /// For a column of numbers: shortened sooner, so that neighbors look alike.
+    Column,
     /// For a data table: every digit that matters.
     Exact,
 }
@@ -59,8 +61,8 @@ pub fn ratio(value: Decimal, precision: Precision, language: Language) -> String
     let small = percent.abs() < Decimal::ONE && !percent.is_zero();
     let places = match precision {
         Precision::Exact => 3,
-        Precision::Short if small => 2,
-        Precision::Short => 1,
+        Precision::Short | Precision::Column if small => 2,
+        Precision::Short | Precision::Column => 1,
     };
     let digits = grouped(percent, places);
     match language {
@@ -95,7 +97,12 @@ pub(crate) fn steps(language: Language) -> &'static [(i64, &'static str)] {
 
 fn count(value: Decimal, precision: Precision, language: Language) -> String {
     // 12,345 is as short as 12.3K and says more.
-    if precision == Precision::Short && value.abs() >= Decimal::from(100_000) {
+    let least = match precision {
+        Precision::Short => Some(100_000),
+        Precision::Column => Some(10_000),
+        Precision::Exact => None,
+    };
+    if least.is_some_and(|least| value.abs() >= Decimal::from(least)) {
         return shortened(value, language);
     }
     let places = if value.is_integer() { 0 } else { 1 };
@@ -103,7 +110,7 @@ fn count(value: Decimal, precision: Precision, language: Language) -> String {
 }
 
 fn milliseconds(value: Decimal, precision: Precision, language: Language) -> String {
-    if precision == Precision::Short && value.abs() >= Decimal::from(10_000) {
+    if precision != Precision::Exact && value.abs() >= Decimal::from(10_000) {
         let seconds = grouped(value / Decimal::ONE_THOUSAND, 1);
         return match language {
             Language::En => format!("{seconds}{NO_BREAK}s"),
@@ -126,10 +133,11 @@ fn money(
         _ => 2,
     };
     let digits = match precision {
-        Precision::Short if size >= Decimal::from(10_000) => shortened(size, language),
-        Precision::Short if size >= Decimal::ONE_THOUSAND => grouped(size, 0),
         // A price of a token is a small part of a cent.
         Precision::Exact if size < Decimal::ONE && !size.is_zero() => grouped(size, 4),
+        Precision::Exact => grouped(size, minor_digits),
+        _ if size >= Decimal::from(10_000) => shortened(size, language),
+        _ if size >= Decimal::ONE_THOUSAND => grouped(size, 0),
         _ => grouped(size, minor_digits),
     };
     let minus = if value.is_sign_negative() && digits.contains(|digit| matches!(digit, '1'..='9')) {

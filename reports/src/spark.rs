@@ -9,9 +9,19 @@ pub(crate) const HEIGHT: f64 = 28.0;
 // The stroke is as wide as this at the edges and would be cut there.
 const INSET: f64 = 2.0;
 
+// More points are a thicket. Days are drawn as weeks then, which also hides the weekends.
+const MOST_POINTS: usize = 45;
+
 /// The path through the values from the lowest at the bottom to the highest at the top; a missing
 /// value leaves a gap. None if there is no line to draw.
 pub(crate) fn path(values: &[Option<f64>]) -> Option<String> {
+    let weeks: Vec<Option<f64>>;
+    let values = if values.len() > MOST_POINTS {
+        weeks = values.chunks(7).map(mean).collect();
+        &weeks
+    } else {
+        values
+    };
     let known = || values.iter().copied().flatten();
     if known().count() < 2 {
         return None;
@@ -37,6 +47,12 @@ pub(crate) fn path(values: &[Option<f64>]) -> Option<String> {
     Some(path)
 }
 
+fn mean(values: &[Option<f64>]) -> Option<f64> {
+    let known = || values.iter().copied().flatten();
+    let count = known().count();
+    (count > 0).then(|| known().sum::<f64>() / count as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +61,14 @@ mod tests {
     fn the_path_spans_the_drawing_and_keeps_gaps() {
         let drawn = path(&[Some(1.0), Some(3.0), None, Some(2.0), Some(1.0)]);
         assert_eq!(drawn.as_deref(), Some("M0.0 26.0L25.0 2.0M75.0 14.0L100.0 26.0"));
+    }
+
+    #[test]
+    fn many_days_are_drawn_as_weeks() {
+        let quarter: Vec<Option<f64>> = (0..91).map(|day| Some(f64::from(day % 7))).collect();
+        let drawn = path(&quarter).unwrap();
+        assert_eq!(drawn.matches('L').count(), 12);
+        assert!(drawn.starts_with("M0.0 14.0L8.3 14.0"), "{drawn}");
     }
 
     #[test]

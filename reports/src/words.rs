@@ -1,5 +1,6 @@
 //! What the pages say besides titles and numbers, in both languages.
 
+use query::metric::Grain;
 use serde::Serialize;
 
 use crate::Language;
@@ -197,5 +198,25 @@ pub(crate) fn outlook(
     match language {
         Language::En => format!("Forecast for {at}: {value}, likely {lower} to {upper}."),
         Language::ZhCn => format!("{at} 预测：{value}，可能在 {lower} 到 {upper} 之间。"),
+    }
+}
+
+/// How to read a chart: what a point is, and what the dashed line.
+pub(crate) fn legend(grain: Grain, forecast_days: usize, language: Language) -> String {
+    let (english, chinese) = match grain {
+        Grain::Minute => ("minute", "每分钟"),
+        Grain::Hour => ("hour", "每小时"),
+        Grain::Day => ("day", "每日"),
+        Grain::Week => ("week", "每周"),
+        Grain::Month => ("month", "每月"),
+    };
+    match (language, forecast_days) {
+        (Language::En, 0) => format!("One point per {english}."),
+        (Language::En, count) => format!(
+            "One point per {english}; dashed, the forecast for the next {}.",
+            days(i64::try_from(count).unwrap_or_default(), language)
+        ),
+        (Language::ZhCn, 0) => format!("{chinese}一个点。"),
+        (Language::ZhCn, count) => format!("{chinese}一个点；虚线为未来 {count} 天的预测。"),
     }
 }

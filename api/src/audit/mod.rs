@@ -51,9 +51,13 @@ pub struct Record {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    Intact { rows: u64 },
+    Intact {
+        rows: u64,
+    },
     /// The first row that is not what was appended, or is missing.
-    Broken { seq: i64 },
+    Broken {
+        seq: i64,
+    },
 }
 
 impl Origin {
@@ -64,7 +68,12 @@ impl Origin {
 }
 
 /// Appends a row as part of a change.
-pub async fn append(write: &Write, origin: &Origin, act: Act, now: DateTime<Utc>) -> Result<(), StoreError> {
+pub async fn append(
+    write: &Write,
+    origin: &Origin,
+    act: Act,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     // The write lock is held since the transaction began, so no other process can take this place in the chain.
     let last = row::Entity::find()
         .order_by_desc(row::Column::Seq)
@@ -97,12 +106,20 @@ pub async fn append(write: &Write, origin: &Origin, act: Act, now: DateTime<Utc>
         prev_hash: ActiveValue::Set(row.prev_hash),
         hash: ActiveValue::Set(row.hash),
     };
-    row::Entity::insert(row).exec_without_returning(write.db()).await.doing("appending to the audit log")?;
+    row::Entity::insert(row)
+        .exec_without_returning(write.db())
+        .await
+        .doing("appending to the audit log")?;
     Ok(())
 }
 
 /// Appends a row for an act that changes nothing else here.
-pub async fn record(store: &Store, origin: &Origin, act: Act, now: DateTime<Utc>) -> Result<(), StoreError> {
+pub async fn record(
+    store: &Store,
+    origin: &Origin,
+    act: Act,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     let write = store.write().await?;
     append(&write, origin, act, now).await?;
     write.commit().await
@@ -159,7 +176,8 @@ fn seal(row: &row::Model) -> [u8; 32] {
     hasher.update(&row.prev_hash);
     hasher.update(row.seq.to_le_bytes());
     hasher.update(row.at.to_le_bytes());
-    let required = [&row.actor, &row.action, &row.target, &row.detail].map(|text| Some(text.as_str()));
+    let required =
+        [&row.actor, &row.action, &row.target, &row.detail].map(|text| Some(text.as_str()));
     for field in required.into_iter().chain([row.request_id.as_deref(), row.ip.as_deref()]) {
         hasher.update([u8::from(field.is_some())]);
         let text = field.unwrap_or_default();

@@ -11,8 +11,8 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, se
 use serde_json::{Map, Value, json};
 
 pub use ring::KeyRing;
-pub use routes::{KeyView, NewKeyBody, NewKeyView, configure};
 pub use routes::{__path_create_key, __path_list_keys, __path_revoke_key};
+pub use routes::{KeyList, KeyView, NewKeyBody, NewKeyView, configure};
 pub use scope::{Scope, Scopes};
 pub use secret::Secret;
 
@@ -71,7 +71,8 @@ pub async fn create(
         revoked_at: None,
     };
     let write = store.write().await?;
-    let inserted = row::Entity::insert(key.row(secret.hash())).exec_without_returning(write.db()).await;
+    let inserted =
+        row::Entity::insert(key.row(secret.hash())).exec_without_returning(write.db()).await;
     inserted.doing("creating an API key").map_err(|error| match &key.organization_id {
         Some(id) if error.is_foreign_key_violation() => {
             StoreError::UnknownOrganization { organization_id: id.clone() }
@@ -103,9 +104,15 @@ pub async fn list(store: &Store) -> Result<Vec<ApiKey>, StoreError> {
 
 /// Revokes a key. One that is revoked already stays as it is. A server that verified the key a moment ago may
 /// honor it five seconds more (see [`KeyRing`]).
-pub async fn revoke(store: &Store, api_key_id: &str, origin: &Origin, now: DateTime<Utc>) -> Result<(), StoreError> {
+pub async fn revoke(
+    store: &Store,
+    api_key_id: &str,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     let write = store.write().await?;
-    let row = row::Entity::find_by_id(api_key_id).one(write.db()).await.doing("reading an API key")?;
+    let row =
+        row::Entity::find_by_id(api_key_id).one(write.db()).await.doing("reading an API key")?;
     let row = row.ok_or_else(|| StoreError::UnknownKey { api_key_id: api_key_id.to_owned() })?;
     let mut key = ApiKey::try_from(row)?;
     if key.revoked_at.is_some() {
@@ -159,7 +166,8 @@ impl ApiKey {
     }
 
     fn row(&self, hash: [u8; 32]) -> row::ActiveModel {
-        let micros = |at: Option<DateTime<Utc>>| ActiveValue::Set(at.map(|at| at.timestamp_micros()));
+        let micros =
+            |at: Option<DateTime<Utc>>| ActiveValue::Set(at.map(|at| at.timestamp_micros()));
         row::ActiveModel {
             api_key_id: ActiveValue::Set(self.api_key_id.clone()),
             organization_id: ActiveValue::Set(self.organization_id.clone()),
@@ -198,4 +206,4 @@ impl TryFrom<row::Model> for ApiKey {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

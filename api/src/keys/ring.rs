@@ -62,7 +62,10 @@ impl KeyRing {
             id: row.api_key_id,
             name: row.name,
         };
-        self.remember(hash, Remembered { principal: principal.clone(), verified_at: now, expires_at });
+        self.remember(
+            hash,
+            Remembered { principal: principal.clone(), verified_at: now, expires_at },
+        );
         Ok(principal)
     }
 

@@ -81,7 +81,10 @@ pub fn configure(config: &mut web::ServiceConfig) {
     )
 )]
 #[get("")]
-async fn list_keys(_: Authorized<Administer>, gate: web::Data<Gate>) -> Result<web::Json<KeyList>, Problem> {
+async fn list_keys(
+    _: Authorized<Administer>,
+    gate: web::Data<Gate>,
+) -> Result<web::Json<KeyList>, Problem> {
     let keys = super::list(gate.store()).await?;
     Ok(web::Json(KeyList { keys: keys.into_iter().map(KeyView::from).collect() }))
 }
@@ -112,7 +115,8 @@ async fn create_key(
         scopes: Scopes::of(body.scopes.iter().map(String::as_str))?,
         expires_at: body.expires_at,
     };
-    let (key, secret) = super::create(gate.store(), new, &principal.origin(&request), gate.now()).await?;
+    let (key, secret) =
+        super::create(gate.store(), new, &principal.origin(&request), gate.now()).await?;
     let view = NewKeyView { key: key.into(), secret: secret.reveal().to_owned() };
     Ok(HttpResponse::Created().insert_header(("cache-control", "no-store")).json(view))
 }

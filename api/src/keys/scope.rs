@@ -46,7 +46,8 @@ impl Scopes {
     }
 
     pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, StoreError> {
-        let invalid = StoreError::Invalid { field: "scopes", reason: "must be some of read, write, admin" };
+        let invalid =
+            StoreError::Invalid { field: "scopes", reason: "must be some of read, write, admin" };
         let mut bits = 0;
         for name in names {
             match Scope::ALL.into_iter().find(|scope| scope.as_str() == name) {

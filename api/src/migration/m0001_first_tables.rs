@@ -1,9 +1,11 @@
 //! Organizations, users and their sessions, API keys, the audit log and the outbox.
 
+use std::pin::Pin;
+
 use sea_orm_migration::{
     prelude::{ColumnDef, ForeignKey, ForeignKeyAction, Index, Table, TableCreateStatement},
     sea_orm::DbErr,
-    {MigrationName, MigrationTrait, SchemaManager, async_trait},
+    {MigrationName, MigrationTrait, SchemaManager},
 };
 
 pub(super) struct Step;
@@ -14,17 +16,31 @@ impl MigrationName for Step {
     }
 }
 
-#[async_trait::async_trait]
 impl MigrationTrait for Step {
-    async fn up(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
-        for table in [organizations(), users(), sessions(), api_keys(), audit_log(), outbox()] {
-            manager.create_table(table).await?;
-        }
-        let expiry = Index::create().name("sessions_by_expiry").table("sessions").col("expires_at").to_owned();
-        manager.create_index(expiry).await?;
-        let of_user = Index::create().name("sessions_by_user").table("sessions").col("user_id").to_owned();
-        manager.create_index(of_user).await
+    // `async_trait` cannot spell the hidden lifetime of the manager, and the lints want it spelled.
+    fn up<'step, 'manager, 'done>(
+        &'step self,
+        manager: &'manager SchemaManager<'_>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), DbErr>> + Send + 'done>>
+    where
+        Self: 'done,
+        'step: 'done,
+        'manager: 'done,
+    {
+        Box::pin(create_tables(manager))
     }
+}
+
+async fn create_tables(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    for table in [organizations(), users(), sessions(), api_keys(), audit_log(), outbox()] {
+        manager.create_table(table).await?;
+    }
+    let expiry =
+        Index::create().name("sessions_by_expiry").table("sessions").col("expires_at").to_owned();
+    manager.create_index(expiry).await?;
+    let of_user =
+        Index::create().name("sessions_by_user").table("sessions").col("user_id").to_owned();
+    manager.create_index(of_user).await
 }
 
 fn organizations() -> TableCreateStatement {
@@ -50,7 +66,11 @@ fn users() -> TableCreateStatement {
         .col(ColumnDef::new("organization_id").string())
         .col(ColumnDef::new("status").string().not_null())
         .col(ColumnDef::new("created_at").big_integer().not_null())
-        .foreign_key(ForeignKey::create().from("users", "organization_id").to("organizations", "organization_id"))
+        .foreign_key(
+            ForeignKey::create()
+                .from("users", "organization_id")
+                .to("organizations", "organization_id"),
+        )
         .to_owned()
 }
 
@@ -62,7 +82,10 @@ fn sessions() -> TableCreateStatement {
         .col(ColumnDef::new("created_at").big_integer().not_null())
         .col(ColumnDef::new("expires_at").big_integer().not_null())
         .foreign_key(
-            ForeignKey::create().from("sessions", "user_id").to("users", "user_id").on_delete(ForeignKeyAction::Cascade),
+            ForeignKey::create()
+                .from("sessions", "user_id")
+                .to("users", "user_id")
+                .on_delete(ForeignKeyAction::Cascade),
         )
         .to_owned()
 }
@@ -81,7 +104,11 @@ fn api_keys() -> TableCreateStatement {
         .col(ColumnDef::new("expires_at").big_integer())
         .col(ColumnDef::new("last_used_at").big_integer())
         .col(ColumnDef::new("revoked_at").big_integer())
-        .foreign_key(ForeignKey::create().from("api_keys", "organization_id").to("organizations", "organization_id"))
+        .foreign_key(
+            ForeignKey::create()
+                .from("api_keys", "organization_id")
+                .to("organizations", "organization_id"),
+        )
         .to_owned()
 }
 

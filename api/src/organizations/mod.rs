@@ -5,7 +5,9 @@ mod row;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::OnConflict};
+use sea_orm::{
+    ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::OnConflict,
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -95,8 +97,10 @@ pub async fn list(store: &Store) -> Result<Vec<Organization>, StoreError> {
 }
 
 pub async fn get(store: &Store, organization_id: &str) -> Result<Option<Organization>, StoreError> {
-    let row =
-        row::Entity::find_by_id(organization_id).one(store.db()).await.doing("reading an organization")?;
+    let row = row::Entity::find_by_id(organization_id)
+        .one(store.db())
+        .await
+        .doing("reading an organization")?;
     row.map(Organization::try_from).transpose()
 }
 
@@ -106,7 +110,9 @@ impl Organization {
             let reason = "must be 1 to 64 letters, digits, underscores or hyphens";
             return Err(StoreError::Invalid { field: "organization_id", reason });
         }
-        for (field, text) in [("name", &self.name), ("plan", &self.plan), ("country", &self.country)] {
+        for (field, text) in
+            [("name", &self.name), ("plan", &self.plan), ("country", &self.country)]
+        {
             if text.is_empty() || text.len() > TEXT_LENGTH_MAX {
                 return Err(StoreError::Invalid { field, reason: "must be 1 to 200 bytes long" });
             }
@@ -131,10 +137,15 @@ impl Organization {
 }
 
 fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
-async fn upsert(write: &Write, organization: &Organization, now: DateTime<Utc>) -> Result<(), StoreError> {
+async fn upsert(
+    write: &Write,
+    organization: &Organization,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     use row::Column::{Country, Kind, Name, OrganizationId, Plan, SignedUpAt};
     let row = row::ActiveModel {
         organization_id: ActiveValue::Set(organization.organization_id.clone()),
@@ -145,8 +156,9 @@ async fn upsert(write: &Write, organization: &Organization, now: DateTime<Utc>) 
         signed_up_at: ActiveValue::Set(organization.signed_up_at.timestamp_micros()),
         created_at: ActiveValue::Set(now.timestamp_micros()),
     };
-    let replace =
-        OnConflict::column(OrganizationId).update_columns([Name, Kind, Plan, Country, SignedUpAt]).to_owned();
+    let replace = OnConflict::column(OrganizationId)
+        .update_columns([Name, Kind, Plan, Country, SignedUpAt])
+        .to_owned();
     row::Entity::insert(row)
         .on_conflict(replace)
         .exec_without_returning(write.db())
@@ -172,4 +184,4 @@ impl TryFrom<row::Model> for Organization {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

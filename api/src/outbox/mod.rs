@@ -77,7 +77,10 @@ pub(crate) async fn append(
         payload: ActiveValue::Set(payload),
         created_at: ActiveValue::Set(now.timestamp_micros()),
     };
-    row::Entity::insert(row).exec_without_returning(write.db()).await.doing("writing to the outbox")?;
+    row::Entity::insert(row)
+        .exec_without_returning(write.db())
+        .await
+        .doing("writing to the outbox")?;
     Ok(())
 }
 
@@ -89,7 +92,8 @@ impl TryFrom<row::Model> for OutboxRow {
         Ok(Self {
             id: row.id,
             table: Mirrored::parse(&row.table_name).ok_or_else(|| damaged("an unknown table"))?,
-            payload: serde_json::from_str(&row.payload).map_err(|_| damaged("a payload is not a JSON object"))?,
+            payload: serde_json::from_str(&row.payload)
+                .map_err(|_| damaged("a payload is not a JSON object"))?,
             created_at: crate::store::time_of("outbox", row.created_at)?,
         })
     }

@@ -61,5 +61,9 @@ impl<P: Permission> FromRequest for Authorized<P> {
 /// The origin of a request for the audit log. The address is the connection's: a header could say anything.
 pub fn caller(actor: &str, request: &HttpRequest) -> Origin {
     let request_id = request.extensions().get::<RequestId>().map(|id| id.as_str().to_owned());
-    Origin { actor: actor.to_owned(), request_id, ip: request.peer_addr().map(|address| address.ip()) }
+    Origin {
+        actor: actor.to_owned(),
+        request_id,
+        ip: request.peer_addr().map(|address| address.ip()),
+    }
 }

@@ -63,7 +63,9 @@ impl Gate {
     pub async fn admit(&self, request: &HttpRequest) -> Result<Principal, Problem> {
         if let Some(header) = request.headers().get(AUTHORIZATION) {
             let token = header.to_str().ok().and_then(bearer_token);
-            let token = token.ok_or_else(|| Problem::unauthorized("wrong_credentials", "send `Authorization: Bearer <key>`"))?;
+            let token = token.ok_or_else(|| {
+                Problem::unauthorized("wrong_credentials", "send `Authorization: Bearer <key>`")
+            })?;
             return self.admit_token(token).await;
         }
         let Some(cookie) = request.cookie(SESSION_COOKIE) else {

@@ -19,7 +19,11 @@ enum Site {
 
 /// For requests that the cookie authenticates: unsafe methods must come from our own pages.
 pub(super) fn require(request: &HttpRequest) -> Result<(), Problem> {
-    if request.method().is_safe() || site_of(request) == Site::Own { Ok(()) } else { Err(refusal()) }
+    if request.method().is_safe() || site_of(request) == Site::Own {
+        Ok(())
+    } else {
+        Err(refusal())
+    }
 }
 
 /// For sign-in, which programs use too: refused only when a browser says that another site asks.
@@ -43,7 +47,8 @@ fn site_of(request: &HttpRequest) -> Site {
     // HTTP/2 names the host in the request's target.
     let target = request.head().uri.authority().map(|authority| authority.as_str());
     let host = header(HOST.as_str()).or(target);
-    let origin = header(ORIGIN.as_str()).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    let origin =
+        header(ORIGIN.as_str()).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
     match (origin, host) {
         (Some(origin), Some(host)) if origin.eq_ignore_ascii_case(host) => Site::Own,
         _ => Site::Other,

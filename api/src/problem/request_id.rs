@@ -26,7 +26,10 @@ pub struct RequestId(Arc<str>);
 
 /// Gives the request its id, the answer the same as `X-Request-Id`, and a [`Problem`] the same as `instance`.
 /// For `App::wrap(middleware::from_fn(problem::stamp))`.
-pub async fn stamp<B>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<BoxBody>, Error>
+pub async fn stamp<B>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error>
 where
     B: MessageBody + 'static,
 {
@@ -34,7 +37,8 @@ where
     request.extensions_mut().insert(id.clone());
     let span = tracing::info_span!("request", id = id.as_str(), method = %request.method(), path = request.path());
     let response = next.call(request).instrument(span).await?.map_into_boxed_body();
-    let problem = response.response().error().and_then(|error| error.as_error::<Problem>()).cloned();
+    let problem =
+        response.response().error().and_then(|error| error.as_error::<Problem>()).cloned();
     let mut response = match problem {
         Some(problem) => response.into_response(problem.at(&id).error_response()),
         None => response,

@@ -57,7 +57,11 @@ pub(crate) trait Doing<T> {
 impl<T> Doing<T> for Result<T, DbErr> {
     fn doing(self, doing: &'static str) -> Result<T, StoreError> {
         self.map_err(|source| {
-            if is_busy(&source) { StoreError::Busy { doing } } else { StoreError::Query { doing, source } }
+            if is_busy(&source) {
+                StoreError::Busy { doing }
+            } else {
+                StoreError::Query { doing, source }
+            }
         })
     }
 }
@@ -79,11 +83,19 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let detail = error.to_string();
         match error {
-            StoreError::Invalid { field, .. } => Self::bad_request("invalid_field", detail).with("field", field),
-            StoreError::Password(_) => Self::bad_request("weak_password", detail).with("field", "password"),
-            StoreError::UnknownOrganization { .. } => Self::bad_request("unknown_organization", detail),
+            StoreError::Invalid { field, .. } => {
+                Self::bad_request("invalid_field", detail).with("field", field)
+            }
+            StoreError::Password(_) => {
+                Self::bad_request("weak_password", detail).with("field", "password")
+            }
+            StoreError::UnknownOrganization { .. } => {
+                Self::bad_request("unknown_organization", detail)
+            }
             StoreError::EmailTaken => Self::conflict("email_taken", detail),
-            StoreError::UnknownUser { .. } | StoreError::UnknownKey { .. } => Self::not_found(detail),
+            StoreError::UnknownUser { .. } | StoreError::UnknownKey { .. } => {
+                Self::not_found(detail)
+            }
             StoreError::WrongCredentials => Self::unauthorized("wrong_credentials", detail),
             StoreError::WrongKey => Self::unauthorized("wrong_key", detail),
             StoreError::TooManyAttempts { retry_after_s } => {
@@ -100,7 +112,8 @@ impl From<StoreError> for Problem {
             | StoreError::Damaged { .. }
             | StoreError::Random
             | StoreError::Hash { .. } => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                let cause =
+                    std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                 tracing::error!(%detail, %cause, "relational state failed");
                 Self::internal()
             }
@@ -116,6 +129,9 @@ fn is_busy(error: &DbErr) -> bool {
         _ => return false,
     };
     let RuntimeErr::SqlxError(error) = runtime else { return false };
-    let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .and_then(|code| code.parse::<u32>().ok());
     code.is_some_and(|code| code & 0xff == 5)
 }

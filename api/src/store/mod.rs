@@ -11,15 +11,15 @@ use std::{fs, io, path::Path, time::Duration};
 use chrono::{DateTime, SecondsFormat, Utc};
 use rand::{TryRngCore, rngs::OsRng};
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait,
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 use sea_orm_migration::MigratorTrait;
 use sha2::{Digest, Sha256};
 
-pub use error::StoreError;
 pub(crate) use error::Doing;
+pub use error::StoreError;
 
 use crate::migration::Migrator;
 
@@ -108,7 +108,8 @@ impl Write {
 
 /// The time of a column that holds microseconds.
 pub(crate) fn time_of(table: &'static str, micros: i64) -> Result<DateTime<Utc>, StoreError> {
-    DateTime::from_timestamp_micros(micros).ok_or(StoreError::Damaged { table, what: "a time is out of range" })
+    DateTime::from_timestamp_micros(micros)
+        .ok_or(StoreError::Damaged { table, what: "a time is out of range" })
 }
 
 pub(crate) fn rfc3339(at: DateTime<Utc>) -> String {

@@ -47,10 +47,10 @@ pub(crate) fn forecasts(dashboard: &Dashboard, window: &Window, currencies: &[&s
             Unit::Money => currencies.iter().copied().map(Some).collect(),
             _ => vec![None],
         };
-        for currency in kept {
+        for (index, currency) in kept.into_iter().enumerate() {
             let bands = (0..i64::from(outlook.horizon_days)).map(|day| {
                 let at = window.to() + TimeDelta::days(day);
-                let value = value(metric, at, 1.0);
+                let value = value(metric, at, 1.0 / (1.0 + 1.7 * index as f64));
                 let spread = 0.04 + 0.012 * day as f64;
                 Band { at, value, lower: value * (1.0 - spread), upper: value * (1.0 + spread) }
             });
@@ -77,12 +77,20 @@ fn answer(request: &MetricRequest, models: &[&str], currencies: &[&str]) -> Metr
     for at in buckets(request) {
         for (rank, group) in groups.iter().enumerate() {
             for (index, currency) in moneys.iter().enumerate() {
-                let part = 0.55_f64.powi(rank.try_into().unwrap_or(9)) / (1.0 + 1.7 * index as f64);
+                let part =
+                    0.45 * 0.55_f64.powi(rank.try_into().unwrap_or(9)) / (1.0 + 1.7 * index as f64);
                 let days = match request.grain {
                     None => (request.to - request.from).num_days().max(1),
                     Some(_) => 1,
                 };
                 let middle = at.unwrap_or(request.from + (request.to - request.from) / 2);
+                // A total is taken at the middle of the window, which may be a weekend.
+                let part_of_week = match (request.grain, middle.weekday().number_from_monday()) {
+                    (None, 6 | 7) => 0.91 / 0.68,
+                    (None, _) => 0.91,
+                    _ => 1.0,
+                };
+                let part = if request.by.is_empty() { part / 0.45 } else { part };
                 let whole = match request.metric.as_str() {
                     "requests" | "tokens" | "usage_revenue" => days as f64 * part,
                     "mrr" | "active_organizations" => part,
@@ -96,7 +104,7 @@ fn answer(request: &MetricRequest, models: &[&str], currencies: &[&str]) -> Metr
                         vec![group.map(str::to_owned)]
                     },
                     currency: currency.map(str::to_owned),
-                    value: decimal(unit, value(&request.metric, middle, whole)),
+                    value: decimal(unit, value(&request.metric, middle, whole * part_of_week)),
                 });
             }
         }
@@ -139,7 +147,7 @@ fn unit(metric: &str) -> Unit {
 fn value(metric: &str, at: DateTime<Utc>, whole: f64) -> f64 {
     let day = at.timestamp() as f64 / 86_400.0;
     let weekend = if at.weekday().number_from_monday() > 5 { 0.68 } else { 1.0 };
-    let growth = 1.0 + (day - 20_700.0) * 0.004;
+    let growth = ((day - 20_700.0) * 0.0035).exp();
     let wobble = 1.0 + 0.05 * (day * 1.7).sin() + 0.03 * (day * 0.61).cos();
     whole
         * match metric {
@@ -149,7 +157,7 @@ fn value(metric: &str, at: DateTime<Utc>, whole: f64) -> f64 {
             "mrr" => 48_200.0 * growth,
             "active_organizations" => 212.0 * growth,
             "error_rate" => 0.0123 * wobble * if weekend < 1.0 { 1.35 } else { 1.0 },
-            "p95_latency" => 842.0 * (2.0 - growth) * wobble,
+            "p95_latency" => 842.0 / growth * wobble,
             _ => 0.046 * growth,
         }
 }
@@ -160,5 +168,5 @@ fn decimal(unit: Unit, value: f64) -> Option<Decimal> {
         Unit::Ratio => 6,
         Unit::Money => 4,
     };
-    Decimal::try_from(value).ok().map(|value| value.round_dp(places))
+    Decimal::try_from(value).ok().map(|value| value.trunc_with_scale(places))
 }

@@ -1,7 +1,7 @@
 use query::metric::Unit::{self, Count, Milliseconds, Money, Ratio};
 use rust_decimal::Decimal;
 
-use super::Precision::{self, Exact, Short};
+use super::Precision::{self, Column, Exact, Short};
 use super::{NO_BREAK, print, print_or_absent};
 use crate::Language::{self, En, ZhCn};
 
@@ -25,6 +25,8 @@ fn counts() {
     check("9876543210", Count, Short, En, "9.9B");
     check("-1234567", Count, Short, En, "−1.2M");
     check("1234567", Count, Exact, En, "1,234,567");
+    check("90566", Count, Column, En, "90.6K");
+    check("9566", Count, Column, En, "9,566");
     check("2.45", Count, Short, En, "2.5");
     check("12345", Count, Short, ZhCn, "12,345");
     check("1234567", Count, Short, ZhCn, "123万");
@@ -77,7 +79,7 @@ fn nothing_is_not_zero() {
 fn the_largest_numbers_print() {
     for value in [Decimal::MAX, Decimal::MIN, Decimal::new(1, 28)] {
         for unit in [Count, Ratio, Milliseconds, Money] {
-            for precision in [Short, Exact] {
+            for precision in [Short, Column, Exact] {
                 for language in Language::ALL {
                     assert!(!print(value, unit, Some("EUR"), precision, language).is_empty());
                 }

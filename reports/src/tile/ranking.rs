@@ -117,7 +117,7 @@ impl RankingTile {
         let longest = ranked.first().map_or(Decimal::ZERO, |(_, value)| *value);
         let row = |name: String, value: Decimal, rest: bool| Row {
             name,
-            value: print(value, now.unit, currency, Precision::Short, language),
+            value: print(value, now.unit, currency, Precision::Column, language),
             exact: print(value, now.unit, currency, Precision::Exact, language),
             bar: percent(value, longest),
             share: value

@@ -1,18 +1,21 @@
 //! A metric over time, and what is expected of it.
 
+mod caption;
+
+use caption::Print;
 use chrono::{DateTime, TimeDelta, Utc};
 use query::metric::{Grain, MetricAnswer, MetricRequest, Unit};
 use rust_decimal::Decimal;
-use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
+use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 
 use super::{Scene, over_time};
 use crate::answer::currencies;
 use crate::axis::Axis;
 use crate::chart::{self, Plot, Size};
-use crate::number::{Precision, print, print_or_absent};
+use crate::number::Precision;
 use crate::window::{bucket, tick};
-use crate::{Band, Error, Language, Text, Window, words};
+use crate::{Band, Error, Text, Window, words};
 
 /// A line over the window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +60,7 @@ const MOST_PANELS: usize = 3;
 pub(crate) struct View {
     title: String,
     note: String,
+    legend: String,
     wide: bool,
     /// One chart, or one per currency; none if there is nothing to draw.
     panels: Vec<Panel>,
@@ -100,28 +104,6 @@ struct Point {
     value: Option<Decimal>,
 }
 
-/// How the values of a panel are printed.
-#[derive(Clone, Copy)]
-struct Print<'a> {
-    unit: Unit,
-    currency: Option<&'a str>,
-    language: Language,
-}
-
-impl Print<'_> {
-    fn value(self, value: Option<Decimal>, precision: Precision) -> String {
-        print_or_absent(value, self.unit, self.currency, precision, self.language)
-    }
-
-    fn float(self, value: f64) -> String {
-        // A forecast has no more than a handful of good digits.
-        let value = Decimal::from_f64(value);
-        value.map_or_else(String::new, |value| {
-            print(value, self.unit, self.currency, Precision::Short, self.language)
-        })
-    }
-}
-
 impl SeriesTile {
     pub(super) fn request(&self, window: &Window) -> MetricRequest {
         over_time(&self.metric, window.from(), window.to(), window.grain())
@@ -145,13 +127,23 @@ impl SeriesTile {
 
     pub(super) fn view(&self, scene: &Scene<'_>) -> Result<View, Error> {
         let answer = scene.answers.get(&self.request(&scene.window))?;
-        let mut panels = vec![];
-        for currency in currencies(&answer.rows).into_iter().take(MOST_PANELS) {
-            let points = points(answer, currency);
-            if points.iter().any(|point| point.value.is_some()) {
-                panels.push(self.panel(scene, answer.unit, currency, &points)?);
-            }
-        }
+        let mut drawn: Vec<(Option<&str>, Vec<Point>)> = currencies(&answer.rows)
+            .into_iter()
+            .map(|currency| (currency, points(answer, currency)))
+            .collect();
+        drawn.retain(|(_, points)| points.iter().any(|point| point.value.is_some()));
+        drawn.truncate(MOST_PANELS);
+        // Several panels stand side by side.
+        let sizes: &[Size] = match (self.wide, drawn.len()) {
+            (true, 1) => &[Size::Large, Size::Medium, Size::Small],
+            _ => &[Size::Medium, Size::Small],
+        };
+        let mut panels = drawn
+            .iter()
+            .map(|(currency, points)| self.panel(scene, answer.unit, *currency, points, sizes))
+            .collect::<Result<Vec<Panel>, Error>>()?;
+        let grain = scene.window.grain();
+        let forecast_days = panels.iter().map(|panel| panel.outlook.len()).max();
         // The currency is only said where there is a choice.
         if let [panel] = panels.as_mut_slice() {
             panel.currency = None;
@@ -159,9 +151,10 @@ impl SeriesTile {
         Ok(View {
             title: self.title.of(scene.language).to_owned(),
             note: self.note.of(scene.language).to_owned(),
-            wide: self.wide,
+            legend: words::legend(grain, forecast_days.unwrap_or_default(), scene.language),
+            wide: self.wide || panels.len() > 1,
             panels,
-            hourly: scene.window.grain() == Grain::Hour,
+            hourly: grain == Grain::Hour,
         })
     }
 
@@ -171,13 +164,13 @@ impl SeriesTile {
         unit: Unit,
         currency: Option<&str>,
         points: &[Point],
+        sizes: &[Size],
     ) -> Result<Panel, Error> {
         let (language, grain) = (scene.language, scene.window.grain());
         let print = Print { unit, currency, language };
         let bands = self.bands(scene, currency);
         let plot = self.plot(points, bands, print, grain);
-        let pictures = self
-            .sizes()
+        let pictures = sizes
             .iter()
             .map(|size| {
                 let (width, height) = size.pixels();
@@ -201,19 +194,11 @@ impl SeriesTile {
         });
         Ok(Panel {
             currency: currency.map(str::to_owned),
-            summary: self.summary(points, bands, print, grain),
+            summary: caption::write(self.title.of(language), points, bands, print, grain),
             pictures,
             rows: rows.collect(),
             outlook: outlook.collect(),
         })
-    }
-
-    fn sizes(&self) -> &'static [Size] {
-        if self.wide {
-            &[Size::Large, Size::Medium, Size::Small]
-        } else {
-            &[Size::Medium, Size::Small]
-        }
     }
 
     /// The bands that follow the window, as far as the tile looks ahead.
@@ -256,40 +241,6 @@ impl SeriesTile {
             expected: bands.iter().map(|band| (band.value, band.lower, band.upper)).collect(),
             filled: self.draw == Draw::Area,
         }
-    }
-
-    fn summary(&self, points: &[Point], bands: &[Band], print: Print<'_>, grain: Grain) -> String {
-        let known = || points.iter().filter(|point| point.value.is_some());
-        let said = |point: &Point| {
-            let at = tick(point.at, grain, print.language);
-            (print.value(point.value, Precision::Short), at)
-        };
-        let (Some(low), Some(high), Some(last)) = (
-            known().min_by_key(|point| point.value).map(said),
-            known().max_by_key(|point| point.value).map(said),
-            known().last().map(said),
-        ) else {
-            return String::new();
-        };
-        let title = self.title.of(print.language);
-        let mut summary = words::summary(
-            title,
-            (&low.0, &low.1),
-            (&high.0, &high.1),
-            (&last.0, &last.1),
-            print.language,
-        );
-        if let Some(band) = bands.last() {
-            summary.push(' ');
-            summary.push_str(&words::outlook(
-                &tick(band.at, grain, print.language),
-                &print.float(band.value),
-                &print.float(band.lower),
-                &print.float(band.upper),
-                print.language,
-            ));
-        }
-        summary
     }
 }
 

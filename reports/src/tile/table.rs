@@ -125,7 +125,7 @@ fn cell(answer: &MetricAnswer, item: Option<&str>, scene: &Scene<'_>) -> Vec<Str
         .filter(|row| group(row) == item)
         .filter_map(|row| {
             let currency = row.currency.as_deref();
-            Some(print(row.value?, answer.unit, currency, Precision::Short, scene.language))
+            Some(print(row.value?, answer.unit, currency, Precision::Column, scene.language))
         })
         .collect();
     if values.is_empty() {

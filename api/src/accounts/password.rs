@@ -1,0 +1,121 @@
+//! Which passwords are taken, and how they are kept: as argon2id hashes.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{self, PasswordHasher, PasswordVerifier, phc::PasswordHash},
+};
+use tokio::sync::Semaphore;
+
+use super::Email;
+use crate::store::StoreError;
+
+const LENGTH_MIN: usize = 8;
+const LENGTH_MAX: usize = 128;
+/// A shorter local part would refuse too much by chance.
+const LOCAL_PART_MIN: usize = 4;
+const COMMON: &str = include_str!("common_passwords.txt");
+
+/// 19 MiB, two passes, one lane: OWASP's second choice, made for servers that hash several at once.
+const MEMORY_KIB: u32 = 19_456;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+/// Hashes at once; each costs a core and 19 MiB.
+const HASHES_MAX: usize = 2;
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// No password has this hash. It is checked when there is no user, so that the answer takes as long.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Why a password is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordFault {
+    TooShort,
+    TooLong,
+    Common,
+    HoldsEmail,
+}
+
+/// Hashes and verifies on blocking threads, two at a time.
+#[derive(Clone, Debug)]
+pub(super) struct Hasher {
+    slots: Arc<Semaphore>,
+}
+
+/// Length counts characters. The password is taken as it is: nothing is trimmed, cut, or changed in case.
+pub fn check_password(password: &str, email: &Email) -> Result<(), PasswordFault> {
+    let length = password.chars().count();
+    let lower = password.to_lowercase();
+    let local_part = email.local_part();
+    if length < LENGTH_MIN {
+        Err(PasswordFault::TooShort)
+    } else if length > LENGTH_MAX {
+        Err(PasswordFault::TooLong)
+    } else if COMMON.lines().any(|common| common == lower) {
+        Err(PasswordFault::Common)
+    } else if local_part.chars().count() >= LOCAL_PART_MIN && lower.contains(local_part) {
+        Err(PasswordFault::HoldsEmail)
+    } else {
+        Ok(())
+    }
+}
+
+impl Hasher {
+    pub(super) fn new() -> Self {
+        Self { slots: Arc::new(Semaphore::new(HASHES_MAX)) }
+    }
+
+    /// The PHC string of a password, with a new salt.
+    pub(super) async fn hash(&self, password: &str) -> Result<String, StoreError> {
+        let password = password.to_owned();
+        self.run(move |argon2| Ok(argon2.hash_password(password.as_bytes())?.to_string())).await
+    }
+
+    /// Whether the password has this hash; without a hash, never, after the same work.
+    pub(super) async fn verify(
+        &self,
+        password: &str,
+        hash: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let password = password.to_owned();
+        let hash = hash.unwrap_or(NOBODY).to_owned();
+        self.run(move |argon2| {
+            match argon2.verify_password(password.as_bytes(), &PasswordHash::new(&hash)?) {
+                Err(password_hash::Error::PasswordInvalid) => Ok(false),
+                verified => verified.map(|()| true),
+            }
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Argon2<'_>) -> password_hash::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let slot =
+            tokio::time::timeout(QUEUE_TIMEOUT, Arc::clone(&self.slots).acquire_owned()).await;
+        let Ok(Ok(slot)) = slot else { return Err(StoreError::HashQueue) };
+        let failed = |reason: String| StoreError::Hash { reason };
+        let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
+            .map_err(|error| failed(error.to_string()))?;
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work(&Argon2::new(Algorithm::Argon2id, Version::V0x13, params));
+            // Held by the work and not by the caller, who may be gone before the work is done.
+            drop(slot);
+            result
+        });
+        let result = done.await.map_err(|error| failed(error.to_string()))?;
+        result.map_err(|error| failed(error.to_string()))
+    }
+}
+
+impl fmt::Display for PasswordFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooShort => "must have at least 8 characters",
+            Self::TooLong => "must have at most 128 characters",
+            Self::Common => "is one of the most common ones",
+            Self::HoldsEmail => "must not contain the name of the e-mail address",
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! Sign-in by e-mail address and password.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use serde_json::json;
+
+use super::{
+    Accounts, Email, Status, User,
+    session::{self, LIFETIME, SessionToken},
+    user_row,
+};
+use crate::{
+    audit::{self, Act, Origin},
+    store::{Doing, StoreError},
+};
+
+/// A session that has just begun.
+#[derive(Clone, Debug)]
+pub struct SignedInSession {
+    pub token: SessionToken,
+    pub user: User,
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Accounts {
+    /// Begins a session. An unknown address, a wrong password and a disabled user get the same answer after the
+    /// same work; only the audit log tells them apart. Attempts are throttled, right or wrong.
+    pub async fn sign_in(
+        &self,
+        email: &Email,
+        password: &str,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> Result<SignedInSession, StoreError> {
+        self.throttle.attempt(email, origin.ip)?;
+        let row = user_row::Entity::find()
+            .filter(user_row::Column::Email.eq(email.as_str()))
+            .one(self.store.db())
+            .await
+            .doing("looking up a user")?;
+        let hash = row.as_ref().map(|row| row.password_hash.as_str());
+        let right = self.hasher.verify(password, hash).await?;
+        let user = row.map(User::try_from).transpose()?;
+        match user {
+            Some(user) if right && user.status == Status::Active => {
+                self.admit(user, origin, now).await
+            }
+            user => Err(self.refuse(user, right, origin, now).await?),
+        }
+    }
+
+    async fn admit(
+        &self,
+        user: User,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> Result<SignedInSession, StoreError> {
+        let write = self.store.write().await?;
+        let token = session::begin(&write, &user.user_id, now).await?;
+        let origin = Origin { actor: user.user_id.clone(), ..origin.clone() };
+        let act = Act { action: "user.signed_in", target: user.user_id.clone(), detail: json!({}) };
+        audit::append(&write, &origin, act, now).await?;
+        write.commit().await?;
+        Ok(SignedInSession { token, user, expires_at: now + LIFETIME })
+    }
+
+    async fn refuse(
+        &self,
+        user: Option<User>,
+        right: bool,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> Result<StoreError, StoreError> {
+        let reason = match (&user, right) {
+            (None, _) => "unknown_user",
+            (Some(_), false) => "wrong_password",
+            (Some(_), true) => "disabled",
+        };
+        let target = user.map_or_else(|| "unknown".to_owned(), |user| user.user_id);
+        let act = Act { action: "user.sign_in_refused", target, detail: json!({"reason": reason}) };
+        audit::record(&self.store, origin, act, now).await?;
+        Ok(StoreError::WrongCredentials)
+    }
+}

@@ -1,0 +1,76 @@
+use serde_json::json;
+
+use super::{Act, Origin, Verdict, head, recent, record, verify};
+use crate::store::tests::{Scratch, noon};
+
+async fn log_of(rows: usize) -> Scratch {
+    let scratch = Scratch::new().await;
+    for row in 0..rows {
+        let origin = Origin {
+            actor: format!("user_{row}"),
+            request_id: (row % 2 == 0).then(|| format!("request-{row}")),
+            ip: (row % 3 == 0).then(|| "192.0.2.1".parse().unwrap()),
+        };
+        let act = Act {
+            action: "key.created",
+            target: format!("key_{row}"),
+            detail: json!({"row": row}),
+        };
+        record(&scratch.store, &origin, act, noon()).await.unwrap();
+    }
+    scratch
+}
+
+#[tokio::test]
+async fn an_untouched_log_is_intact() {
+    assert_eq!(verify(&log_of(0).await.store).await.unwrap(), Verdict::Intact { rows: 0 });
+    let scratch = log_of(5).await;
+    assert_eq!(verify(&scratch.store).await.unwrap(), Verdict::Intact { rows: 5 });
+    let newest = recent(&scratch.store, 2).await.unwrap();
+    assert_eq!(newest.iter().map(|record| record.seq).collect::<Vec<_>>(), [5, 4]);
+    assert_eq!(newest[0].target, "key_4");
+    assert_eq!(newest[0].detail, r#"{"row":4}"#);
+}
+
+#[tokio::test]
+async fn the_first_touched_row_is_found() {
+    let cases = [
+        ("edited actor", "UPDATE audit_log SET actor = 'x' WHERE seq = 3", 3),
+        ("edited time", "UPDATE audit_log SET at = at + 1 WHERE seq = 2", 2),
+        ("edited detail", "UPDATE audit_log SET detail = '{}' WHERE seq = 5", 5),
+        (
+            "text moved between fields",
+            "UPDATE audit_log SET actor = actor || 'k', action = 'ey.created' WHERE seq = 4",
+            4,
+        ),
+        ("null to empty", "UPDATE audit_log SET request_id = '' WHERE seq = 2", 2),
+        ("edited hash", "UPDATE audit_log SET hash = zeroblob(32) WHERE seq = 1", 1),
+        ("deleted", "DELETE FROM audit_log WHERE seq = 3", 3),
+        ("deleted first", "DELETE FROM audit_log WHERE seq = 1", 1),
+        (
+            "swapped",
+            "UPDATE audit_log SET seq = 99 WHERE seq = 2; UPDATE audit_log SET seq = 2 WHERE seq = 3; \
+             UPDATE audit_log SET seq = 3 WHERE seq = 99",
+            2,
+        ),
+        (
+            "deleted and renumbered",
+            "DELETE FROM audit_log WHERE seq = 2; UPDATE audit_log SET seq = seq - 1 WHERE seq > 2",
+            2,
+        ),
+    ];
+    for (name, sql, seq) in cases {
+        let scratch = log_of(5).await;
+        scratch.tamper(sql).await;
+        assert_eq!(verify(&scratch.store).await.unwrap(), Verdict::Broken { seq }, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_head_shows_a_cut_end() {
+    let scratch = log_of(5).await;
+    let kept = head(&scratch.store).await.unwrap();
+    scratch.tamper("DELETE FROM audit_log WHERE seq = 5").await;
+    assert_eq!(verify(&scratch.store).await.unwrap(), Verdict::Intact { rows: 4 });
+    assert_ne!(head(&scratch.store).await.unwrap(), kept);
+}

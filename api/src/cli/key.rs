@@ -1,0 +1,78 @@
+use clap::{Subcommand, ValueEnum};
+
+use super::{Folder, say};
+use crate::{
+    audit::Origin,
+    clock::Clock,
+    keys::{self, NewKey, Scopes},
+    lake,
+    store::Store,
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Key {
+    /// Create a key and print its secret, once
+    Create {
+        /// What the key is for
+        #[arg(long)]
+        name: String,
+        /// The organization it belongs to; without it, a key of the platform, which acts for all
+        #[arg(long)]
+        organization: Option<String>,
+        /// What it may do
+        #[arg(long, value_enum, value_delimiter = ',', default_value = "read,write")]
+        scopes: Vec<Scope>,
+    },
+    /// List the keys
+    List,
+    /// Revoke a key; a running server refuses it within 5 seconds
+    Revoke {
+        /// The key's id, `key_…`
+        id: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Scope {
+    /// Run SQL, read metrics and dashboards
+    Read,
+    /// Send events
+    Write,
+    /// Everything
+    Admin,
+}
+
+impl Key {
+    pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
+        let config = folder.load(&[])?;
+        lake::prepare(&config)?;
+        let store = Store::open(&config.dir.join("state.db")).await?;
+        let (now, origin) = (Clock::system().now(), Origin::local("command-line"));
+        match self {
+            Self::Create { name, organization, scopes } => {
+                let names = scopes.iter().map(|scope| match scope {
+                    Scope::Read => "read",
+                    Scope::Write => "write",
+                    Scope::Admin => "admin",
+                });
+                let scopes = Scopes::of(names)?;
+                let new = NewKey { name, organization_id: organization, scopes, expires_at: None };
+                let (key, secret) = keys::create(&store, new, &origin, now).await?;
+                say(&format!("{}\n", secret.reveal()))?;
+                tracing::info!(id = key.api_key_id, "created a key");
+            }
+            Self::List => {
+                for key in keys::list(&store).await? {
+                    let state = if key.revoked_at.is_some() { "revoked" } else { "active" };
+                    let owner = key.organization_id.as_deref().unwrap_or("(platform)");
+                    let scopes: Vec<_> = key.scopes.iter().map(keys::Scope::as_str).collect();
+                    let line =
+                        [&key.api_key_id, state, owner, &scopes.join(","), &key.start, &key.name];
+                    say(&format!("{}\n", line.join("\t")))?;
+                }
+            }
+            Self::Revoke { id } => keys::revoke(&store, &id, &origin, now).await?,
+        }
+        Ok(())
+    }
+}

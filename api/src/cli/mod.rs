@@ -1,0 +1,202 @@
+//! The command line. Every command names its data folder with `--dir` or `--config`.
+//!
+//! Exit codes: 0 done, 1 failed, 2 not started (wrong arguments, a damaged configuration, a folder or a port
+//! that cannot be used).
+
+mod demo;
+mod generate;
+mod import;
+mod key;
+mod read;
+mod report;
+mod running;
+mod serve;
+mod user;
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Write},
+    os::fd::AsFd,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::net::unix::pipe;
+use toml::Value;
+
+use crate::{
+    config::{Config, ConfigError},
+    lake::OpenError,
+    server::StartError,
+};
+
+/// Analytics of an AI API's usage and billing events: ingest, SQL, metrics, forecasts, dashboards.
+#[derive(Debug, Parser)]
+#[command(name = "aihub", version, about)]
+struct Cli {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the data is.
+#[derive(Debug, Clone, Args)]
+struct Folder {
+    /// The data folder [default: .aihub, or the folder of --config]
+    #[arg(long, global = true, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// A configuration file [default: DIR/aihub.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make up an AI-API business, load it through the real intake, and serve it
+    Demo(demo::Demo),
+    /// Run the server
+    Serve(serve::Serve),
+    /// Load a file of history: CSV, NDJSON or Parquet
+    Import(import::Import),
+    /// Run SQL on a data folder
+    Query(read::Query),
+    /// Read a metric, or list the metrics
+    Metrics(read::Metrics),
+    /// Forecast a metric
+    Forecast(read::Forecast),
+    /// Render a dashboard as one self-contained HTML file
+    #[command(subcommand)]
+    Report(report::Report),
+    /// Manage API keys
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Manage users
+    #[command(subcommand)]
+    User(user::User),
+    /// Write made-up events to files, with the true answers
+    Generate(generate::Generate),
+    /// Serve one query at a time on standard input (started by the server)
+    #[command(hide = true)]
+    QueryWorker,
+}
+
+/// How a command that starts a server says that it is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Ready {
+    /// For a person
+    Text,
+    /// One line of JSON, for a script
+    Json,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if matches!(cli.command, Command::QueryWorker) {
+        return query_worker();
+    }
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, whatever lies behind it.
+            let line = format!("{error:#}").replace('\n', " ");
+            let _ = writeln!(io::stderr(), "aihub: {line}");
+            let start = error.downcast_ref::<StartError>().is_some()
+                || error.downcast_ref::<ConfigError>().is_some()
+                || error.downcast_ref::<OpenError>().is_some();
+            ExitCode::from(if start { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let folder = cli.folder;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("lake")
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Demo(demo) => demo.run(&folder).await,
+            Command::Serve(serve) => serve.run(&folder).await,
+            Command::Import(import) => import.run(&folder).await,
+            Command::Query(query) => query.run(&folder).await,
+            Command::Metrics(metrics) => metrics.run(&folder).await,
+            Command::Forecast(forecast) => forecast.run(&folder).await,
+            Command::Report(report) => report.run(&folder).await,
+            Command::Key(key) => key.run(&folder).await,
+            Command::User(user) => user.run(&folder).await,
+            Command::Generate(generate) => generate.run(),
+            Command::QueryWorker => Ok(()),
+        }
+    })
+}
+
+/// The other side of the pipe that the server holds. Planning recurses deeply: threads get a large stack.
+fn query_worker() -> ExitCode {
+    let _ = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .try_init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("query")
+        .thread_stack_size(64 << 20)
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else { return ExitCode::FAILURE };
+    let serving = runtime.spawn(async {
+        let (input, output) = pipes().map_err(|error| error.to_string())?;
+        query::worker::serve(input, output).await
+    });
+    match runtime.block_on(serving) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Standard input and output as the pipes that the server made them.
+fn pipes() -> io::Result<(pipe::Receiver, pipe::Sender)> {
+    let input = io::stdin().as_fd().try_clone_to_owned()?;
+    let output = io::stdout().as_fd().try_clone_to_owned()?;
+    Ok((pipe::Receiver::from_file(File::from(input))?, pipe::Sender::from_file(File::from(output))?))
+}
+
+impl Folder {
+    /// The settings, with logging set up by them.
+    fn load(&self, flags: &[(&str, &str, Value)]) -> Result<Config, ConfigError> {
+        let config =
+            Config::load(self.dir.as_deref(), self.config.as_deref(), std::env::vars(), flags)?;
+        let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter)
+            .map_err(|error| ConfigError::Value(format!("log.filter: {error}")))?;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        // The first command of a process decides; tests load settings several times.
+        let _ = match config.log.format.as_str() {
+            "json" => log.json().try_init(),
+            "text" => log.with_ansi(io::stderr().is_terminal()).try_init(),
+            other => {
+                return Err(ConfigError::Value(format!(
+                    "log.format: `{other}` is not text or json"
+                )));
+            }
+        };
+        Ok(config)
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// Writes to standard output, which may be closed.
+fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}

@@ -1,0 +1,47 @@
+use std::net::IpAddr;
+
+use clap::Args;
+use serde_json::json;
+use toml::Value;
+
+use super::{
+    Folder, Ready,
+    running::{ServerFile, until_stopped},
+    say,
+};
+use crate::{clock::Clock, server::State};
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The port; 0 takes any free one [default: 7700]
+    #[arg(long)]
+    port: Option<u16>,
+    /// The address to listen on [default: 127.0.0.1]
+    #[arg(long)]
+    bind: Option<IpAddr>,
+    /// How to say that the server is ready
+    #[arg(long, value_enum, default_value = "text")]
+    format: Ready,
+}
+
+impl Serve {
+    pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
+        let mut flags = Vec::new();
+        if let Some(port) = self.port {
+            flags.push(("server", "port", Value::Integer(port.into())));
+        }
+        if let Some(bind) = self.bind {
+            flags.push(("server", "bind", Value::String(bind.to_string())));
+        }
+        let config = folder.load(&flags)?;
+        let program = std::env::current_exe()?;
+        let state = State::open(config.clone(), Clock::system(), program).await?;
+        let running = state.start()?;
+        ServerFile::write(&config, &running)?;
+        match self.format {
+            Ready::Json => say(&format!("{}\n", json!({"url": running.url})))?,
+            Ready::Text => say(&format!("Serving {} at {}\n", config.dir.display(), running.url))?,
+        }
+        until_stopped(&config, running).await
+    }
+}

@@ -1,0 +1,271 @@
+//! Every setting, with its default: built-in < `aihub.toml` < `AIHUB_*` < flags. A key that does not exist is
+//! an error, so that a misspelled one is noticed.
+//!
+//! `AIHUB_SERVER_PORT=8080` sets `port` of `[server]`. Nothing else in the program reads the environment.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+/// The settings of a process.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The data folder. Relative paths start at the current directory.
+    #[serde(skip)]
+    pub dir: PathBuf,
+    pub server: Server,
+    pub lake: Lake,
+    pub ingest: Ingest,
+    pub query: Query,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// The address to listen on. Anything but a loopback address is reachable from outside.
+    pub bind: IpAddr,
+    /// The port; 0 takes any free one.
+    pub port: u16,
+    /// Mark cookies `Secure`: when the server is reached over TLS.
+    pub secure_cookie: bool,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lake {
+    /// Where the tables are: `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///…`. Empty: in the data folder.
+    pub url: String,
+    /// Options of the store, as the `object_store` crate names them, such as `aws_region`.
+    pub options: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ingest {
+    /// The most bytes of a request's body, after decompression.
+    pub body_bytes_max: usize,
+    /// Rows move from the log to the tables after so many bytes, rows or seconds.
+    pub flush_bytes: usize,
+    pub flush_rows: usize,
+    pub flush_seconds: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Query {
+    /// Worker processes for the SQL of others; one more is reserved for metrics and dashboards.
+    pub workers: usize,
+    /// Memory of the operators of one query, in MiB.
+    pub memory_mib: usize,
+    /// Disk for what does not fit in memory, in MiB.
+    pub spill_mib: u64,
+    /// The longest a query may run.
+    pub deadline_seconds: u64,
+    /// The rows of a JSON answer, unless the request says otherwise.
+    pub json_rows_max: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,api=debug`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: String,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { bind: IpAddr::from([127, 0, 0, 1]), port: 7700, secure_cookie: false }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 10 << 20,
+            flush_bytes: 64 << 20,
+            flush_rows: 256_000,
+            flush_seconds: 10,
+        }
+    }
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            memory_mib: 1024,
+            spill_mib: 2048,
+            deadline_seconds: 30,
+            json_rows_max: 10_000,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "warn".into(), format: "text".into() }
+    }
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{} is not a usable configuration: {message}", path.display())]
+    File { path: PathBuf, message: String },
+    #[error("{0} sets nothing: there is no such setting")]
+    Variable(String),
+    #[error("the configuration is not usable: {0}")]
+    Value(String),
+}
+
+/// The data folder when none is named.
+const DIR: &str = ".aihub";
+/// Variables with our prefix that are for tests and notebooks, not for the program.
+const NOT_SETTINGS: [&str; 4] = ["AIHUB_TEST_", "AIHUB_URL", "AIHUB_API_KEY", "AIHUB_BIN"];
+
+impl Config {
+    /// Reads the settings of a data folder (`DIR/aihub.toml`, if there is one) or of a configuration file,
+    /// which lies in its data folder unless `dir` says otherwise. `flags` wins over everything.
+    pub fn load(
+        dir: Option<&Path>,
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+        flags: &[(&str, &str, Value)],
+    ) -> Result<Self, ConfigError> {
+        let variables: BTreeMap<_, _> = variables.into_iter().collect();
+        let named = variables.get("AIHUB_DIR").map(PathBuf::from);
+        let dir = dir.map(Path::to_path_buf).or(named);
+        let file = file.map(Path::to_path_buf).or(variables.get("AIHUB_CONFIG").map(PathBuf::from));
+        let dir = match (&dir, &file) {
+            (Some(dir), _) => dir.clone(),
+            (None, Some(file)) => file.parent().map(Path::to_path_buf).unwrap_or_default(),
+            (None, None) => PathBuf::from(DIR),
+        };
+        let mut table = match &file {
+            Some(file) => read(file)?,
+            None if dir.join("aihub.toml").exists() => read(&dir.join("aihub.toml"))?,
+            None => Table::new(),
+        };
+        // A mistake is blamed on the file while only the file is in the table.
+        if let Err(error) = Self::deserialize(table.clone()) {
+            let path = file.unwrap_or_else(|| dir.join("aihub.toml"));
+            return Err(ConfigError::File { path, message: first_line(&error.to_string()) });
+        }
+        for (name, text) in &variables {
+            apply_variable(&mut table, name, text)?;
+        }
+        for (section, key, value) in flags {
+            set(&mut table, section, key, value.clone());
+        }
+        let config = Self::deserialize(table)
+            .map_err(|error| ConfigError::Value(first_line(&error.to_string())))?;
+        Ok(Self { dir, ..config })
+    }
+}
+
+fn read(path: &Path) -> Result<Table, ConfigError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
+    text.parse().map_err(|error: toml::de::Error| ConfigError::File {
+        path: path.to_path_buf(),
+        message: error.to_string().trim().replace('\n', " "),
+    })
+}
+
+fn apply_variable(table: &mut Table, name: &str, text: &str) -> Result<(), ConfigError> {
+    let Some(key) = name.strip_prefix("AIHUB_") else { return Ok(()) };
+    if matches!(key, "DIR" | "CONFIG") || NOT_SETTINGS.iter().any(|prefix| name.starts_with(prefix))
+    {
+        return Ok(());
+    }
+    let defaults = Table::try_from(Config::default()).unwrap_or_default();
+    let key = key.to_lowercase();
+    let (section, key) =
+        key.split_once('_').ok_or_else(|| ConfigError::Variable(name.to_owned()))?;
+    let known = defaults.get(section).and_then(Value::as_table);
+    let known = known.ok_or_else(|| ConfigError::Variable(name.to_owned()))?;
+    if let (Some(option), "lake") = (key.strip_prefix("options_"), section) {
+        let lake = table.entry("lake").or_insert_with(|| Table::new().into());
+        if let Some(lake) = lake.as_table_mut() {
+            set(lake, "options", option, text.into());
+        }
+        return Ok(());
+    }
+    let default = known.get(key).ok_or_else(|| ConfigError::Variable(name.to_owned()))?;
+    let value = match default {
+        Value::Integer(_) => text.parse().map(Value::Integer).unwrap_or_else(|_| text.into()),
+        Value::Boolean(_) => text.parse().map(Value::Boolean).unwrap_or_else(|_| text.into()),
+        _ => text.into(),
+    };
+    set(table, section, key, value);
+    Ok(())
+}
+
+fn set(table: &mut Table, section: &str, key: &str, value: Value) {
+    let section = table.entry(section).or_insert_with(|| Table::new().into());
+    if let Some(section) = section.as_table_mut() {
+        section.insert(key.to_owned(), value);
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.trim().replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(
+        toml: &str,
+        variables: &[(&str, &str)],
+        flags: &[(&str, &str, Value)],
+    ) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("aihub.toml"), toml).unwrap();
+        let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::load(Some(dir.path()), None, variables, flags)
+    }
+
+    #[test]
+    fn later_sources_win() {
+        let file = "[server]\nport = 1\n[query]\nworkers = 3\n";
+        assert_eq!(load("", &[], &[]).unwrap().server.port, 7700);
+        assert_eq!(load(file, &[], &[]).unwrap().server.port, 1);
+        let variables =
+            [("AIHUB_SERVER_PORT", "2"), ("AIHUB_LAKE_OPTIONS_AWS_REGION", "eu-1"), ("PATH", "/")];
+        let config = load(file, &variables, &[]).unwrap();
+        assert_eq!((config.server.port, config.query.workers), (2, 3));
+        assert_eq!(config.lake.options["aws_region"], "eu-1");
+        let flags = [("server", "port", Value::Integer(3))];
+        assert_eq!(load(file, &variables, &flags).unwrap().server.port, 3);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let cases = [
+            ("[server]\nprot = 1\n", vec![], "prot"),
+            ("[server]\nport = \"x\"\n", vec![], "aihub.toml"),
+            ("[server", vec![], "aihub.toml"),
+            ("", vec![("AIHUB_SERVER_PROT", "1")], "AIHUB_SERVER_PROT"),
+            ("", vec![("AIHUB_PORT", "1")], "AIHUB_PORT"),
+            ("", vec![("AIHUB_SERVER_PORT", "many")], "many"),
+        ];
+        for (file, variables, part) in cases {
+            let error = load(file, &variables, &[]).unwrap_err().to_string();
+            assert!(error.contains(part) && !error.contains('\n'), "{error}");
+        }
+    }
+}

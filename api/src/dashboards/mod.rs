@@ -1,0 +1,214 @@
+//! The pages that people see: dashboards and the way to sign in. The same questions and the same rendering make
+//! the report file of `aihub report render`.
+
+mod sign_in;
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use chrono::{DateTime, Utc};
+use pipeline::Cut;
+use query::{Engine, QueryError, Reach, metric::Catalog};
+use reports::{Answered, Dashboard, Forecasts, Language, Page, Window, outlook};
+use serde::Deserialize;
+
+use crate::{
+    figures::{Figures, instant},
+    principal::{Ability, Gate, Kind, Principal},
+    problem::Problem,
+    queries::{problem, reach},
+};
+
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .route("/", web::get().to(home))
+        .route("/dashboards/{name}", web::get().to(dashboard))
+        .configure(sign_in::configure);
+}
+
+/// What a dashboard's address may say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    days: Option<u32>,
+    from: Option<String>,
+    to: Option<String>,
+    lang: Option<String>,
+}
+
+/// The questions of a dashboard, asked at one cut.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DashboardError {
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error(transparent)]
+    Report(#[from] reports::Error),
+    #[error("a forecast was cut off")]
+    Stopped,
+}
+
+async fn home() -> HttpResponse {
+    see_other("/dashboards/business")
+}
+
+async fn dashboard(
+    request: HttpRequest,
+    name: web::Path<String>,
+    asked: Result<web::Query<Asked>, actix_web::Error>,
+    gate: web::Data<Gate>,
+    figures: Figures,
+) -> Result<HttpResponse, Problem> {
+    let principal = match gate.admit(&request).await {
+        Ok(principal) => principal,
+        // Somebody without a session is a person with a browser: they are shown the way in.
+        Err(problem)
+            if problem.status == 401 && request.headers().get(header::AUTHORIZATION).is_none() =>
+        {
+            let next = request.uri().path_and_query().map_or("/", |path| path.as_str());
+            return Ok(see_other(&sign_in::address(next)));
+        }
+        Err(problem) => return Err(problem),
+    };
+    if !principal.may(Ability::ViewDashboard) {
+        return Err(Problem::forbidden("forbidden", "this needs the permission `view_dashboard`"));
+    }
+    let asked = asked
+        .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
+        .into_inner();
+    let definition = definition(&name)?;
+    let now = figures.clock.now();
+    let page = page(&request, &principal, &asked, now, figures.lakehouse.cut().token())?;
+    let reading = Reading {
+        engine: &figures.engine,
+        catalog: &figures.catalog,
+        reach: reach(&principal),
+        cut: figures.lakehouse.cut(),
+        now,
+        deadline_ms: figures.limits.deadline_seconds * 1_000,
+    };
+    let html = reading.render(definition, page).await.map_err(|error| match error {
+        DashboardError::Query(error) => problem(error),
+        DashboardError::Report(error) => {
+            Problem::bad_request("invalid_parameters", error.to_string())
+        }
+        DashboardError::Stopped => Problem::internal(),
+    })?;
+    Ok(html_page(html))
+}
+
+/// What a dashboard is read with.
+pub(crate) struct Reading<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) reach: Reach,
+    pub(crate) cut: Cut,
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) deadline_ms: u64,
+}
+
+impl Reading<'_> {
+    /// Asks every question of a dashboard at one cut, and renders the answers.
+    pub(crate) async fn render(
+        &self,
+        dashboard: Dashboard,
+        mut page: Page,
+    ) -> Result<String, DashboardError> {
+        page.as_of = self.cut.token();
+        let requests = dashboard.requests(&page.window);
+        let now = self.now.timestamp_micros();
+        let answers = self
+            .engine
+            .metrics(self.catalog, &requests, &self.reach, &self.cut, now, self.deadline_ms)
+            .await?;
+        let answers: Vec<Answered> = requests
+            .into_iter()
+            .zip(answers)
+            .map(|(request, answer)| Answered { request, answer })
+            .collect();
+        // Forecasting and drawing are work for a core, not for the thread that serves connections.
+        let rendering = tokio::task::spawn_blocking(move || {
+            let mut forecasts = Forecasts::default();
+            for ahead in dashboard.outlooks(&page.window) {
+                let history = answers.iter().find(|answered| answered.request == ahead.history);
+                if let Some(Answered { answer, .. }) = history {
+                    outlook::add_bands(&mut forecasts, answer, ahead.horizon_days as usize);
+                }
+            }
+            reports::render(&dashboard, &answers, &forecasts, &page)
+        });
+        Ok(rendering.await.map_err(|_| DashboardError::Stopped)??)
+    }
+}
+
+fn definition(name: &str) -> Result<Dashboard, Problem> {
+    let dashboard = Dashboard::built_in(name)
+        .ok_or_else(|| Problem::not_found(format!("there is no dashboard `{name}`")))?;
+    dashboard.map_err(|error| {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "a built-in dashboard is not readable"
+        );
+        Problem::internal()
+    })
+}
+
+fn page(
+    request: &HttpRequest,
+    principal: &Principal,
+    asked: &Asked,
+    now: DateTime<Utc>,
+    as_of: String,
+) -> Result<Page, Problem> {
+    let time = |name, text: &Option<String>| text.as_deref().map(|t| instant(name, t)).transpose();
+    let window = match asked.days {
+        Some(days) => Window::last_days(now, days),
+        None => Window::resolve(now, time("from", &asked.from)?, time("to", &asked.to)?),
+    };
+    let window =
+        window.map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?;
+    Ok(Page {
+        language: language(request, asked.lang.as_deref()),
+        window,
+        generated_at: now,
+        as_of,
+        organization: principal.reach.organization_id().map(str::to_owned),
+        user: matches!(principal.kind, Kind::User(_)).then(|| principal.name.clone()),
+        standalone: false,
+    })
+}
+
+/// The language asked for in the address, else the first that the browser prefers and we speak.
+pub(crate) fn language(request: &HttpRequest, asked: Option<&str>) -> Language {
+    let preferred =
+        request.headers().get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    asked
+        .and_then(Language::from_tag)
+        .unwrap_or_else(|| Language::preferred(preferred.unwrap_or_default()))
+}
+
+/// A page that runs no script and asks nobody for anything.
+pub(crate) fn html_page(html: String) -> HttpResponse {
+    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+                          form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header(("Content-Security-Policy", POLICY))
+        .insert_header(("X-Content-Type-Options", "nosniff"))
+        .insert_header(("Referrer-Policy", "no-referrer"))
+        .insert_header(("Cache-Control", "no-store"))
+        .body(html)
+}
+
+pub(crate) fn see_other(location: &str) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((header::LOCATION, location)).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{accounts::Role, principal::Ability};
+
+    #[test]
+    fn every_role_sees_dashboards() {
+        for role in Role::ALL {
+            assert!(role.abilities().contains(&Ability::ViewDashboard), "{}", role.as_str());
+        }
+    }
+}

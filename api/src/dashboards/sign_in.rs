@@ -1,0 +1,147 @@
+//! `/sign-in` and `/sign-out`, for browsers without a script.
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use reports::{Language, SignIn, sign_in_page};
+use serde::Deserialize;
+
+use super::{html_page, language, see_other};
+use crate::{
+    accounts::{Accounts, Email},
+    principal::{Gate, SESSION_COOKIE, caller, refuse_cross_site},
+    problem::Problem,
+    store::StoreError,
+};
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .route("/sign-in", web::get().to(form))
+        .route("/sign-in", web::post().to(begin))
+        .route("/sign-out", web::post().to(end));
+}
+
+#[derive(Debug, Deserialize)]
+struct Asked {
+    next: Option<String>,
+    lang: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Credentials {
+    email: String,
+    password: String,
+    next: Option<String>,
+}
+
+/// The address of the form, which leads on to `next`.
+pub(super) fn address(next: &str) -> String {
+    let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+    format!("/sign-in?next={next}")
+}
+
+async fn form(request: HttpRequest, asked: web::Query<Asked>) -> Result<HttpResponse, Problem> {
+    let language = language(&request, asked.lang.as_deref());
+    page(language, None, own_path(asked.next.as_deref()), StatusCode::OK)
+}
+
+async fn begin(
+    request: HttpRequest,
+    accounts: web::Data<Accounts>,
+    gate: web::Data<Gate>,
+    form: web::Form<Credentials>,
+) -> Result<HttpResponse, Problem> {
+    refuse_cross_site(&request)?;
+    let language = language(&request, None);
+    let next = own_path(form.next.as_deref());
+    let now = gate.now();
+    let begun = match Email::parse(&form.email) {
+        Ok(email) => {
+            accounts.sign_in(&email, &form.password, &caller("anonymous", &request), now).await
+        }
+        Err(_) => Err(StoreError::WrongCredentials),
+    };
+    match begun {
+        Ok(session) => {
+            let lifetime = (session.expires_at - now).num_seconds();
+            let mut response = see_other(next);
+            response
+                .add_cookie(&gate.session_cookie(session.token.reveal(), lifetime))
+                .map_err(|_| Problem::internal())?;
+            Ok(response)
+        }
+        Err(StoreError::WrongCredentials) => {
+            let message = match language {
+                Language::En => "The e-mail address or the password is wrong.",
+                Language::ZhCn => "邮箱或密码不正确。",
+            };
+            page(language, Some(message.into()), next, StatusCode::UNAUTHORIZED)
+        }
+        Err(StoreError::TooManyAttempts { retry_after_s }) => {
+            let message = match language {
+                Language::En => format!("Too many attempts. Try again in {retry_after_s} seconds."),
+                Language::ZhCn => format!("尝试次数过多，请在 {retry_after_s} 秒后重试。"),
+            };
+            page(language, Some(message), next, StatusCode::TOO_MANY_REQUESTS)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn end(
+    request: HttpRequest,
+    accounts: web::Data<Accounts>,
+    gate: web::Data<Gate>,
+) -> Result<HttpResponse, Problem> {
+    refuse_cross_site(&request)?;
+    if let Some(cookie) = request.cookie(SESSION_COOKIE) {
+        accounts.sign_out(cookie.value(), &caller("user", &request), gate.now()).await?;
+    }
+    let mut response = see_other("/sign-in");
+    response.add_cookie(&gate.session_cookie("", 0)).map_err(|_| Problem::internal())?;
+    Ok(response)
+}
+
+fn page(
+    language: Language,
+    error: Option<String>,
+    next: &str,
+    status: StatusCode,
+) -> Result<HttpResponse, Problem> {
+    let html =
+        sign_in_page(&SignIn { language, error, next: next.to_owned() }).map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "the sign-in page");
+            Problem::internal()
+        })?;
+    let mut response = html_page(html);
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// Only a path of our own: anything else could lead elsewhere after signing in.
+fn own_path(next: Option<&str>) -> &str {
+    match next {
+        Some(path)
+            if path.starts_with('/')
+                && !path.starts_with("//")
+                && !path.contains('\\')
+                && path.chars().all(|c| !c.is_control()) =>
+        {
+            path
+        }
+        _ => "/",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_path;
+
+    #[test]
+    fn next_stays_here() {
+        assert_eq!(own_path(Some("/dashboards/business?days=7")), "/dashboards/business?days=7");
+        for elsewhere in
+            ["//evil.example", "https://evil.example", "/\\evil", "", "javascript:x", "/a\r\nb"]
+        {
+            assert_eq!(own_path(Some(elsewhere)), "/", "{elsewhere}");
+        }
+    }
+}

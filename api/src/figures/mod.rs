@@ -1,0 +1,218 @@
+//! `/v1/metrics` and `/v1/forecasts`: named business figures, and where they are going.
+
+mod outlook;
+
+use actix_web::{HttpResponse, web};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use pipeline::Lakehouse;
+use query::{
+    Engine,
+    metric::{Catalog, Grain, Metric, MetricAnswer, MetricRequest},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    clock::Clock,
+    config,
+    principal::{Authorized, ReadMetrics},
+    problem::Problem,
+    queries::{problem, reach},
+};
+
+pub(crate) use outlook::__path_get_forecast;
+
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .route("/v1/metrics", web::get().to(list_metrics))
+        .route("/v1/metrics/{name}", web::get().to(get_metric))
+        .route("/v1/forecasts/{metric}", web::get().to(outlook::get_forecast));
+}
+
+/// Every metric there is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MetricList {
+    #[schema(value_type = Vec<Object>)]
+    pub(crate) metrics: Vec<Metric>,
+}
+
+/// What is asked of a metric.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MetricParameters {
+    /// RFC 3339, or a date (its midnight in UTC). Left out: 30 days before `to`.
+    pub(crate) from: Option<String>,
+    /// Not included itself. Left out: the midnight that began today.
+    pub(crate) to: Option<String>,
+    /// `minute`, `hour`, `day`, `week` (from Monday) or `month`. Left out: one value for the whole window.
+    pub(crate) grain: Option<String>,
+    /// Dimensions to split by, separated by commas.
+    pub(crate) by: Option<String>,
+    /// An earlier answer's `as_of`.
+    pub(crate) as_of: Option<String>,
+}
+
+/// A metric's values.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MetricView {
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) from: DateTime<Utc>,
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) to: DateTime<Utc>,
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub(crate) answer: MetricAnswer,
+}
+
+/// Lists the metrics with their definitions.
+#[utoipa::path(get, path = "/v1/metrics", tag = "metrics",
+    responses((status = 200, body = MetricList), (status = 401, body = Problem), (status = 403, body = Problem)))]
+pub(crate) async fn list_metrics(
+    _: Authorized<ReadMetrics>,
+    catalog: web::Data<Catalog>,
+) -> HttpResponse {
+    HttpResponse::Ok().json(MetricList { metrics: catalog.metrics().to_vec() })
+}
+
+/// Reads a metric over a half-open window.
+#[utoipa::path(get, path = "/v1/metrics/{name}", tag = "metrics",
+    params(("name" = String, Path), MetricParameters),
+    responses((status = 200, body = MetricView), (status = 400, body = Problem),
+        (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, description = "There is no such metric.", body = Problem)))]
+pub(crate) async fn get_metric(
+    principal: Authorized<ReadMetrics>,
+    name: web::Path<String>,
+    asked: Result<web::Query<MetricParameters>, actix_web::Error>,
+    figures: Figures,
+) -> Result<HttpResponse, Problem> {
+    let asked = asked
+        .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
+        .into_inner();
+    figures.known(&name)?;
+    let (from, to) = window(asked.from.as_deref(), asked.to.as_deref(), figures.clock.now())?;
+    let request = MetricRequest {
+        metric: name.into_inner(),
+        from,
+        to,
+        grain: asked.grain.as_deref().map(grain).transpose()?,
+        by: asked.by.as_deref().map(dimensions).unwrap_or_default(),
+    };
+    let mut answers =
+        figures.read(&principal, std::slice::from_ref(&request), asked.as_of.as_deref()).await?;
+    let answer = answers.pop().ok_or_else(Problem::internal)?;
+    Ok(HttpResponse::Ok().json(MetricView { from, to, answer }))
+}
+
+/// What the handlers here share.
+#[derive(Debug, Clone)]
+pub(crate) struct Figures {
+    pub(crate) engine: web::Data<Engine>,
+    pub(crate) catalog: web::Data<Catalog>,
+    pub(crate) lakehouse: web::Data<Lakehouse>,
+    pub(crate) limits: web::Data<config::Query>,
+    pub(crate) clock: web::Data<Clock>,
+}
+
+impl actix_web::FromRequest for Figures {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(
+        request: &actix_web::HttpRequest,
+        _: &mut actix_web::dev::Payload,
+    ) -> Self::Future {
+        let figures = || {
+            Some(Self {
+                engine: request.app_data::<web::Data<Engine>>()?.clone(),
+                catalog: request.app_data::<web::Data<Catalog>>()?.clone(),
+                lakehouse: request.app_data::<web::Data<Lakehouse>>()?.clone(),
+                limits: request.app_data::<web::Data<config::Query>>()?.clone(),
+                clock: request.app_data::<web::Data<Clock>>()?.clone(),
+            })
+        };
+        std::future::ready(figures().ok_or_else(Problem::internal))
+    }
+}
+
+impl Figures {
+    pub(crate) fn known(&self, name: &str) -> Result<&Metric, Problem> {
+        self.catalog.get(name).map_err(|error| Problem::not_found(error.message))
+    }
+
+    pub(crate) async fn read(
+        &self,
+        principal: &crate::principal::Principal,
+        requests: &[MetricRequest],
+        as_of: Option<&str>,
+    ) -> Result<Vec<MetricAnswer>, Problem> {
+        let mut cut = self.lakehouse.cut();
+        if let Some(token) = as_of {
+            cut = cut
+                .back_to(token)
+                .map_err(|error| Problem::bad_request("invalid_as_of", error.to_string()))?;
+        }
+        let now = self.clock.now().timestamp_micros();
+        let deadline_ms = self.limits.deadline_seconds * 1_000;
+        let reach = reach(principal);
+        self.engine
+            .metrics(&self.catalog, requests, &reach, &cut, now, deadline_ms)
+            .await
+            .map_err(problem)
+    }
+}
+
+pub(crate) fn grain(text: &str) -> Result<Grain, Problem> {
+    Ok(match text {
+        "minute" => Grain::Minute,
+        "hour" => Grain::Hour,
+        "day" => Grain::Day,
+        "week" => Grain::Week,
+        "month" => Grain::Month,
+        _ => {
+            let detail = "`grain` is one of minute, hour, day, week, month";
+            return Err(Problem::bad_request("invalid_parameters", detail));
+        }
+    })
+}
+
+fn dimensions(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// The window asked for; the last 30 complete days without one.
+fn window(
+    from: Option<&str>,
+    to: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<(DateTime<Utc>, DateTime<Utc>), Problem> {
+    let today = now.date_naive().and_time(NaiveTime::MIN).and_utc();
+    let to = to.map_or(Ok(today), |text| instant("to", text))?;
+    let from = from.map_or(Ok(to - Days::new(30)), |text| instant("from", text))?;
+    Ok((from, to))
+}
+
+pub(crate) fn instant(name: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
+    let date = || Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc());
+    let at = DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()).or_else(date);
+    at.ok_or_else(|| {
+        let detail = format!("`{name}` is neither an RFC 3339 time nor a date");
+        Problem::bad_request("invalid_parameters", detail)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_default_to_complete_days() {
+        let now = "2026-11-23T15:00:00Z".parse().unwrap();
+        let (from, to) = window(None, None, now).unwrap();
+        assert_eq!(to.to_rfc3339(), "2026-11-23T00:00:00+00:00");
+        assert_eq!((to - from).num_days(), 30);
+        let (from, _) = window(Some("2026-01-01"), Some("2026-02-01T00:00:00+01:00"), now).unwrap();
+        assert_eq!(from.to_rfc3339(), "2026-01-01T00:00:00+00:00");
+        assert!(window(Some("yesterday"), None, now).is_err());
+    }
+}

@@ -1,0 +1,48 @@
+//! `/healthz`, `/readyz`, `/metrics`: for those who watch the process.
+
+use actix_web::{HttpResponse, web};
+use metrics_exporter_prometheus::PrometheusHandle;
+use pipeline::Lakehouse;
+
+use crate::{problem::Problem, store::Store};
+
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .route("/healthz", web::get().to(alive))
+        .route("/readyz", web::get().to(ready))
+        .route("/metrics", web::get().to(measurements));
+}
+
+/// The process runs.
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "Alive.")))]
+pub(crate) async fn alive() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain").body("ok\n")
+}
+
+/// The process can do its work: its state answers, and its log can be written.
+#[utoipa::path(get, path = "/readyz", tag = "operation",
+    responses((status = 200, description = "Ready."), (status = 503, body = Problem)))]
+pub(crate) async fn ready(
+    store: web::Data<Store>,
+    lakehouse: web::Data<Lakehouse>,
+) -> Result<HttpResponse, Problem> {
+    store.ping().await.map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "not ready");
+        Problem::unavailable(1)
+    })?;
+    if lakehouse.is_broken() {
+        return Err(Problem::unavailable(5));
+    }
+    Ok(HttpResponse::Ok().content_type("text/plain").body("ready\n"))
+}
+
+/// Counters and gauges in the Prometheus text format.
+#[utoipa::path(get, path = "/metrics", tag = "operation",
+    responses((status = 200, description = "Prometheus text format.", body = String)))]
+pub(crate) async fn measurements(
+    recorder: web::Data<PrometheusHandle>,
+    lakehouse: web::Data<Lakehouse>,
+) -> HttpResponse {
+    metrics::gauge!("ingest_lag_rows").set(lakehouse.lag_rows() as f64);
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(recorder.render())
+}

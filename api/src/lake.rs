@@ -1,0 +1,115 @@
+//! Opens what the settings name: the lakehouse for the process that takes events in, the handshake for those
+//! that read.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ingest::{identity::Pseudonyms, log::LogId, time::Micros};
+use pipeline::{Lakehouse, Location, Settings};
+use query::worker::Handshake;
+use rand::Rng;
+use url::Url;
+
+use crate::{clock::Clock, config::Config};
+
+/// What goes wrong before anything runs: told to the operator in one line.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the data folder {} cannot be used: {source}", path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error("the lake's url is not usable: {0}")]
+    Url(String),
+    #[error(transparent)]
+    Lake(#[from] pipeline::Error),
+}
+
+pub(crate) fn location(config: &Config) -> Result<Location, OpenError> {
+    if config.lake.url.is_empty() {
+        return Ok(Location::folder(&config.dir.join("lake"))?);
+    }
+    let url = Url::parse(&config.lake.url).map_err(|error| OpenError::Url(error.to_string()))?;
+    Ok(Location { url, options: config.lake.options.clone() })
+}
+
+/// Creates the data folder where it is missing, readable for its owner only.
+pub(crate) fn prepare(config: &Config) -> Result<(), OpenError> {
+    let folder = |source| OpenError::Folder { path: config.dir.clone(), source };
+    fs::create_dir_all(&config.dir).map_err(folder)?;
+    let probe = config.dir.join(".writable");
+    fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(folder)
+}
+
+/// Opens the lake for writing. Only one process can.
+pub(crate) async fn open(config: &Config) -> Result<Lakehouse, OpenError> {
+    prepare(config)?;
+    let settings = Settings {
+        log_dir: log_dir(config),
+        index_dir: config.dir.join("index"),
+        location: location(config)?,
+        fresh_log: LogId(rand::rng().random_range(1..i64::MAX)),
+        pseudonyms: Pseudonyms::new(secret(config)?),
+        flush_bytes: config.ingest.flush_bytes,
+        flush_rows: config.ingest.flush_rows,
+        flush_age: Duration::from_secs(config.ingest.flush_seconds),
+        keep_log: Duration::from_secs(config.query.deadline_seconds + 5),
+        clock: now,
+    };
+    Ok(Lakehouse::open(settings).await?)
+}
+
+/// What a query worker needs to know.
+pub(crate) fn handshake(config: &Config) -> Result<Handshake, OpenError> {
+    let spill_dir = config.dir.join("spill");
+    fs::create_dir_all(&spill_dir)
+        .map_err(|source| OpenError::Folder { path: spill_dir.clone(), source })?;
+    Ok(Handshake {
+        location: location(config)?,
+        log_dir: std::path::absolute(log_dir(config)).unwrap_or_else(|_| log_dir(config)),
+        spill_dir,
+        memory_bytes: config.query.memory_mib << 20,
+        spill_bytes: config.query.spill_mib << 20,
+        partitions: std::thread::available_parallelism().map_or(2, usize::from),
+    })
+}
+
+fn log_dir(config: &Config) -> PathBuf {
+    config.dir.join("log")
+}
+
+fn now() -> Micros {
+    Clock::system().now().timestamp_micros()
+}
+
+/// The secret that pseudonyms are made with. Lost, the same person gets another pseudonym: back it up.
+fn secret(config: &Config) -> Result<[u8; 32], OpenError> {
+    let path = config.dir.join("pseudonym.key");
+    let folder = |source| OpenError::Folder { path: path.clone(), source };
+    match fs::read(&path) {
+        Ok(bytes) => bytes
+            .try_into()
+            .map_err(|_| folder(std::io::Error::other("the pseudonym key is not 32 bytes long"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let secret: [u8; 32] = rand::rng().random();
+            write_private(&path, &secret).map_err(folder)?;
+            Ok(secret)
+        }
+        Err(error) => Err(folder(error)),
+    }
+}
+
+/// Writes a file that only its owner can read.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut options = fs::OpenOptions::new();
+    options.create(true).write(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
+}

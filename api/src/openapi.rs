@@ -1,0 +1,56 @@
+//! `/openapi.json`: the contract, made from the code.
+
+use actix_web::{HttpResponse, web};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+
+use crate::{accounts, events, figures, health, keys, principal::SESSION_COOKIE, queries};
+
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    config.route("/openapi.json", web::get().to(document));
+}
+
+/// The document as it is served, pretty-printed: kept as a golden file.
+pub fn text() -> String {
+    Contract::openapi().to_pretty_json().unwrap_or_default() + "\n"
+}
+
+async fn document() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(text())
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "AI Hub Analytics",
+        description = "Usage and billing events in; SQL, metrics and forecasts out.",
+        license(name = "Apache-2.0"),
+    ),
+    paths(
+        events::take_in, queries::post_query, queries::get_query, figures::list_metrics,
+        figures::get_metric, figures::get_forecast, accounts::login, accounts::logout, accounts::me,
+        keys::list_keys, keys::create_key, keys::revoke_key, health::alive, health::ready,
+        health::measurements,
+    ),
+    modifiers(&Credentials),
+    security(("api_key" = []), ("session" = [])),
+)]
+struct Contract;
+
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_with(Default::default);
+        components.add_security_scheme(
+            "api_key",
+            SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()),
+        );
+        components.add_security_scheme(
+            "session",
+            SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(SESSION_COOKIE))),
+        );
+    }
+}

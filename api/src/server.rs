@@ -1,0 +1,230 @@
+//! The running system: everything opened, the routes bound, and the order in which it stops.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    time::Duration,
+};
+
+use actix_web::{
+    App, HttpServer,
+    dev::ServerHandle,
+    middleware::{self, from_fn},
+    web,
+};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use pipeline::Lakehouse;
+use query::{
+    Engine,
+    metric::Catalog,
+    pool::{Launch, Pool},
+};
+use rand::Rng;
+use tokio::task::JoinSet;
+
+use crate::{
+    accounts::{self, Accounts},
+    clock::Clock,
+    config::{self, Config},
+    dashboards, events, figures, health, keys,
+    lake::{self, OpenError},
+    openapi,
+    principal::Gate,
+    problem::{self, Problem},
+    queries, relay,
+    store::{Store, StoreError},
+};
+
+/// Everything that the routes need. Clones share it.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub config: Config,
+    pub clock: Clock,
+    pub store: Store,
+    pub lakehouse: Lakehouse,
+    pub engine: Engine,
+    pub catalog: Catalog,
+    /// Admits commands on this machine that can read `server.json`.
+    pub local_token: String,
+    recorder: PrometheusHandle,
+}
+
+/// Why a server did not start. Each is one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("{0}")]
+    Store(String),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the built-in metrics are not readable: {0}")]
+    Catalog(String),
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        let cause = std::error::Error::source(&error).map(|source| format!(": {source}"));
+        Self::Store(format!("{error}{}", cause.unwrap_or_default()))
+    }
+}
+
+/// Connections that wait for their requests to end are cut after this.
+const SHUTDOWN_SECONDS: u64 = 5;
+
+impl State {
+    /// Opens the state, the log and the tables of a data folder. `program` is started as the query workers.
+    pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, StartError> {
+        let lakehouse = lake::open(&config).await?;
+        let store = Store::open(&config.dir.join("state.db")).await?;
+        let launch =
+            Launch { program, argument: "query-worker", handshake: lake::handshake(&config)? };
+        let engine = Engine::Workers {
+            strangers: Pool::new(launch.clone(), config.query.workers.max(1)),
+            reserved: Pool::new(launch, 1),
+        };
+        let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
+        let token: [u8; 24] = rand::rng().random();
+        let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self {
+            config,
+            clock,
+            store,
+            lakehouse,
+            engine,
+            catalog,
+            local_token,
+            recorder: recorder(),
+        })
+    }
+
+    /// The routes, with everything they need: what a server serves, and what tests call.
+    pub fn routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
+        let gate = Gate::new(self.store.clone(), self.clock.clone())
+            .with_local_token(&self.local_token)
+            .with_secure_cookie(self.config.server.secure_cookie);
+        let gate = web::Data::new(gate);
+        let accounts = web::Data::new(Accounts::new(self.store.clone(), &self.clock));
+        let store = web::Data::new(self.store.clone());
+        let lakehouse = web::Data::new(self.lakehouse.clone());
+        let engine = web::Data::new(self.engine.clone());
+        let catalog = web::Data::new(self.catalog.clone());
+        let limits: web::Data<config::Query> = web::Data::new(self.config.query.clone());
+        let clock = web::Data::new(self.clock.clone());
+        let recorder = web::Data::new(self.recorder.clone());
+        let body_bytes_max = self.config.ingest.body_bytes_max;
+        move |routes| {
+            routes
+                .app_data(gate.clone())
+                .app_data(accounts.clone())
+                .app_data(store.clone())
+                .app_data(lakehouse.clone())
+                .app_data(engine.clone())
+                .app_data(catalog.clone())
+                .app_data(limits.clone())
+                .app_data(clock.clone())
+                .app_data(recorder.clone())
+                .configure(health::configure)
+                .configure(openapi::configure)
+                .configure(accounts::configure)
+                .configure(keys::configure)
+                .configure(queries::configure)
+                .configure(figures::configure)
+                .configure(dashboards::configure)
+                .configure(events::configure(body_bytes_max))
+                .default_service(web::to(async || {
+                    Err::<String, _>(Problem::not_found("there is nothing here"))
+                }));
+        }
+    }
+
+    /// Listens, and starts the work in the background.
+    pub fn start(self) -> Result<Running, StartError> {
+        let address = SocketAddr::new(self.config.server.bind, self.config.server.port);
+        let listen = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(listen)?;
+        let bound = listener.local_addr().map_err(listen)?;
+        let routes = self.routes();
+        let server = HttpServer::new(move || {
+            App::new()
+                .wrap(middleware::Compress::default())
+                .wrap(from_fn(problem::stamp))
+                .configure(routes.clone())
+        })
+        .workers(2)
+        .shutdown_timeout(SHUTDOWN_SECONDS)
+        .disable_signals()
+        .listen(listener)
+        .map_err(listen)?
+        .run();
+        let handle = server.handle();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the HTTP server ended");
+            }
+        });
+        let (state, lakehouse) = (self.clone(), self.lakehouse.clone());
+        tasks.spawn(async move { lakehouse.run().await });
+        let relayed = self.clone();
+        tasks.spawn(async move { relay::run(&relayed.store, &relayed.lakehouse).await });
+        let pools = self.engine.clone();
+        tasks.spawn(async move {
+            if let Engine::Workers { strangers, reserved } = pools {
+                tokio::join!(strangers.warm(), reserved.warm());
+            }
+        });
+        Ok(Running { url: format!("http://{bound}"), state, handle, tasks })
+    }
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Running {
+    pub url: String,
+    pub state: State,
+    handle: ServerHandle,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Completes when the log cannot be written any more: the process must end, and not be trusted.
+    pub async fn broken(&self) {
+        self.state.lakehouse.broken().await;
+    }
+
+    /// Stops in order: no new requests, the old ones answered, then the log is moved to the tables.
+    pub async fn stop(mut self) {
+        self.handle.stop(true).await;
+        self.tasks.shutdown().await;
+        if let Engine::Workers { strangers, reserved } = &self.state.engine {
+            strangers.stop().await;
+            reserved.stop().await;
+        }
+        let closing = tokio::time::timeout(Duration::from_secs(30), self.state.lakehouse.close());
+        match closing.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "rows stay in the log until the next start"
+                );
+            }
+            Err(_) => tracing::warn!("rows stay in the log until the next start"),
+        }
+    }
+}
+
+/// One recorder per process: tests open several servers in one.
+fn recorder() -> PrometheusHandle {
+    static RECORDER: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
+    RECORDER
+        .get_or_init(|| {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            let handle = recorder.handle();
+            // A second recorder would be refused; the lock above lets only one come here.
+            let _ = metrics::set_global_recorder(recorder);
+            handle
+        })
+        .clone()
+}

@@ -1,0 +1,184 @@
+//! From a metric's answer to its forecast: the one place where numbers of the business meet the models.
+
+use chrono::{DateTime, Duration, Utc};
+use query::metric::{Grain, MetricAnswer, MetricRequest};
+use rust_decimal::prelude::ToPrimitive;
+use serde::Serialize;
+
+use crate::{Band, Forecasts};
+
+/// A forecast of a metric.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ahead {
+    /// The models that were blended, heaviest first.
+    pub model: String,
+    /// The mean absolute error in the backtest, in units of the seasonal naive forecast's own; absent where the
+    /// history repeats itself exactly.
+    pub mase: Option<f64>,
+    /// The symmetric percentage error in the backtest, from 0 to 200.
+    pub smape: f64,
+    /// How many times the past was forecast.
+    pub origins: usize,
+    pub points: Vec<Point>,
+    /// For money its currency.
+    pub currency: Option<String>,
+}
+
+/// The forecast of one bucket.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Point {
+    pub at: DateTime<Utc>,
+    pub value: f64,
+    /// From the narrowest to the widest.
+    pub intervals: Vec<Interval>,
+}
+
+/// The value falls into it with the probability `level`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Interval {
+    pub level: f64,
+    pub lower: f64,
+    pub upper: f64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OutlookError {
+    #[error("`{0}` has no history yet")]
+    NoHistory(String),
+    #[error("a forecast needs buckets of an hour, a day or a week")]
+    Grain,
+    #[error("the history of `{metric}` cannot be learned from: {source}")]
+    Model {
+        metric: String,
+        #[source]
+        source: forecast::Error,
+    },
+}
+
+const LEVELS: [f64; 2] = [0.8, 0.95];
+
+/// The question whose answer a forecast is made from: enough seasons to learn the rhythm.
+pub fn history(metric: &str, grain: Grain, to: DateTime<Utc>) -> MetricRequest {
+    let days = match grain {
+        Grain::Minute | Grain::Hour => 42,
+        Grain::Day => 180,
+        Grain::Week | Grain::Month => 3 * 364,
+    };
+    MetricRequest {
+        metric: metric.to_owned(),
+        from: to - Duration::days(days),
+        to,
+        grain: Some(grain),
+        by: Vec::new(),
+    }
+}
+
+/// Forecasts the next `horizon` buckets after an answer. Of several currencies the one with the largest total.
+///
+/// What lies before the first bucket with a value is no history but the time before the business began.
+pub fn look_ahead(answer: &MetricAnswer, horizon: usize) -> Result<Ahead, OutlookError> {
+    let (step, season) = match answer.grain {
+        Some(Grain::Hour) => (Duration::hours(1), 24),
+        Some(Grain::Day) => (Duration::days(1), 7),
+        Some(Grain::Week) => (Duration::weeks(1), 1),
+        _ => return Err(OutlookError::Grain),
+    };
+    let none = || OutlookError::NoHistory(answer.metric.clone());
+    let currency = largest_currency(answer);
+    let rows: Vec<_> = answer.rows.iter().filter(|row| row.currency == currency).collect();
+    let last = rows.last().and_then(|row| row.at).ok_or_else(none)?;
+    let values: Vec<f64> = rows
+        .iter()
+        .map(|row| row.value.and_then(|value| value.to_f64()).unwrap_or(f64::NAN))
+        .skip_while(|value| value.is_nan() || *value == 0.0)
+        .collect();
+    if values.is_empty() {
+        return Err(none());
+    }
+    let refuse = |source| OutlookError::Model { metric: answer.metric.clone(), source };
+    let series = forecast::Series::new(values, season).map_err(refuse)?;
+    let forecast = forecast::forecast(&series, horizon, &LEVELS).map_err(refuse)?;
+    let points = (1..).zip(&forecast.points).map(|(ahead, point)| Point {
+        at: last + step * ahead,
+        value: point.value,
+        intervals: point
+            .intervals
+            .iter()
+            .map(|i| Interval { level: i.level, lower: i.lower, upper: i.upper })
+            .collect(),
+    });
+    let models = forecast.weights.iter().map(|(name, weight)| format!("{name} {weight:.2}"));
+    Ok(Ahead {
+        model: models.collect::<Vec<_>>().join(", "),
+        mase: forecast.backtest.mase,
+        smape: forecast.backtest.smape,
+        origins: forecast.backtest.origins.len(),
+        points: points.collect(),
+        currency,
+    })
+}
+
+/// Adds the band of a metric to the forecasts of a page. A history that is too short gives none.
+pub fn add_bands(forecasts: &mut Forecasts, answer: &MetricAnswer, horizon: usize) {
+    let Ok(ahead) = look_ahead(answer, horizon) else { return };
+    let bands = ahead.points.iter().filter_map(|point| {
+        let widest = point.intervals.last()?;
+        Some(Band { at: point.at, value: point.value, lower: widest.lower, upper: widest.upper })
+    });
+    forecasts.insert(&answer.metric, ahead.currency.as_deref(), bands.collect());
+}
+
+fn largest_currency(answer: &MetricAnswer) -> Option<String> {
+    let mut totals = std::collections::BTreeMap::<_, rust_decimal::Decimal>::new();
+    for row in &answer.rows {
+        *totals.entry(&row.currency).or_default() += row.value.unwrap_or_default();
+    }
+    totals.into_iter().max_by_key(|(_, total)| *total).and_then(|(currency, _)| currency.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use query::metric::{MetricRow, Unit};
+
+    use super::*;
+
+    fn answer(values: impl IntoIterator<Item = i64>) -> MetricAnswer {
+        let start: DateTime<Utc> = "2026-01-05T00:00:00Z".parse().unwrap();
+        let rows = (0..).zip(values).map(|(day, value)| MetricRow {
+            at: Some(start + Duration::days(day)),
+            group: Vec::new(),
+            currency: None,
+            value: Some(value.into()),
+        });
+        MetricAnswer {
+            metric: "requests".into(),
+            title: "Requests".into(),
+            unit: Unit::Count,
+            grain: Some(Grain::Day),
+            by: Vec::new(),
+            rows: rows.collect(),
+            sql: String::new(),
+            as_of: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_weekly_rhythm_goes_on() {
+        let week = [100, 110, 120, 115, 105, 40, 30];
+        let ahead = look_ahead(&answer((0..84).map(|day| week[day % 7])), 7).unwrap();
+        assert_eq!(ahead.points.len(), 7);
+        assert_eq!(ahead.points[0].at.to_rfc3339(), "2026-03-30T00:00:00+00:00");
+        for (point, expected) in ahead.points.iter().zip(week) {
+            assert!((point.value - expected as f64).abs() < 15.0, "{point:?} is not near {expected}");
+            let [narrow, wide] = point.intervals[..] else { panic!("two levels") };
+            assert!(wide.lower <= narrow.lower && narrow.upper <= wide.upper);
+        }
+    }
+
+    #[test]
+    fn the_time_before_the_business_is_no_history() {
+        let error = look_ahead(&answer([0, 0, 0]), 7).unwrap_err();
+        assert!(matches!(error, OutlookError::NoHistory(_)), "{error}");
+        assert!(look_ahead(&answer((0..60).map(|day| if day < 30 { 0 } else { 50 })), 7).is_ok());
+    }
+}
