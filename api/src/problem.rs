@@ -2,7 +2,7 @@
 
 mod request_id;
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -27,31 +27,34 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 pub struct Problem {
     /// `urn:aihub:problem:` and the code.
     #[serde(rename = "type")]
-    pub problem_type: String,
-    pub title: String,
+    #[schema(value_type = String)]
+    pub problem_type: Box<str>,
+    #[schema(value_type = String)]
+    pub title: &'static str,
     pub status: u16,
     /// Stable, snake_case: programs decide by it.
     #[schema(value_type = String)]
-    pub code: Cow<'static, str>,
+    pub code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub detail: Option<Box<str>>,
     /// The request id.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub instance: Option<Box<str>>,
     #[serde(flatten)]
     #[schema(value_type = Object)]
     pub members: Map<String, Value>,
     #[serde(skip)]
     #[schema(ignore)]
-    retry_after_s: Option<u64>,
+    retry_after_s: Option<u32>,
 }
 
 impl Problem {
-    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>) -> Self {
-        let code = code.into();
+    pub fn new(status: StatusCode, code: &'static str) -> Self {
         Self {
-            problem_type: format!("urn:aihub:problem:{code}"),
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            problem_type: format!("urn:aihub:problem:{code}").into(),
+            title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             code,
             detail: None,
@@ -112,7 +115,7 @@ impl Problem {
     }
 
     pub fn explained(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.detail = Some(detail.into().into());
         self
     }
 
@@ -123,12 +126,12 @@ impl Problem {
     }
 
     pub fn retried_after(mut self, seconds: u64) -> Self {
-        self.retry_after_s = Some(seconds);
+        self.retry_after_s = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
         self
     }
 
     pub fn at(mut self, request: &RequestId) -> Self {
-        self.instance = Some(request.as_str().to_owned());
+        self.instance = Some(request.as_str().into());
         self
     }
 }

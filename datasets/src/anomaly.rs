@@ -89,12 +89,16 @@ pub(crate) fn schedule(
 }
 
 impl Anomaly {
-    /// How many times the usual traffic an organization sends in an hour.
-    pub(crate) fn traffic(&self, hour: u32, organization: u32) -> f64 {
+    /// The expected requests of an organization in an hour, when `usual` are expected on a day like any other.
+    /// A thief does not keep the owner's hours: a leaked key is at least as busy as on the day's mean.
+    pub(crate) fn traffic(&self, hour: u32, organization: u32, usual: &[f64; 24]) -> f64 {
+        let expected = usual[hour as usize];
         match self.kind {
-            AnomalyKind::TrafficDrop if self.within(hour) => 0.15,
-            AnomalyKind::KeyLeak if self.leaks(hour, organization) => 20.0,
-            _ => 1.0,
+            AnomalyKind::TrafficDrop if self.within(hour) => 0.15 * expected,
+            AnomalyKind::KeyLeak if self.leaks(hour, organization) => {
+                20.0 * expected.max(usual.iter().sum::<f64>() / 24.0)
+            }
+            _ => expected,
         }
     }
 
@@ -185,7 +189,7 @@ fn key_leak(stream: &mut Stream, day: u32, accounts: &[Account], lives: &[Lifecy
     let weight = |index: usize| accounts[index].weight * lives[index].level(day);
     let victim = (first..old)
         .chain(0..first)
-        .find(|index| (0.5..4.0).contains(&weight(*index)) && lives[*index].level(day) >= 0.9)
+        .find(|index| (1.0..6.0).contains(&weight(*index)) && lives[*index].level(day) >= 0.9)
         .or_else(|| (0..old).max_by(|a, b| weight(*a).total_cmp(&weight(*b))));
     Anomaly {
         organization: victim.map(|index| index as u32),

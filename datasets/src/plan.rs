@@ -114,7 +114,9 @@ mod tests {
     #[test]
     fn larger_pays_more_and_smaller_pays_less() {
         for interval in [Interval::Month, Interval::Year] {
-            for (plan, most) in [(Plan::Pro, 1), (Plan::Team, TEAM_SEATS_MAX), (Plan::Enterprise, 5)] {
+            for (plan, most) in
+                [(Plan::Pro, 1), (Plan::Team, TEAM_SEATS_MAX), (Plan::Enterprise, 5)]
+            {
                 for quantity in 1..=most {
                     let terms = Terms { plan, quantity, interval };
                     for step in 1..=5 {

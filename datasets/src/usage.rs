@@ -56,8 +56,9 @@ pub(crate) fn day(
     }
     let mut busy = false;
     for (hour, usual) in (0_u32..).zip(expected) {
-        let anomaly = scene.anomaly.map_or(1.0, |a| a.traffic(hour, account.index));
-        for _ in 0..stream.count(usual * mood * anomaly) {
+        let traffic =
+            scene.anomaly.map_or(*usual, |anomaly| anomaly.traffic(hour, account.index, expected));
+        for _ in 0..stream.count(traffic * mood) {
             let request = Request::draw(&mut stream, scene, account, hour, &liking);
             request.write(scene, account, page, facts);
             busy = true;

@@ -1,13 +1,14 @@
 //! Scores the crate on the hourly series of the M4 competition.
 //!
 //! ```text
-//! cargo run --release -p forecast --example m4_hourly -- FOLDER [SERIES]
+//! cargo run --release -p forecast --example m4_hourly -- FOLDER [SERIES [HISTORY]]
 //! ```
 //!
 //! `FOLDER` holds `Hourly-train.csv`, `Hourly-test.csv` and `naive2_hourly.csv` of the competition
-//! (github.com/Mcompetitions/M4-methods); `SERIES` takes only the first so many. The scorer checks
-//! itself: over all 414 series, Naive2 must come out at sMAPE 18.383 and MASE 2.395, the seasonal
-//! naive method at 13.912 and 1.193.
+//! (github.com/Mcompetitions/M4-methods); `SERIES` takes only the first so many, and
+//! `HISTORY` shows the models only the last so many values of each. The scorer checks itself: over
+//! all 414 series, Naive2 must come out at sMAPE 18.383 and MASE 2.395, the seasonal naive method
+//! at 13.912 and 1.193.
 
 use std::error::Error;
 use std::path::Path;
@@ -22,8 +23,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let folder = arguments.next().ok_or("usage: m4_hourly FOLDER [SERIES]")?;
-    let series = arguments.next().map(|count| count.parse()).transpose()?.unwrap_or(usize::MAX);
+    let folder = arguments.next().ok_or("usage: m4_hourly FOLDER [SERIES [HISTORY]]")?;
+    let mut limit = || arguments.next().map_or(Ok(usize::MAX), |count| count.parse());
+    let (series, history) = (limit()?, limit()?);
     let folder = Path::new(&folder);
     let trains = read(&folder.join("Hourly-train.csv"), series)?;
     let tests = read(&folder.join("Hourly-test.csv"), series)?;
@@ -34,8 +36,9 @@ fn main() -> Result<()> {
     let mut foretold = Vec::new();
     let mut elapsed = 0.0;
     for ((train, test), naive2) in trains.iter().zip(&tests).zip(&naive2) {
+        let seen = &train[train.len().saturating_sub(history)..];
         let start = Instant::now();
-        let ours = forecast(&Series::new(train.clone(), SEASON)?, test.len(), &[LEVEL])?;
+        let ours = forecast(&Series::new(seen.to_vec(), SEASON)?, test.len(), &[LEVEL])?;
         elapsed += start.elapsed().as_secs_f64();
 
         let values: Vec<f64> = ours.points.iter().map(|point| point.value).collect();
@@ -43,7 +46,7 @@ fn main() -> Result<()> {
         coverage.extend(accuracy::coverage(test, &bands));
         msis.extend(accuracy::msis(train, SEASON, test, &bands));
         foretold.extend(ours.backtest.coverage(LEVEL));
-        let ridge = LagRidge.fit(train, SEASON)?.predict(train, test.len());
+        let ridge = LagRidge.fit(seen, SEASON)?.predict(seen, test.len());
         let naive = SeasonalNaive.fit(train, SEASON)?.predict(train, test.len());
         for (score, predicted) in scores.iter_mut().zip([naive2, &naive, &ridge, &values]) {
             score.add(train, test, predicted);

@@ -1,6 +1,6 @@
 //! What a model would have said in the past, against what then happened.
 
-use crate::conformal::{errors_needed, half_widths};
+use crate::conformal::half_widths;
 use crate::{Error, Model, Series, accuracy};
 
 /// At most this share of a series is held out, unless the origins that were asked for need more.
@@ -123,12 +123,10 @@ impl Backtest {
         (!hits.is_empty()).then(|| inside as f64 / hits.len() as f64)
     }
 
-    /// The half-widths of intervals at `level`, one per step ahead, from all origins.
-    pub(crate) fn half_widths(&self, level: f64) -> Result<Vec<f64>, Error> {
-        half_widths(&errors(&self.origins), level).ok_or_else(|| Error::TooShort {
-            needed: errors_needed(level).div_ceil(self.horizon.max(1)) + self.horizon,
-            got: self.origins.len() + self.horizon,
-        })
+    /// The half-widths of intervals at `level`, one per step ahead, from all origins. `None` when
+    /// their errors are too few.
+    pub(crate) fn half_widths(&self, level: f64) -> Option<Vec<f64>> {
+        half_widths(&errors(&self.origins), level)
     }
 
     /// How many of the origins make the intervals that the others test.
@@ -145,10 +143,62 @@ impl Backtest {
 impl Origin {
     /// The absolute error of each step ahead.
     fn errors(&self) -> impl Iterator<Item = f64> {
-        self.actual.iter().zip(&self.predicted).map(|(actual, predicted)| (actual - predicted).abs())
+        self.actual
+            .iter()
+            .zip(&self.predicted)
+            .map(|(actual, predicted)| (actual - predicted).abs())
     }
 }
 
 fn errors(origins: &[Origin]) -> Vec<Vec<f64>> {
     origins.iter().map(|origin| origin.errors().collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::backtest;
+    use crate::{Error, SeasonalNaive, Series};
+
+    fn ramp(length: usize) -> Series {
+        Series::new((0..length).map(|step| step as f64).collect(), 1).unwrap()
+    }
+
+    #[test]
+    fn a_ramp_has_known_errors() {
+        // The last value, repeated, is off by one per step ahead; so is the history by one.
+        let backtest = backtest(&SeasonalNaive, &ramp(30), 3, 4).unwrap();
+        assert_eq!(backtest.model, "seasonal_naive");
+        assert_eq!(backtest.absolute_errors, [1.0, 2.0, 3.0]);
+        assert_eq!(backtest.mean_absolute_error(), 2.0);
+        assert_eq!(backtest.mase, Some(2.0));
+        // A third of 30 has room for origins 7/3 = 2 apart, the last of which ends the series.
+        let at: Vec<usize> = backtest.origins.iter().map(|origin| origin.at).collect();
+        assert_eq!(at, [21, 23, 25, 27]);
+        assert_eq!(backtest.origins[3].predicted, [26.0; 3]);
+        assert_eq!(backtest.origins[3].actual, [27.0, 28.0, 29.0]);
+    }
+
+    #[test]
+    fn coverage_is_measured_on_other_origins() {
+        // Errors depend on the step alone, so widths of the older half hold in the newer half.
+        let steady = backtest(&SeasonalNaive, &ramp(90), 3, 28).unwrap();
+        assert_eq!(steady.coverage(0.8), Some(1.0));
+        // Growth that sets in with the newer half is in no width that the older half made.
+        let bent = (0..90).map(|step| f64::from((step - 75).max(0))).collect();
+        let bent = backtest(&SeasonalNaive, &Series::new(bent, 1).unwrap(), 3, 28).unwrap();
+        assert!(bent.coverage(0.8).unwrap() < 0.3);
+        assert_eq!(backtest(&SeasonalNaive, &ramp(30), 3, 4).unwrap().coverage(0.95), None);
+        assert_eq!(steady.coverage(1.0), None);
+    }
+
+    #[test]
+    fn impossible_backtests_are_refused() {
+        let run = |length, horizon, origins| {
+            backtest(&SeasonalNaive, &ramp(length), horizon, origins).unwrap_err()
+        };
+        assert!(matches!(run(9, 0, 1), Error::HorizonZero));
+        assert!(matches!(run(9, 1, 0), Error::OriginsZero));
+        assert!(matches!(run(9, 5, 5), Error::TooShort { needed: 10, got: 9 }));
+        assert!(matches!(run(9, usize::MAX, 2), Error::TooShort { .. }));
+    }
 }

@@ -72,7 +72,7 @@ pub fn forecast(series: &Series, horizon: usize, levels: &[f64]) -> Result<Forec
     let weights = weights(&backtests);
     let backtest = blend_backtests(series, &backtests, &weights);
     let values = blend_values(series, horizon, &fitted, &weights);
-    let points = points(&values, &backtest, &levels, floor(series.values()))?;
+    let points = points(series, &values, &backtest, &levels)?;
 
     let mut weights: Vec<(&'static str, f64)> =
         pool.iter().map(|model| model.name()).zip(weights).collect();
@@ -83,14 +83,27 @@ pub fn forecast(series: &Series, horizon: usize, levels: &[f64]) -> Result<Forec
 /// How many origins the series has room for, after at least two seasons to learn from.
 fn origins(series: &Series, horizon: usize, level: f64) -> Result<usize, Error> {
     let length = series.values().len();
-    let learned = (2 * series.season()).max(8);
+    let learned = learned(series);
     let fewest = horizon.saturating_add(FEWEST_ORIGINS - 1);
     if length < learned.saturating_add(fewest) {
         return Err(Error::TooShort { needed: learned.saturating_add(fewest), got: length });
     }
-    let wanted = (horizon.saturating_add(errors_needed(level) - 1)).max(length / 3);
+    let errors = errors_needed(level);
+    let wanted = horizon.saturating_add(errors - 1).max(length / 3);
     let held_out = wanted.min(length / 2).min(length - learned).max(fewest);
-    Ok((held_out - horizon + 1).min(MOST_ORIGINS))
+    let most = MOST_ORIGINS.max(errors.div_ceil(horizon));
+    Ok((held_out - horizon + 1).min(most))
+}
+
+/// The shortest series with enough origins for intervals at `level`.
+fn needed(series: &Series, horizon: usize, level: f64) -> usize {
+    let held_out = horizon.saturating_add(errors_needed(level).div_ceil(horizon) - 1);
+    held_out.saturating_add(held_out.max(learned(series)))
+}
+
+/// The fewest values that a model is asked to learn from.
+fn learned(series: &Series) -> usize {
+    series.season().saturating_mul(2).max(8)
 }
 
 /// `1 / e^6` over the sum of them. Models without any error share all the weight.
@@ -142,15 +155,19 @@ fn mean(rows: &[&[f64]], weights: &[f64]) -> Vec<f64> {
 
 /// Puts intervals around `values`. `levels` ascend.
 fn points(
+    series: &Series,
     values: &[f64],
     backtest: &Backtest,
     levels: &[f64],
-    floor: f64,
 ) -> Result<Vec<Point>, Error> {
+    let floor = floor(series.values());
     let mut points: Vec<Point> =
         values.iter().map(|&value| Point { value, intervals: Vec::new() }).collect();
     for &level in levels {
-        let widths = backtest.half_widths(level)?;
+        let widths = backtest.half_widths(level).ok_or_else(|| Error::TooShort {
+            needed: needed(series, backtest.horizon, level),
+            got: series.values().len(),
+        })?;
         for (point, width) in points.iter_mut().zip(widths) {
             // Two levels may pool differently; the higher one is never the narrower.
             let inner = point.intervals.last().copied();
@@ -163,4 +180,83 @@ fn points(
         }
     }
     Ok(points)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::f64::consts::TAU;
+
+    use super::{forecast, weights};
+    use crate::{Error, SeasonalNaive, Series, backtest};
+
+    fn weekly(length: usize) -> impl Iterator<Item = f64> {
+        (0..length).map(|day| {
+            let day = day as f64;
+            100.0 + 0.5 * day + 20.0 * (TAU * day / 7.0).sin()
+        })
+    }
+
+    #[test]
+    fn a_clean_week_with_a_trend_is_continued() {
+        let series = Series::new(weekly(140).collect(), 7).unwrap();
+        let ahead = forecast(&series, 14, &[0.8, 0.95]).unwrap();
+        for (point, actual) in ahead.points.iter().zip(weekly(154).skip(140)) {
+            assert!((point.value - actual).abs() < 0.01 * actual, "{point:?} is not {actual}");
+            assert!(point.intervals.iter().all(|interval| interval.holds(point.value)));
+        }
+        assert_eq!(ahead.weights[0].0, "lag_ridge");
+        assert!(ahead.backtest.smape < 1.0 && ahead.backtest.mase.unwrap() < 0.5);
+    }
+
+    #[test]
+    fn a_gap_hardly_matters() {
+        let values = weekly(140).enumerate();
+        let gaps = values.map(|(day, value)| if day % 17 == 3 { f64::NAN } else { value });
+        let ahead = forecast(&Series::new(gaps.collect(), 7).unwrap(), 7, &[]).unwrap();
+        for (point, actual) in ahead.points.iter().zip(weekly(147).skip(140)) {
+            assert!((point.value - actual).abs() < 0.1 * actual, "{point:?} is not {actual}");
+        }
+    }
+
+    #[test]
+    fn constant_series_stay_constant() {
+        for level in [0.0, 7.0, -7.0] {
+            let series = Series::new(vec![level; 60], 7).unwrap();
+            let ahead = forecast(&series, 7, &[0.95]).unwrap();
+            for point in &ahead.points {
+                let interval = point.intervals[0];
+                assert!((point.value - level).abs() < 1e-9, "{point:?} is not {level}");
+                assert!(interval.upper - interval.lower < 1e-9, "{interval:?}");
+            }
+            assert_eq!(ahead.backtest.mase, None);
+            assert!(ahead.backtest.smape < 1e-9);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_forecast_is_refused() {
+        let run = |length, horizon, levels: &[f64]| {
+            forecast(&Series::new(weekly(length).collect(), 7).unwrap(), horizon, levels)
+                .unwrap_err()
+        };
+        assert!(matches!(run(60, 0, &[]), Error::HorizonZero));
+        assert!(matches!(run(60, 7, &[0.8, 1.0]), Error::Level { level: 1.0 }));
+        assert!(matches!(run(60, 7, &[f64::NAN]), Error::Level { .. }));
+        // Two weeks to learn from, and four origins of a week: 14 + 7 + 3.
+        assert!(matches!(run(23, 7, &[]), Error::TooShort { needed: 24, got: 23 }));
+        assert!(matches!(run(60, usize::MAX, &[]), Error::TooShort { .. }));
+        // Thirty errors of one step each cannot tell a level that needs 999.
+        assert!(matches!(run(60, 1, &[0.999]), Error::TooShort { needed: 1998, got: 60 }));
+    }
+
+    #[test]
+    fn twice_the_error_is_a_sixty_fourth_of_the_weight() {
+        let of = |slope: f64| {
+            let values = (0..30).map(|step| slope * f64::from(step)).collect();
+            backtest(&SeasonalNaive, &Series::new(values, 1).unwrap(), 3, 4).unwrap()
+        };
+        assert_eq!(weights(&[of(1.0), of(2.0)]), [64.0 / 65.0, 1.0 / 65.0]);
+        assert_eq!(weights(&[of(0.0), of(2.0)]), [1.0, 0.0]);
+        assert_eq!(weights(&[of(0.0), of(0.0)]), [0.5, 0.5]);
+    }
 }

@@ -158,3 +158,76 @@ fn solve(equations: NormalEquations) -> Result<Vec<f64>, Error> {
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::{LagRidge, NormalEquations, PENALTY, lags, solve};
+    use crate::{Error, Model};
+
+    #[test]
+    fn lags_follow_the_season() {
+        let hourly: Vec<usize> = (1..=24).chain([48, 72, 96, 120, 144, 167, 168, 169]).collect();
+        assert_eq!(lags(24, usize::MAX), hourly);
+        let daily: Vec<usize> = (1..=14).chain([21, 28]).collect();
+        assert_eq!(lags(7, usize::MAX), daily);
+        assert_eq!(lags(7, 22), daily[..15]);
+        assert_eq!(lags(1, usize::MAX), [1, 2, 3, 4]);
+        assert_eq!(lags(1440, usize::MAX)[23..], [24, 1439, 1440, 1441, 2880, 4320]);
+        for season in 1..200 {
+            assert!(lags(season, usize::MAX).is_sorted_by(|left, right| left < right), "{season}");
+        }
+    }
+
+    #[test]
+    fn normal_equations_match_hand_computed_sums() {
+        // Rows (½, -½) → 2½, (1, -1) → 5, (2, -2) → 10 around the means 1½, 3 and 6.
+        let equations = NormalEquations::new(&[1.0, 2.0, 4.0, 8.0, 16.0], &[1, 2], 2);
+        assert_eq!(equations.gram, array![[5.25, -5.25], [-5.25, 5.25]]);
+        assert_eq!(equations.moments, array![26.25, -26.25]);
+        // (5.25 (1 + k) + 5.25) w = 26.25, so w = 5 / (2 + k), and the penalty splits it evenly.
+        let weights = solve(equations).unwrap();
+        let expected = 5.0 / (2.0 + PENALTY);
+        assert!((weights[0] - expected).abs() < 1e-9, "{weights:?}");
+        assert!((weights[1] + expected).abs() < 1e-9, "{weights:?}");
+    }
+
+    #[test]
+    fn ridge_matches_a_full_rank_golden() {
+        // By Cramer's rule, and as Ridge(alpha = 0.003, fit_intercept = False) minimizes it:
+        // [[4.003, 1], [1, 2.003]] w = [9, 5], with determinant 7.018009.
+        let equations =
+            NormalEquations { gram: array![[4.0, 1.0], [1.0, 2.0]], moments: array![9.0, 5.0] };
+        let weights = solve(equations).unwrap();
+        assert!((weights[0] - 13.027 / 7.018009).abs() < 1e-12, "{weights:?}");
+        assert!((weights[1] - 11.015 / 7.018009).abs() < 1e-12, "{weights:?}");
+    }
+
+    #[test]
+    fn a_wild_history_stays_within_bounds() {
+        let growing: Vec<f64> = (0..40).map(|step| 2.0_f64.powi(step)).collect();
+        let falling: Vec<f64> = growing.iter().map(|value| -value).collect();
+        let most = growing[39];
+        for (history, least) in [(&growing, 0.0), (&falling, -3.0 * most)] {
+            let predicted = LagRidge.fit(history, 7).unwrap().predict(history, 200);
+            assert!(predicted.iter().all(|value| (least..=3.0 * most).contains(value)));
+        }
+    }
+
+    #[test]
+    fn constant_and_zero_histories_stay_what_they_are() {
+        for level in [0.0, 7.0, -7.0] {
+            let history = [level; 30];
+            for value in LagRidge.fit(&history, 7).unwrap().predict(&history, 10) {
+                assert!((value - level).abs() < 1e-9, "{value} is not {level}");
+            }
+        }
+    }
+
+    #[test]
+    fn three_values_are_too_few() {
+        let refused = LagRidge.fit(&[1.0, 2.0, 3.0], 1).err().unwrap();
+        assert!(matches!(refused, Error::TooShort { needed: 4, got: 3 }));
+    }
+}

@@ -22,6 +22,8 @@ mod error;
 mod lag_ridge;
 mod model;
 mod panel;
+#[cfg(test)]
+mod properties;
 mod scale;
 mod seasonal_naive;
 mod series;

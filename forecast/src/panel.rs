@@ -111,3 +111,91 @@ fn column<'a, T>(
 ) -> Result<&'a T, Error> {
     frame.column(name).and_then(read).map_err(|source| Error::Column { column: name, source })
 }
+
+#[cfg(test)]
+mod tests {
+    use polars::prelude::{Column, DataFrame, NamedFrom, Series as PolarsSeries};
+
+    use super::{forecast_panel, on_grid};
+    use crate::{Error, Series, forecast};
+
+    fn column<T, Data: AsRef<[T]>>(name: &str, data: Data) -> Column
+    where
+        PolarsSeries: NamedFrom<Data, [T]>,
+    {
+        PolarsSeries::new(name.into(), data).into()
+    }
+
+    fn weekly(step: i64) -> f64 {
+        [5.0, 6.0, 7.0, 7.5, 6.0, 2.0, 1.0][(step % 7) as usize] + step as f64 / 10.0
+    }
+
+    #[test]
+    fn a_panel_is_forecast_series_by_series() {
+        // Rows of two series interleave and go backward; step 30 of the first one is absent.
+        let rows: Vec<(&str, i64)> = (0..70)
+            .rev()
+            .flat_map(|step| [("tokens", step), ("few", step)])
+            .filter(|row| *row != ("tokens", 30) && (row.0 == "tokens" || row.1 < 5))
+            .collect();
+        let frame = DataFrame::new(
+            rows.len(),
+            vec![
+                column("series", rows.iter().map(|row| row.0).collect::<Vec<_>>()),
+                column("at", rows.iter().map(|row| row.1 * 86_400).collect::<Vec<_>>()),
+                column("value", rows.iter().map(|row| Some(weekly(row.1))).collect::<Vec<_>>()),
+            ],
+        )
+        .unwrap();
+        let mut panel = forecast_panel(&frame, 7, 7, &[0.8]).unwrap();
+
+        let values = (0..70).map(|step| if step == 30 { f64::NAN } else { weekly(step) });
+        let alone = forecast(&Series::new(values.collect(), 7).unwrap(), 7, &[0.8]).unwrap();
+        assert_eq!(panel.remove("tokens").unwrap().unwrap(), alone);
+        let few = panel.remove("few").unwrap().unwrap_err();
+        assert!(matches!(few, Error::TooShort { needed: 24, got: 5 }), "{few}");
+        assert!(panel.is_empty());
+    }
+
+    #[test]
+    fn without_times_the_rows_are_in_order_and_null_is_a_gap() {
+        let values: Vec<Option<f64>> =
+            (0..70).map(|step| (step != 30).then(|| weekly(step))).collect();
+        let frame =
+            DataFrame::new(70, vec![column("series", vec!["tokens"; 70]), column("value", values)])
+                .unwrap();
+        let panel = forecast_panel(&frame, 7, 7, &[0.8]).unwrap();
+        assert_eq!(panel["tokens"].as_ref().unwrap().points.len(), 7);
+    }
+
+    #[test]
+    fn a_panel_of_another_shape_is_refused() {
+        let series = || column("series", vec!["a"]);
+        let refused =
+            |columns| forecast_panel(&DataFrame::new(1, columns).unwrap(), 7, 7, &[]).unwrap_err();
+        let absent = refused(vec![series()]);
+        assert!(matches!(absent, Error::Column { column: "value", .. }), "{absent}");
+        let integers = refused(vec![series(), column("value", vec![1_i64])]);
+        assert!(matches!(integers, Error::Column { column: "value", .. }), "{integers}");
+        let nameless =
+            refused(vec![column("series", vec![None::<&str>]), column("value", vec![1.0])]);
+        assert!(matches!(nameless, Error::Missing { row: 0, column: "series" }), "{nameless}");
+    }
+
+    #[test]
+    fn times_make_a_grid() {
+        let filled = on_grid(vec![(40, 4.0), (10, 1.0), (20, 2.0)]).unwrap();
+        assert_eq!(filled[..2], [1.0, 2.0]);
+        assert!(filled[2].is_nan());
+        assert_eq!(filled[3], 4.0);
+        assert!(matches!(on_grid(vec![(1, 1.0), (1, 2.0)]), Err(Error::Repeated { at: 1 })));
+        assert!(matches!(
+            on_grid(vec![(0, 1.0), (2, 2.0), (5, 3.0)]),
+            Err(Error::OffGrid { at: 5, step: 2 })
+        ));
+        assert!(matches!(
+            on_grid(vec![(i64::MIN, 1.0), (0, 2.0), (1, 3.0), (i64::MAX, 4.0)]),
+            Err(Error::Sparse { got: 4, .. })
+        ));
+    }
+}

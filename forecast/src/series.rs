@@ -120,12 +120,18 @@ mod tests {
     fn gaps_are_filled() {
         let table: [(&str, &[f64], usize, &[f64]); 5] = [
             ("one value, by a line", &[1.0, GAP, 3.0], 1, &[1.0, 2.0, 3.0]),
-            ("a season, from the one before", &[1.0, 9.0, GAP, GAP, 5.0], 2, &[
-                1.0, 9.0, 1.0, 9.0, 5.0,
-            ]),
-            ("the first season, from the one after", &[GAP, GAP, 1.0, 9.0], 2, &[
-                1.0, 9.0, 1.0, 9.0,
-            ]),
+            (
+                "a season, from the one before",
+                &[1.0, 9.0, GAP, GAP, 5.0],
+                2,
+                &[1.0, 9.0, 1.0, 9.0, 5.0],
+            ),
+            (
+                "the first season, from the one after",
+                &[GAP, GAP, 1.0, 9.0],
+                2,
+                &[1.0, 9.0, 1.0, 9.0],
+            ),
             ("no season to copy, by a line", &[0.0, GAP, GAP, 6.0], 7, &[0.0, 2.0, 4.0, 6.0]),
             ("the ends, by the nearest", &[GAP, 4.0, 5.0, GAP], 7, &[4.0, 4.0, 5.0, 5.0]),
         ];

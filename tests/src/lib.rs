@@ -1,1 +1,249 @@
+//! What the cross-crate tests share: the real `aihub` binary, started on a folder of its own and a free port,
+//! spoken to as its users do, over HTTP and on the command line, and ended by its process id. Nothing here
+//! replaces a part of the system.
 
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use reqwest::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long a server may take to say that it is ready, in a debug build on a busy machine.
+const READY: Duration = Duration::from_secs(120);
+
+/// What a server prints when it is ready.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Ready {
+    pub url: String,
+    /// Only a demo has these.
+    #[serde(default)]
+    pub api_key: String,
+    #[serde(default)]
+    pub users: Vec<User>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct User {
+    pub role: String,
+    pub email: String,
+    pub password: String,
+}
+
+/// A running `aihub`. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Server {
+    pub ready: Ready,
+    child: Child,
+}
+
+/// The program under test, built before the tests by `tests/run` (or `cargo build`).
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn aihub() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    let built = test.ancestors().skip(1).map(|dir| dir.join("aihub")).find(|path| path.is_file());
+    built.unwrap_or_else(|| panic!("the binary `aihub` is not built: run `cargo build` first"))
+}
+
+/// A new empty folder, gone when dropped.
+///
+/// # Panics
+/// When there is no room for one.
+#[must_use]
+pub fn folder() -> TempDir {
+    tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"))
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run(dir: &Path, arguments: &[&str]) -> Output {
+    command(dir, arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("aihub does not start: {error}"))
+}
+
+/// Runs a command that must succeed, and gives what it printed.
+///
+/// # Panics
+/// When it fails.
+pub fn run_ok(dir: &Path, arguments: &[&str]) -> String {
+    let output = run(dir, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "aihub {arguments:?}: {}: {errors}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn command(dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(aihub());
+    command.args(arguments).arg("--dir").arg(dir);
+    command
+}
+
+impl Server {
+    /// Starts `aihub serve` on a folder.
+    #[must_use]
+    pub fn serve(dir: &Path) -> Self {
+        Self::start(dir, &["serve", "--port", "0", "--format", "json"])
+    }
+
+    /// Starts a small `aihub demo`.
+    #[must_use]
+    pub fn demo(dir: &Path, days: u32, organizations: u32) -> Self {
+        let (days, organizations) = (days.to_string(), organizations.to_string());
+        let sizes = ["--days", &days, "--organizations", &organizations];
+        Self::start(dir, &[&["demo", "--port", "0", "--format", "json"], &sizes[..]].concat())
+    }
+
+    /// Starts a command that prints a line of JSON when it is ready.
+    ///
+    /// # Panics
+    /// When it ends instead, or takes too long.
+    #[must_use]
+    pub fn start(dir: &Path, arguments: &[&str]) -> Self {
+        let mut child = command(dir, arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("aihub does not start: {error}"));
+        let (sender, lines) = mpsc::channel();
+        if let Some(out) = child.stdout.take() {
+            std::thread::spawn(move || {
+                for line in BufReader::new(out).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        let line = lines.recv_timeout(READY).unwrap_or_else(|_| {
+            let _ = child.kill();
+            panic!("aihub {arguments:?} did not say that it is ready")
+        });
+        let ready = serde_json::from_str(&line)
+            .unwrap_or_else(|error| panic!("`{line}` is no ready line: {error}"));
+        Self { ready, child }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.ready.url)
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the process as a crash would: no handler runs.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks the process to stop, as Ctrl-C does, and waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    pub fn stop(mut self) {
+        let id = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-INT", &id]).status();
+        let status = self.child.wait().unwrap_or_else(|error| panic!("waiting for aihub: {error}"));
+        assert!(status.success(), "aihub ended with {status}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Somebody who speaks to a server with a key.
+#[derive(Debug, Clone)]
+pub struct Client {
+    url: String,
+    key: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    #[must_use]
+    pub fn new(server: &Server, key: &str) -> Self {
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap_or_default();
+        Self { url: server.ready.url.clone(), key: key.trim().to_owned(), http }
+    }
+
+    /// Sends a body to `/v1/events` and gives the status and the answer.
+    pub async fn send(&self, media_type: &str, body: String) -> (StatusCode, Value) {
+        let request = self.http.post(format!("{}/v1/events", self.url));
+        self.answer(request.header("Content-Type", media_type).body(body)).await
+    }
+
+    /// Runs SQL and gives the status and the JSON answer.
+    pub async fn query(&self, sql: &str) -> (StatusCode, Value) {
+        self.query_with(json!({"sql": sql})).await
+    }
+
+    pub async fn query_with(&self, body: Value) -> (StatusCode, Value) {
+        self.answer(self.http.post(format!("{}/v1/query", self.url)).json(&body)).await
+    }
+
+    /// Runs SQL that must succeed, and gives its rows.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn rows(&self, sql: &str) -> Vec<Value> {
+        let (status, answer) = self.query(sql).await;
+        assert_eq!(status, StatusCode::OK, "{sql}: {answer}");
+        answer["rows"].as_array().cloned().unwrap_or_default()
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.answer(self.http.get(format!("{}{path}", self.url))).await
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+        let request =
+            if self.key.is_empty() { request } else { request.bearer_auth(&self.key) };
+        match request.send().await {
+            Ok(response) => {
+                let status = response.status();
+                let text = response.text().await.unwrap_or_default();
+                (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+            }
+            // The server went away: a test that kills it expects that.
+            Err(error) => (StatusCode::BAD_GATEWAY, json!({"error": error.to_string()})),
+        }
+    }
+}
+
+/// A usage event with the fields that a test cares about.
+#[must_use]
+pub fn usage(organization: &str, id: &str, data: Value) -> Value {
+    let mut event = json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": "/test",
+        "type": "usage.request",
+        "subject": organization,
+        "time": "2026-05-01T12:00:00Z",
+        "data": {"model": "m", "input_tokens": 1, "output_tokens": 1},
+    });
+    if let (Some(into), Value::Object(data)) = (event["data"].as_object_mut(), data) {
+        into.extend(data);
+    }
+    event
+}

@@ -98,3 +98,16 @@ fn volume_is_in_proportion_to_the_profile() {
     let ratio = requests(60, 1) / 400_000.0;
     assert!((0.6..1.6).contains(&ratio), "60 organizations: {ratio}");
 }
+
+#[test]
+fn the_excerpt_has_the_sums_of_the_data_card() {
+    let excerpt = include_str!("../../golden/azure_llm_conv_excerpt.csv");
+    let rows: Vec<Vec<u64>> = excerpt
+        .split("\r\n")
+        .skip(1)
+        .map(|row| row.split(',').skip(1).map(|n| n.parse().expect("a count")).collect())
+        .collect();
+    let sum = |column: usize| rows.iter().map(|row| row[column]).sum::<u64>();
+    assert_eq!((rows.len(), sum(0), sum(1)), (500, 467_684, 132_536));
+    assert!(!excerpt.ends_with('\n'));
+}

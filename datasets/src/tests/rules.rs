@@ -40,14 +40,8 @@ fn events_are_cloud_events_in_order_of_time_with_unique_ids() {
 fn every_kind_of_activity_occurs() {
     let events = events(small());
     let counts = by_type(&events);
-    for kind in [
-        "page_viewed",
-        "signed_up",
-        "login",
-        "feature_used",
-        "key_created",
-        "docs_viewed",
-    ] {
+    for kind in ["page_viewed", "signed_up", "login", "feature_used", "key_created", "docs_viewed"]
+    {
         assert!(counts.contains_key(format!("activity.{kind}").as_str()), "{kind}: {counts:?}");
     }
 }
@@ -64,9 +58,8 @@ fn every_kind_of_billing_occurs_with_what_it_needs() {
     }
     let lines = page.in_order();
     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let events: Vec<Value> = lines
-        .map(|line| serde_json::from_slice(line).expect("JSON"))
-        .collect();
+    let events: Vec<Value> =
+        lines.map(|line| serde_json::from_slice(line).expect("JSON")).collect();
     let counts = by_type(&events);
     for (kind, needs) in [
         ("signed_up", &["plan"][..]),
