@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use deltalake_core::{
-    DeltaTable, DeltaTableBuilder, DeltaTableError,
+    DeltaTable, DeltaTableBuilder,
     kernel::{
         Action, Add, StructField, Transaction,
         engine::arrow_conversion::TryIntoKernel,
@@ -15,6 +15,7 @@ use deltalake_core::{
     operations::create::CreateBuilder,
     protocol::{DeltaOperation, SaveMode},
 };
+use futures::StreamExt;
 use ingest::{
     Table,
     log::{LogId, Lsn, Record},
@@ -41,13 +42,13 @@ const ATTEMPTS: u32 = 6;
 impl LakeTable {
     /// Opens a table as it stands; `None` when it was never written to.
     pub async fn open(root: &Root, table: Table) -> Result<Option<Self>, Error> {
-        let mut delta = builder(root, table)?.build().map_err(Error::delta(table, "opening"))?;
-        match delta.update_incremental(None).await {
-            Ok(()) => {}
-            Err(DeltaTableError::NotATable(_)) => return Ok(None),
-            Err(_) if !exists(&delta).await => return Ok(None),
-            Err(error) => return Err(Error::delta(table, "opening")(error)),
+        // Asked first, since the Delta library reports a missing table as an error, loudly.
+        let entries = root.prefix.clone().join(table.name()).join("_delta_log");
+        if root.store.list(Some(&entries)).next().await.is_none() {
+            return Ok(None);
         }
+        let mut delta = builder(root, table)?.build().map_err(Error::delta(table, "opening"))?;
+        delta.update_incremental(None).await.map_err(Error::delta(table, "opening"))?;
         let opened = Self { table, root: root.clone(), delta };
         opened.check_features()?;
         Ok(Some(opened))
@@ -249,10 +250,6 @@ fn builder(root: &Root, table: Table) -> Result<DeltaTableBuilder, Error> {
     let builder =
         DeltaTableBuilder::from_url(url.clone()).map_err(Error::delta(table, "opening"))?;
     Ok(builder.with_storage_backend(Arc::clone(&root.store), url))
-}
-
-async fn exists(delta: &DeltaTable) -> bool {
-    delta.verify_deltatable_existence().await.unwrap_or(true)
 }
 
 fn fields(table: Table) -> Result<Vec<StructField>, arrow::error::ArrowError> {

@@ -47,7 +47,11 @@ pub fn ndjson(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
 }
 
 /// Rows as CSV (RFC 4180), with a header when `header` is set.
-pub fn csv(schema: &SchemaRef, batches: &[RecordBatch], header: bool) -> Result<Vec<u8>, ArrowError> {
+pub fn csv(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    header: bool,
+) -> Result<Vec<u8>, ArrowError> {
     let mut bytes = Vec::new();
     let mut writer = WriterBuilder::new().with_header(header).build(&mut bytes);
     let empty = [RecordBatch::new_empty(Arc::clone(schema))];

@@ -94,7 +94,8 @@ impl Pool {
         let pool = self.clone();
         tokio::spawn(async move {
             let (_slot, _waiting) = (slot, waiting);
-            let outcome = timeout_at(deadline + GRACE, worker.ask(&request, deadline, &pieces)).await;
+            let outcome =
+                timeout_at(deadline + GRACE, worker.ask(&request, deadline, &pieces)).await;
             match outcome {
                 Ok(Ok(())) => pool.idle.lock().await.push(worker),
                 Ok(Err(error)) => pool.replace(worker, &pieces, error).await,
@@ -148,7 +149,8 @@ impl Worker {
         deadline: Instant,
         pieces: &mpsc::Sender<Piece>,
     ) -> Result<(), QueryError> {
-        let lost = || QueryError::new(Reason::Lost, "the query ended its worker; it may need too much");
+        let lost =
+            || QueryError::new(Reason::Lost, "the query ended its worker; it may need too much");
         let question = serde_json::to_vec(request).map_err(|_| lost())?;
         write_frame(&mut self.input, ROWS, &question).await.map_err(|_| lost())?;
         loop {

@@ -123,8 +123,7 @@ fn check(sql: &str) -> Result<(), QueryError> {
         let message = format!("the statement is longer than {SQL_BYTES_MAX} bytes");
         return Err(QueryError::new(Reason::Invalid, message));
     }
-    let statements = DFParser::parse_sql(sql)
-        .map_err(|error| explain(error, &Reach::Staff))?;
+    let statements = DFParser::parse_sql(sql).map_err(|error| explain(error, &Reach::Staff))?;
     let [statement] = statements.iter().collect::<Vec<_>>()[..] else {
         let message = format!("expected one statement, found {}", statements.len());
         return Err(QueryError::new(Reason::Invalid, message));
@@ -133,7 +132,10 @@ fn check(sql: &str) -> Result<(), QueryError> {
     match statement {
         Statement::Statement(inner) if matches!(**inner, Sql::Query(_)) => Ok(()),
         Statement::Explain(_) => Ok(()),
-        _ => Err(QueryError::new(Reason::NotAllowed, "only queries are allowed: SELECT, WITH, VALUES")),
+        _ => Err(QueryError::new(
+            Reason::NotAllowed,
+            "only queries are allowed: SELECT, WITH, VALUES",
+        )),
     }
 }
 
@@ -161,9 +163,10 @@ pub fn explain(error: DataFusionError, reach: &Reach) -> QueryError {
             QueryError::new(Reason::Invalid, first_line(message))
         }
         // The message may hold a value of a row, another tenant's even: only its class is told.
-        _ if matches!(reach, Reach::Organization(_)) => {
-            QueryError::new(Reason::Failed, "the query failed on a row: a cast, a division or an overflow")
-        }
+        _ if matches!(reach, Reach::Organization(_)) => QueryError::new(
+            Reason::Failed,
+            "the query failed on a row: a cast, a division or an overflow",
+        ),
         _ => QueryError::new(Reason::Failed, first_line(&text)),
     }
 }

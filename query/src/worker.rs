@@ -99,12 +99,14 @@ impl Session {
             QueryError::new(Reason::Unavailable, "the lake cannot be read at this cut")
         })?;
         let failed = |error| session::explain(error, &request.reach);
-        let encoding = |error| session::explain(datafusion::common::DataFusionError::from(error), &request.reach);
+        let encoding = |error| {
+            session::explain(datafusion::common::DataFusionError::from(error), &request.reach)
+        };
         let frame = session::plan(request, &tables, &self.runtime, self.partitions).await?;
         let mut rows = frame.execute_stream().await.map_err(failed)?;
         let options = IpcWriteOptions::default();
-        let mut writer =
-            StreamWriter::try_new_with_options(Vec::new(), &rows.schema(), options).map_err(encoding)?;
+        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &rows.schema(), options)
+            .map_err(encoding)?;
         let mut ended = Ended { rows: 0, truncated: false };
         let max_rows = request.max_rows.unwrap_or(u64::MAX);
         while let Some(batch) = rows.next().await {

@@ -223,7 +223,7 @@ fn csv_rows(file: File) -> anyhow::Result<Rows> {
     let header: Vec<_> = reader.headers()?.iter().map(str::to_owned).collect();
     Ok(Box::new(reader.into_records().map(move |record| {
         let record = record?;
-        let fields = record.iter().map(|field| Value::from(field));
+        let fields = record.iter().map(Value::from);
         Ok(header.iter().cloned().zip(fields).collect())
     })))
 }

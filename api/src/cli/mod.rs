@@ -163,7 +163,10 @@ fn query_worker() -> ExitCode {
 fn pipes() -> io::Result<(pipe::Receiver, pipe::Sender)> {
     let input = io::stdin().as_fd().try_clone_to_owned()?;
     let output = io::stdout().as_fd().try_clone_to_owned()?;
-    Ok((pipe::Receiver::from_file(File::from(input))?, pipe::Sender::from_file(File::from(output))?))
+    Ok((
+        pipe::Receiver::from_file(File::from(input))?,
+        pipe::Sender::from_file(File::from(output))?,
+    ))
 }
 
 impl Folder {

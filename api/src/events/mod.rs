@@ -3,7 +3,6 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
-    post,
     web::{self, Bytes},
 };
 use ingest::{OrganizationId, Verdict, decode::Form, intake::Refused};
@@ -19,7 +18,9 @@ use crate::{
 pub(crate) fn configure(body_bytes_max: usize) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         config.service(
-            web::scope("").app_data(web::PayloadConfig::new(body_bytes_max)).service(take_in),
+            web::resource("/v1/events")
+                .app_data(web::PayloadConfig::new(body_bytes_max))
+                .route(web::post().to(take_in)),
         );
     }
 }
@@ -55,6 +56,8 @@ pub(crate) struct EventResult {
 
 /// Takes events in. A 200 is sent after every accepted event is on the disk.
 #[utoipa::path(
+    post,
+    path = "/v1/events",
     tag = "events",
     request_body(
         description = "CloudEvents 1.0: one, an array, or one per line.",
@@ -68,8 +71,7 @@ pub(crate) struct EventResult {
         (status = 413, body = Problem), (status = 415, body = Problem), (status = 503, body = Problem),
     ),
 )]
-#[post("/v1/events")]
-async fn take_in(
+pub(crate) async fn take_in(
     sender: Authorized<SendEvents>,
     request: HttpRequest,
     lakehouse: web::Data<Lakehouse>,

@@ -7,8 +7,9 @@ use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use pipeline::Lakehouse;
 use query::{
     Engine,
-    metric::{Catalog, Grain, Metric, MetricAnswer, MetricRequest},
+    metric::{Catalog, Grain, Metric, MetricAnswer, MetricRequest, Unit},
 };
+use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -55,13 +56,71 @@ pub(crate) struct MetricParameters {
 /// A metric's values.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MetricView {
+    pub(crate) metric: String,
+    pub(crate) title: String,
+    /// `count`, `ratio`, `milliseconds` or `money`.
+    #[schema(value_type = String)]
+    pub(crate) unit: Unit,
     #[schema(value_type = String, format = DateTime)]
     pub(crate) from: DateTime<Utc>,
     #[schema(value_type = String, format = DateTime)]
     pub(crate) to: DateTime<Utc>,
-    #[serde(flatten)]
+    #[schema(value_type = Option<String>)]
+    pub(crate) grain: Option<Grain>,
+    pub(crate) by: Vec<String>,
+    pub(crate) rows: Vec<RowView>,
+    /// The SQL that was run.
+    pub(crate) sql: String,
+    /// The cut it was read at: asking again at this cut gives the same answer.
+    pub(crate) as_of: String,
+}
+
+/// One value of a metric.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RowView {
+    /// The start of the bucket; null without a grain.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) at: Option<DateTime<Utc>>,
+    /// One value per dimension of `by`; null where the event has none.
+    pub(crate) group: Vec<Option<String>>,
+    /// ISO 4217, for money only: amounts of different currencies are never added.
+    pub(crate) currency: Option<String>,
+    /// A number; for money a decimal string. Null where there is nothing to divide.
     #[schema(value_type = Object)]
-    pub(crate) answer: MetricAnswer,
+    pub(crate) value: serde_json::Value,
+}
+
+impl MetricView {
+    fn new(from: DateTime<Utc>, to: DateTime<Utc>, answer: MetricAnswer) -> Self {
+        let unit = answer.unit;
+        let rows = answer.rows.into_iter().map(|row| RowView {
+            at: row.at,
+            group: row.group,
+            currency: row.currency,
+            value: row.value.map_or(serde_json::Value::Null, |value| number(value, unit)),
+        });
+        Self {
+            metric: answer.metric,
+            title: answer.title,
+            unit,
+            from,
+            to,
+            grain: answer.grain,
+            by: answer.by,
+            rows: rows.collect(),
+            sql: answer.sql,
+            as_of: answer.as_of,
+        }
+    }
+}
+
+/// Money is text, since a JSON number is a float to most readers; counts and shares are numbers.
+fn number(value: Decimal, unit: Unit) -> serde_json::Value {
+    match unit {
+        Unit::Money => value.to_string().into(),
+        Unit::Count => value.to_i64().map_or_else(|| value.to_string().into(), Into::into),
+        Unit::Ratio | Unit::Milliseconds => value.to_f64().into(),
+    }
 }
 
 /// Lists the metrics with their definitions.
@@ -101,7 +160,7 @@ pub(crate) async fn get_metric(
     let mut answers =
         figures.read(&principal, std::slice::from_ref(&request), asked.as_of.as_deref()).await?;
     let answer = answers.pop().ok_or_else(Problem::internal)?;
-    Ok(HttpResponse::Ok().json(MetricView { from, to, answer }))
+    Ok(HttpResponse::Ok().json(MetricView::new(from, to, answer)))
 }
 
 /// What the handlers here share.

@@ -142,8 +142,8 @@ pub fn split(form: Form, text: &str) -> Result<Vec<&str>, Malformed> {
 /// A rejection, with the organization when it is known by then.
 type Refusal = (Option<String>, Rejection);
 
-fn decode_event<'a>(
-    raw: &'a str,
+fn decode_event(
+    raw: &str,
     index: u32,
     sender: &Sender<'_>,
     tables: &mut BTreeMap<Table, Rows>,

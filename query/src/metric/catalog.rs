@@ -68,9 +68,10 @@ impl Catalog {
     }
 
     pub fn get(&self, name: &str) -> Result<&Metric, QueryError> {
-        self.metrics.iter().find(|metric| metric.name == name).ok_or_else(|| {
-            QueryError::new(Reason::Invalid, format!("there is no metric `{name}`"))
-        })
+        self.metrics
+            .iter()
+            .find(|metric| metric.name == name)
+            .ok_or_else(|| QueryError::new(Reason::Invalid, format!("there is no metric `{name}`")))
     }
 
     /// Turns questions into statements. Those that read the same rows in the same buckets share one.
@@ -111,7 +112,10 @@ fn check(metric: &Metric, request: &MetricRequest) -> Result<(), QueryError> {
     if let Some(grain) = request.grain
         && (request.to - request.from).num_seconds() / grain.seconds() > BUCKETS_MAX
     {
-        return refuse(format!("the window has more than {BUCKETS_MAX} buckets of a {}", grain.name()));
+        return refuse(format!(
+            "the window has more than {BUCKETS_MAX} buckets of a {}",
+            grain.name()
+        ));
     }
     Ok(())
 }
@@ -128,7 +132,15 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), all);
-        for wanted in ["requests", "tokens", "error_rate", "p95_latency", "active_organizations", "usage_revenue", "mrr"] {
+        for wanted in [
+            "requests",
+            "tokens",
+            "error_rate",
+            "p95_latency",
+            "active_organizations",
+            "usage_revenue",
+            "mrr",
+        ] {
             assert!(catalog.get(wanted).is_ok(), "{wanted}");
         }
     }

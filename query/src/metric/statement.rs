@@ -48,7 +48,8 @@ impl Statement {
 
     pub(super) fn write(&mut self) {
         let (_, metric, request) = &self.asked[0];
-        let values: Vec<_> = self.asked.iter().map(|(_, metric, _)| metric.value.as_str()).collect();
+        let values: Vec<_> =
+            self.asked.iter().map(|(_, metric, _)| metric.value.as_str()).collect();
         self.sql = match metric.kind {
             Kind::Aggregate => aggregate(metric, request, &values),
             Kind::Cumulative => cumulative(metric, request),
@@ -91,8 +92,9 @@ fn aggregate(metric: &Metric, request: &MetricRequest, values: &[&str]) -> Strin
 
 /// Everything before the window lands in a bucket without a time: the opening balance.
 fn cumulative(metric: &Metric, request: &MetricRequest) -> String {
-    let bucket = bucket(metric, request)
-        .map(|bucket| format!("CASE WHEN {} >= {} THEN {bucket} END", metric.time, literal(request.from)));
+    let bucket = bucket(metric, request).map(|bucket| {
+        format!("CASE WHEN {} >= {} THEN {bucket} END", metric.time, literal(request.from))
+    });
     let keys = keys(metric, request, bucket);
     let value = [format!("{} AS value0", metric.value)];
     select(metric, &keys, value, &format!("{} < {}", metric.time, literal(request.to)))
@@ -175,13 +177,11 @@ fn read(
             named(name).map(|c| compute::cast(c, &DataType::Utf8)).transpose().map_err(unreadable)
         };
         let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        let at =
-            named("at").map(|c| compute::cast(c, &time)).transpose().map_err(unreadable)?;
+        let at = named("at").map(|c| compute::cast(c, &time)).transpose().map_err(unreadable)?;
         let groups = (0..request.by.len())
             .map(|i| text(&format!("by{i}")))
             .collect::<Result<Vec<_>, _>>()?;
-        let currency =
-            if metric.unit == Unit::Money { text("currency")? } else { None };
+        let currency = if metric.unit == Unit::Money { text("currency")? } else { None };
         let values = decimals(batch.column_by_name(&format!("value{column}")), metric.unit)
             .map_err(unreadable)?;
         for (row, value) in values.into_iter().enumerate() {
@@ -272,7 +272,7 @@ fn complete(metric: &Metric, request: &MetricRequest, rows: Vec<MetricRow>) -> V
             });
         }
     }
-    complete.sort_by(|a, b| a.at.cmp(&b.at));
+    complete.sort_by_key(|a| a.at);
     complete
 }
 
@@ -342,7 +342,10 @@ mod tests {
         assert_eq!(days.len(), 3);
         let months: Vec<_> =
             Grain::Month.buckets(at("2026-01-31T00:00:00Z"), at("2026-03-01T00:00:01Z")).collect();
-        assert_eq!(months, [at("2026-01-01T00:00:00Z"), at("2026-02-01T00:00:00Z"), at("2026-03-01T00:00:00Z")]);
+        assert_eq!(
+            months,
+            [at("2026-01-01T00:00:00Z"), at("2026-02-01T00:00:00Z"), at("2026-03-01T00:00:00Z")]
+        );
         assert_eq!(Grain::Week.start(at("2026-11-22T23:59:59Z")), at("2026-11-16T00:00:00Z"));
     }
 }
