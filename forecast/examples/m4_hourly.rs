@@ -60,7 +60,9 @@ fn main() -> Result<()> {
         println!("{name:<16}{:>8.3}{:>8.3}{owa:>8.3}", score.smape(), score.mase());
     }
     println!("at {LEVEL}: MSIS {:.3}, coverage {:.4}", mean(&msis), mean(&coverage));
-    println!("coverage that the backtests had measured: {:.4}", mean(&foretold));
+    if !foretold.is_empty() {
+        println!("coverage that the backtests had measured: {:.4}", mean(&foretold));
+    }
     Ok(())
 }
 

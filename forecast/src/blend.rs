@@ -45,7 +45,10 @@ pub struct Point {
 /// Intervals are split conformal, from the errors of the blend in the backtest. They never shrink
 /// with the horizon, and do not go below zero when the history does not. About a third of the
 /// series is held out, up to half when the levels need more origins. A short series has few
-/// origins, so neighboring steps are pooled and the intervals come out wide.
+/// origins, and the errors of neighboring steps are pooled. Those resemble each other, so the
+/// intervals then promise a little much: at 0.95, M4 hourly test values are covered to 94.6 % after
+/// the full histories (700 values and more), 92.6 % after 120 values, and 89.4 % after 102, the
+/// fewest that two days ahead can be forecast from. [`Backtest::coverage`] is `None` there.
 ///
 /// # Errors
 /// [`Error::HorizonZero`], [`Error::Level`], and [`Error::TooShort`] when the series has no room

@@ -6,12 +6,13 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use deltalake_core::{
-    DeltaTable, DeltaTableBuilder,
+    DeltaTable,
     kernel::{
         Action, Add, StructField, Transaction,
         engine::arrow_conversion::TryIntoKernel,
         transaction::{CommitBuilder, CommitProperties, TableReference},
     },
+    logstore::{StorageConfig, default_logstore},
     operations::create::CreateBuilder,
     protocol::{DeltaOperation, SaveMode},
 };
@@ -20,7 +21,7 @@ use ingest::{
     Table,
     log::{LogId, Lsn, Record},
 };
-use object_store::ObjectStoreExt;
+use object_store::{ObjectStoreExt, prefix::PrefixStore};
 
 use crate::{
     DataFile, Error, Mark, Root,
@@ -47,7 +48,7 @@ impl LakeTable {
         if root.store.list(Some(&entries)).next().await.is_none() {
             return Ok(None);
         }
-        let mut delta = builder(root, table)?.build().map_err(Error::delta(table, "opening"))?;
+        let mut delta = unloaded(root, table)?;
         delta.update_incremental(None).await.map_err(Error::delta(table, "opening"))?;
         let opened = Self { table, root: root.clone(), delta };
         opened.check_features()?;
@@ -60,7 +61,7 @@ impl LakeTable {
             return Ok(opened);
         }
         let fields = fields(table).map_err(Error::arrow(table))?;
-        let delta = builder(root, table)?.build().map_err(Error::delta(table, "creating"))?;
+        let delta = unloaded(root, table)?;
         let configuration = [
             ("delta.dataSkippingStatsColumns", statistics_columns(table)),
             ("delta.enableExpiredLogCleanup", "false".into()),
@@ -245,11 +246,14 @@ fn app_id(table: Table, log: LogId) -> String {
     format!("aihub/{}/{}", table.name(), log.0)
 }
 
-fn builder(root: &Root, table: Table) -> Result<DeltaTableBuilder, Error> {
+/// The table's part of the store, as the Delta library wants it. Its own look-up by URL would know only the
+/// stores that it was built with.
+fn unloaded(root: &Root, table: Table) -> Result<DeltaTable, Error> {
     let url = root.table_url(table.name())?;
-    let builder =
-        DeltaTableBuilder::from_url(url.clone()).map_err(Error::delta(table, "opening"))?;
-    Ok(builder.with_storage_backend(Arc::clone(&root.store), url))
+    let prefix = root.prefix.clone().join(table.name());
+    let prefixed = Arc::new(PrefixStore::new(Arc::clone(&root.store), prefix));
+    let store = Arc::clone(&root.store);
+    Ok(DeltaTable::new(default_logstore(prefixed, store, &url, &StorageConfig::default())))
 }
 
 fn fields(table: Table) -> Result<Vec<StructField>, arrow::error::ArrowError> {

@@ -206,7 +206,6 @@ impl TableProvider for LakeScan {
                 .transpose()?;
             return self.source(state, files, &wanted, predicate, limit);
         };
-        // Behind the barrier only our own condition reads rows, or statistics of rows.
         let mut columns = wanted.clone();
         for column in condition.column_refs() {
             let index = self.schema.index_of(&column.name)?;
@@ -214,8 +213,11 @@ impl TableProvider for LakeScan {
                 columns.push(index);
             }
         }
-        let pruning = physical(state, &self.schema, &condition)?;
-        let input = self.source(state, files, &columns, Some(pruning), None)?;
+        // Where rows are hidden from somebody, only our own condition meets them, or statistics of them.
+        let theirs = if self.reach.is_none() { filters } else { &[] };
+        let pruning = conjunction(theirs.iter().cloned().chain([condition.clone()]));
+        let pruning = pruning.map(|pruning| physical(state, &self.schema, &pruning)).transpose()?;
+        let input = self.source(state, files, &columns, pruning, None)?;
         let keep = physical(state, &input.schema(), &condition)?;
         Ok(Arc::new(BarrierExec::new(input, keep, wanted.len())?))
     }

@@ -129,6 +129,8 @@ impl Pool {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
+            // Ctrl-C in a terminal is for the server, which ends its workers in order.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(lost)?;
