@@ -38,7 +38,11 @@ pub(crate) fn location(config: &Config) -> Result<Location, OpenError> {
 /// Creates the data folder where it is missing, readable for its owner only.
 pub(crate) fn prepare(config: &Config) -> Result<(), OpenError> {
     let folder = |source| OpenError::Folder { path: config.dir.clone(), source };
-    fs::create_dir_all(&config.dir).map_err(folder)?;
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(&config.dir).map_err(folder)?;
     let probe = config.dir.join(".writable");
     fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(folder)
 }
