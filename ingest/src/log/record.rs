@@ -3,8 +3,8 @@
 //! ```text
 //! segment: "AIHUBLOG" · format u32 · log id i64 · first LSN u64 · records…
 //! record:  length u32 · CRC32C u32 · body            (length and CRC cover the body)
-//! body:    first LSN u64 · ingested_at i64 · rows u32 · table u8 · table format u8
-//!          · length u32 · Arrow IPC message · Arrow IPC buffers
+//! body:    first LSN u64 · first LSN of its group u64 · ingested_at i64 · rows u32 · table u8
+//!          · table format u8 · length u32 · Arrow IPC message · Arrow IPC buffers
 //! ```
 //! Integers are little-endian. The Arrow schema is not repeated: table and table format tell it.
 
@@ -35,7 +35,7 @@ pub struct Record {
 
 pub(super) const SEGMENT_HEAD: usize = 28;
 pub(super) const RECORD_HEAD: usize = 8;
-const BODY_HEAD: usize = 8 + 8 + 4 + 1 + 1;
+const BODY_HEAD: usize = 8 + 8 + 8 + 4 + 1 + 1;
 const MAGIC: &[u8; 8] = b"AIHUBLOG";
 const SEGMENT_FORMAT: u32 = 1;
 const TABLE_FORMAT: u8 = 1;
@@ -47,11 +47,24 @@ impl Record {
         self.first_lsn + self.rows.num_rows() as Lsn - 1
     }
 
-    /// Appends the record's bytes to `out`.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) -> Result<(), Error> {
+    /// The last LSN of a body, without decoding its rows.
+    pub(super) fn last_lsn_of(body: &[u8]) -> Option<Lsn> {
+        let first = Lsn::from_le_bytes(body.get(..8)?.try_into().ok()?);
+        let rows = u32::from_le_bytes(body.get(24..28)?.try_into().ok()?);
+        (first + Lsn::from(rows)).checked_sub(1)
+    }
+
+    /// The first LSN that was synced together with a body's rows.
+    pub(super) fn group_of(body: &[u8]) -> Option<Lsn> {
+        Some(Lsn::from_le_bytes(body.get(8..16)?.try_into().ok()?))
+    }
+
+    /// Appends the record's bytes to `out`. `group` is the first LSN that is synced together with it.
+    pub(super) fn encode(&self, group: Lsn, out: &mut Vec<u8>) -> Result<(), Error> {
         let start = out.len();
         out.extend_from_slice(&[0; RECORD_HEAD]);
         out.extend_from_slice(&self.first_lsn.to_le_bytes());
+        out.extend_from_slice(&group.to_le_bytes());
         out.extend_from_slice(&self.ingested_at.to_le_bytes());
         out.extend_from_slice(&word(self.rows.num_rows()).to_le_bytes());
         out.extend_from_slice(&[self.table as u8, TABLE_FORMAT]);
@@ -74,8 +87,8 @@ impl Record {
     /// Decodes a body whose CRC was right. `None` when it was not written by this format.
     pub(super) fn decode(body: &[u8]) -> Option<Result<Self, ArrowError>> {
         let first_lsn = u64::from_le_bytes(body.get(..8)?.try_into().ok()?);
-        let ingested_at = i64::from_le_bytes(body.get(8..16)?.try_into().ok()?);
-        let [table, format] = *body.get(20..BODY_HEAD)? else { return None };
+        let ingested_at = i64::from_le_bytes(body.get(16..24)?.try_into().ok()?);
+        let [table, format] = *body.get(28..BODY_HEAD)? else { return None };
         if format != TABLE_FORMAT {
             return None;
         }

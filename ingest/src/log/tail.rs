@@ -79,8 +79,10 @@ impl Tail {
                 Step::End { what, offset } => match self.next_segment()? {
                     Some(next) => self.position = Some(next),
                     None => match &self.position {
-                        // Only a torn last write is cut: whole bytes behind it would be acknowledged ones.
-                        Some((_, path, _)) if what == DAMAGED && self.follows(path, offset)? => {
+                        // Only a torn last write is cut: it was never acknowledged.
+                        Some((_, path, _))
+                            if what == DAMAGED && self.was_acknowledged(path, offset)? =>
+                        {
                             return Err(Error::Damaged { path: path.clone(), offset, what });
                         }
                         Some((_, path, _)) => return Ok(Some((path.clone(), offset))),
@@ -151,11 +153,17 @@ impl Tail {
                 Ok(body) => body,
                 Err(what) => return Ok(Step::End { what, offset: start }),
             };
+            let end = start + (RECORD_HEAD + body.len()) as u64;
+            // What the tables hold is passed over: a segment may be full of it.
+            if Record::last_lsn_of(&body).is_some_and(|last| last <= self.retired) {
+                *offset = end;
+                continue;
+            }
             let damaged = |what| Error::Damaged { path: path.clone(), offset: start, what };
             let record = Record::decode(&body)
                 .ok_or_else(|| damaged("a record of an unknown format"))?
                 .map_err(|_| damaged("a record that is not Arrow"))?;
-            *offset += (RECORD_HEAD + body.len()) as u64;
+            *offset = end;
             if record.last_lsn() > self.last {
                 if record.first_lsn > self.last + 1 {
                     return Err(Error::Gap { after: self.last, next: record.first_lsn });
@@ -167,20 +175,24 @@ impl Tail {
         Ok(Step::Reached)
     }
 
-    /// Whether a whole record stands behind the damaged one at `offset`.
-    fn follows(&self, path: &Path, offset: u64) -> Result<bool, Error> {
+    /// Whether a record of a later group stands anywhere behind the damaged one at `offset`. Its group was begun
+    /// after the damaged one was synced, so that one had been acknowledged. A whole record of the same group
+    /// proves nothing: the pages of a write reach the disk in any order. The damage may be in a length, so
+    /// every place is tried.
+    fn was_acknowledged(&self, path: &Path, offset: u64) -> Result<bool, Error> {
         let mut file = File::open(path).map_err(Error::io(path))?;
         file.seek(SeekFrom::Start(offset)).map_err(Error::io(path))?;
-        let mut head = [0; RECORD_HEAD];
-        if file.read_exact(&mut head).is_err() {
-            return Ok(false);
-        }
-        let (length, _) = record_head(head);
-        if length > RECORD_BYTES_MAX {
-            return Ok(false);
-        }
-        file.seek(SeekFrom::Current(length as i64)).map_err(Error::io(path))?;
-        Ok(read_body(&mut file).map_err(Error::io(path))?.is_ok())
+        let mut rest = Vec::new();
+        file.read_to_end(&mut rest).map_err(Error::io(path))?;
+        let later = |place: usize| {
+            let (head, bytes) = rest[place..].split_first_chunk()?;
+            let (length, crc) = record_head(*head);
+            let body = bytes.get(..length)?;
+            let group = Record::group_of(body)?;
+            let plausible = group > self.last + 1 && Record::last_lsn_of(body)? >= group;
+            Some(plausible && crc32c::crc32c(body) == crc)
+        };
+        Ok((0..rest.len()).any(|place| later(place) == Some(true)))
     }
 }
 

@@ -94,7 +94,7 @@ impl LogWriter {
         }
         let mut bytes = Vec::new();
         for record in records {
-            record.encode(&mut bytes)?;
+            record.encode(self.next, &mut bytes)?;
         }
         if self.end > SEGMENT_BYTES {
             (self.segment, self.file, self.end) = new_segment(&self.dir, self.log, self.next)?;
