@@ -65,11 +65,19 @@ pub(crate) async fn open(config: &Config) -> Result<Lakehouse, OpenError> {
     Ok(Lakehouse::open(settings).await?)
 }
 
-/// What a query worker needs to know.
-pub(crate) fn handshake(config: &Config) -> Result<Handshake, OpenError> {
-    let spill_dir = config.dir.join("spill");
-    fs::create_dir_all(&spill_dir)
-        .map_err(|source| OpenError::Folder { path: spill_dir.clone(), source })?;
+/// An empty folder for what queries spill. A worker that was killed left its files behind.
+pub(crate) fn spill_dir(config: &Config) -> Result<PathBuf, OpenError> {
+    let path = config.dir.join("spill");
+    let folder = |source| OpenError::Folder { path: path.clone(), source };
+    if path.exists() {
+        fs::remove_dir_all(&path).map_err(folder)?;
+    }
+    fs::create_dir_all(&path).map_err(folder)?;
+    Ok(path)
+}
+
+/// What one who queries needs to know.
+pub(crate) fn handshake(config: &Config, spill_dir: PathBuf) -> Result<Handshake, OpenError> {
     Ok(Handshake {
         location: location(config)?,
         log_dir: std::path::absolute(log_dir(config)).unwrap_or_else(|_| log_dir(config)),

@@ -77,8 +77,8 @@ impl State {
     pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, StartError> {
         let lakehouse = lake::open(&config).await?;
         let store = Store::open(&config.dir.join("state.db")).await?;
-        let launch =
-            Launch { program, argument: "query-worker", handshake: lake::handshake(&config)? };
+        let handshake = lake::handshake(&config, lake::spill_dir(&config)?)?;
+        let launch = Launch { program, argument: "query-worker", handshake };
         let engine = Engine::Workers {
             strangers: Pool::new(launch.clone(), config.query.workers.max(1)),
             reserved: Pool::new(launch, 1),
@@ -96,6 +96,11 @@ impl State {
             local_token,
             recorder: recorder(),
         })
+    }
+
+    /// Moves the log to the tables and lets go of everything.
+    pub async fn close(self) -> Result<(), pipeline::Error> {
+        self.lakehouse.close().await
     }
 
     /// The routes, with everything they need: what a server serves, and what tests call.

@@ -22,6 +22,19 @@ pub struct Seen {
     pub lsn: Lsn,
 }
 
+/// So many keys are written as a sorted file at once. Through the journal they would cost several times as much,
+/// and again at the next start, which replays it.
+const BULK: usize = 10_000;
+
+impl Seen {
+    fn encode(self) -> [u8; 16] {
+        let mut value = [0; 16];
+        value[..8].copy_from_slice(&self.content_hash.to_le_bytes());
+        value[8..].copy_from_slice(&self.lsn.to_le_bytes());
+        value
+    }
+}
+
 /// The index on disk. Clones share it.
 #[derive(Clone)]
 pub struct Index {
@@ -56,20 +69,26 @@ impl Index {
         }))
     }
 
-    /// Adds keys and moves the mark to `through`, in one atomic step.
+    /// Adds keys, and moves the mark to `through` once they are all there.
     pub fn insert(
         &self,
         keys: impl IntoIterator<Item = (Key, Seen)>,
         through: Lsn,
     ) -> Result<(), Error> {
-        let mut batch = self.database.batch();
         let mut keys: Vec<_> = keys.into_iter().collect();
         keys.sort_unstable_by_key(|(key, _)| key.0);
-        for (key, seen) in keys {
-            let mut value = [0; 16];
-            value[..8].copy_from_slice(&seen.content_hash.to_le_bytes());
-            value[8..].copy_from_slice(&seen.lsn.to_le_bytes());
-            batch.insert(&self.keys, key.0, value);
+        keys.dedup_by_key(|(key, _)| key.0);
+        let mut batch = self.database.batch();
+        if keys.len() >= BULK {
+            let mut bulk = self.keys.start_ingestion()?;
+            for (key, seen) in keys {
+                bulk.write(key.0, seen.encode())?;
+            }
+            bulk.finish()?;
+        } else {
+            for (key, seen) in keys {
+                batch.insert(&self.keys, key.0, seen.encode());
+            }
         }
         batch.insert(&self.marks, self.log.0.to_le_bytes(), through.to_le_bytes());
         Ok(batch.commit()?)

@@ -155,6 +155,7 @@ impl LakeTable {
                 organization_id: stats.text("organization_id"),
                 at: stats.time(self.table.time_column()),
                 max_lsn: stats.max_lsn(),
+                corrects: stats.corrects(),
             }
         });
         Ok(files.collect())

@@ -21,6 +21,8 @@ pub struct DataFile {
     pub at: Option<(Micros, Micros)>,
     /// The largest LSN; unknown counts as the largest possible, so that a cut filters the file.
     pub max_lsn: Lsn,
+    /// Whether a row may correct another one.
+    pub corrects: bool,
 }
 
 impl DataFile {
@@ -37,6 +39,7 @@ pub(crate) struct Stats {
     num_records: u64,
     min_values: serde_json::Map<String, serde_json::Value>,
     max_values: serde_json::Map<String, serde_json::Value>,
+    null_count: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Stats {
@@ -62,6 +65,12 @@ impl Stats {
         let min = read(self.min_values.get(name)?)?;
         let max = read(self.max_values.get(name)?)?;
         Some((min, max + 999))
+    }
+
+    /// Unknown counts as yes.
+    pub(crate) fn corrects(&self) -> bool {
+        self.null_count.get("corrects_id").and_then(serde_json::Value::as_u64)
+            != Some(self.num_records)
     }
 
     pub(crate) fn max_lsn(&self) -> Lsn {

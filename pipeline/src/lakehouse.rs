@@ -190,7 +190,7 @@ impl Lakehouse {
         let permit = self.decoding.acquire().await.map_err(|_| Error::Stopped)?;
         let received_at = (self.settings.clock)();
         let (intake, settings) = (self.intake.clone(), Arc::clone(&self.settings));
-        let text = body.clone();
+        let (text, owner) = (body.clone(), organization.clone());
         let decoded = tokio::task::spawn_blocking(move || {
             let sender =
                 Sender { organization: organization.as_ref(), pseudonyms: &settings.pseudonyms };
@@ -223,7 +223,7 @@ impl Lakehouse {
             verdicts[index as usize] = verdict;
         }
         if !conflicts.is_empty() {
-            self.keep_conflicts(form, &body, &conflicts).await?;
+            self.keep_conflicts(form, &body, owner.as_ref(), &conflicts).await?;
         }
         Ok(Outcome::Settled(verdicts))
     }
@@ -326,13 +326,20 @@ impl Lakehouse {
         &self,
         form: Form,
         body: &Bytes,
+        owner: Option<&OrganizationId>,
         conflicts: &[(u32, Rejection)],
     ) -> Result<(), Error> {
         let text = std::str::from_utf8(body).unwrap_or_default();
         let Ok(events) = decode::split(form, text) else { return Ok(()) };
-        let letters = conflicts
+        let conflicts: Vec<_> = conflicts
             .iter()
-            .filter_map(|(index, why)| Some((None, why, *events.get(*index as usize)?)));
+            .filter_map(|(index, why)| {
+                let event = *events.get(*index as usize)?;
+                let owner = owner.map(ToString::to_string).or_else(|| decode::subject(event));
+                Some((owner, why, event))
+            })
+            .collect();
+        let letters = conflicts.iter().map(|(owner, why, event)| (owner.as_deref(), *why, *event));
         let batch = decode::dead_letters(letters, (self.settings.clock)())?;
         if let Err(refused) = self.store(batch.into_iter().collect()).await? {
             tracing::warn!(%refused, "conflicting events were answered, but not kept as dead letters");

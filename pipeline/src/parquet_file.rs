@@ -192,8 +192,10 @@ fn writer_properties(
     Ok(properties.build())
 }
 
-/// The columns that have statistics in the Delta log: what queries prune by, and no person.
-pub(crate) const STATISTICS: &str = "organization_id,project_id,occurred_at,ingested_at,log,lsn";
+/// The columns that have statistics in the Delta log: what queries prune by, and no person. Of `corrects_id` the
+/// nulls are counted: a file without corrections needs no net view.
+pub(crate) const STATISTICS: &str =
+    "organization_id,project_id,occurred_at,ingested_at,log,lsn,corrects_id";
 
 fn statistics(table: Table, rows: &RecordBatch) -> String {
     let (mut min, mut max, mut nulls) = (Map::new(), Map::new(), Map::new());

@@ -9,7 +9,7 @@ mod prune;
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -68,13 +68,21 @@ impl LakeScan {
     /// What every row must satisfy, whatever the query says; `None` when the table may be read as it is.
     fn condition(&self, files: &[DataFile]) -> Option<Expr> {
         let own = self.reach.as_ref().map(|id| col("organization_id").eq(lit(id.as_str())));
-        let net = self.net.then(|| col("corrects_id").is_null());
+        let net = (self.net && self.corrects(files)).then(|| col("corrects_id").is_null());
         let lsn = self.tables.cut.lsn;
         let cut = files
             .iter()
             .any(|file| file.max_lsn > lsn)
             .then(|| col("lsn").lt_eq(lit(i64::try_from(lsn).unwrap_or(i64::MAX))));
         conjunction([own, net, cut].into_iter().flatten())
+    }
+
+    /// Whether a row that is read may correct another one.
+    fn corrects(&self, files: &[DataFile]) -> bool {
+        let fresh = |rows: &RecordBatch| {
+            rows.column_by_name("corrects_id").is_some_and(|c| c.null_count() < rows.num_rows())
+        };
+        files.iter().any(|file| file.corrects) || self.contents.fresh.iter().any(fresh)
     }
 
     fn files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<DataFile>> {

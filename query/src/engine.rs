@@ -157,7 +157,8 @@ pub async fn gather(mut pieces: mpsc::Receiver<Piece>) -> Result<Answer, QueryEr
                 bytes.extend_from_slice(&rows);
             }
             Piece::Rows(_) => {
-                let message = "the answer is too large for this form; ask for Arrow, NDJSON or CSV";
+                let message =
+                    "the answer is too large for this form; ask for Arrow, which is streamed";
                 return Err(QueryError::new(Reason::TooLarge, message));
             }
             Piece::Failed(error) => return Err(error),

@@ -67,6 +67,7 @@ async fn session(
         .with_default_catalog_and_schema("aihub", "public");
     let options = config.options_mut();
     options.sql_parser.parse_float_as_decimal = true;
+    options.execution.time_zone = Some("UTC".into());
     options.execution.enable_recursive_ctes = false;
     options.execution.parquet.pushdown_filters = false;
     let state = SessionStateBuilder::new()
@@ -146,7 +147,8 @@ pub fn explain(error: DataFusionError, reach: &Reach) -> QueryError {
     match error {
         DataFusionError::SQL(parse, _) => {
             let text = parse.to_string();
-            let message = text.trim_start_matches("sql parser error: ").to_owned();
+            let message = text.trim_start_matches("sql parser error: ");
+            let message = message.split(" at Line: ").next().unwrap_or(message).to_owned();
             QueryError { reason: Reason::Syntax, position: position(&text), message }
         }
         DataFusionError::ResourcesExhausted(_) => {

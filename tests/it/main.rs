@@ -4,3 +4,17 @@
 mod layers;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+mod figures;
+#[cfg(test)]
+mod openapi;
+#[cfg(test)]
+mod pages;
+#[cfg(test)]
+mod queries;
+#[cfg(test)]
+mod tenancy;
+#[cfg(test)]
+mod truth;

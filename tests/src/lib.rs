@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::StatusCode;
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -211,6 +211,12 @@ impl Client {
         answer["rows"].as_array().cloned().unwrap_or_default()
     }
 
+    /// A request with the key, for what the other methods do not say.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        if self.key.is_empty() { request } else { request.bearer_auth(&self.key) }
+    }
+
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
         self.answer(self.http.get(format!("{}{path}", self.url))).await
     }
@@ -228,6 +234,71 @@ impl Client {
             Err(error) => (StatusCode::BAD_GATEWAY, json!({"error": error.to_string()})),
         }
     }
+}
+
+/// What came back, as it came.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// A header's value, empty when it is absent.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON; null when it is something else.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// Sends a request that must be answered, whatever the answer.
+///
+/// # Panics
+/// When it is not.
+pub async fn reply(request: RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap_or_else(|error| panic!("no answer: {error}"));
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.bytes().await.unwrap_or_else(|error| panic!("cut off: {error}"));
+    Reply { status, headers, body: body.to_vec() }
+}
+
+/// Creates a key that may do everything, and gives its secret.
+#[must_use]
+pub fn admin_key(dir: &Path) -> String {
+    run_ok(dir, &["key", "create", "--name", "test", "--scopes", "admin,read,write"])
+}
+
+/// Writes the folder's configuration, before a server is started on it.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn configure(dir: &Path, text: &str) {
+    std::fs::write(dir.join("aihub.toml"), text)
+        .unwrap_or_else(|error| panic!("the configuration cannot be written: {error}"));
+}
+
+/// Waits until every row of the log is in the tables.
+///
+/// # Panics
+/// When that takes longer than half a minute.
+pub async fn flushed(client: &Client) {
+    for _ in 0..300 {
+        let measured = reply(client.request(Method::GET, "/metrics")).await.text();
+        if measured.lines().any(|line| line == "ingest_lag_rows 0") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("rows stay in the log");
 }
 
 /// A usage event with the fields that a test cares about.

@@ -99,11 +99,14 @@ impl Demo {
         let loaded = tokio::select! {
             loaded = load(&state, &mut demo) => loaded,
             () = asked_to_stop() => {
-                state.lakehouse.close().await?;
+                state.close().await?;
                 bail!("stopped; the next run goes on with what was loaded");
             }
         };
-        loaded?;
+        if loaded? {
+            state.close().await?;
+            return Err(again().into());
+        }
         let running = state.start()?;
         ServerFile::write(&config, &running)?;
         say(&match self.format {
@@ -152,6 +155,17 @@ impl Demo {
     }
 }
 
+/// Begins this process anew, to serve what was loaded: loading leaves memory behind that serving does not need.
+/// Only returns when that fails.
+fn again() -> std::io::Error {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return error,
+    };
+    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--fresh");
+    std::os::unix::process::CommandExt::exec(std::process::Command::new(program).args(arguments))
+}
+
 /// Removes what a demo made, and only if it was a demo.
 fn remove(dir: &Path) -> anyhow::Result<()> {
     if !dir.exists() {
@@ -183,8 +197,9 @@ fn remove(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Loads what is missing up to yesterday, and makes the ways in. Done again, it changes nothing.
-async fn load(state: &State, demo: &mut DemoFile) -> anyhow::Result<()> {
+/// Loads what is missing up to yesterday, and makes the ways in. Done again, it changes nothing. Says whether
+/// there were events to load.
+async fn load(state: &State, demo: &mut DemoFile) -> anyhow::Result<bool> {
     let file = state.config.dir.join("demo.json");
     let save = |demo: &DemoFile| -> anyhow::Result<()> {
         Ok(write_private(&file, &serde_json::to_vec_pretty(demo)?)?)
@@ -193,13 +208,14 @@ async fn load(state: &State, demo: &mut DemoFile) -> anyhow::Result<()> {
     let today = state.clock.now().date_naive();
     let days =
         u32::try_from((today - demo.start).num_days()).context("the demo lies in the future")?;
-    if demo.loaded_to < today {
+    let missing = demo.loaded_to < today;
+    if missing {
         let profile = Profile::ending(demo.seed, demo.organizations, days, today)?;
         let business = Arc::new(Business::new(profile));
         store_organizations(state, &business).await?;
         let skip = u32::try_from((demo.loaded_to - demo.start).num_days()).unwrap_or(0);
         let truth = store_events(&state.lakehouse, &business, days, skip).await?;
-        fs::write(state.config.dir.join("truth.json"), serde_json::to_vec_pretty(&truth)?)?;
+        write_private(&state.config.dir.join("truth.json"), &serde_json::to_vec_pretty(&truth)?)?;
         state.lakehouse.flush().await?;
         demo.loaded_to = today;
     }
@@ -208,7 +224,8 @@ async fn load(state: &State, demo: &mut DemoFile) -> anyhow::Result<()> {
     }
     relay::drain(&state.store, &state.lakehouse).await?;
     state.lakehouse.flush().await?;
-    save(demo)
+    save(demo)?;
+    Ok(missing)
 }
 
 async fn store_organizations(state: &State, business: &Business) -> anyhow::Result<()> {

@@ -219,7 +219,8 @@ fn rows(path: &Path) -> anyhow::Result<Rows> {
 }
 
 fn csv_rows(file: File) -> anyhow::Result<Rows> {
-    let mut reader = csv::Reader::from_reader(file);
+    // A short row is a bad event among good ones, not the end of the import.
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
     let header: Vec<_> = reader.headers()?.iter().map(str::to_owned).collect();
     Ok(Box::new(reader.into_records().map(move |record| {
         let record = record?;

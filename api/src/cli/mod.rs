@@ -7,6 +7,7 @@ mod demo;
 mod generate;
 mod import;
 mod key;
+mod organization;
 mod read;
 mod report;
 mod running;
@@ -73,6 +74,9 @@ enum Command {
     /// Manage API keys
     #[command(subcommand)]
     Key(key::Key),
+    /// Manage organizations
+    #[command(subcommand)]
+    Organization(organization::Organization),
     /// Manage users
     #[command(subcommand)]
     User(user::User),
@@ -130,6 +134,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Forecast(forecast) => forecast.run(&folder).await,
             Command::Report(report) => report.run(&folder).await,
             Command::Key(key) => key.run(&folder).await,
+            Command::Organization(organization) => organization.run(&folder).await,
             Command::User(user) => user.run(&folder).await,
             Command::Generate(generate) => generate.run(),
             Command::QueryWorker => Ok(()),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use chrono::{Days, NaiveTime};
+use chrono::{DateTime, Days, NaiveTime, Utc};
 use clap::{Args, ValueEnum};
 use query::{
     Engine, Reach, Request,
@@ -91,7 +91,7 @@ impl Reading {
         if !config.dir.is_dir() {
             bail!("there is no data folder {}", config.dir.display());
         }
-        let engine = Engine::here(&lake::handshake(&config)?)?;
+        let engine = Engine::here(&lake::handshake(&config, std::env::temp_dir())?)?;
         let cut = engine.newest().await?;
         Ok(Self { config, engine, catalog: Catalog::built_in()?, cut, clock: Clock::system() })
     }
@@ -166,13 +166,9 @@ impl Metrics {
             return Ok(());
         };
         let reading = Reading::open(folder).await?;
-        let asked = |name: &str, text: &Option<String>| -> anyhow::Result<_> {
-            let at = text.as_deref().map(|text| figures::instant(name, text)).transpose();
-            at.map_err(|problem| anyhow::anyhow!(problem.detail.unwrap_or_default()))
-        };
         let today = reading.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
-        let to = asked("to", &self.to)?.unwrap_or(today);
-        let from = asked("from", &self.from)?.unwrap_or(to - Days::new(30));
+        let to = asked_time("to", &self.to)?.unwrap_or(today);
+        let from = asked_time("from", &self.from)?.unwrap_or(to - Days::new(30));
         let grain = self.grain.as_deref().map(parse_grain).transpose()?;
         let request = MetricRequest { metric: name, from, to, grain, by: self.by };
         let answer = reading.metric(request).await?;
@@ -214,6 +210,15 @@ impl Forecast {
         }
         Ok(())
     }
+}
+
+/// A time given as a flag.
+pub(super) fn asked_time(
+    name: &str,
+    text: &Option<String>,
+) -> anyhow::Result<Option<DateTime<Utc>>> {
+    let at = text.as_deref().map(|text| figures::instant(name, text)).transpose();
+    at.map_err(|problem| anyhow::anyhow!(problem.detail.unwrap_or_default()))
 }
 
 fn parse_grain(text: &str) -> anyhow::Result<Grain> {

@@ -5,7 +5,11 @@ use clap::Subcommand;
 use query::Reach;
 use reports::{Dashboard, Language, Page, Window};
 
-use super::{Folder, read::Reading, say};
+use super::{
+    Folder,
+    read::{Reading, asked_time},
+    say,
+};
 use crate::dashboards;
 
 #[derive(Debug, Subcommand)]
@@ -18,8 +22,14 @@ pub(super) enum Report {
         #[arg(long)]
         out: PathBuf,
         /// How many complete days back
-        #[arg(long, default_value = "30")]
+        #[arg(long, default_value = "30", conflicts_with_all = ["from", "to"])]
         days: u32,
+        /// RFC 3339, or a date [default: 30 days before --to]
+        #[arg(long)]
+        from: Option<String>,
+        /// Not included itself [default: the midnight that began today]
+        #[arg(long)]
+        to: Option<String>,
         /// `en` or `zh-CN`
         #[arg(long, default_value = "en")]
         lang: String,
@@ -28,7 +38,7 @@ pub(super) enum Report {
 
 impl Report {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
-        let Self::Render { name, out, days, lang } = self;
+        let Self::Render { name, out, days, from, to, lang } = self;
         let Some(dashboard) = Dashboard::built_in(&name) else {
             let known: Vec<_> = Dashboard::built_in_names().collect();
             bail!("there is no dashboard `{name}`; there is: {}", known.join(", "));
@@ -37,9 +47,14 @@ impl Report {
             Language::from_tag(&lang).with_context(|| format!("`{lang}` is not en or zh-CN"))?;
         let reading = Reading::open(folder).await?;
         let now = reading.clock.now();
+        let window = if from.is_some() || to.is_some() {
+            Window::resolve(now, asked_time("from", &from)?, asked_time("to", &to)?)?
+        } else {
+            Window::last_days(now, days)?
+        };
         let page = Page {
             language,
-            window: Window::last_days(now, days)?,
+            window,
             generated_at: now,
             as_of: reading.cut.token(),
             organization: None,

@@ -117,6 +117,12 @@ pub fn dead_letters<'a>(
     dead.finish()
 }
 
+/// The organization that an event names, if it names one.
+pub fn subject(event: &str) -> Option<String> {
+    let organization = Envelope::parse(event).ok()?.organization(None).ok()??;
+    Some(organization.to_string())
+}
+
 /// The text of each event of a body, as [`decode`] numbers them.
 pub fn split(form: Form, text: &str) -> Result<Vec<&str>, Malformed> {
     let events: Vec<&str> = match form {

@@ -149,9 +149,21 @@ fn keys(metric: &Metric, request: &MetricRequest, bucket: Option<String>) -> Vec
     keys
 }
 
+/// `date_bin` is arithmetic on the number, several times faster than `date_trunc`, which asks the calendar for
+/// every row; only months need that. Its origin is a Monday, so that weeks begin on one.
 fn bucket(metric: &Metric, request: &MetricRequest) -> Option<String> {
-    request.grain.map(|grain| format!("date_trunc('{}', {})", grain.name(), metric.time))
+    let grain = request.grain?;
+    let name = grain.name();
+    Some(match grain {
+        Grain::Month => format!("date_trunc('{name}', {})", metric.time),
+        _ => {
+            let width = if grain == Grain::Week { "7 days".into() } else { format!("1 {name}") };
+            format!("date_bin(INTERVAL '{width}', {}, {ORIGIN})", metric.time)
+        }
+    })
 }
+
+const ORIGIN: &str = "arrow_cast('1970-01-05T00:00:00Z', 'Timestamp(Microsecond, Some(\"UTC\"))')";
 
 fn within(metric: &Metric, request: &MetricRequest) -> String {
     let (from, to) = (literal(request.from), literal(request.to));

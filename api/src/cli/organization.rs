@@ -1,0 +1,72 @@
+use chrono::{DateTime, Utc};
+use clap::{Subcommand, ValueEnum};
+
+use super::{Folder, say};
+use crate::{clock::Clock, lake, organizations, store::Store};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Organization {
+    /// Register an organization, or change what is known about it. Events do not need it; keys and members do
+    Create {
+        /// Its id, as events name it
+        id: String,
+        #[arg(long)]
+        name: String,
+        #[arg(long, value_enum, default_value = "business")]
+        kind: Kind,
+        #[arg(long, default_value = "free")]
+        plan: String,
+        /// ISO 3166 code
+        #[arg(long)]
+        country: String,
+        /// RFC 3339 [default: now]
+        #[arg(long)]
+        signed_up_at: Option<DateTime<Utc>>,
+    },
+    /// List the organizations
+    List,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Kind {
+    Individual,
+    Business,
+}
+
+impl Organization {
+    pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
+        let config = folder.load(&[])?;
+        lake::prepare(&config)?;
+        let store = Store::open(&config.dir.join("state.db")).await?;
+        let now = Clock::system().now();
+        match self {
+            Self::Create { id, name, kind, plan, country, signed_up_at } => {
+                let organization = organizations::Organization {
+                    organization_id: id,
+                    name,
+                    kind: match kind {
+                        Kind::Individual => organizations::Kind::Individual,
+                        Kind::Business => organizations::Kind::Business,
+                    },
+                    plan,
+                    country,
+                    signed_up_at: signed_up_at.unwrap_or(now),
+                };
+                organizations::upsert_many(&store, &[organization], now).await?;
+            }
+            Self::List => {
+                for row in organizations::list(&store).await? {
+                    let line = [
+                        &row.organization_id,
+                        row.kind.as_str(),
+                        &row.plan,
+                        &row.country,
+                        &row.name,
+                    ];
+                    say(&format!("{}\n", line.join("\t")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

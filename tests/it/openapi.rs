@@ -1,0 +1,47 @@
+//! The contract of the HTTP interface, kept as a file.
+
+use std::{fs, path::Path};
+
+use reqwest::Method;
+use serde_json::Value;
+use tests::{Client, Server, folder, reply};
+
+#[tokio::test]
+async fn the_contract_is_the_golden_file_and_its_routes_exist() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, "");
+    let answer = reply(client.request(Method::GET, "/openapi.json")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), "application/json");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/golden/openapi.json");
+    if std::env::var_os("AIHUB_TEST_UPDATE").is_some() {
+        fs::write(&golden, &answer.body).expect("the golden file is written");
+    }
+    let kept = fs::read_to_string(&golden).expect("the golden file");
+    let same = kept == answer.text();
+    assert!(same, "{} differs; AIHUB_TEST_UPDATE=1 writes it anew", golden.display());
+    let contract = answer.json();
+    assert!(contract["openapi"].as_str().is_some_and(|version| version.starts_with("3.1.")));
+
+    let mut routes = 0;
+    for (path, methods) in contract["paths"].as_object().expect("paths") {
+        let concrete = path.replace("{name}", "requests").replace("{metric}", "requests");
+        let concrete = concrete.replace("{id}", "key_1").replace("{api_key_id}", "key_1");
+        assert!(!concrete.contains('{'), "{path} has a parameter that this test does not fill");
+        for method in ["get", "post", "put", "patch", "delete"] {
+            let Some(operation) = methods.get(method) else { continue };
+            let name = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
+            let found = reply(client.request(name, &concrete)).await;
+            assert!(![404, 405].contains(&found.status.as_u16()), "{method} {path}");
+            let said = |status: &str| operation["responses"].get(status).is_some();
+            let guarded = operation["security"] != Value::Array(vec![])
+                && !["/healthz", "/readyz", "/metrics", "/v1/auth/login"].contains(&path.as_str());
+            if guarded && said("401") {
+                assert_eq!(found.status, 401, "{method} {path} without credentials");
+            }
+            routes += 1;
+        }
+    }
+    assert!(routes >= 15, "{routes} routes");
+}

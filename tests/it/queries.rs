@@ -1,0 +1,295 @@
+//! SQL: its forms, its errors, and what it must not do.
+
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use arrow::{array::AsArray, datatypes::Int64Type, ipc::reader::StreamReader};
+use chrono::DateTime;
+use reqwest::Method;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tests::{Client, Reply, Server, admin_key, folder, reply, usage};
+
+const EVENTS: i64 = 400;
+const COUNT: &str = "select count(*) as n from usage_events";
+const HEAVY: &str = "select count(*) from usage_events a, usage_events b, usage_events c, \
+     usage_events d where a.input_tokens + b.input_tokens + c.input_tokens + d.input_tokens < 0";
+
+/// A server with some events, and a key for everything.
+struct Lake {
+    server: Server,
+    client: Client,
+    dir: TempDir,
+}
+
+async fn lake() -> Lake {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    send(&client, 0..EVENTS).await;
+    Lake { server, client, dir }
+}
+
+async fn send(client: &Client, ids: std::ops::Range<i64>) {
+    let lines: Vec<_> = ids
+        .map(|i| {
+            let data = json!({"input_tokens": i, "cost": "0.1", "currency": "USD"});
+            usage("org_a", &format!("q{i}"), data).to_string()
+        })
+        .collect();
+    let (status, answer) = client.send("application/x-ndjson", lines.join("\n")).await;
+    assert_eq!((status.as_u16(), &answer["rejected"]), (200, &json!(0)), "{answer}");
+}
+
+async fn ask(client: &Client, body: Value) -> Reply {
+    reply(client.request(Method::POST, "/v1/query").json(&body)).await
+}
+
+async fn still_answers(client: &Client) {
+    assert_eq!(client.rows(COUNT).await, [json!({"n": EVENTS})]);
+}
+
+fn arrow_sum(bytes: &[u8]) -> i64 {
+    let reader = StreamReader::try_new(bytes, None).expect("an Arrow stream");
+    reader
+        .map(|batch| {
+            let batch = batch.expect("a batch");
+            let column = batch.column_by_name("t").expect("the column");
+            column.as_primitive::<Int64Type>().iter().flatten().sum::<i64>()
+        })
+        .sum()
+}
+
+#[tokio::test]
+async fn an_answer_in_every_form() {
+    let Lake { client, .. } = &lake().await;
+    let sql = "select input_tokens as t, cost from usage_events order by t";
+    let sum = EVENTS * (EVENTS - 1) / 2;
+    for (format, media_type) in [
+        ("json", "application/json"),
+        ("ndjson", "application/x-ndjson"),
+        ("csv", "text/csv; charset=utf-8"),
+        ("arrow", "application/vnd.apache.arrow.stream"),
+    ] {
+        let named = ask(client, json!({"sql": sql, "format": format})).await;
+        let accept = client.request(Method::POST, "/v1/query").json(&json!({"sql": sql}));
+        let accepted = reply(accept.header("accept", format!("text/x, {media_type}"))).await;
+        let query = format!("/v1/query?format={format}&q={}", sql.replace(' ', "+"));
+        let linked = reply(client.request(Method::GET, &query)).await;
+        for answer in [named, accepted, linked] {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_eq!(answer.header("content-type"), media_type);
+            assert!(!answer.header("x-as-of").is_empty());
+            let found = match format {
+                "json" => {
+                    let body = answer.json();
+                    assert_eq!(body["row_count"], EVENTS);
+                    assert_eq!((&body["truncated"], &body["columns"][1]["type"]),
+                        (&json!(false), &json!("decimal")));
+                    body["rows"].as_array().expect("rows").iter().filter_map(|r| r["t"].as_i64()).sum()
+                }
+                "ndjson" => ndjson_sum(&answer.text()),
+                "csv" => csv_sum(&answer.text()),
+                _ => arrow_sum(&answer.body),
+            };
+            assert_eq!(found, sum, "{format}");
+        }
+    }
+    let none = "select model, input_tokens as t from usage_events where false";
+    let empty = ask(client, json!({"sql": none, "format": "csv"})).await;
+    assert_eq!(empty.text(), "model,t\n");
+    assert_eq!(client.rows(none).await.len(), 0);
+    let empty = ask(client, json!({"sql": none, "format": "arrow"})).await;
+    assert_eq!(arrow_sum(&empty.body), 0);
+}
+
+fn ndjson_sum(text: &str) -> i64 {
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect();
+    let end = json!({"_end": {"rows": EVENTS, "truncated": false}});
+    assert_eq!(lines.last(), Some(&end), "the last line says that it is the end");
+    lines.iter().filter_map(|line| line["t"].as_i64()).sum()
+}
+
+fn csv_sum(text: &str) -> i64 {
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("t,cost"));
+    lines.filter_map(|line| line.split_once(',')?.0.parse::<i64>().ok()).sum()
+}
+
+#[tokio::test]
+async fn values_keep_their_digits() {
+    let Lake { client, .. } = &lake().await;
+    let sql = "select sum(cost) as s, 0.1 + 0.2 as d, now() as t, now() = now() as same, \
+               9007199254740993 as big, cast(null as text) as nothing from usage_events";
+    let row = &client.rows(sql).await[0];
+    let decimal = |name: &str| row[name].as_str().and_then(|text| text.parse::<Decimal>().ok());
+    assert_eq!(decimal("s"), Some(Decimal::new(EVENTS, 1)), "{row}");
+    assert_eq!(decimal("d"), Some(Decimal::new(3, 1)), "{row}");
+    assert_eq!((&row["same"], &row["nothing"]), (&json!(true), &Value::Null));
+    assert_eq!(row["big"].as_i64(), Some(9_007_199_254_740_993));
+    let now = row["t"].as_str().expect("a time");
+    assert!(now.ends_with('Z') && DateTime::parse_from_rfc3339(now).is_ok(), "{now}");
+}
+
+#[tokio::test]
+async fn rows_beyond_the_limit_are_refused_or_cut() {
+    let Lake { client, .. } = &lake().await;
+    let sql = "select event_id from usage_events";
+    let body = |rows: i64, truncate: bool| json!({"sql": sql, "max_rows": rows, "truncate": truncate});
+    let refused = ask(client, body(EVENTS - 1, false)).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (413, &json!("result_too_large")));
+    let cut = ask(client, body(EVENTS - 1, true)).await.json();
+    assert_eq!((&cut["truncated"], &cut["row_count"]), (&json!(true), &json!(EVENTS - 1)));
+    assert_eq!(cut["rows"].as_array().map(Vec::len), Some(EVENTS as usize - 1));
+    let whole = ask(client, body(EVENTS, true)).await.json();
+    assert_eq!((&whole["truncated"], &whole["row_count"]), (&json!(false), &json!(EVENTS)));
+    let default = "select a.event_id from usage_events a cross join usage_events b";
+    assert_eq!(ask(client, json!({"sql": default})).await.status, 413, "JSON has a limit of its own");
+    let all = ask(client, json!({"sql": default, "format": "ndjson"})).await.text();
+    assert_eq!(all.lines().count() as i64, EVENTS * EVENTS + 1, "the others have none");
+}
+
+#[tokio::test]
+async fn what_is_not_a_query_is_named() {
+    let Lake { client, .. } = &lake().await;
+    let wrong = ask(client, json!({"sql": "select 1\nfrom from usage_events"})).await;
+    assert_eq!(wrong.status, 400);
+    assert_eq!(wrong.header("content-type"), "application/problem+json");
+    let wrong = wrong.json();
+    assert_eq!(wrong["code"], "syntax_error");
+    assert_eq!(wrong["position"]["line"], 2, "{wrong}");
+    assert!(wrong["position"]["column"].as_u64().is_some_and(|column| column >= 6), "{wrong}");
+    for (sql, code) in [
+        ("select * from nothing", "invalid_query"),
+        ("select nothing from usage_events", "invalid_query"),
+        ("select 1; select 2", "invalid_query"),
+        ("", "invalid_query"),
+        ("select * from '/etc/passwd'", "invalid_query"),
+        ("select * from generate_series(1, 1000)", "invalid_query"),
+        ("select * from information_schema.tables", "invalid_query"),
+        ("with recursive r as (select 1 as n union all select n + 1 from r) select * from r",
+            "invalid_query"),
+    ] {
+        let answer = ask(client, json!({"sql": sql})).await;
+        let found = (answer.status.as_u16(), answer.json()["code"].clone());
+        assert_eq!(found, (400, code.into()), "{sql}: {}", answer.text());
+        assert!(!answer.text().contains("root:"), "{sql}");
+    }
+    let long = format!("select '{}'", "x".repeat(70_000));
+    assert_eq!(ask(client, json!({"sql": long})).await.status, 400);
+    let unknown = ask(client, json!({"sql": COUNT, "color": "red"})).await;
+    assert_eq!((unknown.status.as_u16(), &unknown.json()["code"]), (400, &json!("invalid_json")));
+    let as_of = ask(client, json!({"sql": COUNT, "as_of": "nonsense"})).await;
+    assert_eq!((as_of.status.as_u16(), &as_of.json()["code"]), (400, &json!("invalid_as_of")));
+    still_answers(client).await;
+}
+
+#[tokio::test]
+async fn nothing_is_written() {
+    let Lake { client, dir, .. } = &lake().await;
+    let out = dir.path().join("stolen");
+    let path = out.to_str().expect("a path");
+    let copy = format!("copy (select 1) to '{path}' stored as csv");
+    for sql in [
+        copy.clone(),
+        format!("explain {copy}"),
+        format!("explain analyze {copy}"),
+        format!("create external table t stored as csv location '{path}'"),
+        "insert into usage_events select * from usage_events".into(),
+        "create table t as select 1".into(),
+        "create view v as select 1".into(),
+        "drop table usage_events".into(),
+        "delete from usage_events".into(),
+        "update usage_events set model = 'x'".into(),
+        "truncate table usage_events".into(),
+        "set datafusion.execution.batch_size = 1".into(),
+        "show tables".into(),
+        "explain analyze insert into usage_events select * from usage_events".into(),
+        "explain drop table usage_events".into(),
+        "begin".into(),
+        "prepare p as select 1".into(),
+    ] {
+        let answer = ask(client, json!({"sql": sql})).await;
+        let found = (answer.status.as_u16(), answer.json()["code"].clone());
+        assert_eq!(found, (403, "not_allowed".into()), "{sql}: {}", answer.text());
+    }
+    let into = ask(client, json!({"sql": "select 1 as x into t"})).await;
+    assert!(into.status.is_client_error(), "{}", into.text());
+    assert!(!out.exists(), "a file was written");
+    still_answers(client).await;
+}
+
+#[tokio::test]
+async fn a_query_ends_at_its_deadline() {
+    let Lake { client, .. } = &lake().await;
+    still_answers(client).await;
+    let began = Instant::now();
+    let answer = ask(client, json!({"sql": HEAVY, "timeout_ms": 300})).await;
+    let took = began.elapsed();
+    assert_eq!(answer.status, 504, "{}", answer.text());
+    assert_eq!(answer.json()["code"], "deadline_exceeded");
+    assert!(took < Duration::from_secs(4), "it took {took:?}");
+    still_answers(client).await;
+}
+
+/// The children of a process, by what Linux says.
+fn children(id: u32) -> Vec<String> {
+    let tasks = fs::read_dir(Path::new("/proc").join(id.to_string()).join("task"));
+    let children = tasks.expect("the tasks").filter_map(|task| {
+        fs::read_to_string(task.ok()?.path().join("children")).ok()
+    });
+    children.flat_map(|ids| ids.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        .filter(|id| !id.is_empty())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_dead_worker_takes_only_its_query_along() {
+    let Lake { client, server, .. } = &lake().await;
+    still_answers(client).await;
+    let running = {
+        let client = client.clone();
+        tokio::spawn(async move { ask(&client, json!({"sql": HEAVY, "timeout_ms": 20_000})).await })
+    };
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let workers = children(server.process_id());
+    assert!(!workers.is_empty(), "queries run in processes of their own");
+    let killed = Command::new("kill").arg("-KILL").args(&workers).status().expect("kill starts");
+    assert!(killed.success());
+    let answer = running.await.expect("the request ends");
+    let found = (answer.status.as_u16(), answer.json()["code"].clone());
+    assert_eq!(found, (422, "query_lost".into()), "{}", answer.text());
+    still_answers(client).await;
+
+    let terms = vec!["1"; 10_000].join("+");
+    let deep = ask(client, json!({"sql": format!("select {terms} as n")})).await;
+    let known = [200, 400, 422].contains(&deep.status.as_u16());
+    assert!(known, "{}: {}", deep.status, deep.text());
+    if deep.status == 200 {
+        assert_eq!(deep.json()["rows"][0]["n"], 10_000);
+    }
+    still_answers(client).await;
+    let nested = format!("select {}1{}", "(".repeat(20_000), ")".repeat(20_000));
+    let nested = ask(client, json!({"sql": nested})).await;
+    assert!([400, 422].contains(&nested.status.as_u16()), "{}", nested.text());
+    still_answers(client).await;
+}
+
+#[tokio::test]
+async fn an_earlier_cut_gives_the_earlier_answer() {
+    let Lake { client, .. } = &lake().await;
+    let (_, before) = client.query(COUNT).await;
+    let as_of = before["as_of"].as_str().expect("a cut");
+    send(client, EVENTS..EVENTS + 50).await;
+    let (status, again) = client.query_with(json!({"sql": COUNT, "as_of": as_of})).await;
+    assert_eq!(status, 200, "{again}");
+    assert_eq!(again["rows"], before["rows"]);
+    assert_eq!(again["as_of"], before["as_of"]);
+    assert_eq!(client.rows(COUNT).await, [json!({"n": EVENTS + 50})]);
+}
