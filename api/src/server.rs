@@ -16,6 +16,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use pipeline::Lakehouse;
 use query::{
     Engine,
+    cache::Cache,
     metric::Catalog,
     pool::{Launch, Pool},
 };
@@ -82,6 +83,7 @@ impl State {
         let engine = Engine::Workers {
             strangers: Pool::new(launch.clone(), config.query.workers.max(1)),
             reserved: Pool::new(launch, 1),
+            cache: Cache::default(),
         };
         let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
         let token: [u8; 24] = rand::rng().random();
@@ -175,7 +177,7 @@ impl State {
         tasks.spawn(async move { relay::run(&relayed.store, &relayed.lakehouse).await });
         let pools = self.engine.clone();
         tasks.spawn(async move {
-            if let Engine::Workers { strangers, reserved } = pools {
+            if let Engine::Workers { strangers, reserved, .. } = pools {
                 tokio::join!(strangers.warm(), reserved.warm());
             }
         });
@@ -202,7 +204,7 @@ impl Running {
     pub async fn stop(mut self) {
         self.handle.stop(true).await;
         self.tasks.shutdown().await;
-        if let Engine::Workers { strangers, reserved } = &self.state.engine {
+        if let Engine::Workers { strangers, reserved, .. } = &self.state.engine {
             strangers.stop().await;
             reserved.stop().await;
         }

@@ -18,7 +18,10 @@ use datafusion::{
         listing::PartitionedFile,
         memory::MemorySourceConfig,
         object_store::ObjectStoreUrl,
-        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource},
+        physical_plan::{
+            FileGroup, FileScanConfigBuilder, ParquetSource,
+            parquet::CachedParquetFileReaderFactory,
+        },
         source::DataSourceExec,
         table_schema::TableSchema,
     },
@@ -137,11 +140,19 @@ impl LakeScan {
             global: state.config_options().execution.parquet.clone(),
             ..TableParquetOptions::default()
         };
-        let mut source = ParquetSource::new(schema).with_table_parquet_options(options);
+        let url = ObjectStoreUrl::parse(self.tables.root.store_url())?;
+        // Footers are kept between queries: reading and parsing them is most of a small query.
+        let runtime = state.runtime_env();
+        let footers = CachedParquetFileReaderFactory::new(
+            runtime.object_store(&url)?,
+            runtime.cache_manager.get_file_metadata_cache(),
+        );
+        let mut source = ParquetSource::new(schema)
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(footers));
         if let Some(predicate) = predicate {
             source = source.with_predicate(predicate);
         }
-        let url = ObjectStoreUrl::parse(self.tables.root.store_url())?;
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(self.groups(files, state.config().target_partitions()))
             .with_projection_indices(Some(columns.to_vec()))?

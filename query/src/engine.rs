@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     Ended, QueryError, Reach, Reason, Request,
+    cache::Cache,
     metric::{Catalog, MetricAnswer, MetricRequest},
     pool::{Piece, Pool},
     worker::{ENDED, FAILED, Handshake, ROWS, Session, read_frame},
@@ -17,7 +18,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub enum Engine {
     /// Strangers' SQL in one pool, our own plans in a reserved one.
-    Workers { strangers: Pool, reserved: Pool },
+    Workers { strangers: Pool, reserved: Pool, cache: Cache },
     /// In this process, which takes no events in.
     Here(Local),
 }
@@ -101,12 +102,28 @@ impl Engine {
                 max_rows: Some(statement.rows_max),
                 truncate: false,
             };
-            let rows = self.run(Author::Ourselves, request).await?;
+            let rows = match self.kept(&request) {
+                Some(rows) => rows,
+                None => {
+                    let rows = self.run(Author::Ourselves, request).await?;
+                    if let Self::Workers { cache, .. } = self {
+                        cache.keep(&statement.sql, reach, cut, &rows);
+                    }
+                    rows
+                }
+            };
             for (index, answer) in statement.answers(&rows, &cut.token())? {
                 answers[index] = Some(answer);
             }
         }
         Ok(answers.into_iter().flatten().collect())
+    }
+
+    fn kept(&self, request: &Request) -> Option<Answer> {
+        match self {
+            Self::Workers { cache, .. } => cache.get(&request.sql, &request.reach, &request.cut),
+            Self::Here(_) => None,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! rows, behind a physical barrier. [`worker`] is the child's side, [`pool`] the parent's. [`metric`] holds the
 //! named business figures, declared in YAML. [`format`] turns answers into JSON, NDJSON, CSV or Arrow.
 
+pub mod cache;
 pub mod engine;
 pub mod error;
 pub mod format;

@@ -5,7 +5,7 @@ use pipeline::Cut;
 use serde::{Deserialize, Serialize};
 
 /// Whose rows a session may hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reach {
     /// Every organization, and the dead letters.

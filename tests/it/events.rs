@@ -8,9 +8,7 @@ use std::{
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{
-    Client, Reply, Server, admin_key, configure, flushed, folder, reply, run_ok, usage,
-};
+use tests::{Client, Reply, Server, admin_key, configure, flushed, folder, reply, run_ok, usage};
 
 const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
@@ -158,7 +156,11 @@ fn wrong_events(elsewhere: &str) -> Vec<(Value, &'static str, &'static str)> {
         (with("c5", "specversion", json!("2.0")), "invalid_value", "/specversion"),
         (with("d1", "type", json!("usage.other")), "unknown_type", "/type"),
         (with("e1", "subject", json!(elsewhere)), "wrong_organization", "/subject"),
-        (data("f1", json!({"cached_input_tokens": 2})), "inconsistent_tokens", "/data/input_tokens"),
+        (
+            data("f1", json!({"cached_input_tokens": 2})),
+            "inconsistent_tokens",
+            "/data/input_tokens",
+        ),
         (data("f2", json!({"reasoning_tokens": 2})), "inconsistent_tokens", "/data/output_tokens"),
         (data("g1", json!({"a/b": {"c": 1}})), "invalid_attributes", "/data/a~1b"),
         (data("g2", json!({"attributes": many})), "invalid_attributes", "/data/attributes/k32"),

@@ -1,1 +1,216 @@
-//! figures
+//! Metrics and forecasts over HTTP, and what those who run the server look at.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Datelike, Utc};
+use reqwest::Method;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use tests::{Client, Server, folder, reply, usage};
+
+async fn metric(client: &Client, question: &str) -> Value {
+    let (status, answer) = client.get(&format!("/v1/metrics/{question}")).await;
+    assert_eq!(status, 200, "{question}: {answer}");
+    answer
+}
+
+fn decimal(value: &Value) -> Decimal {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.parse().unwrap_or_else(|_| panic!("`{value}` is no number"))
+}
+
+fn rows(answer: &Value) -> &[Value] {
+    answer["rows"].as_array().expect("rows")
+}
+
+fn total(answer: &Value) -> Decimal {
+    rows(answer).iter().map(|row| decimal(&row["value"])).sum()
+}
+
+fn time(row: &Value) -> DateTime<Utc> {
+    row["at"].as_str().and_then(|at| at.parse().ok()).expect("a time")
+}
+
+async fn the_catalog_is_complete(client: &Client) {
+    let (status, list) = client.get("/v1/metrics").await;
+    assert_eq!(status, 200);
+    let metrics = list["metrics"].as_array().expect("metrics");
+    for wanted in [
+        "requests",
+        "tokens",
+        "error_rate",
+        "p95_latency",
+        "active_organizations",
+        "usage_revenue",
+        "mrr",
+        "mrr_new",
+        "mrr_expansion",
+        "mrr_contraction",
+        "mrr_churn",
+        "mrr_reactivation",
+        "churned_organizations",
+        "visitors",
+        "registrations",
+        "registration_conversion",
+    ] {
+        assert!(metrics.iter().any(|metric| metric["name"] == wanted), "{wanted}");
+    }
+    for definition in metrics {
+        let name = definition["name"].as_str().expect("a name");
+        assert!(definition["description"].as_str().is_some_and(|text| !text.is_empty()), "{name}");
+        let answer = metric(client, name).await;
+        assert_eq!(
+            (&answer["metric"], &answer["unit"]),
+            (&definition["name"], &definition["unit"])
+        );
+        assert!(
+            answer["sql"]
+                .as_str()
+                .is_some_and(|sql| sql.starts_with("SELECT") || sql.starts_with("WITH"))
+        );
+        for dimension in definition["dimensions"].as_array().expect("dimensions") {
+            let dimension = dimension.as_str().expect("a name");
+            let split = metric(client, &format!("{name}?by={dimension}")).await;
+            assert_eq!(split["by"], json!([dimension]));
+        }
+    }
+}
+
+async fn parts_add_up(client: &Client) {
+    for name in ["requests", "errors", "tokens", "usage_revenue"] {
+        let whole = total(&metric(client, name).await);
+        assert!(whole > Decimal::ZERO, "{name}");
+        for split in [
+            "by=model",
+            "by=organization_id,operation",
+            "grain=day",
+            "grain=week",
+            "grain=month",
+            "grain=hour",
+            "grain=day&by=provider",
+        ] {
+            let answer = metric(client, &format!("{name}?{split}")).await;
+            assert_eq!(total(&answer), whole, "{name} {split}");
+        }
+        let days = metric(client, &format!("{name}?grain=day")).await;
+        assert_eq!(rows(&days).len(), 30, "30 complete days, each with a value");
+        let weeks = metric(client, &format!("{name}?grain=week")).await;
+        let mut summed: BTreeMap<DateTime<Utc>, Decimal> = BTreeMap::new();
+        for row in rows(&days) {
+            let at = time(row);
+            let monday = at - chrono::Days::new(at.weekday().num_days_from_monday().into());
+            *summed.entry(monday).or_default() += decimal(&row["value"]);
+        }
+        let weeks: BTreeMap<_, _> =
+            rows(&weeks).iter().map(|row| (time(row), decimal(&row["value"]))).collect();
+        assert_eq!(weeks, summed, "{name} by week from Monday");
+    }
+    let before = metric(client, "requests").await;
+    let as_of = before["as_of"].as_str().expect("a cut");
+    let at = time(&rows(&metric(client, "requests?grain=day").await)[29]).to_rfc3339();
+    let mut late = usage("org_late", "late", json!({}));
+    late["time"] = at.into();
+    assert_eq!(client.send("application/json", late.to_string()).await.0, 200);
+    let after = metric(client, "requests").await;
+    assert_eq!(total(&after), total(&before) + Decimal::ONE, "fresh");
+    let again = metric(client, &format!("requests?as_of={as_of}")).await;
+    assert_eq!(again["rows"], before["rows"], "and the same again at the same cut");
+}
+
+async fn wrong_questions_are_refused(client: &Client) {
+    for (path, status, code) in [
+        ("/v1/metrics/nothing", 404, "not_found"),
+        ("/v1/forecasts/nothing", 404, "not_found"),
+        ("/v1/metrics/requests?grain=fortnight", 400, "invalid_parameters"),
+        ("/v1/metrics/requests?from=yesterday", 400, "invalid_parameters"),
+        ("/v1/metrics/requests?color=red", 400, "invalid_parameters"),
+        ("/v1/metrics/requests?as_of=nonsense", 400, "invalid_as_of"),
+        ("/v1/metrics/requests?by=nothing", 400, "invalid_query"),
+        ("/v1/metrics/requests?from=2026-02-01&to=2026-01-01", 400, "invalid_query"),
+        ("/v1/metrics/requests?grain=minute&from=2000-01-01&to=2026-01-01", 400, "invalid_query"),
+        ("/v1/forecasts/requests?horizon=0", 400, "invalid_parameters"),
+        ("/v1/forecasts/requests?horizon=169", 400, "invalid_parameters"),
+        ("/v1/forecasts/requests?grain=month", 400, "invalid_parameters"),
+        ("/v1/forecasts/requests?grain=week", 422, "not_forecastable"),
+    ] {
+        let (found, answer) = client.get(path).await;
+        assert_eq!((found.as_u16(), &answer["code"]), (status, &json!(code)), "{path}: {answer}");
+    }
+}
+
+async fn forecasts_nest(client: &Client) {
+    for (name, grain, horizon) in [("requests", "day", 7), ("usage_revenue", "day", 14)] {
+        let path = format!("/v1/forecasts/{name}?grain={grain}&horizon={horizon}");
+        let (status, answer) = client.get(&path).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        let points = answer["points"].as_array().expect("points");
+        assert_eq!(points.len(), horizon);
+        let from: Option<DateTime<Utc>> = answer["from"].as_str().and_then(|at| at.parse().ok());
+        assert_eq!(Some(time(&points[0])), from);
+        for pair in points.windows(2) {
+            assert_eq!(time(&pair[1]) - time(&pair[0]), chrono::Duration::days(1));
+        }
+        for point in points {
+            let number = |value: &Value| value.as_f64().expect("a number");
+            let [narrow, wide] = [&point["intervals"][0], &point["intervals"][1]];
+            assert_eq!((number(&narrow["level"]), number(&wide["level"])), (0.8, 0.95));
+            let bounds = [
+                &wide["lower"],
+                &narrow["lower"],
+                &point["value"],
+                &narrow["upper"],
+                &wide["upper"],
+            ]
+            .map(number);
+            assert!(bounds.is_sorted() && bounds[0] >= 0.0, "{bounds:?}");
+        }
+        assert!(answer["model"].as_str().is_some_and(|model| !model.is_empty()));
+    }
+}
+
+#[tokio::test]
+async fn figures_agree_with_each_other() {
+    let dir = folder();
+    let server = Server::demo(dir.path(), 40, 6);
+    let client = Client::new(&server, &server.ready.api_key);
+    the_catalog_is_complete(&client).await;
+    wrong_questions_are_refused(&client).await;
+    forecasts_nest(&client).await;
+    parts_add_up(&client).await;
+}
+
+#[tokio::test]
+async fn the_server_tells_how_it_is() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let key = tests::admin_key(dir.path());
+    let (client, nobody) = (Client::new(&server, &key), Client::new(&server, ""));
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(nobody.get(path).await.0, 200, "{path}");
+    }
+    let body = [usage("org_a", "1", json!({})), usage("org_a", "2", json!({}))];
+    assert_eq!(client.send("application/json", json!(body).to_string()).await.0, 200);
+    assert_eq!(client.query("select 1 as one").await.0, 200);
+    let measured = reply(nobody.request(Method::GET, "/metrics")).await;
+    assert!(measured.header("content-type").starts_with("text/plain"));
+    let text = measured.text();
+    for line in ["ingest_accepted_events_total 2", "query_requests_total 1"] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    let (status, answer) = client.get("/v1/forecasts/requests").await;
+    assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("not_forecastable")), "{answer}");
+    for path in ["/nothing", "/v1/nothing"] {
+        let asked = nobody.request(Method::GET, path).header("x-request-id", "mine-1");
+        let answer = reply(asked).await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-request-id")), (404, "mine-1"));
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        let problem = answer.json();
+        assert_eq!(
+            (&problem["code"], &problem["instance"]),
+            (&json!("not_found"), &json!("mine-1"))
+        );
+    }
+    let unsafe_id = nobody.request(Method::GET, "/healthz").header("x-request-id", "a b<c>");
+    let given = reply(unsafe_id).await.header("x-request-id").to_owned();
+    assert_eq!(given.len(), 36, "an id of ours instead: {given}");
+}

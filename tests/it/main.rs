@@ -1,13 +1,11 @@
 //! The cross-crate tests: one binary, so that the engine is linked once.
 
 #[cfg(test)]
-mod layers;
-#[cfg(test)]
-mod tidy;
-#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod figures;
+#[cfg(test)]
+mod layers;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
@@ -16,5 +14,7 @@ mod pages;
 mod queries;
 #[cfg(test)]
 mod tenancy;
+#[cfg(test)]
+mod tidy;
 #[cfg(test)]
 mod truth;

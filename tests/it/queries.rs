@@ -89,9 +89,16 @@ async fn an_answer_in_every_form() {
                 "json" => {
                     let body = answer.json();
                     assert_eq!(body["row_count"], EVENTS);
-                    assert_eq!((&body["truncated"], &body["columns"][1]["type"]),
-                        (&json!(false), &json!("decimal")));
-                    body["rows"].as_array().expect("rows").iter().filter_map(|r| r["t"].as_i64()).sum()
+                    assert_eq!(
+                        (&body["truncated"], &body["columns"][1]["type"]),
+                        (&json!(false), &json!("decimal"))
+                    );
+                    body["rows"]
+                        .as_array()
+                        .expect("rows")
+                        .iter()
+                        .filter_map(|r| r["t"].as_i64())
+                        .sum()
                 }
                 "ndjson" => ndjson_sum(&answer.text()),
                 "csv" => csv_sum(&answer.text()),
@@ -141,16 +148,24 @@ async fn values_keep_their_digits() {
 async fn rows_beyond_the_limit_are_refused_or_cut() {
     let Lake { client, .. } = &lake().await;
     let sql = "select event_id from usage_events";
-    let body = |rows: i64, truncate: bool| json!({"sql": sql, "max_rows": rows, "truncate": truncate});
+    let body =
+        |rows: i64, truncate: bool| json!({"sql": sql, "max_rows": rows, "truncate": truncate});
     let refused = ask(client, body(EVENTS - 1, false)).await;
-    assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (413, &json!("result_too_large")));
+    assert_eq!(
+        (refused.status.as_u16(), &refused.json()["code"]),
+        (413, &json!("result_too_large"))
+    );
     let cut = ask(client, body(EVENTS - 1, true)).await.json();
     assert_eq!((&cut["truncated"], &cut["row_count"]), (&json!(true), &json!(EVENTS - 1)));
     assert_eq!(cut["rows"].as_array().map(Vec::len), Some(EVENTS as usize - 1));
     let whole = ask(client, body(EVENTS, true)).await.json();
     assert_eq!((&whole["truncated"], &whole["row_count"]), (&json!(false), &json!(EVENTS)));
     let default = "select a.event_id from usage_events a cross join usage_events b";
-    assert_eq!(ask(client, json!({"sql": default})).await.status, 413, "JSON has a limit of its own");
+    assert_eq!(
+        ask(client, json!({"sql": default})).await.status,
+        413,
+        "JSON has a limit of its own"
+    );
     let all = ask(client, json!({"sql": default, "format": "ndjson"})).await.text();
     assert_eq!(all.lines().count() as i64, EVENTS * EVENTS + 1, "the others have none");
 }
@@ -158,7 +173,7 @@ async fn rows_beyond_the_limit_are_refused_or_cut() {
 #[tokio::test]
 async fn what_is_not_a_query_is_named() {
     let Lake { client, .. } = &lake().await;
-    let wrong = ask(client, json!({"sql": "select 1\nfrom from usage_events"})).await;
+    let wrong = ask(client, json!({"sql": "select 1\nform form form usage_events"})).await;
     assert_eq!(wrong.status, 400);
     assert_eq!(wrong.header("content-type"), "application/problem+json");
     let wrong = wrong.json();
@@ -173,8 +188,10 @@ async fn what_is_not_a_query_is_named() {
         ("select * from '/etc/passwd'", "invalid_query"),
         ("select * from generate_series(1, 1000)", "invalid_query"),
         ("select * from information_schema.tables", "invalid_query"),
-        ("with recursive r as (select 1 as n union all select n + 1 from r) select * from r",
-            "invalid_query"),
+        (
+            "with recursive r as (select 1 as n union all select n + 1 from r) select * from r",
+            "invalid_query",
+        ),
     ] {
         let answer = ask(client, json!({"sql": sql})).await;
         let found = (answer.status.as_u16(), answer.json()["code"].clone());
@@ -195,6 +212,7 @@ async fn nothing_is_written() {
     let Lake { client, dir, .. } = &lake().await;
     let out = dir.path().join("stolen");
     let path = out.to_str().expect("a path");
+    let mut wrong = Vec::new();
     let copy = format!("copy (select 1) to '{path}' stored as csv");
     for sql in [
         copy.clone(),
@@ -216,13 +234,15 @@ async fn nothing_is_written() {
         "prepare p as select 1".into(),
     ] {
         let answer = ask(client, json!({"sql": sql})).await;
-        let found = (answer.status.as_u16(), answer.json()["code"].clone());
-        assert_eq!(found, (403, "not_allowed".into()), "{sql}: {}", answer.text());
+        if answer.status != 403 || answer.json()["code"] != "not_allowed" {
+            wrong.push(format!("{sql}: {}", answer.text()));
+        }
     }
     let into = ask(client, json!({"sql": "select 1 as x into t"})).await;
     assert!(into.status.is_client_error(), "{}", into.text());
     assert!(!out.exists(), "a file was written");
     still_answers(client).await;
+    assert!(wrong.is_empty(), "not refused as they should be: {wrong:#?}");
 }
 
 #[tokio::test]
@@ -241,10 +261,11 @@ async fn a_query_ends_at_its_deadline() {
 /// The children of a process, by what Linux says.
 fn children(id: u32) -> Vec<String> {
     let tasks = fs::read_dir(Path::new("/proc").join(id.to_string()).join("task"));
-    let children = tasks.expect("the tasks").filter_map(|task| {
-        fs::read_to_string(task.ok()?.path().join("children")).ok()
-    });
-    children.flat_map(|ids| ids.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    let children = tasks
+        .expect("the tasks")
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+    children
+        .flat_map(|ids| ids.split(' ').map(str::to_owned).collect::<Vec<_>>())
         .filter(|id| !id.is_empty())
         .collect()
 }
@@ -268,15 +289,16 @@ async fn a_dead_worker_takes_only_its_query_along() {
     still_answers(client).await;
 
     let terms = vec!["1"; 10_000].join("+");
-    let deep = ask(client, json!({"sql": format!("select {terms} as n")})).await;
-    let known = [200, 400, 422].contains(&deep.status.as_u16());
+    let deep =
+        ask(client, json!({"sql": format!("select {terms} as n"), "timeout_ms": 2_000})).await;
+    let known = [200, 400, 422, 504].contains(&deep.status.as_u16());
     assert!(known, "{}: {}", deep.status, deep.text());
     if deep.status == 200 {
         assert_eq!(deep.json()["rows"][0]["n"], 10_000);
     }
     still_answers(client).await;
     let nested = format!("select {}1{}", "(".repeat(20_000), ")".repeat(20_000));
-    let nested = ask(client, json!({"sql": nested})).await;
+    let nested = ask(client, json!({"sql": nested, "timeout_ms": 2_000})).await;
     assert!([400, 422].contains(&nested.status.as_u16()), "{}", nested.text());
     still_answers(client).await;
 }

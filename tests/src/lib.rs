@@ -222,8 +222,7 @@ impl Client {
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> (StatusCode, Value) {
-        let request =
-            if self.key.is_empty() { request } else { request.bearer_auth(&self.key) };
+        let request = if self.key.is_empty() { request } else { request.bearer_auth(&self.key) };
         match request.send().await {
             Ok(response) => {
                 let status = response.status();

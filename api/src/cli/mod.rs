@@ -151,6 +151,8 @@ fn query_worker() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("query")
         .thread_stack_size(64 << 20)
+        // Files are read on these threads; each keeps memory of its own.
+        .max_blocking_threads(4)
         .enable_all()
         .build();
     let Ok(runtime) = runtime else { return ExitCode::FAILURE };
