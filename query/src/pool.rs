@@ -94,8 +94,15 @@ impl Pool {
         let pool = self.clone();
         tokio::spawn(async move {
             let (_slot, _waiting) = (slot, waiting);
-            let outcome =
-                timeout_at(deadline + GRACE, worker.ask(&request, deadline, &pieces)).await;
+            let (process, memory_max) = (worker.child.id(), pool.launch.memory_bytes_max());
+            let answering = timeout_at(deadline + GRACE, worker.ask(&request, deadline, &pieces));
+            let outcome = tokio::select! {
+                outcome = answering => outcome,
+                () = outgrows(process, memory_max) => Ok(Err(QueryError::new(
+                    Reason::Memory,
+                    "the query needs more memory than it may use",
+                ))),
+            };
             match outcome {
                 Ok(Ok(())) => pool.idle.lock().await.push(worker),
                 Ok(Err(error)) => pool.replace(worker, &pieces, error).await,
@@ -175,6 +182,28 @@ impl Worker {
                 return Ok(());
             }
         }
+    }
+}
+
+impl Launch {
+    /// What a worker may hold in all: the pool of its operators, and as much again for what is not counted there.
+    fn memory_bytes_max(&self) -> usize {
+        2 * self.handshake.memory_bytes + (256 << 20)
+    }
+}
+
+/// Completes when a process holds more memory than it may. The memory pool of the engine counts only some of
+/// what a query allocates, so that the operating system is asked. Where it does not tell, this never completes.
+async fn outgrows(process: Option<u32>, bytes_max: usize) {
+    const PAGE: usize = 4096;
+    let path = format!("/proc/{}/statm", process.unwrap_or_default());
+    loop {
+        let Ok(text) = std::fs::read_to_string(&path) else { return std::future::pending().await };
+        let pages: usize = text.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or_default();
+        if pages * PAGE > bytes_max {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

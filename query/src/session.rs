@@ -132,7 +132,9 @@ fn check(sql: &str) -> Result<(), QueryError> {
     use datafusion::sql::sqlparser::ast::Statement as Sql;
     match statement {
         Statement::Statement(inner) if matches!(**inner, Sql::Query(_)) => Ok(()),
-        Statement::Explain(_) => Ok(()),
+        Statement::Explain(explain) if matches!(&*explain.statement, Statement::Statement(inner) if matches!(**inner, Sql::Query(_))) => {
+            Ok(())
+        }
         _ => Err(QueryError::new(
             Reason::NotAllowed,
             "only queries are allowed: SELECT, WITH, VALUES",

@@ -34,7 +34,7 @@ pub(super) enum Key {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Scope {
-    /// Run SQL, read metrics and forecasts
+    /// Run SQL, read metrics, forecasts and dashboards
     Read,
     /// Send events
     Write,

@@ -28,7 +28,7 @@ impl Scope {
 
     pub(crate) fn abilities(self) -> &'static [Ability] {
         match self {
-            Self::Read => &[Ability::RunSql, Ability::ReadMetrics],
+            Self::Read => &[Ability::RunSql, Ability::ReadMetrics, Ability::ViewDashboard],
             Self::Write => &[Ability::SendEvents],
             Self::Admin => &[Ability::Administer],
         }
