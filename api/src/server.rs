@@ -208,6 +208,12 @@ impl Running {
             strangers.stop().await;
             reserved.stop().await;
         }
+        if let Err(error) = relay::drain(&self.state.store, &self.state.lakehouse).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the outbox waits for the next start"
+            );
+        }
         let closing = tokio::time::timeout(Duration::from_secs(30), self.state.lakehouse.close());
         match closing.await {
             Ok(Ok(())) => {}

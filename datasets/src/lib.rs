@@ -1,5 +1,4 @@
 //! A whole AI-API business, invented from a seed, with the true answers known.
-//!
 //! AI Hub sells access to AI models by API. Before it has customers, and in every test, somebody has to be
 //! the customers. This crate is them: organizations of very different sizes in a dozen countries sign up
 //! after browsing the site, try, subscribe, upgrade, fade and leave; their requests follow the working day

@@ -1,5 +1,4 @@
 //! Forecasts: what comes next in a series of numbers, and how sure that is.
-//!
 //! A [`Series`] is a history of equally spaced values with a season, such as hourly request counts
 //! with a rhythm of 24. [`forecast()`] asks every [`Model`] of a small pool what it would have said
 //! in the past (a rolling-origin [`backtest()`]), weights the models by how wrong they were, and

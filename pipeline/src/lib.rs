@@ -1,5 +1,4 @@
 //! The lake: Delta tables on any object store, filled from the intake's log, each row exactly once.
-//!
 //! [`Lakehouse`] ties it together for the one process that takes events in: it owns the log, appends its rows
 //! to the tables every few seconds, and hands out the [`Cut`], the exact line up to which a query may read.
 //! [`Reader`] is the other side: any process that was given a cut reads the tables at their versions, and from

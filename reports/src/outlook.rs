@@ -169,7 +169,10 @@ mod tests {
         assert_eq!(ahead.points.len(), 7);
         assert_eq!(ahead.points[0].at.to_rfc3339(), "2026-03-30T00:00:00+00:00");
         for (point, expected) in ahead.points.iter().zip(week) {
-            assert!((point.value - expected as f64).abs() < 15.0, "{point:?} is not near {expected}");
+            assert!(
+                (point.value - expected as f64).abs() < 15.0,
+                "{point:?} is not near {expected}"
+            );
             let [narrow, wide] = point.intervals[..] else { panic!("two levels") };
             assert!(wide.lower <= narrow.lower && narrow.upper <= wide.upper);
         }

@@ -1,9 +1,15 @@
 //! The cross-crate tests: one binary, so that the engine is linked once.
 
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod figures;
+#[cfg(test)]
+mod import;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]

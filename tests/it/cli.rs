@@ -1,0 +1,130 @@
+//! The command line: what goes wrong before anything runs is one clear line and exit code 2.
+
+use std::{fs, net::TcpListener, path::Path};
+
+use reqwest::StatusCode;
+use serde_json::json;
+use tests::{Client, Server, configure, folder, run, run_ok, usage};
+
+/// The exit code, and the one line on standard error.
+fn refused(dir: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = run(dir, arguments);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(error.lines().count(), 1, "not one line: {error}");
+    assert!(!error.contains("RUST_BACKTRACE") && !error.contains("panicked"), "{error}");
+    (output.status.code(), error)
+}
+
+#[test]
+fn what_cannot_start_says_why_and_exits_with_2() {
+    let dir = folder();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (code, error) = refused(dir.path(), &["serve", "--port", &port]);
+    assert!(code == Some(2) && error.contains(&port), "{error}");
+
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let (code, error) = refused(&file, &["serve", "--port", "0"]);
+    assert!(code == Some(2) && error.contains("file"), "{error}");
+
+    for (text, part) in [
+        ("[server", "aihub.toml"),
+        ("[server]\nprot = 1\n", "prot"),
+        ("[server]\nport = \"x\"\n", "port"),
+    ] {
+        let dir = folder();
+        configure(dir.path(), text);
+        let (code, error) = refused(dir.path(), &["serve"]);
+        assert!(code == Some(2) && error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_has_one_server() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let (code, error) = refused(dir.path(), &["serve", "--port", "0"]);
+    assert!(code == Some(2) && error.contains("another process"), "{error}");
+    server.stop();
+    Server::serve(dir.path()).stop();
+}
+
+#[tokio::test]
+async fn keys_and_users_are_made_beside_a_running_server() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    run_ok(dir.path(), &["organization", "create", "org_a", "--name", "Acme", "--country", "DE"]);
+    let key = run_ok(dir.path(), &["key", "create", "--name", "k", "--organization", "org_a"]);
+    let client = Client::new(&server, &key);
+    let (status, answer) =
+        client.send("application/json", usage("org_a", "1", json!({})).to_string()).await;
+    assert_eq!((status, &answer["accepted"]), (StatusCode::OK, &json!(1)), "{answer}");
+    let list = run_ok(dir.path(), &["key", "list"]);
+    assert!(list.contains("org_a") && !list.contains(key.trim()), "{list}");
+    let password =
+        run_ok(dir.path(), &["user", "create", "--email", "a@example.com", "--role", "analyst"]);
+    assert_eq!(password.trim().len(), 20);
+    assert!(run_ok(dir.path(), &["user", "list"]).contains("a@example.com"));
+    // Stopped in order, nothing is lost, and what is stored needs no server to be read.
+    server.stop();
+    let count = run_ok(dir.path(), &["query", "select count(*) as n from usage_events"]);
+    assert_eq!(count, "n\n1\n");
+    let named = run_ok(dir.path(), &["query", "select name from organizations"]);
+    assert_eq!(named, "name\nAcme\n");
+}
+
+#[test]
+fn a_syntax_error_has_a_position() {
+    let dir = folder();
+    run_ok(dir.path(), &["key", "list"]);
+    let (code, error) = refused(dir.path(), &["query", "select 1 frm x y"]);
+    assert!(code == Some(1) && error.contains("line 1, column"), "{error}");
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let dir = folder();
+    for command in [
+        "demo",
+        "serve",
+        "import",
+        "query",
+        "metrics",
+        "forecast",
+        "report",
+        "key",
+        "user",
+        "organization",
+        "generate",
+    ] {
+        assert!(run_ok(dir.path(), &[command, "--help"]).contains("Usage:"), "{command}");
+    }
+    assert!(run_ok(dir.path(), &["metrics"]).contains("active_organizations"));
+}
+
+#[test]
+fn a_demo_is_reused_and_generation_repeats_itself() {
+    let dir = folder();
+    let first = Server::demo(dir.path(), 6, 8);
+    let ready = first.ready.clone();
+    assert_eq!(ready.users.len(), 3);
+    first.stop();
+    let count = || run_ok(dir.path(), &["query", "select count(*) from usage_events"]);
+    let loaded = count();
+    let second = Server::start(dir.path(), &["demo", "--port", "0", "--format", "json"]);
+    assert_eq!(second.ready.api_key, ready.api_key);
+    second.stop();
+    assert_eq!(count(), loaded);
+    let report = dir.path().join("report.html").display().to_string();
+    run_ok(dir.path(), &["report", "render", "business", "--out", &report, "--days", "5"]);
+    let html = fs::read_to_string(&report).unwrap();
+    assert!(!html.contains("<script") && !html.contains("src=") && !html.contains("/sign-out"));
+
+    let bytes = |name: &str| {
+        let out = dir.path().join(name).display().to_string();
+        run_ok(dir.path(), &["generate", "--out", &out, "--days", "3", "--organizations", "5"]);
+        fs::read(dir.path().join(name).join("events.ndjson")).unwrap()
+    };
+    assert!(bytes("one") == bytes("two"), "the same arguments give other bytes");
+}
