@@ -175,10 +175,13 @@ impl State {
         tasks.spawn(async move { lakehouse.run().await });
         let relayed = self.clone();
         tasks.spawn(async move { relay::run(&relayed.store, &relayed.lakehouse).await });
-        let pools = self.engine.clone();
+        let warmed = self.clone();
         tasks.spawn(async move {
-            if let Engine::Workers { strangers, reserved, .. } = pools {
+            if let Engine::Workers { strangers, reserved, .. } = &warmed.engine {
                 tokio::join!(strangers.warm(), reserved.warm());
+                // The first page asks two dozen questions; their answers stay true until a row comes.
+                dashboards::prepare(&warmed).await;
+                reserved.renew().await;
             }
         });
         Ok(Running { url: format!("http://{bound}"), state, handle, tasks })

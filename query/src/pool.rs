@@ -112,6 +112,12 @@ impl Pool {
         Ok(receiver)
     }
 
+    /// Puts a new worker in the place of the idle ones: what they keep for the next query is given back.
+    pub async fn renew(&self) {
+        self.stop().await;
+        self.warm().await;
+    }
+
     /// Ends every idle worker.
     pub async fn stop(&self) {
         for mut worker in self.idle.lock().await.drain(..) {

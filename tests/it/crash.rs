@@ -28,14 +28,15 @@ async fn every_acknowledged_event_survives_the_kill_once() {
     configure(dir.path(), "[ingest]\nflush_seconds = 1\nflush_rows = 2000\n");
     let key = run_ok(dir.path(), &["key", "create", "--name", "crash"]);
     let mut acknowledged = 0;
+    let mut ledgers: Vec<Ledger> = Vec::new();
     for round in 0..rounds() {
         let server = Server::serve(dir.path());
         let client = Client::new(&server, &key);
-        if round > 0 {
-            acknowledged += check(&client, round - 1, &LEDGERS.lock().unwrap()[&(round - 1)]).await;
+        if let Some(last) = ledgers.last() {
+            acknowledged += check(&client, round - 1, last).await;
         }
         let ledger = Ledger::default();
-        LEDGERS.lock().unwrap().insert(round, Arc::clone(&ledger));
+        ledgers.push(Arc::clone(&ledger));
         let senders: Vec<_> = (0..4)
             .map(|sender| tokio::spawn(send(client.clone(), round, sender, Arc::clone(&ledger))))
             .collect();
@@ -49,8 +50,7 @@ async fn every_acknowledged_event_survives_the_kill_once() {
     }
     let server = Server::serve(dir.path());
     let client = Client::new(&server, &key);
-    let last = rounds() - 1;
-    acknowledged += check(&client, last, &LEDGERS.lock().unwrap()[&last]).await;
+    acknowledged += check(&client, rounds() - 1, &ledgers[ledgers.len() - 1]).await;
     let rows = client
         .rows("select count(*) as n, count(distinct source || ' ' || event_id) as ids from usage_events")
         .await;
@@ -58,8 +58,6 @@ async fn every_acknowledged_event_survives_the_kill_once() {
     assert!(acknowledged > 20 * rounds() as usize, "only {acknowledged} events were acknowledged");
     server.stop();
 }
-
-static LEDGERS: Mutex<BTreeMap<u64, Ledger>> = Mutex::new(BTreeMap::new());
 
 /// Sends batches of mixed sizes until the server is gone.
 async fn send(client: Client, round: u64, sender: u64, ledger: Ledger) {

@@ -15,6 +15,7 @@ use crate::{
     principal::{Ability, Gate, Kind, Principal},
     problem::Problem,
     queries::{problem, reach},
+    server::State,
 };
 
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
@@ -43,6 +44,23 @@ pub(crate) enum DashboardError {
     Report(#[from] reports::Error),
     #[error("a forecast was cut off")]
     Stopped,
+}
+
+/// Asks the questions of the page that most people open first, so that its answers are at hand.
+pub(crate) async fn prepare(state: &State) {
+    let now = state.clock.now();
+    let (Ok(window), Ok(dashboard)) = (Window::resolve(now, None, None), definition("business"))
+    else {
+        return;
+    };
+    let deadline_ms = state.config.query.deadline_seconds * 1_000;
+    let requests = dashboard.requests(&window);
+    let (cut, now) = (state.lakehouse.cut(), now.timestamp_micros());
+    let asked =
+        state.engine.metrics(&state.catalog, &requests, &Reach::Staff, &cut, now, deadline_ms);
+    if let Err(error) = asked.await {
+        tracing::warn!(%error, "the first page is not prepared");
+    }
 }
 
 async fn home() -> HttpResponse {
