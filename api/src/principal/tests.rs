@@ -52,8 +52,8 @@ fn the_permissions_of_every_kind() {
         (Kind::User(Role::Manager), Reach::All, "read_metrics view_dashboard"),
         (Kind::User(Role::Member), own(), "run_sql read_metrics view_dashboard"),
         (scopes("write"), Reach::All, "send_events"),
-        (scopes("read"), own(), "run_sql read_metrics"),
-        (scopes("read,write"), own(), "send_events run_sql read_metrics"),
+        (scopes("read"), own(), "run_sql read_metrics view_dashboard"),
+        (scopes("read,write"), own(), "send_events run_sql read_metrics view_dashboard"),
         (scopes("admin"), Reach::All, "administer"),
         (scopes("admin"), own(), ""),
     ] {
