@@ -111,3 +111,6 @@ fn write_durably(path: &Path, content: &[u8]) -> Result<(), Error> {
 fn sync_directory(dir: &Path) -> Result<(), Error> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io(dir))
 }
+
+#[cfg(test)]
+mod tests;
