@@ -271,3 +271,6 @@ fn statistics_columns(table: Table) -> String {
         .collect::<Vec<_>>()
         .join(",")
 }
+
+#[cfg(test)]
+mod tests;

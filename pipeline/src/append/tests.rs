@@ -1,0 +1,165 @@
+//! Rows reach a table once, whatever a store says about it.
+
+use std::{
+    fmt,
+    ops::Range,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use ingest::{
+    decode::{Form, Sender, decode},
+    identity::Pseudonyms,
+};
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, path::Path,
+};
+
+use super::*;
+use crate::Location;
+
+const LOG: LogId = LogId(5);
+
+/// A store that stores a commit and then loses the reply, once.
+#[derive(Debug)]
+struct LosesReply {
+    inner: Arc<dyn ObjectStore>,
+    armed: AtomicBool,
+}
+
+impl fmt::Display for LosesReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LosesReply")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for LosesReply {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        let result = self.inner.put_opts(location, payload, options).await?;
+        if location.as_ref().contains("_delta_log") && self.armed.swap(false, Ordering::AcqRel) {
+            let source = "the reply was lost".into();
+            return Err(object_store::Error::Generic { store: "test", source });
+        }
+        Ok(result)
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(
+        &self,
+        location: &Path,
+        options: GetOptions,
+    ) -> object_store::Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    async fn get_ranges(
+        &self,
+        location: &Path,
+        ranges: &[Range<u64>],
+    ) -> object_store::Result<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &Path,
+        to: &Path,
+        options: CopyOptions,
+    ) -> object_store::Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// One usage event at an LSN.
+fn record(first_lsn: Lsn) -> Record {
+    let line = format!(
+        "{{\"id\":\"{first_lsn}\",\"source\":\"/s\",\"type\":\"usage.request\",\"subject\":\"o\",\
+         \"time\":\"2026-01-01T00:00:00Z\",\"data\":{{\"model\":\"m\"}}}}"
+    );
+    let sender = Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]) };
+    let mut decoded = decode(Form::Ndjson, line.as_bytes(), &sender, 0).unwrap().unwrap();
+    Record {
+        table: Table::UsageLedger,
+        first_lsn,
+        ingested_at: 0,
+        rows: decoded.batches.remove(0).rows,
+    }
+}
+
+fn rows(table: &LakeTable) -> u64 {
+    table.files().unwrap().iter().map(|file| file.rows).sum()
+}
+
+#[tokio::test]
+async fn the_same_rows_are_appended_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Location::folder(dir.path()).unwrap().open().unwrap();
+    let mut table = LakeTable::open_or_create(&root, Table::UsageLedger).await.unwrap();
+    let records: Vec<_> = (1..=3).map(record).collect();
+    table.append(LOG, &records, 2, 0).await.unwrap();
+    assert_eq!((rows(&table), table.committed(LOG).await.unwrap()), (2, 2));
+    let mark = table.append(LOG, &records, 2, 0).await.unwrap();
+    assert_eq!((rows(&table), mark.txn), (2, 2));
+    // Opened anew, the table knows what it holds: only the third row is missing.
+    let mut table = LakeTable::open(&root, Table::UsageLedger).await.unwrap().unwrap();
+    table.append(LOG, &records, 3, 0).await.unwrap();
+    assert_eq!((rows(&table), table.committed(LOG).await.unwrap()), (3, 3));
+}
+
+#[tokio::test]
+async fn a_commit_whose_reply_was_lost_is_not_made_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut root = Location::folder(dir.path()).unwrap().open().unwrap();
+    let store =
+        Arc::new(LosesReply { inner: Arc::clone(&root.store), armed: AtomicBool::new(false) });
+    root.store = Arc::<LosesReply>::clone(&store);
+    let mut table = LakeTable::open_or_create(&root, Table::UsageLedger).await.unwrap();
+    store.armed.store(true, Ordering::Release);
+    table.append(LOG, &[record(1), record(2)], 2, 0).await.unwrap();
+    assert!(!store.armed.load(Ordering::Acquire), "the fault was not met");
+    assert_eq!((rows(&table), table.committed(LOG).await.unwrap()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_second_writer_of_the_same_log_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Location::folder(dir.path()).unwrap().open().unwrap();
+    let mut one = LakeTable::open_or_create(&root, Table::UsageLedger).await.unwrap();
+    let mut other = LakeTable::open(&root, Table::UsageLedger).await.unwrap().unwrap();
+    one.append(LOG, &[record(1)], 1, 0).await.unwrap();
+    // The other one still believes that the table is empty, and is ahead of the first in its log.
+    let late = other.append(LOG, &[record(1), record(2), record(3)], 3, 0).await;
+    assert!(matches!(late, Err(Error::Fenced { expected: 0, found: 1, .. })), "{late:?}");
+    assert_eq!(rows(&other), 1);
+}
