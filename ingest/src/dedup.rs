@@ -173,3 +173,6 @@ pub fn keys_of(rows: &RecordBatch, lsn: impl Fn(usize) -> Lsn) -> Vec<(Key, Seen
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -328,3 +328,6 @@ fn conflict() -> Rejection {
         "an event with this source and id was accepted before with other content",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use datafusion::common::utils::memory::get_record_batch_memory_size;
 use ingest::{
     OrganizationId, Rejection, Table, Verdict,
     decode::{self, Batch, Form, Malformed, Sender},
@@ -99,7 +100,7 @@ impl Observer for Shared {
         let mut state = self.lock();
         for record in records {
             state.durable = record.last_lsn();
-            state.bytes += record.rows.get_array_memory_size();
+            state.bytes += get_record_batch_memory_size(&record.rows);
             state.rows += record.rows.num_rows();
             state.pending.push_back(record);
         }
@@ -403,7 +404,7 @@ impl State {
 
     fn forget(&mut self, through: Lsn) {
         while let Some(record) = self.pending.pop_front_if(|r| r.last_lsn() <= through) {
-            self.bytes = self.bytes.saturating_sub(record.rows.get_array_memory_size());
+            self.bytes = self.bytes.saturating_sub(get_record_batch_memory_size(&record.rows));
             self.rows -= record.rows.num_rows();
         }
         self.floor = through;

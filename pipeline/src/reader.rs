@@ -31,6 +31,8 @@ pub struct Reader {
     log_dir: PathBuf,
     tail: Option<Tail>,
     fresh: VecDeque<FreshRows>,
+    /// Rows of the log up to here are not held (any more).
+    forgotten: Lsn,
     tables: BTreeMap<Table, (LakeTable, Arc<Vec<DataFile>>)>,
 }
 
@@ -79,6 +81,7 @@ impl Reader {
             log_dir: log_dir.to_path_buf(),
             tail: None,
             fresh: VecDeque::new(),
+            forgotten: 0,
             tables: BTreeMap::new(),
         })
     }
@@ -130,9 +133,11 @@ impl Reader {
             return Ok(());
         }
         let behind = self.tail.as_ref().is_none_or(|t| t.log() != log || t.last_lsn() < cut.floor);
-        if behind {
+        // A query that waited comes with an older cut than one that was faster: its rows are read again.
+        if behind || cut.floor < self.forgotten {
             self.fresh.clear();
             self.tail = None;
+            self.forgotten = cut.floor;
         }
         let tail = self.tail.get_or_insert_with(|| Tail::new(&self.log_dir, log, cut.floor));
         tail.read_to(cut.lsn)?;
@@ -149,6 +154,7 @@ impl Reader {
         while self.fresh.front().is_some_and(|rows| rows.last_lsn <= cut.floor) {
             self.fresh.pop_front();
         }
+        self.forgotten = self.forgotten.max(cut.floor);
         Ok(())
     }
 
@@ -218,3 +224,6 @@ pub(crate) async fn stored_keys(
     }
     Ok(keys)
 }
+
+#[cfg(test)]
+mod tests;

@@ -245,3 +245,6 @@ impl TableProvider for LakeScan {
 fn physical(state: &dyn Session, schema: &SchemaRef, expr: &Expr) -> Result<Arc<dyn PhysicalExpr>> {
     state.create_physical_expr(expr.clone(), &DFSchema::try_from(schema.as_ref().clone())?)
 }
+
+#[cfg(test)]
+mod tests;

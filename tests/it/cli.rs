@@ -1,10 +1,16 @@
 //! The command line: what goes wrong before anything runs is one clear line and exit code 2.
 
-use std::{fs, net::TcpListener, path::Path};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use reqwest::StatusCode;
-use serde_json::json;
-use tests::{Client, Server, configure, folder, run, run_ok, usage};
+use serde_json::{Value, json};
+use tests::{Client, Server, aihub, configure, folder, run, run_ok, usage};
 
 /// The exit code, and the one line on standard error.
 fn refused(dir: &Path, arguments: &[&str]) -> (Option<i32>, String) {
@@ -116,15 +122,75 @@ fn a_demo_is_reused_and_generation_repeats_itself() {
     assert_eq!(second.ready.api_key, ready.api_key);
     second.stop();
     assert_eq!(count(), loaded);
-    let report = dir.path().join("report.html").display().to_string();
-    run_ok(dir.path(), &["report", "render", "business", "--out", &report, "--days", "5"]);
-    let html = fs::read_to_string(&report).unwrap();
-    assert!(!html.contains("<script") && !html.contains("src=") && !html.contains("/sign-out"));
-
     let bytes = |name: &str| {
         let out = dir.path().join(name).display().to_string();
         run_ok(dir.path(), &["generate", "--out", &out, "--days", "3", "--organizations", "5"]);
         fs::read(dir.path().join(name).join("events.ndjson")).unwrap()
     };
     assert!(bytes("one") == bytes("two"), "the same arguments give other bytes");
+}
+
+#[test]
+fn a_variable_that_sets_nothing_is_named() {
+    let dir = folder();
+    let mut command = Command::new(aihub());
+    command.args(["serve", "--port", "0"]).arg("--dir").arg(dir.path());
+    let output = command.env("AIHUB_SERVER_PROT", "1").output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.lines().count() == 1 && error.contains("AIHUB_SERVER_PROT"), "{error}");
+}
+
+#[tokio::test]
+async fn a_terminated_server_ends_well_and_keeps_what_it_took() {
+    let dir = folder();
+    // Nothing is moved to the tables while it runs.
+    configure(dir.path(), "[ingest]\nflush_seconds = 3600\n");
+    let key = run_ok(dir.path(), &["key", "create", "--name", "k"]);
+    let mut child = Command::new(aihub())
+        .args(["serve", "--port", "0", "--format", "json", "--dir"])
+        .arg(dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let ready: Value = serde_json::from_str(&line).unwrap();
+    let lines: String =
+        (0..25).map(|n| format!("{}\n", usage("org_a", &n.to_string(), json!({})))).collect();
+    let answer = reqwest::Client::new()
+        .post(format!("{}/v1/events", ready["url"].as_str().unwrap()))
+        .bearer_auth(key.trim())
+        .header("Content-Type", "application/x-ndjson")
+        .body(lines)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!dir.path().join("server.json").exists());
+    let server = Server::serve(dir.path());
+    let rows = Client::new(&server, &key).rows("select count(*) as n from usage_events").await;
+    assert_eq!(rows[0]["n"], 25);
+    server.stop();
+}
+
+#[test]
+fn a_rendered_report_needs_nothing_else() {
+    let dir = folder();
+    run_ok(dir.path(), &["key", "list"]);
+    let out = dir.path().join("report.html");
+    let file = out.display().to_string();
+    run_ok(dir.path(), &["report", "render", "business", "--out", &file, "--days", "3"]);
+    let html = fs::read_to_string(&out).unwrap();
+    // The icon is in the page itself.
+    let html = html.replace("<link rel=\"icon\" href=\"data:", "");
+    for part in ["src=", "<link", "<script", "url(", "@import", "/sign-out"] {
+        assert!(!html.contains(part), "the report loads something: {part}");
+    }
+    // Names of XML are written as addresses; nothing is fetched from them.
+    let addresses = html.matches("http://").count() + html.matches("https://").count();
+    assert_eq!(addresses, html.matches("http://www.w3.org/").count());
 }

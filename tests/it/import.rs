@@ -1,6 +1,16 @@
 //! History from files that nobody here wrote.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray},
+    compute,
+};
+use parquet::arrow::ArrowWriter;
 
 use tests::{Server, folder, run, run_ok};
 
@@ -88,4 +98,95 @@ fn an_unusable_mapping_or_file_is_named() {
         assert!(!output.status.success() && error.contains(part), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
     }
+}
+
+const CALLS: &str = "type = \"usage.request\"\nsource = \"/calls\"\norganization = \"org_a\"\n\
+                     id_column = \"id\"\n[time]\ncolumn = \"at\"\n[columns]\nengine = \"model\"\n\
+                     prompt = \"input_tokens\"\n[constants]\nprovider = \"p\"\n";
+
+#[test]
+fn csv_rows_with_ids_are_known_again_in_another_file() {
+    let dir = folder();
+    let place = |name: &str| dir.path().join(name).display().to_string();
+    let (map, one, two, data) =
+        (place("map.toml"), place("one.csv"), place("two.csv"), dir.path().join("data"));
+    let row =
+        |id: &str, prompt: &str| format!("{id},2026-01-01T01:00:00+01:00,\"m, 1\",{prompt}\n");
+    let head = "id,at,engine,prompt\r\n";
+    // A number that is none, and a row that ends early, are among good ones.
+    let first = [row("a", "5"), row("b", "six"), "d\n".into(), row("c", " 7 ")].concat();
+    fs::write(&map, CALLS).unwrap();
+    fs::write(&one, format!("{head}{first}")).unwrap();
+    fs::write(&two, format!("{head}{}{}", row("c", "7"), row("e", "8").trim_end())).unwrap();
+    let output = run(&data, &["import", "--map", &map, &one]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "2 accepted, 0 duplicate, 2 rejected\n");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("/data/input_tokens") && error.lines().count() == 1, "{error}");
+    let output = run_ok(&data, &["import", "--map", &map, &two]);
+    assert_eq!(output, "1 accepted, 1 duplicate, 0 rejected\n");
+    let rows = "select event_id, occurred_at, model, provider, input_tokens from usage_events \
+                order by event_id";
+    let at = "2026-01-01T00:00:00Z,\"m, 1\",p";
+    let expected =
+        format!("event_id,occurred_at,model,provider,input_tokens\na,{at},5\nc,{at},7\ne,{at},8\n");
+    assert_eq!(run_ok(&data, &["query", rows]), expected);
+    let dead = "select code, pointer from dead_letter order by code";
+    let expected = "code,pointer\nmissing_field,/time\nwrong_type,/data/input_tokens\n";
+    assert_eq!(run_ok(&data, &["query", dead]), expected);
+}
+
+fn write_parquet(path: &Path, rows: &RecordBatch) {
+    let mut writer =
+        ArrowWriter::try_new(File::create(path).unwrap(), rows.schema(), None).unwrap();
+    writer.write(rows).unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn parquet_is_read_beside_a_running_server() {
+    let dir = folder();
+    let (map, file) = (dir.path().join("map.toml"), dir.path().join("calls.parquet"));
+    let millis = CALLS.replace("column = \"at\"", "column = \"at\"\nformat = \"unix_ms\"");
+    fs::write(&map, millis).unwrap();
+    let numbers = || 0..2_500_i64;
+    let prompt = Int64Array::from_iter(numbers().map(|n| (n % 5 != 0).then_some(n)));
+    let sum = compute::sum(&prompt).unwrap();
+    let columns: [(&str, ArrayRef); 4] = [
+        ("id", Arc::new(Int64Array::from_iter_values(numbers()))),
+        ("at", Arc::new(Int64Array::from_iter_values(numbers().map(|n| 1_767_225_600_000 + n)))),
+        ("engine", Arc::new(StringArray::from_iter_values(numbers().map(|n| (n % 3).to_string())))),
+        ("prompt", Arc::new(prompt)),
+    ];
+    write_parquet(&file, &RecordBatch::try_from_iter(columns).unwrap());
+    let (map, file) = (map.display().to_string(), file.display().to_string());
+    let data = dir.path().join("data");
+    let server = Server::serve(&data);
+    let import = ["import", "--map", &map, &file];
+    assert_eq!(run_ok(&data, &import), "2500 accepted, 0 duplicate, 0 rejected\n");
+    assert_eq!(run_ok(&data, &import), "0 accepted, 2500 duplicate, 0 rejected\n");
+    let totals = "select count(*) as n, count(distinct model) as m, sum(input_tokens) as s, \
+                  max(occurred_at) as t from usage_events";
+    let expected = format!("n,m,s,t\n2500,3,{sum},2026-01-01T00:00:02.499Z\n");
+    assert_eq!(run_ok(&data, &["query", totals]), expected);
+    server.stop();
+}
+
+#[test]
+fn times_of_a_parquet_file_need_no_format() {
+    let dir = folder();
+    let (map, file) = (dir.path().join("map.toml"), dir.path().join("calls.parquet"));
+    fs::write(&map, CALLS).unwrap();
+    let at = TimestampMillisecondArray::from(vec![1_767_225_600_123]).with_timezone("UTC");
+    let columns: [(&str, ArrayRef); 3] = [
+        ("id", Arc::new(StringArray::from(vec!["a"]))),
+        ("at", Arc::new(at)),
+        ("engine", Arc::new(StringArray::from(vec!["m"]))),
+    ];
+    write_parquet(&file, &RecordBatch::try_from_iter(columns).unwrap());
+    let data = dir.path().join("data");
+    let (map, file) = (map.display().to_string(), file.display().to_string());
+    let output = run_ok(&data, &["import", "--map", &map, &file]);
+    assert_eq!(output, "1 accepted, 0 duplicate, 0 rejected\n");
+    let at = run_ok(&data, &["query", "select occurred_at from usage_events"]);
+    assert_eq!(at, "occurred_at\n2026-01-01T00:00:00.123Z\n");
 }

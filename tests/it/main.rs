@@ -5,6 +5,8 @@ mod cli;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod figures;

@@ -17,7 +17,7 @@ use toml::Value;
 
 use super::{
     Folder, Ready,
-    running::{ServerFile, asked_to_stop, until_stopped},
+    running::{ServerFile, StopSignal, until_stopped},
     say,
     user::made_up_password,
 };
@@ -96,9 +96,10 @@ impl Demo {
         let clock = Clock::system();
         let mut demo = self.plan(&config, clock.now())?;
         let state = State::open(config.clone(), clock, std::env::current_exe()?).await?;
+        let mut stop = StopSignal::listen()?;
         let loaded = tokio::select! {
             loaded = load(&state, &mut demo) => loaded,
-            () = asked_to_stop() => {
+            () = stop.asked() => {
                 state.close().await?;
                 bail!("stopped; the next run goes on with what was loaded");
             }
@@ -117,7 +118,7 @@ impl Demo {
             }
             Ready::Text => welcome(&running.url, &demo),
         })?;
-        until_stopped(&config, running).await
+        until_stopped(&config, running, stop).await
     }
 
     /// The demo that is in the folder, or a new one as asked.

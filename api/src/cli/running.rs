@@ -34,26 +34,52 @@ impl ServerFile {
     }
 }
 
-/// Completes when the process is asked to stop.
-pub(super) async fn asked_to_stop() {
+/// The wish that the process stops: Ctrl-C, or SIGTERM. It is heard from the moment this is made.
+#[derive(Debug)]
+pub(super) struct StopSignal {
     #[cfg(unix)]
-    {
+    streams: [tokio::signal::unix::Signal; 2],
+    #[cfg(not(unix))]
+    stream: tokio::signal::windows::CtrlC,
+}
+
+impl StopSignal {
+    #[cfg(unix)]
+    pub(super) fn listen() -> anyhow::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+        let listen = |kind| signal(kind).context("listening for the signal to stop");
+        Ok(Self { streams: [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?] })
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn listen() -> anyhow::Result<Self> {
+        let stream = tokio::signal::windows::ctrl_c().context("listening for Ctrl-C")?;
+        Ok(Self { stream })
+    }
+
+    /// Completes when somebody asks.
+    pub(super) async fn asked(&mut self) {
+        #[cfg(unix)]
+        {
+            let [interrupt, terminate] = &mut self.streams;
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            return;
         }
+        #[cfg(not(unix))]
+        self.stream.recv().await;
     }
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 /// Serves until the process is asked to stop or the log breaks.
-pub(super) async fn until_stopped(config: &Config, running: Running) -> anyhow::Result<()> {
+pub(super) async fn until_stopped(
+    config: &Config,
+    running: Running,
+    mut stop: StopSignal,
+) -> anyhow::Result<()> {
     let broken = tokio::select! {
-        () = asked_to_stop() => false,
+        () = stop.asked() => false,
         () = running.broken() => true,
     };
     running.stop().await;

@@ -6,7 +6,7 @@ use toml::Value;
 
 use super::{
     Folder, Ready,
-    running::{ServerFile, until_stopped},
+    running::{ServerFile, StopSignal, until_stopped},
     say,
 };
 use crate::{clock::Clock, server::State};
@@ -36,12 +36,13 @@ impl Serve {
         let config = folder.load(&flags)?;
         let program = std::env::current_exe()?;
         let state = State::open(config.clone(), Clock::system(), program).await?;
+        let stop = StopSignal::listen()?;
         let running = state.start()?;
         ServerFile::write(&config, &running)?;
         match self.format {
             Ready::Json => say(&format!("{}\n", json!({"url": running.url})))?,
             Ready::Text => say(&format!("Serving {} at {}\n", config.dir.display(), running.url))?,
         }
-        until_stopped(&config, running).await
+        until_stopped(&config, running, stop).await
     }
 }

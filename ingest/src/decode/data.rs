@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::missing;
@@ -197,10 +197,10 @@ impl<'a> Values<'a> {
     fn attribute(
         &mut self,
         key: Cow<'a, str>,
-        raw: &'a RawValue,
+        json: &'a RawValue,
         parent: &str,
     ) -> Result<(), Rejection> {
-        let raw = raw.get();
+        let raw = json.get();
         let refuse = |reason: String| {
             let key = key.replace('~', "~0").replace('/', "~1");
             let pointer = format!("{parent}/{key}");
@@ -208,6 +208,10 @@ impl<'a> Values<'a> {
         };
         if raw.starts_with(['{', '[']) {
             return refuse("an attribute is a text, a number or a truth value".into());
+        }
+        // It is stored as it stands, so it must be readable: half of a surrogate pair is not.
+        if raw.starts_with('"') && text(json).is_none() {
+            return refuse("not a text".into());
         }
         if raw.len().max(key.len()) > ATTRIBUTE_BYTES_MAX {
             return refuse(format!("longer than {ATTRIBUTE_BYTES_MAX} bytes"));
@@ -290,7 +294,7 @@ fn members<'a>(
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut members = Vec::with_capacity(32);
             while let Some(key) = map.next_key::<&'de RawValue>()? {
-                let key = text(key).unwrap_or_default();
+                let key = text(key).ok_or_else(|| A::Error::custom("a name is not a text"))?;
                 members.push((key, map.next_value::<&'de RawValue>()?));
             }
             Ok(members)

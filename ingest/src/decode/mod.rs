@@ -208,3 +208,6 @@ pub fn dimension(
         Err(rejection) => Err(rejection),
     })
 }
+
+#[cfg(test)]
+mod tests;

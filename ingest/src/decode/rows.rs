@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, BooleanBuilder, Decimal128Builder, Int64Builder, StringBuilder,
+        Array as _, ArrayRef, BooleanBuilder, Decimal128Builder, Int64Builder, StringBuilder,
         TimestampMicrosecondBuilder,
     },
     record_batch::RecordBatch,
@@ -105,6 +105,8 @@ impl Rows {
         arrays.push(Arc::new(self.source.finish()));
         arrays.push(no_text(rows));
         arrays.push(Arc::new(self.content_hash.finish()));
+        // The builders begin with room for 1,024 values, and most requests bring fewer.
+        arrays.iter_mut().for_each(|array| array.shrink_to_fit());
         let rows = RecordBatch::try_new(self.table.record_schema(), arrays)?;
         Ok(Batch { table: self.table, rows, keys: self.keys, index: self.index })
     }

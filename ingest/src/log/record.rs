@@ -51,7 +51,7 @@ impl Record {
     pub(super) fn last_lsn_of(body: &[u8]) -> Option<Lsn> {
         let first = Lsn::from_le_bytes(body.get(..8)?.try_into().ok()?);
         let rows = u32::from_le_bytes(body.get(24..28)?.try_into().ok()?);
-        (first + Lsn::from(rows)).checked_sub(1)
+        first.checked_add(Lsn::from(rows))?.checked_sub(1)
     }
 
     /// The first LSN that was synced together with a body's rows.

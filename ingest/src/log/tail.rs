@@ -22,6 +22,8 @@ pub struct Tail {
     /// Rows up to here need not be in the log.
     retired: Lsn,
     last: Lsn,
+    /// The last LSN of what stands whole before the position, retired or not.
+    whole: Lsn,
     records: VecDeque<Record>,
     /// The segment being read and the offset of its next record.
     position: Option<(Lsn, PathBuf, u64)>,
@@ -35,6 +37,7 @@ impl Tail {
             log,
             retired,
             last: retired,
+            whole: retired,
             records: VecDeque::new(),
             position: None,
         }
@@ -79,10 +82,9 @@ impl Tail {
                 Step::End { what, offset } => match self.next_segment()? {
                     Some(next) => self.position = Some(next),
                     None => match &self.position {
-                        // Only a torn last write is cut: it was never acknowledged.
-                        Some((_, path, _))
-                            if what == DAMAGED && self.was_acknowledged(path, offset)? =>
-                        {
+                        // Only a torn last write is cut: it was never acknowledged. A damaged length looks
+                        // like a record cut short, too.
+                        Some((_, path, _)) if self.was_acknowledged(path, offset)? => {
                             return Err(Error::Damaged { path: path.clone(), offset, what });
                         }
                         Some((_, path, _)) => return Ok(Some((path.clone(), offset))),
@@ -144,6 +146,7 @@ impl Tail {
                 return Err(Error::Damaged { path: path.clone(), offset: 0, what });
             }
             *offset = SEGMENT_HEAD as u64;
+            self.whole = first.saturating_sub(1);
         }
         file.seek(SeekFrom::Start(*offset)).map_err(Error::io(path))?;
         let mut reader = io::BufReader::with_capacity(256 << 10, file);
@@ -155,15 +158,15 @@ impl Tail {
             };
             let end = start + (RECORD_HEAD + body.len()) as u64;
             // What the tables hold is passed over: a segment may be full of it.
-            if Record::last_lsn_of(&body).is_some_and(|last| last <= self.retired) {
-                *offset = end;
+            if let Some(last) = Record::last_lsn_of(&body).filter(|last| *last <= self.retired) {
+                (self.whole, *offset) = (last, end);
                 continue;
             }
             let damaged = |what| Error::Damaged { path: path.clone(), offset: start, what };
             let record = Record::decode(&body)
                 .ok_or_else(|| damaged("a record of an unknown format"))?
                 .map_err(|_| damaged("a record that is not Arrow"))?;
-            *offset = end;
+            (self.whole, *offset) = (record.last_lsn(), end);
             if record.last_lsn() > self.last {
                 if record.first_lsn > self.last + 1 {
                     return Err(Error::Gap { after: self.last, next: record.first_lsn });
@@ -175,10 +178,10 @@ impl Tail {
         Ok(Step::Reached)
     }
 
-    /// Whether a record of a later group stands anywhere behind the damaged one at `offset`. Its group was begun
-    /// after the damaged one was synced, so that one had been acknowledged. A whole record of the same group
-    /// proves nothing: the pages of a write reach the disk in any order. The damage may be in a length, so
-    /// every place is tried.
+    /// Whether a record of a later group stands anywhere behind the damaged one at `offset`, with rows that the
+    /// tables do not hold. Its group was begun after the damaged one was synced, so that one had been
+    /// acknowledged. A whole record of the same group proves nothing: the pages of a write reach the disk in any
+    /// order. The damage may be in a length, so every place is tried.
     fn was_acknowledged(&self, path: &Path, offset: u64) -> Result<bool, Error> {
         let mut file = File::open(path).map_err(Error::io(path))?;
         file.seek(SeekFrom::Start(offset)).map_err(Error::io(path))?;
@@ -189,7 +192,8 @@ impl Tail {
             let (length, crc) = record_head(*head);
             let body = bytes.get(..length)?;
             let group = Record::group_of(body)?;
-            let plausible = group > self.last + 1 && Record::last_lsn_of(body)? >= group;
+            let last = Record::last_lsn_of(body)?;
+            let plausible = group > self.whole + 1 && last >= group && last > self.retired;
             Some(plausible && crc32c::crc32c(body) == crc)
         };
         Ok((0..rest.len()).any(|place| later(place) == Some(true)))
@@ -200,8 +204,6 @@ enum Step {
     Reached,
     End { what: &'static str, offset: u64 },
 }
-
-const DAMAGED: &str = "the checksum is wrong";
 
 /// The body of the record at the reader's place, or why there is none.
 fn read_body(reader: &mut impl Read) -> io::Result<Result<Vec<u8>, &'static str>> {
@@ -219,7 +221,7 @@ fn read_body(reader: &mut impl Read) -> io::Result<Result<Vec<u8>, &'static str>
         return Ok(Err("a record is cut short"));
     }
     if crc32c::crc32c(&body) != crc {
-        return Ok(Err(DAMAGED));
+        return Ok(Err("the checksum is wrong"));
     }
     Ok(Ok(body))
 }

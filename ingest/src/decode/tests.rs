@@ -1,0 +1,278 @@
+//! Tables of texts and what they become.
+
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::Int64Type,
+};
+
+use super::*;
+
+fn names() -> Pseudonyms {
+    Pseudonyms::new([1; 32])
+}
+
+fn decoded(form: Form, body: &str) -> Result<Decoded, Malformed> {
+    let names = names();
+    let sender = Sender { organization: None, pseudonyms: &names };
+    decode(form, body.as_bytes(), &sender, 0).unwrap()
+}
+
+fn event(data: &str) -> String {
+    format!(
+        "{{\"id\":\"1\",\"source\":\"/s\",\"type\":\"usage.request\",\"subject\":\"o\",\
+         \"time\":\"2026-01-01T00:00:00Z\",\"data\":{data}}}"
+    )
+}
+
+/// The one row that `data` becomes.
+#[track_caller]
+fn row(data: &str) -> RecordBatch {
+    let decoded = decoded(Form::Json, &event(data)).unwrap();
+    assert!(decoded.rejected.is_empty(), "{data}: {:?}", decoded.rejected);
+    decoded.batches[0].rows.clone()
+}
+
+/// Why `data` is refused: the code and the place.
+#[track_caller]
+fn refusal(data: &str) -> (RejectionCode, String) {
+    let mut decoded = decoded(Form::Json, &event(data)).unwrap();
+    assert_eq!(decoded.rejected.len(), 1, "{data} is taken");
+    let (_, why) = decoded.rejected.remove(0);
+    (why.code, why.pointer)
+}
+
+fn text(row: &RecordBatch, name: &str) -> Option<String> {
+    let column = row.column_by_name(name).unwrap().as_string::<i32>();
+    column.iter().next().unwrap().map(str::to_owned)
+}
+
+fn count(row: &RecordBatch, name: &str) -> Option<i64> {
+    row.column_by_name(name).unwrap().as_primitive::<Int64Type>().iter().next().unwrap()
+}
+
+#[test]
+fn lines_are_split_and_fail_alone() {
+    let good = event("{\"model\":\"m\"}");
+    for (body, events, rejected) in [
+        (good.clone(), 1, vec![]),
+        (format!("{good}\n"), 1, vec![]),
+        (format!("\n\r\n{good}\r\n \t\n{good}\n\n"), 2, vec![]),
+        (format!("{good}\n{{\n{good}"), 3, vec![1]),
+        (format!("{good}{good}\n{good}"), 2, vec![0]),
+        (format!("null\n[]\n\"text\"\n7\n{good}"), 5, vec![0, 1, 2, 3]),
+        (format!("{good}\n{}", &good[..good.len() - 1]), 2, vec![1]),
+    ] {
+        let decoded = decoded(Form::Ndjson, &body).unwrap();
+        let places: Vec<_> = decoded.rejected.iter().map(|(at, _)| *at).collect();
+        assert_eq!((decoded.events, places), (events, rejected), "{body:?}");
+        assert!(decoded.rejected.iter().all(|(_, why)| why.code == RejectionCode::MalformedJson));
+    }
+    assert_eq!(decoded(Form::Ndjson, " \n\r\n").unwrap_err(), Malformed::Empty);
+    let line = format!("{good}\n");
+    assert_eq!(decoded(Form::Ndjson, &line.repeat(EVENTS_MAX)).unwrap().events, EVENTS_MAX as u32);
+    assert_eq!(
+        decoded(Form::Ndjson, &line.repeat(EVENTS_MAX + 1)).unwrap_err(),
+        Malformed::TooMany
+    );
+}
+
+#[test]
+fn an_array_is_read_as_a_whole() {
+    let good = event("{\"model\":\"m\"}");
+    let both = decoded(Form::Json, &format!(" [{good}, 7 ,\n{good}] ")).unwrap();
+    assert_eq!((both.events, both.rejected[0].0), (3, 1));
+    assert_eq!(both.batches[0].index, [0, 2]);
+    assert_eq!(decoded(Form::Json, "[]").unwrap_err(), Malformed::Empty);
+    for bad in ["", "[", "[{}", "{", "{}{}", "[1,]", "nul"] {
+        assert!(matches!(decoded(Form::Json, bad), Err(Malformed::Json(_))), "{bad}");
+    }
+    let sender = Sender { organization: None, pseudonyms: &names() };
+    let bad = decode(Form::Json, b"{\"id\":\"\xff\"}", &sender, 0).unwrap();
+    assert_eq!(bad.unwrap_err(), Malformed::Encoding(7));
+    // Depth is no matter of the stack.
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let nested = decoded(Form::Ndjson, &event(&deep)).unwrap();
+    assert_eq!(nested.rejected.len(), 1);
+}
+
+#[test]
+fn texts_keep_their_characters() {
+    for (json, expected) in [
+        ("\"plain\"", "plain"),
+        ("\"\"", ""),
+        (r#""a\"b\\c\/d\n\t""#, "a\"b\\c/d\n\t"),
+        (r#""\u00e9\u4e2d\ud83d\ude00""#, "é中😀"),
+        ("\"é中😀\"", "é中😀"),
+        (r#""\\""#, "\\"),
+        (r#""\u0000""#, "\0"),
+    ] {
+        let row = row(&format!("{{\"model\":{json}}}"));
+        assert_eq!(text(&row, "model").as_deref(), Some(expected), "{json}");
+    }
+    // Written in two ways, it is one content.
+    let hash = |json: &str| count(&row(json), "content_hash");
+    assert_eq!(hash(r#"{"model":"é"}"#), hash(r#"{"model":"\u00e9"}"#));
+    assert_eq!(hash(r#"{"model":"m","region":"r"}"#), hash(r#"{ "region":"r","model":"m" }"#));
+    assert_ne!(hash(r#"{"model":"m"}"#), hash(r#"{"model":"m","region":""}"#));
+    let wrong = (RejectionCode::WrongType, "/data/model".to_owned());
+    for json in ["7", "true", "[\"m\"]", "{}", r#""\ud800""#] {
+        assert_eq!(refusal(&format!("{{\"model\":{json}}}")), wrong, "{json}");
+    }
+    row(&format!("{{\"model\":\"{}\"}}", "é".repeat(512)));
+    let long = refusal(&format!("{{\"model\":\"{}m\"}}", "é".repeat(512)));
+    assert_eq!(long, (RejectionCode::InvalidValue, "/data/model".into()));
+}
+
+#[test]
+fn counts_are_whole_numbers_below_two_to_the_63() {
+    for (json, expected) in [("0", 0), ("-0", 0), ("9223372036854775807", i64::MAX)] {
+        let row = row(&format!("{{\"model\":\"m\",\"input_tokens\":{json}}}"));
+        assert_eq!(count(&row, "input_tokens"), Some(expected), "{json}");
+    }
+    for (json, code) in [
+        ("9223372036854775808", RejectionCode::WrongType),
+        ("18446744073709551616", RejectionCode::WrongType),
+        ("1.0", RejectionCode::WrongType),
+        ("1e3", RejectionCode::WrongType),
+        ("\"1\"", RejectionCode::WrongType),
+        ("true", RejectionCode::WrongType),
+        ("-1", RejectionCode::InvalidValue),
+    ] {
+        let found = refusal(&format!("{{\"model\":\"m\",\"input_tokens\":{json}}}"));
+        assert_eq!(found, (code, "/data/input_tokens".into()), "{json}");
+    }
+    // The parts of a total are added without running over.
+    let parts = format!(
+        "{{\"model\":\"m\",\"input_tokens\":1,\"cached_input_tokens\":{0},\"cache_write_input_tokens\":{0}}}",
+        i64::MAX
+    );
+    assert_eq!(refusal(&parts).0, RejectionCode::InconsistentTokens);
+}
+
+#[test]
+fn attributes_are_few_short_scalars() {
+    let many = |count: usize| {
+        let members: Vec<_> = (0..count).map(|n| format!("\"k{n:02}\":{n}")).collect();
+        members.join(",")
+    };
+    // In the object named so, beside the columns, or both: they are counted together.
+    for (inside, beside) in [(32, 0), (0, 32), (0, 33), (33, 0)] {
+        let data = match beside {
+            0 => format!("{{\"model\":\"m\",\"attributes\":{{{}}}}}", many(inside)),
+            _ => format!("{{\"model\":\"m\",{}}}", many(beside)),
+        };
+        if inside + beside == 32 {
+            let attributes = text(&row(&data), "attributes").unwrap();
+            let read: BTreeMap<String, u32> = serde_json::from_str(&attributes).unwrap();
+            assert_eq!(read.len(), 32);
+        } else {
+            assert_eq!(refusal(&data).0, RejectionCode::InvalidAttributes);
+        }
+    }
+    let both = format!("{{\"model\":\"m\",\"attributes\":{{{}}},\"x\":1}}", many(32));
+    assert_eq!(refusal(&both), (RejectionCode::InvalidAttributes, "/data/x".into()));
+    for (data, pointer) in [
+        ("{\"model\":\"m\",\"a/b~c\":{}}", "/data/a~1b~0c"),
+        ("{\"model\":\"m\",\"attributes\":{\"a\":[1]}}", "/data/attributes/a"),
+        ("{\"model\":\"m\",\"attributes\":{\"a\":{\"b\":1}}}", "/data/attributes/a"),
+    ] {
+        assert_eq!(refusal(data), (RejectionCode::InvalidAttributes, pointer.into()), "{data}");
+    }
+    for (length, fits) in [(254, true), (255, false)] {
+        let data = format!("{{\"model\":\"m\",\"a\":\"{}\"}}", "x".repeat(length));
+        assert_eq!(decoded(Form::Json, &event(&data)).unwrap().rejected.is_empty(), fits);
+    }
+    assert_eq!(
+        refusal("{\"model\":\"m\",\"attributes\":\"a\"}"),
+        (RejectionCode::WrongType, "/data/attributes".into())
+    );
+    assert_eq!(text(&row("{\"model\":\"m\",\"attributes\":null,\"a\":null}"), "attributes"), None);
+}
+
+#[test]
+fn what_no_column_takes_is_an_attribute_and_stays_json() {
+    let row =
+        row("{\"model\":\"m\",\"zebra\":1.50,\"\\u0061\":\"\\u00e9\\\"\",\"b\":true,\"c\":null}");
+    assert_eq!(
+        text(&row, "attributes").as_deref(),
+        Some("{\"a\":\"\\u00e9\\\"\",\"b\":true,\"zebra\":1.50}")
+    );
+    // A text that no reader of JSON could read back is refused, as it is in a column.
+    assert_eq!(
+        refusal(r#"{"model":"m","a":"\ud800"}"#),
+        (RejectionCode::InvalidAttributes, "/data/a".into())
+    );
+    let name = refusal(r#"{"model":"m","\ud800":1}"#);
+    assert_eq!(name, (RejectionCode::WrongType, "/data".into()));
+}
+
+#[test]
+fn of_a_member_given_twice_the_last_one_counts_and_the_envelope_has_each_once() {
+    let row = row("{\"model\":\"a\",\"model\":\"b\",\"x\":1,\"x\":2}");
+    assert_eq!(text(&row, "model").as_deref(), Some("b"));
+    assert_eq!(text(&row, "attributes").as_deref(), Some("{\"x\":2}"));
+    let twice = event("{\"model\":\"m\"}").replace("{\"id\":\"1\"", "{\"id\":\"1\",\"id\":\"2\"");
+    let decoded = decoded(Form::Json, &twice).unwrap();
+    assert_eq!(decoded.rejected[0].1.code, RejectionCode::MalformedJson);
+}
+
+#[test]
+fn a_dead_letter_is_cut_at_a_character() {
+    let body = format!("\"{}\"", "é".repeat(20_000));
+    let decoded = decoded(Form::Ndjson, &body).unwrap();
+    let raw = text(&decoded.batches[0].rows, "raw").unwrap();
+    assert!(raw.len() <= 16 * 1024 && raw.len() > 16 * 1024 - 2 && raw.starts_with("\"é"));
+}
+
+#[test]
+fn no_text_makes_the_decoder_panic() {
+    let seed = event(
+        "{\"model\":\"m\\u00e9\",\"input_tokens\":5,\"cost\":\"0.1\",\"currency\":\"USD\",\"attributes\":{\"a\":1}}",
+    );
+    let spice: &[u8] = b"\"\\{}[]:,0-9.eEtfn\x00\xff\xc3 \n";
+    let mut state = 11_u64;
+    let mut next = |below: usize| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) % below as u64) as usize
+    };
+    let (names, mut taken) = (names(), 0);
+    for _ in 0..20_000 {
+        let mut body = seed.clone().into_bytes();
+        for _ in 0..=next(3) {
+            let at = next(body.len());
+            match next(3) {
+                0 => body[at] = spice[next(spice.len())],
+                1 => drop(body.remove(at)),
+                _ => body.insert(at, spice[next(spice.len())]),
+            }
+        }
+        let sender = Sender { organization: None, pseudonyms: &names };
+        let form = [Form::Json, Form::Ndjson][next(2)];
+        let Ok(decoded) = decode(form, &body, &sender, 0).unwrap() else { continue };
+        let good: usize = decoded
+            .batches
+            .iter()
+            .filter(|batch| batch.table != Table::DeadLetter)
+            .map(|batch| batch.rows.num_rows())
+            .sum();
+        assert_eq!(good + decoded.rejected.len(), decoded.events as usize);
+        taken += good;
+        for batch in decoded.batches.iter().filter(|batch| batch.table == Table::UsageLedger) {
+            let attributes = batch.rows.column_by_name("attributes").unwrap().as_string::<i32>();
+            for json in attributes.iter().flatten() {
+                serde_json::from_str::<serde_json::Value>(json).unwrap();
+            }
+        }
+    }
+    assert!(taken > 1_000, "only {taken} changed texts are events still");
+}
+
+#[test]
+fn one_event_holds_little_memory() {
+    let sender = Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]) };
+    let line = r#"{"id":"1","source":"/s","type":"usage.request","subject":"o","time":"2026-01-01T00:00:00Z","data":{"model":"m"}}"#;
+    let decoded = decode(Form::Ndjson, line.as_bytes(), &sender, 0).unwrap().unwrap();
+    let held = decoded.batches[0].rows.get_array_memory_size();
+    assert!(held < 20_000, "{held} bytes");
+}

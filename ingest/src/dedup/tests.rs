@@ -1,0 +1,75 @@
+//! What was seen stays seen: across a reopening, an eviction, and a group that was not written.
+
+use super::*;
+
+const LOG: LogId = LogId(7);
+
+fn key(n: u64) -> Key {
+    Key::of("o", "/s", &n.to_string())
+}
+
+fn seen(n: u64) -> Seen {
+    Seen { content_hash: n as i64 - 3, lsn: n }
+}
+
+#[test]
+fn the_index_survives_a_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let index = Index::open(dir.path(), LOG).unwrap();
+        assert_eq!((index.through().unwrap(), index.get(key(1)).unwrap()), (0, None));
+        index.insert((1..=5).map(|n| (key(n), seen(n))), 6).unwrap();
+        index.sync().unwrap();
+    }
+    let index = Index::open(dir.path(), LOG).unwrap();
+    assert_eq!(index.through().unwrap(), 6);
+    for n in 1..=5 {
+        assert_eq!(index.get(key(n)).unwrap(), Some(seen(n)), "key {n}");
+    }
+    assert_eq!(index.get(key(6)).unwrap(), None);
+}
+
+#[test]
+fn a_bulk_of_keys_is_found_like_a_few_and_survives() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = BULK as u64 + 5;
+    {
+        let index = Index::open(dir.path(), LOG).unwrap();
+        // A few come first; the bulk holds them again, and twice, as a catch-up after a crash does.
+        index.insert((1..=3).map(|n| (key(n), seen(n))), 3).unwrap();
+        let keys = (1..=count).chain(1..=10).map(|n| (key(n), seen(n)));
+        index.insert(keys, count).unwrap();
+        index.sync().unwrap();
+        assert_eq!(index.get(key(count)).unwrap(), Some(seen(count)));
+    }
+    let index = Index::open(dir.path(), LOG).unwrap();
+    assert_eq!(index.through().unwrap(), count);
+    assert!((1..=count).all(|n| index.get(key(n)).unwrap() == Some(seen(n))));
+}
+
+#[test]
+fn each_log_has_its_own_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    Index::open(dir.path(), LOG).unwrap().insert([], 9).unwrap();
+    assert_eq!(Index::open(dir.path(), LogId(8)).unwrap().through().unwrap(), 0);
+    assert_eq!(Index::open(dir.path(), LOG).unwrap().through().unwrap(), 9);
+}
+
+#[test]
+fn the_map_takes_back_what_was_not_written_and_lets_go_of_what_the_index_holds() {
+    let mut hot = Hot::new(0);
+    for n in 1..=6 {
+        hot.insert(key(n), seen(n));
+    }
+    hot.take_back(5);
+    assert_eq!([4, 5, 6].map(|n| hot.get(key(n)).is_some()), [true, false, false]);
+    // Sent again, the row takes the same LSN.
+    hot.insert(key(6), seen(5));
+    hot.evict(3);
+    assert_eq!([1, 3, 4].map(|n| hot.get(key(n)).is_some()), [false, false, true]);
+    assert_eq!((hot.get(key(6)), hot.evicted()), (Some(seen(5)), 3));
+    hot.evict(2);
+    assert_eq!(hot.evicted(), 3, "the mark never goes back");
+    hot.evict(5);
+    assert!(hot.seen.is_empty() && hot.order.is_empty());
+}

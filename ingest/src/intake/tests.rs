@@ -1,0 +1,189 @@
+//! Verdicts of the writing thread: twins in flight, conflicts, and a probe that is out of date.
+
+use super::*;
+use crate::{
+    RejectionCode,
+    decode::{Form, Sender, decode},
+    identity::Pseudonyms,
+};
+
+const LOG: LogId = LogId(3);
+
+/// Keeps what became durable.
+#[derive(Default)]
+struct Kept(Mutex<Vec<Record>>);
+
+impl Observer for Kept {
+    fn durable(&self, records: Vec<Record>) {
+        self.0.lock().unwrap().extend(records);
+    }
+
+    fn broken(&self, error: &Error) {
+        panic!("the log broke: {error}");
+    }
+}
+
+impl Kept {
+    fn records(&self) -> Vec<Record> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn rows(&self) -> usize {
+        self.records().iter().map(|record| record.rows.num_rows()).sum()
+    }
+}
+
+fn open(dir: &Path) -> (Intake, Arc<Kept>) {
+    let kept = Arc::new(Kept::default());
+    let observer: Arc<dyn Observer> = Arc::<Kept>::clone(&kept);
+    let (log, index) = (dir.join("log"), dir.join("index"));
+    let (intake, records) =
+        Intake::open(&log, &index, LOG, observer, |_| panic!("nothing to catch up")).unwrap();
+    kept.durable(records);
+    (intake, kept)
+}
+
+/// Events of these ids, each with so many input tokens.
+fn batches(events: &[(&str, u32)]) -> Vec<Batch> {
+    let lines: String = events
+        .iter()
+        .map(|(id, tokens)| {
+            format!(
+                "{{\"id\":\"{id}\",\"source\":\"/s\",\"type\":\"usage.request\",\"subject\":\"o\",\
+                 \"time\":\"2026-01-01T00:00:00Z\",\
+                 \"data\":{{\"model\":\"m\",\"input_tokens\":{tokens}}}}}\n"
+            )
+        })
+        .collect();
+    let sender = Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]) };
+    decode(Form::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap().batches
+}
+
+fn submit(intake: &Intake, submission: Submission) -> mpsc::Receiver<Result<Settled, Refused>> {
+    let (sender, receiver) = mpsc::channel();
+    intake.submit(submission, Box::new(move |settled| sender.send(settled).unwrap()));
+    receiver
+}
+
+fn words(settled: &Settled) -> Vec<&'static str> {
+    let word = |(_, verdict): &(u32, Verdict)| match verdict {
+        Verdict::Accepted => "accepted",
+        Verdict::Duplicate => "duplicate",
+        Verdict::Rejected(why) => why.code.as_str(),
+    };
+    settled.iter().map(word).collect()
+}
+
+fn send(intake: &Intake, events: &[(&str, u32)]) -> Vec<&'static str> {
+    let submission = intake.probe(batches(events), 0).unwrap();
+    words(&submit(intake, submission).recv().unwrap().unwrap())
+}
+
+#[test]
+fn twins_in_one_request_are_one_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, kept) = open(dir.path());
+    let verdicts = send(&intake, &[("a", 1), ("b", 1), ("a", 1), ("a", 2), ("c", 1)]);
+    assert_eq!(verdicts, ["accepted", "accepted", "duplicate", "id_conflict", "accepted"]);
+    assert_eq!(kept.rows(), 3);
+    assert_eq!(send(&intake, &[("d", 1), ("c", 1)]), ["accepted", "duplicate"]);
+    let firsts: Vec<_> = kept.records().iter().map(|record| record.first_lsn).collect();
+    assert_eq!(firsts, [1, 4], "LSNs are dense");
+    intake.stop();
+}
+
+#[test]
+fn twins_in_one_group_are_one_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, index) = (dir.path().join("log"), dir.path().join("index"));
+    let (writer, _) = LogWriter::open(&log, LOG).unwrap();
+    let index = Index::open(&index, LOG).unwrap();
+    let kept = Arc::new(Kept::default());
+    let observer: Arc<dyn Observer> = Arc::<Kept>::clone(&kept);
+    let mut writing = Writing { writer, hot: Hot::new(0), index, observer };
+    // Three requests were probed before any of them was written.
+    let mut group = Group::default();
+    let (sender, answers) = mpsc::channel();
+    for events in [&[("a", 1), ("b", 1)][..], &[("b", 1), ("c", 1)], &[("a", 2), ("d", 1)]] {
+        let batches = batches(events);
+        let known = batches.iter().map(|batch| vec![None; batch.keys.len()]).collect();
+        let submission = Submission { batches, known, probed_through: 0, received_at: 0 };
+        let sender = sender.clone();
+        let answer: Answer = Box::new(move |settled| sender.send(settled).unwrap());
+        writing.gather(submission, answer, 1, &mut group);
+    }
+    assert_eq!(answers.try_recv(), Err(mpsc::TryRecvError::Empty), "answered before the disk");
+    writing.commit(group, 1);
+    let verdicts: Vec<_> = answers.try_iter().map(|settled| words(&settled.unwrap())).collect();
+    assert_eq!(
+        verdicts,
+        [["accepted", "accepted"], ["duplicate", "accepted"], ["id_conflict", "accepted"]]
+    );
+    let firsts: Vec<_> = kept.records().iter().map(|record| record.first_lsn).collect();
+    assert_eq!((kept.rows(), firsts), (4, vec![1, 3, 4]));
+}
+
+#[test]
+fn what_the_index_took_over_is_found_by_a_probe_from_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, kept) = open(dir.path());
+    assert_eq!(send(&intake, &[("a", 1), ("b", 1)]), ["accepted", "accepted"]);
+    // Both were looked up while only the map knew the keys, and are submitted when only the index does.
+    let same = intake.probe(batches(&[("a", 1), ("n", 1)]), 0).unwrap();
+    let other = intake.probe(batches(&[("b", 2)]), 0).unwrap();
+    assert_eq!((same.probed_through, &same.known), (0, &vec![vec![None, None]]));
+    intake.index(&kept.records(), 2).unwrap();
+    intake.retire(2).unwrap();
+    let settled = submit(&intake, same).recv().unwrap().unwrap();
+    assert_eq!(words(&settled), ["duplicate", "accepted"]);
+    let settled = submit(&intake, other).recv().unwrap().unwrap();
+    assert_eq!(words(&settled), [RejectionCode::IdConflict.as_str()]);
+    // A probe from now on finds them by itself.
+    let fresh = intake.probe(batches(&[("a", 1)]), 0).unwrap();
+    assert_eq!(fresh.probed_through, 2);
+    assert_eq!(fresh.known[0][0].map(|seen| seen.lsn), Some(1));
+    intake.stop();
+}
+
+#[test]
+fn a_restart_knows_the_log_and_the_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, kept) = open(dir.path());
+    assert_eq!(send(&intake, &[("a", 1)]), ["accepted"]);
+    intake.index(&kept.records(), 1).unwrap();
+    intake.retire(1).unwrap();
+    assert_eq!(send(&intake, &[("b", 1)]), ["accepted"]);
+    intake.stop();
+    assert_eq!(
+        submit(&intake, intake.probe(batches(&[("x", 1)]), 0).unwrap()).recv(),
+        Ok(Err(Refused::Broken))
+    );
+    drop(intake);
+    let (intake, kept) = open(dir.path());
+    assert_eq!(kept.rows(), 1, "only what is not retired is replayed");
+    let verdicts = send(&intake, &[("a", 1), ("b", 1), ("a", 2), ("b", 2), ("c", 1)]);
+    assert_eq!(verdicts, ["duplicate", "duplicate", "id_conflict", "id_conflict", "accepted"]);
+    intake.stop();
+}
+
+#[test]
+fn an_index_that_lags_behind_the_tables_is_caught_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, kept) = open(dir.path());
+    assert_eq!(send(&intake, &[("a", 1)]), ["accepted"]);
+    let stored = keys_of(&kept.records()[0].rows, |_| 1);
+    // The index was lost; the tables hold the row, and the log is retired.
+    log::retire(intake.dir(), 1).unwrap();
+    intake.stop();
+    drop(intake);
+    let (log, index) = (dir.path().join("log"), dir.path().join("another"));
+    let observer: Arc<dyn Observer> = Arc::new(Kept::default());
+    let catch_up = |from| {
+        assert_eq!(from, 0);
+        Ok(stored)
+    };
+    let (intake, records) = Intake::open(&log, &index, LOG, observer, catch_up).unwrap();
+    assert!(records.is_empty());
+    assert_eq!(send(&intake, &[("a", 1), ("a", 2)]), ["duplicate", "id_conflict"]);
+    intake.stop();
+}

@@ -1,0 +1,181 @@
+//! A reader at a cut sees exactly the rows up to it, wherever they are by then.
+
+use std::{
+    fs,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use ingest::{decode::Form, identity::Pseudonyms};
+
+use super::*;
+use crate::{Lakehouse, Outcome, Settings};
+
+/// A second passes whenever somebody looks.
+fn clock() -> i64 {
+    static NOW: AtomicI64 = AtomicI64::new(1_767_225_600_000_000);
+    NOW.fetch_add(1_000_000, Ordering::Relaxed)
+}
+
+fn settings(dir: &Path) -> Settings {
+    Settings {
+        log_dir: dir.join("log"),
+        index_dir: dir.join("index"),
+        location: Location::folder(&dir.join("lake")).unwrap(),
+        fresh_log: LogId(9),
+        pseudonyms: Pseudonyms::new([1; 32]),
+        flush_bytes: 64 << 20,
+        flush_rows: 1_000,
+        flush_age: Duration::from_millis(10),
+        keep_log: Duration::from_secs(1_000_000),
+        clock,
+    }
+}
+
+fn reader(dir: &Path) -> Reader {
+    Reader::open(&Location::folder(&dir.join("lake")).unwrap(), &dir.join("log")).unwrap()
+}
+
+/// Sends usage events with these numbers for ids, and page views with the same.
+async fn send(lakehouse: &Lakehouse, ids: std::ops::Range<u32>) {
+    let lines: String = ids
+        .map(|id| {
+            format!(
+                "{{\"id\":\"{id}\",\"source\":\"/s\",\"type\":\"usage.request\",\"subject\":\"o\",\
+                 \"time\":\"2026-01-01T00:00:00Z\",\"data\":{{\"model\":\"m\"}}}}\n\
+                 {{\"id\":\"v{id}\",\"source\":\"/s\",\"type\":\"activity.page_view\",\"subject\":\"o\",\
+                 \"time\":\"2026-01-02T00:00:00Z\"}}\n"
+            )
+        })
+        .collect();
+    let outcome = lakehouse.take_in(Form::Ndjson, Bytes::from(lines), None).await.unwrap();
+    let Outcome::Settled(verdicts) = outcome else { panic!("{outcome:?}") };
+    assert!(verdicts.iter().all(|verdict| *verdict == ingest::Verdict::Accepted));
+}
+
+/// The LSNs of usage and activity that are read at a cut, in order; files are read as they are.
+async fn lsns(reader: &mut Reader, cut: &Cut) -> Result<Vec<Lsn>, Error> {
+    let tables = reader.at(cut).await?;
+    let mut found = Vec::new();
+    for table in [Table::UsageLedger, Table::ActivityEvents] {
+        let contents = tables.contents(table);
+        let mut batches = contents.fresh.clone();
+        for file in contents.files.iter() {
+            let path = file.object_path(&tables.root, table);
+            let bytes = tables.root.store.get(&path).await.unwrap().bytes().await.unwrap();
+            let rows = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+            batches.extend(rows.map(Result::unwrap));
+        }
+        for rows in batches {
+            let column = rows.column_by_name("lsn").unwrap().as_primitive::<Int64Type>().clone();
+            found.extend(column.values().iter().map(|lsn| lsn.unsigned_abs()));
+        }
+    }
+    // The scan leaves out what lies above the cut.
+    found.retain(|lsn| *lsn <= cut.lsn);
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn all(cut: &Cut) -> Vec<Lsn> {
+    (1..=cut.lsn).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_missing_or_doubled_while_rows_move() {
+    let dir = tempfile::tempdir().unwrap();
+    let lakehouse = Lakehouse::open(settings(dir.path())).await.unwrap();
+    let mut follower = reader(dir.path());
+    let mut cuts = Vec::new();
+    for step in 0..12 {
+        send(&lakehouse, step * 5..step * 5 + 5).await;
+        cuts.push(lakehouse.cut());
+        if step % 3 != 0 {
+            lakehouse.flush().await.unwrap();
+            cuts.push(lakehouse.cut());
+        }
+        let cut = &cuts[cuts.len() - 1];
+        assert_eq!(lsns(&mut follower, cut).await.unwrap(), all(cut), "step {step}");
+        assert_eq!(cut.lsn, Lsn::from(step + 1) * 10);
+    }
+    // Each cut reads as it did, by a new reader and by way of its token.
+    let now = lakehouse.cut();
+    for cut in &cuts {
+        assert_eq!(lsns(&mut reader(dir.path()), cut).await.unwrap(), all(cut));
+        let back = now.clone().back_to(&cut.token()).unwrap();
+        assert_eq!(lsns(&mut reader(dir.path()), &back).await.unwrap(), all(cut));
+        assert_eq!(lsns(&mut follower, &back).await.unwrap(), all(cut));
+    }
+    // In between two rows of one record, too.
+    for lsn in (1..=now.lsn).step_by(9) {
+        let cut = Cut { lsn, ..now.clone() };
+        assert_eq!(lsns(&mut follower, &cut).await.unwrap(), all(&cut));
+    }
+    lakehouse.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_is_ahead_still_reads_an_older_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let lakehouse = Lakehouse::open(settings(dir.path())).await.unwrap();
+    send(&lakehouse, 0..5).await;
+    // A query took this cut, and waited for a worker.
+    let older = lakehouse.cut();
+    lakehouse.flush().await.unwrap();
+    send(&lakehouse, 5..10).await;
+    let newer = lakehouse.cut();
+    let mut worker = reader(dir.path());
+    for cut in [&newer, &older, &newer, &older] {
+        assert_eq!(lsns(&mut worker, cut).await.unwrap(), all(cut), "at {}", cut.lsn);
+    }
+    lakehouse.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_is_read_as_long_as_its_log_is_kept_and_never_wrongly_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let lakehouse = Lakehouse::open(settings(dir.path())).await.unwrap();
+    send(&lakehouse, 0..5).await;
+    let old = lakehouse.cut();
+    lakehouse.close().await.unwrap();
+    drop(lakehouse);
+    // The next segment is begun.
+    let first = dir.path().join("log").join(format!("{:020}.seg", 1));
+    fs::write(dir.path().join("log").join(format!("{:020}.seg", 11)), b"").unwrap();
+    for (keep_log, kept) in [(Duration::from_secs(1_000_000), true), (Duration::ZERO, false)] {
+        let settings = Settings { keep_log, ..settings(dir.path()) };
+        let lakehouse = Lakehouse::open(settings).await.unwrap();
+        let ids = if kept { 5..10 } else { 10..15 };
+        send(&lakehouse, ids).await;
+        let _ = tokio::time::timeout(Duration::from_millis(500), lakehouse.run()).await;
+        assert_eq!(first.exists(), kept);
+        let now = lakehouse.cut();
+        assert_eq!(lsns(&mut reader(dir.path()), &now).await.unwrap(), all(&now));
+        let then = lsns(&mut reader(dir.path()), &old).await;
+        if kept {
+            assert_eq!(then.unwrap(), all(&old));
+        } else {
+            assert!(matches!(then, Err(Error::Ingest(ingest::Error::Gap { .. }))), "{then:?}");
+        }
+        lakehouse.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_without_a_server_has_a_newest_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut empty = reader(dir.path());
+    let cut = empty.newest().await.unwrap();
+    assert!(lsns(&mut empty, &cut).await.unwrap().is_empty());
+    let lakehouse = Lakehouse::open(settings(dir.path())).await.unwrap();
+    send(&lakehouse, 0..5).await;
+    lakehouse.flush().await.unwrap();
+    send(&lakehouse, 5..8).await;
+    let expected = lakehouse.cut();
+    // As after a crash: three events of each kind are only in the log.
+    let cut = reader(dir.path()).newest().await.unwrap();
+    assert_eq!(cut, expected);
+    assert_eq!(lsns(&mut reader(dir.path()), &cut).await.unwrap(), all(&cut));
+    lakehouse.close().await.unwrap();
+}
