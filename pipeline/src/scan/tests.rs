@@ -41,7 +41,7 @@ impl Seeded {
 }
 
 /// The rows that a filter lets through, by another way.
-type Wanted = Box<dyn Fn(&Fact) -> bool>;
+type Wanted<'a> = Box<dyn Fn(&Fact) -> bool + 'a>;
 
 #[derive(Debug, Clone)]
 struct Fact {
@@ -168,7 +168,7 @@ async fn pruning_changes_no_answer() {
         let to = from + [0, 1, 999, 1_000, DAY, 3 * DAY][seeded.below(6) as usize];
         let own = ORGANIZATIONS[seeded.below(4) as usize];
         let time = || col("occurred_at");
-        let (filter, wanted): (Expr, Wanted) = match seeded.below(5) {
+        let (filter, wanted): (Expr, Wanted<'_>) = match seeded.below(5) {
             0 => (
                 time().gt_eq(moment(from)).and(time().lt(moment(to))),
                 Box::new(|f| f.at >= from && f.at < to),
