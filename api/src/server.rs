@@ -70,6 +70,9 @@ impl From<StoreError> for StartError {
     }
 }
 
+/// How often the first page's answers are looked after.
+const PREPARE_EVERY: Duration = Duration::from_secs(60);
+
 /// Connections that wait for their requests to end are cut after this.
 const SHUTDOWN_SECONDS: u64 = 5;
 
@@ -83,7 +86,7 @@ impl State {
         let engine = Engine::Workers {
             strangers: Pool::new(launch.clone(), config.query.workers.max(1)),
             reserved: Pool::new(launch, 1),
-            cache: Cache::default(),
+            cache: Cache::new(lakehouse.changes()),
         };
         let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
         let token: [u8; 24] = rand::rng().random();
@@ -179,9 +182,14 @@ impl State {
         tasks.spawn(async move {
             if let Engine::Workers { strangers, reserved, .. } = &warmed.engine {
                 tokio::join!(strangers.warm(), reserved.warm());
-                // The first page asks two dozen questions; their answers stay true until a row comes.
+                // The first page asks two dozen questions. Their answers stay true until the day ends, or a row
+                // of an earlier day comes.
                 dashboards::prepare(&warmed).await;
                 reserved.renew().await;
+                loop {
+                    tokio::time::sleep(PREPARE_EVERY).await;
+                    dashboards::prepare(&warmed).await;
+                }
             }
         });
         Ok(Running { url: format!("http://{bound}"), state, handle, tasks })

@@ -20,7 +20,7 @@ use ingest::{
 };
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use crate::{Cut, Error, LakeTable, Location, Mark, Root, reader};
+use crate::{Changes, Cut, Error, LakeTable, Location, Mark, Root, reader};
 
 /// Where a lakehouse is, and when it moves rows from the log to the tables.
 #[derive(Debug, Clone)]
@@ -65,6 +65,7 @@ pub struct Lakehouse {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
+    changes: Changes,
     /// Rows wait for the tables.
     full: Notify,
     /// Rows were moved.
@@ -99,6 +100,7 @@ impl Observer for Shared {
     fn durable(&self, records: Vec<Record>) {
         let mut state = self.lock();
         for record in records {
+            self.changes.note(&record);
             state.durable = record.last_lsn();
             state.bytes += get_record_batch_memory_size(&record.rows);
             state.rows += record.rows.num_rows();
@@ -164,6 +166,7 @@ impl Lakehouse {
             state.marks = marks;
         }
         shared.durable(records);
+        shared.changes.begin_after(shared.lock().durable);
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Self {
             intake,
@@ -244,6 +247,11 @@ impl Lakehouse {
             floor: state.floor,
             tables: state.marks.iter().map(|(t, mark)| (t.name().to_owned(), *mark)).collect(),
         }
+    }
+
+    /// On which days rows came since the start. A row is noted there before any cut shows it.
+    pub fn changes(&self) -> Changes {
+        self.shared.changes.clone()
     }
 
     /// Rows in the log that no table holds yet.

@@ -9,6 +9,7 @@
 //! table's newest transaction names.
 
 pub mod append;
+mod changes;
 pub mod cut;
 pub mod error;
 mod files;
@@ -19,6 +20,7 @@ pub mod scan;
 pub mod store;
 
 pub use append::LakeTable;
+pub use changes::Changes;
 pub use cut::{Cut, Mark};
 pub use error::Error;
 pub use files::DataFile;

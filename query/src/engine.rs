@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     Ended, QueryError, Reach, Reason, Request,
-    cache::Cache,
+    cache::{Cache, Scope},
     metric::{Catalog, MetricAnswer, MetricRequest},
     pool::{Piece, Pool},
     worker::{ENDED, FAILED, Handshake, ROWS, Session, read_frame},
@@ -107,7 +107,7 @@ impl Engine {
                 max_rows: Some(statement.rows_max),
                 truncate: false,
             };
-            let rows = match self.kept(&request) {
+            let rows = match self.kept(&request, statement.scope()) {
                 Some(rows) => rows,
                 None => {
                     let rows = self.run(Author::Ourselves, request).await?;
@@ -124,9 +124,11 @@ impl Engine {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    fn kept(&self, request: &Request) -> Option<Answer> {
+    fn kept(&self, request: &Request, scope: Option<Scope>) -> Option<Answer> {
         match self {
-            Self::Workers { cache, .. } => cache.get(&request.sql, &request.reach, &request.cut),
+            Self::Workers { cache, .. } => {
+                cache.get(&request.sql, &request.reach, scope, &request.cut)
+            }
             Self::Here(_) => None,
         }
     }

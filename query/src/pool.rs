@@ -52,6 +52,8 @@ struct Worker {
 const WAITING_PER_WORKER: usize = 16;
 /// After its deadline a query that did not stop by itself is killed.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long an idle worker may take to end.
+const END: Duration = Duration::from_secs(2);
 const FRAME_BYTES_MAX: usize = 1 << 30;
 
 impl Pool {
@@ -120,8 +122,9 @@ impl Pool {
 
     /// Ends every idle worker.
     pub async fn stop(&self) {
-        for mut worker in self.idle.lock().await.drain(..) {
-            let _ = worker.child.kill().await;
+        let idle: Vec<_> = self.idle.lock().await.drain(..).collect();
+        for worker in idle {
+            worker.end().await;
         }
     }
 
@@ -139,6 +142,8 @@ impl Pool {
         let mut child = Command::new(&self.launch.program)
             .arg(self.launch.argument)
             .env_clear()
+            // Where a build that measures coverage writes what ran.
+            .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -157,6 +162,15 @@ impl Pool {
 }
 
 impl Worker {
+    /// Lets an idle worker end by itself, as it does when its input ends.
+    async fn end(self) {
+        let Self { mut child, input, output } = self;
+        drop((input, output));
+        if tokio::time::timeout(END, child.wait()).await.is_err() {
+            let _ = child.kill().await;
+        }
+    }
+
     /// Asks one question and passes the answer on. An error means that the worker is of no use any more.
     async fn ask(
         &mut self,

@@ -214,3 +214,48 @@ async fn the_server_tells_how_it_is() {
     let given = reply(unsafe_id).await.header("x-request-id").to_owned();
     assert_eq!(given.len(), 36, "an id of ours instead: {given}");
 }
+
+#[tokio::test]
+async fn kept_answers_follow_late_rows_and_only_those() {
+    let dir = folder();
+    let key = tests::admin_key(dir.path());
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &key);
+    let today = Utc::now().date_naive();
+    let day = |back: u64| today - chrono::Days::new(back);
+    let send = async |id: &str, back: u64, event_type: &str, data: Value| {
+        let mut event = usage("org_kept", id, data);
+        event["time"] = format!("{}T00:00:01Z", day(back)).into();
+        event["type"] = event_type.into();
+        let (status, answer) = client.send("application/json", event.to_string()).await;
+        assert_eq!((status.as_u16(), &answer["accepted"]), (200, &json!(1)), "{answer}");
+    };
+    let requests = format!("requests?from={}&to={}", day(4), day(2));
+    let mrr = format!("mrr?from={}&to={}&grain=day", day(3), day(2));
+    let plan = |amount: &str| {
+        json!({"subscription_id": "s", "plan": "p", "amount": amount, "currency": "USD",
+               "billing_interval": "month"})
+    };
+    let asked = async |question: &str| metric(&client, question).await;
+    send("1", 3, "usage.request", json!({})).await;
+    send("2", 9, "billing.subscription_created", plan("10")).await;
+    let (first, first_mrr) = (asked(&requests).await, asked(&mrr).await);
+    assert_eq!((total(&first), total(&first_mrr)), (1.into(), 10.into()));
+    // Rows of other days change nothing, and the answer is told with the newest cut all the same.
+    send("3", 0, "usage.request", json!({})).await;
+    send("4", 1, "billing.subscription_changed", plan("70")).await;
+    let second = asked(&requests).await;
+    assert_eq!((total(&second), total(&asked(&mrr).await)), (1.into(), 10.into()));
+    assert!(second["as_of"] != first["as_of"]);
+    // A late one is counted at once, and a stock follows what came long before its window.
+    send("5", 4, "usage.request", json!({})).await;
+    send("6", 8, "billing.subscription_changed", plan("25")).await;
+    assert_eq!((total(&asked(&requests).await), total(&asked(&mrr).await)), (2.into(), 25.into()));
+    // What was true then stays true then.
+    let then =
+        |question: &str| format!("{question}&as_of={}", first["as_of"].as_str().expect("a cut"));
+    let (then_requests, then_mrr) = (asked(&then(&requests)).await, asked(&then(&mrr)).await);
+    assert_eq!((total(&then_requests), total(&then_mrr)), (1.into(), 10.into()));
+    assert_eq!(total(&asked(&requests).await), 2.into());
+    server.stop();
+}

@@ -161,7 +161,20 @@ impl Server {
 }
 
 impl Drop for Server {
+    /// In order, so that what ran is known where coverage is measured; by force after a failure.
     fn drop(&mut self) {
+        let ended = |child: &mut Child| !matches!(child.try_wait(), Ok(None));
+        if ended(&mut self.child) {
+            return;
+        }
+        if !std::thread::panicking() {
+            let id = self.child.id().to_string();
+            let _ = Command::new("kill").args(["-INT", &id]).status();
+            let started = std::time::Instant::now();
+            while started.elapsed() < READY && !ended(&mut self.child) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

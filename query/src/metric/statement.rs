@@ -8,10 +8,11 @@ use arrow::{
     datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType},
 };
 use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveTime, Utc};
+use ingest::Table;
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 
 use super::{Grain, Kind, Metric, MetricAnswer, MetricRequest, MetricRow, Unit};
-use crate::{Answer, QueryError, Reason};
+use crate::{Answer, QueryError, Reason, cache::Scope};
 
 /// The width of a histogram's buckets, as a factor: a percentile is at most 2 % too high.
 const BUCKET_FACTOR: &str = "1.02";
@@ -55,6 +56,20 @@ impl Statement {
             Kind::Cumulative => cumulative(metric, request),
             Kind::Percentile => percentile(metric, request),
         };
+    }
+
+    /// The rows that the statement reads. What an organization's movement of MRR is follows from all before it.
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        let (_, metric, request) = &self.asked[0];
+        let from = request.from.timestamp_micros();
+        let (table, from) = match metric.source.as_str() {
+            "usage_events" => (Table::UsageLedger, Some(from)),
+            "mrr_movements" => (Table::BillingEvents, None),
+            name => (Table::parse(name)?, Some(from)),
+        };
+        let from = if metric.kind == Kind::Cumulative { None } else { from };
+        let to = request.to.timestamp_micros();
+        (metric.time == table.time_column()).then_some(Scope { table, from, to })
     }
 
     /// The answer to each question, by its place.
