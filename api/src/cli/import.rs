@@ -6,17 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use arrow::json::{LineDelimitedWriter, WriterBuilder, writer::LineDelimited};
-use bytes::Bytes;
 use clap::Args;
 use ingest::{
     Verdict,
-    decode::Form,
     mapping::{BUILT_IN, Mapping},
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use pipeline::{Lakehouse, Outcome};
+use pipeline::{Delivery, Lakehouse, Outcome};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -120,7 +118,8 @@ impl Target {
         match self {
             Self::Folder(lakehouse) => {
                 lakehouse.room().await;
-                let outcome = lakehouse.take_in(Form::Ndjson, Bytes::from(body), None).await?;
+                let place = lakehouse.admit().map_err(|refused| anyhow!("{refused}"))?;
+                let outcome = lakehouse.take_in(place, Delivery::of_history(body.into())).await?;
                 // Bulk rows need not wait for a timer.
                 lakehouse.flush().await?;
                 match outcome {

@@ -7,6 +7,7 @@ use crate::{
     Table,
     decode::{Form, Sender, decode, dimension},
     identity::Pseudonyms,
+    time::Window,
 };
 
 const LOG: LogId = LogId(77);
@@ -21,7 +22,8 @@ fn record(first_lsn: Lsn, rows: usize) -> Record {
             )
         })
         .collect();
-    let sender = Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]) };
+    let sender =
+        Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]), window: Window::ANY };
     let mut decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 9).unwrap().unwrap();
     let rows = decoded.batches.remove(0).rows;
     Record { table: Table::UsageLedger, first_lsn, ingested_at: 9, rows }
@@ -242,7 +244,8 @@ fn a_record_of_any_table_is_read_as_it_was_written() {
 {"id":"3","source":"/s","type":"billing.trial_started","subject":"o","time":"2026-01-01T00:00:00Z","data":{"plan":"p"}}
 {"id":"4","source":"/s","type":"activity.page_view","time":"2026-01-01T00:00:00Z","data":{"anonymous_id":"v"}}
 broken"#;
-    let sender = Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]) };
+    let sender =
+        Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]), window: Window::ANY };
     let mut batches = decode(Form::Ndjson, lines.as_bytes(), &sender, 9).unwrap().unwrap().batches;
     for (table, payload) in [
         (
