@@ -112,7 +112,7 @@ impl Observer for Shared {
             state.rows += record.rows.num_rows();
             state.pending.push_back(record);
         }
-        if state.bytes >= state.flush_at.0 || state.rows >= state.flush_at.1 {
+        if state.is_due() {
             self.full.notify_one();
         }
     }
@@ -308,7 +308,15 @@ impl Lakehouse {
             intake.retire(through)
         };
         tokio::task::spawn_blocking(retire).await.map_err(|_| Error::Stopped)??;
-        self.shared.lock().forget(through);
+        let is_due = {
+            let mut state = self.shared.lock();
+            state.forget(through);
+            state.is_due()
+        };
+        if is_due {
+            // What came meanwhile is not left to the next row or to the timer.
+            self.shared.full.notify_one();
+        }
         self.shared.moved.notify_waiters();
         flusher.retired.push_back((now, through));
         Ok(true)
@@ -346,6 +354,10 @@ impl State {
             })
             .cloned()
             .collect()
+    }
+
+    fn is_due(&self) -> bool {
+        self.bytes >= self.flush_at.0 || self.rows >= self.flush_at.1
     }
 
     fn forget(&mut self, through: Lsn) {

@@ -123,6 +123,22 @@ fn a_flipped_bit_is_never_read_as_rows() {
 }
 
 #[test]
+fn the_bytes_of_a_log_are_known_as_it_grows_and_shrinks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = LogWriter::open(dir.path(), LOG).unwrap();
+    let mut bytes = size_bytes(dir.path()).unwrap();
+    for rows in [3, 500, 1] {
+        bytes += writer.append(&[record(writer.next_lsn(), rows)]).unwrap().bytes;
+        assert_eq!(size_bytes(dir.path()).unwrap(), bytes);
+    }
+    // The next segment is begun, so that this one can go.
+    fs::write(dir.path().join(format!("{:020}.seg", writer.next_lsn())), b"").unwrap();
+    assert_eq!(unlink_retired(dir.path(), 1).unwrap(), 0, "it is needed still");
+    assert_eq!(unlink_retired(dir.path(), 504).unwrap(), bytes);
+    assert_eq!(size_bytes(dir.path()).unwrap(), 0);
+}
+
+#[test]
 fn a_segment_without_a_head_and_retired_ones_are_no_trouble() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &[&[2], &[1]]);
