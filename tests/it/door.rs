@@ -171,6 +171,27 @@ async fn an_answer_may_wait_for_the_table() {
 }
 
 #[tokio::test]
+async fn a_table_that_cannot_be_written_is_not_waited_for_forever() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    let table = dir.path().join("lake").join("usage_ledger");
+    std::fs::write(&table, b"a file in the place of a folder").expect("the file");
+    let path = "/v1/events?durability=table";
+    let answer = post(&client, path, &[("content-type", NDJSON)], lines(0..1).into_bytes()).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let body = answer.json();
+    assert_eq!((&body["accepted"], &body["durability"]), (&json!(1), &json!("log")));
+    std::fs::remove_file(&table).expect("the file");
+    let answer = post(&client, path, &[("content-type", NDJSON)], lines(0..1).into_bytes()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let body = answer.json();
+    assert_eq!((&body["duplicate"], &body["durability"]), (&json!(1), &json!("table")));
+    let rows = client.rows("select count(*) as n from usage_events").await;
+    assert_eq!(rows, [json!({"n": 1})]);
+}
+
+#[tokio::test]
 async fn an_event_is_found_by_its_identity_and_only_by_its_own() {
     let dir = folder();
     configure(dir.path(), "[ingest]\nflush_seconds = 3600\n");
