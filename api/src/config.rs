@@ -56,6 +56,15 @@ pub struct Ingest {
     pub flush_bytes: usize,
     pub flush_rows: usize,
     pub flush_seconds: u64,
+    /// Bytes of requests under way and of rows that wait for the tables: above the first, senders are told to
+    /// slow down (429); above the second, nothing more is taken (503).
+    pub waiting_bytes_soft: usize,
+    pub waiting_bytes_max: usize,
+    /// Bytes of the log on disk, above which nothing more is taken (503).
+    pub log_bytes_max: u64,
+    /// What the keys of one organization may send, compressed as it comes; 0 is no limit.
+    pub organization_events_per_second: u64,
+    pub organization_bytes_per_second: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -95,6 +104,11 @@ impl Default for Ingest {
             flush_bytes: 64 << 20,
             flush_rows: 256_000,
             flush_seconds: 10,
+            waiting_bytes_soft: 256 << 20,
+            waiting_bytes_max: 512 << 20,
+            log_bytes_max: 8 << 30,
+            organization_events_per_second: 0,
+            organization_bytes_per_second: 0,
         }
     }
 }

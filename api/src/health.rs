@@ -1,6 +1,7 @@
 //! `/healthz`, `/readyz`, `/metrics`: for those who watch the process.
 
 use actix_web::{HttpResponse, web};
+use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use pipeline::Lakehouse;
 
@@ -43,6 +44,15 @@ pub(crate) async fn measurements(
     recorder: web::Data<PrometheusHandle>,
     lakehouse: web::Data<Lakehouse>,
 ) -> HttpResponse {
-    metrics::gauge!("ingest_lag_rows").set(lakehouse.lag_rows() as f64);
+    let standing = lakehouse.standing();
+    gauge!("ingest_lag_rows").set(standing.lag_rows as f64);
+    gauge!("ingest_lag_seconds").set(standing.lag.as_secs_f64());
+    gauge!("ingest_pending_bytes").set(standing.pending_bytes as f64);
+    gauge!("ingest_arriving_bytes").set(standing.arriving_bytes as f64);
+    gauge!("ingest_log_bytes").set(standing.log_bytes as f64);
+    for (table, (files, bytes)) in standing.files {
+        gauge!("lake_table_files", "table" => table.name()).set(files as f64);
+        gauge!("lake_table_bytes", "table" => table.name()).set(bytes as f64);
+    }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(recorder.render())
 }

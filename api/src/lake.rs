@@ -9,7 +9,7 @@ use std::{
 };
 
 use ingest::{identity::Pseudonyms, log::LogId, time::Micros};
-use pipeline::{Lakehouse, Location, Settings};
+use pipeline::{Lakehouse, Location, Settings, Watermarks};
 use query::worker::Handshake;
 use rand::Rng;
 use url::Url;
@@ -26,6 +26,9 @@ pub enum OpenError {
     #[error(transparent)]
     Lake(#[from] pipeline::Error),
 }
+
+/// Two segments of the log: the one that is written to stays, however little of it is needed.
+const LOG_BYTES_MIN: u64 = 128 << 20;
 
 pub(crate) fn location(config: &Config) -> Result<Location, OpenError> {
     if config.lake.url.is_empty() {
@@ -59,6 +62,11 @@ pub(crate) async fn open(config: &Config) -> Result<Lakehouse, OpenError> {
         flush_bytes: config.ingest.flush_bytes,
         flush_rows: config.ingest.flush_rows,
         flush_age: Duration::from_secs(config.ingest.flush_seconds),
+        watermarks: Watermarks {
+            waiting_bytes_soft: config.ingest.waiting_bytes_soft,
+            waiting_bytes_hard: config.ingest.waiting_bytes_max,
+            log_bytes: config.ingest.log_bytes_max.max(LOG_BYTES_MIN),
+        },
         keep_log: Duration::from_secs(config.query.deadline_seconds + 5),
         clock: now,
     };

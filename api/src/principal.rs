@@ -46,6 +46,8 @@ pub enum Reach {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ability {
     SendEvents,
+    /// To send events of any age.
+    Backfill,
     RunSql,
     ReadMetrics,
     ViewDashboard,
@@ -53,12 +55,19 @@ pub enum Ability {
 }
 
 impl Ability {
-    pub const ALL: [Self; 5] =
-        [Self::SendEvents, Self::RunSql, Self::ReadMetrics, Self::ViewDashboard, Self::Administer];
+    pub const ALL: [Self; 6] = [
+        Self::SendEvents,
+        Self::Backfill,
+        Self::RunSql,
+        Self::ReadMetrics,
+        Self::ViewDashboard,
+        Self::Administer,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::SendEvents => "send_events",
+            Self::Backfill => "backfill",
             Self::RunSql => "run_sql",
             Self::ReadMetrics => "read_metrics",
             Self::ViewDashboard => "view_dashboard",

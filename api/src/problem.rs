@@ -9,7 +9,7 @@ use actix_web::{
     error::JsonPayloadError,
     http::{
         StatusCode,
-        header::{RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     web,
 };
@@ -47,8 +47,12 @@ pub struct Problem {
     pub members: Map<String, Value>,
     #[serde(skip)]
     #[schema(ignore)]
-    retry_after_s: Option<u32>,
+    headers: Option<Box<Headers>>,
 }
+
+/// Headers of the answer. Boxed, since a problem is the error of most functions here, and should be small.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Headers(Vec<(HeaderName, HeaderValue)>);
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str) -> Self {
@@ -60,7 +64,7 @@ impl Problem {
             detail: None,
             instance: None,
             members: Map::new(),
-            retry_after_s: None,
+            headers: None,
         }
     }
 
@@ -125,8 +129,13 @@ impl Problem {
         self
     }
 
-    pub fn retried_after(mut self, seconds: u64) -> Self {
-        self.retry_after_s = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+    pub fn retried_after(self, seconds: u64) -> Self {
+        self.with_header(RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// Adds a header to the answer.
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.get_or_insert_default().0.push((name, value));
         self
     }
 
@@ -153,8 +162,8 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
-        if let Some(seconds) = self.retry_after_s {
-            response.insert_header((RETRY_AFTER, seconds.to_string()));
+        for header in self.headers.iter().flat_map(|headers| &headers.0) {
+            response.insert_header(header.clone());
         }
         if self.status == StatusCode::UNAUTHORIZED.as_u16() {
             response.insert_header((WWW_AUTHENTICATE, "Bearer"));

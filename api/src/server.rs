@@ -12,7 +12,7 @@ use actix_web::{
     middleware::{self, from_fn},
     web,
 };
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use pipeline::Lakehouse;
 use query::{
     Engine,
@@ -79,6 +79,8 @@ const SHUTDOWN_SECONDS: u64 = 5;
 impl State {
     /// Opens the state, the log and the tables of a data folder. `program` is started as the query workers.
     pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, StartError> {
+        // First, so that nothing is counted in vain.
+        let recorder = recorder();
         let lakehouse = lake::open(&config).await?;
         let store = Store::open(&config.dir.join("state.db")).await?;
         let handshake = lake::handshake(&config, lake::spill_dir(&config)?)?;
@@ -91,16 +93,7 @@ impl State {
         let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
         let token: [u8; 24] = rand::rng().random();
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self {
-            config,
-            clock,
-            store,
-            lakehouse,
-            engine,
-            catalog,
-            local_token,
-            recorder: recorder(),
-        })
+        Ok(Self { config, clock, store, lakehouse, engine, catalog, local_token, recorder })
     }
 
     /// Moves the log to the tables and lets go of everything.
@@ -122,7 +115,7 @@ impl State {
         let limits: web::Data<config::Query> = web::Data::new(self.config.query.clone());
         let clock = web::Data::new(self.clock.clone());
         let recorder = web::Data::new(self.recorder.clone());
-        let body_bytes_max = self.config.ingest.body_bytes_max;
+        let events = events::configure(&self.config.ingest);
         move |routes| {
             routes
                 .app_data(gate.clone())
@@ -141,7 +134,7 @@ impl State {
                 .configure(queries::configure)
                 .configure(figures::configure)
                 .configure(dashboards::configure)
-                .configure(events::configure(body_bytes_max))
+                .configure(events.clone())
                 .default_service(web::to(async || {
                     Err::<String, _>(Problem::not_found("there is nothing here"))
                 }));
@@ -239,12 +232,20 @@ impl Running {
     }
 }
 
+/// Seconds; an fsync takes 0.2 ms on a good disk and 100 ms on a bad day.
+const FSYNC_BUCKETS: [f64; 12] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
+
 /// One recorder per process: tests open several servers in one.
 fn recorder() -> PrometheusHandle {
     static RECORDER: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
     RECORDER
         .get_or_init(|| {
-            let recorder = PrometheusBuilder::new().build_recorder();
+            let fsync = Matcher::Full(pipeline::FSYNC_SECONDS.to_owned());
+            let builder = PrometheusBuilder::new();
+            // Only without a bucket would it be refused.
+            let builder = builder.set_buckets_for_metric(fsync, &FSYNC_BUCKETS).unwrap_or_default();
+            let recorder = builder.build_recorder();
             let handle = recorder.handle();
             // A second recorder would be refused; the lock above lets only one come here.
             let _ = metrics::set_global_recorder(recorder);

@@ -76,11 +76,32 @@ pub enum RejectionCode {
     InconsistentTokens,
     /// More than 32 attributes, or one longer than 256 bytes, or one that is not a scalar.
     InvalidAttributes,
+    /// The event's JSON is nested deeper than any event needs.
+    TooDeep,
+    /// The event happened longer ago than its sender may report.
+    TimeTooOld,
+    /// The event lies ahead of our clock.
+    TimeInFuture,
     /// The same identity was accepted before with other content.
     IdConflict,
 }
 
 impl RejectionCode {
+    pub const ALL: [Self; 12] = [
+        Self::MalformedJson,
+        Self::MissingField,
+        Self::WrongType,
+        Self::InvalidValue,
+        Self::UnknownType,
+        Self::WrongOrganization,
+        Self::InconsistentTokens,
+        Self::InvalidAttributes,
+        Self::TooDeep,
+        Self::TimeTooOld,
+        Self::TimeInFuture,
+        Self::IdConflict,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::MalformedJson => "malformed_json",
@@ -91,6 +112,9 @@ impl RejectionCode {
             Self::WrongOrganization => "wrong_organization",
             Self::InconsistentTokens => "inconsistent_tokens",
             Self::InvalidAttributes => "invalid_attributes",
+            Self::TooDeep => "too_deep",
+            Self::TimeTooOld => "time_too_old",
+            Self::TimeInFuture => "time_in_future",
             Self::IdConflict => "id_conflict",
         }
     }

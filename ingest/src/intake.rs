@@ -17,7 +17,7 @@ use crate::{
     Error, Rejection, RejectionCode, Verdict,
     decode::Batch,
     dedup::{Hot, Index, Seen, keys_of},
-    log::{self, LogId, LogWriter, Lsn, Record},
+    log::{self, LogId, LogWriter, Lsn, Record, Written},
     time::Micros,
 };
 
@@ -43,16 +43,37 @@ pub type Answer = Box<dyn FnOnce(Result<Settled, Refused>) + Send>;
 pub enum Refused {
     #[error("the disk is full")]
     DiskFull,
+    #[error("the log is as large as it may grow, until its rows are in the tables")]
+    LogFull,
+    #[error("many events wait; send more slowly")]
+    Busy,
     #[error("too many events wait for the disk")]
     Overloaded,
     #[error("the log cannot be written")]
     Broken,
 }
 
+impl Refused {
+    pub const ALL: [Self; 5] =
+        [Self::DiskFull, Self::LogFull, Self::Busy, Self::Overloaded, Self::Broken];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk_full",
+            Self::LogFull => "log_full",
+            Self::Busy => "busy",
+            Self::Overloaded => "overloaded",
+            Self::Broken => "broken",
+        }
+    }
+}
+
 /// What the writing thread reports, before anybody is answered.
 pub trait Observer: Send + Sync + 'static {
     /// These records are on the disk now.
     fn durable(&self, records: Vec<Record>);
+    /// The log grew by so many bytes, and the fsync took so long.
+    fn synced(&self, _: Written) {}
     /// The log takes nothing more: the process should end, and replay at its next start.
     fn broken(&self, error: &Error);
 }
@@ -180,8 +201,8 @@ impl Intake {
         log::retire(&self.dir, through)
     }
 
-    /// Unlinks the segments that hold nothing above `through`.
-    pub fn unlink_retired(&self, through: Lsn) -> Result<(), Error> {
+    /// Unlinks the segments that hold nothing above `through`, and gives the bytes that they held.
+    pub fn unlink_retired(&self, through: Lsn) -> Result<u64, Error> {
         log::unlink_retired(&self.dir, through)
     }
 
@@ -286,8 +307,14 @@ impl Writing {
     }
 
     fn commit(&mut self, group: Group, first: Lsn) {
-        let written =
-            if group.records.is_empty() { Ok(()) } else { self.writer.append(&group.records) };
+        let written = if group.records.is_empty() {
+            Ok(None)
+        } else {
+            self.writer.append(&group.records).map(Some)
+        };
+        if let Ok(Some(written)) = written {
+            self.observer.synced(written);
+        }
         if let Err(error) = written {
             self.hot.take_back(first);
             let refused = match &error {

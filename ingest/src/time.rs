@@ -2,8 +2,56 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 
+use crate::{Rejection, RejectionCode};
+
 /// Microseconds since 1970 in UTC.
 pub type Micros = i64;
+
+/// The times that a sender's events may name: late ones go to their own date, but not without end, so that the
+/// past is not changed by mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    oldest: Micros,
+    latest: Micros,
+}
+
+const DAY: Micros = 86_400_000_000;
+const AGE_DAYS_MAX: Micros = 35;
+/// Clocks that disagree by more are wrong.
+const AHEAD_MINUTES_MAX: Micros = 5;
+
+impl Window {
+    /// Everything that the tables hold.
+    pub const ANY: Self = Self { oldest: Micros::MIN, latest: Micros::MAX };
+
+    /// What is open at `now`: 35 days back and 5 minutes ahead.
+    pub fn at(now: Micros) -> Self {
+        let ahead = AHEAD_MINUTES_MAX * 60_000_000;
+        Self { oldest: now.saturating_sub(AGE_DAYS_MAX * DAY), latest: now.saturating_add(ahead) }
+    }
+
+    /// The same for a sender of history: as far back as the tables go.
+    pub fn with_history(self) -> Self {
+        Self { oldest: Micros::MIN, ..self }
+    }
+
+    pub(crate) fn check(&self, at: Micros) -> Result<(), Rejection> {
+        let refuse = |code, reason: String| Err(Rejection::new(code, "/time", reason));
+        if at < self.oldest {
+            let oldest = to_rfc3339(self.oldest);
+            let reason = format!(
+                "older than {AGE_DAYS_MAX} days (before {oldest}); a key with the scope backfill may send it"
+            );
+            return refuse(RejectionCode::TimeTooOld, reason);
+        }
+        if at > self.latest {
+            let reason =
+                format!("more than {AHEAD_MINUTES_MAX} minutes ahead of the server's clock");
+            return refuse(RejectionCode::TimeInFuture, reason);
+        }
+        Ok(())
+    }
+}
 
 /// Parses RFC 3339 with a zone. Finer than a microsecond is cut off. Years 1970 to 2261 only, so that no
 /// reader of the tables overflows.
@@ -26,7 +74,6 @@ pub fn to_rfc3339(at: Micros) -> String {
 
 /// The UTC date of a time, as days since 1970: the partition of a row.
 pub fn date_of(at: Micros) -> i32 {
-    const DAY: Micros = 86_400_000_000;
     i32::try_from(at.div_euclid(DAY)).unwrap_or(i32::MAX)
 }
 
@@ -38,6 +85,28 @@ pub fn date_text(days: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_ends_at_the_microsecond() {
+        let now = parse_rfc3339("2026-03-01T00:00:00Z").unwrap();
+        let window = Window::at(now);
+        let oldest = parse_rfc3339("2026-01-25T00:00:00Z").unwrap();
+        let latest = parse_rfc3339("2026-03-01T00:05:00Z").unwrap();
+        let code = |window: Window, at| window.check(at).err().map(|why| why.code);
+        for (at, expected) in [
+            (oldest, None),
+            (oldest - 1, Some(RejectionCode::TimeTooOld)),
+            (0, Some(RejectionCode::TimeTooOld)),
+            (latest, None),
+            (latest + 1, Some(RejectionCode::TimeInFuture)),
+        ] {
+            assert_eq!(code(window, at), expected, "{}", to_rfc3339(at));
+            // History may be of any age, but nobody has seen the future.
+            let history = expected.filter(|code| *code == RejectionCode::TimeInFuture);
+            assert_eq!(code(window.with_history(), at), history, "{}", to_rfc3339(at));
+            assert_eq!(code(Window::ANY, at), None);
+        }
+    }
 
     #[test]
     fn zones_and_fractions_are_normalized() {

@@ -161,6 +161,14 @@ impl LakeTable {
         Ok(files.collect())
     }
 
+    /// The number of active files, and their bytes.
+    pub(crate) fn size(&self) -> Result<(usize, u64), Error> {
+        let state = self.delta.snapshot().map_err(Error::delta(self.table, "reading"))?;
+        let log_data = state.log_data();
+        let sizes = log_data.iter().map(|view| u64::try_from(view.size()).unwrap_or(0));
+        Ok(sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size)))
+    }
+
     async fn store(&self, files: Vec<Encoded>) -> Result<Vec<Add>, Error> {
         let mut adds = Vec::with_capacity(files.len());
         for file in files {

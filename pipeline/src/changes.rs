@@ -81,6 +81,7 @@ mod tests {
     use ingest::{
         decode::{Form, Sender, decode},
         identity::Pseudonyms,
+        time::Window,
     };
 
     use super::*;
@@ -96,7 +97,11 @@ mod tests {
                 )
             })
             .collect();
-        let sender = Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]) };
+        let sender = Sender {
+            organization: None,
+            pseudonyms: &Pseudonyms::new([1; 32]),
+            window: Window::ANY,
+        };
         let mut decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap();
         let batch = decoded.batches.remove(0);
         Record { table: batch.table, first_lsn, ingested_at: 0, rows: batch.rows }

@@ -1,24 +1,36 @@
 //! The process that takes events in: log, deduplication and tables, tied together.
 
+mod admission;
+mod count;
+mod delivery;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use bytes::Bytes;
 use datafusion::common::utils::memory::get_record_batch_memory_size;
 use ingest::{
-    OrganizationId, Rejection, Table, Verdict,
-    decode::{self, Batch, Form, Malformed, Sender},
+    Table,
     dedup::Seen,
     identity::{Key, Pseudonyms},
-    intake::{Intake, Observer, Refused, Settled},
-    log::{self, LogId, Lsn, Record},
+    intake::{Intake, Observer},
+    log::{self, LogId, Lsn, Record, Written},
     time::Micros,
 };
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
+
+pub use admission::{Admission, Watermarks};
+pub use count::{FSYNC_SECONDS, Standing};
+pub use delivery::{Delivery, Outcome};
 
 use crate::{Changes, Cut, Error, LakeTable, Location, Mark, Root, reader};
 
@@ -35,21 +47,11 @@ pub struct Settings {
     pub flush_bytes: usize,
     pub flush_rows: usize,
     pub flush_age: Duration,
+    pub watermarks: Watermarks,
     /// Log segments are kept so long after their rows were moved: the longest query deadline and some.
     pub keep_log: Duration,
     /// Microseconds since 1970, UTC.
     pub clock: fn() -> Micros,
-}
-
-/// What became of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Each event has its verdict, in order.
-    Settled(Vec<Verdict>),
-    /// The body as a whole was not readable.
-    Malformed(Malformed),
-    /// Nothing was written; the sender may try again.
-    Refused(Refused),
 }
 
 /// The open lakehouse. Clones share it.
@@ -66,8 +68,13 @@ pub struct Lakehouse {
 struct Shared {
     state: Mutex<State>,
     changes: Changes,
-    /// Rows wait for the tables.
+    /// Bytes of requests that are not answered yet.
+    arriving: AtomicUsize,
+    log_bytes: AtomicU64,
+    /// Enough rows wait for the tables.
     full: Notify,
+    /// Somebody waits for the tables.
+    hasten: Notify,
     /// Rows were moved.
     moved: Notify,
     broken: Notify,
@@ -84,7 +91,11 @@ struct State {
     durable: Lsn,
     floor: Lsn,
     marks: BTreeMap<Table, Mark>,
+    files: BTreeMap<Table, (usize, u64)>,
 }
+
+/// Whoever waits for the tables makes them come sooner, but not more often than this.
+const HASTENED: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Flusher {
@@ -92,9 +103,6 @@ struct Flusher {
     tables: BTreeMap<Table, LakeTable>,
     retired: VecDeque<(Micros, Lsn)>,
 }
-
-/// Bytes of rows that may wait for the tables before senders are told to come back.
-const PENDING_BYTES_MAX: usize = 512 << 20;
 
 impl Observer for Shared {
     fn durable(&self, records: Vec<Record>) {
@@ -106,14 +114,19 @@ impl Observer for Shared {
             state.rows += record.rows.num_rows();
             state.pending.push_back(record);
         }
-        if state.bytes >= state.flush_at.0 || state.rows >= state.flush_at.1 {
+        if state.is_due() {
             self.full.notify_one();
         }
     }
 
+    fn synced(&self, written: Written) {
+        self.log_bytes.fetch_add(written.bytes, Ordering::Relaxed);
+        count::fsync(written.fsync);
+    }
+
     fn broken(&self, error: &ingest::Error) {
         tracing::error!(%error, "the log cannot be written; this process must end");
-        self.is_broken.store(true, std::sync::atomic::Ordering::Release);
+        self.is_broken.store(true, Ordering::Release);
         self.broken.notify_waiters();
     }
 }
@@ -149,11 +162,12 @@ impl Lakehouse {
             tokio::task::spawn_blocking(open).await.map_err(|_| Error::Stopped)??
         };
         let mut tables = BTreeMap::new();
-        let mut marks = BTreeMap::new();
+        let (mut marks, mut files) = (BTreeMap::new(), BTreeMap::new());
         for table in Table::ALL {
             if let Some(opened) = LakeTable::open(&root, table).await? {
                 let txn = opened.committed(intake.log()).await?;
                 marks.insert(table, Mark { version: opened.version(), txn });
+                files.insert(table, opened.size()?);
                 tables.insert(table, opened);
             }
         }
@@ -164,7 +178,11 @@ impl Lakehouse {
             state.floor = floor;
             state.durable = floor;
             state.marks = marks;
+            state.files = files;
         }
+        // Added, since the writing thread may have begun to count.
+        shared.log_bytes.fetch_add(log::size_bytes(intake.dir())?, Ordering::Relaxed);
+        count::begin();
         shared.durable(records);
         shared.changes.begin_after(shared.lock().durable);
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -179,63 +197,6 @@ impl Lakehouse {
             decoding: Arc::new(Semaphore::new(cores)),
             settings: Arc::new(settings),
         })
-    }
-
-    /// Decodes, checks and stores a body of events. Returns once every accepted one is on the disk.
-    pub async fn take_in(
-        &self,
-        form: Form,
-        body: Bytes,
-        organization: Option<OrganizationId>,
-    ) -> Result<Outcome, Error> {
-        if self.is_full() {
-            return Ok(Outcome::Refused(Refused::Overloaded));
-        }
-        let permit = self.decoding.acquire().await.map_err(|_| Error::Stopped)?;
-        let received_at = (self.settings.clock)();
-        let (intake, settings) = (self.intake.clone(), Arc::clone(&self.settings));
-        let (text, owner) = (body.clone(), organization.clone());
-        let decoded = tokio::task::spawn_blocking(move || {
-            let sender =
-                Sender { organization: organization.as_ref(), pseudonyms: &settings.pseudonyms };
-            let decoded = match decode::decode(form, &text, &sender, received_at)? {
-                Ok(decoded) => decoded,
-                Err(malformed) => return Ok(Err(malformed)),
-            };
-            let submission = intake.probe(decoded.batches, received_at)?;
-            Ok::<_, ingest::Error>(Ok((decoded.events, decoded.rejected, submission)))
-        });
-        let decoded = decoded.await.map_err(|_| Error::Stopped)??;
-        drop(permit);
-        let (events, rejected, submission) = match decoded {
-            Ok(decoded) => decoded,
-            Err(malformed) => return Ok(Outcome::Malformed(malformed)),
-        };
-        let settled = match self.settle(submission).await? {
-            Ok(settled) => settled,
-            Err(refused) => return Ok(Outcome::Refused(refused)),
-        };
-        let mut verdicts = vec![Verdict::Accepted; events as usize];
-        let rejected = rejected.into_iter().map(|(index, why)| (index, Verdict::Rejected(why)));
-        let mut conflicts = Vec::new();
-        for (index, verdict) in rejected.chain(settled) {
-            if let Verdict::Rejected(why) = &verdict
-                && why.code == ingest::RejectionCode::IdConflict
-            {
-                conflicts.push((index, why.clone()));
-            }
-            verdicts[index as usize] = verdict;
-        }
-        if !conflicts.is_empty() {
-            self.keep_conflicts(form, &body, owner.as_ref(), &conflicts).await?;
-        }
-        Ok(Outcome::Settled(verdicts))
-    }
-
-    /// Stores rows that are not events of a request: changes of dimensions. Known ones are left out.
-    pub async fn store(&self, batches: Vec<Batch>) -> Result<Result<(), Refused>, Error> {
-        let submission = self.intake.probe(batches, (self.settings.clock)())?;
-        Ok(self.settle(submission).await?.map(drop))
     }
 
     /// The line up to which a query may read now.
@@ -254,14 +215,11 @@ impl Lakehouse {
         self.shared.changes.clone()
     }
 
-    /// Rows in the log that no table holds yet.
-    pub fn lag_rows(&self) -> usize {
-        self.shared.lock().rows
-    }
-
     /// Waits until there is room for a bulk load.
     pub async fn room(&self) {
-        while self.shared.lock().bytes > 2 * self.settings.flush_bytes {
+        let most =
+            (2 * self.settings.flush_bytes).min(self.settings.watermarks.waiting_bytes_soft / 2);
+        while self.shared.lock().bytes > most {
             let _ =
                 tokio::time::timeout(Duration::from_millis(50), self.shared.moved.notified()).await;
         }
@@ -275,14 +233,40 @@ impl Lakehouse {
                 break;
             }
         }
+        self.unlink_retired().await;
         Ok(())
+    }
+
+    /// Waits until the tables hold everything up to `lsn` durably, and makes that come sooner. `false` when it
+    /// did not come in time.
+    pub async fn stored(&self, lsn: Lsn, patience: Duration) -> bool {
+        let stored = async {
+            loop {
+                let moved = self.shared.moved.notified();
+                if self.shared.lock().floor >= lsn {
+                    return;
+                }
+                // Asked again every second: a flush that failed has spent the request.
+                self.shared.hasten.notify_one();
+                let _ = tokio::time::timeout(HASTENED, moved).await;
+            }
+        };
+        tokio::time::timeout(patience, stored).await.is_ok()
     }
 
     /// Moves rows as they come, until the future is dropped. A failure is logged and tried again.
     pub async fn run(&self) {
         loop {
-            let _ =
-                tokio::time::timeout(self.settings.flush_age, self.shared.full.notified()).await;
+            let soonest = Instant::now() + HASTENED;
+            let hastened = async {
+                self.shared.hasten.notified().await;
+                tokio::time::sleep_until(soonest).await;
+            };
+            tokio::select! {
+                () = self.shared.full.notified() => {}
+                () = hastened => {}
+                () = tokio::time::sleep(self.settings.flush_age) => {}
+            }
             if let Err(error) = self.flush_once().await {
                 tracing::error!(error = &error as &dyn std::error::Error, "rows stay in the log");
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -293,7 +277,7 @@ impl Lakehouse {
 
     /// Whether the log cannot be written any more.
     pub fn is_broken(&self) -> bool {
-        self.shared.is_broken.load(std::sync::atomic::Ordering::Acquire)
+        self.shared.is_broken.load(Ordering::Acquire)
     }
 
     /// Completes when the log cannot be written any more.
@@ -311,51 +295,6 @@ impl Lakehouse {
         self.flush().await
     }
 
-    fn is_full(&self) -> bool {
-        self.shared.lock().bytes > PENDING_BYTES_MAX
-    }
-
-    async fn settle(
-        &self,
-        submission: ingest::intake::Submission,
-    ) -> Result<Result<Settled, Refused>, Error> {
-        let (sender, receiver) = oneshot::channel();
-        self.intake.submit(
-            submission,
-            Box::new(move |settled| {
-                // A client that went away does not need its answer.
-                let _ = sender.send(settled);
-            }),
-        );
-        receiver.await.map_err(|_| Error::Stopped)
-    }
-
-    /// An identity with other content is only found at the log: its dead letter follows.
-    async fn keep_conflicts(
-        &self,
-        form: Form,
-        body: &Bytes,
-        owner: Option<&OrganizationId>,
-        conflicts: &[(u32, Rejection)],
-    ) -> Result<(), Error> {
-        let text = std::str::from_utf8(body).unwrap_or_default();
-        let Ok(events) = decode::split(form, text) else { return Ok(()) };
-        let conflicts: Vec<_> = conflicts
-            .iter()
-            .filter_map(|(index, why)| {
-                let event = *events.get(*index as usize)?;
-                let owner = owner.map(ToString::to_string).or_else(|| decode::subject(event));
-                Some((owner, why, event))
-            })
-            .collect();
-        let letters = conflicts.iter().map(|(owner, why, event)| (owner.as_deref(), *why, *event));
-        let batch = decode::dead_letters(letters, (self.settings.clock)())?;
-        if let Err(refused) = self.store(batch.into_iter().collect()).await? {
-            tracing::warn!(%refused, "conflicting events were answered, but not kept as dead letters");
-        }
-        Ok(())
-    }
-
     /// Moves one flush's worth of rows; `false` when there was nothing to move.
     async fn flush_once(&self) -> Result<bool, Error> {
         let mut flusher = self.flusher.lock().await;
@@ -365,8 +304,10 @@ impl Lakehouse {
         let log = self.intake.log();
         for table in Table::ALL {
             if records.iter().any(|record| record.table == table) {
-                let mark = flusher.append(table, log, &records, through, now).await?;
-                self.shared.lock().marks.insert(table, mark);
+                let (mark, size) = flusher.append(table, log, &records, through, now).await?;
+                let mut state = self.shared.lock();
+                state.marks.insert(table, mark);
+                state.files.insert(table, size);
             }
         }
         let intake = self.intake.clone();
@@ -375,7 +316,15 @@ impl Lakehouse {
             intake.retire(through)
         };
         tokio::task::spawn_blocking(retire).await.map_err(|_| Error::Stopped)??;
-        self.shared.lock().forget(through);
+        let is_due = {
+            let mut state = self.shared.lock();
+            state.forget(through);
+            state.is_due()
+        };
+        if is_due {
+            // What came meanwhile is not left to the next row or to the timer.
+            self.shared.full.notify_one();
+        }
         self.shared.moved.notify_waiters();
         flusher.retired.push_back((now, through));
         Ok(true)
@@ -388,8 +337,13 @@ impl Lakehouse {
         while let Some((_, through)) =
             flusher.retired.pop_front_if(|(at, _)| now.saturating_sub(*at) > keep)
         {
-            if let Err(error) = self.intake.unlink_retired(through) {
-                tracing::warn!(%error, "retired log segments could not be removed");
+            match self.intake.unlink_retired(through) {
+                Ok(freed) => {
+                    self.shared.log_bytes.fetch_sub(freed, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "retired log segments could not be removed");
+                }
             }
         }
     }
@@ -410,6 +364,10 @@ impl State {
             .collect()
     }
 
+    fn is_due(&self) -> bool {
+        self.bytes >= self.flush_at.0 || self.rows >= self.flush_at.1
+    }
+
     fn forget(&mut self, through: Lsn) {
         while let Some(record) = self.pending.pop_front_if(|r| r.last_lsn() <= through) {
             self.bytes = self.bytes.saturating_sub(get_record_batch_memory_size(&record.rows));
@@ -427,7 +385,7 @@ impl Flusher {
         records: &[Record],
         through: Lsn,
         now: Micros,
-    ) -> Result<Mark, Error> {
+    ) -> Result<(Mark, (usize, u64)), Error> {
         if !self.tables.contains_key(&table) {
             let opened = LakeTable::open_or_create(&self.root, table).await?;
             self.tables.insert(table, opened);
@@ -438,7 +396,7 @@ impl Flusher {
             // What is on disk is read anew before the next attempt.
             self.tables.remove(&table);
         }
-        appended
+        Ok((appended?, self.tables.get(&table).ok_or(Error::Stopped)?.size()?))
     }
 }
 

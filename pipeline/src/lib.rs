@@ -24,6 +24,8 @@ pub use changes::Changes;
 pub use cut::{Cut, Mark};
 pub use error::Error;
 pub use files::DataFile;
-pub use lakehouse::{Lakehouse, Outcome, Settings};
+pub use lakehouse::{
+    Admission, Delivery, FSYNC_SECONDS, Lakehouse, Outcome, Settings, Standing, Watermarks,
+};
 pub use reader::{Reader, Tables};
 pub use store::{Location, Root};

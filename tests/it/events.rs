@@ -1,14 +1,12 @@
 //! Events in: what is taken, what is refused and why, and that it is there for the next query.
 
-use std::{
-    io::Write,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Client, Reply, Server, admin_key, configure, flushed, folder, reply, run_ok, usage};
+use tests::{
+    Client, Reply, Server, admin_key, configure, flushed, folder, packed, reply, run_ok, usage,
+};
 
 const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
@@ -24,16 +22,6 @@ async fn post(client: &Client, headers: &[(&str, &str)], body: Vec<u8>) -> Reply
         request = request.header(*name, *value);
     }
     reply(request).await
-}
-
-fn gzip(text: &str) -> Vec<u8> {
-    let mut child = Command::new("gzip")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("gzip starts");
-    child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("gzip reads");
-    child.wait_with_output().expect("gzip ends").stdout
 }
 
 fn counts(answer: &Value) -> (u64, u64, u64) {
@@ -102,7 +90,7 @@ async fn every_form_is_understood() {
         let (status, answer) = client.send(media_type, body).await;
         assert_eq!((status.as_u16(), counts(&answer)), (200, (events, 0, 0)), "{answer}");
     }
-    let zipped = gzip(&format!("{}\n{}\n", line("8"), line("9")));
+    let zipped = packed("gzip", format!("{}\n{}\n", line("8"), line("9")).as_bytes());
     let headers = [("content-type", NDJSON), ("content-encoding", "gzip")];
     let answer = post(&client, &headers, zipped).await;
     assert_eq!((answer.status.as_u16(), counts(&answer.json())), (200, (2, 0, 0)));
@@ -232,7 +220,7 @@ async fn bodies_that_are_refused_as_a_whole() {
         ("not UTF-8", &json, vec![b'"', 0xff, b'"'], 400, "malformed_body"),
         ("XML", &[("content-type", "text/xml")], b"<a/>".to_vec(), 415, "unsupported_media_type"),
         ("too large", &json, long.clone().into_bytes(), 413, "payload_too_large"),
-        ("too large unpacked", &zipped, gzip(&long), 413, "payload_too_large"),
+        ("too large unpacked", &zipped, packed("gzip", long.as_bytes()), 413, "payload_too_large"),
         ("not gzip", &zipped, b"no gzip at all, but long enough".to_vec(), 400, "invalid_body"),
     ] {
         let answer = post(&client, headers, body).await;

@@ -7,6 +7,8 @@ mod crash;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod door;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod figures;

@@ -3,10 +3,10 @@
 //! replaces a part of the system.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::mpsc,
+    sync::{OnceLock, mpsc},
     time::Duration,
 };
 
@@ -286,7 +286,7 @@ pub async fn reply(request: RequestBuilder) -> Reply {
 /// Creates a key that may do everything, and gives its secret.
 #[must_use]
 pub fn admin_key(dir: &Path) -> String {
-    run_ok(dir, &["key", "create", "--name", "test", "--scopes", "admin,read,write"])
+    run_ok(dir, &["key", "create", "--name", "test", "--scopes", "admin,read,write,backfill"])
 }
 
 /// Writes the folder's configuration, before a server is started on it.
@@ -313,7 +313,33 @@ pub async fn flushed(client: &Client) {
     panic!("rows stay in the log");
 }
 
-/// A usage event with the fields that a test cares about.
+/// Compresses with a program of the system: `gzip` or `zstd`.
+///
+/// # Panics
+/// When it cannot.
+#[must_use]
+pub fn packed(program: &str, bytes: &[u8]) -> Vec<u8> {
+    let spawned = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = spawned.unwrap_or_else(|error| panic!("{program} does not start: {error}"));
+    let (input, bytes) = (child.stdin.take(), bytes.to_vec());
+    let writing = std::thread::spawn(move || input.map(|mut input| input.write_all(&bytes)));
+    let output = child.wait_with_output();
+    let written = writing.join().ok().flatten().is_some_and(|written| written.is_ok());
+    assert!(written, "{program} did not read its input");
+    output.unwrap_or_else(|error| panic!("{program} does not end: {error}")).stdout
+}
+
+/// An hour before the tests began, to the second: recent, and the same for the whole run.
+fn recent() -> &'static str {
+    static RECENT: OnceLock<String> = OnceLock::new();
+    RECENT.get_or_init(|| {
+        #[expect(clippy::disallowed_methods, reason = "the server under test reads the clock too")]
+        let now = chrono::Utc::now();
+        (now - chrono::TimeDelta::hours(1)).format("%Y-%m-%dT%H:%M:%SZ").to_string()
+    })
+}
+
+/// A usage event with the fields that a test cares about, an hour old.
 #[must_use]
 pub fn usage(organization: &str, id: &str, data: Value) -> Value {
     let mut event = json!({
@@ -322,7 +348,7 @@ pub fn usage(organization: &str, id: &str, data: Value) -> Value {
         "source": "/test",
         "type": "usage.request",
         "subject": organization,
-        "time": "2026-05-01T12:00:00Z",
+        "time": recent(),
         "data": {"model": "m", "input_tokens": 1, "output_tokens": 1},
     });
     if let (Some(into), Value::Object(data)) = (event["data"].as_object_mut(), data) {

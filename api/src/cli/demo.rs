@@ -8,8 +8,8 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::Args;
 use datasets::{Business, Profile};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ingest::{Verdict, decode::Form};
-use pipeline::{Lakehouse, Outcome};
+use ingest::Verdict;
+use pipeline::{Delivery, Lakehouse, Outcome};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -282,7 +282,12 @@ async fn store_events(
                 accepted(requests.join_next().await)?;
             }
             let lakehouse = lakehouse.clone();
-            requests.spawn(async move { lakehouse.take_in(Form::Ndjson, chunk, None).await });
+            requests.spawn(async move {
+                match lakehouse.admit() {
+                    Ok(place) => lakehouse.take_in(place, Delivery::of_history(chunk)).await,
+                    Err(refused) => Ok(Outcome::Refused(refused)),
+                }
+            });
         }
         progress.inc(1);
     }
@@ -345,7 +350,7 @@ async fn make_ways_in(state: &State, demo: &mut DemoFile) -> anyhow::Result<()> 
     let new = NewKey {
         name: "demo".into(),
         organization_id: None,
-        scopes: Scopes::of(["read", "write"])?,
+        scopes: Scopes::of(["read", "write", "backfill"])?,
         expires_at: None,
     };
     let (_, secret) = keys::create(&state.store, new, &origin, now).await?;

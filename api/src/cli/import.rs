@@ -4,19 +4,19 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use arrow::json::{LineDelimitedWriter, WriterBuilder, writer::LineDelimited};
 use bytes::Bytes;
 use clap::Args;
 use ingest::{
     Verdict,
-    decode::Form,
     mapping::{BUILT_IN, Mapping},
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use pipeline::{Lakehouse, Outcome};
+use pipeline::{Delivery, Lakehouse, Outcome};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -47,6 +47,8 @@ struct Tally {
     first_rejection: Option<String>,
 }
 
+/// A server that is busy is asked so often.
+const ATTEMPTS: u32 = 60;
 const CHUNK_EVENTS: usize = 5_000;
 /// Below the 10 MiB that a server takes.
 const CHUNK_BYTES: usize = 8 << 20;
@@ -120,7 +122,8 @@ impl Target {
         match self {
             Self::Folder(lakehouse) => {
                 lakehouse.room().await;
-                let outcome = lakehouse.take_in(Form::Ndjson, Bytes::from(body), None).await?;
+                let place = lakehouse.admit().map_err(|refused| anyhow!("{refused}"))?;
+                let outcome = lakehouse.take_in(place, Delivery::of_history(body.into())).await?;
                 // Bulk rows need not wait for a timer.
                 lakehouse.flush().await?;
                 match outcome {
@@ -130,14 +133,23 @@ impl Target {
                 }
             }
             Self::Server { client, file } => {
-                let answer = client
-                    .post(format!("{}/v1/events", file.url))
-                    .bearer_auth(&file.token)
-                    .header("Content-Type", "application/x-ndjson")
-                    .body(body)
-                    .send()
-                    .await
-                    .context("sending events to the server")?;
+                let body = Bytes::from(body);
+                let mut attempts = 0;
+                let answer = loop {
+                    let answer = client
+                        .post(format!("{}/v1/events", file.url))
+                        .bearer_auth(&file.token)
+                        .header("Content-Type", "application/x-ndjson")
+                        .body(body.clone())
+                        .send()
+                        .await
+                        .context("sending events to the server")?;
+                    attempts += 1;
+                    match retry_after(&answer) {
+                        Some(wait) if attempts < ATTEMPTS => tokio::time::sleep(wait).await,
+                        _ => break answer,
+                    }
+                };
                 let status = answer.status();
                 let answer: Value = answer.json().await.context("reading the server's answer")?;
                 let Some(results) = answer["results"].as_array() else {
@@ -148,6 +160,15 @@ impl Target {
         }
         Ok(())
     }
+}
+
+/// How long to wait when the server is busy.
+fn retry_after(answer: &reqwest::Response) -> Option<Duration> {
+    if !matches!(answer.status().as_u16(), 429 | 503) {
+        return None;
+    }
+    let seconds = answer.headers().get("retry-after")?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 impl Tally {

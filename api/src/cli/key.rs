@@ -38,7 +38,9 @@ pub(super) enum Scope {
     Read,
     /// Send events
     Write,
-    /// Everything
+    /// Send events older than 35 days, too; beside write
+    Backfill,
+    /// Manage keys, users and dead letters
     Admin,
 }
 
@@ -53,6 +55,7 @@ impl Key {
                 let names = scopes.iter().map(|scope| match scope {
                     Scope::Read => "read",
                     Scope::Write => "write",
+                    Scope::Backfill => "backfill",
                     Scope::Admin => "admin",
                 });
                 let scopes = Scopes::of(names)?;

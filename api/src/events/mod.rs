@@ -1,29 +1,74 @@
 //! `POST /v1/events`: events in, a verdict for each.
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{StatusCode, header},
-    web::{self, Bytes},
-};
-use ingest::{OrganizationId, Verdict, decode::Form, intake::Refused};
-use pipeline::{Lakehouse, Outcome};
-use serde::Serialize;
-use utoipa::ToSchema;
+mod binary;
+mod door;
+mod rate;
+mod whereabouts;
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use ingest::{OrganizationId, Verdict, decode::Malformed};
+use pipeline::{Delivery, Lakehouse, Outcome};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    principal::{Authorized, SendEvents},
+    clock::Clock,
+    config,
+    principal::{Ability, Authorized, Principal, SendEvents},
     problem::Problem,
 };
+use rate::{Limiter, Rates};
 
-pub(crate) fn configure(body_bytes_max: usize) -> impl FnOnce(&mut web::ServiceConfig) {
+pub(crate) use whereabouts::{__path_find_event, find_event};
+
+/// The routes. The limits of organizations are counted once for the whole process.
+pub(crate) fn configure(
+    settings: &config::Ingest,
+) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
+    let door = web::Data::new(Door {
+        body_bytes_max: settings.body_bytes_max,
+        limiter: Limiter::new(Rates {
+            events_per_second: settings.organization_events_per_second,
+            bytes_per_second: settings.organization_bytes_per_second,
+        }),
+    });
     move |config| {
-        config.service(
+        config.app_data(door.clone()).service(
             web::resource("/v1/events")
-                .app_data(web::PayloadConfig::new(body_bytes_max))
-                .route(web::post().to(take_in)),
+                .route(web::post().to(take_in))
+                .route(web::get().to(find_event)),
         );
     }
 }
+
+#[derive(Debug)]
+pub(crate) struct Door {
+    body_bytes_max: usize,
+    limiter: Limiter,
+}
+
+/// How the events are to be taken.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manner {
+    /// `log` (the default): answer when they are in the log on disk. `table`: when their tables hold them too.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    pub(crate) durability: Durability,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Durability {
+    #[default]
+    Log,
+    Table,
+}
+
+/// After this, one who waits for the tables is told that the log holds the events.
+const TABLE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What became of a request's events.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,6 +78,9 @@ pub(crate) struct Verdicts {
     pub(crate) rejected: usize,
     /// One entry per event, in order.
     pub(crate) results: Vec<EventResult>,
+    /// Where the accepted events are: `log` or `table`.
+    #[schema(value_type = String)]
+    pub(crate) durability: Durability,
     /// The cut at which every accepted event is visible.
     pub(crate) as_of: String,
 }
@@ -59,49 +107,107 @@ pub(crate) struct EventResult {
     post,
     path = "/v1/events",
     tag = "events",
+    params(Manner),
     request_body(
-        description = "CloudEvents 1.0: one, an array, or one per line.",
+        description = "CloudEvents 1.0: one, an array, or one per line; or the data of one, whose members are \
+            `ce-` headers. `Content-Encoding` may be gzip or zstd.",
         content((Object = "application/json"), (String = "application/x-ndjson"),
             (Object = "application/cloudevents+json"), (Object = "application/cloudevents-batch+json")),
     ),
     responses(
         (status = 200, description = "A verdict for each event; at least one was not rejected.", body = Verdicts),
+        (status = 202, description = "The same; the tables were asked for, and only the log holds the events yet.",
+            body = Verdicts),
         (status = 400, description = "The body is not readable, or every event was rejected.", body = Problem),
         (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 413, body = Problem), (status = 415, body = Problem), (status = 503, body = Problem),
+        (status = 413, body = Problem), (status = 415, body = Problem),
+        (status = 429, description = "Too fast; see `Retry-After`.", body = Problem),
+        (status = 503, description = "Nothing more is taken now; see `Retry-After`.", body = Problem),
     ),
 )]
 pub(crate) async fn take_in(
     sender: Authorized<SendEvents>,
     request: HttpRequest,
+    manner: Result<web::Query<Manner>, actix_web::Error>,
     lakehouse: web::Data<Lakehouse>,
-    body: Result<Bytes, actix_web::Error>,
+    door: web::Data<Door>,
+    clock: web::Data<Clock>,
+    payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let form = form(&request)?;
-    let body = body.map_err(unreadable)?;
-    let organization = sender.reach.organization_id().and_then(OrganizationId::parse);
-    if sender.reach.organization_id().is_some() && organization.is_none() {
-        return Err(Problem::forbidden("forbidden", "the key's organization has no usable id"));
+    let manner = manner
+        .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
+        .into_inner();
+    let announced = door::announced(&request)?;
+    let organization = own_organization(&sender)?;
+    let now = || clock.now().timestamp_micros();
+    let standing = || organization.as_ref().map(|id| door.limiter.allowances(id, now()));
+    let charge = |events: usize, bytes: usize| {
+        if let Some(id) = &organization {
+            door.limiter.charge(id, events as u64, bytes as u64, now());
+        }
+    };
+    if let Some(problem) = standing().as_deref().and_then(rate::exceeded) {
+        return Err(problem);
     }
-    let outcome = lakehouse.take_in(form, body, organization).await.map_err(|error| {
+    let mut admission = lakehouse.admit().map_err(door::refused)?;
+    let bytes_max = door.body_bytes_max;
+    let body = door::body(&request, payload, &mut admission, bytes_max).await?;
+    charge(0, body.len());
+    let delivery = Delivery {
+        form: announced.form,
+        coding: announced.coding,
+        members: announced.members,
+        body,
+        bytes_max,
+        organization: organization.clone(),
+        is_history: sender.may(Ability::Backfill),
+    };
+    let outcome = lakehouse.take_in(admission, delivery).await.map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "events could not be stored");
         Problem::unavailable(1)
     })?;
     let verdicts = match outcome {
         Outcome::Settled(verdicts) => verdicts,
-        Outcome::Malformed(malformed) => {
-            return Err(Problem::bad_request("malformed_body", malformed.to_string()));
-        }
-        Outcome::Refused(refused) => {
-            let seconds = if refused == Refused::DiskFull { 10 } else { 1 };
-            return Err(Problem::unavailable(seconds).explained(refused.to_string()));
-        }
+        Outcome::Malformed(malformed) => return Err(unreadable(&malformed)),
+        Outcome::Refused(refused) => return Err(door::refused(refused)),
     };
-    answer(verdicts, lakehouse.cut().token())
+    charge(verdicts.len(), 0);
+    let cut = lakehouse.cut();
+    let (status, durability) = match manner.durability {
+        Durability::Log => (200, Durability::Log),
+        Durability::Table if lakehouse.stored(cut.lsn, TABLE_PATIENCE).await => {
+            (200, Durability::Table)
+        }
+        Durability::Table => (202, Durability::Log),
+    };
+    let mut answer = answer(verdicts, status, durability, cut.token())?;
+    for header in rate::headers(&standing().unwrap_or_default()) {
+        answer.headers_mut().insert(header.0, header.1);
+    }
+    Ok(answer)
 }
 
-fn answer(verdicts: Vec<Verdict>, as_of: String) -> Result<HttpResponse, Problem> {
-    let mut body = Verdicts { accepted: 0, duplicate: 0, rejected: 0, results: Vec::new(), as_of };
+/// The organization that a key belongs to; none for keys of the platform.
+fn own_organization(principal: &Principal) -> Result<Option<OrganizationId>, Problem> {
+    let Some(id) = principal.reach.organization_id() else { return Ok(None) };
+    let unusable = || Problem::forbidden("forbidden", "the key's organization has no usable id");
+    OrganizationId::parse(id).map(Some).ok_or_else(unusable)
+}
+
+fn answer(
+    verdicts: Vec<Verdict>,
+    status: u16,
+    durability: Durability,
+    as_of: String,
+) -> Result<HttpResponse, Problem> {
+    let mut body = Verdicts {
+        accepted: 0,
+        duplicate: 0,
+        rejected: 0,
+        results: Vec::with_capacity(verdicts.len()),
+        durability,
+        as_of,
+    };
     for (index, verdict) in verdicts.into_iter().enumerate() {
         let plain = |status| EventResult { index, status, code: None, pointer: None, reason: None };
         body.results.push(match verdict {
@@ -115,8 +221,6 @@ fn answer(verdicts: Vec<Verdict>, as_of: String) -> Result<HttpResponse, Problem
             }
             Verdict::Rejected(why) => {
                 body.rejected += 1;
-                metrics::counter!("ingest_rejected_events_total", "code" => why.code.as_str())
-                    .increment(1);
                 EventResult {
                     code: Some(why.code.as_str()),
                     pointer: Some(why.pointer),
@@ -126,8 +230,6 @@ fn answer(verdicts: Vec<Verdict>, as_of: String) -> Result<HttpResponse, Problem
             }
         });
     }
-    metrics::counter!("ingest_accepted_events_total").increment(body.accepted as u64);
-    metrics::counter!("ingest_duplicate_events_total").increment(body.duplicate as u64);
     if body.rejected == body.results.len() {
         let results = serde_json::to_value(&body.results).unwrap_or_default();
         let detail = "every event was rejected; each is kept as a dead letter";
@@ -137,36 +239,17 @@ fn answer(verdicts: Vec<Verdict>, as_of: String) -> Result<HttpResponse, Problem
             .with("rejected", body.rejected)
             .with("results", results));
     }
-    Ok(HttpResponse::Ok().json(body))
+    let status = actix_web::http::StatusCode::from_u16(status).unwrap_or_default();
+    Ok(HttpResponse::build(status).json(body))
 }
 
-fn form(request: &HttpRequest) -> Result<Form, Problem> {
-    let media_type = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .map(|value| value.trim().to_ascii_lowercase());
-    match media_type.as_deref() {
-        None
-        | Some(
-            "application/json"
-            | "application/cloudevents+json"
-            | "application/cloudevents-batch+json"
-            // What curl sends with -d and no header.
-            | "application/x-www-form-urlencoded",
-        ) => Ok(Form::Json),
-        Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => Ok(Form::Ndjson),
-        Some(other) => Err(Problem::unsupported_media_type(format!(
-            "`{other}` is not one of application/json, application/x-ndjson, \
-             application/cloudevents+json, application/cloudevents-batch+json"
-        ))),
+fn unreadable(malformed: &Malformed) -> Problem {
+    match malformed {
+        Malformed::TooLarge(bytes_max) => door::too_large(*bytes_max),
+        Malformed::TooMany => Problem::payload_too_large(malformed.to_string()),
+        Malformed::Compressed(_) => Problem::bad_request("invalid_body", malformed.to_string()),
+        Malformed::Encoding(_) | Malformed::Json(_) | Malformed::Empty => {
+            Problem::bad_request("malformed_body", malformed.to_string())
+        }
     }
-}
-
-fn unreadable(error: actix_web::Error) -> Problem {
-    if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
-        return Problem::payload_too_large("the body is larger than this server takes");
-    }
-    Problem::bad_request("invalid_body", "the body could not be read")
 }

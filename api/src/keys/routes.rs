@@ -20,7 +20,7 @@ pub struct NewKeyBody {
     pub name: String,
     /// Left out: a platform key, which sends for every organization.
     pub organization_id: Option<String>,
-    /// Some of `read`, `write`, `admin`.
+    /// Some of `read`, `write`, `backfill`, `admin`.
     pub scopes: Vec<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<DateTime<Utc>>,

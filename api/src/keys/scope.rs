@@ -8,20 +8,23 @@ use crate::{principal::Ability, store::StoreError};
 pub enum Scope {
     Read,
     Write,
+    /// Lifts the limit on the age of events; it takes `Write` to send any.
+    Backfill,
     Admin,
 }
 
-/// A set of scopes, never empty. Its text is a comma list in the order read, write, admin.
+/// A set of scopes, never empty. Its text is a comma list in the order read, write, backfill, admin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scopes(u8);
 
 impl Scope {
-    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Backfill, Self::Admin];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Write => "write",
+            Self::Backfill => "backfill",
             Self::Admin => "admin",
         }
     }
@@ -30,6 +33,7 @@ impl Scope {
         match self {
             Self::Read => &[Ability::RunSql, Ability::ReadMetrics, Ability::ViewDashboard],
             Self::Write => &[Ability::SendEvents],
+            Self::Backfill => &[Ability::Backfill],
             Self::Admin => &[Ability::Administer],
         }
     }
@@ -46,8 +50,8 @@ impl Scopes {
     }
 
     pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, StoreError> {
-        let invalid =
-            StoreError::Invalid { field: "scopes", reason: "must be some of read, write, admin" };
+        let reason = "must be some of read, write, backfill, admin";
+        let invalid = StoreError::Invalid { field: "scopes", reason };
         let mut bits = 0;
         for name in names {
             match Scope::ALL.into_iter().find(|scope| scope.as_str() == name) {

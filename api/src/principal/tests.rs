@@ -41,12 +41,12 @@ fn the_permissions_of_every_kind() {
         (
             Kind::LocalProcess,
             Reach::All,
-            "send_events run_sql read_metrics view_dashboard administer",
+            "send_events backfill run_sql read_metrics view_dashboard administer",
         ),
         (
             Kind::User(Role::Admin),
             Reach::All,
-            "send_events run_sql read_metrics view_dashboard administer",
+            "send_events backfill run_sql read_metrics view_dashboard administer",
         ),
         (Kind::User(Role::Analyst), Reach::All, "run_sql read_metrics view_dashboard"),
         (Kind::User(Role::Manager), Reach::All, "read_metrics view_dashboard"),
@@ -54,6 +54,7 @@ fn the_permissions_of_every_kind() {
         (scopes("write"), Reach::All, "send_events"),
         (scopes("read"), own(), "run_sql read_metrics view_dashboard"),
         (scopes("read,write"), own(), "send_events run_sql read_metrics view_dashboard"),
+        (scopes("write,backfill"), own(), "send_events backfill"),
         (scopes("admin"), Reach::All, "administer"),
         (scopes("admin"), own(), ""),
     ] {

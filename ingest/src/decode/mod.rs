@@ -1,6 +1,7 @@
 //! Text to columns: JSON, NDJSON and CloudEvents are decoded, checked, and gathered into one Arrow batch per
 //! table. A bad event never spoils its neighbors: it is named with its place, a code and a reason.
 
+mod body;
 mod data;
 mod envelope;
 mod rows;
@@ -13,8 +14,9 @@ use serde_json::value::RawValue;
 use crate::{
     Error, OrganizationId, Rejection, RejectionCode, Table,
     identity::{Key, Pseudonyms},
-    time::Micros,
+    time::{Micros, Window},
 };
+pub use body::{Coding, enclose};
 use envelope::Envelope;
 use rows::{DeadLetters, Rows};
 
@@ -33,6 +35,8 @@ pub struct Sender<'a> {
     /// The organization of an organization's own key; `None` for the platform, which names one per event.
     pub organization: Option<&'a OrganizationId>,
     pub pseudonyms: &'a Pseudonyms,
+    /// The times that its events may name.
+    pub window: Window,
 }
 
 /// The most events that one request may hold.
@@ -49,6 +53,10 @@ pub enum Malformed {
     TooMany,
     #[error("the body holds no event")]
     Empty,
+    #[error("the body is larger than {0} bytes after decompression")]
+    TooLarge(usize),
+    #[error("the body cannot be decompressed: {0}")]
+    Compressed(String),
 }
 
 /// The good rows of one table, in the order they came in.
@@ -154,9 +162,14 @@ fn decode_event(
     sender: &Sender<'_>,
     tables: &mut BTreeMap<Table, Rows>,
 ) -> Result<(), Refusal> {
+    if body::is_too_deep(raw) {
+        let reason = format!("nested deeper than {} levels", body::DEPTH_MAX);
+        return Err((None, Rejection::new(RejectionCode::TooDeep, "", reason)));
+    }
     let envelope = Envelope::parse(raw).map_err(|rejection| (None, rejection))?;
     let organization = envelope.organization(sender.organization).map_err(|r| (None, r))?;
     let refuse = |rejection| (organization.as_ref().map(ToString::to_string), rejection);
+    sender.window.check(envelope.occurred_at).map_err(refuse)?;
     let (table, word) = envelope.route().map_err(refuse)?;
     let mut values = data::read(table, word, envelope.data).map_err(refuse)?;
     data::check(table, word, organization.is_some(), &values).map_err(refuse)?;

@@ -13,7 +13,7 @@ fn names() -> Pseudonyms {
 
 fn decoded(form: Form, body: &str) -> Result<Decoded, Malformed> {
     let names = names();
-    let sender = Sender { organization: None, pseudonyms: &names };
+    let sender = Sender { organization: None, pseudonyms: &names, window: Window::ANY };
     decode(form, body.as_bytes(), &sender, 0).unwrap()
 }
 
@@ -86,13 +86,43 @@ fn an_array_is_read_as_a_whole() {
     for bad in ["", "[", "[{}", "{", "{}{}", "[1,]", "nul"] {
         assert!(matches!(decoded(Form::Json, bad), Err(Malformed::Json(_))), "{bad}");
     }
-    let sender = Sender { organization: None, pseudonyms: &names() };
+    let sender = Sender { organization: None, pseudonyms: &names(), window: Window::ANY };
     let bad = decode(Form::Json, b"{\"id\":\"\xff\"}", &sender, 0).unwrap();
     assert_eq!(bad.unwrap_err(), Malformed::Encoding(7));
     // Depth is no matter of the stack.
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let nested = decoded(Form::Ndjson, &event(&deep)).unwrap();
-    assert_eq!(nested.rejected.len(), 1);
+    for (form, body) in
+        [(Form::Ndjson, event(&deep)), (Form::Json, deep), (Form::Json, event("[[[[]]]]"))]
+    {
+        let expected =
+            if body.len() > 1000 { RejectionCode::TooDeep } else { RejectionCode::WrongType };
+        let nested = decoded(form, &body).unwrap();
+        assert_eq!(nested.rejected.len(), 1);
+        assert_eq!(nested.rejected[0].1.code, expected);
+    }
+}
+
+#[test]
+fn events_outside_of_the_window_are_rejected_alone() {
+    let at = |id: &str, time: &str| {
+        event("{\"model\":\"m\"}")
+            .replace("\"id\":\"1\"", &format!("\"id\":\"{id}\""))
+            .replace("2026-01-01T00:00:00Z", time)
+    };
+    let now = crate::time::parse_rfc3339("2026-03-01T00:00:00Z").unwrap();
+    let body = [
+        at("1", "2026-02-28T23:00:00Z"),
+        at("2", "2026-01-24T23:59:59Z"),
+        at("3", "2026-03-01T00:05:01Z"),
+    ];
+    let codes = |window: Window| {
+        let sender = Sender { organization: None, pseudonyms: &names(), window };
+        let decoded = decode(Form::Ndjson, body.join("\n").as_bytes(), &sender, now).unwrap();
+        let rejected = decoded.unwrap().rejected;
+        rejected.into_iter().map(|(index, why)| (index, why.code.as_str())).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(Window::at(now)), [(1, "time_too_old"), (2, "time_in_future")]);
+    assert_eq!(codes(Window::at(now).with_history()), [(2, "time_in_future")]);
 }
 
 #[test]
@@ -247,7 +277,7 @@ fn no_text_makes_the_decoder_panic() {
                 _ => body.insert(at, spice[next(spice.len())]),
             }
         }
-        let sender = Sender { organization: None, pseudonyms: &names };
+        let sender = Sender { organization: None, pseudonyms: &names, window: Window::ANY };
         let form = [Form::Json, Form::Ndjson][next(2)];
         let Ok(decoded) = decode(form, &body, &sender, 0).unwrap() else { continue };
         let good: usize = decoded
@@ -270,7 +300,8 @@ fn no_text_makes_the_decoder_panic() {
 
 #[test]
 fn one_event_holds_little_memory() {
-    let sender = Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]) };
+    let sender =
+        Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]), window: Window::ANY };
     let line = r#"{"id":"1","source":"/s","type":"usage.request","subject":"o","time":"2026-01-01T00:00:00Z","data":{"model":"m"}}"#;
     let decoded = decode(Form::Ndjson, line.as_bytes(), &sender, 0).unwrap().unwrap();
     let held = decoded.batches[0].rows.get_array_memory_size();

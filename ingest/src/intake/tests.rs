@@ -5,6 +5,7 @@ use crate::{
     RejectionCode,
     decode::{Form, Sender, decode},
     identity::Pseudonyms,
+    time::Window,
 };
 
 const LOG: LogId = LogId(3);
@@ -55,7 +56,8 @@ fn batches(events: &[(&str, u32)]) -> Vec<Batch> {
             )
         })
         .collect();
-    let sender = Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]) };
+    let sender =
+        Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]), window: Window::ANY };
     decode(Form::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap().batches
 }
 

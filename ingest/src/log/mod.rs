@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 pub use record::Record;
 pub use tail::Tail;
-pub use writer::LogWriter;
+pub use writer::{LogWriter, Written};
 pub(crate) use writer::{retire, unlink_retired};
 
 /// Numbers a row within its log: 1, 2, 3, … without a gap.
@@ -96,6 +96,15 @@ fn segments(dir: &Path) -> Result<Vec<(Lsn, PathBuf)>, Error> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Bytes that the segments of a log take on the disk.
+pub fn size_bytes(dir: &Path) -> Result<u64, Error> {
+    segments(dir)?.iter().map(|(_, path)| length(path)).sum()
+}
+
+fn length(path: &Path) -> Result<u64, Error> {
+    Ok(fs::metadata(path).map_err(Error::io(path))?.len())
 }
 
 /// Replaces a small file so that a crash leaves the old or the new one, and the new one stays.

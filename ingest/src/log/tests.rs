@@ -7,6 +7,7 @@ use crate::{
     Table,
     decode::{Form, Sender, decode, dimension},
     identity::Pseudonyms,
+    time::Window,
 };
 
 const LOG: LogId = LogId(77);
@@ -21,7 +22,8 @@ fn record(first_lsn: Lsn, rows: usize) -> Record {
             )
         })
         .collect();
-    let sender = Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]) };
+    let sender =
+        Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]), window: Window::ANY };
     let mut decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 9).unwrap().unwrap();
     let rows = decoded.batches.remove(0).rows;
     Record { table: Table::UsageLedger, first_lsn, ingested_at: 9, rows }
@@ -118,6 +120,22 @@ fn a_flipped_bit_is_never_read_as_rows() {
             }
         }
     }
+}
+
+#[test]
+fn the_bytes_of_a_log_are_known_as_it_grows_and_shrinks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = LogWriter::open(dir.path(), LOG).unwrap();
+    let mut bytes = size_bytes(dir.path()).unwrap();
+    for rows in [3, 500, 1] {
+        bytes += writer.append(&[record(writer.next_lsn(), rows)]).unwrap().bytes;
+        assert_eq!(size_bytes(dir.path()).unwrap(), bytes);
+    }
+    // The next segment is begun, so that this one can go.
+    fs::write(dir.path().join(format!("{:020}.seg", writer.next_lsn())), b"").unwrap();
+    assert_eq!(unlink_retired(dir.path(), 1).unwrap(), 0, "it is needed still");
+    assert_eq!(unlink_retired(dir.path(), 504).unwrap(), bytes);
+    assert_eq!(size_bytes(dir.path()).unwrap(), 0);
 }
 
 #[test]
@@ -242,7 +260,8 @@ fn a_record_of_any_table_is_read_as_it_was_written() {
 {"id":"3","source":"/s","type":"billing.trial_started","subject":"o","time":"2026-01-01T00:00:00Z","data":{"plan":"p"}}
 {"id":"4","source":"/s","type":"activity.page_view","time":"2026-01-01T00:00:00Z","data":{"anonymous_id":"v"}}
 broken"#;
-    let sender = Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]) };
+    let sender =
+        Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]), window: Window::ANY };
     let mut batches = decode(Form::Ndjson, lines.as_bytes(), &sender, 9).unwrap().unwrap().batches;
     for (table, payload) in [
         (

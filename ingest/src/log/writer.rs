@@ -4,10 +4,11 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use super::{
-    Description, FORMAT, LogId, Lsn, SHARDS, Tail,
+    Description, FORMAT, LogId, Lsn, SHARDS, Tail, length,
     record::{self, Record},
     segments, sync_directory, write_durably,
 };
@@ -15,6 +16,14 @@ use crate::Error;
 
 /// A segment is closed when it has grown past this.
 const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// What one group cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    /// Bytes that the log grew by.
+    pub bytes: u64,
+    pub fsync: Duration,
+}
 
 /// The open log. Dropping it releases the lock.
 #[derive(Debug)]
@@ -88,7 +97,7 @@ impl LogWriter {
     /// # Errors
     /// After [`Error::DiskFull`] nothing was written and the log can be used again. After any other error
     /// the log takes nothing more: a failed fsync may have lost pages silently.
-    pub fn append(&mut self, records: &[Record]) -> Result<(), Error> {
+    pub fn append(&mut self, records: &[Record]) -> Result<Written, Error> {
         if self.broken {
             return Err(Error::Closed);
         }
@@ -96,8 +105,10 @@ impl LogWriter {
         for record in records {
             record.encode(self.next, &mut bytes)?;
         }
+        let mut grown = bytes.len() as u64;
         if self.end > SEGMENT_BYTES {
             (self.segment, self.file, self.end) = new_segment(&self.dir, self.log, self.next)?;
+            grown += self.end;
         }
         if let Err(error) = self.file.write_all(&bytes) {
             let error = Error::io(&self.segment)(error);
@@ -106,15 +117,17 @@ impl LogWriter {
             self.broken = !(undone && matches!(error, Error::DiskFull { .. }));
             return Err(error);
         }
+        let syncing = Instant::now();
         if let Err(error) = self.file.sync_data() {
             self.broken = true;
             return Err(Error::io(&self.segment)(error));
         }
+        let fsync = syncing.elapsed();
         self.end += bytes.len() as u64;
         if let Some(last) = records.last() {
             self.next = last.last_lsn() + 1;
         }
-        Ok(())
+        Ok(Written { bytes: grown, fsync })
     }
 
     /// Whether an earlier failure forbids to acknowledge anything more.
@@ -128,15 +141,18 @@ pub(crate) fn retire(dir: &Path, through: Lsn) -> Result<(), Error> {
     write_durably(&dir.join("retired"), through.to_string().as_bytes())
 }
 
-/// Unlinks the segments that hold nothing above `through`. The last segment stays: it is written to.
-pub(crate) fn unlink_retired(dir: &Path, through: Lsn) -> Result<(), Error> {
+/// Unlinks the segments that hold nothing above `through`, and gives the bytes that they held. The last segment
+/// stays: it is written to.
+pub(crate) fn unlink_retired(dir: &Path, through: Lsn) -> Result<u64, Error> {
     let segments = segments(dir)?;
+    let mut freed = 0;
     for pair in segments.windows(2) {
         if pair[1].0 <= through + 1 {
+            freed += length(&pair[0].1)?;
             fs::remove_file(&pair[0].1).map_err(Error::io(&pair[0].1))?;
         }
     }
-    Ok(())
+    Ok(freed)
 }
 
 fn lock(dir: &Path) -> Result<File, Error> {

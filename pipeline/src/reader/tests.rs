@@ -7,14 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use ingest::{decode::Form, identity::Pseudonyms};
+use ingest::identity::Pseudonyms;
 
 use super::*;
-use crate::{Lakehouse, Outcome, Settings};
+use crate::{Delivery, Lakehouse, Outcome, Settings, Watermarks};
 
 /// A second passes whenever somebody looks.
 fn clock() -> i64 {
-    static NOW: AtomicI64 = AtomicI64::new(1_767_225_600_000_000);
+    static NOW: AtomicI64 = AtomicI64::new(1_767_312_000_000_000);
     NOW.fetch_add(1_000_000, Ordering::Relaxed)
 }
 
@@ -28,6 +28,11 @@ fn settings(dir: &Path) -> Settings {
         flush_bytes: 64 << 20,
         flush_rows: 1_000,
         flush_age: Duration::from_millis(10),
+        watermarks: Watermarks {
+            waiting_bytes_soft: 64 << 20,
+            waiting_bytes_hard: 128 << 20,
+            log_bytes: 1 << 30,
+        },
         keep_log: Duration::from_secs(1_000_000),
         clock,
     }
@@ -49,7 +54,8 @@ async fn send(lakehouse: &Lakehouse, ids: std::ops::Range<u32>) {
             )
         })
         .collect();
-    let outcome = lakehouse.take_in(Form::Ndjson, Bytes::from(lines), None).await.unwrap();
+    let delivery = Delivery::of_history(Bytes::from(lines));
+    let outcome = lakehouse.take_in(lakehouse.admit().unwrap(), delivery).await.unwrap();
     let Outcome::Settled(verdicts) = outcome else { panic!("{outcome:?}") };
     assert!(verdicts.iter().all(|verdict| *verdict == ingest::Verdict::Accepted));
 }
@@ -160,6 +166,24 @@ async fn a_cut_is_read_as_long_as_its_log_is_kept_and_never_wrongly_after() {
         }
         lakehouse.close().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_the_tables_is_told_when_they_hold_the_rows_or_that_they_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let age = Duration::from_secs(3600);
+    let settings = Settings { flush_age: age, ..settings(dir.path()) };
+    let lakehouse = Lakehouse::open(settings).await.unwrap();
+    send(&lakehouse, 0..5).await;
+    let lsn = lakehouse.cut().lsn;
+    assert!(!lakehouse.stored(lsn, Duration::from_millis(50)).await, "nobody moves rows");
+    let running = lakehouse.clone();
+    let running = tokio::spawn(async move { running.run().await });
+    assert!(lakehouse.stored(lsn, Duration::from_secs(60)).await, "asked for, it does not wait");
+    assert_eq!(lakehouse.cut().floor, lsn);
+    assert!(!lakehouse.stored(lsn + 1, Duration::from_millis(50)).await, "no such row");
+    running.abort();
+    lakehouse.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

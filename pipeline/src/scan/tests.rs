@@ -18,6 +18,7 @@ use ingest::{
     decode::{Form, Sender, decode},
     identity::Pseudonyms,
     log::{LogId, LogWriter, Lsn, Record},
+    time::Window,
 };
 
 use super::*;
@@ -78,7 +79,8 @@ fn record(first_lsn: Lsn, facts: &[Fact]) -> Record {
             )
         })
         .collect();
-    let sender = Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]) };
+    let sender =
+        Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]), window: Window::ANY };
     let mut decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap();
     let rows = decoded.batches.remove(0).rows;
     Record { table: Table::UsageLedger, first_lsn, ingested_at: START, rows }

@@ -1,0 +1,180 @@
+//! From an HTTP request to a delivery: media type, compression, and the body as it comes in.
+
+use actix_web::{
+    HttpRequest,
+    error::PayloadError,
+    http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
+    web::{self, Bytes, BytesMut},
+};
+use futures::StreamExt;
+use ingest::{
+    decode::{Coding, Form},
+    intake::Refused,
+};
+use pipeline::Admission;
+use serde_json::{Map, Value};
+
+use super::binary;
+use crate::problem::Problem;
+
+/// What the headers say of a body.
+#[derive(Debug, PartialEq)]
+pub(super) struct Announced {
+    pub(super) form: Form,
+    pub(super) coding: Coding,
+    pub(super) members: Option<Map<String, Value>>,
+}
+
+pub(super) fn announced(request: &HttpRequest) -> Result<Announced, Problem> {
+    let headers = request.headers();
+    let media_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map(|value| value.trim().to_ascii_lowercase());
+    let coding = headers.get(CONTENT_ENCODING).map_or(Ok(""), HeaderValue::to_str);
+    let coding = coding.ok().and_then(Coding::parse).ok_or_else(unsupported_coding)?;
+    // The media type of the data says nothing of the mode: headers with the members do.
+    let structured =
+        media_type.as_deref().is_some_and(|name| name.starts_with("application/cloudevents"));
+    let members = if structured { None } else { binary::members(headers)? };
+    let form = match (&members, media_type.as_deref()) {
+        // The last is what curl sends with -d and no header.
+        (
+            Some(_),
+            None | Some("application/json" | "text/json" | "application/x-www-form-urlencoded"),
+        ) => Form::Json,
+        (Some(_), Some(other)) if other.ends_with("+json") => Form::Json,
+        (Some(_), Some(other)) => {
+            return Err(Problem::unsupported_media_type(format!(
+                "the data of an event is application/json, not `{other}`"
+            )));
+        }
+        (None, media_type) => form(media_type)?,
+    };
+    Ok(Announced { form, coding, members })
+}
+
+fn form(media_type: Option<&str>) -> Result<Form, Problem> {
+    match media_type {
+        None
+        | Some(
+            "application/json"
+            | "application/cloudevents+json"
+            | "application/cloudevents-batch+json"
+            // What curl sends with -d and no header.
+            | "application/x-www-form-urlencoded",
+        ) => Ok(Form::Json),
+        Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => Ok(Form::Ndjson),
+        Some(other) => Err(Problem::unsupported_media_type(format!(
+            "`{other}` is not one of application/json, application/x-ndjson, \
+             application/cloudevents+json, application/cloudevents-batch+json"
+        ))),
+    }
+}
+
+fn unsupported_coding() -> Problem {
+    Problem::unsupported_media_type("Content-Encoding must be gzip, zstd or identity")
+        .with_header(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd, identity"))
+}
+
+/// Reads the body as it came, still compressed, up to its limit.
+pub(super) async fn body(
+    request: &HttpRequest,
+    mut payload: web::Payload,
+    admission: &mut Admission,
+    bytes_max: usize,
+) -> Result<Bytes, Problem> {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
+    if length > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(unreadable)?;
+        if body.len() + chunk.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        admission.grow(chunk.len()).map_err(refused)?;
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+pub(super) fn too_large(bytes_max: usize) -> Problem {
+    Problem::payload_too_large(format!("a body has at most {bytes_max} bytes after decompression"))
+}
+
+fn unreadable(error: PayloadError) -> Problem {
+    tracing::debug!(%error, "a body broke off");
+    Problem::bad_request("invalid_body", "the body could not be read")
+}
+
+/// Too much waits, or nothing can be written: the sender is told when to come back.
+pub(super) fn refused(refused: Refused) -> Problem {
+    let problem = match refused {
+        Refused::Busy => Problem::too_many_requests(1),
+        Refused::Overloaded | Refused::Broken => Problem::unavailable(2),
+        Refused::DiskFull | Refused::LogFull => Problem::unavailable(10),
+    };
+    problem.explained(refused.to_string()).with("reason", refused.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HttpRequest {
+        pairs.iter().fold(TestRequest::post(), |r, pair| r.insert_header(*pair)).to_http_request()
+    }
+
+    #[test]
+    fn headers_say_what_a_body_is() {
+        for (pairs, form, coding, is_binary) in [
+            (&[][..], Form::Json, Coding::Identity, false),
+            (&[("content-type", "application/x-ndjson")], Form::Ndjson, Coding::Identity, false),
+            (
+                &[
+                    ("content-type", "Application/JSON; charset=utf-8"),
+                    ("content-encoding", "zstd"),
+                ],
+                Form::Json,
+                Coding::Zstd,
+                false,
+            ),
+            (&[("ce-id", "1")], Form::Json, Coding::Identity, true),
+            (
+                &[("ce-id", "1"), ("content-type", "application/vnd.x+json")],
+                Form::Json,
+                Coding::Identity,
+                true,
+            ),
+            // A structured event beside stray headers is still structured.
+            (
+                &[("ce-id", "1"), ("content-type", "application/cloudevents+json")],
+                Form::Json,
+                Coding::Identity,
+                false,
+            ),
+        ] {
+            let found = announced(&headers(pairs)).unwrap();
+            assert_eq!((found.form, found.coding), (form, coding), "{pairs:?}");
+            assert_eq!(found.members.is_some(), is_binary, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_415() {
+        for pairs in [
+            &[("content-type", "text/xml")][..],
+            &[("ce-id", "1"), ("content-type", "text/plain")],
+            &[("ce-id", "1"), ("content-type", "application/x-ndjson")],
+            &[("content-encoding", "br")],
+        ] {
+            assert_eq!(announced(&headers(pairs)).unwrap_err().status, 415, "{pairs:?}");
+        }
+    }
+}
