@@ -221,6 +221,7 @@ async fn kept_answers_follow_late_rows_and_only_those() {
     let key = tests::admin_key(dir.path());
     let server = Server::serve(dir.path());
     let client = Client::new(&server, &key);
+    #[expect(clippy::disallowed_methods, reason = "the server under test reads the clock too")]
     let today = Utc::now().date_naive();
     let day = |back: u64| today - chrono::Days::new(back);
     let send = async |id: &str, back: u64, event_type: &str, data: Value| {
