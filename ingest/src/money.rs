@@ -1,5 +1,6 @@
 //! Money and prices as exact decimals: 38 digits, 12 of them after the point.
 
+use arrow::datatypes::{Decimal128Type, DecimalType};
 use rust_decimal::{Decimal, RoundingStrategy};
 
 /// Digits in all, and after the point, of a money column.
@@ -29,6 +30,11 @@ pub fn parse(text: &str) -> Option<i128> {
     Some(if negative { -unscaled } else { unscaled })
 }
 
+/// The decimal text of an unscaled value with `scale` digits after the point.
+pub(crate) fn text(unscaled: i128, scale: i8) -> String {
+    Decimal128Type::format_decimal(unscaled, PRECISION, scale)
+}
+
 /// The one rounding function: half away from zero, to `digits` after the point.
 pub fn round(value: Decimal, digits: u32) -> Decimal {
     value.round_dp_with_strategy(digits, RoundingStrategy::MidpointAwayFromZero)
@@ -52,6 +58,14 @@ mod tests {
         for bad in ["", "-", ".", "1.", ".5", "1e3", "NaN", "0.0000000000001", "1 ", "+1", "--1"] {
             assert_eq!(parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn texts_lead_back() {
+        for unscaled in [0, 1, -1_500_000_000_000, 90_071_992_547_409_930_000_000_000] {
+            assert_eq!(parse(&text(unscaled, SCALE)), Some(unscaled));
+        }
+        assert_eq!(text(-15, 1), "-1.5");
     }
 
     #[test]

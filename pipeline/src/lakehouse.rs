@@ -30,7 +30,7 @@ use tokio::{
 
 pub use admission::{Admission, Watermarks};
 pub use count::{FSYNC_SECONDS, Standing};
-pub use delivery::{Delivery, Outcome};
+pub use delivery::{Delivery, FileDelivery, Outcome};
 
 use crate::{Changes, Cut, Error, LakeTable, Location, Mark, Root, reader};
 

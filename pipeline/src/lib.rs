@@ -25,7 +25,8 @@ pub use cut::{Cut, Mark};
 pub use error::Error;
 pub use files::DataFile;
 pub use lakehouse::{
-    Admission, Delivery, FSYNC_SECONDS, Lakehouse, Outcome, Settings, Standing, Watermarks,
+    Admission, Delivery, FSYNC_SECONDS, FileDelivery, Lakehouse, Outcome, Settings, Standing,
+    Watermarks,
 };
 pub use reader::{Reader, Tables};
 pub use store::{Location, Root};

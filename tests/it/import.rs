@@ -3,7 +3,9 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
+    time::Duration,
 };
 
 use arrow::{
@@ -12,7 +14,7 @@ use arrow::{
 };
 use parquet::arrow::ArrowWriter;
 
-use tests::{Server, folder, run, run_ok};
+use tests::{Server, aihub, configure, folder, run, run_ok};
 
 /// The first 500 rows of the Azure LLM inference trace (CC BY 4.0; see datasets/README.md).
 fn excerpt() -> PathBuf {
@@ -177,16 +179,96 @@ fn times_of_a_parquet_file_need_no_format() {
     let (map, file) = (dir.path().join("map.toml"), dir.path().join("calls.parquet"));
     fs::write(&map, CALLS).unwrap();
     let at = TimestampMillisecondArray::from(vec![1_767_225_600_123]).with_timezone("UTC");
-    let columns: [(&str, ArrayRef); 3] = [
+    let columns: [(&str, ArrayRef); 4] = [
         ("id", Arc::new(StringArray::from(vec!["a"]))),
         ("at", Arc::new(at)),
         ("engine", Arc::new(StringArray::from(vec!["m"]))),
+        ("prompt", Arc::new(Int64Array::from(vec![5]))),
     ];
-    write_parquet(&file, &RecordBatch::try_from_iter(columns).unwrap());
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
     let data = dir.path().join("data");
-    let (map, file) = (map.display().to_string(), file.display().to_string());
+    let (map, path) = (map.display().to_string(), &file);
+    let file = path.display().to_string();
+    // A column that the mapping names must be there.
+    write_parquet(path, &rows.project(&[0, 1, 2]).unwrap());
+    let output = run(&data, &["import", "--map", &map, &file]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("no column `prompt`; it has id, at, engine"), "{error}");
+    write_parquet(path, &rows);
     let output = run_ok(&data, &["import", "--map", &map, &file]);
     assert_eq!(output, "1 accepted, 0 duplicate, 0 rejected\n");
     let at = run_ok(&data, &["query", "select occurred_at from usage_events"]);
     assert_eq!(at, "occurred_at\n2026-01-01T00:00:00.123Z\n");
+}
+
+/// Calls on `days` days, one after the other.
+fn write_mixed_calls(path: &Path, rows: usize, days: usize) {
+    let mut text = String::from("id,at,engine,prompt\n");
+    for row in 0..rows {
+        let (day, second) = (row % days, row / days);
+        let at = format!("2026-01-{:02}T{:02}:{:02}:00Z", day + 1, second / 60 % 24, second % 60);
+        text += &format!("{row},{at},m,{}\n", row % 7);
+    }
+    fs::write(path, text).unwrap();
+}
+
+fn data_files(data: &Path) -> usize {
+    let days = fs::read_dir(data.join("lake/usage_ledger")).unwrap().flatten();
+    let days = days.filter(|day| day.file_name().to_string_lossy().starts_with("event_date="));
+    days.map(|day| fs::read_dir(day.path()).unwrap().count()).sum()
+}
+
+#[test]
+fn mixed_dates_make_few_files() {
+    let dir = folder();
+    let place = |name: &str| dir.path().join(name).display().to_string();
+    let (map, file, data) = (place("map.toml"), place("calls.csv"), dir.path().join("data"));
+    fs::write(&map, CALLS).unwrap();
+    // The window of the survey is 262,144 rows: so many rows of 30 days in turn would make 60 files.
+    write_mixed_calls(Path::new(&file), 300_000, 30);
+    fs::create_dir(&data).unwrap();
+    configure(&data, "[ingest]\nflush_rows = 20000\n");
+    let import = ["import", "--map", &map, &file];
+    assert_eq!(run_ok(&data, &import), "300000 accepted, 0 duplicate, 0 rejected\n");
+    let files = data_files(&data);
+    assert!((30..=60).contains(&files), "{files} files");
+    let totals = "select count(*) as n, count(distinct event_id) as i, sum(input_tokens) as s, \
+                  count(distinct event_date) as d from usage_events";
+    let sum: usize = (0..300_000).map(|row| row % 7).sum();
+    assert_eq!(run_ok(&data, &["query", totals]), format!("n,i,s,d\n300000,300000,{sum},30\n"));
+    assert_eq!(fs::read_dir(data.join("imports")).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn an_import_that_was_killed_goes_on_where_it_was() {
+    let dir = folder();
+    let place = |name: &str| dir.path().join(name).display().to_string();
+    let (map, file, data) = (place("map.toml"), place("calls.csv"), dir.path().join("data"));
+    fs::write(&map, CALLS).unwrap();
+    write_mixed_calls(Path::new(&file), 200_000, 2);
+    let arguments = ["import", "--map", &map, &file, "--dir", &data.display().to_string()];
+    let mut killed = Command::new(aihub()).args(arguments).spawn().unwrap();
+    let is_noted =
+        || fs::read_dir(data.join("imports")).is_ok_and(|mut notes| notes.next().is_some());
+    let (mut waits, mut ended) = (0, None);
+    while !is_noted() && ended.is_none() {
+        ended = killed.try_wait().unwrap();
+        waits += 1;
+        assert!(waits < 6_000, "no note was written");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(ended, None, "the import was too fast to be killed");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let output = run_ok(&data, &["import", "--map", &map, &file]);
+    let (rows, rest) = output.split_once(" accepted, ").unwrap();
+    let (_, earlier) = rest.split_once("; an earlier run had sent ").unwrap();
+    let earlier: usize = earlier.split(' ').next().unwrap().parse().unwrap();
+    assert!(earlier > 0 && rows.parse::<usize>().unwrap() + earlier <= 200_000, "{output}");
+    let totals = "select count(*) as n, count(distinct event_id) as i from usage_events";
+    assert_eq!(run_ok(&data, &["query", totals]), "n,i\n200000,200000\n");
+    assert_eq!(
+        run_ok(&data, &["import", "--map", &map, &file]),
+        "0 accepted, 200000 duplicate, 0 rejected\n"
+    );
 }

@@ -9,6 +9,7 @@ use super::missing;
 use crate::{
     OrganizationId, Rejection, RejectionCode, Table,
     identity::Pseudonyms,
+    mapping::Cell,
     money,
     schema::{Column, Kind},
     time,
@@ -24,12 +25,25 @@ pub(super) enum Value<'a> {
     Time(time::Micros),
 }
 
+impl Value<'_> {
+    /// As JSON, in the form that a sender uses.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Text(text) => (**text).into(),
+            Self::Count(count) => (*count).into(),
+            Self::Flag(flag) => (*flag).into(),
+            Self::Money(amount) => money::text(*amount, money::SCALE).into(),
+            Self::Time(at) => time::to_rfc3339(*at).into(),
+        }
+    }
+}
+
 /// The columns of one event, in the order of [`Table::columns`], and its attributes as raw JSON scalars.
 #[derive(Debug)]
 pub(super) struct Values<'a> {
     table: Table,
     pub(super) columns: Vec<Option<Value<'a>>>,
-    pub(super) attributes: BTreeMap<Cow<'a, str>, &'a str>,
+    attributes: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
 }
 
 const ATTRIBUTES_MAX: usize = 32;
@@ -44,12 +58,8 @@ pub(super) fn read<'a>(
     data: Option<&'a RawValue>,
 ) -> Result<Values<'a>, Rejection> {
     let columns = table.columns();
-    let mut values =
-        Values { table, columns: vec![None; columns.len()], attributes: BTreeMap::new() };
+    let mut values = Values::new(table, word);
     let named = usize::from(word.is_some());
-    if let Some(word) = word {
-        values.columns[0] = Some(Value::Text(Cow::Borrowed(word)));
-    }
     let Some(data) = data else { return Ok(values) };
     for (key, raw) in members(data, "/data")? {
         if raw.get() == "null" {
@@ -57,13 +67,13 @@ pub(super) fn read<'a>(
         }
         if let Some(at) = columns.iter().skip(named).position(|column| column.name == key) {
             let column = &columns[at + named];
-            values.columns[at + named] = Some(value(column, raw)?);
+            values.columns[at + named] = Some(value(column, raw.get())?);
         } else if key == "attributes" {
             for (key, raw) in members(raw, "/data/attributes")? {
-                values.attribute(key, raw, "/data/attributes")?;
+                values.attribute(key, raw.get().into(), "/data/attributes")?;
             }
         } else {
-            values.attribute(key, raw, "/data")?;
+            values.attribute(key, raw.get().into(), "/data")?;
         }
     }
     Ok(values)
@@ -152,6 +162,15 @@ fn check_tokens(values: &Values<'_>) -> Result<(), Rejection> {
 }
 
 impl<'a> Values<'a> {
+    /// No values yet but the one that the event's type tells.
+    pub(super) fn new(table: Table, word: Option<&'a str>) -> Self {
+        let mut columns = vec![None; table.columns().len()];
+        if let Some(word) = word {
+            columns[0] = Some(Value::Text(Cow::Borrowed(word)));
+        }
+        Self { table, columns, attributes: BTreeMap::new() }
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Value<'a>> {
         let at = self.table.columns().iter().position(|column| column.name == name)?;
         self.columns[at].as_ref()
@@ -194,13 +213,13 @@ impl<'a> Values<'a> {
         Some(json)
     }
 
-    fn attribute(
+    /// Adds an attribute, a JSON scalar.
+    pub(super) fn attribute(
         &mut self,
         key: Cow<'a, str>,
-        json: &'a RawValue,
+        raw: Cow<'a, str>,
         parent: &str,
     ) -> Result<(), Rejection> {
-        let raw = json.get();
         let refuse = |reason: String| {
             let key = key.replace('~', "~0").replace('/', "~1");
             let pointer = format!("{parent}/{key}");
@@ -210,7 +229,7 @@ impl<'a> Values<'a> {
             return refuse("an attribute is a text, a number or a truth value".into());
         }
         // It is stored as it stands, so it must be readable: half of a surrogate pair is not.
-        if raw.starts_with('"') && text(json).is_none() {
+        if raw.starts_with('"') && text(&raw).is_none() {
             return refuse("not a text".into());
         }
         if raw.len().max(key.len()) > ATTRIBUTE_BYTES_MAX {
@@ -227,49 +246,83 @@ impl<'a> Values<'a> {
     }
 }
 
-fn value<'a>(column: &Column, raw: &'a RawValue) -> Result<Value<'a>, Rejection> {
-    let json = raw.get();
-    let pointer = || format!("/data/{}", column.name);
-    let wrong = |expected: &str| {
-        Rejection::new(RejectionCode::WrongType, pointer(), format!("expected {expected}"))
-    };
-    let invalid = |reason: &str| Rejection::new(RejectionCode::InvalidValue, pointer(), reason);
+/// What a column accepts, whatever form the value came in.
+impl Column {
+    fn pointer(&self) -> String {
+        format!("/data/{}", self.name)
+    }
+
+    fn wrong(&self) -> Rejection {
+        let expected = match self.kind {
+            Kind::Text => "text",
+            Kind::Count => "a whole number below 2^63",
+            Kind::Flag => "true or false",
+            Kind::Money => "a decimal with at most 12 digits after the point",
+            Kind::Time => "an RFC 3339 time",
+        };
+        Rejection::new(RejectionCode::WrongType, self.pointer(), format!("expected {expected}"))
+    }
+
+    fn invalid(&self, reason: &str) -> Rejection {
+        Rejection::new(RejectionCode::InvalidValue, self.pointer(), reason)
+    }
+
+    fn text<'a>(&self, text: Option<Cow<'a, str>>) -> Result<Value<'a>, Rejection> {
+        match text {
+            Some(text) if text.len() <= TEXT_BYTES_MAX => Ok(Value::Text(text)),
+            Some(_) => Err(self.invalid("longer than 1024 bytes")),
+            None => Err(self.wrong()),
+        }
+    }
+
+    fn count<'a>(&self, count: Option<i64>) -> Result<Value<'a>, Rejection> {
+        match count {
+            Some(count) if count >= 0 => Ok(Value::Count(count)),
+            Some(_) => Err(self.invalid("must not be negative")),
+            None => Err(self.wrong()),
+        }
+    }
+
+    fn time<'a>(&self, text: Option<&str>) -> Result<Value<'a>, Rejection> {
+        let text = text.ok_or_else(|| self.wrong())?;
+        time::parse_rfc3339(text)
+            .map(Value::Time)
+            .ok_or_else(|| self.invalid("not an RFC 3339 time with a zone"))
+    }
+}
+
+/// A JSON value as its column asks.
+fn value<'a>(column: &Column, json: &'a str) -> Result<Value<'a>, Rejection> {
     match column.kind {
-        Kind::Text => {
-            let text = text(raw).ok_or_else(|| wrong("text"))?;
-            if text.len() > TEXT_BYTES_MAX {
-                return Err(invalid("longer than 1024 bytes"));
-            }
-            Ok(Value::Text(text))
-        }
-        Kind::Count => match json.parse::<i64>() {
-            Ok(count) if count >= 0 => Ok(Value::Count(count)),
-            Ok(_) => Err(invalid("must not be negative")),
-            Err(_) => Err(wrong("a whole number below 2^63")),
-        },
-        Kind::Flag => match json {
-            "true" => Ok(Value::Flag(true)),
-            "false" => Ok(Value::Flag(false)),
-            _ => Err(wrong("true or false")),
-        },
+        Kind::Text => column.text(text(json)),
+        Kind::Count => column.count(json.parse().ok()),
+        Kind::Flag => json.parse().map(Value::Flag).map_err(|_| column.wrong()),
         Kind::Money => {
-            let number = text(raw).unwrap_or(Cow::Borrowed(json));
-            money::parse(&number)
-                .map(Value::Money)
-                .ok_or_else(|| wrong("a decimal with at most 12 digits after the point"))
+            let number = text(json).unwrap_or(Cow::Borrowed(json));
+            money::parse(&number).map(Value::Money).ok_or_else(|| column.wrong())
         }
-        Kind::Time => {
-            let text = text(raw).ok_or_else(|| wrong("an RFC 3339 time"))?;
-            time::parse_rfc3339(&text)
-                .map(Value::Time)
-                .ok_or_else(|| invalid("not an RFC 3339 time with a zone"))
-        }
+        Kind::Time => column.time(text(json).as_deref()),
+    }
+}
+
+/// A cell of a file as its column asks. Files are less exact about types than senders: the text `5` is a count.
+pub(super) fn cell_value<'a>(column: &Column, cell: Cell<'a>) -> Result<Value<'a>, Rejection> {
+    match (column.kind, cell) {
+        (Kind::Text, Cell::Text(text)) => column.text(Some(text)),
+        (Kind::Text, cell) => column.text(cell.text().map(|text| Cow::Owned(text.into_owned()))),
+        (Kind::Count, cell) => column.count(cell.count()),
+        (Kind::Flag, cell) => cell.flag().map(Value::Flag).ok_or_else(|| column.wrong()),
+        (Kind::Money, cell) => cell.money().map(Value::Money).ok_or_else(|| column.wrong()),
+        (Kind::Time, Cell::Time(at)) => time::in_range(at)
+            .map(Value::Time)
+            .ok_or_else(|| column.invalid("not a time between 1970 and 2261")),
+        (Kind::Time, Cell::Text(text)) => column.time(Some(text.trim())),
+        (Kind::Time, _) => Err(column.wrong()),
     }
 }
 
 /// The text of a JSON string, borrowed unless it holds an escape; `None` for anything else.
-pub(super) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let json = raw.get();
+pub(crate) fn text(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
         serde_json::from_str(json).ok().map(Cow::Owned)
@@ -294,7 +347,8 @@ fn members<'a>(
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut members = Vec::with_capacity(32);
             while let Some(key) = map.next_key::<&'de RawValue>()? {
-                let key = text(key).ok_or_else(|| A::Error::custom("a name is not a text"))?;
+                let key =
+                    text(key.get()).ok_or_else(|| A::Error::custom("a name is not a text"))?;
                 members.push((key, map.next_value::<&'de RawValue>()?));
             }
             Ok(members)

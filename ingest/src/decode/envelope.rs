@@ -16,7 +16,7 @@ pub(super) struct Envelope<'a> {
     pub(super) event_type: Cow<'a, str>,
     pub(super) occurred_at: time::Micros,
     pub(super) data: Option<&'a RawValue>,
-    subject: Option<Cow<'a, str>>,
+    pub(super) subject: Option<Cow<'a, str>>,
 }
 
 /// As it stands in the text; members are optional here, so that an absent one can be named.
@@ -56,10 +56,7 @@ impl<'a> Envelope<'a> {
             ));
         }
         let time = name(wire.time, "/time")?.ok_or_else(|| missing("/time"))?;
-        let occurred_at = time::parse_rfc3339(&time).ok_or_else(|| {
-            let reason = "not an RFC 3339 time with a zone, between 1970 and 2261";
-            Rejection::new(RejectionCode::InvalidValue, "/time", reason)
-        })?;
+        let occurred_at = time::parse_rfc3339(&time).ok_or_else(unreadable_time)?;
         Ok(Self {
             id: name(wire.id, "/id")?.ok_or_else(|| missing("/id"))?,
             source: name(wire.source, "/source")?.ok_or_else(|| missing("/source"))?,
@@ -106,11 +103,21 @@ fn name<'a>(raw: Option<&'a RawValue>, pointer: &str) -> Result<Option<Cow<'a, s
     let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
         return Ok(None);
     };
-    let text = super::data::text(raw)
+    let text = super::data::text(raw.get())
         .ok_or_else(|| Rejection::new(RejectionCode::WrongType, pointer, "expected text"))?;
+    short(text, pointer).map(Some)
+}
+
+pub(super) fn unreadable_time() -> Rejection {
+    let reason = "not an RFC 3339 time with a zone, between 1970 and 2261";
+    Rejection::new(RejectionCode::InvalidValue, "/time", reason)
+}
+
+/// The text itself, unless it is empty or long.
+pub(super) fn short<'a>(text: Cow<'a, str>, pointer: &str) -> Result<Cow<'a, str>, Rejection> {
     match text.len() {
         0 => Err(missing(pointer)),
-        1..=NAME_BYTES_MAX => Ok(Some(text)),
+        1..=NAME_BYTES_MAX => Ok(text),
         _ => Err(Rejection::new(
             RejectionCode::InvalidValue,
             pointer,

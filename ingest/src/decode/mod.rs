@@ -4,6 +4,7 @@
 mod body;
 mod data;
 mod envelope;
+mod mapped;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,9 @@ use crate::{
     time::{Micros, Window},
 };
 pub use body::{Coding, enclose};
+pub(crate) use data::text;
 use envelope::Envelope;
+pub use mapped::{decode_file, file_event};
 use rows::{DeadLetters, Rows};
 
 /// The form that events arrive in.
@@ -167,15 +170,26 @@ fn decode_event(
         return Err((None, Rejection::new(RejectionCode::TooDeep, "", reason)));
     }
     let envelope = Envelope::parse(raw).map_err(|rejection| (None, rejection))?;
+    admit(&envelope, index, sender, tables, |table, word| data::read(table, word, envelope.data))
+}
+
+/// Checks an event and adds it to the rows of its table. `read` gives its values, once the table is known.
+fn admit<'a>(
+    envelope: &'a Envelope<'a>,
+    index: u32,
+    sender: &Sender<'_>,
+    tables: &mut BTreeMap<Table, Rows>,
+    read: impl FnOnce(Table, Option<&'a str>) -> Result<data::Values<'a>, Rejection>,
+) -> Result<(), Refusal> {
     let organization = envelope.organization(sender.organization).map_err(|r| (None, r))?;
     let refuse = |rejection| (organization.as_ref().map(ToString::to_string), rejection);
     sender.window.check(envelope.occurred_at).map_err(refuse)?;
     let (table, word) = envelope.route().map_err(refuse)?;
-    let mut values = data::read(table, word, envelope.data).map_err(refuse)?;
+    let mut values = read(table, word).map_err(refuse)?;
     data::check(table, word, organization.is_some(), &values).map_err(refuse)?;
     values.pseudonymize(table, organization.as_ref(), sender.pseudonyms);
     let rows = tables.entry(table).or_insert_with(|| Rows::new(table));
-    rows.push(&envelope, organization.as_ref(), &values, index);
+    rows.push(envelope, organization.as_ref(), &values, index);
     Ok(())
 }
 

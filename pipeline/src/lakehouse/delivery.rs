@@ -1,10 +1,13 @@
-//! One request of events on its way: unpacked, decoded, logged, and answered.
+//! Events on their way, as a request or as rows of a file: unpacked, decoded, logged, and answered.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ingest::{
     OrganizationId, Rejection, RejectionCode, Verdict,
-    decode::{self, Batch, Coding, Form, Malformed, Sender},
+    decode::{self, Batch, Coding, Decoded, Form, Malformed, Sender},
     intake::{Refused, Settled, Submission},
+    mapping::{FileRows, Mapping},
     time::Window,
 };
 use serde_json::{Map, Value};
@@ -40,13 +43,27 @@ pub enum Outcome {
     Refused(Refused),
 }
 
-/// A request that was decoded, before it is in the log.
-struct Decoded {
-    text: Bytes,
-    events: u32,
-    rejected: Vec<(u32, Rejection)>,
-    submission: Submission,
+/// Rows of a file that become events by a mapping: history of the platform's own.
+#[derive(Debug)]
+pub struct FileDelivery {
+    pub mapping: Arc<Mapping>,
+    /// Names the file in the ids of rows that have none.
+    pub file: Arc<str>,
+    pub rows: FileRows,
+}
+
+/// Events that were decoded, before they are in the log.
+struct Arrived {
+    texts: Texts,
+    decoded: Decoded,
+    probed: Submission,
     admission: Admission,
+}
+
+/// Where the text of an event is found again.
+enum Texts {
+    Body { form: Form, body: Bytes, owner: Option<OrganizationId> },
+    File(FileDelivery),
 }
 
 impl Delivery {
@@ -75,6 +92,27 @@ impl Delivery {
     }
 }
 
+impl Texts {
+    /// The organizations and the texts of some events, by their places.
+    fn pick(&self, places: &[u32]) -> Vec<(Option<String>, String)> {
+        let text = |event: &str| (decode::subject(event), event.to_owned());
+        match self {
+            Self::Body { form, body, owner } => {
+                let body = std::str::from_utf8(body).unwrap_or_default();
+                let events = decode::split(*form, body).unwrap_or_default();
+                let event = |place: &u32| events.get(*place as usize).copied().unwrap_or_default();
+                let owned =
+                    |(named, text)| (owner.as_ref().map(ToString::to_string).or(named), text);
+                places.iter().map(event).map(text).map(owned).collect()
+            }
+            Self::File(FileDelivery { mapping, file, rows }) => {
+                let event = |place: &u32| decode::file_event(mapping, rows, file, *place as usize);
+                places.iter().map(event).map(|event| text(&event)).collect()
+            }
+        }
+    }
+}
+
 impl Lakehouse {
     /// Decodes, checks and stores a request of events. Returns once every accepted one is on the disk.
     pub async fn take_in(
@@ -82,17 +120,45 @@ impl Lakehouse {
         admission: Admission,
         delivery: Delivery,
     ) -> Result<Outcome, Error> {
-        let (form, owner) = (delivery.form, delivery.organization.clone());
+        self.arrive(move |lakehouse| lakehouse.decode(admission, &delivery)).await
+    }
+
+    /// The same for rows of a file.
+    pub async fn take_in_file(
+        &self,
+        admission: Admission,
+        delivery: FileDelivery,
+    ) -> Result<Outcome, Error> {
+        self.arrive(move |lakehouse| {
+            let received_at = (lakehouse.settings.clock)();
+            let sender = Sender {
+                organization: None,
+                pseudonyms: &lakehouse.settings.pseudonyms,
+                window: Window::at(received_at).with_history(),
+            };
+            let FileDelivery { mapping, file, rows } = &delivery;
+            let mut decoded = decode::decode_file(mapping, rows, file, &sender, received_at)?;
+            let batches = std::mem::take(&mut decoded.batches);
+            let probed = lakehouse.intake.probe(batches, received_at)?;
+            Ok(Ok(Arrived { texts: Texts::File(delivery), decoded, probed, admission }))
+        })
+        .await
+    }
+
+    async fn arrive(
+        &self,
+        decode: impl FnOnce(&Self) -> Result<Result<Arrived, Outcome>, Error> + Send + 'static,
+    ) -> Result<Outcome, Error> {
         let permit = self.decoding.acquire().await.map_err(|_| Error::Stopped)?;
         let lakehouse = self.clone();
-        let decoding = move || lakehouse.decode(admission, &delivery);
-        let decoded = tokio::task::spawn_blocking(decoding).await.map_err(|_| Error::Stopped)??;
+        let decoding = move || decode(&lakehouse);
+        let arrived = tokio::task::spawn_blocking(decoding).await.map_err(|_| Error::Stopped)??;
         drop(permit);
-        let decoded = match decoded {
-            Ok(decoded) => decoded,
+        let Arrived { texts, decoded, probed, admission } = match arrived {
+            Ok(arrived) => arrived,
             Err(outcome) => return Ok(outcome),
         };
-        let settled = match self.settle(decoded.submission).await? {
+        let settled = match self.settle(probed).await? {
             Ok(settled) => settled,
             Err(refused) => {
                 count::refused(refused);
@@ -112,9 +178,9 @@ impl Lakehouse {
             verdicts[index as usize] = verdict;
         }
         if !conflicts.is_empty() {
-            self.keep_conflicts(form, &decoded.text, owner.as_ref(), &conflicts).await?;
+            self.keep_conflicts(&texts, &conflicts).await?;
         }
-        drop(decoded.admission);
+        drop(admission);
         count::verdicts(&verdicts);
         Ok(Outcome::Settled(verdicts))
     }
@@ -130,13 +196,13 @@ impl Lakehouse {
         &self,
         mut admission: Admission,
         delivery: &Delivery,
-    ) -> Result<Result<Decoded, Outcome>, Error> {
-        let text = match delivery.text() {
+    ) -> Result<Result<Arrived, Outcome>, Error> {
+        let body = match delivery.text() {
             Ok(text) => text,
             Err(malformed) => return Ok(Err(Outcome::Malformed(malformed))),
         };
         if delivery.coding != Coding::Identity
-            && let Err(refused) = admission.grow(text.len())
+            && let Err(refused) = admission.grow(body.len())
         {
             count::refused(refused);
             return Ok(Err(Outcome::Refused(refused)));
@@ -148,13 +214,13 @@ impl Lakehouse {
             pseudonyms: &self.settings.pseudonyms,
             window: if delivery.is_history { window.with_history() } else { window },
         };
-        let decoded = match decode::decode(delivery.form, &text, &sender, received_at)? {
+        let mut decoded = match decode::decode(delivery.form, &body, &sender, received_at)? {
             Ok(decoded) => decoded,
             Err(malformed) => return Ok(Err(Outcome::Malformed(malformed))),
         };
-        let submission = self.intake.probe(decoded.batches, received_at)?;
-        let (events, rejected) = (decoded.events, decoded.rejected);
-        Ok(Ok(Decoded { text, events, rejected, submission, admission }))
+        let probed = self.intake.probe(std::mem::take(&mut decoded.batches), received_at)?;
+        let (form, owner) = (delivery.form, delivery.organization.clone());
+        Ok(Ok(Arrived { texts: Texts::Body { form, body, owner }, decoded, probed, admission }))
     }
 
     async fn settle(&self, submission: Submission) -> Result<Result<Settled, Refused>, Error> {
@@ -172,22 +238,15 @@ impl Lakehouse {
     /// An identity with other content is only found at the log: its dead letter follows.
     async fn keep_conflicts(
         &self,
-        form: Form,
-        body: &Bytes,
-        owner: Option<&OrganizationId>,
+        texts: &Texts,
         conflicts: &[(u32, Rejection)],
     ) -> Result<(), Error> {
-        let text = std::str::from_utf8(body).unwrap_or_default();
-        let Ok(events) = decode::split(form, text) else { return Ok(()) };
-        let conflicts: Vec<_> = conflicts
+        let places: Vec<_> = conflicts.iter().map(|(place, _)| *place).collect();
+        let events = texts.pick(&places);
+        let letters = events
             .iter()
-            .filter_map(|(index, why)| {
-                let event = *events.get(*index as usize)?;
-                let owner = owner.map(ToString::to_string).or_else(|| decode::subject(event));
-                Some((owner, why, event))
-            })
-            .collect();
-        let letters = conflicts.iter().map(|(owner, why, event)| (owner.as_deref(), *why, *event));
+            .zip(conflicts)
+            .map(|((owner, event), (_, why))| (owner.as_deref(), why, event.as_str()));
         let batch = decode::dead_letters(letters, (self.settings.clock)())?;
         if let Err(refused) = self.store(batch.into_iter().collect()).await? {
             tracing::warn!(%refused, "conflicting events were answered, but not kept as dead letters");

@@ -1,0 +1,199 @@
+use std::sync::Arc;
+
+use arrow::{
+    array::{
+        ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray,
+        Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+        TimestampNanosecondArray, UInt64Array,
+    },
+    datatypes::{Int8Type, Int64Type},
+};
+use serde_json::json;
+
+use super::*;
+use crate::{
+    RejectionCode,
+    decode::{Form, decode},
+    identity::Pseudonyms,
+    time::Window,
+};
+
+const HEAD: &str = "type = \"usage.request\"\nsource = \"/x\"\norganization = \"org_a\"\n\
+                    [time]\ncolumn = \"at\"\n[constants]\nmodel = \"m\"\n[columns]\n";
+
+fn sender(pseudonyms: &Pseudonyms) -> Sender<'_> {
+    Sender { organization: None, pseudonyms, window: Window::ANY }
+}
+
+fn decoded(mapping: &Mapping, rows: &FileRows) -> Decoded {
+    let pseudonyms = Pseudonyms::new([1; 32]);
+    let decoded = decode_file(mapping, rows, "file", &sender(&pseudonyms), 7).unwrap();
+    // The same rows sent as events get the same verdicts, and are the same rows.
+    let events: Vec<_> =
+        (0..rows.len()).map(|row| file_event(mapping, rows, "file", row)).collect();
+    let sent = decode(Form::Ndjson, events.join("\n").as_bytes(), &sender(&pseudonyms), 7);
+    let sent = sent.unwrap().unwrap();
+    assert_eq!(decoded.rejected, sent.rejected);
+    assert_eq!(decoded.batches.len(), sent.batches.len());
+    for (ours, theirs) in decoded.batches.iter().zip(&sent.batches) {
+        assert_eq!((&ours.rows, &ours.keys), (&theirs.rows, &theirs.keys));
+    }
+    decoded
+}
+
+fn text(values: &[Option<&str>]) -> ArrayRef {
+    Arc::new(StringArray::from(values.to_vec()))
+}
+
+fn counts(decoded: &Decoded, name: &str) -> Vec<Option<i64>> {
+    let rows = &decoded.batches[0].rows;
+    rows.column_by_name(name).unwrap().as_primitive::<Int64Type>().iter().collect()
+}
+
+fn texts(decoded: &Decoded, name: &str) -> Vec<Option<String>> {
+    let rows = &decoded.batches[0].rows;
+    let values = rows.column_by_name(name).unwrap().as_string::<i32>();
+    values.iter().map(|value| value.map(str::to_owned)).collect()
+}
+
+const AT: i64 = 1_767_225_600_000_000;
+
+#[test]
+fn typed_columns_fit_their_fields() {
+    let mapping = Mapping::parse(&format!(
+        "{HEAD}small = \"input_tokens\"\nbig = \"output_tokens\"\nfloat = \"latency_ms\"\n\
+         flag = \"cache_hit\"\nprice = \"list_price\"\ncurrency = \"currency\"\nname = \"region\"\n\
+         number = \"feature\"\nshare = \"share\"\nday = \"day\"\n"
+    ))
+    .unwrap();
+    let names: DictionaryArray<Int8Type> = [Some("eu"), None].into_iter().collect();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("at", Arc::new(TimestampNanosecondArray::from(vec![AT * 1000 + 999, AT * 1000]))),
+        ("small", Arc::new(Int32Array::from(vec![Some(3), None]))),
+        ("big", Arc::new(UInt64Array::from(vec![4, 5]))),
+        ("float", Arc::new(Float64Array::from(vec![Some(12.0), None]))),
+        ("flag", Arc::new(BooleanArray::from(vec![Some(true), None]))),
+        (
+            "price",
+            Arc::new(Decimal128Array::from(vec![125, 5]).with_precision_and_scale(10, 4).unwrap()),
+        ),
+        ("currency", text(&[Some("USD"), Some("EUR")])),
+        ("name", Arc::new(names)),
+        ("number", Arc::new(Int64Array::from(vec![Some(7), None]))),
+        ("share", Arc::new(Float64Array::from(vec![0.5, f64::NAN]))),
+        ("day", Arc::new(Date32Array::from(vec![Some(1), None]))),
+    ];
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let rows = FileRows::typed(&mapping, &rows, vec![41, 42]).unwrap();
+    let decoded = decoded(&mapping, &rows);
+    assert_eq!(decoded.rejected, []);
+    assert_eq!(counts(&decoded, "input_tokens"), [Some(3), None]);
+    assert_eq!(counts(&decoded, "output_tokens"), [Some(4), Some(5)]);
+    assert_eq!(counts(&decoded, "latency_ms"), [Some(12), None]);
+    assert_eq!(texts(&decoded, "region"), [Some("eu".into()), None]);
+    assert_eq!(texts(&decoded, "feature"), [Some("7".into()), None]);
+    assert_eq!(texts(&decoded, "event_id"), [Some("file:41".into()), Some("file:42".into())]);
+    let attributes = texts(&decoded, "attributes");
+    assert_eq!(attributes[0].as_deref(), Some("{\"day\":\"1970-01-02T00:00:00Z\",\"share\":0.5}"));
+    let price = decoded.batches[0].rows.column_by_name("list_price").unwrap();
+    let price: Vec<_> = price.as_primitive::<arrow::datatypes::Decimal128Type>().values().to_vec();
+    assert_eq!(price, [12_500_000_000, 500_000_000]);
+    assert_eq!(mapping.dates(&rows), [Some(20_454), Some(20_454)]);
+}
+
+#[test]
+fn a_column_of_another_type_is_refused_by_name() {
+    let mapping = Mapping::parse(&format!("{HEAD}list = \"input_tokens\"\n")).unwrap();
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1)])]);
+    let rows = RecordBatch::try_from_iter([("list", Arc::new(lists) as ArrayRef)]).unwrap();
+    let error = FileRows::typed(&mapping, &rows, vec![1]).unwrap_err().to_string();
+    assert!(error.contains("`list`"), "{error}");
+}
+
+#[test]
+fn bad_rows_are_named_and_kept() {
+    let mapping = Mapping::parse(&format!(
+        "{HEAD}tokens = \"input_tokens\"\nprice = \"list_price\"\ncurrency = \"currency\"\n"
+    ))
+    .unwrap();
+    let good = Some("2026-01-01T00:00:00Z");
+    let columns = [
+        ("at", text(&[good, None, Some("soon"), good, good, good, good])),
+        ("tokens", text(&[Some(" 5 "), None, None, Some("-1"), Some("1.5"), None, Some("")])),
+        ("price", text(&[Some("0.5"), None, None, None, None, Some("1"), Some("1e3")])),
+        ("currency", text(&[Some("USD"), None, None, None, None, None, Some("USD")])),
+    ];
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let rows = FileRows::typed(&mapping, &rows, (1..=7).collect()).unwrap();
+    let decoded = decoded(&mapping, &rows);
+    let rejected: Vec<_> =
+        decoded.rejected.iter().map(|(row, why)| (*row, why.code, why.pointer.as_str())).collect();
+    assert_eq!(
+        rejected,
+        [
+            (1, RejectionCode::MissingField, "/time"),
+            (2, RejectionCode::InvalidValue, "/time"),
+            (3, RejectionCode::InvalidValue, "/data/input_tokens"),
+            (4, RejectionCode::WrongType, "/data/input_tokens"),
+            (5, RejectionCode::MissingField, "/data/currency"),
+            (6, RejectionCode::WrongType, "/data/list_price"),
+        ]
+    );
+    assert_eq!(counts(&decoded, "input_tokens"), [Some(5)]);
+    let letters = &decoded.batches[1].rows;
+    let raw = letters.column_by_name("raw").unwrap().as_string::<i32>();
+    let first: Value = serde_json::from_str(raw.value(1)).unwrap();
+    assert_eq!(first["time"], "soon");
+    assert_eq!((&first["id"], &first["data"]), (&json!("file:3"), &json!({"model": "m"})));
+}
+
+#[test]
+fn json_rows_keep_their_types() {
+    let mapping = Mapping::parse(
+        "type_column = \"kind\"\nsource = \"/x\"\norganization_column = \"org\"\nid_column = \"id\"\n\
+         [time]\ncolumn = \"at\"\nformat = \"unix_s\"\n[columns]\nengine = \"model\"\nn = \"n\"\nhit = \"cache_hit\"\n",
+    )
+    .unwrap();
+    let columns = [
+        (
+            "kind",
+            text(&[Some("\"usage.request\""), Some("\"activity.login\""), Some("null"), None]),
+        ),
+        ("org", text(&[Some("\"org_a\""), Some("\"org_b\""), Some("\"org_a\""), Some("\"a b\"")])),
+        ("id", text(&[Some("7"), Some("\"se\\u0076en\""), Some("\"x\""), Some("\"y\"")])),
+        ("at", text(&[Some("1767225600"); 4])),
+        ("engine", text(&[Some("\"gpt \\\"4\\\"\""), None, None, None])),
+        ("n", text(&[Some("5"), Some("\"5\""), None, None])),
+        ("hit", text(&[Some("true"), None, None, None])),
+    ];
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let rows = FileRows::json(&mapping, &rows, vec![1, 2, 3, 4]);
+    let decoded = decoded(&mapping, &rows);
+    assert_eq!(
+        decoded.batches.iter().map(|b| b.table).collect::<Vec<_>>(),
+        [Table::UsageLedger, Table::ActivityEvents, Table::DeadLetter]
+    );
+    assert_eq!(texts(&decoded, "model"), [Some("gpt \"4\"".into())]);
+    assert_eq!(texts(&decoded, "event_id"), [Some("7".into())]);
+    assert_eq!(texts(&decoded, "attributes"), [Some("{\"n\":5}".into())]);
+    let codes: Vec<_> = decoded.rejected.iter().map(|(row, why)| (*row, why.code)).collect();
+    assert_eq!(codes, [(2, RejectionCode::MissingField), (3, RejectionCode::MissingField)]);
+}
+
+#[test]
+fn the_azure_trace_maps() {
+    let mapping = Mapping::built_in("azure-llm").unwrap().unwrap();
+    let columns = [
+        ("TIMESTAMP", text(&[Some("2023-11-16 18:15:46.6805900")])),
+        ("ContextTokens", text(&[Some("374")])),
+        ("GeneratedTokens", text(&[Some("44")])),
+    ];
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let rows = FileRows::typed(&mapping, &rows, vec![1]).unwrap();
+    let event: Value = serde_json::from_str(&file_event(&mapping, &rows, "abc", 0)).unwrap();
+    assert_eq!(event["time"], "2023-11-16T18:15:46.680590Z");
+    assert_eq!(event["id"], "abc:1");
+    assert_eq!(event["data"]["input_tokens"], 374);
+    assert_eq!(event["data"]["model"], "azure-llm");
+    assert_eq!(counts(&decoded(&mapping, &rows), "output_tokens"), [Some(44)]);
+}

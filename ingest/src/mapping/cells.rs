@@ -1,0 +1,251 @@
+//! The cells of a file: whatever the file's format, a cell is one of a few things.
+
+use std::borrow::Cow;
+
+use arrow::{
+    array::{
+        Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array,
+        RecordBatch, StringArray, TimestampMicrosecondArray,
+    },
+    compute::{CastOptions, cast_with_options},
+    datatypes::{
+        DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    },
+};
+
+use super::Mapping;
+use crate::{Error, money, time};
+
+/// Some rows of a file, with the columns that a mapping reads.
+#[derive(Debug)]
+pub struct FileRows {
+    columns: Vec<Column>,
+    /// The number of each row in its file, from 1.
+    numbers: Vec<u64>,
+}
+
+/// One value of a row. Text is what CSV knows; the other formats say more.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cell<'a> {
+    /// Null, or a text without a character.
+    Absent,
+    Text(Cow<'a, str>),
+    /// JSON that is not a text.
+    Json(&'a str),
+    Count(i64),
+    Number(f64),
+    Flag(bool),
+    Time(time::Micros),
+    /// An unscaled value, and the digits after its point.
+    Decimal(i128, i8),
+}
+
+#[derive(Debug)]
+enum Column {
+    Text(StringArray),
+    Json(StringArray),
+    Count(Int64Array),
+    Number(Float64Array),
+    Flag(BooleanArray),
+    Time(TimestampMicrosecondArray),
+    Decimal(Decimal128Array, i8),
+    Absent,
+}
+
+impl FileRows {
+    /// Takes the columns that the mapping reads out of rows that are typed, as Parquet's are, or text, as those
+    /// of CSV. `numbers` are the rows' numbers in their file.
+    ///
+    /// # Errors
+    /// [`Error::Mapping`] for a column of a type that no field can be made of.
+    pub fn typed(mapping: &Mapping, rows: &RecordBatch, numbers: Vec<u64>) -> Result<Self, Error> {
+        let column = |name: &String| match rows.column_by_name(name) {
+            Some(values) => Column::of(name, values),
+            None => Ok(Column::Absent),
+        };
+        let columns = mapping.columns().iter().map(column).collect::<Result<_, _>>()?;
+        Ok(Self { columns, numbers })
+    }
+
+    /// The same for rows whose columns hold JSON, as those of NDJSON do.
+    pub fn json(mapping: &Mapping, rows: &RecordBatch, numbers: Vec<u64>) -> Self {
+        let column = |name: &String| {
+            let values = rows.column_by_name(name).and_then(|c| c.as_string_opt::<i32>());
+            values.map_or(Column::Absent, |values| Column::Json(values.clone()))
+        };
+        Self { columns: mapping.columns().iter().map(column).collect(), numbers }
+    }
+
+    pub fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    pub(crate) fn number(&self, row: usize) -> u64 {
+        self.numbers[row]
+    }
+
+    pub(crate) fn cell(&self, column: usize, row: usize) -> Cell<'_> {
+        let column = &self.columns[column];
+        if column.is_null(row) {
+            return Cell::Absent;
+        }
+        match column {
+            Column::Text(values) => text(values.value(row)),
+            Column::Json(values) => Cell::of_json(values.value(row)),
+            Column::Count(values) => Cell::Count(values.value(row)),
+            Column::Number(values) => Cell::Number(values.value(row)),
+            Column::Flag(values) => Cell::Flag(values.value(row)),
+            Column::Time(values) => Cell::Time(values.value(row)),
+            Column::Decimal(values, scale) => Cell::Decimal(values.value(row), *scale),
+            Column::Absent => Cell::Absent,
+        }
+    }
+}
+
+impl Column {
+    fn of(name: &str, values: &ArrayRef) -> Result<Self, Error> {
+        // A value that does not fit is an error, never a null.
+        let options = CastOptions { safe: false, ..CastOptions::default() };
+        let cast = |to: &DataType| {
+            cast_with_options(values, to, &options)
+                .map_err(|error| Error::Mapping(format!("the column `{name}`: {error}")))
+        };
+        Ok(match values.data_type() {
+            DataType::Null => Self::Absent,
+            DataType::Boolean => Self::Flag(cast(&DataType::Boolean)?.as_boolean().clone()),
+            kind if kind.is_integer() => {
+                Self::Count(cast(&DataType::Int64)?.as_primitive::<Int64Type>().clone())
+            }
+            kind if kind.is_floating() => {
+                Self::Number(cast(&DataType::Float64)?.as_primitive::<Float64Type>().clone())
+            }
+            DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => {
+                // A time without a zone is read as UTC, as everywhere here.
+                let plain = cast(&DataType::Timestamp(TimeUnit::Microsecond, None))?;
+                Self::Time(plain.as_primitive::<TimestampMicrosecondType>().clone())
+            }
+            DataType::Decimal32(_, scale)
+            | DataType::Decimal64(_, scale)
+            | DataType::Decimal128(_, scale) => {
+                let wide = cast(&DataType::Decimal128(money::PRECISION, *scale))?;
+                Self::Decimal(wide.as_primitive::<Decimal128Type>().clone(), *scale)
+            }
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+                Self::Text(cast(&DataType::Utf8)?.as_string().clone())
+            }
+            DataType::Dictionary(_, of) => Self::of(name, &cast(of)?)?,
+            other => {
+                let reason = format!("the column `{name}` holds {other}, which no field can take");
+                return Err(Error::Mapping(reason));
+            }
+        })
+    }
+
+    fn is_null(&self, row: usize) -> bool {
+        match self {
+            Self::Text(values) | Self::Json(values) => values.is_null(row),
+            Self::Count(values) => values.is_null(row),
+            Self::Number(values) => values.is_null(row),
+            Self::Flag(values) => values.is_null(row),
+            Self::Time(values) => values.is_null(row),
+            Self::Decimal(values, _) => values.is_null(row),
+            Self::Absent => true,
+        }
+    }
+}
+
+fn text(text: &str) -> Cell<'_> {
+    if text.is_empty() { Cell::Absent } else { Cell::Text(Cow::Borrowed(text)) }
+}
+
+impl<'a> Cell<'a> {
+    pub(crate) fn of_json(json: &'a str) -> Self {
+        match crate::decode::text(json) {
+            Some(Cow::Borrowed(inner)) => text(inner),
+            Some(Cow::Owned(inner)) if inner.is_empty() => Self::Absent,
+            Some(Cow::Owned(inner)) => Self::Text(Cow::Owned(inner)),
+            None if json == "null" => Self::Absent,
+            None => Self::Json(json),
+        }
+    }
+
+    /// The cell as a whole number, if it is one.
+    pub(crate) fn count(&self) -> Option<i64> {
+        match self {
+            Self::Text(text) => text.trim().parse().ok(),
+            Self::Json(json) => json.parse().ok(),
+            Self::Count(count) => Some(*count),
+            // Programs that know no empty integer write 5.0.
+            #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
+            Self::Number(number) => {
+                (number.fract() == 0.0 && number.abs() < 9e15).then_some(*number as i64)
+            }
+            Self::Decimal(unscaled, scale) => {
+                let one = 10_i128.checked_pow(u32::try_from(*scale).ok()?)?;
+                (unscaled % one == 0).then(|| i64::try_from(unscaled / one).ok())?
+            }
+            Self::Flag(_) | Self::Time(_) | Self::Absent => None,
+        }
+    }
+
+    /// The cell as a truth value, if it is one.
+    pub(crate) fn flag(&self) -> Option<bool> {
+        match self {
+            Self::Flag(flag) => Some(*flag),
+            Self::Count(1) => Some(true),
+            Self::Count(0) => Some(false),
+            Self::Json(json) => json.parse().ok(),
+            Self::Text(text) => match text.trim() {
+                "true" | "True" | "TRUE" | "1" => Some(true),
+                "false" | "False" | "FALSE" | "0" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The cell as an unscaled amount of money, if it is one.
+    pub(crate) fn money(&self) -> Option<i128> {
+        match self {
+            Self::Decimal(unscaled, scale) => {
+                let digits = i32::from(money::SCALE) - i32::from(*scale);
+                let factor = 10_i128.checked_pow(digits.unsigned_abs())?;
+                if digits >= 0 {
+                    unscaled.checked_mul(factor)
+                } else {
+                    (unscaled % factor == 0).then(|| unscaled / factor)
+                }
+            }
+            cell => money::parse(cell.text()?.trim()),
+        }
+    }
+
+    /// The cell as text; `None` without one.
+    pub(crate) fn text(&self) -> Option<Cow<'_, str>> {
+        Some(match self {
+            Self::Absent => return None,
+            Self::Text(text) => Cow::Borrowed(&**text),
+            Self::Json(json) => Cow::Borrowed(*json),
+            Self::Count(count) => Cow::Owned(count.to_string()),
+            Self::Number(number) => Cow::Owned(number.to_string()),
+            Self::Flag(flag) => Cow::Borrowed(if *flag { "true" } else { "false" }),
+            Self::Time(at) => Cow::Owned(time::to_rfc3339(*at)),
+            Self::Decimal(unscaled, scale) => Cow::Owned(money::text(*unscaled, *scale)),
+        })
+    }
+
+    /// The cell as a JSON scalar, for an attribute; `None` without one.
+    pub(crate) fn into_json(self) -> Option<Cow<'a, str>> {
+        Some(match self {
+            Self::Absent => return None,
+            Self::Json(json) => Cow::Borrowed(json),
+            Self::Count(_) | Self::Flag(_) => Cow::Owned(self.text()?.into_owned()),
+            Self::Number(number) if number.is_finite() => Cow::Owned(number.to_string()),
+            cell => Cow::Owned(serde_json::Value::from(cell.text()?).to_string()),
+        })
+    }
+}

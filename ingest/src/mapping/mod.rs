@@ -1,0 +1,265 @@
+//! How the rows of somebody else's file become events: a small TOML that names columns, constants, and the
+//! format of the time.
+//!
+//! ```toml
+//! type = "usage.request"            # constant, or from a column: type_column = "kind"
+//! source = "/import/billing-2025"   # part of each event's identity
+//! organization = "org_acme"         # constant, or from a column: organization_column = "account"
+//! id_column = "request_id"          # without it: sha256 of the file, a colon, and the row's number
+//!
+//! [time]
+//! column = "TIMESTAMP"
+//! format = "%Y-%m-%d %H:%M:%S%.f"   # strftime in UTC; or rfc3339 (the default), unix_s, unix_ms, unix_us
+//!
+//! [columns]                         # column of the file = field of the event's data
+//! ContextTokens = "input_tokens"
+//!
+//! [constants]                       # field = value
+//! model = "gpt"
+//! ```
+//! Columns that are not named are left out. Empty CSV fields are absent.
+
+mod cells;
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDateTime;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    Error, OrganizationId, event,
+    time::{self, Micros},
+};
+pub(crate) use cells::Cell;
+pub use cells::FileRows;
+
+/// A mapping that was read and checked.
+#[derive(Debug, Clone)]
+pub struct Mapping {
+    /// The columns of a file that are read.
+    columns: Vec<String>,
+    pub(crate) event_type: Source,
+    pub(crate) source: String,
+    pub(crate) organization: Option<Source>,
+    pub(crate) id: Option<usize>,
+    /// The place of the column of the time.
+    time: usize,
+    time_format: TimeFormat,
+    /// The members of `data`, in the order of their names; a column of the file goes before a constant.
+    pub(crate) fields: Vec<(String, Source)>,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Source {
+    /// The same for every row, as JSON.
+    Constant(String),
+    /// A place among the columns that are read.
+    Column(usize),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum TimeFormat {
+    Rfc3339,
+    /// A number of so many microseconds since 1970.
+    Unix(i64),
+    Strftime(String),
+}
+
+/// A mapping as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(rename = "type")]
+    event_type: Option<String>,
+    type_column: Option<String>,
+    source: String,
+    organization: Option<String>,
+    organization_column: Option<String>,
+    id_column: Option<String>,
+    time: TimeColumn,
+    #[serde(default)]
+    columns: BTreeMap<String, String>,
+    #[serde(default)]
+    constants: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TimeColumn {
+    column: String,
+    #[serde(default = "rfc3339")]
+    format: String,
+}
+
+fn rfc3339() -> String {
+    "rfc3339".into()
+}
+
+/// The mappings that come with the program, by name.
+pub const BUILT_IN: &[(&str, &str)] = &[("azure-llm", include_str!("../../maps/azure-llm.toml"))];
+
+impl Mapping {
+    /// Parses and checks a mapping.
+    ///
+    /// # Errors
+    /// [`Error::Mapping`] with the line and what is wrong.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let written: Written = toml::from_str(text).map_err(|e| Error::Mapping(e.to_string()))?;
+        let refuse = |what: &str| Err(Error::Mapping(what.to_owned()));
+        if written.event_type.as_deref().is_some_and(|name| event::route(name).is_none()) {
+            return refuse("`type` is not usage.request, billing.<kind> or activity.<action>");
+        }
+        if written.organization.as_deref().is_some_and(|id| OrganizationId::parse(id).is_none()) {
+            return refuse("`organization` is not 1 to 64 of A-Z a-z 0-9 _ -");
+        }
+        if written.source.is_empty() {
+            return refuse("`source` is empty");
+        }
+        let mut columns = Vec::new();
+        let mut place = |name: String| {
+            columns.iter().position(|known| *known == name).unwrap_or_else(|| {
+                columns.push(name);
+                columns.len() - 1
+            })
+        };
+        let constant = |text: String| Source::Constant(Value::from(text).to_string());
+        let event_type = match (written.event_type, written.type_column) {
+            (Some(name), None) => constant(name),
+            (None, Some(column)) => Source::Column(place(column)),
+            _ => return refuse("give either `type` or `type_column`"),
+        };
+        let organization = match (written.organization, written.organization_column) {
+            (Some(id), None) => Some(constant(id)),
+            (None, column) => column.map(|column| Source::Column(place(column))),
+            _ => return refuse("give `organization` or `organization_column`, not both"),
+        };
+        let id = written.id_column.map(&mut place);
+        let time = place(written.time.column);
+        let mut fields: BTreeMap<String, Source> = written
+            .constants
+            .into_iter()
+            .map(|(name, value)| (name, Source::Constant(value.to_string())))
+            .collect();
+        for (column, name) in written.columns {
+            if let Some(Source::Column(_)) =
+                fields.insert(name.clone(), Source::Column(place(column)))
+            {
+                return refuse(&format!("two columns are named as `{name}`"));
+            }
+        }
+        Ok(Self {
+            columns,
+            event_type,
+            source: written.source,
+            organization,
+            id,
+            time,
+            time_format: TimeFormat::parse(written.time.format),
+            fields: fields.into_iter().collect(),
+        })
+    }
+
+    /// A mapping that comes with the program.
+    pub fn built_in(name: &str) -> Option<Result<Self, Error>> {
+        BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| Self::parse(text))
+    }
+
+    /// The columns of a file that are read; all others are left out.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The column of the time.
+    pub fn time_column(&self) -> &String {
+        &self.columns[self.time]
+    }
+
+    /// Refuses a file that has not all of the columns: a misspelled name would go unnoticed otherwise.
+    pub fn check_columns(&self, present: &[&str]) -> Result<(), Error> {
+        let absent: Vec<_> = self
+            .columns
+            .iter()
+            .filter(|column| !present.contains(&column.as_str()))
+            .map(|column| format!("`{column}`"))
+            .collect();
+        if absent.is_empty() {
+            return Ok(());
+        }
+        let (absent, present) = (absent.join(", "), present.join(", "));
+        Err(Error::Mapping(format!("the file has no column {absent}; it has {present}")))
+    }
+
+    /// When a row happened: `None` when that cannot be read, the cell when there is one.
+    pub(crate) fn time<'a>(&self, rows: &'a FileRows, row: usize) -> (Option<Micros>, Cell<'a>) {
+        let cell = rows.cell(self.time, row);
+        (self.time_format.read(&cell), cell)
+    }
+
+    /// The UTC date of each row, as days since 1970; `None` where its time cannot be read.
+    pub fn dates(&self, rows: &FileRows) -> Vec<Option<i32>> {
+        (0..rows.len()).map(|row| self.time(rows, row).0.map(time::date_of)).collect()
+    }
+}
+
+impl TimeFormat {
+    fn parse(format: String) -> Self {
+        match format.as_str() {
+            "rfc3339" => Self::Rfc3339,
+            "unix_s" => Self::Unix(1_000_000),
+            "unix_ms" => Self::Unix(1_000),
+            "unix_us" => Self::Unix(1),
+            _ => Self::Strftime(format),
+        }
+    }
+
+    fn read(&self, cell: &Cell<'_>) -> Option<Micros> {
+        let at = match (self, cell) {
+            // A file that knows what a time is needs no format.
+            (_, Cell::Time(at)) => Some(*at),
+            (Self::Rfc3339, Cell::Text(text)) => return time::parse_rfc3339(text.trim()),
+            (Self::Unix(unit), cell) => cell.count().and_then(|n| n.checked_mul(*unit)),
+            (Self::Strftime(format), Cell::Text(text)) => {
+                NaiveDateTime::parse_from_str(text.trim(), format)
+                    .ok()
+                    .map(|at| at.and_utc().timestamp_micros())
+            }
+            _ => None,
+        };
+        at.and_then(time::in_range)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unusable_mappings_are_refused() {
+        let time = "[time]\ncolumn = \"t\"\n";
+        for (text, part) in [
+            ("source = \"/x\"\n", "give either"),
+            ("type = \"usage.nothing\"\nsource = \"/x\"\n", "`type` is not"),
+            ("type = \"usage.request\"\nsource = \"\"\n", "`source` is empty"),
+            (
+                "type = \"usage.request\"\nsource = \"/x\"\n[columns]\na = \"model\"\nb = \"model\"\n",
+                "two columns are named as `model`",
+            ),
+            ("type = \"usage.request\"\nsource = \"/x\"\ncolor = 1\n", "unknown field"),
+        ] {
+            let error = Mapping::parse(&format!("{text}{time}")).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_column_is_refused() {
+        let mapping = Mapping::built_in("azure-llm").unwrap().unwrap();
+        let columns = ["TIMESTAMP", "ContextTokens", "GeneratedTokens", "more"];
+        assert!(mapping.check_columns(&columns).is_ok());
+        let error = mapping.check_columns(&["TIMESTAMP", "contextTokens"]).unwrap_err().to_string();
+        assert!(error.contains("no column `ContextTokens`, `GeneratedTokens`"), "{error}");
+        assert!(error.contains("it has TIMESTAMP, contextTokens"), "{error}");
+    }
+}
