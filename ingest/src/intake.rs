@@ -307,10 +307,14 @@ impl Writing {
     }
 
     fn commit(&mut self, group: Group, first: Lsn) {
+        let mut records = Vec::new();
         let written = if group.records.is_empty() {
             Ok(None)
         } else {
-            self.writer.append(&group.records).map(Some)
+            merge(group.records).and_then(|merged| {
+                records = merged;
+                self.writer.append(&records).map(Some)
+            })
         };
         if let Ok(Some(written)) = written {
             self.observer.synced(written);
@@ -329,13 +333,29 @@ impl Writing {
             }
             return;
         }
-        if !group.records.is_empty() {
-            self.observer.durable(group.records);
+        if !records.is_empty() {
+            self.observer.durable(records);
         }
         for (answer, settled) in group.answers {
             answer(Ok(settled));
         }
     }
+}
+
+/// Makes one record of those that follow each other with rows of one table: many senders of an event each
+/// make one record together.
+fn merge(records: Vec<Record>) -> Result<Vec<Record>, Error> {
+    records
+        .chunk_by(|one, next| one.table == next.table)
+        .map(|group| match group {
+            [only] => Ok(only.clone()),
+            group => {
+                let schema = group[0].table.record_schema();
+                let rows = compute::concat_batches(&schema, group.iter().map(|one| &one.rows))?;
+                Ok(Record { rows, ..group[0].clone() })
+            }
+        })
+        .collect()
 }
 
 fn content_hashes(batch: &Batch) -> Vec<i64> {

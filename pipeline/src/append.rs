@@ -126,9 +126,9 @@ impl LakeTable {
         }
         let rows = parquet_file::rows_between(table, log, records, committed, through)
             .map_err(Error::arrow(table))?;
-        let Some(rows) = rows else {
+        if rows.is_empty() {
             return Ok(Mark { version: self.version(), txn: committed });
-        };
+        }
         let files = tokio::task::spawn_blocking(move || parquet_file::encode(table, &rows, now_ms))
             .await
             .map_err(|_| Error::Stopped)??;

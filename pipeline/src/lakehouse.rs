@@ -267,7 +267,11 @@ impl Lakehouse {
                 () = hastened => {}
                 () = tokio::time::sleep(self.settings.flush_age) => {}
             }
-            if let Err(error) = self.flush_once().await {
+            // In a task of its own, which goes on when this future is dropped: a put that nobody waits for would
+            // land behind the back of the next flush.
+            let lakehouse = self.clone();
+            let flushing = tokio::spawn(async move { lakehouse.flush_once().await });
+            if let Err(error) = flushing.await.unwrap_or(Err(Error::Stopped)) {
                 tracing::error!(error = &error as &dyn std::error::Error, "rows stay in the log");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }

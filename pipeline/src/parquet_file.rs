@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Date32Array, Int64Array, RecordBatch, UInt32Array},
-    compute::{self, SortColumn},
+    array::{Array, ArrayRef, AsArray, Date32Array, Int64Array, RecordBatch},
+    compute,
     datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType},
     error::ArrowError,
 };
@@ -36,24 +36,16 @@ pub(crate) struct Encoded {
 /// Rows per row group: fine enough to skip most of a file for one organization.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 
-/// The rows of `records` with an LSN in `(after, through]`, shaped as [`Table::schema`]; `None` without any.
+/// The rows of `records` with an LSN in `(after, through]`, shaped as [`Table::schema`].
 pub(crate) fn rows_between(
     table: Table,
     log: LogId,
     records: &[Record],
     after: Lsn,
     through: Lsn,
-) -> Result<Option<RecordBatch>, ArrowError> {
-    let mut batches = Vec::new();
-    for record in records.iter().filter(|record| record.table == table) {
-        if let Some(batch) = read_shape(log, record, after, through)? {
-            batches.push(batch);
-        }
-    }
-    if batches.is_empty() {
-        return Ok(None);
-    }
-    compute::concat_batches(&table.schema(), &batches).map(Some)
+) -> Result<Vec<RecordBatch>, ArrowError> {
+    let records = records.iter().filter(|record| record.table == table);
+    records.filter_map(|record| read_shape(log, record, after, through).transpose()).collect()
 }
 
 /// One record as it is read: with its provenance, and cut to the LSNs in `(after, through]`.
@@ -88,10 +80,10 @@ pub(crate) fn read_shape(
 /// Sorts rows by (date, organization, time) and encodes one file per date.
 pub(crate) fn encode(
     table: Table,
-    rows: &RecordBatch,
+    rows: &[RecordBatch],
     modified_ms: i64,
 ) -> Result<Vec<Encoded>, Error> {
-    let rows = sort(table, rows).map_err(Error::arrow(table))?;
+    let rows = sort(rows).map_err(Error::arrow(table))?;
     let mut files = Vec::new();
     for (date, rows) in by_date(table, &rows) {
         let bytes =
@@ -125,17 +117,29 @@ pub(crate) fn encode(
     Ok(files)
 }
 
-fn sort(table: Table, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let mut keys: Vec<ArrayRef> = Vec::new();
-    if table.is_partitioned() {
-        keys.push(Arc::clone(rows.column(rows.num_columns() - 1)));
+/// All rows in the order of date, organization and time; equal ones in the order they came.
+fn sort(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
+    let owners: Vec<_> = batches.iter().map(|rows| rows.column(0).as_string::<i32>()).collect();
+    // Numbers compare faster than texts, and there are few organizations.
+    let mut ranks: HashMap<Option<&str>, u32> = HashMap::new();
+    for owner in owners.iter().flat_map(|owners| owners.iter()) {
+        ranks.entry(owner).or_default();
     }
-    keys.push(Arc::clone(rows.column(0)));
-    keys.push(Arc::clone(rows.column(1)));
-    let keys: Vec<_> =
-        keys.into_iter().map(|values| SortColumn { values, options: None }).collect();
-    let order: UInt32Array = compute::lexsort_to_indices(&keys, None)?;
-    compute::take_record_batch(rows, &order)
+    let mut names: Vec<_> = ranks.keys().copied().collect();
+    names.sort_unstable();
+    ranks.extend(names.into_iter().zip(0..));
+    let mut order = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
+    for ((batch, rows), owners) in batches.iter().enumerate().zip(owners) {
+        let times = rows.column(1).as_primitive::<TimestampMicrosecondType>().values();
+        let keys = owners.iter().zip(times).enumerate();
+        order.extend(keys.map(|(row, (owner, at))| {
+            let rank = ranks.get(&owner).copied().unwrap_or_default();
+            (time::date_of(*at), rank, *at, batch, row)
+        }));
+    }
+    order.sort_unstable();
+    let places: Vec<_> = order.into_iter().map(|(_, _, _, batch, row)| (batch, row)).collect();
+    compute::interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &places)
 }
 
 /// Splits sorted rows by their date, and leaves the date out of the rows: it is in the path.

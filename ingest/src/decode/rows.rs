@@ -34,6 +34,7 @@ pub(super) struct Rows {
     event_id: StringBuilder,
     source: StringBuilder,
     content_hash: Int64Builder,
+    content: Content,
     keys: Vec<Key>,
     index: Vec<u32>,
 }
@@ -58,6 +59,7 @@ impl Rows {
             event_id: StringBuilder::new(),
             source: StringBuilder::new(),
             content_hash: Int64Builder::new(),
+            content: Content::default(),
             keys: Vec::new(),
             index: Vec::new(),
         }
@@ -72,7 +74,8 @@ impl Rows {
     ) {
         let owner = organization.map(OrganizationId::as_str);
         let named = owner.unwrap_or_default();
-        let mut content = Content::new(&envelope.event_type, named, envelope.occurred_at);
+        let content = &mut self.content;
+        content.begin(&envelope.event_type, named, envelope.occurred_at);
         self.organization_id.append_option(owner);
         self.at.append_value(envelope.occurred_at);
         let columns = self.table.columns();
@@ -80,7 +83,7 @@ impl Rows {
         {
             builder.append(value.as_ref());
             if let Some(value) = value {
-                value.hash_into(column.name, &mut content);
+                value.hash_into(column.name, content);
             }
         }
         let attributes = values.attributes_json();
@@ -90,7 +93,7 @@ impl Rows {
         self.attributes.append_option(attributes);
         self.event_id.append_value(&envelope.id);
         self.source.append_value(&envelope.source);
-        self.content_hash.append_value(content.finish());
+        self.content_hash.append_value(content.hash());
         self.keys.push(Key::of(named, &envelope.source, &envelope.id));
         self.index.push(index);
     }

@@ -122,7 +122,7 @@ fn twins_in_one_group_are_one_event() {
         [["accepted", "accepted"], ["duplicate", "accepted"], ["id_conflict", "accepted"]]
     );
     let firsts: Vec<_> = kept.records().iter().map(|record| record.first_lsn).collect();
-    assert_eq!((kept.rows(), firsts), (4, vec![1, 3, 4]));
+    assert_eq!((kept.rows(), firsts), (4, vec![1]), "one record of one table");
 }
 
 #[test]

@@ -17,6 +17,9 @@ use crate::Error;
 /// A segment is closed when it has grown past this.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
+/// Memory that is kept from group to group.
+const KEPT_BYTES: usize = 32 << 20;
+
 /// What one group cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Written {
@@ -35,6 +38,8 @@ pub struct LogWriter {
     file: File,
     /// The end of the last record that is whole and synced.
     end: u64,
+    /// The bytes of the last group; kept, since fresh memory of this size costs more than the copy.
+    bytes: Vec<u8>,
     /// Set by a failed write that could not be undone: nothing may be acknowledged any more.
     broken: bool,
     _lock: File,
@@ -77,6 +82,7 @@ impl LogWriter {
             segment,
             file,
             end,
+            bytes: Vec::new(),
             broken: false,
             _lock: lock,
         };
@@ -101,16 +107,17 @@ impl LogWriter {
         if self.broken {
             return Err(Error::Closed);
         }
-        let mut bytes = Vec::new();
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
         for record in records {
-            record.encode(self.next, &mut bytes)?;
+            record.encode(self.next, &mut self.bytes)?;
         }
-        let mut grown = bytes.len() as u64;
+        let mut grown = self.bytes.len() as u64;
         if self.end > SEGMENT_BYTES {
             (self.segment, self.file, self.end) = new_segment(&self.dir, self.log, self.next)?;
             grown += self.end;
         }
-        if let Err(error) = self.file.write_all(&bytes) {
+        if let Err(error) = self.file.write_all(&self.bytes) {
             let error = Error::io(&self.segment)(error);
             let undone = self.file.set_len(self.end).is_ok()
                 && self.file.seek(SeekFrom::Start(self.end)).is_ok();
@@ -123,7 +130,7 @@ impl LogWriter {
             return Err(Error::io(&self.segment)(error));
         }
         let fsync = syncing.elapsed();
-        self.end += bytes.len() as u64;
+        self.end += self.bytes.len() as u64;
         if let Some(last) = records.last() {
             self.next = last.last_lsn() + 1;
         }

@@ -29,14 +29,16 @@ pub(super) struct Buckets {
 const GATHERED_ROWS: usize = 1 << 20;
 
 impl Buckets {
-    /// Reads everything into buckets below `parent`.
+    /// Reads everything into buckets in `dir`. What an import that was killed left there goes.
     pub(super) fn fill(
-        parent: &Path,
+        dir: PathBuf,
         chunks: Chunks,
         dates: impl Fn(Chunk) -> anyhow::Result<Vec<Option<i32>>>,
     ) -> anyhow::Result<Self> {
-        let dir = parent.join(format!("buckets-{}", std::process::id()));
         let writing = || format!("writing to {}", dir.display());
+        if dir.exists() {
+            fs::remove_dir_all(&dir).with_context(writing)?;
+        }
         fs::create_dir_all(&dir).with_context(writing)?;
         let mut buckets = Self { dir: dir.clone(), files: BTreeSet::new() };
         let mut gathered: BTreeMap<Option<i32>, Vec<RecordBatch>> = BTreeMap::new();

@@ -27,7 +27,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use self::{
     buckets::Buckets,
     progress_note::ProgressNote,
-    source::{Format, Survey},
+    source::{Chunk, Format, Survey},
 };
 use super::{Folder, demo::progress, running::ServerFile, say};
 use crate::{config::Config, lake};
@@ -131,9 +131,11 @@ impl Target {
         let format = Format::of(path)?;
         let survey = {
             let (mapping, path) = (Arc::clone(mapping), path.to_owned());
-            tokio::task::spawn_blocking(move || Survey::of(format, &path, &mapping)).await??
+            let flush_rows = config.ingest.flush_rows;
+            let survey = move || Survey::of(format, &path, &mapping, flush_rows);
+            tokio::task::spawn_blocking(survey).await??
         };
-        let note = ProgressNote::open(&config.dir, path, &survey.hash, text)?;
+        let mut note = ProgressNote::open(&config.dir, path, &survey.hash, text)?;
         let done = note.rows();
         tally.earlier += done;
         let bar = progress(survey.rows, "importing rows");
@@ -141,20 +143,15 @@ impl Target {
         let (sender, chunks) = mpsc::channel(UNDER_WAY);
         let reading = {
             let (mapping, path) = (Arc::clone(mapping), path.to_owned());
-            let spill = config.dir.join("imports");
-            let is_scattered = survey.is_scattered;
+            let (is_scattered, folder) = (survey.is_scattered, note.folder());
             tokio::task::spawn_blocking(move || {
-                let chunks = source::chunks(format, &path, mapping.columns())?;
-                let buckets = is_scattered
-                    .then(|| {
-                        Buckets::fill(&spill, chunks, |chunk| {
-                            Ok(mapping.dates(&chunk.rows(format, &mapping)?))
-                        })
-                    })
-                    .transpose()?;
+                let chunks = || source::chunks(format, &path, mapping.columns());
+                let dates = |chunk: Chunk| Ok(mapping.dates(&chunk.rows(format, &mapping)?));
+                let buckets =
+                    is_scattered.then(|| Buckets::fill(folder, chunks()?, dates)).transpose()?;
                 let chunks = match &buckets {
                     Some(buckets) => buckets.chunks(),
-                    None => source::chunks(format, &path, mapping.columns())?,
+                    None => chunks()?,
                 };
                 for chunk in source::skip(chunks, done) {
                     let rows = chunk.and_then(|chunk| chunk.rows(format, &mapping));
@@ -179,7 +176,6 @@ impl Target {
         })
         .buffered(UNDER_WAY);
         let mut sent = std::pin::pin!(sent);
-        let mut note = note;
         while let Some(chunk) = sent.next().await {
             let (rows, settled) = chunk?;
             tally.add(settled);

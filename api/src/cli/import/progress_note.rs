@@ -48,6 +48,11 @@ impl ProgressNote {
         Ok(Self { path, text, written: Instant::now() })
     }
 
+    /// A folder for this import alone.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.path.with_extension("")
+    }
+
     pub(super) fn rows(&self) -> u64 {
         self.text.rows
     }

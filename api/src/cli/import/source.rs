@@ -1,6 +1,7 @@
 //! The files that can be imported, as chunks of rows.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{BufRead, BufReader, Read},
     path::Path,
@@ -91,14 +92,17 @@ pub(super) struct Survey {
     pub(super) is_scattered: bool,
 }
 
-/// Rows that become one flush, about.
-const WINDOW_ROWS: u64 = 262_144;
-
 impl Survey {
-    pub(super) fn of(format: Format, path: &Path, mapping: &Mapping) -> anyhow::Result<Self> {
+    /// Looks at every row. `flush_rows` go to the tables at once.
+    pub(super) fn of(
+        format: Format,
+        path: &Path,
+        mapping: &Mapping,
+        flush_rows: usize,
+    ) -> anyhow::Result<Self> {
         let reading = || format!("reading {}", path.display());
         let hash = hash(path).with_context(reading)?;
-        let mut spread = Spread::default();
+        let mut spread = Spread::new(flush_rows);
         for chunk in chunks(format, path, std::slice::from_ref(mapping.time_column()))? {
             let rows = chunk.and_then(|chunk| chunk.rows(format, mapping)).with_context(reading)?;
             mapping.dates(&rows).into_iter().for_each(|date| spread.add(date));
@@ -107,34 +111,38 @@ impl Survey {
     }
 }
 
-/// How many files the dates of a file's rows would make: one per date and window.
-#[derive(Debug, Default)]
+/// How many files the dates of a file's rows would make: one per date and flush.
+#[derive(Debug)]
 struct Spread {
+    flush_rows: u64,
     rows: u64,
-    all: std::collections::BTreeSet<Option<i32>>,
-    window: std::collections::BTreeSet<Option<i32>>,
-    last: Option<Option<i32>>,
-    files: usize,
+    dates: BTreeSet<Option<i32>>,
+    /// Of the rows that go to the tables together.
+    flush: BTreeSet<Option<i32>>,
+    files: u64,
 }
 
 impl Spread {
-    fn add(&mut self, date: Option<i32>) {
-        if self.rows.is_multiple_of(WINDOW_ROWS) {
-            self.window.clear();
-            self.last = None;
-        }
-        self.rows += 1;
-        if self.last == Some(date) {
-            return;
-        }
-        self.last = Some(date);
-        self.all.insert(date);
-        self.files += usize::from(self.window.insert(date));
+    fn new(flush_rows: usize) -> Self {
+        let flush_rows = (flush_rows as u64).max(1);
+        Self { flush_rows, rows: 0, dates: BTreeSet::new(), flush: BTreeSet::new(), files: 0 }
     }
 
+    fn add(&mut self, date: Option<i32>) {
+        if self.rows.is_multiple_of(self.flush_rows) {
+            self.flush.clear();
+        }
+        self.rows += 1;
+        if self.flush.insert(date) {
+            self.files += 1;
+            self.dates.insert(date);
+        }
+    }
+
+    /// Sorted by date, a file makes one file per flush, and one more per date.
     fn is_scattered(&self) -> bool {
-        let windows = usize::try_from(self.rows.div_ceil(WINDOW_ROWS)).unwrap_or(usize::MAX);
-        self.files > 2 * (self.all.len() + windows)
+        let sorted = self.dates.len() as u64 + self.rows.div_ceil(self.flush_rows);
+        self.files > 2 * sorted
     }
 }
 
@@ -270,18 +278,18 @@ mod tests {
     use super::*;
 
     fn spread(dates: impl Iterator<Item = i32>) -> bool {
-        let mut spread = Spread::default();
+        let mut spread = Spread::new(10_000);
         dates.for_each(|date| spread.add(Some(date)));
         spread.is_scattered()
     }
 
     #[test]
     fn only_mixed_dates_are_scattered() {
-        let rows = i32::try_from(3 * WINDOW_ROWS).unwrap();
-        assert!(!spread((0..rows).map(|row| row / 10_000)), "sorted");
-        assert!(!spread((0..rows).rev().map(|row| row / 10_000)), "sorted, newest first");
-        assert!(!spread((0..rows).map(|row| row % 3)), "three dates only");
-        assert!(spread((0..rows).map(|row| row % 365)), "mixed");
+        let rows = || 0..30_000;
+        assert!(!spread(rows().map(|row| row / 500)), "sorted");
+        assert!(!spread(rows().rev().map(|row| row / 500)), "sorted, newest first");
+        assert!(!spread(rows().map(|row| row % 3)), "three dates only");
+        assert!(spread(rows().map(|row| row % 365)), "mixed");
         assert!(!spread((0..1000).map(|row| row % 365)), "too few rows to matter");
         assert!(!spread(std::iter::empty()));
     }
