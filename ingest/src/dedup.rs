@@ -8,7 +8,10 @@ use std::{
 };
 
 use arrow::{array::AsArray, datatypes::Int64Type, record_batch::RecordBatch};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, compaction::Leveled};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, PersistMode, compaction::Leveled,
+    config::PinningPolicy,
+};
 
 use crate::{
     Error,
@@ -54,8 +57,11 @@ impl Index {
         let database = Database::builder(dir).open()?;
         let keys = database.keyspace("keys", || {
             // Keys come as sorted files, one per flush. Merging half as often costs a look into a filter more.
+            // Nearly every probe is of a new key, and ends at the filters: they stay in memory.
             let strategy = Leveled::default().with_l0_threshold(RUNS);
-            KeyspaceCreateOptions::default().compaction_strategy(Arc::new(strategy))
+            KeyspaceCreateOptions::default()
+                .compaction_strategy(Arc::new(strategy))
+                .filter_block_pinning_policy(PinningPolicy::all(true))
         })?;
         let marks = database.keyspace("marks", KeyspaceCreateOptions::default)?;
         Ok(Self { database, keys, marks, log })

@@ -165,6 +165,15 @@ impl Table {
         }
     }
 
+    /// The place of a column among [`Self::columns`]. The search begins at `near`: senders name columns in one
+    /// order, so the next one is mostly there.
+    pub(crate) fn place(self, name: &str, near: usize) -> Option<usize> {
+        let columns = self.columns();
+        let near = near.min(columns.len());
+        let is_it = |place: &usize| columns[*place].name == name;
+        (near..columns.len()).find(is_it).or_else(|| (0..near).find(is_it))
+    }
+
     /// The name of the column that says when the fact happened; rows are sorted by it within an organization.
     pub fn time_column(self) -> &'static str {
         match self {
@@ -255,6 +264,18 @@ mod tests {
             assert_eq!(Table::from_code(table as u8), Some(table));
         }
         assert_eq!(Table::from_code(0), None);
+    }
+
+    #[test]
+    fn columns_are_found_from_anywhere() {
+        for table in Table::ALL {
+            for (place, column) in table.columns().iter().enumerate() {
+                for near in [0, place, place + 1, usize::MAX] {
+                    assert_eq!(table.place(column.name, near), Some(place));
+                }
+            }
+            assert_eq!(table.place("nothing", 3), None);
+        }
     }
 
     #[test]

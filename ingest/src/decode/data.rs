@@ -1,8 +1,11 @@
 //! The `data` of an event: its columns by name, and attributes for the rest.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::LazyLock};
 
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use super::missing;
@@ -55,25 +58,27 @@ const TEXT_BYTES_MAX: usize = 1024;
 pub(super) fn read<'a>(
     table: Table,
     word: Option<&'a str>,
-    data: Option<&'a RawValue>,
+    data: Option<&Data<'a>>,
 ) -> Result<Values<'a>, Rejection> {
-    let columns = table.columns();
     let mut values = Values::new(table, word);
-    let named = usize::from(word.is_some());
     let Some(data) = data else { return Ok(values) };
-    for (key, raw) in members(data, "/data")? {
+    let named = usize::from(word.is_some());
+    let mut near = 0;
+    for (key, raw) in data.members("/data")? {
         if raw.get() == "null" {
             continue;
         }
-        if let Some(at) = columns.iter().skip(named).position(|column| column.name == key) {
-            let column = &columns[at + named];
-            values.columns[at + named] = Some(value(column, raw.get())?);
+        let place = table.place(key, near).filter(|place| *place >= named);
+        if let Some(place) = place {
+            values.columns[place] = Some(value(&table.columns()[place], raw.get())?);
+            near = place + 1;
         } else if key == "attributes" {
-            for (key, raw) in members(raw, "/data/attributes")? {
-                values.attribute(key, raw.get().into(), "/data/attributes")?;
+            let attributes: Data<'a> = serde_json::from_str(raw.get()).unwrap_or(Data::Other);
+            for (key, raw) in attributes.members("/data/attributes")? {
+                values.attribute(key.clone(), raw.get().into(), "/data/attributes")?;
             }
         } else {
-            values.attribute(key, raw.get().into(), "/data")?;
+            values.attribute(key.clone(), raw.get().into(), "/data")?;
         }
     }
     Ok(values)
@@ -86,7 +91,8 @@ pub(super) fn check(
     has_organization: bool,
     values: &Values<'_>,
 ) -> Result<(), Rejection> {
-    let visitor = table == Table::ActivityEvents && values.get("anonymous_id").is_some();
+    let places = &PLACES[table as usize - 1];
+    let visitor = values.at(places.visitor).is_some();
     if !has_organization && !visitor {
         return Err(missing("/subject"));
     }
@@ -98,12 +104,12 @@ pub(super) fn check(
     let invalid = |name: &str, reason: &str| {
         Err(Rejection::new(RejectionCode::InvalidValue, format!("/data/{name}"), reason))
     };
-    if let Some(Value::Text(currency)) = values.get("currency") {
+    if let Some(Value::Text(currency)) = values.at(places.currency) {
         if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()) {
             return invalid("currency", "expected an ISO 4217 code such as USD");
         }
-    } else if let Some(name) =
-        ["cost", "list_price", "amount"].into_iter().find(|name| values.get(name).is_some())
+    } else if let Some((name, _)) =
+        AMOUNTS.iter().zip(places.amounts).find(|(_, place)| values.at(*place).is_some())
     {
         return Err(Rejection::new(
             RejectionCode::MissingField,
@@ -111,18 +117,52 @@ pub(super) fn check(
             format!("`currency` is required beside `{name}`"),
         ));
     }
-    if let Some(Value::Text(interval)) = values.get("billing_interval")
+    if let Some(Value::Text(interval)) = values.at(places.interval)
         && !matches!(&**interval, "month" | "year")
     {
         return invalid("billing_interval", "expected month or year");
     }
-    match values.get("status_code") {
+    match values.at(places.status) {
         Some(Value::Count(status)) if !(100..=599).contains(status) => {
             invalid("status_code", "expected an HTTP status from 100 to 599")
         }
-        _ => check_tokens(values),
+        _ => check_tokens(places, values),
     }
 }
+
+const AMOUNTS: [&str; 3] = ["cost", "list_price", "amount"];
+
+/// `input_tokens` includes cached and cache-write tokens; `output_tokens` includes reasoning and audio.
+const TOTALS: [[&str; 3]; 2] = [
+    ["input_tokens", "cached_input_tokens", "cache_write_input_tokens"],
+    ["output_tokens", "reasoning_tokens", "audio_output_tokens"],
+];
+
+/// Where the columns are that rules ask for; each event is checked, so they are looked up once.
+#[derive(Debug)]
+struct Places {
+    visitor: Option<usize>,
+    currency: Option<usize>,
+    amounts: [Option<usize>; 3],
+    interval: Option<usize>,
+    status: Option<usize>,
+    totals: [[Option<usize>; 3]; 2],
+}
+
+static PLACES: LazyLock<Vec<Places>> = LazyLock::new(|| {
+    let of = |table: Table| {
+        let place = |name| table.place(name, 0);
+        Places {
+            visitor: place("anonymous_id"),
+            currency: place("currency"),
+            amounts: AMOUNTS.map(place),
+            interval: place("billing_interval"),
+            status: place("status_code"),
+            totals: TOTALS.map(|names| names.map(place)),
+        }
+    };
+    Table::ALL.into_iter().map(of).collect()
+});
 
 fn required(table: Table, word: &str) -> &'static [&'static str] {
     match (table, word) {
@@ -138,23 +178,19 @@ fn required(table: Table, word: &str) -> &'static [&'static str] {
     }
 }
 
-/// `input_tokens` includes cached and cache-write tokens; `output_tokens` includes reasoning and audio.
-fn check_tokens(values: &Values<'_>) -> Result<(), Rejection> {
-    let count = |name| match values.get(name) {
+fn check_tokens(places: &Places, values: &Values<'_>) -> Result<(), Rejection> {
+    let count = |place| match values.at(place) {
         Some(Value::Count(count)) => i128::from(*count),
         _ => 0,
     };
-    let totals = [
-        ("input_tokens", ["cached_input_tokens", "cache_write_input_tokens"]),
-        ("output_tokens", ["reasoning_tokens", "audio_output_tokens"]),
-    ];
-    for (total, parts) in totals {
+    for ([name, one, other], [total, parts @ ..]) in TOTALS.into_iter().zip(places.totals) {
         let sum: i128 = parts.into_iter().map(count).sum();
-        if sum > count(total) {
+        let total = count(total);
+        if sum > total {
             return Err(Rejection::new(
                 RejectionCode::InconsistentTokens,
-                format!("/data/{total}"),
-                format!("{} + {} = {sum} exceed {total} = {}", parts[0], parts[1], count(total)),
+                format!("/data/{name}"),
+                format!("{one} + {other} = {sum} exceed {name} = {total}"),
             ));
         }
     }
@@ -172,8 +208,11 @@ impl<'a> Values<'a> {
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Value<'a>> {
-        let at = self.table.columns().iter().position(|column| column.name == name)?;
-        self.columns[at].as_ref()
+        self.at(self.table.place(name, 0))
+    }
+
+    fn at(&self, place: Option<usize>) -> Option<&Value<'a>> {
+        self.columns[place?].as_ref()
     }
 
     /// Puts pseudonyms in the place of persons, before anything is hashed or stored.
@@ -331,30 +370,76 @@ pub(crate) fn text(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The members of a JSON object, values unparsed.
-fn members<'a>(
-    raw: &'a RawValue,
-    pointer: &str,
-) -> Result<Vec<(Cow<'a, str>, &'a RawValue)>, Rejection> {
-    struct Members;
-    impl<'de> Visitor<'de> for Members {
-        type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+/// A JSON value that should be an object: its members, their values unparsed.
+#[derive(Debug)]
+pub(super) enum Data<'a> {
+    Members(Vec<(Cow<'a, str>, &'a RawValue)>),
+    Other,
+}
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut members = Vec::with_capacity(32);
-            while let Some(key) = map.next_key::<&'de RawValue>()? {
-                let key =
-                    text(key.get()).ok_or_else(|| A::Error::custom("a name is not a text"))?;
-                members.push((key, map.next_value::<&'de RawValue>()?));
+impl<'a> Data<'a> {
+    fn members(&self, pointer: &str) -> Result<&[(Cow<'a, str>, &'a RawValue)], Rejection> {
+        match self {
+            Self::Members(members) => Ok(members),
+            Self::Other => {
+                Err(Rejection::new(RejectionCode::WrongType, pointer, "expected an object"))
             }
-            Ok(members)
         }
     }
-    serde_json::Deserializer::from_str(raw.get())
-        .deserialize_map(Members)
-        .map_err(|_| Rejection::new(RejectionCode::WrongType, pointer, "expected an object"))
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Data<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON value")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let (mut members, mut readable) = (Vec::with_capacity(32), true);
+                while let Some(key) = map.next_key::<&'de RawValue>()? {
+                    let value = map.next_value::<&'de RawValue>()?;
+                    // Half of a surrogate pair is not.
+                    match text(key.get()) {
+                        Some(key) => members.push((key, value)),
+                        None => readable = false,
+                    }
+                }
+                Ok(if readable { Data::Members(members) } else { Data::Other })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Data::Other)
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Data::Other)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Data::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Data::Other)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Data::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Data::Other)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(Data::Other)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::missing;
+use super::{data::Data, missing};
 use crate::{OrganizationId, Rejection, RejectionCode, Table, event, time};
 
 /// A CloudEvent, borrowed from its text.
@@ -15,7 +15,7 @@ pub(super) struct Envelope<'a> {
     pub(super) source: Cow<'a, str>,
     pub(super) event_type: Cow<'a, str>,
     pub(super) occurred_at: time::Micros,
-    pub(super) data: Option<&'a RawValue>,
+    pub(super) data: Option<Data<'a>>,
     pub(super) subject: Option<Cow<'a, str>>,
 }
 
@@ -35,7 +35,7 @@ struct Wire<'a> {
     #[serde(borrow)]
     time: Option<&'a RawValue>,
     #[serde(borrow)]
-    data: Option<&'a RawValue>,
+    data: Option<Data<'a>>,
 }
 
 /// Bytes of an id, source or type.
@@ -63,7 +63,7 @@ impl<'a> Envelope<'a> {
             event_type: name(wire.event_type, "/type")?.ok_or_else(|| missing("/type"))?,
             occurred_at,
             subject: name(wire.subject, "/subject")?,
-            data: wire.data.filter(|data| data.get() != "null"),
+            data: wire.data,
         })
     }
 

@@ -55,7 +55,7 @@ pub fn file_event(mapping: &Mapping, rows: &FileRows, file: &str, row: usize) ->
     let event_type = text(cell(&mapping.event_type, rows, row));
     let table = event_type.as_deref().and_then(event::route).map(|(table, _)| table);
     let mut data = Map::new();
-    for (name, source) in &mapping.fields {
+    for (name, source, _) in &mapping.fields {
         let column = table.and_then(|table| table.columns().iter().find(|c| c.name == *name));
         let cell = || cell(source, rows, row);
         let value = match column.map(|column| (column.kind, cell_value(column, cell()))) {
@@ -140,14 +140,16 @@ fn values<'a>(
     word: Option<&'a str>,
 ) -> Result<Values<'a>, Rejection> {
     let mut values = Values::new(table, word);
-    let (columns, named) = (table.columns(), usize::from(word.is_some()));
-    for (name, source) in &mapping.fields {
+    let named = usize::from(word.is_some());
+    for (name, source, places) in &mapping.fields {
         let cell = cell(source, rows, row);
         if cell == Cell::Absent {
             continue;
         }
-        match columns.iter().skip(named).position(|column| column.name == name) {
-            Some(at) => values.columns[at + named] = Some(cell_value(&columns[at + named], cell)?),
+        match places[table as usize - 1].filter(|place| *place >= named) {
+            Some(place) => {
+                values.columns[place] = Some(cell_value(&table.columns()[place], cell)?);
+            }
             None => {
                 if let Some(json) = cell.into_json() {
                     values.attribute(Cow::Borrowed(name), json, "/data")?;

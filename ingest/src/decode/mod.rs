@@ -170,7 +170,9 @@ fn decode_event(
         return Err((None, Rejection::new(RejectionCode::TooDeep, "", reason)));
     }
     let envelope = Envelope::parse(raw).map_err(|rejection| (None, rejection))?;
-    admit(&envelope, index, sender, tables, |table, word| data::read(table, word, envelope.data))
+    admit(&envelope, index, sender, tables, |table, word| {
+        data::read(table, word, envelope.data.as_ref())
+    })
 }
 
 /// Checks an event and adds it to the rows of its table. `read` gives its values, once the table is known.
@@ -225,7 +227,7 @@ pub fn dimension(
     })
     .to_string();
     let row = Envelope::parse(&event).and_then(|envelope| {
-        let values = data::read(table, None, envelope.data)?;
+        let values = data::read(table, None, envelope.data.as_ref())?;
         let mut rows = Rows::new(table);
         rows.push(&envelope, organization.as_ref(), &values, 0);
         Ok(rows)

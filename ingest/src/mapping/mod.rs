@@ -28,7 +28,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    Error, OrganizationId, event,
+    Error, OrganizationId, Table, event,
     time::{self, Micros},
 };
 pub(crate) use cells::Cell;
@@ -46,8 +46,9 @@ pub struct Mapping {
     /// The place of the column of the time.
     time: usize,
     time_format: TimeFormat,
-    /// The members of `data`, in the order of their names; a column of the file goes before a constant.
-    pub(crate) fields: Vec<(String, Source)>,
+    /// The members of `data`, in the order of their names, with their places among the columns of each table. A
+    /// column of the file goes before a constant.
+    pub(crate) fields: Vec<(String, Source, [Option<usize>; Table::ALL.len()])>,
 }
 
 /// Where a value comes from.
@@ -157,7 +158,13 @@ impl Mapping {
             id,
             time,
             time_format: TimeFormat::parse(written.time.format),
-            fields: fields.into_iter().collect(),
+            fields: fields
+                .into_iter()
+                .map(|(name, source)| {
+                    let places = Table::ALL.map(|table| table.place(&name, 0));
+                    (name, source, places)
+                })
+                .collect(),
         })
     }
 
