@@ -82,7 +82,14 @@ pub struct TableReport {
     /// Were removed for good.
     pub vacuumed: Amount,
     /// What did not succeed; the rest was done.
-    pub failures: Vec<String>,
+    pub failures: Vec<Failure>,
+}
+
+/// A job that did not succeed, or a part of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub job: Job,
+    pub reason: String,
 }
 
 /// Files, and what is in them; the rows of files without a table are not known.
@@ -111,6 +118,11 @@ impl Job {
 impl Report {
     pub fn is_clean(&self) -> bool {
         self.tables.iter().all(|table| table.failures.is_empty())
+    }
+
+    /// Whether a job succeeded for every table.
+    pub fn is_done(&self, job: Job) -> bool {
+        self.tables.iter().flat_map(|table| &table.failures).all(|failure| failure.job != job)
     }
 }
 
@@ -182,14 +194,14 @@ impl<'a> Upkeep<'a> {
     }
 
     fn failed(&mut self, job: Job, error: &Error) {
-        let mut text = format!("{}: {error}", job.name());
+        let mut reason = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
-            text.push_str(&format!(": {cause}"));
+            reason.push_str(&format!(": {cause}"));
             source = cause.source();
         }
-        tracing::error!(table = self.table.table().name(), "{text}");
-        self.report.failures.push(text);
+        tracing::error!(table = self.table.table().name(), job = job.name(), "{reason}");
+        self.report.failures.push(Failure { job, reason });
     }
 
     /// The time, in milliseconds as the Delta log counts it.

@@ -28,3 +28,5 @@ mod tenancy;
 mod tidy;
 #[cfg(test)]
 mod truth;
+#[cfg(test)]
+mod upkeep;
