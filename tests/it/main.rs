@@ -30,3 +30,5 @@ mod tidy;
 mod truth;
 #[cfg(test)]
 mod upkeep;
+#[cfg(test)]
+mod writers;

@@ -71,7 +71,8 @@ impl LakeTable {
         Ok(false)
     }
 
-    async fn attempt(&self, actions: &[Action], reason: Reason) -> Result<(), Error> {
+    /// Holds at the version that was read, or not at all.
+    pub(super) async fn attempt(&self, actions: &[Action], reason: Reason) -> Result<(), Error> {
         let properties = CommitProperties::default()
             .with_max_retries(0)
             .with_create_checkpoint(false)
