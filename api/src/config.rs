@@ -24,6 +24,8 @@ pub struct Config {
     pub lake: Lake,
     pub ingest: Ingest,
     pub query: Query,
+    pub maintain: Maintain,
+    pub retention: Retention,
     pub log: Log,
 }
 
@@ -82,6 +84,37 @@ pub struct Query {
     pub json_rows_max: u64,
 }
 
+/// How the tables are kept in order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Maintain {
+    /// Whether the server does it by itself.
+    pub enabled: bool,
+    /// How often the server looks whether something is due.
+    pub every_seconds: u64,
+    /// How often small files are made few.
+    pub compact_minutes: u64,
+    /// A checkpoint of a table's log is written after so many commits.
+    pub checkpoint_commits: u64,
+    /// The size of a data file that compaction aims at.
+    pub file_mib: u64,
+    /// Files that left a table are removed after so long, and its log entries too; never sooner than the longest
+    /// query needs them.
+    pub grace_minutes: u64,
+    /// Memory of the sort, in MiB.
+    pub memory_mib: usize,
+}
+
+/// For each table the whole days before today that it keeps; 0 keeps everything.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    pub usage_ledger: u32,
+    pub billing_events: u32,
+    pub activity_events: u32,
+    pub dead_letter: u32,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
@@ -121,6 +154,20 @@ impl Default for Query {
             spill_mib: 2048,
             deadline_seconds: 30,
             json_rows_max: 10_000,
+        }
+    }
+}
+
+impl Default for Maintain {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            every_seconds: 60,
+            compact_minutes: 60,
+            checkpoint_commits: 50,
+            file_mib: 256,
+            grace_minutes: 24 * 60,
+            memory_mib: 512,
         }
     }
 }

@@ -100,7 +100,7 @@ fn log_dir(config: &Config) -> PathBuf {
     config.dir.join("log")
 }
 
-fn now() -> Micros {
+pub(crate) fn now() -> Micros {
     Clock::system().now().timestamp_micros()
 }
 

@@ -27,5 +27,6 @@ mod queries;
 mod relay;
 pub mod server;
 pub mod store;
+mod upkeep;
 
 pub use server::{Running, State};

@@ -3,7 +3,10 @@
 //! Each commit names the last LSN it holds, as the version of an application transaction. The version is
 //! compared before a commit and read again after any error, since a commit can fail after it landed.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+mod history;
+mod replace;
+
+use std::{sync::Arc, time::Duration};
 
 use deltalake_core::{
     DeltaTable,
@@ -23,10 +26,12 @@ use ingest::{
 };
 use object_store::{ObjectStoreExt, prefix::PrefixStore};
 
+pub(crate) use replace::Reason;
+
 use crate::{
     DataFile, Error, Mark, Root,
-    files::Stats,
-    parquet_file::{self, Encoded, STATISTICS},
+    parquet_file::{self, Encoded},
+    statistics,
 };
 
 /// An open table.
@@ -62,8 +67,9 @@ impl LakeTable {
         }
         let fields = fields(table).map_err(Error::arrow(table))?;
         let delta = unloaded(root, table)?;
+        let columns: Vec<_> = statistics::columns(table).collect();
         let configuration = [
-            ("delta.dataSkippingStatsColumns", statistics_columns(table)),
+            ("delta.dataSkippingStatsColumns", columns.join(",")),
             ("delta.enableExpiredLogCleanup", "false".into()),
         ];
         let created = CreateBuilder::new()
@@ -142,21 +148,16 @@ impl LakeTable {
         let state = self.delta.snapshot().map_err(Error::delta(self.table, "reading"))?;
         let log_data = state.log_data();
         let files = log_data.iter().map(|view| {
-            let stats = Stats::parse(view.stats().as_deref());
             let date = view.partition_values_map().remove("event_date").flatten();
-            DataFile {
-                path: view.path().into_owned(),
-                size_bytes: u64::try_from(view.size()).unwrap_or(0),
-                modified_ms: view.modification_time(),
-                event_date: date.and_then(|date| {
-                    date.parse().ok().map(|date: chrono::NaiveDate| date.to_epoch_days())
-                }),
-                rows: stats.rows(),
-                organization_id: stats.text("organization_id"),
-                at: stats.time(self.table.time_column()),
-                max_lsn: stats.max_lsn(),
-                corrects: stats.corrects(),
-            }
+            let date = date.and_then(|date| date.parse().ok());
+            DataFile::new(
+                self.table,
+                view.path().into_owned(),
+                u64::try_from(view.size()).unwrap_or(0),
+                view.modification_time(),
+                date.map(|date: chrono::NaiveDate| date.to_epoch_days()),
+                view.stats().as_deref(),
+            )
         });
         Ok(files.collect())
     }
@@ -172,10 +173,7 @@ impl LakeTable {
     async fn store(&self, files: Vec<Encoded>) -> Result<Vec<Add>, Error> {
         let mut adds = Vec::with_capacity(files.len());
         for file in files {
-            let mut path = self.root.prefix.clone().join(self.table.name());
-            for part in file.path.split('/') {
-                path = path.join(part);
-            }
+            let path = parquet_file::object_path(&self.root, self.table, &file.path);
             self.root
                 .store
                 .put(&path, file.bytes.into())
@@ -267,17 +265,6 @@ fn unloaded(root: &Root, table: Table) -> Result<DeltaTable, Error> {
 
 fn fields(table: Table) -> Result<Vec<StructField>, arrow::error::ArrowError> {
     table.schema().fields().iter().map(|field| field.as_ref().try_into_kernel()).collect()
-}
-
-fn statistics_columns(table: Table) -> String {
-    let held: HashMap<_, _> =
-        table.schema().fields().iter().map(|field| (field.name().clone(), ())).collect();
-    STATISTICS
-        .split(',')
-        .map(|name| if name == "occurred_at" { table.time_column() } else { name })
-        .filter(|name| held.contains_key(*name))
-        .collect::<Vec<_>>()
-        .join(",")
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use ingest::{
     time::Micros,
 };
 
+use crate::Cut;
+
 /// For each table and UTC day the last LSN of a row that lies on it. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Changes(Arc<Mutex<Held>>);
@@ -21,6 +23,8 @@ struct Held {
     /// Rows up to here may lie on any day.
     unknown: Lsn,
     days: BTreeMap<(Table, i64), Lsn>,
+    /// The version of each table in which somebody else changed its files, which may take rows away.
+    exchanged: BTreeMap<Table, u64>,
 }
 
 const DAY: Micros = 86_400_000_000;
@@ -31,7 +35,7 @@ const DAYS_MAX: usize = 20_000;
 impl Changes {
     /// Forgets the days of everything up to `lsn`.
     pub(crate) fn begin_after(&self, lsn: Lsn) {
-        *self.lock() = Held { unknown: lsn, days: BTreeMap::new() };
+        self.lock().forget(lsn);
     }
 
     /// Notes rows that are about to become visible.
@@ -55,7 +59,7 @@ impl Changes {
             }
         }
         if held.days.len() > DAYS_MAX {
-            *held = Held { unknown: last, days: BTreeMap::new() };
+            held.forget(last);
         }
     }
 
@@ -71,8 +75,26 @@ impl Changes {
         days.map(|(_, last)| *last).fold(held.unknown, Lsn::max)
     }
 
+    /// Notes that in this version of a table its files are others. Noted before any cut shows the version.
+    pub(crate) fn exchanged(&self, table: Table, version: u64) {
+        self.lock().exchanged.insert(table, version);
+    }
+
+    /// Whether the rows up to `cut` are still those that were read at it.
+    pub fn holds(&self, cut: &Cut) -> bool {
+        let read = |table: Table| cut.mark(table).map_or(0, |mark| mark.version);
+        self.lock().exchanged.iter().all(|(table, version)| read(*table) >= *version)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn forget(&mut self, lsn: Lsn) {
+        self.unknown = lsn;
+        self.days.clear();
     }
 }
 
@@ -132,5 +154,19 @@ mod tests {
             changes.note(&record(chunk[0] as u64 + 1, chunk));
         }
         assert_eq!(changes.last(Table::UsageLedger, None, 0), DAYS_MAX as u64 + 2);
+    }
+    #[test]
+    fn an_answer_from_before_an_exchange_of_files_holds_no_more() {
+        let changes = Changes::default();
+        let cut = |version| {
+            let mark = crate::Mark { version, txn: 5 };
+            let tables = BTreeMap::from([(Table::UsageLedger.name().to_owned(), mark)]);
+            Cut { log: 1, lsn: 9, floor: 5, tables }
+        };
+        assert!(changes.holds(&cut(3)));
+        changes.exchanged(Table::UsageLedger, 4);
+        assert!(!changes.holds(&cut(3)) && changes.holds(&cut(4)) && changes.holds(&cut(5)));
+        changes.exchanged(Table::BillingEvents, 1);
+        assert!(!changes.holds(&cut(5)));
     }
 }

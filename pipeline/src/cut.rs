@@ -21,7 +21,7 @@ pub struct Cut {
 }
 
 /// A version of a Delta table, and the last LSN it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mark {
     pub version: u64,
     pub txn: Lsn,

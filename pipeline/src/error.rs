@@ -34,6 +34,19 @@ pub enum Error {
         #[source]
         source: arrow::error::ArrowError,
     },
+    #[error("reading and sorting the rows of {table}")]
+    Engine {
+        table: &'static str,
+        #[source]
+        source: Box<datafusion::error::DataFusionError>,
+    },
+    #[error(
+        "rewritten files of {table} do not hold the rows of the old ones ({before} before, {after} after); \
+         the old ones stay"
+    )]
+    Altered { table: &'static str, before: u64, after: u64 },
+    #[error("others changed {table} at each attempt to exchange files")]
+    Contended { table: &'static str },
     #[error(transparent)]
     Ingest(#[from] ingest::Error),
     #[error("the cut `{0}` does not fit this lake")]
@@ -48,6 +61,12 @@ impl Error {
         doing: &'static str,
     ) -> impl FnOnce(deltalake_core::DeltaTableError) -> Self {
         move |source| Self::Delta { table: table.name(), doing, source: Box::new(source) }
+    }
+
+    pub(crate) fn engine(
+        table: ingest::Table,
+    ) -> impl FnOnce(datafusion::error::DataFusionError) -> Self + Copy {
+        move |source| Self::Engine { table: table.name(), source: Box::new(source) }
     }
 
     pub(crate) fn arrow(

@@ -4,7 +4,7 @@ use ingest::{Table, log::Lsn, time::Micros};
 use object_store::path::Path;
 use serde::Deserialize;
 
-use crate::Root;
+use crate::{Root, parquet_file};
 
 /// An active file of a Delta table.
 #[derive(Debug, Clone)]
@@ -26,16 +26,38 @@ pub struct DataFile {
 }
 
 impl DataFile {
+    /// A file, and what the statistics of the Delta log tell about it.
+    pub(crate) fn new(
+        table: Table,
+        path: String,
+        size_bytes: u64,
+        modified_ms: i64,
+        event_date: Option<i32>,
+        stats: Option<&str>,
+    ) -> Self {
+        let stats = Stats::parse(stats);
+        Self {
+            path,
+            size_bytes,
+            modified_ms,
+            event_date,
+            rows: stats.num_records,
+            organization_id: stats.text("organization_id"),
+            at: stats.time(table.time_column()),
+            max_lsn: stats.max_lsn(),
+            corrects: stats.corrects(),
+        }
+    }
+
     /// Where the file is in the store.
     pub(crate) fn object_path(&self, root: &Root, table: Table) -> Path {
-        let start = root.prefix.clone().join(table.name());
-        self.path.split('/').fold(start, |path, part| path.join(part))
+        parquet_file::object_path(root, table, &self.path)
     }
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Stats {
+struct Stats {
     num_records: u64,
     min_values: serde_json::Map<String, serde_json::Value>,
     max_values: serde_json::Map<String, serde_json::Value>,
@@ -43,22 +65,18 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn parse(json: Option<&str>) -> Self {
+    fn parse(json: Option<&str>) -> Self {
         json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
     }
 
-    pub(crate) fn rows(&self) -> u64 {
-        self.num_records
-    }
-
-    pub(crate) fn text(&self, name: &str) -> Option<(String, String)> {
+    fn text(&self, name: &str) -> Option<(String, String)> {
         let min = self.min_values.get(name)?.as_str()?;
         let max = self.max_values.get(name)?.as_str()?;
         Some((min.to_owned(), max.to_owned()))
     }
 
     /// Statistics keep milliseconds: the true maximum may lie up to 999 µs above the stored one.
-    pub(crate) fn time(&self, name: &str) -> Option<(Micros, Micros)> {
+    fn time(&self, name: &str) -> Option<(Micros, Micros)> {
         let read = |value: &serde_json::Value| {
             chrono::DateTime::parse_from_rfc3339(value.as_str()?).ok().map(|t| t.timestamp_micros())
         };
@@ -68,12 +86,12 @@ impl Stats {
     }
 
     /// Unknown counts as yes.
-    pub(crate) fn corrects(&self) -> bool {
+    fn corrects(&self) -> bool {
         self.null_count.get("corrects_id").and_then(serde_json::Value::as_u64)
             != Some(self.num_records)
     }
 
-    pub(crate) fn max_lsn(&self) -> Lsn {
+    fn max_lsn(&self) -> Lsn {
         self.max_values.get("lsn").and_then(serde_json::Value::as_u64).unwrap_or(Lsn::MAX)
     }
 }

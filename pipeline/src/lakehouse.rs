@@ -254,8 +254,36 @@ impl Lakehouse {
         tokio::time::timeout(patience, stored).await.is_ok()
     }
 
+    /// Notices what others did to the tables: upkeep works in a process of its own. Until then queries read the
+    /// versions before it, whose files it leaves for a while.
+    pub async fn refresh(&self) {
+        let mut flusher = self.flusher.lock().await;
+        for opened in flusher.tables.values_mut() {
+            if let Err(error) = self.refresh_table(opened).await {
+                let table = opened.table().name();
+                tracing::warn!(table, error = &error as &dyn std::error::Error, "not seen anew");
+            }
+        }
+    }
+
+    async fn refresh_table(&self, opened: &mut LakeTable) -> Result<(), Error> {
+        let (table, before) = (opened.table(), opened.version());
+        opened.advance(None).await?;
+        if opened.version() == before {
+            return Ok(());
+        }
+        let txn = opened.committed(self.intake.log()).await?;
+        let (mark, size) = (Mark { version: opened.version(), txn }, opened.size()?);
+        self.shared.changes.exchanged(table, mark.version);
+        let mut state = self.shared.lock();
+        state.marks.insert(table, mark);
+        state.files.insert(table, size);
+        Ok(())
+    }
+
     /// Moves rows as they come, until the future is dropped. A failure is logged and tried again.
     pub async fn run(&self) {
+        let mut refreshed = Instant::now();
         loop {
             let soonest = Instant::now() + HASTENED;
             let hastened = async {
@@ -276,6 +304,10 @@ impl Lakehouse {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             self.unlink_retired().await;
+            if refreshed.elapsed() >= self.settings.flush_age {
+                self.refresh().await;
+                refreshed = Instant::now();
+            }
         }
     }
 
@@ -308,7 +340,11 @@ impl Lakehouse {
         let log = self.intake.log();
         for table in Table::ALL {
             if records.iter().any(|record| record.table == table) {
+                let before = flusher.tables.get(&table).map(LakeTable::version);
                 let (mark, size) = flusher.append(table, log, &records, through, now).await?;
+                if before.is_none_or(|before| mark.version > before + 1) {
+                    self.shared.changes.exchanged(table, mark.version);
+                }
                 let mut state = self.shared.lock();
                 state.marks.insert(table, mark);
                 state.files.insert(table, size);

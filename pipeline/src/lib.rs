@@ -17,7 +17,9 @@ mod lakehouse;
 mod parquet_file;
 pub mod reader;
 pub mod scan;
+mod statistics;
 pub mod store;
+pub mod upkeep;
 
 pub use append::LakeTable;
 pub use changes::Changes;

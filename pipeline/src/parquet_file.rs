@@ -3,9 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Date32Array, Int64Array, RecordBatch},
+    array::{AsArray, Date32Array, Int64Array, RecordBatch},
     compute,
-    datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType},
+    datatypes::{SchemaRef, TimestampMicrosecondType},
     error::ArrowError,
 };
 use deltalake_core::kernel::Add;
@@ -14,15 +14,15 @@ use ingest::{
     log::{LogId, Lsn, Record},
     time,
 };
+use object_store::path::Path;
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, Encoding, ZstdLevel},
     file::properties::{EnabledStatistics, WriterProperties},
     schema::types::ColumnPath,
 };
-use serde_json::{Map, Value, json};
 
-use crate::Error;
+use crate::{Error, Root, statistics::Statistics};
 
 /// An encoded file, not yet stored.
 #[derive(Debug)]
@@ -88,33 +88,57 @@ pub(crate) fn encode(
     for (date, rows) in by_date(table, &rows) {
         let bytes =
             write(table, &rows).map_err(|source| Error::Parquet { table: table.name(), source })?;
-        let name = format!("part-{}.zstd.parquet", uuid::Uuid::now_v7());
-        let mut partition_values = HashMap::new();
-        let path = match date {
-            Some(days) => {
-                let date = time::date_text(days);
-                let path = format!("event_date={date}/{name}");
-                partition_values.insert("event_date".to_owned(), Some(date));
-                path
-            }
-            None => name,
-        };
-        let add = Add {
-            path: path.clone(),
-            partition_values,
-            size: bytes.len() as i64,
-            modification_time: modified_ms,
-            data_change: true,
-            stats: Some(statistics(table, &rows)),
-            tags: None,
-            deletion_vector: None,
-            base_row_id: None,
-            default_row_commit_version: None,
-            clustering_provider: None,
-        };
+        let mut statistics = Statistics::new(table);
+        statistics.add(&rows);
+        let path = new_path(date);
+        let size = bytes.len() as u64;
+        let add = describe(path.clone(), date, size, modified_ms, &statistics);
         files.push(Encoded { path, bytes, add });
     }
     Ok(files)
+}
+
+/// A name that no file has, in the folder of its date; relative to the table.
+pub(crate) fn new_path(date: Option<i32>) -> String {
+    let name = format!("part-{}.zstd.parquet", uuid::Uuid::now_v7());
+    match date {
+        Some(days) => format!("event_date={}/{name}", time::date_text(days)),
+        None => name,
+    }
+}
+
+/// Where a file is in the store, by its path relative to the table.
+pub(crate) fn object_path(root: &Root, table: Table, path: &str) -> Path {
+    let start = root.prefix.clone().join(table.name());
+    path.split('/').fold(start, |whole, part| whole.join(part))
+}
+
+/// What the Delta log says about a file with new rows.
+pub(crate) fn describe(
+    path: String,
+    date: Option<i32>,
+    size: u64,
+    modified_ms: i64,
+    statistics: &Statistics,
+) -> Add {
+    Add {
+        path,
+        partition_values: partition_values(date),
+        size: i64::try_from(size).unwrap_or(i64::MAX),
+        modification_time: modified_ms,
+        data_change: true,
+        stats: Some(statistics.json()),
+        tags: None,
+        deletion_vector: None,
+        base_row_id: None,
+        default_row_commit_version: None,
+        clustering_provider: None,
+    }
+}
+
+/// A date as the Delta log names the partition of it.
+pub(crate) fn partition_values(date: Option<i32>) -> HashMap<String, Option<String>> {
+    date.map(|days| ("event_date".to_owned(), Some(time::date_text(days)))).into_iter().collect()
 }
 
 /// All rows in the order of date, organization and time; equal ones in the order they came.
@@ -171,7 +195,8 @@ fn write(table: Table, rows: &RecordBatch) -> Result<Vec<u8>, parquet::errors::P
     Ok(bytes)
 }
 
-fn writer_properties(
+/// How every data file is written, whoever writes it.
+pub(crate) fn writer_properties(
     table: Table,
     rows: usize,
 ) -> Result<WriterProperties, parquet::errors::ParquetError> {
@@ -194,46 +219,6 @@ fn writer_properties(
             .set_column_bloom_filter_max_ndv(id, rows.min(ROW_GROUP_ROWS) as u64);
     }
     Ok(properties.build())
-}
-
-/// The columns that have statistics in the Delta log: what queries prune by, and no person. Of `corrects_id` the
-/// nulls are counted: a file without corrections needs no net view.
-pub(crate) const STATISTICS: &str =
-    "organization_id,project_id,occurred_at,ingested_at,log,lsn,corrects_id";
-
-fn statistics(table: Table, rows: &RecordBatch) -> String {
-    let (mut min, mut max, mut nulls) = (Map::new(), Map::new(), Map::new());
-    for name in STATISTICS.split(',') {
-        let name = if name == "occurred_at" { table.time_column() } else { name };
-        let Some(column) = rows.column_by_name(name) else { continue };
-        nulls.insert(name.into(), json!(column.null_count()));
-        if let Some((low, high)) = bounds(column) {
-            min.insert(name.into(), low);
-            max.insert(name.into(), high);
-        }
-    }
-    json!({
-        "numRecords": rows.num_rows(),
-        "minValues": min,
-        "maxValues": max,
-        "nullCount": nulls,
-    })
-    .to_string()
-}
-
-fn bounds(column: &ArrayRef) -> Option<(Value, Value)> {
-    if let Some(text) = column.as_string_opt::<i32>() {
-        return Some((compute::min_string(text)?.into(), compute::max_string(text)?.into()));
-    }
-    if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
-        return Some((compute::min(numbers)?.into(), compute::max(numbers)?.into()));
-    }
-    let times = column.as_primitive_opt::<TimestampMicrosecondType>()?;
-    let text = |micros: i64| {
-        let at = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default();
-        Value::from(at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
-    };
-    Some((text(compute::min(times)?), text(compute::max(times)?)))
 }
 
 /// The schema of a data file: the read schema without the partition column.

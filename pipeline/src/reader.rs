@@ -184,6 +184,13 @@ impl FreshRows {
 }
 
 impl Tables {
+    /// Some files of one table, and nothing else.
+    pub(crate) fn of_files(root: &Root, table: Table, files: &[DataFile]) -> Self {
+        let cut = Cut { log: 0, lsn: Lsn::MAX, floor: 0, tables: BTreeMap::new() };
+        let contents = Contents { files: Arc::new(files.to_vec()), fresh: Vec::new() };
+        Self { root: root.clone(), cut, contents: BTreeMap::from([(table, contents)]) }
+    }
+
     pub fn contents(&self, table: Table) -> Contents {
         self.contents.get(&table).cloned().unwrap_or_default()
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use ingest::{Table, log::Lsn, time::Micros};
+use ingest::{Table, time::Micros};
 use pipeline::{Changes, Cut};
 
 use crate::{Answer, Reach};
@@ -33,8 +33,7 @@ struct Held {
 
 #[derive(Debug)]
 struct Kept {
-    log: i64,
-    lsn: Lsn,
+    cut: Cut,
     answer: Answer,
 }
 
@@ -60,9 +59,10 @@ impl Cache {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = held.answers.get(&(sql.to_owned(), reach.clone()))?;
         let unchanged = |scope: Scope| {
-            self.changes.last(scope.table, scope.from, scope.to) <= kept.lsn.min(cut.lsn)
+            self.changes.last(scope.table, scope.from, scope.to) <= kept.cut.lsn.min(cut.lsn)
         };
-        let holds = kept.log == cut.log && (kept.lsn == cut.lsn || scope.is_some_and(unchanged));
+        let same_rows = kept.cut.lsn == cut.lsn || scope.is_some_and(unchanged);
+        let holds = kept.cut.log == cut.log && same_rows && self.changes.holds(&kept.cut);
         holds.then(|| kept.answer.clone())
     }
 
@@ -75,7 +75,7 @@ impl Cache {
         let key = (sql.to_owned(), reach.clone());
         match held.answers.get(&key) {
             // An older cut is somebody's look back: it does not push out what everybody sees.
-            Some(kept) if kept.log == cut.log && kept.lsn > cut.lsn => return,
+            Some(kept) if kept.cut.log == cut.log && kept.cut.lsn > cut.lsn => return,
             Some(kept) => held.rows -= kept.answer.ended.rows,
             None => {}
         }
@@ -83,7 +83,7 @@ impl Cache {
             *held = Held::default();
         }
         held.rows += rows;
-        held.answers.insert(key, Kept { log: cut.log, lsn: cut.lsn, answer: answer.clone() });
+        held.answers.insert(key, Kept { cut: cut.clone(), answer: answer.clone() });
     }
 }
 

@@ -99,6 +99,7 @@ fn every_command_explains_itself() {
         "metrics",
         "forecast",
         "report",
+        "maintain",
         "key",
         "user",
         "organization",

@@ -225,17 +225,17 @@ fn mixed_dates_make_few_files() {
     let (map, file, data) = (place("map.toml"), place("calls.csv"), dir.path().join("data"));
     fs::write(&map, CALLS).unwrap();
     // In their order, each of 15 flushes would make 30 files.
-    write_mixed_calls(Path::new(&file), 300_000, 30);
+    write_mixed_calls(Path::new(&file), 60_000, 30);
     fs::create_dir(&data).unwrap();
-    configure(&data, "[ingest]\nflush_rows = 20000\n");
+    configure(&data, "[ingest]\nflush_rows = 4000\n");
     let import = ["import", "--map", &map, &file];
-    assert_eq!(run_ok(&data, &import), "300000 accepted, 0 duplicate, 0 rejected\n");
+    assert_eq!(run_ok(&data, &import), "60000 accepted, 0 duplicate, 0 rejected\n");
     let files = data_files(&data);
     assert!((30..=80).contains(&files), "{files} files");
     let totals = "select count(*) as n, count(distinct event_id) as i, sum(input_tokens) as s, \
                   count(distinct event_date) as d from usage_events";
-    let sum: usize = (0..300_000).map(|row| row % 7).sum();
-    assert_eq!(run_ok(&data, &["query", totals]), format!("n,i,s,d\n300000,300000,{sum},30\n"));
+    let sum: usize = (0..60_000).map(|row| row % 7).sum();
+    assert_eq!(run_ok(&data, &["query", totals]), format!("n,i,s,d\n60000,60000,{sum},30\n"));
     assert_eq!(fs::read_dir(data.join("imports")).unwrap().count(), 0, "nothing is left behind");
 }
 
@@ -245,7 +245,7 @@ fn an_import_that_was_killed_goes_on_where_it_was() {
     let place = |name: &str| dir.path().join(name).display().to_string();
     let (map, file, data) = (place("map.toml"), place("calls.csv"), dir.path().join("data"));
     fs::write(&map, CALLS).unwrap();
-    write_mixed_calls(Path::new(&file), 200_000, 2);
+    write_mixed_calls(Path::new(&file), 100_000, 2);
     let arguments = ["import", "--map", &map, &file, "--dir", &data.display().to_string()];
     let mut killed = Command::new(aihub()).args(arguments).spawn().unwrap();
     let is_noted = || {
@@ -266,11 +266,11 @@ fn an_import_that_was_killed_goes_on_where_it_was() {
     let (rows, rest) = output.split_once(" accepted, ").unwrap();
     let (_, earlier) = rest.split_once("; an earlier run had sent ").unwrap();
     let earlier: usize = earlier.split(' ').next().unwrap().parse().unwrap();
-    assert!(earlier > 0 && rows.parse::<usize>().unwrap() + earlier <= 200_000, "{output}");
+    assert!(earlier > 0 && rows.parse::<usize>().unwrap() + earlier <= 100_000, "{output}");
     let totals = "select count(*) as n, count(distinct event_id) as i from usage_events";
-    assert_eq!(run_ok(&data, &["query", totals]), "n,i\n200000,200000\n");
+    assert_eq!(run_ok(&data, &["query", totals]), "n,i\n100000,100000\n");
     assert_eq!(
         run_ok(&data, &["import", "--map", &map, &file]),
-        "0 accepted, 200000 duplicate, 0 rejected\n"
+        "0 accepted, 100000 duplicate, 0 rejected\n"
     );
 }

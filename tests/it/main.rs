@@ -28,3 +28,7 @@ mod tenancy;
 mod tidy;
 #[cfg(test)]
 mod truth;
+#[cfg(test)]
+mod upkeep;
+#[cfg(test)]
+mod writers;

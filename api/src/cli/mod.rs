@@ -7,6 +7,7 @@ mod demo;
 mod generate;
 mod import;
 mod key;
+mod maintain;
 mod organization;
 mod read;
 mod report;
@@ -26,11 +27,13 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::net::unix::pipe;
 use toml::Value;
+use tracing_subscriber::filter::{EnvFilter, ParseError};
 
 use crate::{
     config::{Config, ConfigError},
     lake::OpenError,
     server::StartError,
+    upkeep,
 };
 
 /// Analytics of an AI API's usage and billing events: ingest, SQL, metrics, forecasts, dashboards.
@@ -71,6 +74,8 @@ enum Command {
     /// Render a dashboard as one self-contained HTML file
     #[command(subcommand)]
     Report(report::Report),
+    /// Keep the tables in order: fewer files, checkpoints, retention, vacuum
+    Maintain(maintain::Maintain),
     /// Manage API keys
     #[command(subcommand)]
     Key(key::Key),
@@ -85,6 +90,9 @@ enum Command {
     /// Serve one query at a time on standard input (started by the server)
     #[command(hide = true)]
     QueryWorker,
+    /// Keep the tables in order once, as told on standard input (started by the server)
+    #[command(hide = true)]
+    UpkeepWorker,
 }
 
 /// How a command that starts a server says that it is ready.
@@ -136,7 +144,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Key(key) => key.run(&folder).await,
             Command::Organization(organization) => organization.run(&folder).await,
             Command::User(user) => user.run(&folder).await,
+            Command::Maintain(maintain) => maintain.run(&folder).await,
             Command::Generate(generate) => generate.run(),
+            Command::UpkeepWorker => upkeep_worker().await,
             Command::QueryWorker => Ok(()),
         }
     })
@@ -166,6 +176,16 @@ fn query_worker() -> ExitCode {
     }
 }
 
+/// The other side of the pipe of a server that keeps its tables in order.
+async fn upkeep_worker() -> anyhow::Result<()> {
+    let _ = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_env_filter(filter("warn")?)
+        .try_init();
+    let (input, output) = pipes()?;
+    Ok(upkeep::work(input, output).await?)
+}
+
 /// Standard input and output as the pipes that the server made them.
 fn pipes() -> io::Result<(pipe::Receiver, pipe::Sender)> {
     let input = io::stdin().as_fd().try_clone_to_owned()?;
@@ -181,7 +201,7 @@ impl Folder {
     fn load(&self, flags: &[(&str, &str, Value)]) -> Result<Config, ConfigError> {
         let config =
             Config::load(self.dir.as_deref(), self.config.as_deref(), std::env::vars(), flags)?;
-        let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter)
+        let filter = filter(&config.log.filter)
             .map_err(|error| ConfigError::Value(format!("log.filter: {error}")))?;
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
         // The first command of a process decides; tests load settings several times.
@@ -196,6 +216,12 @@ impl Folder {
         };
         Ok(config)
     }
+}
+
+/// Which messages are shown. The Delta library is loud about each race for a version, which two writers of a table
+/// have all the time; what comes of it, we say ourselves.
+fn filter(text: &str) -> Result<EnvFilter, ParseError> {
+    Ok(EnvFilter::try_new(text)?.add_directive("deltalake_core::kernel::transaction=off".parse()?))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -165,3 +165,48 @@ async fn a_second_writer_of_the_same_log_is_told_apart() {
     assert!(matches!(late, Err(Error::Fenced { expected: 0, found: 1, .. })), "{late:?}");
     assert_eq!(rows(&other), 1);
 }
+
+/// A table of two files, and one that stands for both.
+async fn two_files(root: &Root) -> (LakeTable, Vec<DataFile>, Add) {
+    let mut table = LakeTable::open_or_create(root, Table::UsageLedger).await.unwrap();
+    table.append(LOG, &[record(1)], 1, 0).await.unwrap();
+    table.append(LOG, &[record(2)], 2, 0).await.unwrap();
+    let files = table.files().unwrap();
+    let records = [record(1), record(2)];
+    let all = parquet_file::rows_between(Table::UsageLedger, LOG, &records, 0, 2).unwrap();
+    let encoded = parquet_file::encode(Table::UsageLedger, &all, 0).unwrap();
+    let add = table.store(encoded).await.unwrap().remove(0);
+    (table, files, add)
+}
+
+#[tokio::test]
+async fn an_exchange_whose_reply_was_lost_is_not_made_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut root = Location::folder(dir.path()).unwrap().open().unwrap();
+    let store =
+        Arc::new(LosesReply { inner: Arc::clone(&root.store), armed: AtomicBool::new(false) });
+    root.store = Arc::<LosesReply>::clone(&store);
+    let (mut table, files, add) = two_files(&root).await;
+    store.armed.store(true, Ordering::Release);
+    assert!(table.replace(&files, &[add], Reason::Compaction, 0).await.unwrap());
+    assert!(!store.armed.load(Ordering::Acquire), "the fault was not met");
+    assert_eq!((rows(&table), table.files().unwrap().len(), table.version()), (2, 1, 3));
+    assert_eq!(table.committed(LOG).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn an_exchange_holds_at_its_version_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Location::folder(dir.path()).unwrap().open().unwrap();
+    let (mut table, files, add) = two_files(&root).await;
+    let late = LakeTable::open(&root, Table::UsageLedger).await.unwrap().unwrap();
+    let before = table.version();
+    assert!(
+        table.replace(&files, std::slice::from_ref(&add), Reason::Compaction, 0).await.unwrap()
+    );
+    // The library would find no conflict, and put the rows in once more.
+    let twin = Add { path: add.path.replace("part-", "part-twin-"), data_change: false, ..add };
+    assert!(late.attempt(&[Action::Add(twin)], Reason::Compaction).await.is_err());
+    table.advance(None).await.unwrap();
+    assert_eq!((rows(&table), table.version()), (2, before + 1));
+}

@@ -1,0 +1,149 @@
+//! Keeping the tables in order, by itself and by `aihub maintain`. The work is done in a process of its own: it
+//! reads and sorts whole days, which is no work for the process that takes events in.
+
+mod schedule;
+mod tally;
+mod work;
+
+use std::{collections::BTreeMap, process::Stdio, time::Duration};
+
+use pipeline::{
+    Cut,
+    upkeep::{Job, Report},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::Command,
+};
+
+use crate::server::State;
+
+pub(crate) use schedule::Record;
+use schedule::due;
+use work::Outcome;
+pub(crate) use work::{Assignment, perform, task, work};
+
+/// The argument that makes this program the worker.
+pub(crate) const WORKER: &str = "upkeep-worker";
+
+/// After a failure nothing is tried for so long.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(600);
+
+/// Why a worker gave no report.
+#[derive(Debug, thiserror::Error)]
+enum ChildError {
+    #[error("the upkeep worker cannot be started or spoken to: {0}")]
+    Process(#[from] std::io::Error),
+    #[error("the upkeep worker ended without an answer")]
+    Silent,
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Looks now and then whether something is due, and has it done, until the future is dropped.
+pub(crate) async fn run(state: &State) {
+    let settings = &state.config.maintain;
+    tally::begin();
+    let mut checkpointed: Option<BTreeMap<String, u64>> = None;
+    loop {
+        tokio::time::sleep(Duration::from_secs(settings.every_seconds.max(1))).await;
+        let record = Record::read(&state.config.dir);
+        tally::known(&record);
+        let cut = state.lakehouse.cut();
+        let commits = commits(&cut, checkpointed.as_ref());
+        let jobs = due(state.clock.now(), &record, &state.config, commits);
+        if jobs.is_empty() {
+            continue;
+        }
+        let assignment = Assignment {
+            dir: state.config.dir.clone(),
+            task: match task(&state.config, &jobs) {
+                Ok(task) => task,
+                Err(error) => {
+                    tracing::error!(%error, "no upkeep");
+                    return;
+                }
+            },
+        };
+        match in_child(state, &assignment).await {
+            Ok(Some(report)) => {
+                tally::done(&report, &jobs);
+                tally::known(&Record::read(&state.config.dir));
+                state.lakehouse.refresh().await;
+                if jobs.contains(&Job::Checkpoint) && report.is_done(Job::Checkpoint) {
+                    checkpointed = Some(versions(&cut));
+                }
+                if !report.is_clean() {
+                    tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                }
+            }
+            // Somebody runs `aihub maintain`.
+            Ok(None) => {}
+            Err(error) => {
+                tally::lost(&jobs);
+                tracing::error!(%error, "upkeep did not end well; it is tried again later");
+                tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+            }
+        }
+    }
+}
+
+fn versions(cut: &Cut) -> BTreeMap<String, u64> {
+    cut.tables.iter().map(|(table, mark)| (table.clone(), mark.version)).collect()
+}
+
+/// The most commits that a table got since these versions; all of them without any.
+fn commits(cut: &Cut, since: Option<&BTreeMap<String, u64>>) -> u64 {
+    let before = |table: &String| since.and_then(|since| since.get(table)).copied().unwrap_or(0);
+    let new = versions(cut).into_iter().map(|(table, now)| now.saturating_sub(before(&table)));
+    new.max().unwrap_or(0)
+}
+
+/// Has an assignment done. `None` when another process is at it.
+async fn in_child(state: &State, assignment: &Assignment) -> Result<Option<Report>, ChildError> {
+    let mut child = Command::new(&state.program)
+        .arg(WORKER)
+        .env_clear()
+        // Where a build that measures coverage writes what ran.
+        .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        // Ctrl-C in a terminal is for the server, which ends this process by closing its input.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let (Some(mut input), Some(mut output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(ChildError::Silent);
+    };
+    let mut line = serde_json::to_vec(assignment).map_err(std::io::Error::from)?;
+    line.push(b'\n');
+    input.write_all(&line).await?;
+    let mut answer = Vec::new();
+    output.read_to_end(&mut answer).await?;
+    drop(input);
+    child.wait().await?;
+    match serde_json::from_slice(&answer).map_err(|_| ChildError::Silent)? {
+        Outcome::Done(report) => Ok(Some(report)),
+        Outcome::Busy => Ok(None),
+        Outcome::Failed(reason) => Err(ChildError::Failed(reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline::Mark;
+
+    use super::*;
+
+    #[test]
+    fn commits_are_counted_from_the_last_checkpoint() {
+        let mark = |version| Mark { version, txn: 0 };
+        let tables = [("a".to_owned(), mark(40)), ("b".to_owned(), mark(7))];
+        let cut = Cut { log: 1, lsn: 0, floor: 0, tables: tables.into() };
+        assert_eq!(commits(&cut, None), 40);
+        let since = BTreeMap::from([("a".to_owned(), 38)]);
+        assert_eq!(commits(&cut, Some(&since)), 7);
+        assert_eq!(commits(&cut, Some(&versions(&cut))), 0);
+    }
+}
