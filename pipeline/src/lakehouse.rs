@@ -334,7 +334,7 @@ impl Lakehouse {
     /// Moves one flush's worth of rows; `false` when there was nothing to move.
     async fn flush_once(&self) -> Result<bool, Error> {
         let mut flusher = self.flusher.lock().await;
-        let records = self.shared.lock().first(self.settings.flush_rows);
+        let records = self.shared.lock().first();
         let Some(through) = records.last().map(Record::last_lsn) else { return Ok(false) };
         let now = (self.settings.clock)();
         let log = self.intake.log();
@@ -390,18 +390,17 @@ impl Lakehouse {
 }
 
 impl State {
-    /// The oldest records, about `rows` rows of them.
-    fn first(&self, rows: usize) -> Vec<Record> {
-        let mut taken = 0;
-        self.pending
-            .iter()
-            .take_while(|record| {
-                let wanted = taken < rows;
-                taken += record.rows.num_rows();
-                wanted
-            })
-            .cloned()
-            .collect()
+    /// The oldest records, about as much as one flush should move.
+    fn first(&self) -> Vec<Record> {
+        let (most_bytes, most_rows) = self.flush_at;
+        let (mut bytes, mut rows) = (0, 0);
+        let wanted = self.pending.iter().take_while(|record| {
+            let has_room = bytes < most_bytes && rows < most_rows;
+            bytes += get_record_batch_memory_size(&record.rows);
+            rows += record.rows.num_rows();
+            has_room
+        });
+        wanted.cloned().collect()
     }
 
     fn is_due(&self) -> bool {

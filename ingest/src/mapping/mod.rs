@@ -46,8 +46,8 @@ pub struct Mapping {
     /// The place of the column of the time.
     time: usize,
     time_format: TimeFormat,
-    /// The members of `data`, in the order of their names, with their places among the columns of each table. A
-    /// column of the file goes before a constant.
+    /// The members of `data`, with their places among the columns of each table. Constants come first, so that a
+    /// column of the file that has a value wins.
     pub(crate) fields: Vec<(String, Source, [Option<usize>; Table::ALL.len()])>,
 }
 
@@ -138,17 +138,17 @@ impl Mapping {
         };
         let id = written.id_column.map(&mut place);
         let time = place(written.time.column);
-        let mut fields: BTreeMap<String, Source> = written
+        let mut fields: Vec<(String, Source)> = written
             .constants
             .into_iter()
             .map(|(name, value)| (name, Source::Constant(value.to_string())))
             .collect();
+        let constants = fields.len();
         for (column, name) in written.columns {
-            if let Some(Source::Column(_)) =
-                fields.insert(name.clone(), Source::Column(place(column)))
-            {
+            if fields[constants..].iter().any(|(known, _)| *known == name) {
                 return refuse(&format!("two columns are named as `{name}`"));
             }
+            fields.push((name, Source::Column(place(column))));
         }
         Ok(Self {
             columns,

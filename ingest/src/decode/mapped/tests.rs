@@ -148,6 +148,17 @@ fn bad_rows_are_named_and_kept() {
 }
 
 #[test]
+fn a_column_that_has_a_value_wins_over_a_constant() {
+    let mapping = Mapping::parse(&format!("{HEAD}engine = \"model\"\n")).unwrap();
+    let at = Some("2026-01-01T00:00:00Z");
+    let columns = [("at", text(&[at, at])), ("engine", text(&[Some("own"), None]))];
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let rows = FileRows::typed(&mapping, &rows, vec![1, 2]).unwrap();
+    let decoded = decoded(&mapping, &rows);
+    assert_eq!(texts(&decoded, "model"), [Some("own".into()), Some("m".into())]);
+}
+
+#[test]
 fn json_rows_keep_their_types() {
     let mapping = Mapping::parse(
         "type_column = \"kind\"\nsource = \"/x\"\norganization_column = \"org\"\nid_column = \"id\"\n\
