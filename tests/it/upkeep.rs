@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     path::Path,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +14,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, configure, folder, reply, run, run_ok, usage};
+use tests::{Client, Server, admin_key, aihub, configure, folder, reply, run, run_ok, usage};
 
 const ROWS: &str = "select lsn, organization_id, event_id, input_tokens, list_price, occurred_at \
                     from usage_events order by lsn";
@@ -219,6 +220,51 @@ async fn days_that_are_too_old_go_and_their_identities_stay() {
     let (_, answer) = client.send("application/json", event("old", 8).to_string()).await;
     assert_eq!(answer["duplicate"], 1, "{answer}");
     server.stop();
+}
+
+#[tokio::test]
+async fn a_killed_upkeep_changes_nothing_and_what_it_left_is_removed() {
+    let dir = folder();
+    let dir = dir.path();
+    configure(
+        dir,
+        "[ingest]\nflush_seconds = 1\n[query]\ndeadline_seconds = 5\n\
+         [maintain]\nenabled = false\ngrace_minutes = 0\ncheckpoint_commits = 2\n",
+    );
+    let server = Server::serve(dir);
+    let client = Client::new(&server, &admin_key(dir));
+    for batch in 0..4 {
+        let events: Vec<_> = (0..30).map(|n| event(&format!("{batch}-{n}"), 2 + n % 6)).collect();
+        store(&client, &events).await;
+    }
+    server.stop();
+    let expected = run_ok(dir, &["query", ROWS]);
+    assert_eq!(expected.lines().count(), 121);
+    // A different moment each time, from before the first file to after the last commit.
+    for moment in (40..1_200).step_by(120) {
+        let mut child = Command::new(aihub())
+            .args(["maintain", "--all", "--full", "--dir"])
+            .arg(dir)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("aihub starts");
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        let _ = child.kill();
+        child.wait().expect("it ends");
+        assert_eq!(run_ok(dir, &["query", ROWS]), expected, "killed after {moment} ms");
+    }
+    let left = |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    for _ in 0..120 {
+        let done = maintain(dir, &["--all", "--full"]);
+        assert_eq!(done["after"]["files"], 6);
+        if files(dir) == 6 {
+            assert!(!left(&dir.join("maintain.spill")));
+            assert_eq!(run_ok(dir, &["query", ROWS]), expected);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    panic!("{} files stay", files(dir));
 }
 
 #[test]

@@ -81,8 +81,8 @@ fn line(table: &TableReport, dry_run: bool) -> String {
     if table.compacted.files > 0 && dry_run {
         parts.push(format!("{} would be compacted", amount(table.compacted)));
     } else if table.compacted.files > 0 {
-        let (files, fewer) = (table.compacted.files, table.rewritten.files);
-        parts.push(format!("{files} files became {fewer}"));
+        let (before, after) = (table.compacted.files, table.rewritten.files);
+        parts.push(format!("{} became {after}", files(before)));
     }
     parts.extend(table.checkpoint.map(|version| format!("checkpoint at version {version}")));
     if table.log_entries_removed > 0 {
@@ -96,7 +96,11 @@ fn line(table: &TableReport, dry_run: bool) -> String {
 }
 
 fn amount(amount: Amount) -> String {
-    format!("{} files ({})", amount.files, HumanBytes(amount.bytes))
+    format!("{} ({})", files(amount.files), HumanBytes(amount.bytes))
+}
+
+fn files(count: u64) -> String {
+    if count == 1 { "1 file".into() } else { format!("{count} files") }
 }
 
 #[cfg(test)]
@@ -105,23 +109,23 @@ mod tests {
 
     #[test]
     fn a_line_says_what_was_done_and_no_more() {
-        let files = |files, bytes| Amount { files, bytes, rows: 0 };
+        let of = |files, bytes| Amount { files, bytes, rows: 0 };
         let mut table = TableReport {
             table: "usage_ledger".into(),
-            before: files(9, 4096),
-            after: files(9, 4096),
+            before: of(9, 4096),
+            after: of(9, 4096),
             ..TableReport::default()
         };
         let quiet = "usage_ledger     9 files (4.00 KiB) -> 9 files (4.00 KiB)\n";
         assert_eq!(line(&table, false), quiet);
-        table.compacted = files(9, 4096);
+        table.compacted = of(9, 4096);
         let planned = line(&table, true);
         assert!(planned.ends_with("; 9 files (4.00 KiB) would be compacted\n"), "{planned}");
-        (table.rewritten, table.after) = (files(1, 2048), files(1, 2048));
-        (table.checkpoint, table.vacuumed) = (Some(7), files(2, 10));
+        (table.rewritten, table.after) = (of(1, 2048), of(1, 2048));
+        (table.checkpoint, table.vacuumed) = (Some(7), of(2, 10));
         assert_eq!(
             line(&table, false),
-            "usage_ledger     9 files (4.00 KiB) -> 1 files (2.00 KiB); 9 files became 1; \
+            "usage_ledger     9 files (4.00 KiB) -> 1 file (2.00 KiB); 9 files became 1; \
              checkpoint at version 7; 2 files (10 B) vacuumed\n"
         );
     }
