@@ -3,10 +3,10 @@
 use std::{
     collections::BTreeMap,
     fmt, fs,
-    io::Write,
+    io::{Seek, SeekFrom, Write},
     ops::Range,
     path::{Path as FilePath, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
     local::LocalFileSystem, path::Path,
 };
 use serde::{Deserialize, Serialize};
@@ -144,14 +144,17 @@ impl ObjectStore for DurableFolder {
 
     async fn put_multipart_opts(
         &self,
-        _location: &Path,
+        location: &Path,
         _opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        // Nothing here writes in parts; a part-wise upload would not be synced.
-        Err(object_store::Error::NotImplemented {
-            operation: "multipart upload".into(),
-            implementer: self.to_string(),
-        })
+        let target = self.inner.path_to_filesystem(location)?;
+        let begin = move || {
+            create_directories(target.parent().unwrap_or(FilePath::new("/")))?;
+            let temporary = temporary_beside(&target);
+            let file = Arc::new(Mutex::new(fs::File::create(&temporary)?));
+            Ok(DurableUpload { target, temporary, file, offset: 0 })
+        };
+        Ok(Box::new(off_thread(begin).await?))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -187,6 +190,62 @@ impl ObjectStore for DurableFolder {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// A file that comes in parts. Until it is complete it has another name, which goes when it is given up.
+#[derive(Debug)]
+struct DurableUpload {
+    target: PathBuf,
+    temporary: PathBuf,
+    file: Arc<Mutex<fs::File>>,
+    offset: u64,
+}
+
+#[async_trait]
+impl MultipartUpload for DurableUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let (file, offset) = (Arc::clone(&self.file), self.offset);
+        self.offset += data.content_length() as u64;
+        Box::pin(off_thread(move || {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.seek(SeekFrom::Start(offset))?;
+            data.iter().try_for_each(|chunk| file.write_all(chunk))
+        }))
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let (file, temporary, target) =
+            (Arc::clone(&self.file), self.temporary.clone(), self.target.clone());
+        let complete = move || {
+            file.lock().unwrap_or_else(PoisonError::into_inner).sync_all()?;
+            fs::rename(&temporary, &target)?;
+            fs::File::open(target.parent().unwrap_or(FilePath::new("/")))?.sync_all()
+        };
+        off_thread(complete).await?;
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        let temporary = self.temporary.clone();
+        off_thread(move || fs::remove_file(temporary)).await
+    }
+}
+
+impl Drop for DurableUpload {
+    fn drop(&mut self) {
+        // There is nothing under this name any more, unless the upload was given up.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// Files are written by threads that may wait.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(generic),
+        Err(source) => Err(object_store::Error::JoinError { source }),
     }
 }
 
@@ -254,5 +313,31 @@ mod tests {
         root.store.put(&path, "three".into()).await.unwrap();
         let files: Vec<_> = fs::read_dir(dir.path().join("a")).unwrap().collect();
         assert_eq!(files.len(), 1, "no temporary file is left");
+    }
+    #[tokio::test]
+    async fn a_file_in_parts_is_there_when_it_is_complete_and_leaves_nothing_when_it_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Location::folder(dir.path()).unwrap().open().unwrap();
+        let path = root.prefix.clone().join("a").join("b.parquet");
+        let names = || {
+            let entries = fs::read_dir(dir.path().join("a")).unwrap();
+            entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+        };
+        for given_up in [true, false] {
+            let mut upload = root.store.put_multipart(&path).await.unwrap();
+            let (one, two) = (upload.put_part("one".into()), upload.put_part("two".into()));
+            two.await.unwrap();
+            one.await.unwrap();
+            assert!(!names().contains(&"b.parquet".into()));
+            if given_up {
+                upload.abort().await.unwrap();
+            } else {
+                upload.complete().await.unwrap();
+            }
+        }
+        drop(root.store.put_multipart(&path).await.unwrap());
+        assert_eq!(names(), ["b.parquet"]);
+        let held = root.store.get(&path).await.unwrap().bytes().await.unwrap();
+        assert_eq!(&held[..], b"onetwo");
     }
 }
