@@ -24,6 +24,7 @@ pub struct Config {
     pub lake: Lake,
     pub ingest: Ingest,
     pub query: Query,
+    pub check: Check,
     pub log: Log,
 }
 
@@ -84,6 +85,17 @@ pub struct Query {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub struct Check {
+    /// Whether the server checks its folder every night.
+    pub nightly: bool,
+    /// The hour of that, in UTC: 0 to 23.
+    pub hour_utc: u8,
+    /// Old rows were removed from the tables on purpose: LSNs may be missing.
+    pub rows_removed: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,api=debug`.
     pub filter: String,
@@ -122,6 +134,12 @@ impl Default for Query {
             deadline_seconds: 30,
             json_rows_max: 10_000,
         }
+    }
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self { nightly: true, hour_utc: 3, rows_removed: false }
     }
 }
 

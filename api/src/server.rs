@@ -27,7 +27,7 @@ use crate::{
     accounts::{self, Accounts},
     clock::Clock,
     config::{self, Config},
-    dashboards, events, figures, health, keys,
+    dashboards, events, figures, health, integrity, keys,
     lake::{self, OpenError},
     openapi,
     principal::Gate,
@@ -47,6 +47,7 @@ pub struct State {
     pub catalog: Catalog,
     /// Admits commands on this machine that can read `server.json`.
     pub local_token: String,
+    pub(crate) program: PathBuf,
     recorder: PrometheusHandle,
 }
 
@@ -84,7 +85,8 @@ impl State {
         let lakehouse = lake::open(&config).await?;
         let store = Store::open(&config.dir.join("state.db")).await?;
         let handshake = lake::handshake(&config, lake::spill_dir(&config)?)?;
-        let launch = Launch { program, argument: "query-worker", handshake };
+        integrity::begin(&config);
+        let launch = Launch { program: program.clone(), argument: "query-worker", handshake };
         let engine = Engine::Workers {
             strangers: Pool::new(launch.clone(), config.query.workers.max(1)),
             reserved: Pool::new(launch, 1),
@@ -93,7 +95,17 @@ impl State {
         let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
         let token: [u8; 24] = rand::rng().random();
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { config, clock, store, lakehouse, engine, catalog, local_token, recorder })
+        Ok(Self {
+            config,
+            clock,
+            store,
+            lakehouse,
+            engine,
+            catalog,
+            local_token,
+            program,
+            recorder,
+        })
     }
 
     /// Moves the log to the tables and lets go of everything.
@@ -128,6 +140,7 @@ impl State {
                 .app_data(clock.clone())
                 .app_data(recorder.clone())
                 .configure(health::configure)
+                .configure(integrity::configure)
                 .configure(openapi::configure)
                 .configure(accounts::configure)
                 .configure(keys::configure)
@@ -171,6 +184,8 @@ impl State {
         tasks.spawn(async move { lakehouse.run().await });
         let relayed = self.clone();
         tasks.spawn(async move { relay::run(&relayed.store, &relayed.lakehouse).await });
+        let (checked, url) = (self.clone(), format!("http://{bound}"));
+        tasks.spawn(async move { integrity::run(&checked, &url).await });
         let warmed = self.clone();
         tasks.spawn(async move {
             if let Engine::Workers { strangers, reserved, .. } = &warmed.engine {

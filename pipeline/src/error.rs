@@ -1,3 +1,8 @@
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
 use ingest::log::Lsn;
 
 /// What can go wrong with the lake.
@@ -10,6 +15,12 @@ pub enum Error {
         path: String,
         #[source]
         source: object_store::Error,
+    },
+    #[error("reading or writing {}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
     },
     #[error("the table {table}, while {doing}")]
     Delta {
@@ -48,6 +59,11 @@ impl Error {
         doing: &'static str,
     ) -> impl FnOnce(deltalake_core::DeltaTableError) -> Self {
         move |source| Self::Delta { table: table.name(), doing, source: Box::new(source) }
+    }
+
+    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::File { path, source }
     }
 
     pub(crate) fn arrow(

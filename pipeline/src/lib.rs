@@ -10,6 +10,7 @@
 
 pub mod append;
 mod changes;
+pub mod check;
 pub mod cut;
 pub mod error;
 mod files;

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 not started (wrong arguments, a damaged configuration, a folder or a port
 //! that cannot be used).
 
+mod check;
 mod demo;
 mod generate;
 mod import;
@@ -29,6 +30,7 @@ use toml::Value;
 
 use crate::{
     config::{Config, ConfigError},
+    integrity,
     lake::OpenError,
     server::StartError,
 };
@@ -71,6 +73,8 @@ enum Command {
     /// Render a dashboard as one self-contained HTML file
     #[command(subcommand)]
     Report(report::Report),
+    /// Prove that log, tables, index and counters agree
+    Check(check::Check),
     /// Manage API keys
     #[command(subcommand)]
     Key(key::Key),
@@ -85,6 +89,9 @@ enum Command {
     /// Serve one query at a time on standard input (started by the server)
     #[command(hide = true)]
     QueryWorker,
+    /// Check once, as told on standard input (started by the server)
+    #[command(hide = true)]
+    CheckWorker,
 }
 
 /// How a command that starts a server says that it is ready.
@@ -137,6 +144,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Organization(organization) => organization.run(&folder).await,
             Command::User(user) => user.run(&folder).await,
             Command::Generate(generate) => generate.run(),
+            Command::Check(check) => check.run(&folder).await,
+            Command::CheckWorker => integrity::worker().await,
             Command::QueryWorker => Ok(()),
         }
     })

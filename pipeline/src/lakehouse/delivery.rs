@@ -1,5 +1,7 @@
 //! One request of events on its way: unpacked, decoded, logged, and answered.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use ingest::{
     OrganizationId, Rejection, RejectionCode, Verdict,
@@ -115,7 +117,7 @@ impl Lakehouse {
             self.keep_conflicts(form, &decoded.text, owner.as_ref(), &conflicts).await?;
         }
         drop(decoded.admission);
-        count::verdicts(&verdicts);
+        self.shared.accepted.fetch_add(count::verdicts(&verdicts), Ordering::AcqRel);
         Ok(Outcome::Settled(verdicts))
     }
 
