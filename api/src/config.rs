@@ -203,6 +203,10 @@ impl Config {
         }
         let config = Self::deserialize(table)
             .map_err(|error| ConfigError::Value(first_line(&error.to_string())))?;
+        if config.check.hour_utc > 23 {
+            let hour = config.check.hour_utc;
+            return Err(ConfigError::Value(format!("check.hour_utc: {hour} is not an hour")));
+        }
         Ok(Self { dir, ..config })
     }
 }
@@ -294,6 +298,7 @@ mod tests {
             ("", vec![("AIHUB_SERVER_PROT", "1")], "AIHUB_SERVER_PROT"),
             ("", vec![("AIHUB_PORT", "1")], "AIHUB_PORT"),
             ("", vec![("AIHUB_SERVER_PORT", "many")], "many"),
+            ("[check]\nhour_utc = 24\n", vec![], "24 is not an hour"),
         ];
         for (file, variables, part) in cases {
             let error = load(file, &variables, &[]).unwrap_err().to_string();

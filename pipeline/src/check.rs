@@ -168,11 +168,11 @@ pub async fn check(question: &Question) -> Result<Proof, Error> {
 }
 
 impl Proof {
-    /// Compares the sums with those that somebody else came to.
-    pub fn compare_sums(&mut self, others: &Sums) {
+    /// Compares the sums of a table with those that somebody else came to.
+    pub fn compare_sums(&mut self, table: Table, others: &Sums) {
         let mut findings = Findings::default();
         let keys: BTreeSet<&SumKey> = self.sums.keys().chain(others.keys()).collect();
-        for key in keys {
+        for key in keys.into_iter().filter(|key| key.table == table) {
             let (ours, theirs) = (self.sums.get(key), others.get(key));
             if ours != theirs {
                 findings.add(Kind::Sum, key.table, sums::differ(key, ours, theirs));

@@ -60,7 +60,7 @@ pub(crate) async fn run(state: &State, url: &str) {
 
 /// Whether the hour came since the last check.
 fn is_due(since: DateTime<Utc>, now: DateTime<Utc>, hour: u8) -> bool {
-    let hour = NaiveTime::from_hms_opt(u32::from(hour % 24), 0, 0).unwrap_or_default();
+    let hour = NaiveTime::from_hms_opt(u32::from(hour), 0, 0).unwrap_or_default();
     let today = now.date_naive().and_time(hour).and_utc();
     let slot = if today <= now { today } else { today - Days::new(1) };
     since < slot

@@ -96,12 +96,12 @@ async fn rows_in_tables_and_in_the_log_are_proved_together() {
 
     let mut compared = proof.clone();
     let mut others = proof.sums.clone();
-    compared.compare_sums(&others);
+    compared.compare_sums(Table::UsageLedger, &others);
     assert_eq!(compared.count, 0);
     let (key, sum) = others.iter_mut().next().unwrap();
     sum.amounts[0] += 1;
     let organization = key.organization.clone().unwrap();
-    compared.compare_sums(&others);
+    compared.compare_sums(Table::UsageLedger, &others);
     assert_eq!((compared.count, compared.differences[0].kind), (1, Kind::Sum));
     assert!(compared.differences[0].detail.contains(&organization));
     lakehouse.close().await.unwrap();
