@@ -49,6 +49,8 @@ pub enum Error {
     Ingest(#[from] ingest::Error),
     #[error("the cut `{0}` does not fit this lake")]
     Cut(String),
+    #[error("{0}")]
+    Backup(String),
     #[error("a task of the lake was stopped")]
     Stopped,
 }

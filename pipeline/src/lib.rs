@@ -9,6 +9,7 @@
 //! table's newest transaction names.
 
 pub mod append;
+pub mod backup;
 mod changes;
 pub mod check;
 pub mod cut;

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 not started (wrong arguments, a damaged configuration, a folder or a port
 //! that cannot be used).
 
+mod backup;
 mod check;
 mod demo;
 mod generate;
@@ -75,6 +76,10 @@ enum Command {
     Report(report::Report),
     /// Prove that log, tables, index and counters agree
     Check(check::Check),
+    /// Copy a data folder at one cut
+    Backup(backup::Backup),
+    /// Make a data folder from a backup
+    Restore(backup::Restore),
     /// Manage API keys
     #[command(subcommand)]
     Key(key::Key),
@@ -144,6 +149,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Organization(organization) => organization.run(&folder).await,
             Command::User(user) => user.run(&folder).await,
             Command::Generate(generate) => generate.run(),
+            Command::Backup(backup) => backup.run(&folder).await,
+            Command::Restore(restore) => restore.run(&folder).await,
             Command::Check(check) => check.run(&folder).await,
             Command::CheckWorker => integrity::worker().await,
             Command::QueryWorker => Ok(()),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 pub(crate) use nightly::{begin, run};
-pub(crate) use proof::{Checked, Server, prove, worker};
+pub(crate) use proof::{Checked, Server, prove, worker, write_index};
 
 use crate::{
     principal::{Administer, Authorized},
