@@ -26,6 +26,7 @@ pub struct Config {
     pub query: Query,
     pub maintain: Maintain,
     pub retention: Retention,
+    pub check: Check,
     pub log: Log,
 }
 
@@ -115,6 +116,24 @@ pub struct Retention {
     pub dead_letter: u32,
 }
 
+impl Retention {
+    /// Whether rows leave a table at all.
+    pub fn removes_rows(&self) -> bool {
+        [self.usage_ledger, self.billing_events, self.activity_events, self.dead_letter]
+            .into_iter()
+            .any(|days| days > 0)
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Check {
+    /// Whether the server checks its folder every night.
+    pub nightly: bool,
+    /// The hour of that, in UTC: 0 to 23.
+    pub hour_utc: u8,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
@@ -169,6 +188,12 @@ impl Default for Maintain {
             grace_minutes: 24 * 60,
             memory_mib: 512,
         }
+    }
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self { nightly: true, hour_utc: 3 }
     }
 }
 
@@ -232,6 +257,10 @@ impl Config {
         }
         let config = Self::deserialize(table)
             .map_err(|error| ConfigError::Value(first_line(&error.to_string())))?;
+        if config.check.hour_utc > 23 {
+            let hour = config.check.hour_utc;
+            return Err(ConfigError::Value(format!("check.hour_utc: {hour} is not an hour")));
+        }
         Ok(Self { dir, ..config })
     }
 }
@@ -323,6 +352,7 @@ mod tests {
             ("", vec![("AIHUB_SERVER_PROT", "1")], "AIHUB_SERVER_PROT"),
             ("", vec![("AIHUB_PORT", "1")], "AIHUB_PORT"),
             ("", vec![("AIHUB_SERVER_PORT", "many")], "many"),
+            ("[check]\nhour_utc = 24\n", vec![], "24 is not an hour"),
         ];
         for (file, variables, part) in cases {
             let error = load(file, &variables, &[]).unwrap_err().to_string();

@@ -15,6 +15,7 @@ mod dashboards;
 mod events;
 mod figures;
 mod health;
+mod integrity;
 pub mod keys;
 mod lake;
 mod migration;

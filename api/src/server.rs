@@ -27,7 +27,7 @@ use crate::{
     accounts::{self, Accounts},
     clock::Clock,
     config::{self, Config},
-    dashboards, events, figures, health, keys,
+    dashboards, events, figures, health, integrity, keys,
     lake::{self, OpenError},
     openapi,
     principal::Gate,
@@ -87,6 +87,7 @@ impl State {
         let lakehouse = lake::open(&config).await?;
         let store = Store::open(&config.dir.join("state.db")).await?;
         let handshake = lake::handshake(&config, lake::spill_dir(&config)?)?;
+        integrity::begin(&config);
         let launch = Launch { program: program.clone(), argument: "query-worker", handshake };
         let engine = Engine::Workers {
             strangers: Pool::new(launch.clone(), config.query.workers.max(1)),
@@ -141,6 +142,7 @@ impl State {
                 .app_data(clock.clone())
                 .app_data(recorder.clone())
                 .configure(health::configure)
+                .configure(integrity::configure)
                 .configure(openapi::configure)
                 .configure(accounts::configure)
                 .configure(keys::configure)
@@ -186,6 +188,8 @@ impl State {
         tasks.spawn(async move { relay::run(&relayed.store, &relayed.lakehouse).await });
         let kept = self.clone();
         tasks.spawn(async move { upkeep::run(&kept).await });
+        let (checked, url) = (self.clone(), format!("http://{bound}"));
+        tasks.spawn(async move { integrity::run(&checked, &url).await });
         let warmed = self.clone();
         tasks.spawn(async move {
             if let Engine::Workers { strangers, reserved, .. } = &warmed.engine {

@@ -26,6 +26,9 @@ pub struct Seen {
     pub lsn: Lsn,
 }
 
+/// Bytes of a key and what is remembered of it, where identities are written one after another.
+pub const ENTRY_BYTES: usize = 32;
+
 /// So many keys are written as a sorted file at once. Through the journal they would cost several times as much,
 /// and again at the next start, which replays it.
 const BULK: usize = 10_000;
@@ -40,6 +43,29 @@ impl Seen {
         value[8..].copy_from_slice(&self.lsn.to_le_bytes());
         value
     }
+
+    fn decode(value: &[u8]) -> Option<Self> {
+        let (hash, lsn) = value.split_at_checked(8)?;
+        Some(Self {
+            content_hash: i64::from_le_bytes(hash.try_into().ok()?),
+            lsn: Lsn::from_le_bytes(lsn.get(..8)?.try_into().ok()?),
+        })
+    }
+}
+
+/// An identity as 32 bytes: the key, the content hash and the LSN. Entries sort by their keys.
+pub fn encode_entry(key: Key, seen: Seen) -> [u8; ENTRY_BYTES] {
+    let mut entry = [0; ENTRY_BYTES];
+    entry[..16].copy_from_slice(&key.0);
+    entry[16..].copy_from_slice(&seen.encode());
+    entry
+}
+
+pub fn decode_entry(entry: &[u8; ENTRY_BYTES]) -> (Key, Seen) {
+    let mut key = [0; 16];
+    key.copy_from_slice(&entry[..16]);
+    let seen = Seen::decode(&entry[16..]).unwrap_or(Seen { content_hash: 0, lsn: 0 });
+    (Key(key), seen)
 }
 
 /// The index on disk. Clones share it.
@@ -74,13 +100,18 @@ impl Index {
     }
 
     pub fn get(&self, key: Key) -> Result<Option<Seen>, Error> {
-        let Some(value) = self.keys.get(key.0)? else { return Ok(None) };
-        let (hash, rest) = value.split_at(8.min(value.len()));
-        let seen = hash.try_into().ok().zip(rest.get(..8).and_then(|lsn| lsn.try_into().ok()));
-        Ok(seen.map(|(hash, lsn)| Seen {
-            content_hash: i64::from_le_bytes(hash),
-            lsn: Lsn::from_le_bytes(lsn),
-        }))
+        Ok(self.keys.get(key.0)?.and_then(|value| Seen::decode(&value)))
+    }
+
+    /// Every identity as it stands now, in the order of the keys.
+    pub fn entries(&self) -> impl Iterator<Item = Result<(Key, Seen), Error>> + use<> {
+        self.keys.iter().filter_map(|entry| match entry.into_inner() {
+            Ok((key, value)) => {
+                let key = <[u8; 16]>::try_from(&key[..]).ok()?;
+                Some(Ok((Key(key), Seen::decode(&value)?)))
+            }
+            Err(error) => Some(Err(error.into())),
+        })
     }
 
     /// Adds keys, and moves the mark to `through` once they are all there.

@@ -2,6 +2,13 @@
 
 use std::hash::Hasher;
 
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType},
+};
+
+use crate::{Table, schema::Kind};
+
 /// 128 bits of BLAKE3 over the length-prefixed organization (empty for a visitor), source and id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key(pub [u8; 16]);
@@ -52,6 +59,76 @@ impl Content {
         hash.copy_from_slice(&blake3::hash(&self.0).as_bytes()[..8]);
         i64::from_le_bytes(hash)
     }
+}
+
+/// The content hash of each row, computed anew from what is stored. `None` for rows that have none, and for
+/// corrections, whose content is that of another row turned around.
+pub fn content_hashes(table: Table, rows: &RecordBatch) -> Option<Vec<Option<i64>>> {
+    let organizations = rows.column_by_name("organization_id")?.as_string_opt::<i32>()?;
+    let times =
+        rows.column_by_name(table.time_column())?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    let corrects = rows.column_by_name("corrects_id")?;
+    let attributes = rows.column_by_name("attributes")?.as_string_opt::<i32>()?;
+    let hash = |row: usize| {
+        if corrects.is_valid(row) {
+            return None;
+        }
+        let word = |name| text(rows, name, row).unwrap_or_default();
+        let event_type = match table {
+            Table::UsageLedger => "usage.request".into(),
+            Table::BillingEvents => format!("billing.{}", word("kind")),
+            Table::ActivityEvents => format!("activity.{}", word("action")),
+            Table::Organizations | Table::ApiKeys => table.name().into(),
+            Table::DeadLetter => return None,
+        };
+        let owner = if organizations.is_valid(row) { organizations.value(row) } else { "" };
+        let mut content = Content::default();
+        content.begin(&event_type, owner, times.value(row));
+        for column in table.columns() {
+            // A column that came later is absent from older files.
+            if let Some(values) = rows.column_by_name(column.name)
+                && values.is_valid(row)
+            {
+                hash_into(&mut content, column.name, column.kind, values, row)?;
+            }
+        }
+        if attributes.is_valid(row) {
+            content.column("attributes", attributes.value(row).as_bytes());
+        }
+        Some(content.hash())
+    };
+    Some((0..rows.num_rows()).map(hash).collect())
+}
+
+fn text<'a>(rows: &'a RecordBatch, name: &str, row: usize) -> Option<&'a str> {
+    let column = rows.column_by_name(name)?.as_string_opt::<i32>()?;
+    column.is_valid(row).then(|| column.value(row))
+}
+
+fn hash_into(
+    content: &mut Content,
+    name: &str,
+    kind: Kind,
+    values: &dyn Array,
+    row: usize,
+) -> Option<()> {
+    match kind {
+        Kind::Text => content.column(name, values.as_string_opt::<i32>()?.value(row).as_bytes()),
+        Kind::Count => {
+            let count = values.as_primitive_opt::<Int64Type>()?.value(row);
+            content.column(name, &count.to_le_bytes());
+        }
+        Kind::Flag => content.column(name, &[u8::from(values.as_boolean_opt()?.value(row))]),
+        Kind::Money => {
+            let amount = values.as_primitive_opt::<Decimal128Type>()?.value(row);
+            content.column(name, &amount.to_le_bytes());
+        }
+        Kind::Time => {
+            let at = values.as_primitive_opt::<TimestampMicrosecondType>()?.value(row);
+            content.column(name, &at.to_le_bytes());
+        }
+    }
+    Some(())
 }
 
 fn write_part(text: &mut Vec<u8>, part: &[u8]) {

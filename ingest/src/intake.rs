@@ -195,6 +195,13 @@ impl Intake {
         Ok(())
     }
 
+    /// Every identity that the index holds now, in the order of the keys.
+    pub fn entries(
+        &self,
+    ) -> impl Iterator<Item = Result<(crate::identity::Key, Seen), Error>> + use<> {
+        self.index.entries()
+    }
+
     /// Notes that tables and index hold everything up to `through` durably.
     pub fn retire(&self, through: Lsn) -> Result<(), Error> {
         self.index.sync()?;

@@ -1,3 +1,8 @@
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
 use ingest::log::Lsn;
 
 /// What can go wrong with the lake.
@@ -10,6 +15,12 @@ pub enum Error {
         path: String,
         #[source]
         source: object_store::Error,
+    },
+    #[error("reading or writing {}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
     },
     #[error("the table {table}, while {doing}")]
     Delta {
@@ -51,6 +62,8 @@ pub enum Error {
     Ingest(#[from] ingest::Error),
     #[error("the cut `{0}` does not fit this lake")]
     Cut(String),
+    #[error("{0}")]
+    Backup(String),
     #[error("a task of the lake was stopped")]
     Stopped,
 }
@@ -67,6 +80,11 @@ impl Error {
         table: ingest::Table,
     ) -> impl FnOnce(datafusion::error::DataFusionError) -> Self + Copy {
         move |source| Self::Engine { table: table.name(), source: Box::new(source) }
+    }
+
+    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::File { path, source }
     }
 
     pub(crate) fn arrow(

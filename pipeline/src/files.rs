@@ -19,6 +19,8 @@ pub struct DataFile {
     /// Smallest and largest value of each, where known.
     pub organization_id: Option<(String, String)>,
     pub at: Option<(Micros, Micros)>,
+    /// The smallest LSN, where known.
+    pub min_lsn: Option<Lsn>,
     /// The largest LSN; unknown counts as the largest possible, so that a cut filters the file.
     pub max_lsn: Lsn,
     /// Whether a row may correct another one.
@@ -44,6 +46,7 @@ impl DataFile {
             rows: stats.num_records,
             organization_id: stats.text("organization_id"),
             at: stats.time(table.time_column()),
+            min_lsn: stats.min_lsn(),
             max_lsn: stats.max_lsn(),
             corrects: stats.corrects(),
         }
@@ -89,6 +92,10 @@ impl Stats {
     fn corrects(&self) -> bool {
         self.null_count.get("corrects_id").and_then(serde_json::Value::as_u64)
             != Some(self.num_records)
+    }
+
+    fn min_lsn(&self) -> Option<Lsn> {
+        self.min_values.get("lsn").and_then(serde_json::Value::as_u64)
     }
 
     fn max_lsn(&self) -> Lsn {

@@ -62,6 +62,8 @@ pub struct Lakehouse {
     flusher: Arc<tokio::sync::Mutex<Flusher>>,
     decoding: Arc<Semaphore>,
     settings: Arc<Settings>,
+    /// The last LSN before the start.
+    started_at: Lsn,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +73,8 @@ struct Shared {
     /// Bytes of requests that are not answered yet.
     arriving: AtomicUsize,
     log_bytes: AtomicU64,
+    /// Events that were answered as accepted since the start.
+    accepted: AtomicU64,
     /// Enough rows wait for the tables.
     full: Notify,
     /// Somebody waits for the tables.
@@ -184,7 +188,8 @@ impl Lakehouse {
         shared.log_bytes.fetch_add(log::size_bytes(intake.dir())?, Ordering::Relaxed);
         count::begin();
         shared.durable(records);
-        shared.changes.begin_after(shared.lock().durable);
+        let started_at = shared.lock().durable;
+        shared.changes.begin_after(started_at);
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Self {
             intake,
@@ -196,6 +201,7 @@ impl Lakehouse {
             })),
             decoding: Arc::new(Semaphore::new(cores)),
             settings: Arc::new(settings),
+            started_at,
         })
     }
 
@@ -208,6 +214,16 @@ impl Lakehouse {
             floor: state.floor,
             tables: state.marks.iter().map(|(t, mark)| (t.name().to_owned(), *mark)).collect(),
         }
+    }
+
+    /// The number of events that were accepted since the start, and the last LSN before it.
+    pub fn accepted(&self) -> (u64, Lsn) {
+        (self.shared.accepted.load(Ordering::Acquire), self.started_at)
+    }
+
+    /// Every identity that the index holds now, in the order of the keys.
+    pub fn entries(&self) -> impl Iterator<Item = Result<(Key, Seen), ingest::Error>> + use<> {
+        self.intake.entries()
     }
 
     /// On which days rows came since the start. A row is noted there before any cut shows it.

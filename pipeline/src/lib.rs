@@ -9,7 +9,9 @@
 //! table's newest transaction names.
 
 pub mod append;
+pub mod backup;
 mod changes;
+pub mod check;
 pub mod cut;
 pub mod error;
 mod files;

@@ -1,6 +1,10 @@
 //! The cross-crate tests: one binary, so that the engine is linked once.
 
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
+mod check;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod crash;

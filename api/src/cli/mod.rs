@@ -3,6 +3,8 @@
 //! Exit codes: 0 done, 1 failed, 2 not started (wrong arguments, a damaged configuration, a folder or a port
 //! that cannot be used).
 
+mod backup;
+mod check;
 mod demo;
 mod generate;
 mod import;
@@ -31,6 +33,7 @@ use tracing_subscriber::filter::{EnvFilter, ParseError};
 
 use crate::{
     config::{Config, ConfigError},
+    integrity,
     lake::OpenError,
     server::StartError,
     upkeep,
@@ -76,6 +79,12 @@ enum Command {
     Report(report::Report),
     /// Keep the tables in order: fewer files, checkpoints, retention, vacuum
     Maintain(maintain::Maintain),
+    /// Prove that log, tables, index and counters agree
+    Check(check::Check),
+    /// Copy a data folder at one cut
+    Backup(backup::Backup),
+    /// Make a data folder from a backup
+    Restore(backup::Restore),
     /// Manage API keys
     #[command(subcommand)]
     Key(key::Key),
@@ -93,6 +102,9 @@ enum Command {
     /// Keep the tables in order once, as told on standard input (started by the server)
     #[command(hide = true)]
     UpkeepWorker,
+    /// Check once, as told on standard input (started by the server)
+    #[command(hide = true)]
+    CheckWorker,
 }
 
 /// How a command that starts a server says that it is ready.
@@ -147,6 +159,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Maintain(maintain) => maintain.run(&folder).await,
             Command::Generate(generate) => generate.run(),
             Command::UpkeepWorker => upkeep_worker().await,
+            Command::Backup(backup) => backup.run(&folder).await,
+            Command::Restore(restore) => restore.run(&folder).await,
+            Command::Check(check) => check.run(&folder).await,
+            Command::CheckWorker => integrity::worker().await,
             Command::QueryWorker => Ok(()),
         }
     })

@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::{config::Config, lake::write_private, server::Running};
+use crate::{config::Config, integrity::Server, lake::write_private, server::Running};
 
 /// Where a running server is, and the token that admits to it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -15,6 +15,10 @@ pub(super) struct ServerFile {
 }
 
 impl ServerFile {
+    pub(super) fn into_server(self) -> Server {
+        Server { url: self.url, token: self.token }
+    }
+
     pub(super) fn write(config: &Config, running: &Running) -> anyhow::Result<()> {
         let file = Self { url: running.url.clone(), token: running.state.local_token.clone() };
         write_private(&config.dir.join("server.json"), &serde_json::to_vec(&file)?)

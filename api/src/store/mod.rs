@@ -11,7 +11,7 @@ use std::{fs, io, path::Path, time::Duration};
 use chrono::{DateTime, SecondsFormat, Utc};
 use rand::{TryRngCore, rngs::OsRng};
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
@@ -73,6 +73,13 @@ impl Store {
     /// Begins a change. Waits for other writers at most five seconds, then it is [`StoreError::Busy`].
     pub async fn write(&self) -> Result<Write, StoreError> {
         self.begin_immediate().await.map(Write).doing("waiting to write")
+    }
+
+    /// Writes a consistent copy of the database to a file that does not exist yet.
+    pub async fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        let path = path.display().to_string().replace('\'', "''");
+        let copied = self.db.execute_unprepared(&format!("VACUUM INTO '{path}'")).await;
+        copied.map(drop).doing("copying the database")
     }
 
     pub(crate) fn db(&self) -> &DatabaseConnection {

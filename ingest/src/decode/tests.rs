@@ -307,3 +307,47 @@ fn one_event_holds_little_memory() {
     let held = decoded.batches[0].rows.get_array_memory_size();
     assert!(held < 20_000, "{held} bytes");
 }
+
+#[test]
+fn the_content_hash_of_a_row_can_be_computed_anew() {
+    let mut lines = String::new();
+    for (id, kind, data) in [
+        (
+            "1",
+            "usage.request",
+            r#"{"model":"m","input_tokens":5,"cost":"0.10","currency":"USD","cache_hit":true,"more":1}"#,
+        ),
+        ("2", "usage.request", r#"{"model":"m","input_tokens":6,"user_id":"ada"}"#),
+        ("3", "billing.signed_up", "{}"),
+        ("4", "activity.page_view", r#"{"path":"/","anonymous_id":"v"}"#),
+    ] {
+        lines += &format!(
+            "{{\"id\":\"{id}\",\"source\":\"/s\",\"type\":\"{kind}\",\"subject\":\"o\",\
+             \"time\":\"2026-01-01T00:00:00Z\",\"data\":{data}}}\n"
+        );
+    }
+    let dimension = dimension(
+        Table::Organizations,
+        "5",
+        7,
+        r#"{"organization_id":"o","name":"O","signed_up_at":"2026-01-01T00:00:00Z"}"#,
+    );
+    let mut batches = decoded(Form::Ndjson, &lines).unwrap().batches;
+    batches.push(dimension.unwrap().unwrap());
+    let rows: usize = batches.iter().map(|batch| batch.rows.num_rows()).sum();
+    assert_eq!(rows, 5);
+    let stored = |batch: &Batch| {
+        batch
+            .rows
+            .column_by_name("content_hash")
+            .unwrap()
+            .as_primitive::<Int64Type>()
+            .values()
+            .to_vec()
+    };
+    for batch in batches {
+        let anew = crate::identity::content_hashes(batch.table, &batch.rows).unwrap();
+        let anew: Vec<_> = anew.into_iter().map(Option::unwrap).collect();
+        assert_eq!(anew, stored(&batch), "{:?}", batch.table);
+    }
+}

@@ -73,3 +73,17 @@ fn the_map_takes_back_what_was_not_written_and_lets_go_of_what_the_index_holds()
     hot.evict(5);
     assert!(hot.seen.is_empty() && hot.order.is_empty());
 }
+
+#[test]
+fn the_index_lists_its_entries_in_order_and_an_entry_leads_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(dir.path(), LOG).unwrap();
+    index.insert((1..=500).map(|n| (key(n), seen(n))), 500).unwrap();
+    let listed: Vec<_> = index.entries().collect::<Result<_, _>>().unwrap();
+    let mut expected: Vec<_> = (1..=500).map(|n| (key(n), seen(n))).collect();
+    expected.sort_by_key(|(key, _)| key.0);
+    assert_eq!(listed, expected);
+    for (key, seen) in listed {
+        assert_eq!(decode_entry(&encode_entry(key, seen)), (key, seen));
+    }
+}

@@ -80,6 +80,38 @@ pub fn retired_through(dir: &Path) -> Result<Lsn, Error> {
     }
 }
 
+/// Writes a log with the id of another that holds only these records, which follow on `retired`.
+pub fn write_copy(dir: &Path, log: LogId, retired: Lsn, records: &[Record]) -> Result<(), Error> {
+    fs::create_dir_all(dir).map_err(Error::io(dir))?;
+    writer::create(dir, log)?;
+    retire(dir, retired)?;
+    let (mut writer, _) = LogWriter::open(dir, log)?;
+    for record in records {
+        writer.append(std::slice::from_ref(record))?;
+    }
+    Ok(())
+}
+
+/// Gives a log that holds nothing any more a new id. Its numbers go on, so that they stay unique in the tables,
+/// but the two logs are told apart from here on. Returns the last LSN of the old one.
+///
+/// # Errors
+/// [`Error::Gap`] when the log still holds rows.
+pub fn renew(dir: &Path, fresh: LogId) -> Result<Lsn, Error> {
+    let retired = retired_through(dir)?;
+    {
+        let (writer, _) = LogWriter::open(dir, fresh)?;
+        if writer.next_lsn() != retired + 1 {
+            return Err(Error::Gap { after: retired, next: writer.next_lsn() });
+        }
+    }
+    for (_, path) in segments(dir)? {
+        fs::remove_file(&path).map_err(Error::io(&path))?;
+    }
+    writer::create(dir, fresh)?;
+    Ok(retired)
+}
+
 /// The segments of a log with the LSN each begins at, in order.
 fn segments(dir: &Path) -> Result<Vec<(Lsn, PathBuf)>, Error> {
     let mut found = Vec::new();

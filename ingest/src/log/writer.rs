@@ -177,7 +177,7 @@ fn lock(dir: &Path) -> Result<File, Error> {
     }
 }
 
-fn create(dir: &Path, log: LogId) -> Result<Description, Error> {
+pub(super) fn create(dir: &Path, log: LogId) -> Result<Description, Error> {
     let description = Description { format: FORMAT, log, shards: SHARDS };
     let path = dir.join("log.json");
     let text = serde_json::to_vec_pretty(&description)

@@ -65,7 +65,8 @@ pub(super) fn begin() {
     }
 }
 
-pub(super) fn verdicts(verdicts: &[Verdict]) {
+/// Counts verdicts, and gives the number of accepted events.
+pub(super) fn verdicts(verdicts: &[Verdict]) -> u64 {
     let (mut accepted, mut duplicate) = (0, 0);
     for verdict in verdicts {
         match verdict {
@@ -78,6 +79,7 @@ pub(super) fn verdicts(verdicts: &[Verdict]) {
     }
     counter!(ACCEPTED).increment(accepted);
     counter!(DUPLICATE).increment(duplicate);
+    accepted
 }
 
 pub(super) fn refused(refused: Refused) {

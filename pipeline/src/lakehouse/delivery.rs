@@ -1,6 +1,6 @@
 //! Events on their way, as a request or as rows of a file: unpacked, decoded, logged, and answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use ingest::{
@@ -181,7 +181,7 @@ impl Lakehouse {
             self.keep_conflicts(&texts, &conflicts).await?;
         }
         drop(admission);
-        count::verdicts(&verdicts);
+        self.shared.accepted.fetch_add(count::verdicts(&verdicts), Ordering::AcqRel);
         Ok(Outcome::Settled(verdicts))
     }
 

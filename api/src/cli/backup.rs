@@ -1,0 +1,191 @@
+use std::{
+    fs,
+    io::{BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use ingest::{
+    dedup::{ENTRY_BYTES, Index, decode_entry},
+    log::{self, LogId},
+};
+use pipeline::{Location, Reader, backup};
+use rand::Rng;
+use url::Url;
+
+use super::{Folder, running::ServerFile, say};
+use crate::{clock::Clock, config::Config, integrity, lake, store::Store};
+
+/// Copies log, tables, index, state and secrets at one cut, also beside a running server. A folder or URL that
+/// holds an earlier backup of the same data folder gets what is new. The options of a URL's store are those of
+/// `lake.options`. The backup holds secrets: protect it as you protect the data folder.
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    /// A folder, or the URL of an object store
+    #[arg(long, value_name = "DIR-or-URL")]
+    to: String,
+}
+
+/// Copies a backup to a new data folder (--dir), verifies it, and checks the result. The tables go to `lake.url`
+/// of the new folder's configuration, which must be empty, or into the folder. The log gets a new id.
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    /// The folder or URL that was given to `backup`
+    #[arg(long, value_name = "DIR-or-URL")]
+    from: String,
+}
+
+/// Identities that are written to the index at once.
+const IDENTITIES: usize = 100_000;
+
+impl Backup {
+    pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
+        let config = folder.load(&[])?;
+        ensure!(config.dir.is_dir(), "there is no data folder {}", config.dir.display());
+        let server = ServerFile::find(&config.dir).await.map(ServerFile::into_server);
+        let target = location(&self.to, &config)?;
+        make_private(&target)?;
+        let staged = tempfile::Builder::new().prefix("backup-").tempdir_in(&config.dir)?;
+        let identities = staged.path().join("identities");
+        // The state first: a change that it holds and the log does not yet is sent again from its outbox.
+        let store = Store::open(&config.dir.join("state.db")).await?;
+        store.copy_to(&staged.path().join("state.db")).await?;
+        let cut = match &server {
+            Some(server) => {
+                let cut = server.standing().await?.cut;
+                server.identities(&identities).await?;
+                cut
+            }
+            None => {
+                integrity::write_index(&config, &identities)?;
+                Reader::open(&lake::location(&config)?, &config.dir.join("log"))?.newest().await?
+            }
+        };
+        ensure!(cut.log != 0, "{} holds no events to back up", config.dir.display());
+        fs::copy(config.dir.join("pseudonym.key"), staged.path().join("pseudonym.key"))
+            .context("copying pseudonym.key")?;
+        let source = backup::Source {
+            location: lake::location(&config)?,
+            log_dir: config.dir.join("log"),
+            cut,
+            staged: staged.path().to_path_buf(),
+            taken_at: Clock::system().now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        };
+        let (manifest, copied) = backup::take(&source, &target).await?;
+        Ok(say(&format!(
+            "Backed up {} to {} at {}: {} files ({} bytes) copied, {} were there\n",
+            config.dir.display(),
+            self.to,
+            manifest.cut.token(),
+            copied.files,
+            copied.bytes,
+            copied.kept
+        ))?)
+    }
+}
+
+impl Restore {
+    pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
+        let config = folder.load(&[])?;
+        refuse_used(&config.dir)?;
+        lake::prepare(&config)?;
+        let from = location(&self.from, &config)?;
+        let manifest = backup::put_back(&from, &config.dir, &lake::location(&config)?).await?;
+        for secret in ["state.db", "pseudonym.key"] {
+            private(&config.dir.join(secret), 0o600)?;
+        }
+        let cut = &manifest.cut;
+        let identities = config.dir.join("identities");
+        fill_index(&config, LogId(cut.log), &identities, cut.lsn, cut.floor)?;
+        fs::remove_file(&identities)?;
+        // What the log holds goes to the tables under its old id, so that no row comes twice.
+        lake::open(&config).await?.close().await?;
+        let fresh = LogId(rand::rng().random_range(1..i64::MAX));
+        let last = log::renew(&config.dir.join("log"), fresh)?;
+        let index = Index::open(&config.dir.join("index"), fresh)?;
+        index.insert([], last)?;
+        index.sync()?;
+        drop(index);
+        let checked = integrity::prove(&config, None, &Clock::system()).await?;
+        for difference in &checked.proof.differences {
+            say(&format!("{difference}\n"))?;
+        }
+        if checked.proof.count > 0 {
+            bail!("restored, with {} differences", checked.proof.count);
+        }
+        Ok(say(&format!(
+            "Restored {} as it was at {}: {} rows, 0 differences\n",
+            config.dir.display(),
+            manifest.taken_at,
+            checked.proof.tables.values().map(|table| table.rows).sum::<u64>()
+        ))?)
+    }
+}
+
+/// A folder, or a URL with the options of the lake's store.
+fn location(text: &str, config: &Config) -> anyhow::Result<Location> {
+    match Url::parse(text) {
+        Ok(url) if text.contains("://") => {
+            Ok(Location { url, options: config.lake.options.clone() })
+        }
+        _ => Ok(Location::folder(Path::new(text))?),
+    }
+}
+
+/// Only a configuration may lie in a folder that is restored to.
+fn refuse_used(dir: &Path) -> anyhow::Result<()> {
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    for entry in entries {
+        let name = entry?.file_name();
+        ensure!(name == "aihub.toml", "{} is not empty: it holds {name:?}", dir.display());
+    }
+    Ok(())
+}
+
+/// The identities up to the cut; those of later rows may come again.
+fn fill_index(
+    config: &Config,
+    log: LogId,
+    identities: &Path,
+    cut: log::Lsn,
+    through: log::Lsn,
+) -> anyhow::Result<()> {
+    let index = Index::open(&config.dir.join("index"), log)?;
+    let mut file = BufReader::new(fs::File::open(identities)?);
+    let mut batch = Vec::with_capacity(IDENTITIES);
+    let mut entry = [0; ENTRY_BYTES];
+    while file.read_exact(&mut entry).is_ok() {
+        let (key, seen) = decode_entry(&entry);
+        if seen.lsn <= cut {
+            batch.push((key, seen));
+        }
+        if batch.len() == IDENTITIES {
+            index.insert(batch.drain(..), 0)?;
+        }
+    }
+    index.insert(batch, through)?;
+    Ok(index.sync()?)
+}
+
+/// A new folder for a backup is its owner's only.
+fn make_private(target: &Location) -> anyhow::Result<()> {
+    if target.url.scheme() != "file" {
+        return Ok(());
+    }
+    let dir: PathBuf = target.url.to_file_path().map_err(|()| anyhow::anyhow!("not a path"))?;
+    if !dir.exists() {
+        fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+        private(&dir, 0o700)?;
+    }
+    Ok(())
+}
+
+fn private(path: &Path, mode: u32) -> anyhow::Result<()> {
+    #[cfg(unix)]
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+        .with_context(|| format!("protecting {}", path.display()))?;
+    #[cfg(not(unix))]
+    let _ = (path, mode);
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Whether log, tables, index and counters agree: `aihub check`, and the same every night.
+//!
+//! A check reads the folder in a process of its own. Where a server runs, the cut, the counters and the index
+//! are asked of it, since it alone may open the index.
+
+mod nightly;
+mod proof;
+
+use actix_web::{HttpResponse, web};
+use bytes::Bytes;
+use futures::stream;
+use ingest::dedup::encode_entry;
+use pipeline::{Cut, Lakehouse};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+pub(crate) use nightly::{begin, run};
+pub(crate) use proof::{Checked, Server, prove, worker, write_index};
+
+use crate::{
+    principal::{Administer, Authorized},
+    problem::Problem,
+};
+
+/// A cut, and what the server counted before it was taken.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    pub(crate) cut: Cut,
+    /// Events that were accepted since the start of the server.
+    pub(crate) accepted_events: u64,
+    /// The last LSN before that start.
+    pub(crate) started_at_lsn: u64,
+}
+
+/// Bytes of the index that are sent at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .route("/v1/integrity/cut", web::get().to(cut))
+        .route("/v1/integrity/identities", web::get().to(identities));
+}
+
+/// For `aihub check` and `aihub backup` on this machine; no part of the documented interface.
+async fn cut(_: Authorized<Administer>, lakehouse: web::Data<Lakehouse>) -> web::Json<Standing> {
+    // Counted first: every event that was counted is in the cut.
+    let (accepted_events, started_at_lsn) = lakehouse.accepted();
+    web::Json(Standing { cut: lakehouse.cut(), accepted_events, started_at_lsn })
+}
+
+/// The index, 32 bytes for each identity, in the order of the keys.
+async fn identities(
+    _: Authorized<Administer>,
+    lakehouse: web::Data<Lakehouse>,
+) -> Result<HttpResponse, Problem> {
+    let (sender, receiver) = mpsc::channel::<Result<Bytes, ingest::Error>>(4);
+    let entries = lakehouse.entries();
+    tokio::task::spawn_blocking(move || {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        for entry in entries {
+            match entry {
+                Ok((key, seen)) => piece.extend_from_slice(&encode_entry(key, seen)),
+                Err(error) => {
+                    let _ = sender.blocking_send(Err(error));
+                    return;
+                }
+            }
+            if piece.len() >= PIECE_BYTES {
+                let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES));
+                if sender.blocking_send(Ok(full.into())).is_err() {
+                    return;
+                }
+            }
+        }
+        let _ = sender.blocking_send(Ok(piece.into()));
+    });
+    let pieces = stream::unfold(receiver, async |mut receiver| {
+        let piece = receiver.recv().await?;
+        let piece = piece.map_err(|error| std::io::Error::other(error.to_string()));
+        Some((piece, receiver))
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("application/octet-stream")
+        // Digests do not get smaller.
+        .insert_header(("Content-Encoding", "identity"))
+        .streaming(Box::pin(pieces)))
+}

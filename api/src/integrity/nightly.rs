@@ -1,0 +1,135 @@
+//! The nightly check of a running server, in a child process.
+
+use std::{path::PathBuf, process::Stdio, time::Duration};
+
+use anyhow::{Context, ensure};
+use chrono::{DateTime, Days, NaiveTime, SecondsFormat, Utc};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use serde::{Deserialize, Serialize};
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use super::{Checked, Server, proof::Order};
+use crate::{config::Config, lake::write_private, server::State};
+
+/// `check.json`: the last nightly check, so that a server that is started anew each day misses none.
+#[derive(Debug, Serialize, Deserialize)]
+struct Last {
+    at: String,
+    as_of: String,
+    differences: u64,
+}
+
+const DIFFERENCES: &str = "check_differences";
+const LAST_RUN: &str = "check_last_run_timestamp_seconds";
+const FAILED: &str = "check_failed_runs_total";
+
+/// How often the clock is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Describes the metrics, and shows the last run of an earlier process.
+pub(crate) fn begin(config: &Config) {
+    describe_gauge!(DIFFERENCES, "Differences that the last nightly check found");
+    describe_gauge!(LAST_RUN, "When the last nightly check ended");
+    describe_counter!(FAILED, "Nightly checks that did not come to an end");
+    counter!(FAILED).increment(0);
+    if let Some((last, at)) = last(config) {
+        gauge!(DIFFERENCES).set(last.differences as f64);
+        gauge!(LAST_RUN).set(at.timestamp() as f64);
+    }
+}
+
+/// Checks every night, until the future is dropped.
+pub(crate) async fn run(state: &State, url: &str) {
+    let config = &state.config;
+    if !config.check.nightly {
+        return;
+    }
+    let mut since = last(config).map_or_else(|| state.clock.now(), |(_, at)| at);
+    loop {
+        let now = state.clock.now();
+        if is_due(since, now, config.check.hour_utc) {
+            since = now;
+            if let Err(error) = night(state, url, now).await {
+                counter!(FAILED).increment(1);
+                tracing::error!(error = format!("{error:#}"), "the nightly check failed");
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Whether the hour came since the last check.
+fn is_due(since: DateTime<Utc>, now: DateTime<Utc>, hour: u8) -> bool {
+    let hour = NaiveTime::from_hms_opt(u32::from(hour), 0, 0).unwrap_or_default();
+    let today = now.date_naive().and_time(hour).and_utc();
+    let slot = if today <= now { today } else { today - Days::new(1) };
+    since < slot
+}
+
+async fn night(state: &State, url: &str, now: DateTime<Utc>) -> anyhow::Result<()> {
+    let server = Server { url: url.to_owned(), token: state.local_token.clone() };
+    let checked = check(&state.program, &state.config, server).await?;
+    for difference in &checked.proof.differences {
+        tracing::error!(%difference, "the nightly check found a difference");
+    }
+    let last = Last {
+        at: now.to_rfc3339_opts(SecondsFormat::Secs, true),
+        as_of: checked.proof.as_of,
+        differences: checked.proof.count,
+    };
+    write_private(&path(&state.config), &serde_json::to_vec(&last)?)
+        .context("writing check.json")?;
+    gauge!(DIFFERENCES).set(last.differences as f64);
+    gauge!(LAST_RUN).set(now.timestamp() as f64);
+    Ok(())
+}
+
+/// Lets a child process check. Its secrets go by its standard input.
+async fn check(program: &PathBuf, config: &Config, server: Server) -> anyhow::Result<Checked> {
+    let mut child = Command::new(program)
+        .arg("check-worker")
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("starting the check")?;
+    let order = Order { dir: config.dir.clone(), config: config.clone(), server };
+    let mut input = child.stdin.take().context("the check has no input")?;
+    input.write_all(&serde_json::to_vec(&order)?).await?;
+    drop(input);
+    let output = child.wait_with_output().await?;
+    ensure!(output.status.success(), "the check ended with {}", output.status);
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn path(config: &Config) -> PathBuf {
+    config.dir.join("check.json")
+}
+
+fn last(config: &Config) -> Option<(Last, DateTime<Utc>)> {
+    let last: Last = serde_json::from_slice(&std::fs::read(path(config)).ok()?).ok()?;
+    let at = DateTime::parse_from_rfc3339(&last.at).ok()?.to_utc();
+    Some((last, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_due_once_after_its_hour() {
+        let at = |text: &str| DateTime::parse_from_rfc3339(text).unwrap().to_utc();
+        let cases = [
+            ("2026-01-01T12:00:00Z", "2026-01-02T02:59:59Z", false),
+            ("2026-01-01T12:00:00Z", "2026-01-02T03:00:00Z", true),
+            ("2026-01-02T03:00:00Z", "2026-01-02T23:00:00Z", false),
+            ("2026-01-02T03:00:00Z", "2026-01-03T02:00:00Z", false),
+            ("2026-01-02T03:00:10Z", "2026-01-03T09:00:00Z", true),
+            ("2025-11-01T00:00:00Z", "2026-01-02T00:30:00Z", true),
+        ];
+        for (since, now, due) in cases {
+            assert_eq!(is_due(at(since), at(now), 3), due, "{since} {now}");
+        }
+    }
+}

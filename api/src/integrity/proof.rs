@@ -1,0 +1,234 @@
+//! One check: the folder is read at a cut, by its files and by queries, and both are compared.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+use arrow::{
+    array::{Array, AsArray},
+    datatypes::{Date32Type, Decimal128Type, Int64Type},
+};
+use ingest::{Table, dedup::Index, log};
+use pipeline::{
+    Cut,
+    check::{self, Difference, Kind, Proof, Question, Sum, SumKey, Sums, summed},
+};
+use query::{Engine, Reach, Request, engine::Author};
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+
+use super::Standing;
+use crate::{clock::Clock, config::Config, lake};
+
+/// A server that runs on the folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) token: String,
+}
+
+/// What a check of a folder came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Checked {
+    #[serde(flatten)]
+    pub(crate) proof: Proof,
+    /// Pairs of an organization and a day whose sums were compared, by currency.
+    pub(crate) sums: u64,
+    /// What the running server had counted; absent without one.
+    pub(crate) accepted_events: Option<u64>,
+}
+
+/// What the server tells the process that checks, on its standard input.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) dir: std::path::PathBuf,
+    pub(super) config: Config,
+    pub(super) server: Server,
+}
+
+/// A check has no deadline of its own: it takes as long as the tables are large.
+const DEADLINE_MS: u64 = 24 * 3_600 * 1_000;
+/// The tables whose sums are compared.
+const SUMMED: [Table; 4] =
+    [Table::UsageLedger, Table::BillingEvents, Table::ActivityEvents, Table::DeadLetter];
+
+/// Checks the folder of `config`, at one cut.
+pub(crate) async fn prove(
+    config: &Config,
+    server: Option<&Server>,
+    clock: &Clock,
+) -> anyhow::Result<Checked> {
+    let scratch = tempfile::Builder::new()
+        .prefix("check-")
+        .tempdir_in(&config.dir)
+        .with_context(|| format!("making room in {}", config.dir.display()))?;
+    let engine = Engine::here(&lake::handshake(config, scratch.path().join("spill"))?)?;
+    let entries = scratch.path().join("index");
+    let standing = match server {
+        Some(server) => {
+            let standing = server.standing().await?;
+            server.identities(&entries).await?;
+            Some(standing)
+        }
+        None => None,
+    };
+    let cut = match &standing {
+        Some(standing) => standing.cut.clone(),
+        None => {
+            write_index(config, &entries)?;
+            engine.newest().await?
+        }
+    };
+    let question = Question {
+        location: lake::location(config)?,
+        log_dir: config.dir.join("log"),
+        cut: cut.clone(),
+        entries,
+        scratch: scratch.path().to_path_buf(),
+        since: standing.as_ref().map_or(0, |standing| standing.started_at_lsn),
+        removed: config.retention.removes_rows(),
+    };
+    let mut proof = check::check(&question).await?;
+    for table in SUMMED {
+        match queried(&engine, table, &cut, clock).await {
+            Ok(sums) => proof.compare_sums(table, &sums),
+            Err(error) => proof.add(Difference {
+                kind: Kind::Sum,
+                table: Some(table.name().to_owned()),
+                detail: format!("queries do not answer: {error:#}"),
+            }),
+        }
+    }
+    let accepted_events = standing.as_ref().map(|standing| standing.accepted_events);
+    if let Some(standing) = standing
+        && !config.retention.removes_rows()
+    {
+        let stored = proof.events_since;
+        if stored < standing.accepted_events {
+            proof.add(Difference {
+                kind: Kind::Counter,
+                table: None,
+                detail: format!(
+                    "the server accepted {} events since it started, {stored} are stored",
+                    standing.accepted_events
+                ),
+            });
+        }
+    }
+    Ok(Checked { sums: proof.sums.len() as u64, proof, accepted_events })
+}
+
+/// What the child of a server does: one check, its order on standard input, the answer on standard output.
+pub(crate) async fn worker() -> anyhow::Result<()> {
+    let mut order = String::new();
+    std::io::stdin().read_to_string(&mut order)?;
+    let order: Order = serde_json::from_str(&order)?;
+    let config = Config { dir: order.dir, ..order.config };
+    let checked = prove(&config, Some(&order.server), &Clock::system()).await?;
+    let mut out = std::io::stdout().lock();
+    out.write_all(&serde_json::to_vec(&checked)?)?;
+    Ok(out.flush()?)
+}
+
+impl Server {
+    pub(crate) async fn standing(&self) -> anyhow::Result<Standing> {
+        let answer = self.get("cut").await?;
+        Ok(answer.json().await?)
+    }
+
+    /// Writes the server's index to a file.
+    pub(crate) async fn identities(&self, path: &Path) -> anyhow::Result<()> {
+        let mut answer = self.get("identities").await?;
+        let mut file = tokio::fs::File::create(path).await?;
+        while let Some(piece) = answer.chunk().await.context("reading the server's index")? {
+            file.write_all(&piece).await?;
+        }
+        Ok(file.flush().await?)
+    }
+
+    async fn get(&self, name: &str) -> anyhow::Result<reqwest::Response> {
+        // The index may take its time; a server that says nothing at all is given up.
+        let client = reqwest::Client::builder().read_timeout(Duration::from_secs(60)).build()?;
+        let request = client.get(format!("{}/v1/integrity/{name}", self.url));
+        let answer = request.bearer_auth(&self.token).send().await.context("asking the server")?;
+        ensure!(answer.status().is_success(), "the server answers {}", answer.status());
+        Ok(answer)
+    }
+}
+
+/// Writes the index of a folder that no server runs on.
+pub(crate) fn write_index(config: &Config, path: &Path) -> anyhow::Result<u64> {
+    let dir = config.dir.join("index");
+    let log = log::describe(&config.dir.join("log"))?;
+    let Some(log) = log.filter(|_| dir.is_dir()) else {
+        return Ok(check::write_entries(path, std::iter::empty())?);
+    };
+    let index = Index::open(&dir, log.log).context("opening the index; is a server running?")?;
+    Ok(check::write_entries(path, index.entries())?)
+}
+
+/// The sums that queries come to.
+async fn queried(engine: &Engine, table: Table, cut: &Cut, clock: &Clock) -> anyhow::Result<Sums> {
+    let has_currency = table.columns().iter().any(|column| column.name == "currency");
+    let currency = if has_currency { "currency" } else { "cast(null as varchar)" };
+    let columns: String =
+        summed(table).iter().map(|name| format!(", sum({name}) as {name}")).collect();
+    let sql = format!(
+        "select organization_id, event_date, {currency} as currency, count(*) as n{columns} \
+         from {} group by 1, 2, 3",
+        table.name()
+    );
+    let request = Request {
+        sql,
+        reach: Reach::Admin,
+        cut: cut.clone(),
+        now: clock.now().timestamp_micros(),
+        deadline_ms: DEADLINE_MS,
+        max_rows: None,
+        truncate: false,
+    };
+    let answer = engine.run(Author::Ourselves, request).await?;
+    let mut sums = BTreeMap::new();
+    for batch in &answer.batches {
+        for row in 0..batch.num_rows() {
+            let (key, sum) = read_sum(table, batch, row)?;
+            sums.insert(key, sum);
+        }
+    }
+    Ok(sums)
+}
+
+fn read_sum(
+    table: Table,
+    rows: &arrow::record_batch::RecordBatch,
+    row: usize,
+) -> anyhow::Result<(SumKey, Sum)> {
+    let text = |at: usize| {
+        let column = rows.column(at);
+        if column.is_null(row) {
+            return None;
+        }
+        let viewed = column.as_string_view_opt().map(|texts| texts.value(row).to_owned());
+        viewed.or_else(|| column.as_string_opt::<i32>().map(|texts| texts.value(row).to_owned()))
+    };
+    let date = rows.column(1).as_primitive_opt::<Date32Type>().context("a date")?.value(row);
+    let counts = rows.column(3).as_primitive_opt::<Int64Type>().context("a count")?;
+    let mut amounts = Vec::new();
+    for column in &rows.columns()[4..] {
+        if column.is_null(row) {
+            amounts.push(0);
+        } else if let Some(counts) = column.as_primitive_opt::<Int64Type>() {
+            amounts.push(i128::from(counts.value(row)));
+        } else if let Some(money) = column.as_primitive_opt::<Decimal128Type>() {
+            amounts.push(money.value(row));
+        } else {
+            bail!("a sum is {}", column.data_type());
+        }
+    }
+    let key = SumKey { table, organization: text(0), date, currency: text(2) };
+    Ok((key, Sum { rows: counts.value(row).unsigned_abs(), amounts }))
+}
