@@ -50,8 +50,10 @@ impl LakeTable {
     pub async fn open(root: &Root, table: Table) -> Result<Option<Self>, Error> {
         // Asked first, since the Delta library reports a missing table as an error, loudly.
         let entries = root.prefix.clone().join(table.name()).join("_delta_log");
-        if root.store.list(Some(&entries)).next().await.is_none() {
-            return Ok(None);
+        match root.store.list(Some(&entries)).next().await {
+            None => return Ok(None),
+            Some(Err(source)) => return Err(Error::Store { path: entries.to_string(), source }),
+            Some(Ok(_)) => {}
         }
         let mut delta = unloaded(root, table)?;
         delta.update_incremental(None).await.map_err(Error::delta(table, "opening"))?;

@@ -10,7 +10,7 @@ use ingest::log::Lsn;
 pub enum Error {
     #[error("the storage location {location} is not usable: {reason}")]
     Location { location: String, reason: String },
-    #[error("storing {path}")]
+    #[error("the object store, at {path}")]
     Store {
         path: String,
         #[source]

@@ -21,8 +21,9 @@ mod import;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
-mod openapi;
+mod object_store;
 #[cfg(test)]
+mod openapi;
 mod pages;
 #[cfg(test)]
 mod queries;

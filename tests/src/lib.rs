@@ -289,6 +289,80 @@ pub fn admin_key(dir: &Path) -> String {
     run_ok(dir, &["key", "create", "--name", "test", "--scopes", "admin,read,write,backfill"])
 }
 
+/// An S3 server on loopback, which can be made to fail. Dropping it ends it.
+#[derive(Debug)]
+pub struct ObjectStore {
+    pub url: String,
+    child: Child,
+}
+
+impl ObjectStore {
+    /// Starts the server with an empty bucket `lake`. `tests/run` makes the Python that it runs on; elsewhere
+    /// `AIHUB_TEST_PYTHON` names one.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start() -> Self {
+        let made = aihub().ancestors().nth(2).map(|dir| dir.join("object-store-venv/bin/python"));
+        let named = std::env::vars().find(|(name, _)| name == "AIHUB_TEST_PYTHON");
+        let python = named.map(|(_, path)| PathBuf::from(path)).or(made).unwrap_or_default();
+        let mut child = Command::new(&python)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/object_store/server.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", python.display()));
+        let mut line = String::new();
+        if let Some(out) = child.stdout.take() {
+            let _ = BufReader::new(out).read_line(&mut line);
+        }
+        let ready: Value = serde_json::from_str(&line)
+            .unwrap_or_else(|error| panic!("`{line}` is no ready line: {error}"));
+        let store = Self { url: ready["url"].as_str().unwrap_or_default().into(), child };
+        let bucket = store.request(Method::PUT, "lake").send().await;
+        assert!(bucket.is_ok_and(|answer| answer.status().is_success()), "no bucket was made");
+        store
+    }
+
+    /// A request to it, as somebody it knows.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let signed = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, \
+                      SignedHeaders=host, Signature=none";
+        let url = format!("{}/{path}", self.url);
+        reqwest::Client::new().request(method, url).header("Authorization", signed)
+    }
+
+    /// Makes a share of the requests from now on fail, in the ways that `seed` tells. Gives how many did so far.
+    ///
+    /// # Panics
+    /// When the server is gone.
+    pub async fn fail(&self, seed: u64, share: f64) -> Value {
+        let faults = self.request(Method::GET, "-/faults");
+        let made = reply(faults).await.json();
+        let plan = json!({"seed": seed, "share": share}).to_string();
+        reply(self.request(Method::PUT, "-/faults").body(plan)).await;
+        made
+    }
+
+    /// The configuration of a folder whose tables are in this store.
+    #[must_use]
+    pub fn configuration(&self, bucket: &str) -> String {
+        format!(
+            "[lake]\nurl = \"s3://{bucket}/tables\"\n[lake.options]\naws_endpoint = \"{}\"\n\
+             aws_allow_http = \"true\"\naws_region = \"us-east-1\"\naws_access_key_id = \"test\"\n\
+             aws_secret_access_key = \"test\"\n",
+            self.url
+        )
+    }
+}
+
+impl Drop for ObjectStore {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Writes the folder's configuration, before a server is started on it.
 ///
 /// # Panics
