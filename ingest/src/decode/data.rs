@@ -152,6 +152,66 @@ fn check_tokens(values: &Values<'_>) -> Result<(), Rejection> {
 }
 
 impl<'a> Values<'a> {
+    /// What a stored row holds. Its persons are pseudonyms already.
+    pub(super) fn stored(
+        table: Table,
+        columns: Vec<Option<Value<'a>>>,
+        attributes: Option<&'a RawValue>,
+    ) -> Result<Self, Rejection> {
+        let mut values = Self { table, columns, attributes: BTreeMap::new() };
+        if let Some(attributes) = attributes {
+            for (key, raw) in members(attributes, "/attributes")? {
+                values.attributes.insert(key, raw.get());
+            }
+        }
+        Ok(values)
+    }
+
+    /// Takes over what `changes`, an object as an event's data, names; `null` clears a column or an attribute.
+    pub(super) fn amend(
+        &mut self,
+        changes: &'a RawValue,
+        organization: Option<&OrganizationId>,
+        pseudonyms: &Pseudonyms,
+    ) -> Result<(), Rejection> {
+        let mut named = read(self.table, None, Some(changes))?;
+        named.pseudonymize(self.table, organization, pseudonyms);
+        for (column, change) in self.columns.iter_mut().zip(named.columns) {
+            if change.is_some() {
+                *column = change;
+            }
+        }
+        for (key, raw) in members(changes, "/data")? {
+            if key == "attributes" && raw.get() != "null" {
+                for (key, raw) in members(raw, "/data/attributes")? {
+                    self.clear_if_null(&key, raw, false);
+                }
+            } else {
+                self.clear_if_null(&key, raw, true);
+            }
+        }
+        self.attributes.extend(named.attributes);
+        if self.attributes.len() > ATTRIBUTES_MAX {
+            let reason = format!("more than {ATTRIBUTES_MAX} attributes");
+            return Err(Rejection::new(RejectionCode::InvalidAttributes, "/data", reason));
+        }
+        Ok(())
+    }
+
+    fn clear_if_null(&mut self, key: &str, raw: &RawValue, may_be_column: bool) {
+        if raw.get() != "null" {
+            return;
+        }
+        let column = self.table.columns().iter().position(|column| column.name == key);
+        match column.filter(|_| may_be_column) {
+            Some(at) => self.columns[at] = None,
+            None if may_be_column && key == "attributes" => self.attributes.clear(),
+            None => {
+                self.attributes.remove(key);
+            }
+        }
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Value<'a>> {
         let at = self.table.columns().iter().position(|column| column.name == name)?;
         self.columns[at].as_ref()

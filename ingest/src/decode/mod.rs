@@ -2,6 +2,7 @@
 //! table. A bad event never spoils its neighbors: it is named with its place, a code and a reason.
 
 mod body;
+pub mod correction;
 mod data;
 mod envelope;
 mod rows;
