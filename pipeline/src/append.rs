@@ -154,6 +154,7 @@ impl LakeTable {
                 rows: stats.rows(),
                 organization_id: stats.text("organization_id"),
                 at: stats.time(self.table.time_column()),
+                min_lsn: stats.min_lsn(),
                 max_lsn: stats.max_lsn(),
                 corrects: stats.corrects(),
             }

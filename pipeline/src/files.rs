@@ -19,6 +19,8 @@ pub struct DataFile {
     /// Smallest and largest value of each, where known.
     pub organization_id: Option<(String, String)>,
     pub at: Option<(Micros, Micros)>,
+    /// The smallest LSN; unknown counts as 0.
+    pub min_lsn: Lsn,
     /// The largest LSN; unknown counts as the largest possible, so that a cut filters the file.
     pub max_lsn: Lsn,
     /// Whether a row may correct another one.
@@ -71,6 +73,10 @@ impl Stats {
     pub(crate) fn corrects(&self) -> bool {
         self.null_count.get("corrects_id").and_then(serde_json::Value::as_u64)
             != Some(self.num_records)
+    }
+
+    pub(crate) fn min_lsn(&self) -> Lsn {
+        self.min_values.get("lsn").and_then(serde_json::Value::as_u64).unwrap_or(0)
     }
 
     pub(crate) fn max_lsn(&self) -> Lsn {

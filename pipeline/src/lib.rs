@@ -10,6 +10,7 @@
 
 pub mod append;
 mod changes;
+pub mod correction;
 pub mod cut;
 pub mod error;
 mod files;
@@ -25,7 +26,7 @@ pub use cut::{Cut, Mark};
 pub use error::Error;
 pub use files::DataFile;
 pub use lakehouse::{
-    Admission, Delivery, FSYNC_SECONDS, Lakehouse, Outcome, Settings, Standing, Watermarks,
+    Admission, Delivery, FSYNC_SECONDS, Lakehouse, Letter, Outcome, Settings, Standing, Watermarks,
 };
 pub use reader::{Reader, Tables};
 pub use store::{Location, Root};

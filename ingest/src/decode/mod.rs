@@ -10,6 +10,7 @@ mod rows;
 use std::collections::BTreeMap;
 
 use arrow::record_batch::RecordBatch;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -105,7 +106,9 @@ pub fn decode(
     let total = u32::try_from(events.len()).unwrap_or(u32::MAX);
     for (index, raw) in (0..total).zip(events) {
         if let Err((organization, rejection)) = decode_event(raw, index, sender, &mut tables) {
-            dead.push(organization.as_deref(), &rejection, raw);
+            // Whoever sent it is noted, even where it names somebody else or nobody.
+            let owner = organization.as_deref().or(sender.organization.map(OrganizationId::as_str));
+            dead.push(owner, &rejection, raw);
             rejected.push((index, rejection));
         }
     }
@@ -124,6 +127,32 @@ pub fn dead_letters<'a>(
         dead.push(organization, rejection, raw);
     }
     dead.finish()
+}
+
+/// Decodes the events of dead letters again, each for the organization whose letter it is (`None`: the
+/// platform's own). What is rejected again is no second letter.
+pub fn again(
+    letters: &[(Option<OrganizationId>, String)],
+    pseudonyms: &Pseudonyms,
+    window: Window,
+) -> Result<Decoded, Error> {
+    let mut tables = BTreeMap::new();
+    let mut rejected = Vec::new();
+    let total = u32::try_from(letters.len()).unwrap_or(u32::MAX);
+    for (index, (organization, raw)) in (0..total).zip(letters) {
+        let sender = Sender { organization: organization.as_ref(), pseudonyms, window };
+        if let Err((_, rejection)) = decode_event(raw, index, &sender, &mut tables) {
+            rejected.push((index, rejection));
+        }
+    }
+    let batches = tables.into_values().map(Rows::finish).collect::<Result<_, Error>>()?;
+    Ok(Decoded { events: total, batches, rejected })
+}
+
+/// Whether the end of a rejected event is missing in its dead letter.
+pub fn is_cut(raw: &str) -> bool {
+    // The cut is at the limit, or up to three bytes before it where a character would be split.
+    raw.len() + 3 >= rows::RAW_BYTES_MAX && serde_json::from_str::<IgnoredAny>(raw).is_err()
 }
 
 /// The organization that an event names, if it names one.
