@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod dashboards;
+mod dead_letters;
 mod events;
 mod figures;
 mod health;

@@ -6,7 +6,9 @@ use utoipa::{
     openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use crate::{accounts, events, figures, health, keys, principal::SESSION_COOKIE, queries};
+use crate::{
+    accounts, dead_letters, events, figures, health, keys, principal::SESSION_COOKIE, queries,
+};
 
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
     config.route("/openapi.json", web::get().to(document));
@@ -29,9 +31,9 @@ async fn document() -> HttpResponse {
         license(name = "Apache-2.0"),
     ),
     paths(
-        events::take_in, events::find_event, queries::post_query, queries::get_query, figures::list_metrics,
+        events::take_in, events::find_event, events::void_event, events::correct_event, queries::post_query, queries::get_query, figures::list_metrics,
         figures::get_metric, figures::get_forecast, accounts::login, accounts::logout, accounts::me,
-        keys::list_keys, keys::create_key, keys::revoke_key, health::alive, health::ready,
+        dead_letters::list_letters, dead_letters::replay_letters, keys::list_keys, keys::create_key, keys::revoke_key, health::alive, health::ready,
         health::measurements,
     ),
     modifiers(&Credentials),

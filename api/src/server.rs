@@ -27,7 +27,7 @@ use crate::{
     accounts::{self, Accounts},
     clock::Clock,
     config::{self, Config},
-    dashboards, events, figures, health, integrity, keys,
+    dashboards, dead_letters, events, figures, health, integrity, keys,
     lake::{self, OpenError},
     openapi,
     principal::Gate,
@@ -149,6 +149,7 @@ impl State {
                 .configure(queries::configure)
                 .configure(figures::configure)
                 .configure(dashboards::configure)
+                .configure(dead_letters::configure)
                 .configure(events.clone())
                 .default_service(web::to(async || {
                     Err::<String, _>(Problem::not_found("there is nothing here"))

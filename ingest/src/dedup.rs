@@ -7,7 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use arrow::{array::AsArray, datatypes::Int64Type, record_batch::RecordBatch};
+use arrow::{
+    array::{Array, AsArray},
+    datatypes::Int64Type,
+    record_batch::RecordBatch,
+};
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, PersistMode, compaction::Leveled,
     config::PinningPolicy,
@@ -209,12 +213,18 @@ pub fn keys_of(rows: &RecordBatch, lsn: impl Fn(usize) -> Lsn) -> Vec<(Key, Seen
         return Vec::new();
     };
     let organizations = organizations.iter().map(Option::unwrap_or_default);
+    let corrects = text("corrects_id").filter(|column| column.null_count() < column.len());
     (0..rows.num_rows())
         .zip(organizations)
         .zip(sources.iter().zip(ids))
         .filter_map(|((row, organization), (source, id))| {
             let seen = Seen { content_hash: hashes.value(row), lsn: lsn(row) };
-            Some((Key::of(organization, source?, id?), seen))
+            let corrected = corrects.filter(|c| c.is_valid(row)).map(|c| c.value(row));
+            let key = match corrected {
+                Some(corrected) => Key::of_correction(organization, source?, id?, corrected),
+                None => Key::of(organization, source?, id?),
+            };
+            Some((key, seen))
         })
         .collect()
 }

@@ -15,9 +15,17 @@ pub struct Key(pub [u8; 16]);
 
 impl Key {
     pub fn of(organization: &str, source: &str, id: &str) -> Self {
-        let parts = [organization, source, id];
+        Self::of_parts(&[organization, source, id])
+    }
+
+    /// The key of a row that corrects the event `corrects`. No sender can claim it: a sender's has three parts.
+    pub fn of_correction(organization: &str, source: &str, id: &str, corrects: &str) -> Self {
+        Self::of_parts(&[organization, source, id, corrects])
+    }
+
+    fn of_parts(parts: &[&str]) -> Self {
         let mut text = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
-        parts.into_iter().for_each(|part| write_part(&mut text, part.as_bytes()));
+        parts.iter().for_each(|part| write_part(&mut text, part.as_bytes()));
         let mut key = [0; 16];
         key.copy_from_slice(&blake3::hash(&text).as_bytes()[..16]);
         Self(key)
@@ -192,6 +200,7 @@ mod tests {
         assert_ne!(Key::of("a", "bc", "d"), Key::of("ab", "c", "d"));
         assert_ne!(Key::of("", "a", "b"), Key::of("a", "", "b"));
         assert_eq!(Key::of("o", "s", "i"), Key::of("o", "s", "i"));
+        assert_ne!(Key::of("o", "s", "i"), Key::of_correction("o", "s", "i", ""));
     }
 
     #[test]

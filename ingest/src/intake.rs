@@ -17,6 +17,7 @@ use crate::{
     Error, Rejection, RejectionCode, Verdict,
     decode::Batch,
     dedup::{Hot, Index, Seen, keys_of},
+    identity::Key,
     log::{self, LogId, LogWriter, Lsn, Record, Written},
     time::Micros,
 };
@@ -30,6 +31,8 @@ pub struct Submission {
     /// How far the index reached when it was asked.
     pub probed_through: Lsn,
     pub received_at: Micros,
+    /// The rows are only true together: all of them are written, or none.
+    pub together: bool,
 }
 
 /// What a group commit says of each row: its place in the request, and the verdict.
@@ -109,7 +112,7 @@ impl Intake {
         index_dir: &Path,
         fresh: LogId,
         observer: Arc<dyn Observer>,
-        catch_up: impl FnOnce(Lsn) -> Result<Vec<(crate::identity::Key, Seen)>, Error>,
+        catch_up: impl FnOnce(Lsn) -> Result<Vec<(Key, Seen)>, Error>,
     ) -> Result<(Self, Vec<Record>), Error> {
         let (writer, mut tail) = LogWriter::open(dir, fresh)?;
         let index = Index::open(index_dir, writer.log())?;
@@ -163,7 +166,7 @@ impl Intake {
             .iter()
             .map(|batch| batch.keys.iter().map(|key| self.index.get(*key)).collect())
             .collect::<Result<_, _>>()?;
-        Ok(Submission { batches, known, probed_through, received_at })
+        Ok(Submission { batches, known, probed_through, received_at, together: false })
     }
 
     /// Hands a request to the writer. `answer` is called once, when the rows are on the disk or refused.
@@ -270,6 +273,10 @@ impl Writing {
     fn gather(&mut self, submission: Submission, answer: Answer, first: Lsn, group: &mut Group) {
         let stale = submission.probed_through < self.hot.evicted();
         let mut settled = Settled::new();
+        if submission.together && self.is_known(&submission, stale, &mut settled) {
+            group.answers.push((answer, settled));
+            return;
+        }
         for (batch, known) in submission.batches.into_iter().zip(submission.known) {
             let mut keep = vec![true; batch.rows.num_rows()];
             let start = first + group.rows as Lsn;
@@ -277,19 +284,11 @@ impl Writing {
             let hashes = content_hashes(&batch);
             for (row, key) in batch.keys.iter().enumerate() {
                 let hash = hashes.get(row).copied().unwrap_or_default();
-                // A key may have moved to the index after the sender looked there.
-                let seen = known[row]
-                    .or_else(|| self.hot.get(*key))
-                    .or_else(|| if stale { self.index.get(*key).ok().flatten() } else { None });
-                let verdict = match seen {
-                    None => {
-                        self.hot.insert(*key, Seen { content_hash: hash, lsn: next });
-                        next += 1;
-                        Verdict::Accepted
-                    }
-                    Some(seen) if seen.content_hash == hash => Verdict::Duplicate,
-                    Some(_) => Verdict::Rejected(conflict()),
-                };
+                let verdict = self.verdict(*key, hash, known[row], stale);
+                if verdict == Verdict::Accepted {
+                    self.hot.insert(*key, Seen { content_hash: hash, lsn: next });
+                    next += 1;
+                }
                 keep[row] = verdict == Verdict::Accepted;
                 settled.push((batch.index[row], verdict));
             }
@@ -311,6 +310,33 @@ impl Writing {
             }
         }
         group.answers.push((answer, settled));
+    }
+
+    fn verdict(&self, key: Key, hash: i64, known: Option<Seen>, stale: bool) -> Verdict {
+        // A key may have moved to the index after the sender looked there.
+        let seen = known
+            .or_else(|| self.hot.get(key))
+            .or_else(|| if stale { self.index.get(key).ok().flatten() } else { None });
+        match seen {
+            None => Verdict::Accepted,
+            Some(seen) if seen.content_hash == hash => Verdict::Duplicate,
+            Some(_) => Verdict::Rejected(conflict()),
+        }
+    }
+
+    /// Whether a row of the submission was accepted before. Then the verdict of the first such row is everyone's.
+    fn is_known(&self, submission: &Submission, stale: bool, settled: &mut Settled) -> bool {
+        let rows = submission.batches.iter().zip(&submission.known).flat_map(|(batch, known)| {
+            let hashes = content_hashes(batch);
+            let rows = batch.keys.iter().zip(known).zip(hashes);
+            rows.map(|((key, known), hash)| self.verdict(*key, hash, *known, stale))
+        });
+        let found = rows.into_iter().find(|verdict| *verdict != Verdict::Accepted);
+        if let Some(verdict) = &found {
+            let places = submission.batches.iter().flat_map(|batch| &batch.index);
+            settled.extend(places.map(|index| (*index, verdict.clone())));
+        }
+        found.is_some()
     }
 
     fn commit(&mut self, group: Group, first: Lsn) {

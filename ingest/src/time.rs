@@ -35,7 +35,8 @@ impl Window {
         Self { oldest: Micros::MIN, ..self }
     }
 
-    pub(crate) fn check(&self, at: Micros) -> Result<(), Rejection> {
+    /// Whether an event of this time may be sent.
+    pub fn check(&self, at: Micros) -> Result<(), Rejection> {
         let refuse = |code, reason: String| Err(Rejection::new(code, "/time", reason));
         if at < self.oldest {
             let oldest = to_rfc3339(self.oldest);

@@ -54,7 +54,8 @@ impl Cut {
     }
 }
 
-fn base36(mut n: u64) -> String {
+/// A number as tokens write it.
+pub fn base36(mut n: u64) -> String {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let mut digits = Vec::new();
     loop {

@@ -3,6 +3,7 @@
 mod admission;
 mod count;
 mod delivery;
+mod replay;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -31,6 +32,7 @@ use tokio::{
 pub use admission::{Admission, Watermarks};
 pub use count::{FSYNC_SECONDS, Standing};
 pub use delivery::{Delivery, FileDelivery, Outcome};
+pub use replay::Letter;
 
 use crate::{Changes, Cut, Error, LakeTable, Location, Mark, Root, reader};
 
@@ -229,6 +231,10 @@ impl Lakehouse {
     /// On which days rows came since the start. A row is noted there before any cut shows it.
     pub fn changes(&self) -> Changes {
         self.shared.changes.clone()
+    }
+
+    pub(crate) fn pseudonyms(&self) -> &Pseudonyms {
+        &self.settings.pseudonyms
     }
 
     /// Waits until there is room for a bulk load.

@@ -12,6 +12,7 @@ pub mod append;
 pub mod backup;
 mod changes;
 pub mod check;
+pub mod correction;
 pub mod cut;
 pub mod error;
 mod files;
@@ -29,8 +30,8 @@ pub use cut::{Cut, Mark};
 pub use error::Error;
 pub use files::DataFile;
 pub use lakehouse::{
-    Admission, Delivery, FSYNC_SECONDS, FileDelivery, Lakehouse, Outcome, Settings, Standing,
-    Watermarks,
+    Admission, Delivery, FSYNC_SECONDS, FileDelivery, Lakehouse, Letter, Outcome, Settings,
+    Standing, Watermarks,
 };
 pub use reader::{Reader, Tables};
 pub use store::{Location, Root};

@@ -22,7 +22,9 @@ use ingest::{
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::{Cut, DataFile, Error, LakeTable, Location, Mark, Root, parquet_file};
+use crate::{
+    Cut, DataFile, Error, LakeTable, Location, Mark, Root, parquet_file, scan::FileReversals,
+};
 
 /// A reader of one lake.
 #[derive(Debug)]
@@ -34,6 +36,7 @@ pub struct Reader {
     /// Rows of the log up to here are not held (any more).
     forgotten: Lsn,
     tables: BTreeMap<Table, (LakeTable, Arc<Vec<DataFile>>)>,
+    reversals: FileReversals,
 }
 
 /// Rows of the log, shaped as queries read them.
@@ -50,6 +53,7 @@ struct FreshRows {
 pub struct Tables {
     pub root: Root,
     pub cut: Cut,
+    pub(crate) reversals: FileReversals,
     contents: BTreeMap<Table, Contents>,
 }
 
@@ -83,6 +87,7 @@ impl Reader {
             fresh: VecDeque::new(),
             forgotten: 0,
             tables: BTreeMap::new(),
+            reversals: FileReversals::default(),
         })
     }
 
@@ -123,7 +128,8 @@ impl Reader {
                 .collect();
             contents.insert(table, Contents { files, fresh });
         }
-        Ok(Tables { root: self.root.clone(), cut: cut.clone(), contents })
+        let (root, reversals) = (self.root.clone(), self.reversals.clone());
+        Ok(Tables { root, cut: cut.clone(), reversals, contents })
     }
 
     /// Reads the log on to the cut, and forgets what the tables hold.
@@ -169,6 +175,9 @@ impl Reader {
         if opened.version() != version {
             opened.advance(Some(version)).await?;
             *files = Arc::new(opened.files()?);
+            if table == Table::UsageLedger {
+                self.reversals.retain(files);
+            }
         }
         Ok(Arc::clone(files))
     }
@@ -188,7 +197,8 @@ impl Tables {
     pub(crate) fn of_files(root: &Root, table: Table, files: &[DataFile]) -> Self {
         let cut = Cut { log: 0, lsn: Lsn::MAX, floor: 0, tables: BTreeMap::new() };
         let contents = Contents { files: Arc::new(files.to_vec()), fresh: Vec::new() };
-        Self { root: root.clone(), cut, contents: BTreeMap::from([(table, contents)]) }
+        let contents = BTreeMap::from([(table, contents)]);
+        Self { root: root.clone(), cut, reversals: FileReversals::default(), contents }
     }
 
     pub fn contents(&self, table: Table) -> Contents {

@@ -5,6 +5,7 @@
 
 mod barrier;
 mod latest;
+mod net;
 mod prune;
 
 use std::sync::Arc;
@@ -26,13 +27,19 @@ use datafusion::{
         table_schema::TableSchema,
     },
     logical_expr::{Expr, TableProviderFilterPushDown, TableType, col, lit, utils::conjunction},
-    physical_plan::{ExecutionPlan, PhysicalExpr, empty::EmptyExec, union::UnionExec},
+    physical_plan::{
+        ExecutionPlan, PhysicalExpr, empty::EmptyExec, execute_stream, union::UnionExec,
+    },
 };
+use futures::{StreamExt, TryStreamExt, stream};
 use ingest::{OrganizationId, Table};
 use object_store::ObjectMeta;
 
 pub use barrier::BarrierExec;
+use barrier::Keep;
 pub use latest::LatestRows;
+pub(crate) use net::FileReversals;
+use net::{Hidden, Reversal};
 
 use crate::{
     DataFile, parquet_file,
@@ -63,29 +70,61 @@ impl LakeScan {
         }
     }
 
-    /// The net of a ledger: rows that correct others are left out.
+    /// The net of a ledger: rows that were taken back are left out, and the reversals of them.
     pub fn net(self) -> Self {
         Self { net: true, ..self }
     }
 
-    /// What every row must satisfy, whatever the query says; `None` when the table may be read as it is.
+    /// What every row must satisfy, whatever the query says; `None` when the files may be read as they are.
     fn condition(&self, files: &[DataFile]) -> Option<Expr> {
         let own = self.reach.as_ref().map(|id| col("organization_id").eq(lit(id.as_str())));
-        let net = (self.net && self.corrects(files)).then(|| col("corrects_id").is_null());
         let lsn = self.tables.cut.lsn;
         let cut = files
             .iter()
             .any(|file| file.max_lsn > lsn)
             .then(|| col("lsn").lt_eq(lit(i64::try_from(lsn).unwrap_or(i64::MAX))));
-        conjunction([own, net, cut].into_iter().flatten())
+        conjunction([own, cut].into_iter().flatten())
     }
 
-    /// Whether a row that is read may correct another one.
-    fn corrects(&self, files: &[DataFile]) -> bool {
-        let fresh = |rows: &RecordBatch| {
-            rows.column_by_name("corrects_id").is_some_and(|c| c.null_count() < rows.num_rows())
-        };
-        files.iter().any(|file| file.corrects) || self.contents.fresh.iter().any(fresh)
+    /// What the net leaves out of these files and of the log's rows. A row and its reversal have the same
+    /// organization and time, so a file that was pruned holds no reversal of a row that was not.
+    async fn hidden(&self, state: &dyn Session, files: &[DataFile]) -> Result<Hidden> {
+        let mut hidden = Hidden::default();
+        if !self.net {
+            return Ok(hidden);
+        }
+        let lsn = self.tables.cut.lsn;
+        for rows in &self.contents.fresh {
+            hidden.add(&net::reversals(rows, None), lsn);
+        }
+        let mut reading = Vec::new();
+        for file in files.iter().filter(|file| file.corrects) {
+            reading.push(self.reversals(state, file));
+        }
+        let mut found = stream::iter(reading).buffer_unordered(8);
+        while let Some(reversals) = found.try_next().await? {
+            hidden.add(&reversals, lsn);
+        }
+        Ok(hidden)
+    }
+
+    async fn reversals(&self, state: &dyn Session, file: &DataFile) -> Result<Arc<[Reversal]>> {
+        if let Some(known) = self.tables.reversals.get(&file.path) {
+            return Ok(known);
+        }
+        let columns = net::COLUMNS.map(|name| self.schema.index_of(name));
+        let columns = columns.into_iter().collect::<Result<Vec<_>, _>>()?;
+        // Skips row groups and pages without a correction.
+        let predicate = physical(state, &self.schema, &col("corrects_id").is_not_null())?;
+        let plan = self.parquet(state, vec![file.clone()], &columns, Some(predicate), None)?;
+        let mut rows = execute_stream(plan, state.task_ctx())?;
+        let mut found = Vec::new();
+        while let Some(rows) = rows.try_next().await? {
+            found.extend(net::reversals(&rows, file.event_date));
+        }
+        let found: Arc<[Reversal]> = found.into();
+        self.tables.reversals.keep(&file.path, Arc::clone(&found));
+        Ok(found)
     }
 
     fn files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<DataFile>> {
@@ -104,7 +143,7 @@ impl LakeScan {
     fn source(
         &self,
         state: &dyn Session,
-        files: Vec<DataFile>,
+        (files, fresh): (Vec<DataFile>, Vec<RecordBatch>),
         columns: &[usize],
         predicate: Option<Arc<dyn PhysicalExpr>>,
         limit: Option<usize>,
@@ -113,8 +152,8 @@ impl LakeScan {
         if !files.is_empty() {
             inputs.push(self.parquet(state, files, columns, predicate, limit)?);
         }
-        if !self.contents.fresh.is_empty() {
-            let fresh = [self.contents.fresh.clone()];
+        if !fresh.is_empty() {
+            let fresh = [fresh];
             let schema = Arc::clone(&self.schema);
             inputs.push(MemorySourceConfig::try_new_exec(&fresh, schema, Some(columns.to_vec()))?);
         }
@@ -219,26 +258,60 @@ impl TableProvider for LakeScan {
         let wanted: Vec<usize> =
             projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let files = self.files(state, filters)?;
-        let Some(condition) = self.condition(&files) else {
-            let predicate = conjunction(filters.iter().cloned())
-                .map(|filter| physical(state, &self.schema, &filter))
-                .transpose()?;
-            return self.source(state, files, &wanted, predicate, limit);
-        };
-        let mut columns = wanted.clone();
-        for column in condition.column_refs() {
-            let index = self.schema.index_of(&column.name)?;
+        let hidden = self.hidden(state, &files).await?;
+        let fresh = hidden.filter(&self.contents.fresh)?;
+        let (touched, plain): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| hidden.touches(file));
+        let question = Question { columns: &wanted, filters, limit };
+        if touched.is_empty() {
+            return self.visible(state, (plain, fresh), None, &question);
+        }
+        let filtered = self.visible(state, (touched, Vec::new()), Some(hidden), &question)?;
+        if plain.is_empty() && fresh.is_empty() {
+            return Ok(filtered);
+        }
+        UnionExec::try_new(vec![self.visible(state, (plain, fresh), None, &question)?, filtered])
+    }
+}
+
+/// What a query wants of a scan.
+struct Question<'a> {
+    columns: &'a [usize],
+    filters: &'a [Expr],
+    limit: Option<usize>,
+}
+
+impl LakeScan {
+    /// The rows of these files and of the log that the session may see, behind a barrier where any may be hidden.
+    fn visible(
+        &self,
+        state: &dyn Session,
+        rows: (Vec<DataFile>, Vec<RecordBatch>),
+        hidden: Option<Hidden>,
+        question: &Question<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let condition = self.condition(&rows.0);
+        // Where rows are hidden from somebody, only our own condition meets them, or statistics of them.
+        let theirs = if self.reach.is_none() { question.filters } else { &[] };
+        let pruning = conjunction(theirs.iter().cloned().chain(condition.clone()));
+        let pruning = pruning.map(|pruning| physical(state, &self.schema, &pruning)).transpose()?;
+        if condition.is_none() && hidden.is_none() {
+            return self.source(state, rows, question.columns, pruning, question.limit);
+        }
+        let mut columns = question.columns.to_vec();
+        let needed = condition.iter().flat_map(|condition| condition.column_refs());
+        let needed = needed.map(|column| column.name.as_str());
+        for name in needed.chain(hidden.iter().flat_map(|_| ["log", "lsn"])) {
+            let index = self.schema.index_of(name)?;
             if !columns.contains(&index) {
                 columns.push(index);
             }
         }
-        // Where rows are hidden from somebody, only our own condition meets them, or statistics of them.
-        let theirs = if self.reach.is_none() { filters } else { &[] };
-        let pruning = conjunction(theirs.iter().cloned().chain([condition.clone()]));
-        let pruning = pruning.map(|pruning| physical(state, &self.schema, &pruning)).transpose()?;
-        let input = self.source(state, files, &columns, pruning, None)?;
-        let keep = physical(state, &input.schema(), &condition)?;
-        Ok(Arc::new(BarrierExec::new(input, keep, wanted.len())?))
+        let input = self.source(state, rows, &columns, pruning, None)?;
+        let condition =
+            condition.map(|keep| physical(state, &input.schema(), &keep)).transpose()?;
+        let keep = Keep { condition, hidden: hidden.map(Arc::new) };
+        Ok(Arc::new(BarrierExec::new(input, keep, question.columns.len())?))
     }
 }
 

@@ -7,7 +7,11 @@ mod check;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod corrections;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod dead_letters;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]

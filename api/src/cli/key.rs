@@ -36,7 +36,7 @@ pub(super) enum Key {
 pub(super) enum Scope {
     /// Run SQL, read metrics, forecasts and dashboards
     Read,
-    /// Send events
+    /// Send events, and void or correct them
     Write,
     /// Send events older than 35 days, too; beside write
     Backfill,

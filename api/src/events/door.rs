@@ -112,7 +112,7 @@ fn unreadable(error: PayloadError) -> Problem {
 }
 
 /// Too much waits, or nothing can be written: the sender is told when to come back.
-pub(super) fn refused(refused: Refused) -> Problem {
+pub(crate) fn refused(refused: Refused) -> Problem {
     let problem = match refused {
         Refused::Busy => Problem::too_many_requests(1),
         Refused::Overloaded | Refused::Broken => Problem::unavailable(2),

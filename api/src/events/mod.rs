@@ -1,6 +1,7 @@
 //! `POST /v1/events`: events in, a verdict for each.
 
 mod binary;
+mod correction;
 mod door;
 mod rate;
 mod whereabouts;
@@ -17,16 +18,19 @@ use crate::{
     clock::Clock,
     config,
     principal::{Ability, Authorized, Principal, SendEvents},
-    problem::Problem,
+    problem::{Problem, json_config},
 };
+pub(crate) use door::refused;
 use rate::{Limiter, Rates};
 
+pub(crate) use correction::{__path_correct_event, __path_void_event, correct_event, void_event};
 pub(crate) use whereabouts::{__path_find_event, find_event};
 
 /// The routes. The limits of organizations are counted once for the whole process.
 pub(crate) fn configure(
     settings: &config::Ingest,
 ) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
+    correction::begin();
     let door = web::Data::new(Door {
         body_bytes_max: settings.body_bytes_max,
         limiter: Limiter::new(Rates {
@@ -40,6 +44,13 @@ pub(crate) fn configure(
                 .route(web::post().to(take_in))
                 .route(web::get().to(find_event)),
         );
+        for (path, route) in [
+            ("/v1/events/void", web::post().to(void_event)),
+            ("/v1/events/correct", web::post().to(correct_event)),
+        ] {
+            let body = json_config(correction::BODY_BYTES_MAX);
+            config.service(web::resource(path).app_data(body).route(route));
+        }
     }
 }
 

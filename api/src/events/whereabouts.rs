@@ -7,18 +7,15 @@ use arrow::{
 };
 use chrono::{DateTime, Utc};
 use ingest::{OrganizationId, Table};
-use pipeline::{Cut, Lakehouse};
-use query::{Engine, Request, engine::Author};
+use pipeline::Cut;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::own_organization;
 use crate::{
-    clock::Clock,
-    config,
-    principal::{Authorized, SendEvents},
+    principal::{Authorized, Principal, SendEvents},
     problem::Problem,
-    queries::{problem, reach},
+    queries::{Asker, literal},
 };
 
 /// The identity of an event.
@@ -71,47 +68,63 @@ const TABLES: [Table; 3] = [Table::UsageLedger, Table::BillingEvents, Table::Act
 pub(crate) async fn find_event(
     sender: Authorized<SendEvents>,
     asked: Result<web::Query<Identity>, actix_web::Error>,
-    lakehouse: web::Data<Lakehouse>,
-    engine: web::Data<Engine>,
-    limits: web::Data<config::Query>,
-    clock: web::Data<Clock>,
+    asker: Asker,
 ) -> Result<HttpResponse, Problem> {
     let asked = asked
         .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
         .into_inner();
-    let named = asked.organization.as_deref().map(|id| {
+    let organization = owner(&sender, asked.organization.as_deref())?;
+    let found = locate(&asker, &sender, organization, &asked.source, &asked.id).await?;
+    found.map(|found| HttpResponse::Ok().json(found)).ok_or_else(unknown)
+}
+
+/// Whose event is meant: a key of an organization means its own.
+pub(super) fn owner(
+    sender: &Principal,
+    named: Option<&str>,
+) -> Result<Option<OrganizationId>, Problem> {
+    let named = named.map(|id| {
         OrganizationId::parse(id).ok_or_else(|| {
             Problem::bad_request("invalid_parameters", "`organization` is not an organization's id")
         })
     });
-    let organization = match (own_organization(&sender)?, named.transpose()?) {
+    match (own_organization(sender)?, named.transpose()?) {
         (Some(own), Some(named)) if own != named => {
-            return Err(Problem::forbidden("forbidden", "the key belongs to another organization"));
+            Err(Problem::forbidden("forbidden", "the key belongs to another organization"))
         }
-        (Some(own), _) => Some(own),
-        (None, named) => named,
-    };
-    let cut = lakehouse.cut();
-    let question = Request {
-        sql: sql(organization.as_ref(), &asked),
-        reach: reach(&sender),
-        cut: cut.clone(),
-        now: clock.now().timestamp_micros(),
-        deadline_ms: limits.deadline_seconds * 1_000,
-        max_rows: None,
-        truncate: false,
-    };
-    let answer = engine.run(Author::Ourselves, question).await.map_err(problem)?;
-    let found = answer.batches.iter().find(|rows| rows.num_rows() > 0).ok_or_else(|| {
-        Problem::not_found("no event with this organization, source and id was accepted")
-    })?;
-    let found = read(found, &cut, organization, asked).ok_or_else(Problem::internal)?;
-    Ok(HttpResponse::Ok().json(found))
+        (Some(own), _) => Ok(Some(own)),
+        (None, named) => Ok(named),
+    }
 }
 
-fn sql(organization: Option<&OrganizationId>, asked: &Identity) -> String {
+pub(super) fn unknown() -> Problem {
+    Problem::not_found("no event with this organization, source and id was accepted")
+}
+
+/// Where an accepted event is.
+pub(super) async fn locate(
+    asker: &Asker,
+    sender: &Principal,
+    organization: Option<OrganizationId>,
+    source: &str,
+    id: &str,
+) -> Result<Option<Whereabouts>, Problem> {
+    let (cut, answer) = asker.ask(sender, sql(organization.as_ref(), source, id)).await?;
+    let Some(rows) = answer.batches.iter().find(|rows| rows.num_rows() > 0) else {
+        return Ok(None);
+    };
+    let found = read(rows, &cut).ok_or_else(Problem::internal)?;
+    Ok(Some(Whereabouts {
+        organization_id: organization.map(|id| id.to_string()),
+        source: source.to_owned(),
+        id: id.to_owned(),
+        ..found
+    }))
+}
+
+fn sql(organization: Option<&OrganizationId>, source: &str, id: &str) -> String {
     let owner = organization.map_or("is null".into(), |id| format!("= {}", literal(id.as_str())));
-    let (source, id) = (literal(&asked.source), literal(&asked.id));
+    let (source, id) = (literal(source), literal(id));
     let selects = TABLES.iter().enumerate().map(|(place, table)| {
         format!(
             "select {place} as place, lsn, occurred_at, ingested_at from {} \
@@ -122,25 +135,17 @@ fn sql(organization: Option<&OrganizationId>, asked: &Identity) -> String {
     selects.collect::<Vec<_>>().join(" union all ")
 }
 
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-fn read(
-    rows: &RecordBatch,
-    cut: &Cut,
-    organization: Option<OrganizationId>,
-    asked: Identity,
-) -> Option<Whereabouts> {
+/// What the row says; the identity is the asker's.
+fn read(rows: &RecordBatch, cut: &Cut) -> Option<Whereabouts> {
     let table = *TABLES.get(usize::try_from(first::<Int64Type>(rows, "place")?).ok()?)?;
     let lsn = first::<Int64Type>(rows, "lsn")?.unsigned_abs();
     let time =
         |name| DateTime::from_timestamp_micros(first::<TimestampMicrosecondType>(rows, name)?);
     let stored = cut.mark(table).is_some_and(|mark| lsn <= mark.txn);
     Some(Whereabouts {
-        organization_id: organization.map(|id| id.to_string()),
-        source: asked.source,
-        id: asked.id,
+        organization_id: None,
+        source: String::new(),
+        id: String::new(),
         table: table.name(),
         durability: if stored { "table" } else { "log" },
         lsn,
@@ -160,9 +165,7 @@ mod tests {
 
     #[test]
     fn an_identity_is_quoted() {
-        let asked =
-            Identity { source: "/s' or 1=1 --".into(), id: "''".into(), organization: None };
-        let sql = sql(None, &asked);
+        let sql = sql(None, "/s' or 1=1 --", "''");
         assert!(sql.contains("organization_id is null and source = '/s'' or 1=1 --'"), "{sql}");
         assert!(sql.contains("event_id = ''''''"), "{sql}");
         assert_eq!(sql.matches("union all").count(), 2);

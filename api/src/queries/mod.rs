@@ -1,12 +1,15 @@
 //! `/v1/query`: SQL in, rows out. The query runs in a worker process.
 
 mod answer;
+mod ask;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use pipeline::Lakehouse;
 use query::{Engine, QueryError, Reach, Reason, Request, engine::Author};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+
+pub(crate) use ask::{Asker, literal};
 
 use crate::{
     clock::Clock,

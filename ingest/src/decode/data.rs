@@ -1,6 +1,6 @@
 //! The `data` of an event: its columns by name, and attributes for the rest.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, sync::LazyLock};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize,
@@ -8,7 +8,6 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::missing;
 use crate::{
     OrganizationId, Rejection, RejectionCode, Table,
     identity::Pseudonyms,
@@ -73,8 +72,7 @@ pub(super) fn read<'a>(
             values.columns[place] = Some(value(&table.columns()[place], raw.get())?);
             near = place + 1;
         } else if key == "attributes" {
-            let attributes: Data<'a> = serde_json::from_str(raw.get()).unwrap_or(Data::Other);
-            for (key, raw) in attributes.members("/data/attributes")? {
+            for (key, raw) in Data::parse(raw).members("/data/attributes")? {
                 values.attribute(key.clone(), raw.get().into(), "/data/attributes")?;
             }
         } else {
@@ -82,119 +80,6 @@ pub(super) fn read<'a>(
         }
     }
     Ok(values)
-}
-
-/// The rules that span columns.
-pub(super) fn check(
-    table: Table,
-    word: Option<&str>,
-    has_organization: bool,
-    values: &Values<'_>,
-) -> Result<(), Rejection> {
-    let places = &PLACES[table as usize - 1];
-    let visitor = values.at(places.visitor).is_some();
-    if !has_organization && !visitor {
-        return Err(missing("/subject"));
-    }
-    for name in required(table, word.unwrap_or_default()) {
-        if values.get(name).is_none() {
-            return Err(missing(&format!("/data/{name}")));
-        }
-    }
-    let invalid = |name: &str, reason: &str| {
-        Err(Rejection::new(RejectionCode::InvalidValue, format!("/data/{name}"), reason))
-    };
-    if let Some(Value::Text(currency)) = values.at(places.currency) {
-        if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()) {
-            return invalid("currency", "expected an ISO 4217 code such as USD");
-        }
-    } else if let Some((name, _)) =
-        AMOUNTS.iter().zip(places.amounts).find(|(_, place)| values.at(*place).is_some())
-    {
-        return Err(Rejection::new(
-            RejectionCode::MissingField,
-            "/data/currency",
-            format!("`currency` is required beside `{name}`"),
-        ));
-    }
-    if let Some(Value::Text(interval)) = values.at(places.interval)
-        && !matches!(&**interval, "month" | "year")
-    {
-        return invalid("billing_interval", "expected month or year");
-    }
-    match values.at(places.status) {
-        Some(Value::Count(status)) if !(100..=599).contains(status) => {
-            invalid("status_code", "expected an HTTP status from 100 to 599")
-        }
-        _ => check_tokens(places, values),
-    }
-}
-
-const AMOUNTS: [&str; 3] = ["cost", "list_price", "amount"];
-
-/// `input_tokens` includes cached and cache-write tokens; `output_tokens` includes reasoning and audio.
-const TOTALS: [[&str; 3]; 2] = [
-    ["input_tokens", "cached_input_tokens", "cache_write_input_tokens"],
-    ["output_tokens", "reasoning_tokens", "audio_output_tokens"],
-];
-
-/// Where the columns are that rules ask for; each event is checked, so they are looked up once.
-#[derive(Debug)]
-struct Places {
-    visitor: Option<usize>,
-    currency: Option<usize>,
-    amounts: [Option<usize>; 3],
-    interval: Option<usize>,
-    status: Option<usize>,
-    totals: [[Option<usize>; 3]; 2],
-}
-
-static PLACES: LazyLock<Vec<Places>> = LazyLock::new(|| {
-    let of = |table: Table| {
-        let place = |name| table.place(name, 0);
-        Places {
-            visitor: place("anonymous_id"),
-            currency: place("currency"),
-            amounts: AMOUNTS.map(place),
-            interval: place("billing_interval"),
-            status: place("status_code"),
-            totals: TOTALS.map(|names| names.map(place)),
-        }
-    };
-    Table::ALL.into_iter().map(of).collect()
-});
-
-fn required(table: Table, word: &str) -> &'static [&'static str] {
-    match (table, word) {
-        (Table::UsageLedger, _) => &["model"],
-        (Table::BillingEvents, "subscription_created" | "subscription_changed") => {
-            &["subscription_id", "plan", "amount", "billing_interval"]
-        }
-        (Table::BillingEvents, "subscription_canceled") => &["subscription_id"],
-        (Table::BillingEvents, "trial_started") => &["plan"],
-        (Table::BillingEvents, "signed_up") => &[],
-        (Table::BillingEvents, _) => &["invoice_id", "amount"],
-        _ => &[],
-    }
-}
-
-fn check_tokens(places: &Places, values: &Values<'_>) -> Result<(), Rejection> {
-    let count = |place| match values.at(place) {
-        Some(Value::Count(count)) => i128::from(*count),
-        _ => 0,
-    };
-    for ([name, one, other], [total, parts @ ..]) in TOTALS.into_iter().zip(places.totals) {
-        let sum: i128 = parts.into_iter().map(count).sum();
-        let total = count(total);
-        if sum > total {
-            return Err(Rejection::new(
-                RejectionCode::InconsistentTokens,
-                format!("/data/{name}"),
-                format!("{one} + {other} = {sum} exceed {name} = {total}"),
-            ));
-        }
-    }
-    Ok(())
 }
 
 impl<'a> Values<'a> {
@@ -207,11 +92,71 @@ impl<'a> Values<'a> {
         Self { table, columns, attributes: BTreeMap::new() }
     }
 
+    /// What a stored row holds. Its persons are pseudonyms already.
+    pub(super) fn stored(
+        table: Table,
+        columns: Vec<Option<Value<'a>>>,
+        attributes: Option<&'a RawValue>,
+    ) -> Result<Self, Rejection> {
+        let mut values = Self { table, columns, attributes: BTreeMap::new() };
+        if let Some(attributes) = attributes {
+            for (key, raw) in Data::parse(attributes).members("/attributes")? {
+                values.attributes.insert(key.clone(), raw.get().into());
+            }
+        }
+        Ok(values)
+    }
+
+    /// Takes over what `changes`, an object as an event's data, names; `null` clears a column or an attribute.
+    pub(super) fn amend(
+        &mut self,
+        changes: &'a RawValue,
+        organization: Option<&OrganizationId>,
+        pseudonyms: &Pseudonyms,
+    ) -> Result<(), Rejection> {
+        let data = Data::parse(changes);
+        let mut named = read(self.table, None, Some(&data))?;
+        named.pseudonymize(self.table, organization, pseudonyms);
+        for (column, change) in self.columns.iter_mut().zip(named.columns) {
+            if change.is_some() {
+                *column = change;
+            }
+        }
+        for (key, raw) in data.members("/data")? {
+            if key == "attributes" && raw.get() != "null" {
+                for (key, raw) in Data::parse(raw).members("/data/attributes")? {
+                    self.clear_if_null(key, raw, false);
+                }
+            } else {
+                self.clear_if_null(key, raw, true);
+            }
+        }
+        self.attributes.extend(named.attributes);
+        if self.attributes.len() > ATTRIBUTES_MAX {
+            let reason = format!("more than {ATTRIBUTES_MAX} attributes");
+            return Err(Rejection::new(RejectionCode::InvalidAttributes, "/data", reason));
+        }
+        Ok(())
+    }
+
+    fn clear_if_null(&mut self, key: &str, raw: &RawValue, may_be_column: bool) {
+        if raw.get() != "null" {
+            return;
+        }
+        match self.table.place(key, 0).filter(|_| may_be_column) {
+            Some(at) => self.columns[at] = None,
+            None if may_be_column && key == "attributes" => self.attributes.clear(),
+            None => {
+                self.attributes.remove(key);
+            }
+        }
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Value<'a>> {
         self.at(self.table.place(name, 0))
     }
 
-    fn at(&self, place: Option<usize>) -> Option<&Value<'a>> {
+    pub(super) fn at(&self, place: Option<usize>) -> Option<&Value<'a>> {
         self.columns[place?].as_ref()
     }
 
@@ -378,6 +323,10 @@ pub(super) enum Data<'a> {
 }
 
 impl<'a> Data<'a> {
+    fn parse(raw: &'a RawValue) -> Self {
+        serde_json::from_str(raw.get()).unwrap_or(Self::Other)
+    }
+
     fn members(&self, pointer: &str) -> Result<&[(Cow<'a, str>, &'a RawValue)], Rejection> {
         match self {
             Self::Members(members) => Ok(members),

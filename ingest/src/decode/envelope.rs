@@ -67,6 +67,23 @@ impl<'a> Envelope<'a> {
         })
     }
 
+    /// The envelope of a row that is entered again.
+    pub(super) fn of_row(
+        id: String,
+        source: &'a str,
+        event_type: &'a str,
+        occurred_at: time::Micros,
+    ) -> Self {
+        Self {
+            id: Cow::Owned(id),
+            source: Cow::Borrowed(source),
+            event_type: Cow::Borrowed(event_type),
+            occurred_at,
+            subject: None,
+            data: None,
+        }
+    }
+
     /// The organization that the event belongs to: the key's own, or the one it names.
     pub(super) fn organization(
         &self,

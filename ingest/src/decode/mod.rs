@@ -2,14 +2,17 @@
 //! table. A bad event never spoils its neighbors: it is named with its place, a code and a reason.
 
 mod body;
+pub mod correction;
 mod data;
 mod envelope;
 mod mapped;
 mod rows;
+mod rules;
 
 use std::collections::BTreeMap;
 
 use arrow::record_batch::RecordBatch;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -107,7 +110,9 @@ pub fn decode(
     let total = u32::try_from(events.len()).unwrap_or(u32::MAX);
     for (index, raw) in (0..total).zip(events) {
         if let Err((organization, rejection)) = decode_event(raw, index, sender, &mut tables) {
-            dead.push(organization.as_deref(), &rejection, raw);
+            // Whoever sent it is noted, even where it names somebody else or nobody.
+            let owner = organization.as_deref().or(sender.organization.map(OrganizationId::as_str));
+            dead.push(owner, &rejection, raw);
             rejected.push((index, rejection));
         }
     }
@@ -126,6 +131,32 @@ pub fn dead_letters<'a>(
         dead.push(organization, rejection, raw);
     }
     dead.finish()
+}
+
+/// Decodes the events of dead letters again, each for the organization whose letter it is (`None`: the
+/// platform's own). What is rejected again is no second letter.
+pub fn again(
+    letters: &[(Option<OrganizationId>, String)],
+    pseudonyms: &Pseudonyms,
+    window: Window,
+) -> Result<Decoded, Error> {
+    let mut tables = BTreeMap::new();
+    let mut rejected = Vec::new();
+    let total = u32::try_from(letters.len()).unwrap_or(u32::MAX);
+    for (index, (organization, raw)) in (0..total).zip(letters) {
+        let sender = Sender { organization: organization.as_ref(), pseudonyms, window };
+        if let Err((_, rejection)) = decode_event(raw, index, &sender, &mut tables) {
+            rejected.push((index, rejection));
+        }
+    }
+    let batches = tables.into_values().map(Rows::finish).collect::<Result<_, Error>>()?;
+    Ok(Decoded { events: total, batches, rejected })
+}
+
+/// Whether the end of a rejected event is missing in its dead letter.
+pub fn is_cut(raw: &str) -> bool {
+    // The cut is at the limit, or up to three bytes before it where a character would be split.
+    raw.len() + 3 >= rows::RAW_BYTES_MAX && serde_json::from_str::<IgnoredAny>(raw).is_err()
 }
 
 /// The organization that an event names, if it names one.
@@ -188,7 +219,7 @@ fn admit<'a>(
     sender.window.check(envelope.occurred_at).map_err(refuse)?;
     let (table, word) = envelope.route().map_err(refuse)?;
     let mut values = read(table, word).map_err(refuse)?;
-    data::check(table, word, organization.is_some(), &values).map_err(refuse)?;
+    rules::check(table, word, organization.is_some(), &values).map_err(refuse)?;
     values.pseudonymize(table, organization.as_ref(), sender.pseudonyms);
     let rows = tables.entry(table).or_insert_with(|| Rows::new(table));
     rows.push(envelope, organization.as_ref(), &values, index);

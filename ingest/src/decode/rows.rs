@@ -180,7 +180,7 @@ pub(super) struct DeadLetters {
 }
 
 /// Bytes kept of a rejected event.
-const RAW_BYTES_MAX: usize = 16 * 1024;
+pub(super) const RAW_BYTES_MAX: usize = 16 * 1024;
 
 impl DeadLetters {
     pub(super) fn new(received_at: Micros) -> Self {

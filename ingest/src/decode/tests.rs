@@ -351,3 +351,35 @@ fn the_content_hash_of_a_row_can_be_computed_anew() {
         assert_eq!(anew, stored(&batch), "{:?}", batch.table);
     }
 }
+
+#[test]
+fn a_letter_says_whose_it_is_and_can_be_decoded_again() {
+    let names = Pseudonyms::new([1; 32]);
+    let own = OrganizationId::parse("own").unwrap();
+    let sender = Sender { organization: Some(&own), pseudonyms: &names, window: Window::at(0) };
+    let event = |subject: &str| {
+        format!(
+            "{{\"id\":\"1\",\"source\":\"/s\",\"type\":\"usage.request\",\"subject\":\"{subject}\",\
+             \"time\":\"2026-01-01T00:00:00Z\",\"data\":{{\"model\":\"m\"}}}}"
+        )
+    };
+    let body = [event("own"), event("other"), "{".into()].join("\n");
+    let decoded = decode(Form::Ndjson, body.as_bytes(), &sender, 0).unwrap().unwrap();
+    let owners = decoded.batches[0].rows.column(0).as_string::<i32>();
+    assert_eq!(owners.iter().collect::<Vec<_>>(), [Some("own"); 3]);
+    let letters: Vec<_> = body.lines().map(|raw| (Some(own.clone()), raw.to_owned())).collect();
+    let again = super::again(&letters, &names, Window::ANY).unwrap();
+    let codes: Vec<_> = again.rejected.iter().map(|(index, why)| (*index, why.code)).collect();
+    assert_eq!(codes, [(1, RejectionCode::WrongOrganization), (2, RejectionCode::MalformedJson)]);
+    assert_eq!((again.batches.len(), &again.batches[0].index[..]), (1, &[0][..]), "no new letter");
+}
+
+#[test]
+fn a_cut_letter_is_told_from_a_long_one() {
+    let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    let limit = rows::RAW_BYTES_MAX;
+    assert!(!is_cut(&text(limit)), "it just fits");
+    assert!(is_cut(&text(limit + 1)[..limit]));
+    assert!(is_cut(&text(limit + 1)[..limit - 3]));
+    assert!(!is_cut(&text(limit)[..limit - 4]), "short, and no JSON for another reason");
+}

@@ -109,7 +109,8 @@ fn twins_in_one_group_are_one_event() {
     for events in [&[("a", 1), ("b", 1)][..], &[("b", 1), ("c", 1)], &[("a", 2), ("d", 1)]] {
         let batches = batches(events);
         let known = batches.iter().map(|batch| vec![None; batch.keys.len()]).collect();
-        let submission = Submission { batches, known, probed_through: 0, received_at: 0 };
+        let submission =
+            Submission { batches, known, probed_through: 0, received_at: 0, together: false };
         let sender = sender.clone();
         let answer: Answer = Box::new(move |settled| sender.send(settled).unwrap());
         writing.gather(submission, answer, 1, &mut group);
@@ -123,6 +124,24 @@ fn twins_in_one_group_are_one_event() {
     );
     let firsts: Vec<_> = kept.records().iter().map(|record| record.first_lsn).collect();
     assert_eq!((kept.rows(), firsts), (4, vec![1]), "one record of one table");
+}
+
+#[test]
+fn rows_that_are_only_true_together_are_written_together_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, kept) = open(dir.path());
+    let send = |events: &[(&str, u32)]| {
+        let submission = intake.probe(batches(events), 0).unwrap();
+        let submission = Submission { together: true, ..submission };
+        words(&submit(&intake, submission).recv().unwrap().unwrap())
+    };
+    assert_eq!(send(&[("a", 1), ("b", 1)]), ["accepted", "accepted"]);
+    assert_eq!(send(&[("a", 1), ("b", 1)]), ["duplicate", "duplicate"]);
+    assert_eq!(send(&[("c", 1), ("b", 2)]), ["id_conflict", "id_conflict"]);
+    assert_eq!(send(&[("a", 1), ("d", 1)]), ["duplicate", "duplicate"]);
+    assert_eq!(kept.rows(), 2);
+    assert_eq!(send(&[("c", 1), ("d", 1)]), ["accepted", "accepted"], "they claimed nothing");
+    intake.stop();
 }
 
 #[test]

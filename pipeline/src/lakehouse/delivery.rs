@@ -191,6 +191,15 @@ impl Lakehouse {
         Ok(self.settle(submission).await?.map(drop))
     }
 
+    /// Stores rows that are only true together: all of them, or none.
+    pub(crate) async fn store_together(
+        &self,
+        batches: Vec<Batch>,
+    ) -> Result<Result<Settled, Refused>, Error> {
+        let submission = self.intake.probe(batches, (self.settings.clock)())?;
+        self.settle(Submission { together: true, ..submission }).await
+    }
+
     /// Work for a thread of its own: it takes as long as the body is large.
     fn decode(
         &self,
@@ -223,7 +232,10 @@ impl Lakehouse {
         Ok(Ok(Arrived { texts: Texts::Body { form, body, owner }, decoded, probed, admission }))
     }
 
-    async fn settle(&self, submission: Submission) -> Result<Result<Settled, Refused>, Error> {
+    pub(super) async fn settle(
+        &self,
+        submission: Submission,
+    ) -> Result<Result<Settled, Refused>, Error> {
         let (sender, receiver) = oneshot::channel();
         self.intake.submit(
             submission,

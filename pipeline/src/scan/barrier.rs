@@ -7,7 +7,11 @@
 
 use std::{fmt, sync::Arc};
 
-use arrow::{array::RecordBatch, compute::filter_record_batch, datatypes::SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    compute::{and, filter_record_batch},
+    datatypes::SchemaRef,
+};
 use datafusion::{
     common::{Result, Statistics, cast::as_boolean_array, tree_node::TreeNodeRecursion},
     execution::{SendableRecordBatchStream, TaskContext},
@@ -19,23 +23,29 @@ use datafusion::{
 };
 use futures::StreamExt;
 
+use super::net::Hidden;
+
+/// Which rows pass. Each part may hide a row.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Keep {
+    /// Evaluated on the rows below.
+    pub(crate) condition: Option<Arc<dyn PhysicalExpr>>,
+    pub(crate) hidden: Option<Arc<Hidden>>,
+}
+
 /// Keeps the rows that satisfy a condition, and the first columns of them.
 #[derive(Debug)]
 pub struct BarrierExec {
     input: Arc<dyn ExecutionPlan>,
-    keep: Arc<dyn PhysicalExpr>,
+    keep: Keep,
     columns: Vec<usize>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
 }
 
 impl BarrierExec {
-    /// `keep` is evaluated on the rows of `input`; the first `width` columns come out.
-    pub fn new(
-        input: Arc<dyn ExecutionPlan>,
-        keep: Arc<dyn PhysicalExpr>,
-        width: usize,
-    ) -> Result<Self> {
+    /// Of the rows of `input` that are kept the first `width` columns come out.
+    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, keep: Keep, width: usize) -> Result<Self> {
         let columns: Vec<usize> = (0..width).collect();
         let schema = Arc::new(input.schema().project(&columns)?);
         let properties = PlanProperties::new(
@@ -74,7 +84,7 @@ impl ExecutionPlan for BarrierExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        f(&self.keep)
+        self.keep.condition.as_ref().map_or(Ok(TreeNodeRecursion::Continue), f)
     }
 
     fn with_new_children(
@@ -82,7 +92,7 @@ impl ExecutionPlan for BarrierExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let input = children.swap_remove(0);
-        Ok(Arc::new(Self::new(input, Arc::clone(&self.keep), self.columns.len())?))
+        Ok(Arc::new(Self::new(input, self.keep.clone(), self.columns.len())?))
     }
 
     fn execute(
@@ -91,7 +101,7 @@ impl ExecutionPlan for BarrierExec {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, context)?;
-        let (keep, columns) = (Arc::clone(&self.keep), self.columns.clone());
+        let (keep, columns) = (self.keep.clone(), self.columns.clone());
         let rows = input.map(move |batch| pass(&batch?, &keep, &columns));
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), rows)))
     }
@@ -101,12 +111,22 @@ impl ExecutionPlan for BarrierExec {
     }
 }
 
-fn pass(
-    batch: &RecordBatch,
-    keep: &Arc<dyn PhysicalExpr>,
-    columns: &[usize],
-) -> Result<RecordBatch> {
-    let mask = keep.evaluate(batch)?.into_array(batch.num_rows())?;
-    let visible = batch.project(columns)?;
-    Ok(filter_record_batch(&visible, as_boolean_array(&mask)?)?)
+fn pass(batch: &RecordBatch, keep: &Keep, columns: &[usize]) -> Result<RecordBatch> {
+    let mut passing = batch.project(columns)?;
+    let mask = match &keep.condition {
+        Some(condition) => {
+            let mask = condition.evaluate(batch)?.into_array(batch.num_rows())?;
+            Some(as_boolean_array(&mask)?.clone())
+        }
+        None => None,
+    };
+    let visible = keep.hidden.as_ref().map(|hidden| hidden.visible(batch)).transpose()?;
+    let mask = match (mask, visible) {
+        (Some(mask), Some(visible)) => Some(and(&mask, &visible)?),
+        (mask, visible) => mask.or(visible),
+    };
+    if let Some(mask) = mask {
+        passing = filter_record_batch(&passing, &mask)?;
+    }
+    Ok(passing)
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use arrow::{
-    array::{AsArray, StringArray},
+    array::AsArray,
     datatypes::{Int64Type, TimestampMicrosecondType},
 };
 use datafusion::{
@@ -15,7 +15,11 @@ use datafusion::{
     prelude::SessionContext,
 };
 use ingest::{
-    decode::{Form, Sender, decode},
+    decode::{
+        Form, Sender,
+        correction::{Amendment, LedgerRow},
+        decode,
+    },
     identity::Pseudonyms,
     log::{LogId, LogWriter, Lsn, Record},
     time::Window,
@@ -268,20 +272,30 @@ async fn an_older_cut_counts_exactly_and_not_from_statistics() {
 async fn a_net_view_leaves_corrections_out_of_bare_counts_too() {
     let dir = tempfile::tempdir().unwrap();
     let everything = facts(&mut Seeded(3), 20);
-    let (plain, mut correcting) = (record(1, &everything[..12]), record(13, &everything[12..]));
-    let ids: StringArray = (0..8).map(|n| (n % 2 == 0).then(|| n.to_string())).collect();
-    let mut columns = correcting.rows.columns().to_vec();
-    columns[correcting.rows.schema().index_of("corrects_id").unwrap()] = Arc::new(ids);
-    correcting.rows = RecordBatch::try_new(correcting.rows.schema(), columns).unwrap();
-    for fresh in [0, 1] {
+    let plain = record(1, &everything);
+    // Two rows are taken back, and one of them is entered again.
+    let row = |lsn: u64| LedgerRow::new(LOG, lsn, plain.rows.slice(lsn as usize - 1, 1));
+    let changes: &serde_json::value::RawValue =
+        serde_json::from_str("{\"input_tokens\":1000}").unwrap();
+    let amendment = Amendment { occurred_at: None, data: Some(changes) };
+    let names = Pseudonyms::new([1; 32]);
+    let void = row(3).void("1-2").unwrap().rows;
+    let correct = row(11).correct("1-10", &amendment, &names).unwrap().unwrap().unwrap().rows;
+    let correcting = |first_lsn, rows| Record { rows, first_lsn, ..plain.clone() };
+    let records = [plain.clone(), correcting(21, void), correcting(22, correct)];
+    let kept = everything.iter().enumerate().filter(|(row, _)| ![2, 10].contains(row));
+    let sum = kept.map(|(_, fact)| fact.tokens).sum::<i64>() + 1000;
+    for fresh in [0, 1, 2, 3] {
         let dir = dir.path().join(fresh.to_string());
-        let tables = lake(&dir, &[plain.clone(), correcting.clone()], fresh).await;
+        let tables = lake(&dir, &records, fresh).await;
         let scan = LakeScan::new(&tables, Table::UsageLedger, None).net();
         let context = registered(&tables, scan);
-        assert_eq!(number(&context, "select count(*) from t").await, 16);
-        assert_eq!(number(&context, "select max(lsn) from t").await, 20);
-        assert_eq!(number(&context, "select count(corrects_id) from t").await, 0);
+        assert_eq!(number(&context, "select count(*) from t").await, 19);
+        assert_eq!(number(&context, "select max(lsn) from t").await, 23);
+        assert_eq!(number(&context, "select count(corrects_id) from t").await, 1);
+        assert_eq!(number(&context, "select sum(input_tokens) from t").await, sum);
         let ledger = registered(&tables, LakeScan::new(&tables, Table::UsageLedger, None));
-        assert_eq!(number(&ledger, "select count(*) from t").await, 20);
+        assert_eq!(number(&ledger, "select count(*) from t").await, 23);
+        assert_eq!(number(&ledger, "select sum(input_tokens) from t").await, sum);
     }
 }

@@ -1,0 +1,105 @@
+//! A rejected event as its table holds it.
+
+use std::fmt;
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{Int64Type, TimestampMicrosecondType},
+};
+use chrono::{DateTime, Utc};
+use ingest::decode;
+
+use super::LetterView;
+
+/// What [`read`] reads.
+pub(super) const SELECT: &str = "select log, lsn, received_at, organization_id, code, pointer, reason, raw \
+                                 from dead_letter";
+
+/// A row's place in its log, which no other row has: a letter's id. Its text is both numbers in base 36.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) log: i64,
+    pub(super) lsn: i64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Letter {
+    pub(super) place: Place,
+    pub(super) received_at: DateTime<Utc>,
+    pub(super) organization_id: Option<String>,
+    pub(super) code: String,
+    pub(super) pointer: String,
+    pub(super) reason: String,
+    pub(super) raw: String,
+}
+
+impl Place {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (log, lsn) = text.split_once('.')?;
+        let number = |text| i64::from_str_radix(text, 36).ok().filter(|number| *number >= 0);
+        Some(Self { log: number(log)?, lsn: number(lsn)? })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [log, lsn] = [self.log, self.lsn].map(|n| pipeline::cut::base36(n.unsigned_abs()));
+        write!(f, "{log}.{lsn}")
+    }
+}
+
+/// The rows of an answer to [`SELECT`]; `None` when they are no such rows.
+pub(super) fn read(batches: &[RecordBatch]) -> Option<Vec<Letter>> {
+    let mut letters = Vec::new();
+    for batch in batches {
+        let number = |name: &str| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();
+        let text = |name: &str, row: usize| {
+            let column = batch.column_by_name(name)?.as_string_view_opt()?;
+            column.is_valid(row).then(|| column.value(row).to_owned())
+        };
+        let (logs, lsns) = (number("log")?, number("lsn")?);
+        let times =
+            batch.column_by_name("received_at")?.as_primitive_opt::<TimestampMicrosecondType>()?;
+        for row in 0..batch.num_rows() {
+            letters.push(Letter {
+                place: Place { log: logs.value(row), lsn: lsns.value(row) },
+                received_at: DateTime::from_timestamp_micros(times.value(row))?,
+                organization_id: text("organization_id", row),
+                code: text("code", row)?,
+                pointer: text("pointer", row)?,
+                reason: text("reason", row)?,
+                raw: text("raw", row)?,
+            });
+        }
+    }
+    Some(letters)
+}
+
+impl From<Letter> for LetterView {
+    fn from(letter: Letter) -> Self {
+        Self {
+            id: letter.place.to_string(),
+            received_at: letter.received_at,
+            organization_id: letter.organization_id,
+            code: letter.code,
+            pointer: letter.pointer,
+            reason: letter.reason,
+            truncated: decode::is_cut(&letter.raw),
+            raw: letter.raw,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_leads_back() {
+        let place = Place { log: i64::MAX, lsn: 12_345 };
+        assert_eq!(Place::parse(&place.to_string()), Some(place));
+        for bad in ["", ".", "a.", ".1", "-1.2", "1.-2", "1.2.3", "zzzzzzzzzzzzzzzz.1", "1,2"] {
+            assert_eq!(Place::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! `POST /v1/events/void` and `/v1/events/correct`: an event that was wrong is taken back, and entered again.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use ingest::time::{self, Window};
+use pipeline::correction::{Chain, Change, Changed, EventName};
+use serde::{Deserialize, Serialize};
+use serde_json::{json, value::RawValue};
+use utoipa::ToSchema;
+
+use super::{
+    Door, door, rate,
+    whereabouts::{locate, owner, unknown},
+};
+use crate::{
+    audit::{self, Act, Origin},
+    principal::{Ability, Authorized, Gate, Principal, SendEvents},
+    problem::Problem,
+    queries::Asker,
+};
+
+/// Bytes of a body: more than an event's own columns and attributes need.
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Changes that were written, by kind.
+const CORRECTIONS: &str = "ingest_corrections_total";
+/// How often a change is tried that others come before.
+const ATTEMPTS: usize = 5;
+
+/// Shows the counters from the start: one that is absent cannot be told from one that is zero.
+pub(super) fn begin() {
+    for kind in ["void", "correct"] {
+        metrics::counter!(CORRECTIONS, "kind" => kind).increment(0);
+    }
+}
+
+/// The usage event to take back.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VoidBody {
+    /// For keys of the platform; an organization's own key means its own.
+    pub(crate) organization: Option<String>,
+    pub(crate) source: String,
+    pub(crate) id: String,
+}
+
+/// The usage event to correct, and what it should have said.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CorrectBody {
+    /// For keys of the platform; an organization's own key means its own.
+    pub(crate) organization: Option<String>,
+    pub(crate) source: String,
+    pub(crate) id: String,
+    /// The right time, if it was wrong.
+    #[schema(format = DateTime)]
+    pub(crate) time: Option<String>,
+    /// The columns and attributes that were wrong, as an event's data has them. `null` clears one.
+    #[schema(value_type = Option<Object>)]
+    pub(crate) data: Option<Box<RawValue>>,
+}
+
+/// An event after its change.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Correction {
+    /// `accepted`, or `duplicate` when the event was like that before.
+    #[schema(value_type = String)]
+    pub(crate) status: &'static str,
+    pub(crate) organization_id: String,
+    pub(crate) source: String,
+    pub(crate) id: String,
+    /// How often it was voided or corrected by now.
+    pub(crate) generation: usize,
+    /// A cut at which the change is visible.
+    pub(crate) as_of: String,
+}
+
+/// Takes a usage event back: it does not count any more. The ledger keeps it, and gets a reversal.
+#[utoipa::path(
+    post,
+    path = "/v1/events/void",
+    tag = "events",
+    request_body = VoidBody,
+    responses(
+        (status = 200, description = "The event is void.", body = Correction),
+        (status = 400, description = "The body is not usable, or the event is too old for the key.", body = Problem),
+        (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, description = "No such event was accepted.", body = Problem),
+        (status = 409, description = "It is no usage event, or others change it all the time.", body = Problem),
+        (status = 429, body = Problem), (status = 503, body = Problem),
+    ),
+)]
+pub(crate) async fn void_event(
+    sender: Authorized<SendEvents>,
+    request: HttpRequest,
+    asker: Asker,
+    gate: web::Data<Gate>,
+    door: web::Data<Door>,
+    body: web::Json<VoidBody>,
+) -> Result<HttpResponse, Problem> {
+    let body = body.into_inner();
+    let event = event(&sender, body.organization.as_deref(), body.source, body.id)?;
+    let desk = Desk { origin: sender.origin(&request), sender: &sender, asker, gate, door };
+    desk.change(event, Change::Void).await
+}
+
+/// Corrects a usage event: what is named changes, and the rest stays. The ledger keeps the wrong row, and gets a
+/// reversal of it and a re-entry.
+#[utoipa::path(
+    post,
+    path = "/v1/events/correct",
+    tag = "events",
+    request_body = CorrectBody,
+    responses(
+        (status = 200, description = "The event says what it should.", body = Correction),
+        (status = 400, description = "The body is not usable, or the corrected event would be rejected: `code` is \
+            the rejection's.", body = Problem),
+        (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, description = "No such event was accepted.", body = Problem),
+        (status = 409, description = "It is void, or no usage event, or others change it all the time.", body = Problem),
+        (status = 429, body = Problem), (status = 503, body = Problem),
+    ),
+)]
+pub(crate) async fn correct_event(
+    sender: Authorized<SendEvents>,
+    request: HttpRequest,
+    asker: Asker,
+    gate: web::Data<Gate>,
+    door: web::Data<Door>,
+    body: web::Json<CorrectBody>,
+) -> Result<HttpResponse, Problem> {
+    let body = body.into_inner();
+    if body.time.is_none() && body.data.is_none() {
+        let detail = "say what was wrong: `time`, `data` or both";
+        return Err(Problem::bad_request("invalid_json", detail));
+    }
+    let occurred_at = match body.time.as_deref() {
+        Some(text) => Some(time::parse_rfc3339(text).ok_or_else(|| {
+            let detail = "`time` is not an RFC 3339 time with a zone, between 1970 and 2261";
+            Problem::bad_request("invalid_value", detail).with("pointer", "/time")
+        })?),
+        None => None,
+    };
+    let event = event(&sender, body.organization.as_deref(), body.source, body.id)?;
+    let desk = Desk { origin: sender.origin(&request), sender: &sender, asker, gate, door };
+    desk.change(event, Change::Correct { occurred_at, data: body.data }).await
+}
+
+fn event(
+    sender: &Principal,
+    organization: Option<&str>,
+    source: String,
+    id: String,
+) -> Result<EventName, Problem> {
+    // A customer that sends events must not take back what the gateway reported of it.
+    if sender.reach.organization_id().is_some() && !sender.may(Ability::Backfill) {
+        let detail = "an organization's own key needs the scope `backfill` to void or correct";
+        return Err(Problem::forbidden("forbidden", detail));
+    }
+    let organization = owner(sender, organization)?.ok_or_else(|| {
+        let detail = "`organization` is required with a key of the platform";
+        Problem::bad_request("invalid_json", detail)
+    })?;
+    Ok(EventName { organization, source, id })
+}
+
+/// What a change needs beside the event.
+struct Desk<'a> {
+    origin: Origin,
+    sender: &'a Principal,
+    asker: Asker,
+    gate: web::Data<Gate>,
+    door: web::Data<Door>,
+}
+
+impl Desk<'_> {
+    async fn change(&self, event: EventName, change: Change) -> Result<HttpResponse, Problem> {
+        let lakehouse = &self.asker.lakehouse;
+        let now = self.gate.now().timestamp_micros();
+        if self.sender.reach.organization_id().is_some() {
+            let allowances = self.door.limiter.allowances(&event.organization, now);
+            if let Some(problem) = rate::exceeded(&allowances) {
+                return Err(problem);
+            }
+            self.door.limiter.charge(&event.organization, 1, 0, now);
+        }
+        let _admission = lakehouse.admit().map_err(door::refused)?;
+        let window = Window::at(now);
+        let is_history = self.sender.may(Ability::Backfill);
+        let window = if is_history { window.with_history() } else { window };
+        for _ in 0..ATTEMPTS {
+            let chain = self.chain(&event).await?;
+            let outcome = match lakehouse.prepare(&chain, &change, window).map_err(unstored)? {
+                Ok(prepared) => {
+                    self.record(&event, &change, chain.generation() + 1).await?;
+                    lakehouse.append(prepared).await.map_err(unstored)?
+                }
+                Err(outcome) => outcome,
+            };
+            let (status, generation) = match outcome {
+                Changed::Done => {
+                    metrics::counter!(CORRECTIONS, "kind" => kind(&change)).increment(1);
+                    ("accepted", chain.generation() + 1)
+                }
+                Changed::Already => ("duplicate", self.chain(&event).await?.generation()),
+                Changed::Meanwhile => continue,
+                Changed::IsVoid => return Err(is_void()),
+                Changed::Rejected(why) => {
+                    let problem = Problem::bad_request(why.code.as_str(), why.reason);
+                    return Err(problem.with("pointer", why.pointer));
+                }
+                Changed::Refused(refused) => return Err(door::refused(refused)),
+            };
+            return Ok(HttpResponse::Ok().json(Correction {
+                status,
+                organization_id: event.organization.to_string(),
+                source: event.source,
+                id: event.id,
+                generation,
+                as_of: lakehouse.cut().token(),
+            }));
+        }
+        Err(Problem::conflict("changed_meanwhile", "others change this event; try again later"))
+    }
+
+    async fn chain(&self, event: &EventName) -> Result<Chain, Problem> {
+        let (_, answer) = self.asker.ask(self.sender, Chain::question(event)).await?;
+        if let Some(chain) = Chain::read(event, &answer.batches).map_err(unstored)? {
+            return Ok(chain);
+        }
+        let owner = Some(event.organization.clone());
+        let found = locate(&self.asker, self.sender, owner, &event.source, &event.id).await?;
+        Err(found.map_or_else(unknown, |found| {
+            let table = found.table;
+            let detail = format!(
+                "the event is in {table}: only usage events are voided or corrected; a further event sets this right"
+            );
+            Problem::conflict("not_correctable", detail).with("table", table)
+        }))
+    }
+
+    /// Written before the rows, so that there is no change without it. A change that then fails is followed by
+    /// another attempt, or by the sender's.
+    async fn record(
+        &self,
+        event: &EventName,
+        change: &Change,
+        generation: usize,
+    ) -> Result<(), Problem> {
+        let action = match change {
+            Change::Void => "event.voided",
+            Change::Correct { .. } => "event.corrected",
+        };
+        let detail = json!({"source": event.source, "id": event.id, "generation": generation});
+        let act = Act { action, target: event.organization.to_string(), detail };
+        Ok(audit::record(self.gate.store(), &self.origin, act, self.gate.now()).await?)
+    }
+}
+
+fn kind(change: &Change) -> &'static str {
+    match change {
+        Change::Void => "void",
+        Change::Correct { .. } => "correct",
+    }
+}
+
+fn is_void() -> Problem {
+    let detail = "the event is void; what should count in its place is sent under another id";
+    Problem::conflict("event_is_void", detail)
+}
+
+fn unstored(error: pipeline::Error) -> Problem {
+    tracing::error!(error = &error as &dyn std::error::Error, "a correction could not be stored");
+    Problem::unavailable(1)
+}

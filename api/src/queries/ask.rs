@@ -1,0 +1,66 @@
+//! Our own questions to the lake, on behalf of a principal.
+
+use std::future::{Ready, ready};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use pipeline::{Cut, Lakehouse};
+use query::{Answer, Engine, Request, engine::Author};
+
+use super::{problem, reach};
+use crate::{clock::Clock, config, principal::Principal, problem::Problem};
+
+/// Asks the lake. A handler takes it as an argument.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    pub(crate) lakehouse: web::Data<Lakehouse>,
+    pub(crate) clock: web::Data<Clock>,
+    engine: web::Data<Engine>,
+    limits: web::Data<config::Query>,
+}
+
+impl Asker {
+    /// Runs SQL of ours over the rows in the principal's reach, at the newest cut.
+    pub(crate) async fn ask(
+        &self,
+        principal: &Principal,
+        sql: String,
+    ) -> Result<(Cut, Answer), Problem> {
+        let cut = self.lakehouse.cut();
+        let request = Request {
+            sql,
+            reach: reach(principal),
+            cut: cut.clone(),
+            now: self.clock.now().timestamp_micros(),
+            deadline_ms: self.limits.deadline_seconds * 1_000,
+            max_rows: None,
+            truncate: false,
+        };
+        let answer = self.engine.run(Author::Ourselves, request).await.map_err(problem)?;
+        Ok((cut, answer))
+    }
+}
+
+/// A text as SQL writes it.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+impl FromRequest for Asker {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let asker = || {
+            Some(Self {
+                lakehouse: request.app_data::<web::Data<Lakehouse>>()?.clone(),
+                clock: request.app_data::<web::Data<Clock>>()?.clone(),
+                engine: request.app_data::<web::Data<Engine>>()?.clone(),
+                limits: request.app_data::<web::Data<config::Query>>()?.clone(),
+            })
+        };
+        ready(asker().ok_or_else(|| {
+            tracing::error!("the lake is not registered with the application");
+            Problem::internal()
+        }))
+    }
+}

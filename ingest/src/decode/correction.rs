@@ -1,0 +1,215 @@
+//! Corrections of a ledger's row: a reversal that takes it back, and a re-entry with what it should have said.
+//!
+//! A row is named by its log and LSN, which no other row has. The reversal's id is made of them, so that two
+//! reversals of one row are one event.
+
+use std::{borrow::Cow, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray},
+    compute::{self, kernels::numeric},
+    datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType},
+};
+use serde_json::value::RawValue;
+
+use super::{
+    Batch,
+    data::{Value, Values},
+    envelope::Envelope,
+    rows::Rows,
+    rules,
+};
+use crate::{
+    Error, OrganizationId, Rejection, Table,
+    identity::{Content, Key, Pseudonyms},
+    log::{LogId, Lsn},
+    schema::Kind,
+    time::Micros,
+};
+
+/// The only table with corrections. Facts of other tables are corrected by further facts.
+const LEDGER: Table = Table::UsageLedger;
+const EVENT_TYPE: &str = "usage.request";
+const REVERSAL: &str = "reversal:";
+const RE_ENTRY: &str = "correction:";
+
+/// What a reversal negates: what is added up. All else is equal to the row that it takes back.
+const QUANTITIES: [&str; 10] = [
+    "input_tokens",
+    "cached_input_tokens",
+    "cache_write_input_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "audio_input_tokens",
+    "audio_output_tokens",
+    "images",
+    "cost",
+    "list_price",
+];
+
+/// A row of the ledger.
+#[derive(Debug, Clone)]
+pub struct LedgerRow {
+    log: LogId,
+    lsn: Lsn,
+    /// One row, shaped as [`Table::record_schema`].
+    row: RecordBatch,
+}
+
+/// What a correction changes.
+#[derive(Debug, Clone, Copy)]
+pub struct Amendment<'a> {
+    pub occurred_at: Option<Micros>,
+    /// An object of columns and attributes; `null` clears one, and what it does not name stays.
+    pub data: Option<&'a RawValue>,
+}
+
+/// The row that a reversal takes back, read from the reversal's id.
+pub fn reversed(event_id: &str) -> Option<(LogId, Lsn)> {
+    let (log, lsn) = event_id.strip_prefix(REVERSAL)?.split_once('.')?;
+    let log = u64::from_str_radix(log, 16).ok()?;
+    Some((LogId(log.cast_signed()), lsn.parse().ok()?))
+}
+
+impl LedgerRow {
+    /// `row` holds one row, shaped as [`Table::record_schema`].
+    pub fn new(log: LogId, lsn: Lsn, row: RecordBatch) -> Self {
+        Self { log, lsn, row }
+    }
+
+    pub fn log(&self) -> LogId {
+        self.log
+    }
+
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    pub fn occurred_at(&self) -> Micros {
+        self.row.column(1).as_primitive::<TimestampMicrosecondType>().value(0)
+    }
+
+    /// The row that this one takes back.
+    pub fn reversed(&self) -> Option<(LogId, Lsn)> {
+        self.text("corrects_id").and(self.text("event_id")).and_then(reversed)
+    }
+
+    /// Takes the row back. `original` is the id of the event that the row says something of.
+    pub fn void(&self, original: &str) -> Result<Batch, Error> {
+        let reversal = self.reversal(original, None)?;
+        Ok(batch(reversal, [self.key(REVERSAL, original)]))
+    }
+
+    /// Takes the row back and enters it again as it should have been; `None` when that is how it is.
+    pub fn correct(
+        &self,
+        original: &str,
+        amendment: &Amendment<'_>,
+        pseudonyms: &Pseudonyms,
+    ) -> Result<Result<Option<Batch>, Rejection>, Error> {
+        let attributes = self.text("attributes").map(serde_json::from_str).transpose();
+        let attributes: Option<&RawValue> = attributes.unwrap_or_default();
+        let organization = self.text("organization_id").and_then(OrganizationId::parse);
+        let amended = self.values(attributes).and_then(|mut values| {
+            if let Some(changes) = amendment.data {
+                values.amend(changes, organization.as_ref(), pseudonyms)?;
+            }
+            rules::check(LEDGER, None, organization.is_some(), &values)?;
+            Ok(values)
+        });
+        let values = match amended {
+            Ok(values) => values,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let envelope = Envelope::of_row(
+            self.id(RE_ENTRY),
+            self.text("source").unwrap_or_default(),
+            EVENT_TYPE,
+            amendment.occurred_at.unwrap_or_else(|| self.occurred_at()),
+        );
+        let mut rows = Rows::new(LEDGER);
+        rows.push(&envelope, organization.as_ref(), &values, 0);
+        let again = rows.finish()?.rows;
+        let (before, after) = (hash_of(&self.row), hash_of(&again));
+        if before == after {
+            return Ok(Ok(None));
+        }
+        let again = with(&again, "corrects_id", Arc::new(StringArray::from(vec![original])))?;
+        let reversal = self.reversal(original, after)?;
+        let rows = compute::concat_batches(&LEDGER.record_schema(), [&reversal, &again])?;
+        Ok(Ok(Some(batch(rows, [self.key(REVERSAL, original), self.key(RE_ENTRY, original)]))))
+    }
+
+    /// `replacement` is the content of the row that comes in its place: two corrections of one row that say
+    /// different things are a conflict, which the second one loses.
+    fn reversal(&self, original: &str, replacement: Option<i64>) -> Result<RecordBatch, Error> {
+        let mut row = self.row.clone();
+        for name in QUANTITIES {
+            if let Some(column) = self.row.column_by_name(name) {
+                row = with(&row, name, numeric::neg(column)?)?;
+            }
+        }
+        let id = self.id(REVERSAL);
+        let mut content = Content::default();
+        content.begin(REVERSAL, &id, self.occurred_at());
+        if let Some(hash) = replacement {
+            content.column("replacement", &hash.to_le_bytes());
+        }
+        let provenance: [(&str, ArrayRef); 3] = [
+            ("event_id", Arc::new(StringArray::from(vec![id]))),
+            ("corrects_id", Arc::new(StringArray::from(vec![original]))),
+            ("content_hash", Arc::new(Int64Array::from(vec![content.hash()]))),
+        ];
+        provenance.into_iter().try_fold(row, |row, (name, column)| with(&row, name, column))
+    }
+
+    fn id(&self, kind: &str) -> String {
+        format!("{kind}{:x}.{}", self.log.0, self.lsn)
+    }
+
+    fn key(&self, kind: &str, original: &str) -> Key {
+        let text = |name| self.text(name).unwrap_or_default();
+        Key::of_correction(text("organization_id"), text("source"), &self.id(kind), original)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        let column = self.row.column_by_name(name)?.as_string_opt::<i32>()?;
+        (!column.is_empty() && column.is_valid(0)).then(|| column.value(0))
+    }
+
+    /// What the row says, as if it had just been sent.
+    fn values<'a>(&'a self, attributes: Option<&'a RawValue>) -> Result<Values<'a>, Rejection> {
+        let columns = LEDGER.columns().iter().map(|column| {
+            let array = self.row.column_by_name(column.name).filter(|array| array.is_valid(0))?;
+            Some(match column.kind {
+                Kind::Text => Value::Text(Cow::Borrowed(array.as_string::<i32>().value(0))),
+                Kind::Count => Value::Count(array.as_primitive::<Int64Type>().value(0)),
+                Kind::Flag => Value::Flag(array.as_boolean().value(0)),
+                Kind::Money => Value::Money(array.as_primitive::<Decimal128Type>().value(0)),
+                Kind::Time => {
+                    Value::Time(array.as_primitive::<TimestampMicrosecondType>().value(0))
+                }
+            })
+        });
+        Values::stored(LEDGER, columns.collect(), attributes)
+    }
+}
+
+fn batch<const N: usize>(rows: RecordBatch, keys: [Key; N]) -> Batch {
+    let index = (0..).take(N).collect();
+    Batch { table: LEDGER, rows, keys: keys.to_vec(), index }
+}
+
+fn with(rows: &RecordBatch, name: &str, column: ArrayRef) -> Result<RecordBatch, Error> {
+    let mut columns = rows.columns().to_vec();
+    columns[rows.schema().index_of(name)?] = column;
+    Ok(RecordBatch::try_new(rows.schema(), columns)?)
+}
+
+fn hash_of(row: &RecordBatch) -> Option<i64> {
+    let hashes = row.column_by_name("content_hash")?.as_primitive_opt::<Int64Type>()?;
+    hashes.iter().next().flatten()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! What the ledger says of one event, and how that is changed: by appending a reversal, and a re-entry.
+
+use arrow::{
+    array::{AsArray, RecordBatch},
+    compute,
+    datatypes::Int64Type,
+    error::ArrowError,
+};
+use ingest::{
+    OrganizationId, Rejection, Table, Verdict,
+    decode::{
+        Batch,
+        correction::{Amendment, LedgerRow},
+    },
+    intake::Refused,
+    log::LogId,
+    time::{Micros, Window},
+};
+use serde_json::value::RawValue;
+
+use crate::{Error, Lakehouse};
+
+/// The event that is corrected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventName {
+    pub organization: OrganizationId,
+    pub source: String,
+    pub id: String,
+}
+
+/// All rows of an event at a cut: the original, and each reversal and re-entry of it.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    id: String,
+    rows: Vec<LedgerRow>,
+}
+
+/// What is to become of an event.
+#[derive(Debug, Clone)]
+pub enum Change {
+    Void,
+    /// Members that are absent stay as they are.
+    Correct {
+        occurred_at: Option<Micros>,
+        data: Option<Box<RawValue>>,
+    },
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// It is in the log on disk.
+    Done,
+    /// The event is like that already; nothing was written.
+    Already,
+    /// The event was voided before, so there is nothing to correct.
+    IsVoid,
+    /// Another change of the event came in between: read it again.
+    Meanwhile,
+    Rejected(Rejection),
+    Refused(Refused),
+}
+
+impl Chain {
+    /// The query whose answer [`Chain::read`] reads.
+    pub fn question(event: &EventName) -> String {
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+        let (source, id) = (quoted(&event.source), quoted(&event.id));
+        let schema = Table::UsageLedger.record_schema();
+        let columns: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        // Two scans: the first one finds its file by the ids' bloom filters, the second one skips all files
+        // without corrections.
+        let rows = |which: String| {
+            format!(
+                "select {}, log, lsn from usage_ledger where organization_id = {} and source = {source} and {which}",
+                columns.join(", "),
+                quoted(event.organization.as_str()),
+            )
+        };
+        let original = rows(format!("event_id = {id} and corrects_id is null"));
+        format!("{original} union all {}", rows(format!("corrects_id = {id}")))
+    }
+
+    /// `None` when there is no such event.
+    pub fn read(event: &EventName, answer: &[RecordBatch]) -> Result<Option<Self>, Error> {
+        let mut rows = Vec::new();
+        for batch in answer {
+            rows.extend(ledger_rows(batch).map_err(Error::arrow(Table::UsageLedger))?);
+        }
+        Ok((!rows.is_empty()).then(|| Self { id: event.id.clone(), rows }))
+    }
+
+    /// How often the event was voided or corrected.
+    pub fn generation(&self) -> usize {
+        self.reversals().count()
+    }
+
+    /// The row that counts; `None` when the event was voided.
+    pub fn standing(&self) -> Option<&LedgerRow> {
+        self.rows.iter().find(|row| {
+            let is_reversed = self.reversals().any(|reversed| reversed == (row.log(), row.lsn()));
+            row.reversed().is_none() && !is_reversed
+        })
+    }
+
+    fn reversals(&self) -> impl Iterator<Item = (LogId, u64)> {
+        self.rows.iter().filter_map(LedgerRow::reversed)
+    }
+}
+
+fn ledger_rows(batch: &RecordBatch) -> Result<Vec<LedgerRow>, ArrowError> {
+    let named = batch.schema();
+    let column = |name: &str| named.index_of(name).map(|index| batch.column(index));
+    let schema = Table::UsageLedger.record_schema();
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| compute::cast(column(field.name())?, field.data_type()))
+        .collect::<Result<_, _>>()?;
+    let rows = RecordBatch::try_new(schema, columns)?;
+    let logs = column("log")?.as_primitive::<Int64Type>().values();
+    let lsns = column("lsn")?.as_primitive::<Int64Type>().values();
+    let places = logs.iter().zip(lsns).enumerate();
+    let row = |(row, (log, lsn)): (usize, (&i64, &i64))| {
+        LedgerRow::new(LogId(*log), lsn.unsigned_abs(), rows.slice(row, 1))
+    };
+    Ok(places.map(row).collect())
+}
+
+/// The rows of a change, ready to be written.
+#[derive(Debug)]
+pub struct Prepared(Batch);
+
+impl Lakehouse {
+    /// What changes an event whose rows were just read, or what becomes of the change without any writing. Its
+    /// sender may name times in `window`.
+    pub fn prepare(
+        &self,
+        chain: &Chain,
+        change: &Change,
+        window: Window,
+    ) -> Result<Result<Prepared, Changed>, Error> {
+        let Some(row) = chain.standing() else {
+            let is_done = matches!(change, Change::Void);
+            return Ok(Err(if is_done { Changed::Already } else { Changed::IsVoid }));
+        };
+        let moved = match change {
+            Change::Correct { occurred_at, .. } => *occurred_at,
+            Change::Void => None,
+        };
+        for at in [Some(row.occurred_at()), moved].into_iter().flatten() {
+            if let Err(why) = window.check(at) {
+                return Ok(Err(Changed::Rejected(why)));
+            }
+        }
+        let Change::Correct { occurred_at, data } = change else {
+            return Ok(Ok(Prepared(row.void(&chain.id)?)));
+        };
+        let amendment = Amendment { occurred_at: *occurred_at, data: data.as_deref() };
+        Ok(match row.correct(&chain.id, &amendment, self.pseudonyms())? {
+            Ok(Some(batch)) => Ok(Prepared(batch)),
+            Ok(None) => Err(Changed::Already),
+            Err(why) => Err(Changed::Rejected(why)),
+        })
+    }
+
+    /// Writes a change. Nobody need hold a lock since the rows were read: of two changes of one row the log takes
+    /// the first.
+    pub async fn append(&self, prepared: Prepared) -> Result<Changed, Error> {
+        let settled = match self.store_together(vec![prepared.0]).await? {
+            Ok(settled) => settled,
+            Err(refused) => return Ok(Changed::Refused(refused)),
+        };
+        Ok(match settled.first() {
+            Some((_, Verdict::Accepted)) => Changed::Done,
+            Some((_, Verdict::Duplicate)) => Changed::Already,
+            _ => Changed::Meanwhile,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
