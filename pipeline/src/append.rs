@@ -24,7 +24,7 @@ use ingest::{
     Table,
     log::{LogId, Lsn, Record},
 };
-use object_store::{ObjectStoreExt, prefix::PrefixStore};
+use object_store::{ObjectStoreExt, path::Path, prefix::PrefixStore};
 
 pub(crate) use replace::Reason;
 
@@ -50,10 +50,8 @@ impl LakeTable {
     pub async fn open(root: &Root, table: Table) -> Result<Option<Self>, Error> {
         // Asked first, since the Delta library reports a missing table as an error, loudly.
         let entries = root.prefix.clone().join(table.name()).join("_delta_log");
-        match root.store.list(Some(&entries)).next().await {
-            None => return Ok(None),
-            Some(Err(source)) => return Err(Error::Store { path: entries.to_string(), source }),
-            Some(Ok(_)) => {}
+        if !has_entry(root, &entries).await? {
+            return Ok(None);
         }
         let mut delta = unloaded(root, table)?;
         delta.update_incremental(None).await.map_err(Error::delta(table, "opening"))?;
@@ -248,6 +246,18 @@ impl LakeTable {
         }
         Ok(())
     }
+}
+
+/// Whether a Delta log has an entry. A process that was killed while it made the first one left another file there.
+async fn has_entry(root: &Root, entries: &Path) -> Result<bool, Error> {
+    let mut files = root.store.list(Some(entries));
+    while let Some(file) = files.next().await {
+        let file = file.map_err(|source| Error::Store { path: entries.to_string(), source })?;
+        if file.location.extension() == Some("json") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Names the writer of a log to a table: stable, so that a repeated commit is recognized.

@@ -19,6 +19,7 @@ mod door;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod faults;
 mod figures;
 #[cfg(test)]
 mod import;

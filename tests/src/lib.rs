@@ -191,12 +191,18 @@ pub struct Client {
 impl Client {
     #[must_use]
     pub fn new(server: &Server, key: &str) -> Self {
+        Self::at(&server.ready.url, key)
+    }
+
+    /// For a server that something else started.
+    #[must_use]
+    pub fn at(url: &str, key: &str) -> Self {
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(60))
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap_or_default();
-        Self { url: server.ready.url.clone(), key: key.trim().to_owned(), http }
+        Self { url: url.to_owned(), key: key.trim().to_owned(), http }
     }
 
     /// Sends a body to `/v1/events` and gives the status and the answer.

@@ -210,3 +210,16 @@ async fn an_exchange_holds_at_its_version_only() {
     table.advance(None).await.unwrap();
     assert_eq!((rows(&table), table.version()), (2, before + 1));
 }
+
+#[tokio::test]
+async fn a_table_whose_creation_was_cut_off_is_created_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Location::folder(dir.path()).unwrap().open().unwrap();
+    let entries = dir.path().join("usage_ledger/_delta_log");
+    std::fs::create_dir_all(&entries).unwrap();
+    std::fs::write(entries.join(".1b4e28ba.tmp"), "{").unwrap();
+    assert!(LakeTable::open(&root, Table::UsageLedger).await.unwrap().is_none());
+    let mut table = LakeTable::open_or_create(&root, Table::UsageLedger).await.unwrap();
+    table.append(LOG, &[record(1)], 1, 0).await.unwrap();
+    assert_eq!(table.files().unwrap().len(), 1);
+}

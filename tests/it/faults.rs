@@ -1,0 +1,224 @@
+//! System calls that fail, and kills at a system call: `strace` injects them into the real server.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tests::{Client, Server, admin_key, aihub, configure, folder, run_ok, usage};
+
+/// 40 kills that hit; `AIHUB_TEST_KILLS=300` is the long form.
+fn kills() -> usize {
+    std::env::vars()
+        .find(|(name, _)| name == "AIHUB_TEST_KILLS")
+        .map_or(40, |(_, kills)| kills.parse().expect("AIHUB_TEST_KILLS is a number"))
+}
+
+/// The calls by which bytes become durable and names come and go, and how many of them a thread makes first: the
+/// writer of the log makes one for each group, the others are made by threads in turn.
+const CALLS: [(&str, usize); 10] = [
+    ("fdatasync", 8),
+    ("linkat", 1),
+    ("fsync", 3),
+    ("fdatasync", 5),
+    ("rename", 2),
+    ("unlink", 2),
+    ("fdatasync", 3),
+    ("fsync", 2),
+    ("linkat", 2),
+    ("fdatasync", 1),
+];
+
+/// A server that runs under `strace`.
+struct Traced {
+    strace: Child,
+    url: String,
+}
+
+impl Traced {
+    /// `None` when it ended before it was ready: the fault came early.
+    fn start(dir: &Path, options: &[&str]) -> Option<Self> {
+        let mut strace = Command::new("strace")
+            .args(["-f", "-qq", "--seccomp-bpf", "-o", "/dev/null"])
+            .args(options)
+            .arg(aihub())
+            .args(["serve", "--port", "0", "--format", "json", "--dir"])
+            .arg(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("strace is not installed");
+        let mut line = String::new();
+        BufReader::new(strace.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: Option<Value> = serde_json::from_str(&line).ok();
+        match ready {
+            Some(ready) => Some(Self { strace, url: ready["url"].as_str().unwrap().to_owned() }),
+            None => {
+                strace.wait().unwrap();
+                None
+            }
+        }
+    }
+
+    /// Ends the server, if it still runs, and waits for it.
+    fn end(mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
+        self.strace.wait().unwrap()
+    }
+
+    /// Sends a signal to the server; `strace` ends with it.
+    fn signal(&self, signal: &str) {
+        let id = self.strace.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        for child in children.unwrap_or_default().split_whitespace() {
+            let _ = Command::new("kill").args([signal, child]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        if self.strace.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.signal("-KILL");
+        }
+    }
+}
+
+fn body(first: usize, events: usize) -> String {
+    let event = |n: usize| usage("org_a", &format!("e{n}"), json!({"input_tokens": n % 97}));
+    (first..first + events).map(|n| format!("{}\n", event(n))).collect()
+}
+
+/// Sends batches until the server is gone, or for so many. Gives what was acknowledged.
+async fn send(client: &Client, next: &mut usize, batches: usize) -> Vec<usize> {
+    let mut acknowledged = Vec::new();
+    for batch in 0..batches {
+        let events = [1, 40, 150][batch % 3];
+        let first = *next;
+        *next += events;
+        let (status, answer) = client.send("application/x-ndjson", body(first, events)).await;
+        if status != StatusCode::OK {
+            break;
+        }
+        assert_eq!(answer["accepted"], events, "{answer}");
+        acknowledged.extend(first..first + events);
+    }
+    acknowledged
+}
+
+/// Everything that was acknowledged is there, once, as it was sent.
+async fn check(client: &Client, acknowledged: &BTreeSet<usize>, sent: usize) {
+    let sql = "select event_id, input_tokens from usage_events";
+    let (status, answer) = client.query_with(json!({"sql": sql, "max_rows": 10_000_000})).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let mut stored = BTreeMap::new();
+    for row in answer["rows"].as_array().unwrap() {
+        let number: usize = row["event_id"].as_str().unwrap()[1..].parse().unwrap();
+        assert!(number < sent && row["input_tokens"] == number % 97, "{row}");
+        assert!(stored.insert(number, ()).is_none(), "{row} is there twice");
+    }
+    let lost: Vec<_> = acknowledged.iter().filter(|number| !stored.contains_key(number)).collect();
+    assert!(lost.is_empty(), "{} acknowledged events are lost, such as {lost:?}", lost.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_at_any_call_loses_nothing_and_doubles_nothing() {
+    let dir = folder();
+    configure(
+        dir.path(),
+        "[ingest]\nflush_seconds = 1\nflush_rows = 150\n[maintain]\nenabled = false\n[check]\nnightly = false\n",
+    );
+    let key = admin_key(dir.path());
+    let (mut acknowledged, mut next) = (BTreeSet::new(), 0);
+    let (mut hits, mut early) = (0, 0);
+    for attempt in 0.. {
+        assert!(attempt < 3 * kills(), "only {hits} of {attempt} kills hit");
+        let (call, most) = CALLS[attempt % CALLS.len()];
+        let inject = format!("inject={call}:signal=KILL:when={}", 1 + attempt / CALLS.len() % most);
+        let Some(server) =
+            Traced::start(dir.path(), &["-e", &format!("trace={call}"), "-e", &inject])
+        else {
+            (hits, early) = (hits + 1, early + 1);
+            continue;
+        };
+        let client = Client::at(&server.url, &key);
+        acknowledged.extend(send(&client, &mut next, 12).await);
+        let is_gone = client.get("/healthz").await.0 == StatusCode::BAD_GATEWAY;
+        hits += usize::from(is_gone);
+        server.end("-KILL");
+        if hits >= kills() {
+            break;
+        }
+    }
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &key);
+    check(&client, &acknowledged, next).await;
+    assert!(early < hits, "every kill came before a server was ready");
+    assert!(acknowledged.len() > 20 * hits, "only {} were acknowledged", acknowledged.len());
+    server.stop();
+    // Log, tables and index agree about all of it.
+    run_ok(dir.path(), &["check"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_failed_sync_nothing_is_acknowledged_and_the_server_ends() {
+    for error in ["EIO", "ENOSPC"] {
+        let dir = folder();
+        let key = admin_key(dir.path());
+        let inject = format!("inject=fdatasync:error={error}:when=4+");
+        let server = Traced::start(dir.path(), &["-e", "trace=fdatasync", "-e", &inject]).unwrap();
+        let client = Client::at(&server.url, &key);
+        let mut next = 0;
+        let acknowledged: BTreeSet<_> = send(&client, &mut next, 24).await.into_iter().collect();
+        assert!(next > acknowledged.len(), "the fault did not come");
+        let status = server.end("-0");
+        assert!(!status.success(), "{error}: the server goes on");
+        let server = Server::serve(dir.path());
+        check(&Client::new(&server, &key), &acknowledged, next).await;
+        server.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_said_and_waited_for() {
+    let dir = folder();
+    let key = admin_key(dir.path());
+    // The log's first segment, so that its path is known.
+    let server = Server::serve(dir.path());
+    server.stop();
+    let log = std::fs::read_dir(dir.path().join("log")).unwrap().flatten();
+    let segment =
+        log.map(|file| file.path()).find(|path| path.extension().is_some_and(|e| e == "seg"));
+    let segment = segment.expect("there is a segment").display().to_string();
+    let inject = "inject=write:error=ENOSPC:when=3..6";
+    let options = ["-P", &segment, "-e", "trace=write", "-e", inject];
+    let server = Traced::start(dir.path(), &options).unwrap();
+    let client = Client::at(&server.url, &key);
+    let (mut acknowledged, mut refused, mut next) = (BTreeSet::new(), 0, 0);
+    let begun = Instant::now();
+    while acknowledged.len() < 100 {
+        let (status, answer) = client.send("application/x-ndjson", body(next, 10)).await;
+        if status == StatusCode::OK {
+            acknowledged.extend(next..next + 10);
+            next += 10;
+        } else {
+            assert_eq!(
+                (status.as_u16(), &answer["code"]),
+                (503, &json!("unavailable")),
+                "{answer}"
+            );
+            assert_eq!(answer["reason"], "disk_full");
+            refused += 1;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "the server does not recover");
+    }
+    assert_eq!(refused, 4, "each write that failed is one refusal, and the next one goes through");
+    check(&client, &acknowledged, next).await;
+    assert!(server.end("-TERM").success());
+    run_ok(dir.path(), &["check"]);
+}
