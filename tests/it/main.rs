@@ -17,6 +17,8 @@ mod events;
 #[cfg(test)]
 mod figures;
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod import;
 #[cfg(test)]
 mod layers;
