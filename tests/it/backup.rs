@@ -142,7 +142,7 @@ async fn a_damaged_backup_and_a_used_folder_are_refused() {
     );
 
     let new = folder();
-    run_ok(new.path(), &["restore", "--from", &to]);
+    run_ok(new.path(), &["restore", "--from", &format!("file://{to}")]);
     assert_eq!(totals(new.path()), expected);
 
     let damaged = data_file(place.path());

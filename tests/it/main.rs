@@ -22,6 +22,8 @@ mod events;
 mod faults;
 mod figures;
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod import;
 #[cfg(test)]
 mod layers;
