@@ -225,3 +225,36 @@ async fn of_many_voids_at_once_one_is_written() {
     assert_eq!(rows, [json!({"n": 2 + 1 + 2 * (accepted - 1)})], "{accepted} were accepted");
     assert_eq!(sums(&client, "usage_events", None).await.0, 1);
 }
+
+#[tokio::test]
+async fn corrections_outlive_compaction_and_pass_the_check() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    send(&client, &[("1", 10), ("2", 20), ("3", 30), ("4", 40)]).await;
+    flushed(&client).await;
+    let (_, before) = client.query("select 1 as one").await;
+    void(&client, "1").await;
+    correct(&client, "2", json!({"input_tokens": 5})).await;
+    flushed(&client).await;
+    let (_, between) = client.query("select 1 as one").await;
+    void(&client, "2").await;
+    flushed(&client).await;
+    let cuts = [(&before, 4, 100), (&between, 3, 75)];
+    for compacted in [false, true] {
+        for (cut, events, tokens) in cuts {
+            let (n, sum, _) = sums(&client, "usage_events", Some(&cut["as_of"])).await;
+            assert_eq!((n, sum), (events, tokens), "compacted: {compacted}");
+        }
+        let (events, tokens, _) = sums(&client, "usage_events", None).await;
+        assert_eq!((events, tokens), (2, 70), "compacted: {compacted}");
+        assert_eq!(sums(&client, "usage_ledger", None).await.1, 70, "compacted: {compacted}");
+        run_ok(dir.path(), &["check"]);
+        if !compacted {
+            let told = run_ok(dir.path(), &["maintain", "--all", "--table", "usage_ledger"]);
+            assert!(told.contains("usage_ledger"), "{told}");
+        }
+    }
+    server.stop();
+    run_ok(dir.path(), &["check"]);
+}
