@@ -7,6 +7,7 @@
 //! the program's face in a terminal.
 
 pub mod accounts;
+mod allocator;
 pub mod audit;
 pub mod cli;
 pub mod clock;

@@ -32,6 +32,7 @@ use toml::Value;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 
 use crate::{
+    allocator,
     config::{Config, ConfigError},
     integrity,
     lake::OpenError,
@@ -107,6 +108,16 @@ enum Command {
     CheckWorker,
 }
 
+impl Command {
+    /// Whether it reads or writes events by the million.
+    fn moves_rows(&self) -> bool {
+        matches!(
+            self,
+            Self::Serve(_) | Self::Demo(_) | Self::Import(_) | Self::Maintain(_) | Self::Check(_)
+        )
+    }
+}
+
 /// How a command that starts a server says that it is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Ready {
@@ -121,6 +132,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     if matches!(cli.command, Command::QueryWorker) {
         return query_worker();
+    }
+    if cli.command.moves_rows() {
+        allocator::begin();
     }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use super::{Checked, Server, proof::Order};
-use crate::{config::Config, lake::write_private, server::State};
+use crate::{allocator, config::Config, lake::write_private, server::State};
 
 /// `check.json`: the last nightly check, so that a server that is started anew each day misses none.
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,6 +89,7 @@ async fn check(program: &PathBuf, config: &Config, server: Server) -> anyhow::Re
     let mut child = Command::new(program)
         .arg("check-worker")
         .env_clear()
+        .env(allocator::SETTING.0, allocator::SETTING.1)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)

@@ -17,7 +17,7 @@ use crate::lake::write_private;
 pub(super) struct ProgressNote {
     path: PathBuf,
     text: Text,
-    written: Instant,
+    written: Option<Instant>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ struct Text {
     rows: u64,
 }
 
-/// The note is written so often.
+/// The note is written at the first rows, and then so often.
 const EVERY: Duration = Duration::from_secs(1);
 
 impl ProgressNote {
@@ -45,7 +45,7 @@ impl ProgressNote {
         let found = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let text = found.unwrap_or_else(|| Text { file: file.to_owned(), rows: 0 });
         fs::create_dir_all(dir.join("imports")).context("creating the folder `imports`")?;
-        Ok(Self { path, text, written: Instant::now() })
+        Ok(Self { path, text, written: None })
     }
 
     /// A folder for this import alone.
@@ -60,10 +60,10 @@ impl ProgressNote {
     /// Notes that more rows are in the log.
     pub(super) fn add(&mut self, rows: u64) -> anyhow::Result<()> {
         self.text.rows += rows;
-        if self.written.elapsed() >= EVERY {
+        if self.written.is_none_or(|written| written.elapsed() >= EVERY) {
             write_private(&self.path, &serde_json::to_vec(&self.text)?)
                 .context("noting how far the import came")?;
-            self.written = Instant::now();
+            self.written = Some(Instant::now());
         }
         Ok(())
     }
