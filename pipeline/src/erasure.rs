@@ -161,13 +161,11 @@ impl Erasing<'_> {
     async fn rewrite(&self, file: &DataFile, now_ms: i64) -> Result<Rewritten, Error> {
         let table = self.table.table();
         let parquet = |source| Error::Parquet { table: table.name(), source };
-        let mut bytes = Vec::new();
         let mut statistics = Statistics::new(table);
         let mut digesters = Digesters::default();
-        let (mut writer, mut rows, mut entries) = (None, 0, Vec::new());
+        let (mut writer, mut rows, mut entries) = (None::<ArrowWriter<_>>, 0, Vec::new());
         let expected = usize::try_from(file.rows).unwrap_or(usize::MAX);
         let properties = parquet_file::writer_properties(table, expected).map_err(parquet)?;
-        let mut output = Some(&mut bytes);
         self.read(
             file,
             |_| true,
@@ -181,18 +179,22 @@ impl Erasing<'_> {
                 entries.extend(identities(&changed));
                 statistics.add(&new);
                 rows += new.num_rows() as u64;
-                if let Some(output) = output.take() {
-                    let opened =
-                        ArrowWriter::try_new(output, new.schema(), Some(properties.clone()));
-                    writer = Some(opened.map_err(parquet)?);
-                }
-                writer.as_mut().map_or(Ok(()), |writer| writer.write(&new)).map_err(parquet)
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    none => {
+                        let properties = Some(properties.clone());
+                        let opened = ArrowWriter::try_new(Vec::new(), new.schema(), properties);
+                        none.insert(opened.map_err(parquet)?)
+                    }
+                };
+                writer.write(&new).map_err(parquet)
             },
         )
         .await?;
-        if let Some(writer) = writer {
-            writer.close().map_err(parquet)?;
-        }
+        let bytes = match writer {
+            Some(writer) => writer.into_inner().map_err(parquet)?,
+            None => Vec::new(),
+        };
         let path = parquet_file::new_path(file.event_date);
         let size = bytes.len() as u64;
         let add = parquet_file::describe(path.clone(), file.event_date, size, now_ms, &statistics);

@@ -2,20 +2,29 @@ use std::{
     fs,
     io::{BufReader, Read},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use ingest::{
     dedup::{ENTRY_BYTES, Index, decode_entry},
+    erasure::Erased,
     log::{self, LogId},
 };
-use pipeline::{Location, Reader, backup};
+use pipeline::{Lakehouse, Location, Reader, backup};
 use rand::Rng;
 use url::Url;
 
 use super::{Folder, running::ServerFile, say};
-use crate::{clock::Clock, config::Config, integrity, lake, store::Store};
+use crate::{
+    clock::Clock,
+    config::Config,
+    erasure::{self, Site},
+    integrity,
+    lake::{self, ERASED},
+    store::Store,
+};
 
 /// Copies log, tables, index, state and secrets at one cut, also beside a running server. A folder or URL that
 /// holds an earlier backup of the same data folder gets what is new. The options of a URL's store are those of
@@ -34,6 +43,9 @@ pub(super) struct Restore {
     /// The folder or URL that was given to `backup`
     #[arg(long, value_name = "DIR-or-URL")]
     from: String,
+    /// The `erased.json` of the folder as it is now: who was erased since the backup is not restored
+    #[arg(long, value_name = "FILE")]
+    erased: Option<PathBuf>,
 }
 
 /// Identities that are written to the index at once.
@@ -65,6 +77,10 @@ impl Backup {
         ensure!(cut.log != 0, "{} holds no events to back up", config.dir.display());
         fs::copy(config.dir.join("pseudonym.key"), staged.path().join("pseudonym.key"))
             .context("copying pseudonym.key")?;
+        if config.dir.join(ERASED).exists() {
+            fs::copy(config.dir.join(ERASED), staged.path().join(ERASED))
+                .context("copying the list of erased persons")?;
+        }
         let source = backup::Source {
             location: lake::location(&config)?,
             log_dir: config.dir.join("log"),
@@ -100,7 +116,11 @@ impl Restore {
         fill_index(&config, LogId(cut.log), &identities, cut.lsn, cut.floor)?;
         fs::remove_file(&identities)?;
         // What the log holds goes to the tables under its old id, so that no row comes twice.
-        lake::open(&config).await?.close().await?;
+        let lakehouse = lake::open(&config).await?;
+        if let Some(path) = &self.erased {
+            erase_again(&config, &lakehouse, path).await?;
+        }
+        lakehouse.close().await?;
         let fresh = LogId(rand::rng().random_range(1..i64::MAX));
         let last = log::renew(&config.dir.join("log"), fresh)?;
         let index = Index::open(&config.dir.join("index"), fresh)?;
@@ -121,6 +141,24 @@ impl Restore {
             checked.proof.tables.values().map(|table| table.rows).sum::<u64>()
         ))?)
     }
+}
+
+/// Takes out whom a list names: a backup that is older than it holds them.
+async fn erase_again(config: &Config, lakehouse: &Lakehouse, path: &Path) -> anyhow::Result<()> {
+    let pseudonyms = lakehouse.pseudonyms();
+    let listed = lake::erased(path, pseudonyms)?;
+    let listed = listed.with_context(|| format!("there is no {}", path.display()))?;
+    let known = lake::erased(&config.dir.join(ERASED), pseudonyms)?;
+    let mut erased = known.unwrap_or_else(|| Erased::nobody(pseudonyms));
+    erased.merge(listed);
+    erasure::save(&config.dir, &erased)?;
+    lakehouse.forget(erased.clone()).await;
+    let clock = Clock::system();
+    let site = Site { config, clock: &clock, lakehouse, program: None, grace: Duration::ZERO };
+    let persons = erased.len();
+    let done = site.apply(erased, persons).await?;
+    let rows: u64 = done.tables.iter().map(|table| table.rows).sum();
+    Ok(say(&format!("{rows} rows named persons of {}\n", path.display()))?)
 }
 
 /// A folder, or a URL with the options of the lake's store.
