@@ -108,8 +108,11 @@ impl Restore {
         lake::prepare(&config)?;
         let from = location(&self.from, &config)?;
         let manifest = backup::put_back(&from, &config.dir, &lake::location(&config)?).await?;
-        for secret in ["state.db", "pseudonym.key"] {
-            private(&config.dir.join(secret), 0o600)?;
+        for secret in ["state.db", "pseudonym.key", ERASED] {
+            let path = config.dir.join(secret);
+            if path.exists() {
+                private(&path, 0o600)?;
+            }
         }
         let cut = &manifest.cut;
         let identities = config.dir.join("identities");
@@ -121,6 +124,7 @@ impl Restore {
             erase_again(&config, &lakehouse, path).await?;
         }
         lakehouse.close().await?;
+        drop(lakehouse);
         let fresh = LogId(rand::rng().random_range(1..i64::MAX));
         let last = log::renew(&config.dir.join("log"), fresh)?;
         let index = Index::open(&config.dir.join("index"), fresh)?;
