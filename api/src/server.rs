@@ -130,7 +130,7 @@ impl State {
         let clock = web::Data::new(self.clock.clone());
         let recorder = web::Data::new(self.recorder.clone());
         let events = events::configure(&self.config.ingest);
-        let eraser = web::Data::new(erasure::Eraser::new(self.clone()));
+        let state = web::Data::new(self.clone());
         move |routes| {
             routes
                 .app_data(gate.clone())
@@ -142,7 +142,7 @@ impl State {
                 .app_data(limits.clone())
                 .app_data(clock.clone())
                 .app_data(recorder.clone())
-                .app_data(eraser.clone())
+                .app_data(state.clone())
                 .configure(health::configure)
                 .configure(integrity::configure)
                 .configure(openapi::configure)
@@ -192,6 +192,8 @@ impl State {
         tasks.spawn(async move { relay::run(&relayed.store, &relayed.lakehouse).await });
         let kept = self.clone();
         tasks.spawn(async move { upkeep::run(&kept).await });
+        let erased = self.clone();
+        tasks.spawn(async move { erasure::run(&erased).await });
         let (checked, url) = (self.clone(), format!("http://{bound}"));
         tasks.spawn(async move { integrity::run(&checked, &url).await });
         let warmed = self.clone();

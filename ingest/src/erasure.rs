@@ -148,9 +148,14 @@ impl<'a> Lookup<'a> {
         Self { pseudonyms, erased: pseudonyms.erased() }
     }
 
+    /// Whether nobody is erased.
+    pub fn is_empty(&self) -> bool {
+        self.erased.is_empty()
+    }
+
     /// Whether an event of that time names somebody who is erased.
     pub fn is_erased(&self, pseudonym: &str, occurred_at: Micros) -> bool {
-        !self.erased.is_empty()
+        !self.is_empty()
             && self
                 .erased
                 .persons
@@ -161,7 +166,7 @@ impl<'a> Lookup<'a> {
     /// Whether a text, JSON or what was meant to be, holds the id of an erased person: as a whole string or word,
     /// in any place and of any time. Without an organization it counts for every one.
     pub fn is_named_in(&self, text: &str, organization: Option<&str>) -> bool {
-        if self.erased.is_empty() {
+        if self.is_empty() {
             return false;
         }
         let organizations: Vec<&str> = match organization {
@@ -211,7 +216,7 @@ impl<'a> Lookup<'a> {
     /// The rows that name erased persons. Needed are the columns [`PERSONS`] and the table's time.
     pub fn named(&self, table: Table, rows: &RecordBatch) -> BooleanArray {
         match table {
-            _ if self.erased.is_empty() => vec![false; rows.num_rows()].into(),
+            _ if self.is_empty() => vec![false; rows.num_rows()].into(),
             Table::DeadLetter => self.letters(rows),
             _ => self.rows_of_persons(table, rows),
         }

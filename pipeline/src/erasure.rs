@@ -1,12 +1,12 @@
 //! Takes erased persons out of the tables: files that name them are written anew without them, and what was
 //! replaced is removed. Like upkeep, every change is a commit that holds at one version of a table only.
 
-use std::{fs::File, io::Write, path::Path};
+use std::{fs::File, io::Write, path::Path, sync::Arc};
 
 use arrow::array::RecordBatch;
 use ingest::{
     Table,
-    dedup::{encode_entry, keys_of},
+    dedup::{ENTRY_BYTES, encode_entry, keys_of},
     erasure::{self, Lookup},
     identity::Pseudonyms,
     time::Micros,
@@ -234,7 +234,7 @@ impl Erasing<'_> {
             return Err(Error::Altered { table: table.name(), before: file.rows, after: 0 });
         };
         let reader = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(parquet)?;
-        let schema = reader.schema().clone();
+        let schema = Arc::clone(reader.schema());
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let wanted: Vec<_> = names.filter(|name| wanted(name)).collect();
         let mask = ProjectionMask::columns(reader.parquet_schema(), wanted);
@@ -307,5 +307,13 @@ fn identities(rows: &RecordBatch) -> Vec<u8> {
 fn append(path: &Path, entries: &[u8]) -> Result<(), Error> {
     let mut file =
         File::options().create(true).append(true).open(path).map_err(Error::file(path))?;
-    file.write_all(entries).and_then(|()| file.sync_all()).map_err(Error::file(path))
+    // A process that was killed may have left a part of an entry.
+    let whole = |file: &File| {
+        let length = file.metadata()?.len();
+        file.set_len(length - length % ENTRY_BYTES as u64)
+    };
+    whole(&file)
+        .and_then(|()| file.write_all(entries))
+        .and_then(|()| file.sync_all())
+        .map_err(Error::file(path))
 }

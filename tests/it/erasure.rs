@@ -317,11 +317,26 @@ async fn persons_are_erased_from_a_folder_and_from_what_is_restored() {
     planted.assert_gone(dir);
     run_ok(dir, &["check"]);
 
-    // A backup from before holds them, and one from now does not.
+    // An erasure that was broken off once its list was written is completed at the next start.
     let (from, list) = (planted.backup.path().display().to_string(), dir.join("erased.json"));
     let old = folder();
     run_ok(old.path(), &["restore", "--from", &from]);
     planted.assert_there(old.path());
+    fs::copy(&list, old.path().join("erased.json")).unwrap();
+    fs::write(old.path().join("erased.index"), b"a part").unwrap();
+    configure(old.path(), QUIET);
+    let server = Server::serve(old.path());
+    for _ in 0..600 {
+        if !old.path().join("erased.index").exists() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    server.stop();
+    planted.assert_gone(old.path());
+    run_ok(old.path(), &["check"]);
+
+    // A backup from before holds them, and one from now does not.
     let new = folder();
     let list = list.display().to_string();
     let said = run_ok(new.path(), &["restore", "--from", &from, "--erased", &list]);

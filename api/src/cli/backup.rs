@@ -9,7 +9,6 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use ingest::{
     dedup::{ENTRY_BYTES, Index, decode_entry},
-    erasure::Erased,
     log::{self, LogId},
 };
 use pipeline::{Lakehouse, Location, Reader, backup};
@@ -20,7 +19,7 @@ use super::{Folder, running::ServerFile, say};
 use crate::{
     clock::Clock,
     config::Config,
-    erasure::{self, Site},
+    erasure::{Site, keep_away},
     integrity,
     lake::{self, ERASED},
     store::Store,
@@ -56,6 +55,7 @@ impl Backup {
         let config = folder.load(&[])?;
         ensure!(config.dir.is_dir(), "there is no data folder {}", config.dir.display());
         let server = ServerFile::find(&config.dir).await.map(ServerFile::into_server);
+        let _lock = keep_away(&config.dir).await?;
         let target = location(&self.to, &config)?;
         make_private(&target)?;
         let staged = tempfile::Builder::new().prefix("backup-").tempdir_in(&config.dir)?;
@@ -149,18 +149,11 @@ impl Restore {
 
 /// Takes out whom a list names: a backup that is older than it holds them.
 async fn erase_again(config: &Config, lakehouse: &Lakehouse, path: &Path) -> anyhow::Result<()> {
-    let pseudonyms = lakehouse.pseudonyms();
-    let listed = lake::erased(path, pseudonyms)?;
+    let listed = lake::erased(path, lakehouse.pseudonyms())?;
     let listed = listed.with_context(|| format!("there is no {}", path.display()))?;
-    let known = lake::erased(&config.dir.join(ERASED), pseudonyms)?;
-    let mut erased = known.unwrap_or_else(|| Erased::nobody(pseudonyms));
-    erased.merge(listed);
-    erasure::save(&config.dir, &erased)?;
-    lakehouse.forget(erased.clone()).await;
-    let clock = Clock::system();
-    let site = Site { config, clock: &clock, lakehouse, program: None, grace: Duration::ZERO };
-    let persons = erased.len();
-    let done = site.apply(erased, persons).await?;
+    let (clock, program) = (Clock::system(), std::env::current_exe()?);
+    let site = Site { config, clock: &clock, lakehouse, program: &program, grace: Duration::ZERO };
+    let done = site.erase_listed(listed).await?;
     let rows: u64 = done.tables.iter().map(|table| table.rows).sum();
     Ok(say(&format!("{rows} rows named persons of {}\n", path.display()))?)
 }

@@ -63,13 +63,13 @@ impl Erase {
             Some(server) => ask(&server.into_server(), &persons).await?,
             None => {
                 let lakehouse = lake::open(&config).await?;
-                let clock = Clock::system();
+                let (clock, program) = (Clock::system(), std::env::current_exe()?);
                 let grace = if now { Duration::ZERO } else { grace(&config) };
                 let site = Site {
                     config: &config,
                     clock: &clock,
                     lakehouse: &lakehouse,
-                    program: None,
+                    program: &program,
                     grace,
                 };
                 let resolved = persons

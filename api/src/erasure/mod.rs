@@ -4,13 +4,11 @@
 mod persons;
 mod work;
 
-use std::sync::Arc;
-
 use actix_web::{HttpRequest, web};
-use tokio::sync::Mutex;
 
 pub(crate) use persons::Persons;
-pub(crate) use work::{EraseError, Erasing, Site, grace, save};
+use work::EraseError;
+pub(crate) use work::{Erasing, Site, grace, keep_away};
 
 use crate::{
     principal::{Administer, Authorized},
@@ -20,16 +18,21 @@ use crate::{
 
 const BODY_BYTES_MAX: usize = 2 << 20;
 
-/// Erases beside a running server, one erasure at a time.
-#[derive(Debug)]
-pub(crate) struct Eraser {
-    state: State,
-    turn: Arc<Mutex<()>>,
+/// Completes an erasure that was broken off when a process ended.
+pub(crate) async fn run(state: &State) {
+    if let Err(error) = site(state).resume().await {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(error, "persons are not erased yet: run `aihub erase`");
+    }
 }
 
-impl Eraser {
-    pub(crate) fn new(state: State) -> Self {
-        Self { state, turn: Arc::default() }
+fn site(state: &State) -> Site<'_> {
+    Site {
+        config: &state.config,
+        clock: &state.clock,
+        lakehouse: &state.lakehouse,
+        program: &state.program,
+        grace: grace(&state.config),
     }
 }
 
@@ -51,35 +54,22 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
     responses(
         (status = 200, description = "What was erased.", body = Erasing),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 409, description = "Another erasure is at work.", body = Problem),
         (status = 503, body = Problem),
     ),
 )]
 pub(crate) async fn erase_persons(
     admin: Authorized<Administer>,
     request: HttpRequest,
-    eraser: web::Data<Eraser>,
+    state: web::Data<State>,
     body: web::Json<Persons>,
 ) -> Result<web::Json<Erasing>, Problem> {
-    let state = eraser.state.clone();
     let persons = body.resolve(state.lakehouse.pseudonyms())?;
-    let Ok(turn) = Arc::clone(&eraser.turn).try_lock_owned() else {
-        return Err(Problem::conflict("erasure_at_work", "another erasure is at work"));
-    };
     let (origin, dry_run) = (admin.origin(&request), body.dry_run);
     let erasing = actix_web::rt::spawn(async move {
-        let _turn = turn;
-        let site = Site {
-            config: &state.config,
-            clock: &state.clock,
-            lakehouse: &state.lakehouse,
-            program: Some(&state.program),
-            grace: grace(&state.config),
-        };
         if dry_run {
-            site.rehearse(&persons).await
+            site(&state).rehearse(&persons).await
         } else {
-            site.erase(&persons, &state.store, &origin).await
+            site(&state).erase(&persons, &state.store, &origin).await
         }
     });
     match erasing.await {

@@ -1,7 +1,7 @@
 //! An erasure step by step. Each can be repeated: one that was broken off is completed by the next.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     lake::{self, ERASED, OpenError, write_private},
     store::{Store, StoreError},
-    upkeep::{self, Assignment, ChildError, Erasure, WorkError},
+    upkeep::{self, Assignment, ChildError, Erasure},
 };
 
 /// What was erased, or would be.
@@ -48,7 +48,7 @@ pub(crate) struct TableErasure {
 /// Why an erasure was not completed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EraseError {
-    #[error("the upkeep of the tables does not end; try again")]
+    #[error("upkeep, a check, a backup or another erasure does not end; try again later")]
     Busy,
     #[error("{} cannot be used", path.display())]
     File { path: PathBuf, source: io::Error },
@@ -59,8 +59,6 @@ pub(crate) enum EraseError {
     #[error(transparent)]
     Lake(#[from] pipeline::Error),
     #[error(transparent)]
-    Work(WorkError),
-    #[error(transparent)]
     Child(#[from] ChildError),
 }
 
@@ -70,16 +68,16 @@ pub(crate) struct Site<'a> {
     pub(crate) config: &'a Config,
     pub(crate) clock: &'a Clock,
     pub(crate) lakehouse: &'a Lakehouse,
-    /// The program that reads and writes files; this process itself without one.
-    pub(crate) program: Option<&'a Path>,
+    /// This program: files are read and written in a process of its own.
+    pub(crate) program: &'a Path,
     /// How long somebody may read what was replaced.
     pub(crate) grace: Duration,
 }
 
-/// Identities whose rows were changed, until the index knows.
+/// Identities whose rows were changed. It is there until the erasure is complete.
 const ENTRIES: &str = "erased.index";
 
-/// Upkeep that is at work is waited for, so often and so long.
+/// Others that are at work are waited for, so often and so long.
 const ATTEMPTS: u32 = 3_600;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -96,6 +94,7 @@ impl Site<'_> {
         store: &Store,
         origin: &Origin,
     ) -> Result<Erasing, EraseError> {
+        let lock = self.lock().await?;
         let mut erased = self.known()?;
         erased.add(persons, self.clock.now().timestamp_micros(), self.lakehouse.pseudonyms());
         for act in acts(persons) {
@@ -103,7 +102,27 @@ impl Site<'_> {
         }
         save(&self.config.dir, &erased)?;
         self.lakehouse.forget(erased.clone()).await;
-        self.apply(erased, persons.len()).await
+        self.apply(&lock, erased, persons.len()).await
+    }
+
+    /// Erases persons of a list from elsewhere.
+    pub(crate) async fn erase_listed(&self, listed: Erased) -> Result<Erasing, EraseError> {
+        let lock = self.lock().await?;
+        let mut erased = self.known()?;
+        erased.merge(listed);
+        save(&self.config.dir, &erased)?;
+        self.lakehouse.forget(erased.clone()).await;
+        let persons = erased.len();
+        self.apply(&lock, erased, persons).await
+    }
+
+    /// Completes an erasure that was broken off.
+    pub(crate) async fn resume(&self) -> Result<(), EraseError> {
+        if self.entries().exists() {
+            let lock = self.lock().await?;
+            self.apply(&lock, self.known()?, 0).await?;
+        }
+        Ok(())
     }
 
     /// Counts the rows that an erasure would change.
@@ -115,25 +134,29 @@ impl Site<'_> {
         Ok(summary(true, persons.len(), &found))
     }
 
-    /// Takes erased persons out of log, tables and index, and removes what held them.
-    pub(crate) async fn apply(
-        &self,
-        erased: Erased,
-        persons: usize,
-    ) -> Result<Erasing, EraseError> {
+    /// Takes erased persons out of log, tables and index, and removes what held them. As long as this is not
+    /// complete, there is a file of entries.
+    async fn apply(&self, _: &File, erased: Erased, persons: usize) -> Result<Erasing, EraseError> {
+        let entries = self.entries();
+        let begun = File::options().create(true).append(true).open(&entries);
+        begun.and_then(|file| file.sync_all()).map_err(failed(&entries))?;
         let retired = self.lakehouse.clear_log().await?;
         let rewritten = self.perform(false, self.rewriting(erased)).await?;
         self.lakehouse.refresh().await;
-        let entries = self.entries();
         self.lakehouse.reindex(&entries).await?;
-        remove_file(&entries)?;
         let before_ms = lake::now() / 1_000 + 1;
         tokio::time::sleep(self.grace).await;
         self.lakehouse.unlink_log(retired).await?;
         let removing = self.perform(false, Erasure::Remove { before_ms });
         let removed = self.lakehouse.between_flushes(removing).await?;
+        fs::remove_file(&entries).map_err(failed(&entries))?;
         let files_removed = removed.tables.iter().map(|table| table.vacuumed.files).sum();
         Ok(Erasing { files_removed, ..summary(false, persons, &rewritten) })
+    }
+
+    /// One erasure at a time, and none while a folder is checked or copied.
+    async fn lock(&self) -> Result<File, EraseError> {
+        lock(&self.config.dir, File::try_lock).await
     }
 
     fn known(&self) -> Result<Erased, EraseError> {
@@ -155,15 +178,7 @@ impl Site<'_> {
         let task = Task { dry_run, ..upkeep::task(self.config, &[])? };
         let assignment = Assignment { dir: self.config.dir.clone(), task, erasure: Some(erasure) };
         for _ in 0..ATTEMPTS {
-            let done = match self.program {
-                Some(program) => upkeep::in_child(program, &assignment).await?,
-                None => match upkeep::perform(&assignment, self.clock).await {
-                    Ok(report) => Some(report),
-                    Err(WorkError::Busy(_)) => None,
-                    Err(error) => return Err(EraseError::Work(error)),
-                },
-            };
-            if let Some(report) = done {
+            if let Some(report) = upkeep::in_child(self.program, &assignment).await? {
                 return Ok(report);
             }
             tokio::time::sleep(PAUSE).await;
@@ -173,7 +188,7 @@ impl Site<'_> {
 }
 
 /// Writes the list of erased persons of a folder. It is there after a crash, too.
-pub(crate) fn save(dir: &Path, erased: &Erased) -> Result<(), EraseError> {
+fn save(dir: &Path, erased: &Erased) -> Result<(), EraseError> {
     let path = dir.join(ERASED);
     let written = serde_json::to_vec(erased)
         .map_err(io::Error::from)
@@ -206,11 +221,30 @@ fn summary(dry_run: bool, persons: usize, report: &Report) -> Erasing {
     Erasing { dry_run, persons, tables: tables.collect(), files_removed: 0 }
 }
 
-fn remove_file(path: &Path) -> Result<(), EraseError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(EraseError::File { path: path.to_path_buf(), source })
+/// Keeps erasures away: they remove files that somebody reads for longer than a query may take.
+pub(crate) async fn keep_away(dir: &Path) -> Result<File, EraseError> {
+    lock(dir, File::try_lock_shared).await
+}
+
+async fn lock(
+    dir: &Path,
+    try_lock: fn(&File) -> Result<(), TryLockError>,
+) -> Result<File, EraseError> {
+    let path = dir.join("erase.lock");
+    let mut options = File::options();
+    let opened = options.create(true).truncate(false).write(true).open(&path);
+    let file = opened.map_err(failed(&path))?;
+    for _ in 0..ATTEMPTS {
+        match try_lock(&file) {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
+            Err(TryLockError::Error(source)) => return Err(failed(&path)(source)),
         }
-        _ => Ok(()),
     }
+    Err(EraseError::Busy)
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> EraseError {
+    let path = path.to_path_buf();
+    move |source| EraseError::File { path, source }
 }

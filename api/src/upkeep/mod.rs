@@ -21,7 +21,7 @@ use crate::{allocator, server::State};
 pub(crate) use schedule::Record;
 use schedule::due;
 use work::Outcome;
-pub(crate) use work::{Assignment, Erasure, WorkError, perform, task, work};
+pub(crate) use work::{Assignment, Erasure, perform, task, work};
 
 /// The argument that makes this program the worker.
 pub(crate) const WORKER: &str = "upkeep-worker";

@@ -183,6 +183,9 @@ impl<'a> Values<'a> {
     /// Leaves out what the event says of an erased person, before it is hashed or stored. Persons are pseudonyms
     /// by now.
     pub(super) fn forget_erased(&mut self, occurred_at: time::Micros, erased: &Lookup<'_>) {
+        if erased.is_empty() {
+            return;
+        }
         let is_erased = |column: &Column, value: &Option<Value<'_>>| match value {
             Some(Value::Text(id)) if column.is_person() => erased.is_erased(id, occurred_at),
             _ => false,
