@@ -147,8 +147,7 @@ impl Site<'_> {
         let before_ms = lake::now() / 1_000 + 1;
         tokio::time::sleep(self.grace).await;
         self.lakehouse.unlink_log(retired).await?;
-        let removing = self.perform(false, Erasure::Remove { before_ms });
-        let removed = self.lakehouse.between_flushes(removing).await?;
+        let removed = self.perform(false, Erasure::Remove { before_ms }).await?;
         fs::remove_file(&entries).map_err(failed(&entries))?;
         let files_removed = removed.tables.iter().map(|table| table.vacuumed.files).sum();
         Ok(Erasing { files_removed, ..summary(false, persons, &rewritten) })
@@ -178,7 +177,13 @@ impl Site<'_> {
         let task = Task { dry_run, ..upkeep::task(self.config, &[])? };
         let assignment = Assignment { dir: self.config.dir.clone(), task, erasure: Some(erasure) };
         for _ in 0..ATTEMPTS {
-            if let Some(report) = upkeep::in_child(self.program, &assignment).await? {
+            let working = upkeep::in_child(self.program, &assignment);
+            let done = match &assignment.erasure {
+                // A flush writes its files before it commits them: they are in no table then.
+                Some(Erasure::Remove { .. }) => self.lakehouse.between_flushes(working).await?,
+                _ => working.await?,
+            };
+            if let Some(report) = done {
                 return Ok(report);
             }
             tokio::time::sleep(PAUSE).await;
