@@ -317,3 +317,6 @@ fn append(path: &Path, entries: &[u8]) -> Result<(), Error> {
         .and_then(|()| file.sync_all())
         .map_err(Error::file(path))
 }
+
+#[cfg(test)]
+mod tests;
