@@ -12,7 +12,9 @@ use ingest::identity::Pseudonyms;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, configure, flushed, folder, reply, run, run_ok, usage};
+use tests::{
+    Client, ObjectStore, Server, admin_key, configure, flushed, folder, reply, run, run_ok, usage,
+};
 
 const NDJSON: &str = "application/x-ndjson";
 const PERSONS: u32 = 200;
@@ -344,4 +346,30 @@ async fn persons_are_erased_from_a_folder_and_from_what_is_restored() {
     planted.assert_gone(new.path());
     run_ok(dir, &["backup", "--to", &from]);
     planted.assert_gone(planted.backup.path());
+}
+
+#[tokio::test]
+async fn persons_are_erased_from_an_object_store() {
+    let (dir, store, copy) = (folder(), ObjectStore::start().await, folder());
+    configure(dir.path(), &format!("{}{QUIET}", store.configuration("lake")));
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    let events = (0..20).map(|n| used(n, &format!("used-{n}")));
+    assert_eq!(send(&client, events).await, [20, 0, 0]);
+    let said = run_ok(
+        dir.path(),
+        &["erase", "--organization", "org_a", "--user", &id(3), "--user", &id(13)],
+    );
+    assert!(said.contains("usage_ledger: 2 rows in 2 files changed\n"), "{said}");
+    let listing = store.request(Method::GET, "lake?list-type=2&prefix=tables/");
+    let listing = listing.send().await.unwrap().text().await.unwrap();
+    let keys = listing.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
+    for (n, key) in keys.enumerate() {
+        let object = store.request(Method::GET, &format!("lake/{key}")).send().await.unwrap();
+        let name = key.rsplit('/').next().unwrap();
+        fs::write(copy.path().join(format!("{n}-{name}")), object.bytes().await.unwrap()).unwrap();
+    }
+    let left: BTreeSet<_> = (0..20).filter(|n| !is_erased(n)).collect();
+    assert_eq!(Found::in_folder(copy.path()).ids, left);
+    run_ok(dir.path(), &["check"]);
 }
