@@ -5,6 +5,11 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -328,12 +333,7 @@ async fn persons_are_erased_from_a_folder_and_from_what_is_restored() {
     fs::write(old.path().join("erased.index"), b"a part").unwrap();
     configure(old.path(), QUIET);
     let server = Server::serve(old.path());
-    for _ in 0..600 {
-        if !old.path().join("erased.index").exists() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    completed(old.path()).await;
     server.stop();
     planted.assert_gone(old.path());
     run_ok(old.path(), &["check"]);
@@ -346,6 +346,63 @@ async fn persons_are_erased_from_a_folder_and_from_what_is_restored() {
     planted.assert_gone(new.path());
     run_ok(dir, &["backup", "--to", &from]);
     planted.assert_gone(planted.backup.path());
+}
+
+/// Waits until no erasure is left undone.
+async fn completed(dir: &Path) {
+    for _ in 0..600 {
+        if !dir.join("erased.index").exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the erasure is not completed");
+}
+
+/// Sends the past of the 20 again and again, until the server is gone or it is told to stop.
+async fn insist(client: Client, round: u32, stop: Arc<AtomicBool>) -> u32 {
+    for turn in 0.. {
+        let gone = || all().filter(is_erased);
+        let fresh = gone().map(|n| used(n, &format!("fresh-{round}-{turn}-{n}")));
+        let letters = gone().map(|n| unread(n, &format!("bad-{round}-{turn}-{n}")));
+        let [accepted, _, rejected] = send(&client, fresh.chain(letters)).await;
+        if stop.load(Ordering::Acquire) || (accepted, rejected) != (20, 20) {
+            return turn;
+        }
+    }
+    0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_a_kill_nor_what_is_under_way_brings_a_person_back() {
+    let (planted, server) = planted().await;
+    let dir = planted.dir.path();
+    let mut body = json!({"organization": "org_a"});
+    body["users"] = all().filter(is_erased).map(id).collect();
+    body["anonymous_ids"] = all().filter(is_erased).map(visitor).collect();
+    let erase = |client: &Client| client.request(Method::POST, "/v1/erasures").json(&body).send();
+    let stop = Arc::new(AtomicBool::new(false));
+
+    // In its first step, or while it waits for queries: the next start goes on.
+    let client = Client::new(&server, &planted.key);
+    let insisting = tokio::spawn(insist(client.clone(), 0, Arc::clone(&stop)));
+    let erasing = tokio::spawn(erase(&client));
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    server.kill();
+    assert!(erasing.await.unwrap().is_err());
+    assert!(insisting.await.unwrap() > 0);
+    let server = Server::serve(dir);
+    completed(dir).await;
+
+    let client = Client::new(&server, &planted.key);
+    let insisting = tokio::spawn(insist(client.clone(), 1, Arc::clone(&stop)));
+    assert_eq!(erase(&client).await.unwrap().status(), 200);
+    stop.store(true, Ordering::Release);
+    assert!(insisting.await.unwrap() > 0);
+    planted.assert_gone(dir);
+    server.stop();
+    planted.assert_gone(dir);
+    run_ok(dir, &["check"]);
 }
 
 #[tokio::test]
