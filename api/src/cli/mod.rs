@@ -109,12 +109,15 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it reads or writes events by the million.
-    fn moves_rows(&self) -> bool {
-        matches!(
-            self,
-            Self::Serve(_) | Self::Demo(_) | Self::Import(_) | Self::Maintain(_) | Self::Check(_)
-        )
+    /// How the allocator is set for commands that read or write events by the million.
+    fn allocator(&self) -> Option<allocator::Settings> {
+        match self {
+            Self::Import(_) => Some(allocator::FAST),
+            Self::Serve(_) | Self::Demo(_) | Self::Maintain(_) | Self::Check(_) => {
+                Some(allocator::LEAN)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -133,8 +136,8 @@ pub fn main() -> ExitCode {
     if matches!(cli.command, Command::QueryWorker) {
         return query_worker();
     }
-    if cli.command.moves_rows() {
-        allocator::begin();
+    if let Some(settings) = cli.command.allocator() {
+        allocator::begin(settings);
     }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -104,7 +104,7 @@ async fn in_child(state: &State, assignment: &Assignment) -> Result<Option<Repor
     let mut child = Command::new(&state.program)
         .arg(WORKER)
         .env_clear()
-        .envs(allocator::SETTINGS)
+        .envs(allocator::LEAN)
         // Where a build that measures coverage writes what ran.
         .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
         .stdin(Stdio::piped())
