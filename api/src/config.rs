@@ -186,7 +186,7 @@ impl Default for Maintain {
             checkpoint_commits: 50,
             file_mib: 256,
             grace_minutes: 24 * 60,
-            memory_mib: 512,
+            memory_mib: 128,
         }
     }
 }

@@ -211,6 +211,11 @@ pub(crate) fn writer_properties(
             .set_column_dictionary_enabled(column.clone(), false)
             .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
     }
+    // Their smallest and largest values say nothing about the others, and those of persons belong in no footer.
+    for name in ["event_id", "session_id", "user_id", "anonymous_id"] {
+        properties = properties
+            .set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::None);
+    }
     if !table.is_dimension() && table != Table::DeadLetter {
         let id = ColumnPath::from("event_id");
         properties = properties

@@ -112,17 +112,17 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it reads or writes events by the million.
-    fn moves_rows(&self) -> bool {
-        matches!(
-            self,
+    /// How the allocator is set for commands that read or write events by the million.
+    fn allocator(&self) -> Option<allocator::Settings> {
+        match self {
+            Self::Import(_) => Some(allocator::FAST),
             Self::Serve(_)
-                | Self::Demo(_)
-                | Self::Import(_)
-                | Self::Maintain(_)
-                | Self::Check(_)
-                | Self::Erase(_)
-        )
+            | Self::Demo(_)
+            | Self::Maintain(_)
+            | Self::Check(_)
+            | Self::Erase(_) => Some(allocator::LEAN),
+            _ => None,
+        }
     }
 }
 
@@ -141,8 +141,8 @@ pub fn main() -> ExitCode {
     if matches!(cli.command, Command::QueryWorker) {
         return query_worker();
     }
-    if cli.command.moves_rows() {
-        allocator::begin();
+    if let Some(settings) = cli.command.allocator() {
+        allocator::begin(settings);
     }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

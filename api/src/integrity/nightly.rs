@@ -89,7 +89,7 @@ async fn check(program: &PathBuf, config: &Config, server: Server) -> anyhow::Re
     let mut child = Command::new(program)
         .arg("check-worker")
         .env_clear()
-        .env(allocator::SETTING.0, allocator::SETTING.1)
+        .envs(allocator::LEAN)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)

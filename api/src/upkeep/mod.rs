@@ -108,7 +108,7 @@ pub(crate) async fn in_child(
     let mut child = Command::new(program)
         .arg(WORKER)
         .env_clear()
-        .env(allocator::SETTING.0, allocator::SETTING.1)
+        .envs(allocator::LEAN)
         // Where a build that measures coverage writes what ran.
         .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
         .stdin(Stdio::piped())

@@ -153,7 +153,9 @@ impl Rewriter {
         let path = parquet_file::new_path(date);
         let object = parquet_file::object_path(&self.root, table, &path);
         let properties = parquet_file::writer_properties(table, rows).map_err(parquet)?;
-        let output = BufWriter::new(Arc::clone(&self.root.store), object.clone());
+        // One part at a time: parts that wait to be written are memory.
+        let output =
+            BufWriter::new(Arc::clone(&self.root.store), object.clone()).with_max_concurrency(1);
         let writer = AsyncArrowWriter::try_new(output, file_schema(table), Some(properties))
             .map_err(parquet)?;
         Ok(Open { path, object, statistics: Statistics::new(table), writer })
