@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ingest::{identity::Pseudonyms, log::LogId, time::Micros};
+use ingest::{erasure::Erased, identity::Pseudonyms, log::LogId, time::Micros};
 use pipeline::{Lakehouse, Location, Settings, Watermarks};
 use query::worker::Handshake;
 use rand::Rng;
@@ -26,6 +26,9 @@ pub enum OpenError {
     #[error(transparent)]
     Lake(#[from] pipeline::Error),
 }
+
+/// The persons who were erased, in a data folder.
+pub(crate) const ERASED: &str = "erased.json";
 
 /// Two segments of the log: the one that is written to stays, however little of it is needed.
 const LOG_BYTES_MIN: u64 = 128 << 20;
@@ -58,7 +61,7 @@ pub(crate) async fn open(config: &Config) -> Result<Lakehouse, OpenError> {
         index_dir: config.dir.join("index"),
         location: location(config)?,
         fresh_log: LogId(rand::rng().random_range(1..i64::MAX)),
-        pseudonyms: Pseudonyms::new(secret(config)?),
+        pseudonyms: pseudonyms(&config.dir)?,
         flush_bytes: config.ingest.flush_bytes,
         flush_rows: config.ingest.flush_rows,
         flush_age: Duration::from_secs(config.ingest.flush_seconds),
@@ -104,9 +107,30 @@ pub(crate) fn now() -> Micros {
     Clock::system().now().timestamp_micros()
 }
 
+/// The pseudonyms of a data folder, and whose of them are stored no more.
+pub(crate) fn pseudonyms(dir: &Path) -> Result<Pseudonyms, OpenError> {
+    let pseudonyms = Pseudonyms::new(secret(dir)?);
+    if let Some(erased) = erased(&dir.join(ERASED), &pseudonyms)? {
+        pseudonyms.erase(erased);
+    }
+    Ok(pseudonyms)
+}
+
+/// Reads a list of erased persons; `None` where there is none.
+pub(crate) fn erased(path: &Path, pseudonyms: &Pseudonyms) -> Result<Option<Erased>, OpenError> {
+    let folder = |source| OpenError::Folder { path: path.to_path_buf(), source };
+    match fs::read(path) {
+        Ok(json) => Erased::parse(&json, pseudonyms)
+            .map(Some)
+            .map_err(|unusable| folder(std::io::Error::other(unusable))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(folder(error)),
+    }
+}
+
 /// The secret that pseudonyms are made with. Lost, the same person gets another pseudonym: back it up.
-fn secret(config: &Config) -> Result<[u8; 32], OpenError> {
-    let path = config.dir.join("pseudonym.key");
+fn secret(dir: &Path) -> Result<[u8; 32], OpenError> {
+    let path = dir.join("pseudonym.key");
     let folder = |source| OpenError::Folder { path: path.clone(), source };
     match fs::read(&path) {
         Ok(bytes) => bytes

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 mod dashboards;
 mod dead_letters;
+mod erasure;
 mod events;
 mod figures;
 mod health;

@@ -7,7 +7,8 @@ use utoipa::{
 };
 
 use crate::{
-    accounts, dead_letters, events, figures, health, keys, principal::SESSION_COOKIE, queries,
+    accounts, dead_letters, erasure, events, figures, health, keys, principal::SESSION_COOKIE,
+    queries,
 };
 
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
@@ -33,7 +34,7 @@ async fn document() -> HttpResponse {
     paths(
         events::take_in, events::find_event, events::void_event, events::correct_event, queries::post_query, queries::get_query, figures::list_metrics,
         figures::get_metric, figures::get_forecast, accounts::login, accounts::logout, accounts::me,
-        dead_letters::list_letters, dead_letters::replay_letters, keys::list_keys, keys::create_key, keys::revoke_key, health::alive, health::ready,
+        dead_letters::list_letters, dead_letters::replay_letters, erasure::erase_persons, keys::list_keys, keys::create_key, keys::revoke_key, health::alive, health::ready,
         health::measurements,
     ),
     modifiers(&Credentials),

@@ -27,7 +27,7 @@ use crate::{
     accounts::{self, Accounts},
     clock::Clock,
     config::{self, Config},
-    dashboards, dead_letters, events, figures, health, integrity, keys,
+    dashboards, dead_letters, erasure, events, figures, health, integrity, keys,
     lake::{self, OpenError},
     openapi,
     principal::Gate,
@@ -130,6 +130,7 @@ impl State {
         let clock = web::Data::new(self.clock.clone());
         let recorder = web::Data::new(self.recorder.clone());
         let events = events::configure(&self.config.ingest);
+        let state = web::Data::new(self.clone());
         move |routes| {
             routes
                 .app_data(gate.clone())
@@ -141,6 +142,7 @@ impl State {
                 .app_data(limits.clone())
                 .app_data(clock.clone())
                 .app_data(recorder.clone())
+                .app_data(state.clone())
                 .configure(health::configure)
                 .configure(integrity::configure)
                 .configure(openapi::configure)
@@ -150,6 +152,7 @@ impl State {
                 .configure(figures::configure)
                 .configure(dashboards::configure)
                 .configure(dead_letters::configure)
+                .configure(erasure::configure)
                 .configure(events.clone())
                 .default_service(web::to(async || {
                     Err::<String, _>(Problem::not_found("there is nothing here"))
@@ -189,6 +192,8 @@ impl State {
         tasks.spawn(async move { relay::run(&relayed.store, &relayed.lakehouse).await });
         let kept = self.clone();
         tasks.spawn(async move { upkeep::run(&kept).await });
+        let erased = self.clone();
+        tasks.spawn(async move { erasure::run(&erased).await });
         let (checked, url) = (self.clone(), format!("http://{bound}"));
         tasks.spawn(async move { integrity::run(&checked, &url).await });
         let warmed = self.clone();

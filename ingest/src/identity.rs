@@ -1,13 +1,16 @@
 //! Who an event is, what it says, and who did it: the deduplication key, the content hash, and pseudonyms.
 
-use std::hash::Hasher;
+use std::{
+    hash::Hasher,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType},
 };
 
-use crate::{Table, schema::Kind};
+use crate::{Table, erasure::Erased, schema::Kind};
 
 /// 128 bits of BLAKE3 over the length-prefixed organization (empty for a visitor), source and id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,15 +75,23 @@ impl Content {
 /// The content hash of each row, computed anew from what is stored. `None` for rows that have none, and for
 /// corrections, whose content is that of another row turned around.
 pub fn content_hashes(table: Table, rows: &RecordBatch) -> Option<Vec<Option<i64>>> {
+    let corrects = rows.column_by_name("corrects_id")?;
+    let mut hashes = hashes_of_columns(table, rows)?;
+    hashes
+        .iter_mut()
+        .enumerate()
+        .filter(|(row, _)| corrects.is_valid(*row))
+        .for_each(|(_, hash)| *hash = None);
+    Some(hashes)
+}
+
+/// The hash of what each row holds, whether or not it corrects another one.
+pub(crate) fn hashes_of_columns(table: Table, rows: &RecordBatch) -> Option<Vec<Option<i64>>> {
     let organizations = rows.column_by_name("organization_id")?.as_string_opt::<i32>()?;
     let times =
         rows.column_by_name(table.time_column())?.as_primitive_opt::<TimestampMicrosecondType>()?;
-    let corrects = rows.column_by_name("corrects_id")?;
     let attributes = rows.column_by_name("attributes")?.as_string_opt::<i32>()?;
     let hash = |row: usize| {
-        if corrects.is_valid(row) {
-            return None;
-        }
         let word = |name| text(rows, name, row).unwrap_or_default();
         let event_type = match table {
             Table::UsageLedger => "usage.request".into(),
@@ -151,11 +162,31 @@ fn write_part(text: &mut Vec<u8>, part: &[u8]) {
 #[derive(Clone)]
 pub struct Pseudonyms {
     secret: [u8; 32],
+    erasure_key: [u8; 32],
+    /// Whose pseudonyms are stored no more. Clones share it.
+    erased: Arc<RwLock<Arc<Erased>>>,
 }
 
 impl Pseudonyms {
     pub fn new(secret: [u8; 32]) -> Self {
-        Self { secret }
+        let erasure_key = blake3::derive_key("aihub erased persons, version 1", &secret);
+        Self { secret, erasure_key, erased: Arc::default() }
+    }
+
+    /// The persons that are erased.
+    pub fn erased(&self) -> Arc<Erased> {
+        Arc::clone(&self.erased.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From here on these persons are erased, and no others.
+    pub fn erase(&self, erased: Erased) {
+        *self.erased.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(erased);
+    }
+
+    /// The key of what is kept of erased persons: who has it can tell whether a person whom he knows is erased,
+    /// and nobody can tell who is.
+    pub(crate) fn erasure_key(&self) -> &[u8; 32] {
+        &self.erasure_key
     }
 
     pub fn user(&self, organization: &str, user_id: &str) -> String {

@@ -84,6 +84,7 @@ pub trait Observer: Send + Sync + 'static {
 enum Message {
     Submit(Submission, Answer),
     Indexed(Lsn),
+    Roll(mpsc::Sender<Result<u64, Error>>),
     Stop,
 }
 
@@ -198,6 +199,20 @@ impl Intake {
         Ok(())
     }
 
+    /// Gives keys that the index holds another content.
+    pub fn reindex(&self, entries: Vec<(Key, Seen)>) -> Result<(), Error> {
+        self.index.insert(entries, self.indexed.load(Ordering::Acquire))?;
+        self.index.sync()
+    }
+
+    /// Closes the segment that is written to, and gives the bytes that the log grew by: what was written until now
+    /// is in segments that go when they are retired.
+    pub fn roll(&self) -> Result<u64, Error> {
+        let (sender, receiver) = mpsc::channel();
+        self.queue.send(Message::Roll(sender)).map_err(|_| Error::Closed)?;
+        receiver.recv().map_err(|_| Error::Closed)?
+    }
+
     /// Every identity that the index holds now, in the order of the keys.
     pub fn entries(
         &self,
@@ -255,6 +270,10 @@ impl Writing {
                         self.gather(submission, answer, first, &mut group);
                     }
                     Message::Indexed(through) => self.hot.evict(through),
+                    // What the group has gathered is not written yet: it goes to the new segment.
+                    Message::Roll(answer) => {
+                        let _ = answer.send(self.writer.roll());
+                    }
                     Message::Stop => stopping = true,
                 }
                 if group.rows >= GROUP_ROWS || stopping {

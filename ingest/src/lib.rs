@@ -9,6 +9,7 @@
 
 pub mod decode;
 pub mod dedup;
+pub mod erasure;
 pub mod error;
 pub mod event;
 pub mod identity;

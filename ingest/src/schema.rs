@@ -37,26 +37,35 @@ pub enum Kind {
 pub struct Column {
     pub name: &'static str,
     pub kind: Kind,
+    /// Says something of a person. It is emptied, as `attributes` are, where the person is erased.
+    pub is_personal: bool,
 }
 
 const fn text(name: &'static str) -> Column {
-    Column { name, kind: Kind::Text }
+    Column { name, kind: Kind::Text, is_personal: false }
+}
+const fn personal(name: &'static str) -> Column {
+    Column { name, kind: Kind::Text, is_personal: true }
 }
 const fn count(name: &'static str) -> Column {
-    Column { name, kind: Kind::Count }
+    Column { name, kind: Kind::Count, is_personal: false }
 }
 const fn money(name: &'static str) -> Column {
-    Column { name, kind: Kind::Money }
+    Column { name, kind: Kind::Money, is_personal: false }
 }
 const fn time(name: &'static str) -> Column {
-    Column { name, kind: Kind::Time }
+    Column { name, kind: Kind::Time, is_personal: false }
 }
+
+/// The columns that hold pseudonyms of persons: of a user, and of a visitor.
+pub(crate) const USER_ID: &str = "user_id";
+pub(crate) const ANONYMOUS_ID: &str = "anonymous_id";
 
 const USAGE: &[Column] = &[
     text("project_id"),
     text("api_key_id"),
-    text("user_id"),
-    text("session_id"),
+    personal(USER_ID),
+    personal("session_id"),
     text("model"),
     text("provider"),
     text("operation"),
@@ -74,7 +83,7 @@ const USAGE: &[Column] = &[
     text("error_code"),
     count("latency_ms"),
     count("time_to_first_token_ms"),
-    Column { name: "cache_hit", kind: Kind::Flag },
+    Column { name: "cache_hit", kind: Kind::Flag, is_personal: false },
     text("region"),
     money("cost"),
     money("list_price"),
@@ -96,12 +105,12 @@ const BILLING: &[Column] = &[
 
 const ACTIVITY: &[Column] = &[
     text("action"),
-    text("anonymous_id"),
-    text("user_id"),
-    text("session_id"),
+    personal(ANONYMOUS_ID),
+    personal(USER_ID),
+    personal("session_id"),
     text("feature"),
-    text("path"),
-    text("referrer"),
+    personal("path"),
+    personal("referrer"),
     text("device"),
     text("country"),
 ];
@@ -120,6 +129,13 @@ const API_KEYS: &[Column] = &[
     time("expires_at"),
     time("revoked_at"),
 ];
+
+impl Column {
+    /// Whether it holds the pseudonym of a person.
+    pub(crate) fn is_person(&self) -> bool {
+        matches!(self.name, USER_ID | ANONYMOUS_ID)
+    }
+}
 
 /// Columns that every table ends with, after the sender's own: where the row came from.
 const PROVENANCE: usize = 8;

@@ -30,6 +30,11 @@ impl Window {
         Self { oldest: now.saturating_sub(AGE_DAYS_MAX * DAY), latest: now.saturating_add(ahead) }
     }
 
+    /// The last moment that is open.
+    pub fn latest(&self) -> Micros {
+        self.latest
+    }
+
     /// The same for a sender of history: as far back as the tables go.
     pub fn with_history(self) -> Self {
         Self { oldest: Micros::MIN, ..self }

@@ -6,7 +6,7 @@
 //! organization and day.
 
 mod entries;
-mod file;
+pub(crate) mod file;
 mod findings;
 mod lsns;
 mod sums;

@@ -3,6 +3,7 @@
 mod admission;
 mod count;
 mod delivery;
+mod erasure;
 mod replay;
 
 use std::{
@@ -63,6 +64,8 @@ pub struct Lakehouse {
     shared: Arc<Shared>,
     flusher: Arc<tokio::sync::Mutex<Flusher>>,
     decoding: Arc<Semaphore>,
+    /// Shared by what is between its decoding and the log.
+    under_way: Arc<tokio::sync::RwLock<()>>,
     settings: Arc<Settings>,
     /// The last LSN before the start.
     started_at: Lsn,
@@ -202,6 +205,7 @@ impl Lakehouse {
                 retired: VecDeque::from([((settings.clock)(), floor)]),
             })),
             decoding: Arc::new(Semaphore::new(cores)),
+            under_way: Arc::default(),
             settings: Arc::new(settings),
             started_at,
         })
@@ -233,7 +237,7 @@ impl Lakehouse {
         self.shared.changes.clone()
     }
 
-    pub(crate) fn pseudonyms(&self) -> &Pseudonyms {
+    pub fn pseudonyms(&self) -> &Pseudonyms {
         &self.settings.pseudonyms
     }
 

@@ -14,6 +14,7 @@ mod changes;
 pub mod check;
 pub mod correction;
 pub mod cut;
+pub mod erasure;
 pub mod error;
 mod files;
 mod lakehouse;

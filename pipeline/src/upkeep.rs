@@ -4,10 +4,10 @@
 //! [`run`] needs no lock against writers and readers. Every change is a commit that holds at one version of the
 //! table only, rows keep their LSN, and files stay as long as a query may still read them.
 
-mod digest;
+pub(crate) mod digest;
 mod plan;
 mod rewrite;
-mod vacuum;
+pub(crate) mod vacuum;
 
 use std::{collections::BTreeMap, error::Error as _, path::PathBuf};
 
@@ -76,6 +76,8 @@ pub struct TableReport {
     /// Were read by compaction, and written instead.
     pub compacted: Amount,
     pub rewritten: Amount,
+    /// Rows that named persons who are erased, and the files that held them.
+    pub erased: Amount,
     /// The version of a new checkpoint.
     pub checkpoint: Option<u64>,
     pub log_entries_removed: u64,
@@ -127,7 +129,7 @@ impl Report {
 }
 
 impl Amount {
-    fn of(files: &[DataFile]) -> Self {
+    pub(crate) fn of(files: &[DataFile]) -> Self {
         files.iter().fold(Self::default(), |sum, file| Self {
             files: sum.files + 1,
             bytes: sum.bytes + file.size_bytes,
@@ -135,7 +137,7 @@ impl Amount {
         })
     }
 
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.files += other.files;
         self.bytes += other.bytes;
         self.rows += other.rows;

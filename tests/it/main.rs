@@ -17,6 +17,8 @@ mod demo;
 #[cfg(test)]
 mod door;
 #[cfg(test)]
+mod erasure;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod faults;

@@ -2,6 +2,7 @@ use std::{
     fs,
     io::{BufReader, Read},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, bail, ensure};
@@ -10,12 +11,19 @@ use ingest::{
     dedup::{ENTRY_BYTES, Index, decode_entry},
     log::{self, LogId},
 };
-use pipeline::{Location, Reader, backup};
+use pipeline::{Lakehouse, Location, Reader, backup};
 use rand::Rng;
 use url::Url;
 
 use super::{Folder, running::ServerFile, say};
-use crate::{clock::Clock, config::Config, integrity, lake, store::Store};
+use crate::{
+    clock::Clock,
+    config::Config,
+    erasure::{Site, keep_away},
+    integrity,
+    lake::{self, ERASED},
+    store::Store,
+};
 
 /// Copies log, tables, index, state and secrets at one cut, also beside a running server. A folder or URL that
 /// holds an earlier backup of the same data folder gets what is new. The options of a URL's store are those of
@@ -34,6 +42,9 @@ pub(super) struct Restore {
     /// The folder or URL that was given to `backup`
     #[arg(long, value_name = "DIR-or-URL")]
     from: String,
+    /// The `erased.json` of the folder as it is now: who was erased since the backup is not restored
+    #[arg(long, value_name = "FILE")]
+    erased: Option<PathBuf>,
 }
 
 /// Identities that are written to the index at once.
@@ -44,6 +55,7 @@ impl Backup {
         let config = folder.load(&[])?;
         ensure!(config.dir.is_dir(), "there is no data folder {}", config.dir.display());
         let server = ServerFile::find(&config.dir).await.map(ServerFile::into_server);
+        let _lock = keep_away(&config.dir).await?;
         let target = location(&self.to, &config)?;
         make_private(&target)?;
         let staged = tempfile::Builder::new().prefix("backup-").tempdir_in(&config.dir)?;
@@ -65,6 +77,10 @@ impl Backup {
         ensure!(cut.log != 0, "{} holds no events to back up", config.dir.display());
         fs::copy(config.dir.join("pseudonym.key"), staged.path().join("pseudonym.key"))
             .context("copying pseudonym.key")?;
+        if config.dir.join(ERASED).exists() {
+            fs::copy(config.dir.join(ERASED), staged.path().join(ERASED))
+                .context("copying the list of erased persons")?;
+        }
         let source = backup::Source {
             location: lake::location(&config)?,
             log_dir: config.dir.join("log"),
@@ -92,15 +108,23 @@ impl Restore {
         lake::prepare(&config)?;
         let from = location(&self.from, &config)?;
         let manifest = backup::put_back(&from, &config.dir, &lake::location(&config)?).await?;
-        for secret in ["state.db", "pseudonym.key"] {
-            private(&config.dir.join(secret), 0o600)?;
+        for secret in ["state.db", "pseudonym.key", ERASED] {
+            let path = config.dir.join(secret);
+            if path.exists() {
+                private(&path, 0o600)?;
+            }
         }
         let cut = &manifest.cut;
         let identities = config.dir.join("identities");
         fill_index(&config, LogId(cut.log), &identities, cut.lsn, cut.floor)?;
         fs::remove_file(&identities)?;
         // What the log holds goes to the tables under its old id, so that no row comes twice.
-        lake::open(&config).await?.close().await?;
+        let lakehouse = lake::open(&config).await?;
+        if let Some(path) = &self.erased {
+            erase_again(&config, &lakehouse, path).await?;
+        }
+        lakehouse.close().await?;
+        drop(lakehouse);
         let fresh = LogId(rand::rng().random_range(1..i64::MAX));
         let last = log::renew(&config.dir.join("log"), fresh)?;
         let index = Index::open(&config.dir.join("index"), fresh)?;
@@ -121,6 +145,17 @@ impl Restore {
             checked.proof.tables.values().map(|table| table.rows).sum::<u64>()
         ))?)
     }
+}
+
+/// Takes out whom a list names: a backup that is older than it holds them.
+async fn erase_again(config: &Config, lakehouse: &Lakehouse, path: &Path) -> anyhow::Result<()> {
+    let listed = lake::erased(path, lakehouse.pseudonyms())?;
+    let listed = listed.with_context(|| format!("there is no {}", path.display()))?;
+    let (clock, program) = (Clock::system(), std::env::current_exe()?);
+    let site = Site { config, clock: &clock, lakehouse, program: &program, grace: Duration::ZERO };
+    let done = site.erase_listed(listed).await?;
+    let rows: u64 = done.tables.iter().map(|table| table.rows).sum();
+    Ok(say(&format!("{rows} rows named persons of {}\n", path.display()))?)
 }
 
 /// A folder, or a URL with the options of the lake's store.

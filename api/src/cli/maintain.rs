@@ -44,7 +44,7 @@ impl Maintain {
             Job::ALL.into_iter().filter(|job| self.full || *job != Job::FullVacuum).collect();
         let mut task = task(&config, &jobs)?;
         (task.tables, task.dry_run, task.all) = (self.tables, self.dry_run, self.all);
-        let assignment = Assignment { dir: config.dir, task };
+        let assignment = Assignment { dir: config.dir, task, erasure: None };
         let report = perform(&assignment, &Clock::system()).await?;
         match self.format {
             Shape::Json => say(&format!("{}\n", serde_json::to_string(&report)?))?,

@@ -6,6 +6,7 @@
 mod backup;
 mod check;
 mod demo;
+mod erase;
 mod generate;
 mod import;
 mod key;
@@ -86,6 +87,8 @@ enum Command {
     Backup(backup::Backup),
     /// Make a data folder from a backup
     Restore(backup::Restore),
+    /// Erase persons from tables, log and dead letters, for good
+    Erase(erase::Erase),
     /// Manage API keys
     #[command(subcommand)]
     Key(key::Key),
@@ -113,9 +116,11 @@ impl Command {
     fn allocator(&self) -> Option<allocator::Settings> {
         match self {
             Self::Import(_) => Some(allocator::FAST),
-            Self::Serve(_) | Self::Demo(_) | Self::Maintain(_) | Self::Check(_) => {
-                Some(allocator::LEAN)
-            }
+            Self::Serve(_)
+            | Self::Demo(_)
+            | Self::Maintain(_)
+            | Self::Check(_)
+            | Self::Erase(_) => Some(allocator::LEAN),
             _ => None,
         }
     }
@@ -176,6 +181,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Maintain(maintain) => maintain.run(&folder).await,
             Command::Generate(generate) => generate.run(),
             Command::UpkeepWorker => upkeep_worker().await,
+            Command::Erase(erase) => erase.run(&folder).await,
             Command::Backup(backup) => backup.run(&folder).await,
             Command::Restore(restore) => restore.run(&folder).await,
             Command::Check(check) => check.run(&folder).await,

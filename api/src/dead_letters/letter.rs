@@ -30,7 +30,8 @@ pub(super) struct Letter {
     pub(super) code: String,
     pub(super) pointer: String,
     pub(super) reason: String,
-    pub(super) raw: String,
+    /// None once a person whom it named was erased.
+    pub(super) raw: Option<String>,
 }
 
 impl Place {
@@ -68,7 +69,7 @@ pub(super) fn read(batches: &[RecordBatch]) -> Option<Vec<Letter>> {
                 code: text("code", row)?,
                 pointer: text("pointer", row)?,
                 reason: text("reason", row)?,
-                raw: text("raw", row)?,
+                raw: text("raw", row),
             });
         }
     }
@@ -84,7 +85,7 @@ impl From<Letter> for LetterView {
             code: letter.code,
             pointer: letter.pointer,
             reason: letter.reason,
-            truncated: decode::is_cut(&letter.raw),
+            truncated: letter.raw.as_deref().is_some_and(decode::is_cut),
             raw: letter.raw,
         }
     }

@@ -63,8 +63,8 @@ pub(crate) struct LetterView {
     /// RFC 6901, into the event.
     pub(crate) pointer: String,
     pub(crate) reason: String,
-    /// As it was sent, up to 16 KiB.
-    pub(crate) raw: String,
+    /// As it was sent, up to 16 KiB. Null once a person whom it named was erased: then it cannot be replayed.
+    pub(crate) raw: Option<String>,
     /// Whether the end of `raw` is missing. Then it cannot be replayed.
     pub(crate) truncated: bool,
 }

@@ -63,7 +63,7 @@ pub(crate) struct ReplayResult {
     /// `accepted`, `duplicate`, `rejected`, `not_replayable` or `not_found`.
     #[schema(value_type = String)]
     pub(crate) status: &'static str,
-    /// Of a rejection, or `truncated` or `unknown_sender`.
+    /// Of a rejection, or `truncated`, `erased` or `unknown_sender`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub(crate) code: Option<&'static str>,
@@ -181,10 +181,10 @@ async fn replay(
     for letter in letters {
         let id = letter.place.to_string();
         match sender(&letter) {
-            Ok(organization) => {
+            Ok((organization, raw)) => {
                 places.push(results.len());
                 results.push(ReplayResult::plain(id, "accepted"));
-                events.push((organization, letter.raw));
+                events.push((organization, raw.to_owned()));
             }
             Err((code, reason)) => results.push(ReplayResult {
                 code: Some(code),
@@ -224,18 +224,21 @@ async fn replay(
     Ok(results)
 }
 
-/// For whom a letter is taken in again, or why it cannot be.
-fn sender(letter: &Letter) -> Result<Option<OrganizationId>, (&'static str, &'static str)> {
-    if decode::is_cut(&letter.raw) {
+/// For whom a letter is taken in again, and what, or why it cannot be.
+fn sender(letter: &Letter) -> Result<(Option<OrganizationId>, &str), (&'static str, &'static str)> {
+    let Some(raw) = &letter.raw else {
+        return Err(("erased", "the event named a person who was erased"));
+    };
+    if decode::is_cut(raw) {
         let reason = "only the first 16 KiB of the event were kept; its sender must send it again";
         return Err(("truncated", reason));
     }
     let unknown = ("unknown_sender", "the letter does not say whose key sent the event");
     match &letter.organization_id {
-        Some(id) => OrganizationId::parse(id).map(Some).ok_or(unknown),
+        Some(id) => OrganizationId::parse(id).map(|id| (Some(id), raw.as_str())).ok_or(unknown),
         // Taken for an event of the platform, it would get what it was refused: rows of another organization.
         None if letter.code == RejectionCode::WrongOrganization.as_str() => Err(unknown),
-        None => Ok(None),
+        None => Ok((None, raw)),
     }
 }
 

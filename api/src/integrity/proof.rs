@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
 use super::Standing;
-use crate::{clock::Clock, config::Config, lake};
+use crate::{clock::Clock, config::Config, erasure::keep_away, lake};
 
 /// A server that runs on the folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -62,6 +62,7 @@ pub(crate) async fn prove(
     server: Option<&Server>,
     clock: &Clock,
 ) -> anyhow::Result<Checked> {
+    let _lock = keep_away(&config.dir).await?;
     let scratch = tempfile::Builder::new()
         .prefix("check-")
         .tempdir_in(&config.dir)

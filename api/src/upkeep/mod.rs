@@ -5,7 +5,7 @@ mod schedule;
 mod tally;
 mod work;
 
-use std::{collections::BTreeMap, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 
 use pipeline::{
     Cut,
@@ -21,7 +21,7 @@ use crate::{allocator, server::State};
 pub(crate) use schedule::Record;
 use schedule::due;
 use work::Outcome;
-pub(crate) use work::{Assignment, perform, task, work};
+pub(crate) use work::{Assignment, Erasure, perform, task, work};
 
 /// The argument that makes this program the worker.
 pub(crate) const WORKER: &str = "upkeep-worker";
@@ -31,7 +31,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(600);
 
 /// Why a worker gave no report.
 #[derive(Debug, thiserror::Error)]
-enum ChildError {
+pub(crate) enum ChildError {
     #[error("the upkeep worker cannot be started or spoken to: {0}")]
     Process(#[from] std::io::Error),
     #[error("the upkeep worker ended without an answer")]
@@ -57,6 +57,7 @@ pub(crate) async fn run(state: &State) {
         }
         let assignment = Assignment {
             dir: state.config.dir.clone(),
+            erasure: None,
             task: match task(&state.config, &jobs) {
                 Ok(task) => task,
                 Err(error) => {
@@ -65,7 +66,7 @@ pub(crate) async fn run(state: &State) {
                 }
             },
         };
-        match in_child(state, &assignment).await {
+        match in_child(&state.program, &assignment).await {
             Ok(Some(report)) => {
                 tally::done(&report, &jobs);
                 tally::known(&Record::read(&state.config.dir));
@@ -100,8 +101,11 @@ fn commits(cut: &Cut, since: Option<&BTreeMap<String, u64>>) -> u64 {
 }
 
 /// Has an assignment done. `None` when another process is at it.
-async fn in_child(state: &State, assignment: &Assignment) -> Result<Option<Report>, ChildError> {
-    let mut child = Command::new(&state.program)
+pub(crate) async fn in_child(
+    program: &Path,
+    assignment: &Assignment,
+) -> Result<Option<Report>, ChildError> {
+    let mut child = Command::new(program)
         .arg(WORKER)
         .env_clear()
         .envs(allocator::LEAN)

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ingest::erasure::Erased;
 use pipeline::upkeep::{Job, Report, Task};
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -25,11 +26,22 @@ use crate::{
 pub(crate) struct Assignment {
     pub(crate) dir: PathBuf,
     pub(crate) task: Task,
+    /// Instead of the task's jobs.
+    pub(crate) erasure: Option<Erasure>,
+}
+
+/// A part of erasing persons.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Erasure {
+    /// Takes them out of the tables. The new identities go to a file.
+    Rewrite { erased: Erased, entries: PathBuf },
+    /// Removes the files that left the tables before a time.
+    Remove { before_ms: i64 },
 }
 
 /// What a worker answers.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Done(Report),
     /// Another process is at it.
     Busy,
@@ -43,6 +55,8 @@ pub(crate) enum WorkError {
     Busy(PathBuf),
     #[error("the data folder {} cannot be used", path.display())]
     Folder { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Open(#[from] OpenError),
     #[error(transparent)]
     Lake(#[from] pipeline::Error),
 }
@@ -84,15 +98,25 @@ impl Retention {
 
 /// Does an assignment in this process, and notes what succeeded.
 pub(crate) async fn perform(assignment: &Assignment, clock: &Clock) -> Result<Report, WorkError> {
-    let Assignment { dir, task } = assignment;
+    let Assignment { dir, task, erasure } = assignment;
     let folder = |source| WorkError::Folder { path: dir.clone(), source };
     let _lock = lock(dir)?;
     // What a process left that was killed.
     remove_folder(&task.spill_dir).map_err(folder)?;
     fs::create_dir_all(&task.spill_dir).map_err(folder)?;
-    let report = pipeline::upkeep::run(task, lake::now).await?;
+    let report = match erasure {
+        None => pipeline::upkeep::run(task, lake::now).await?,
+        Some(Erasure::Rewrite { erased, entries }) => {
+            let pseudonyms = lake::pseudonyms(dir)?;
+            pseudonyms.erase(erased.clone());
+            pipeline::erasure::erase(task, &pseudonyms, entries, lake::now).await?
+        }
+        Some(Erasure::Remove { before_ms }) => {
+            pipeline::erasure::remove_replaced(task, *before_ms).await?
+        }
+    };
     remove_folder(&task.spill_dir).map_err(folder)?;
-    if !task.dry_run && task.tables.is_empty() {
+    if !task.dry_run && task.tables.is_empty() && erasure.is_none() {
         Record::note(dir, &task.jobs, &report, clock.now()).map_err(folder)?;
     }
     Ok(report)

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     Error, OrganizationId, Rejection, Table,
+    erasure::Lookup,
     identity::{Content, Key, Pseudonyms},
     log::{LogId, Lsn},
     schema::Kind,
@@ -71,6 +72,18 @@ pub fn reversed(event_id: &str) -> Option<(LogId, Lsn)> {
     Some((LogId(log.cast_signed()), lsn.parse().ok()?))
 }
 
+/// The content hash that a reversal keeps once the person of its row is erased: nothing of what came in its place.
+/// `hash` is the one that it has.
+pub(crate) fn erased_hash(event_id: &str, occurred_at: Micros, hash: i64) -> Option<i64> {
+    reversed(event_id)?;
+    let mut content = Content::default();
+    content.begin(REVERSAL, event_id, occurred_at);
+    if content.hash() != hash {
+        content.column("replacement", b"erased");
+    }
+    Some(content.hash())
+}
+
 impl LedgerRow {
     /// `row` holds one row, shaped as [`Table::record_schema`].
     pub fn new(log: LogId, lsn: Lsn, row: RecordBatch) -> Self {
@@ -117,15 +130,17 @@ impl LedgerRow {
             rules::check(LEDGER, None, organization.is_some(), &values)?;
             Ok(values)
         });
-        let values = match amended {
+        let mut values = match amended {
             Ok(values) => values,
             Err(rejection) => return Ok(Err(rejection)),
         };
+        let occurred_at = amendment.occurred_at.unwrap_or_else(|| self.occurred_at());
+        values.forget_erased(occurred_at, &Lookup::new(pseudonyms));
         let envelope = Envelope::of_row(
             self.id(RE_ENTRY),
             self.text("source").unwrap_or_default(),
             EVENT_TYPE,
-            amendment.occurred_at.unwrap_or_else(|| self.occurred_at()),
+            occurred_at,
         );
         let mut rows = Rows::new(LEDGER);
         rows.push(&envelope, organization.as_ref(), &values, 0);

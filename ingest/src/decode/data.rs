@@ -10,10 +10,11 @@ use serde_json::value::RawValue;
 
 use crate::{
     OrganizationId, Rejection, RejectionCode, Table,
+    erasure::Lookup,
     identity::Pseudonyms,
     mapping::Cell,
     money,
-    schema::{Column, Kind},
+    schema::{self, Column, Kind},
     time,
 };
 
@@ -171,11 +172,29 @@ impl<'a> Values<'a> {
         for (column, value) in table.columns().iter().zip(&mut self.columns) {
             if let Some(Value::Text(id)) = value {
                 match column.name {
-                    "user_id" => *id = Cow::Owned(pseudonyms.user(organization, id)),
-                    "anonymous_id" => *id = Cow::Owned(pseudonyms.visitor(id)),
+                    schema::USER_ID => *id = Cow::Owned(pseudonyms.user(organization, id)),
+                    schema::ANONYMOUS_ID => *id = Cow::Owned(pseudonyms.visitor(id)),
                     _ => {}
                 }
             }
+        }
+    }
+
+    /// Leaves out what the event says of an erased person, before it is hashed or stored. Persons are pseudonyms
+    /// by now.
+    pub(super) fn forget_erased(&mut self, occurred_at: time::Micros, erased: &Lookup<'_>) {
+        if erased.is_empty() {
+            return;
+        }
+        let is_erased = |column: &Column, value: &Option<Value<'_>>| match value {
+            Some(Value::Text(id)) if column.is_person() => erased.is_erased(id, occurred_at),
+            _ => false,
+        };
+        let columns = self.table.columns();
+        if columns.iter().zip(&self.columns).any(|(column, value)| is_erased(column, value)) {
+            let personal = columns.iter().zip(&mut self.columns).filter(|(c, _)| c.is_personal);
+            personal.for_each(|(_, value)| *value = None);
+            self.attributes.clear();
         }
     }
 

@@ -12,7 +12,9 @@ use super::{
     rows::{DeadLetters, Rows},
 };
 use crate::{
-    Error, Rejection, Table, event,
+    Error, Rejection, Table,
+    erasure::Lookup,
+    event,
     mapping::{Cell, FileRows, Mapping, Source},
     schema::Kind,
     time::{self, Micros},
@@ -28,13 +30,14 @@ pub fn decode_file(
 ) -> Result<Decoded, Error> {
     let mut tables = BTreeMap::new();
     let mut rejected = Vec::new();
-    let mut dead = DeadLetters::new(received_at);
+    let erased = Lookup::new(sender.pseudonyms);
+    let mut dead = DeadLetters::new(received_at, &erased);
     let total = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     for index in 0..total {
         let row = index as usize;
         let decoded = envelope(mapping, rows, file, row).map_err(|why| (None, why));
         let decoded = decoded.and_then(|envelope| {
-            admit(&envelope, index, sender, &mut tables, |table, word| {
+            admit(&envelope, index, sender, &erased, &mut tables, |table, word| {
                 values(mapping, rows, row, table, word)
             })
         });

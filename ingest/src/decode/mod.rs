@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     Error, OrganizationId, Rejection, RejectionCode, Table,
+    erasure::Lookup,
     identity::{Key, Pseudonyms},
     time::{Micros, Window},
 };
@@ -106,10 +107,13 @@ pub fn decode(
     };
     let mut tables = BTreeMap::new();
     let mut rejected = Vec::new();
-    let mut dead = DeadLetters::new(received_at);
+    let erased = Lookup::new(sender.pseudonyms);
+    let mut dead = DeadLetters::new(received_at, &erased);
     let total = u32::try_from(events.len()).unwrap_or(u32::MAX);
     for (index, raw) in (0..total).zip(events) {
-        if let Err((organization, rejection)) = decode_event(raw, index, sender, &mut tables) {
+        if let Err((organization, rejection)) =
+            decode_event(raw, index, sender, &erased, &mut tables)
+        {
             // Whoever sent it is noted, even where it names somebody else or nobody.
             let owner = organization.as_deref().or(sender.organization.map(OrganizationId::as_str));
             dead.push(owner, &rejection, raw);
@@ -125,8 +129,10 @@ pub fn decode(
 pub fn dead_letters<'a>(
     letters: impl IntoIterator<Item = (Option<&'a str>, &'a Rejection, &'a str)>,
     received_at: Micros,
+    pseudonyms: &Pseudonyms,
 ) -> Result<Option<Batch>, Error> {
-    let mut dead = DeadLetters::new(received_at);
+    let erased = Lookup::new(pseudonyms);
+    let mut dead = DeadLetters::new(received_at, &erased);
     for (organization, rejection, raw) in letters {
         dead.push(organization, rejection, raw);
     }
@@ -141,11 +147,12 @@ pub fn again(
     window: Window,
 ) -> Result<Decoded, Error> {
     let mut tables = BTreeMap::new();
+    let erased = Lookup::new(pseudonyms);
     let mut rejected = Vec::new();
     let total = u32::try_from(letters.len()).unwrap_or(u32::MAX);
     for (index, (organization, raw)) in (0..total).zip(letters) {
         let sender = Sender { organization: organization.as_ref(), pseudonyms, window };
-        if let Err((_, rejection)) = decode_event(raw, index, &sender, &mut tables) {
+        if let Err((_, rejection)) = decode_event(raw, index, &sender, &erased, &mut tables) {
             rejected.push((index, rejection));
         }
     }
@@ -194,6 +201,7 @@ fn decode_event(
     raw: &str,
     index: u32,
     sender: &Sender<'_>,
+    erased: &Lookup<'_>,
     tables: &mut BTreeMap<Table, Rows>,
 ) -> Result<(), Refusal> {
     if body::is_too_deep(raw) {
@@ -201,7 +209,7 @@ fn decode_event(
         return Err((None, Rejection::new(RejectionCode::TooDeep, "", reason)));
     }
     let envelope = Envelope::parse(raw).map_err(|rejection| (None, rejection))?;
-    admit(&envelope, index, sender, tables, |table, word| {
+    admit(&envelope, index, sender, erased, tables, |table, word| {
         data::read(table, word, envelope.data.as_ref())
     })
 }
@@ -211,6 +219,7 @@ fn admit<'a>(
     envelope: &'a Envelope<'a>,
     index: u32,
     sender: &Sender<'_>,
+    erased: &Lookup<'_>,
     tables: &mut BTreeMap<Table, Rows>,
     read: impl FnOnce(Table, Option<&'a str>) -> Result<data::Values<'a>, Rejection>,
 ) -> Result<(), Refusal> {
@@ -221,6 +230,7 @@ fn admit<'a>(
     let mut values = read(table, word).map_err(refuse)?;
     rules::check(table, word, organization.is_some(), &values).map_err(refuse)?;
     values.pseudonymize(table, organization.as_ref(), sender.pseudonyms);
+    values.forget_erased(envelope.occurred_at, erased);
     let rows = tables.entry(table).or_insert_with(|| Rows::new(table));
     rows.push(envelope, organization.as_ref(), &values, index);
     Ok(())

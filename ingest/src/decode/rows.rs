@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     Error, OrganizationId, Rejection, Table,
+    erasure::{LETTER_REASON, Lookup},
     identity::{Content, Key},
     money,
     schema::Kind,
@@ -169,8 +170,9 @@ impl Builder {
 
 /// Rejected events on their way to the dead-letter table.
 #[derive(Debug)]
-pub(super) struct DeadLetters {
+pub(super) struct DeadLetters<'a> {
     received_at: Micros,
+    erased: &'a Lookup<'a>,
     organization_id: StringBuilder,
     code: StringBuilder,
     pointer: StringBuilder,
@@ -182,10 +184,11 @@ pub(super) struct DeadLetters {
 /// Bytes kept of a rejected event.
 pub(super) const RAW_BYTES_MAX: usize = 16 * 1024;
 
-impl DeadLetters {
-    pub(super) fn new(received_at: Micros) -> Self {
+impl<'a> DeadLetters<'a> {
+    pub(super) fn new(received_at: Micros, erased: &'a Lookup<'a>) -> Self {
         Self {
             received_at,
+            erased,
             organization_id: StringBuilder::new(),
             code: StringBuilder::new(),
             pointer: StringBuilder::new(),
@@ -199,8 +202,13 @@ impl DeadLetters {
         self.organization_id.append_option(organization);
         self.code.append_value(why.code.as_str());
         self.pointer.append_value(&why.pointer);
-        self.reason.append_value(&why.reason);
-        self.raw.append_value(&raw[..raw.floor_char_boundary(RAW_BYTES_MAX)]);
+        if self.erased.is_named_in(raw, organization) {
+            self.reason.append_value(LETTER_REASON);
+            self.raw.append_null();
+        } else {
+            self.reason.append_value(&why.reason);
+            self.raw.append_value(&raw[..raw.floor_char_boundary(RAW_BYTES_MAX)]);
+        }
         self.rows += 1;
     }
 

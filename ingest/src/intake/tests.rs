@@ -82,6 +82,25 @@ fn send(intake: &Intake, events: &[(&str, u32)]) -> Vec<&'static str> {
 }
 
 #[test]
+fn what_was_written_before_a_roll_can_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, _) = open(dir.path());
+    let log = dir.path().join("log");
+    let size = || crate::log::size_bytes(&log).unwrap();
+    assert_eq!(intake.roll().unwrap(), 0, "an empty segment stays");
+    let empty = size();
+    send(&intake, &[("a", 1), ("b", 1)]);
+    let before = size();
+    let grown = intake.roll().unwrap();
+    assert_eq!((size(), grown), (before + empty, empty));
+    assert_eq!(intake.unlink_retired(2).unwrap(), before);
+    assert_eq!(size(), empty);
+    intake.retire(2).unwrap();
+    assert_eq!(send(&intake, &[("a", 1), ("c", 1)]), ["duplicate", "accepted"]);
+    intake.stop();
+}
+
+#[test]
 fn twins_in_one_request_are_one_event() {
     let dir = tempfile::tempdir().unwrap();
     let (intake, kept) = open(dir.path());

@@ -137,6 +137,22 @@ impl LogWriter {
         Ok(Written { bytes: grown, fsync })
     }
 
+    /// Closes the segment that is written to, so that it can go once its rows are elsewhere. Gives the bytes that
+    /// the log grew by.
+    ///
+    /// # Errors
+    /// The log goes on with the segment that it has.
+    pub fn roll(&mut self) -> Result<u64, Error> {
+        if self.broken {
+            return Err(Error::Closed);
+        }
+        if self.segment == segment_path(&self.dir, self.next) {
+            return Ok(0);
+        }
+        (self.segment, self.file, self.end) = new_segment(&self.dir, self.log, self.next)?;
+        Ok(self.end)
+    }
+
     /// Whether an earlier failure forbids to acknowledge anything more.
     pub fn is_broken(&self) -> bool {
         self.broken
@@ -186,8 +202,12 @@ pub(super) fn create(dir: &Path, log: LogId) -> Result<Description, Error> {
     Ok(description)
 }
 
+fn segment_path(dir: &Path, first: Lsn) -> PathBuf {
+    dir.join(format!("{first:020}.seg"))
+}
+
 fn new_segment(dir: &Path, log: LogId, first: Lsn) -> Result<(PathBuf, File, u64), Error> {
-    let path = dir.join(format!("{first:020}.seg"));
+    let path = segment_path(dir, first);
     let mut file = File::create(&path).map_err(Error::io(&path))?;
     let head = record::segment_head(log, first);
     file.write_all(&head).map_err(Error::io(&path))?;

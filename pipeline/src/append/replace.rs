@@ -20,6 +20,8 @@ pub(crate) enum Reason {
     Compaction,
     /// Their rows are to go.
     Retention,
+    /// Others hold the same rows, but for persons.
+    Erasure,
 }
 
 /// Attempts at one exchange. A writer that commits all the time leaves some room between two commits.
@@ -78,7 +80,9 @@ impl LakeTable {
             .with_create_checkpoint(false)
             .with_cleanup_expired_logs(Some(false));
         let operation = match reason {
-            Reason::Compaction => DeltaOperation::Optimize { predicate: None, target_size: 0 },
+            Reason::Compaction | Reason::Erasure => {
+                DeltaOperation::Optimize { predicate: None, target_size: 0 }
+            }
             Reason::Retention => DeltaOperation::Delete { predicate: None },
         };
         let state = self.delta.snapshot().map_err(Error::delta(self.table, "reading"))?;

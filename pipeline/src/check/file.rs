@@ -164,7 +164,7 @@ fn widen<T: Ord>(held: &mut Option<(T, T)>, more: (T, T)) {
 
 /// Opens a file of the lake, and gives its length: one on this disk in place, any other after it was copied.
 /// `None` when it is not there.
-async fn open(
+pub(crate) async fn open(
     root: &Root,
     table: Table,
     file: &DataFile,

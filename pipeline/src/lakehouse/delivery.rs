@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ingest::{
     OrganizationId, Rejection, RejectionCode, Verdict,
     decode::{self, Batch, Coding, Decoded, Form, Malformed, Sender},
+    erasure::Lookup,
     intake::{Refused, Settled, Submission},
     mapping::{FileRows, Mapping},
     time::Window,
@@ -149,6 +150,7 @@ impl Lakehouse {
         &self,
         decode: impl FnOnce(&Self) -> Result<Result<Arrived, Outcome>, Error> + Send + 'static,
     ) -> Result<Outcome, Error> {
+        let _under_way = self.under_way.read().await;
         let permit = self.decoding.acquire().await.map_err(|_| Error::Stopped)?;
         let lakehouse = self.clone();
         let decoding = move || decode(&lakehouse);
@@ -194,8 +196,17 @@ impl Lakehouse {
     /// Stores rows that are only true together: all of them, or none.
     pub(crate) async fn store_together(
         &self,
-        batches: Vec<Batch>,
+        mut batches: Vec<Batch>,
     ) -> Result<Result<Settled, Refused>, Error> {
+        let _under_way = self.under_way.read().await;
+        // The rows that are corrected were read before: a person of theirs may be erased by now.
+        let erased = Lookup::new(self.pseudonyms());
+        for batch in &mut batches {
+            let without = erased.erase(batch.table, &batch.rows);
+            if let Some((rows, _)) = without.map_err(Error::arrow(batch.table))? {
+                batch.rows = rows;
+            }
+        }
         let submission = self.intake.probe(batches, (self.settings.clock)())?;
         self.settle(Submission { together: true, ..submission }).await
     }
@@ -259,7 +270,8 @@ impl Lakehouse {
             .iter()
             .zip(conflicts)
             .map(|((owner, event), (_, why))| (owner.as_deref(), why, event.as_str()));
-        let batch = decode::dead_letters(letters, (self.settings.clock)())?;
+        let now = (self.settings.clock)();
+        let batch = decode::dead_letters(letters, now, &self.settings.pseudonyms)?;
         if let Err(refused) = self.store(batch.into_iter().collect()).await? {
             tracing::warn!(%refused, "conflicting events were answered, but not kept as dead letters");
         }

@@ -27,6 +27,7 @@ impl Lakehouse {
             count::refused(refused);
             return Ok(Outcome::Refused(refused));
         }
+        let _under_way = self.under_way.read().await;
         let permit = self.decoding.acquire().await.map_err(|_| Error::Stopped)?;
         let (lakehouse, events) = (self.clone(), letters.len());
         let decoding = move || lakehouse.decode_again(&letters, is_history);

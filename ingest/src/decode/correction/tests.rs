@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     RejectionCode,
     decode::{Form, Sender, decode},
+    erasure::{Erased, Person},
     time::Window,
 };
 
@@ -109,6 +110,36 @@ fn a_re_entry_changes_what_is_named() {
     // Who is not named is not made a pseudonym of again.
     let other = amended(&row, r#"{"input_tokens":3}"#).unwrap().expect("a change");
     assert_eq!(text(&other.rows, "user_id", 1), text(&row.row, "user_id", 0));
+}
+
+#[test]
+fn a_correction_of_an_erased_person_names_nobody() {
+    let (row, names) = (ledger_row(DATA), names());
+    let organization = OrganizationId::parse("o");
+    let ada = Person { organization, pseudonym: names.user("o", "ada") };
+    let mut erased = Erased::nobody(&names);
+    erased.add(&[ada], row.occurred_at(), &names);
+    names.erase(erased);
+    let lookup = Lookup::new(&names);
+    let erased = |rows: &RecordBatch| lookup.erase(LEDGER, rows).unwrap().unwrap().0;
+    let hashes = |rows: &RecordBatch| {
+        rows.column_by_name("content_hash").unwrap().as_primitive::<Int64Type>().values().to_vec()
+    };
+    // A void says nothing of the person: the same void again is known.
+    let void = row.void("e").unwrap().rows;
+    assert_eq!(hashes(&erased(&void)), hashes(&void));
+    let corrected = amended(&row, r#"{"input_tokens":3}"#).unwrap().expect("a change").rows;
+    let without = erased(&corrected);
+    assert_ne!(hashes(&without)[0], hashes(&corrected)[0], "it was made of what came instead");
+    for row in [0, 1] {
+        assert_eq!(["user_id", "attributes"].map(|name| text(&without, name, row)), [None, None]);
+    }
+    // The row without the person, corrected to the same, becomes the same re-entry.
+    let data: &RawValue = serde_json::from_str(r#"{"input_tokens":3,"user_id":"ada"}"#).unwrap();
+    let amendment = Amendment { occurred_at: None, data: Some(data) };
+    let row = LedgerRow::new(row.log, row.lsn, erased(&row.row));
+    let again = row.correct("e", &amendment, &names).unwrap().unwrap().expect("a change").rows;
+    assert_eq!(again.slice(1, 1), without.slice(1, 1));
 }
 
 #[test]

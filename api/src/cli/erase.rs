@@ -1,0 +1,140 @@
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use super::{Folder, running::ServerFile, say};
+use crate::{
+    audit::Origin,
+    clock::Clock,
+    erasure::{Erasing, Persons, Site, grace},
+    integrity::Server,
+    lake,
+    store::Store,
+};
+
+/// Erases persons from tables, log and dead letters, and keeps them out of what is sent, replayed or restored
+/// later. What they used is still counted, as nobody's. It works beside a running server too, and ends when
+/// nothing of them is left, at the earliest when the longest query is over.
+///
+/// Without any person it completes an erasure that was broken off.
+#[derive(Debug, Args)]
+pub(super) struct Erase {
+    /// Whose users they are
+    #[arg(long, value_name = "ID")]
+    organization: Option<String>,
+    /// What the sender calls a user (`user_id`); may be given more than once
+    #[arg(long = "user", value_name = "USER", requires = "organization")]
+    users: Vec<String>,
+    /// A file with one user per line
+    #[arg(long, value_name = "FILE", requires = "organization")]
+    users_from: Option<PathBuf>,
+    /// What the sender calls a visitor (`anonymous_id`); may be given more than once
+    #[arg(long = "anonymous-id", value_name = "VISITOR")]
+    anonymous_ids: Vec<String>,
+    /// A user or visitor as queries show them; may be given more than once
+    #[arg(long = "pseudonym", value_name = "PSEUDONYM")]
+    pseudonyms: Vec<String>,
+    /// Say how many rows would change, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not wait for queries of other commands on the folder; not beside a server
+    #[arg(long)]
+    now: bool,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl Erase {
+    pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
+        let config = folder.load(&[])?;
+        ensure!(config.dir.is_dir(), "there is no data folder {}", config.dir.display());
+        let (format, now) = (self.format, self.now);
+        let persons = self.persons()?;
+        let done = match ServerFile::find(&config.dir).await {
+            Some(_) if now => bail!("a server runs on the folder: its queries are waited for"),
+            Some(server) => ask(&server.into_server(), &persons).await?,
+            None => {
+                let lakehouse = lake::open(&config).await?;
+                let (clock, program) = (Clock::system(), std::env::current_exe()?);
+                let grace = if now { Duration::ZERO } else { grace(&config) };
+                let site = Site {
+                    config: &config,
+                    clock: &clock,
+                    lakehouse: &lakehouse,
+                    program: &program,
+                    grace,
+                };
+                let resolved = persons
+                    .resolve(lakehouse.pseudonyms())
+                    .map_err(|problem| anyhow::anyhow!(problem.detail.unwrap_or_default()))?;
+                let done = if persons.dry_run {
+                    site.rehearse(&resolved).await
+                } else {
+                    let store = Store::open(&config.dir.join("state.db")).await?;
+                    site.erase(&resolved, &store, &Origin::local("command-line")).await
+                };
+                lakehouse.close().await?;
+                done?
+            }
+        };
+        match format {
+            Format::Json => say(&format!("{}\n", serde_json::to_string(&done)?))?,
+            Format::Text => say(&text(&done))?,
+        }
+        Ok(())
+    }
+
+    fn persons(self) -> anyhow::Result<Persons> {
+        let mut users = self.users;
+        if let Some(path) = &self.users_from {
+            let lines =
+                fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+            users.extend(lines.lines().filter(|line| !line.is_empty()).map(ToOwned::to_owned));
+        }
+        Ok(Persons {
+            organization: self.organization,
+            users,
+            anonymous_ids: self.anonymous_ids,
+            pseudonyms: self.pseudonyms,
+            dry_run: self.dry_run,
+        })
+    }
+}
+
+/// Has the server of the folder do it.
+async fn ask(server: &Server, persons: &Persons) -> anyhow::Result<Erasing> {
+    let request = reqwest::Client::new().post(format!("{}/v1/erasures", server.url));
+    let answer = request.bearer_auth(&server.token).json(persons).send().await;
+    let answer = answer.context("asking the server")?;
+    if answer.status().is_success() {
+        return Ok(answer.json().await?);
+    }
+    let status = answer.status();
+    let problem: Value = answer.json().await.unwrap_or_default();
+    bail!("the server answers {status}: {}", problem["detail"].as_str().unwrap_or_default())
+}
+
+fn text(done: &Erasing) -> String {
+    let verb = if done.dry_run { "would change" } else { "changed" };
+    let mut lines: Vec<_> = done
+        .tables
+        .iter()
+        .map(|table| {
+            format!("{}: {} rows in {} files {verb}", table.table, table.rows, table.files)
+        })
+        .collect();
+    let persons = done.persons;
+    lines.push(match done.dry_run {
+        true => format!("{persons} persons would be erased"),
+        false => format!("{persons} persons erased, {} files removed", done.files_removed),
+    });
+    lines.join("\n") + "\n"
+}
