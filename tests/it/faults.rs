@@ -3,6 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader},
+    ops::Range,
+    os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -21,13 +23,14 @@ fn kills() -> usize {
 
 /// The calls by which bytes become durable and names come and go, and how many of them a thread makes first: the
 /// writer of the log makes one for each group, the others are made by threads in turn.
-const CALLS: [(&str, usize); 10] = [
+const CALLS: [(&str, usize); 11] = [
     ("fdatasync", 8),
     ("linkat", 1),
     ("fsync", 3),
     ("fdatasync", 5),
-    ("rename", 2),
-    ("unlink", 2),
+    ("?rename,?renameat,?renameat2", 2),
+    ("?unlink,?unlinkat", 2),
+    ("write", 12),
     ("fdatasync", 3),
     ("fsync", 2),
     ("linkat", 2),
@@ -41,8 +44,8 @@ struct Traced {
 }
 
 impl Traced {
-    /// `None` when it ended before it was ready: the fault came early.
-    fn start(dir: &Path, options: &[&str]) -> Option<Self> {
+    /// How it ended when it was never ready: the fault came early.
+    fn start(dir: &Path, options: &[&str]) -> Result<Self, ExitStatus> {
         let mut strace = Command::new("strace")
             .args(["-f", "-qq", "--seccomp-bpf", "-o", "/dev/null"])
             .args(options)
@@ -57,11 +60,8 @@ impl Traced {
         BufReader::new(strace.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Option<Value> = serde_json::from_str(&line).ok();
         match ready {
-            Some(ready) => Some(Self { strace, url: ready["url"].as_str().unwrap().to_owned() }),
-            None => {
-                strace.wait().unwrap();
-                None
-            }
+            Some(ready) => Ok(Self { strace, url: ready["url"].as_str().unwrap().to_owned() }),
+            None => Err(strace.wait().unwrap()),
         }
     }
 
@@ -111,6 +111,19 @@ async fn send(client: &Client, next: &mut usize, batches: usize) -> Vec<usize> {
     acknowledged
 }
 
+/// Sends a batch again whose answer was lost: whichever of its events were stored, now all are, once. `false` when
+/// the server is gone.
+async fn send_again(client: &Client, batch: &Range<usize>) -> bool {
+    let (status, answer) =
+        client.send("application/x-ndjson", body(batch.start, batch.len())).await;
+    let count = |verdict: &str| answer[verdict].as_u64().unwrap_or_default() as usize;
+    assert!(
+        status != StatusCode::OK || count("accepted") + count("duplicate") == batch.len(),
+        "{answer}"
+    );
+    status == StatusCode::OK
+}
+
 /// Everything that was acknowledged is there, once, as it was sent.
 async fn check(client: &Client, acknowledged: &BTreeSet<usize>, sent: usize) {
     let sql = "select event_id, input_tokens from usage_events";
@@ -136,27 +149,55 @@ async fn a_kill_at_any_call_loses_nothing_and_doubles_nothing() {
     let key = admin_key(dir.path());
     let (mut acknowledged, mut next) = (BTreeSet::new(), 0);
     let (mut hits, mut early) = (0, 0);
+    let (mut unanswered, mut last): (Option<Range<usize>>, Option<usize>) = (None, None);
     for attempt in 0.. {
         assert!(attempt < 3 * kills(), "only {hits} of {attempt} kills hit");
         let (call, most) = CALLS[attempt % CALLS.len()];
         let inject = format!("inject={call}:signal=KILL:when={}", 1 + attempt / CALLS.len() % most);
-        let Some(server) =
-            Traced::start(dir.path(), &["-e", &format!("trace={call}"), "-e", &inject])
-        else {
-            (hits, early) = (hits + 1, early + 1);
-            continue;
+        let options = ["-e", &format!("trace={call}"), "-e", &inject];
+        let server = match Traced::start(dir.path(), &options) {
+            Ok(server) => server,
+            Err(status) => {
+                assert_eq!(status.signal(), Some(9), "{call}: it ended by itself: {status}");
+                (hits, early) = (hits + 1, early + 1);
+                continue;
+            }
         };
         let client = Client::at(&server.url, &key);
-        acknowledged.extend(send(&client, &mut next, 12).await);
+        // What the killed process acknowledged last is known to the next one.
+        if let Some(event) = last {
+            let (status, answer) = client.send("application/x-ndjson", body(event, 1)).await;
+            assert!(status != StatusCode::OK || answer["duplicate"] == 1, "{event}: {answer}");
+        }
+        if let Some(batch) = unanswered.take() {
+            match send_again(&client, &batch).await {
+                true => acknowledged.extend(batch),
+                false => unanswered = Some(batch),
+            }
+        }
+        if unanswered.is_none() {
+            let before = next;
+            let sent = send(&client, &mut next, 12).await;
+            let answered = sent.last().map_or(before, |event| event + 1);
+            unanswered = Some(answered..next).filter(|batch| !batch.is_empty());
+            last = sent.last().copied().or(last);
+            acknowledged.extend(sent);
+        }
         let is_gone = client.get("/healthz").await.0 == StatusCode::BAD_GATEWAY;
         hits += usize::from(is_gone);
-        server.end("-KILL");
+        let status = server.end(if is_gone { "-0" } else { "-KILL" });
+        assert_eq!(status.signal(), Some(9), "{call}: it ended by itself: {status}");
         if hits >= kills() {
             break;
         }
     }
     let server = Server::serve(dir.path());
     let client = Client::new(&server, &key);
+    if let Some(batch) = unanswered {
+        assert!(send_again(&client, &batch).await);
+        acknowledged.extend(batch);
+    }
+    assert_eq!(acknowledged.len(), next, "in the end everything was acknowledged");
     check(&client, &acknowledged, next).await;
     assert!(early < hits, "every kill came before a server was ready");
     assert!(acknowledged.len() > 20 * hits, "only {} were acknowledged", acknowledged.len());
