@@ -231,6 +231,21 @@ copy (select id, source, type, subject, time, d.* from (
     return events / cpu, events / wall, target.stat().st_size / events, size / events
 
 
+def stored_bytes(folder):
+    """Bytes per row of our files, and of the same rows as DuckDB writes them, file by file."""
+    import duckdb
+
+    files = list((folder / "data/lake/usage_ledger").rglob("*.parquet"))
+    ours, theirs, rows = 0, 0, 0
+    for file in files:
+        target = folder / "same.parquet"
+        rows += duckdb.sql(f"select count(*) from read_parquet('{file}')").fetchone()[0]
+        duckdb.sql(f"copy (from read_parquet('{file}', hive_partitioning = false)) to '{target}' "
+                   "(format parquet, compression zstd)")
+        ours, theirs = ours + file.stat().st_size, theirs + target.stat().st_size
+    return ours / rows, theirs / rows
+
+
 def single_events(server, seconds, folder):
     """64 clients that send one event each, and the next after its answer."""
     script = folder / "single.lua"
@@ -326,9 +341,9 @@ def main():
             stop.set()
             watcher.join()
             print(f"memory  {peak[0]:.0f} MB at most, the server and its workers")
-            stored = sum(f.stat().st_size for f in (folder / "data/lake/usage_ledger").rglob("*.parquet"))
-            print(f"stored  {stored / server.rows():.1f} bytes per event, "
-                  f"{stored / server.rows() / duck_bytes:.2f} of DuckDB's, before compaction")
+            stored, same = stored_bytes(folder)
+            print(f"stored  {stored:.1f} bytes per event before compaction, DuckDB {same:.1f} for the same rows and "
+                  f"order with zstd, ratio {stored / same:.2f}; {stored / duck_bytes:.2f} of what was sent alone")
             rate, each, p50, p99 = single_events(server, arguments.seconds // 3, folder)
             sync = fdatasync_ms(folder)
             aim = 0.6 * 64 / ((1.5 * sync) / 1000 + 64 * each)
