@@ -7,8 +7,9 @@ use pipeline::Cut;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
-    Ended, QueryError, Reach, Reason, Request,
+    Author, Ended, QueryError, Reach, Reason, Request,
     cache::{Cache, Scope},
+    gate,
     metric::{Catalog, MetricAnswer, MetricRequest},
     pool::{Piece, Pool},
     worker::{ENDED, FAILED, Handshake, ROWS, Session, read_frame},
@@ -26,13 +27,6 @@ pub enum Engine {
 /// A lake that this process queries itself.
 #[derive(Clone)]
 pub struct Local(Arc<Mutex<Session>>);
-
-/// Whose text a query is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Author {
-    Stranger,
-    Ourselves,
-}
 
 /// A whole answer.
 #[derive(Debug, Clone)]
@@ -64,12 +58,11 @@ impl Engine {
     }
 
     /// Starts a query, and gives the pieces of its answer as they come.
-    pub async fn stream(
-        &self,
-        author: Author,
-        request: Request,
-    ) -> Result<mpsc::Receiver<Piece>, QueryError> {
-        match (self, author) {
+    pub async fn stream(&self, request: Request) -> Result<mpsc::Receiver<Piece>, QueryError> {
+        if request.author == Author::Stranger {
+            gate::tokens(&request.sql)?;
+        }
+        match (self, request.author) {
             (Self::Workers { strangers, .. }, Author::Stranger) => strangers.run(request).await,
             (Self::Workers { reserved, .. }, Author::Ourselves) => reserved.run(request).await,
             (Self::Here(local), _) => Ok(local.run(request)),
@@ -77,8 +70,8 @@ impl Engine {
     }
 
     /// Runs a query and gathers its answer.
-    pub async fn run(&self, author: Author, request: Request) -> Result<Answer, QueryError> {
-        gather(self.stream(author, request).await?).await
+    pub async fn run(&self, request: Request) -> Result<Answer, QueryError> {
+        gather(self.stream(request).await?).await
     }
 
     /// Answers metric questions, in the order asked. Those that differ only in the metric share one query.
@@ -99,6 +92,7 @@ impl Engine {
         let mut answers: Vec<Option<MetricAnswer>> = vec![None; requests.len()];
         for statement in catalog.compile(requests)? {
             let request = Request {
+                author: Author::Ourselves,
                 sql: statement.sql.clone(),
                 reach: reach.clone(),
                 cut: cut.clone(),
@@ -110,7 +104,7 @@ impl Engine {
             let rows = match self.kept(&request, statement.scope()) {
                 Some(rows) => rows,
                 None => {
-                    let rows = self.run(Author::Ourselves, request).await?;
+                    let rows = self.run(request).await?;
                     if let Self::Workers { cache, .. } = self {
                         cache.keep(&statement.sql, reach, cut, &rows);
                     }

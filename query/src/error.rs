@@ -19,6 +19,8 @@ pub enum Reason {
     Syntax,
     /// It is SQL, and names something that is not there, or mixes types.
     Invalid,
+    /// It is larger or harder than a statement may be.
+    TooComplex,
     /// It would write, or reach outside the session.
     NotAllowed,
     /// It failed on the rows.

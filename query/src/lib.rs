@@ -3,13 +3,14 @@
 //! query does harms the process that takes events in.
 //!
 //! [`session`] builds what a query may see: the tables of the lake at one cut, and for a customer only its own
-//! rows, behind a physical barrier. [`worker`] is the child's side, [`pool`] the parent's. [`metric`] holds the
+//! rows, behind a physical barrier; `gate` refuses what would take too much before it is planned. [`worker`] is the child's side, [`pool`] the parent's. [`metric`] holds the
 //! named business figures, declared in YAML. [`format`] turns answers into JSON, NDJSON, CSV or Arrow.
 
 pub mod cache;
 pub mod engine;
 pub mod error;
 pub mod format;
+mod gate;
 pub mod metric;
 pub mod pool;
 pub mod request;
@@ -18,4 +19,5 @@ pub mod worker;
 
 pub use engine::{Answer, Engine};
 pub use error::{QueryError, Reason};
-pub use request::{Ended, Reach, Request};
+pub use gate::{Function, functions};
+pub use request::{Author, Ended, Reach, Request};

@@ -25,9 +25,19 @@ impl Reach {
     }
 }
 
+/// Whose text a query is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Author {
+    /// It passes the gate first.
+    Stranger,
+    Ourselves,
+}
+
 /// One query.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {
+    pub author: Author,
     pub sql: String,
     pub reach: Reach,
     pub cut: Cut,

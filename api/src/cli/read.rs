@@ -9,9 +9,7 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Days, NaiveTime, Utc};
 use clap::{Args, ValueEnum};
 use query::{
-    Engine, Reach, Request,
-    engine::Author,
-    format,
+    Author, Engine, Reach, Request, format,
     metric::{Catalog, Grain, MetricAnswer, MetricRequest},
 };
 use reports::outlook;
@@ -123,6 +121,7 @@ impl Query {
             None => self.sql,
         };
         let request = Request {
+            author: Author::Stranger,
             sql,
             reach: Reach::Admin,
             cut: reading.cut.clone(),
@@ -131,7 +130,7 @@ impl Query {
             max_rows: None,
             truncate: false,
         };
-        let answer = match reading.engine.run(Author::Stranger, request).await {
+        let answer = match reading.engine.run(request).await {
             Ok(answer) => answer,
             Err(error) => match error.position {
                 Some((line, column)) => bail!("line {line}, column {column}: {error}"),

@@ -17,7 +17,7 @@ use pipeline::{
     Cut,
     check::{self, Difference, Kind, Proof, Question, Sum, SumKey, Sums, summed},
 };
-use query::{Engine, Reach, Request, engine::Author};
+use query::{Author, Engine, Reach, Request};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
@@ -184,6 +184,7 @@ async fn queried(engine: &Engine, table: Table, cut: &Cut, clock: &Clock) -> any
         table.name()
     );
     let request = Request {
+        author: Author::Ourselves,
         sql,
         reach: Reach::Admin,
         cut: cut.clone(),
@@ -192,7 +193,7 @@ async fn queried(engine: &Engine, table: Table, cut: &Cut, clock: &Clock) -> any
         max_rows: None,
         truncate: false,
     };
-    let answer = engine.run(Author::Ourselves, request).await?;
+    let answer = engine.run(request).await?;
     let mut sums = BTreeMap::new();
     for batch in &answer.batches {
         for row in 0..batch.num_rows() {

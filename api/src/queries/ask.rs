@@ -4,7 +4,7 @@ use std::future::{Ready, ready};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use pipeline::{Cut, Lakehouse};
-use query::{Answer, Engine, Request, engine::Author};
+use query::{Answer, Author, Engine, Request};
 
 use super::{problem, reach};
 use crate::{clock::Clock, config, principal::Principal, problem::Problem};
@@ -27,6 +27,7 @@ impl Asker {
     ) -> Result<(Cut, Answer), Problem> {
         let cut = self.lakehouse.cut();
         let request = Request {
+            author: Author::Ourselves,
             sql,
             reach: reach(principal),
             cut: cut.clone(),
@@ -35,7 +36,7 @@ impl Asker {
             max_rows: None,
             truncate: false,
         };
-        let answer = self.engine.run(Author::Ourselves, request).await.map_err(problem)?;
+        let answer = self.engine.run(request).await.map_err(problem)?;
         Ok((cut, answer))
     }
 }

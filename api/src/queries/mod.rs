@@ -3,9 +3,11 @@
 mod answer;
 mod ask;
 
+use std::sync::LazyLock;
+
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use pipeline::Lakehouse;
-use query::{Engine, QueryError, Reach, Reason, Request, engine::Author};
+use query::{Author, Engine, Function, QueryError, Reach, Reason, Request, functions};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -27,6 +29,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
             .route(web::get().to(get_query))
             .route(web::post().to(post_query)),
     );
+    config.service(web::resource("/v1/functions").route(web::get().to(get_functions)));
 }
 
 /// A query.
@@ -111,6 +114,7 @@ pub(crate) async fn post_query(
     };
     let deadline_ms = limits.deadline_seconds * 1_000;
     let asked = Request {
+        author: Author::Stranger,
         sql: body.sql,
         reach: reach(&principal),
         now: clock.now().timestamp_micros(),
@@ -125,7 +129,7 @@ pub(crate) async fn post_query(
     };
     let as_of = asked.cut.token();
     metrics::counter!("query_requests_total").increment(1);
-    let pieces = engine.stream(Author::Stranger, asked).await.map_err(problem)?;
+    let pieces = engine.stream(asked).await.map_err(problem)?;
     answer::respond(format, pieces, as_of).await
 }
 
@@ -160,6 +164,23 @@ pub(crate) async fn get_query(
     post_query(principal, request, engine, lakehouse, limits, clock, body).await
 }
 
+/// The functions that statements may use.
+#[utoipa::path(
+    get,
+    path = "/v1/functions",
+    tag = "query",
+    responses(
+        (status = 200, description = "`functions`: name, class, aliases, syntax, description, example and \
+            limit of each.", body = Object),
+        (status = 401, body = Problem),
+        (status = 403, body = Problem),
+    ),
+)]
+pub(crate) async fn get_functions(_: Authorized<RunSql>) -> HttpResponse {
+    static FUNCTIONS: LazyLock<Vec<Function>> = LazyLock::new(functions);
+    HttpResponse::Ok().json(serde_json::json!({"functions": &*FUNCTIONS}))
+}
+
 /// Whose rows a principal's queries see.
 pub(crate) fn reach(principal: &Principal) -> Reach {
     match principal.reach.organization_id() {
@@ -175,6 +196,7 @@ pub(crate) fn problem(error: QueryError) -> Problem {
     let (status, code) = match error.reason {
         Reason::Syntax => (StatusCode::BAD_REQUEST, "syntax_error"),
         Reason::Invalid => (StatusCode::BAD_REQUEST, "invalid_query"),
+        Reason::TooComplex => (StatusCode::BAD_REQUEST, "too_complex"),
         Reason::NotAllowed => (StatusCode::FORBIDDEN, "not_allowed"),
         Reason::Failed => (StatusCode::UNPROCESSABLE_ENTITY, "query_failed"),
         Reason::Memory => (StatusCode::UNPROCESSABLE_ENTITY, "out_of_memory"),

@@ -1,0 +1,207 @@
+use datafusion::sql::parser::{DFParser, Statement};
+
+use super::*;
+
+/// What the gate says of a statement: its reason, or nothing.
+fn said(sql: &str) -> Option<Reason> {
+    if let Err(error) = tokens(sql) {
+        return Some(error.reason);
+    }
+    let parsed = DFParser::parse_sql(sql).unwrap();
+    let Some(Statement::Statement(parsed)) = parsed.front() else { panic!("{sql}") };
+    let known = |name: &str| ["random", "version", "levenshtein"].contains(&name);
+    statement(parsed, known).err().map(|error| error.reason)
+}
+
+fn chain(item: &str, between: &str, count: usize) -> String {
+    vec![item; count].join(between)
+}
+
+#[test]
+fn what_an_analyst_asks_passes() {
+    for sql in [
+        "select 1",
+        "select count(*), -1, +2 from usage_events where a in (-1, -2) and model like 'gpt-%'",
+        "select date_trunc('day', occurred_at) as day, sum(cost) from usage_events group by 1 order by 1",
+        "select approx_percentile_cont(latency_ms, 0.95) from usage_events",
+        "select approx_percentile_cont(latency_ms, 0.95, 100) from usage_events",
+        "select * from unnest(range(1, 1000))",
+        "select unnest(generate_series(date '2026-01-01', date '2026-12-31', interval '1 day'))",
+        "select repeat('a', 10000), lpad(model, 20, ' '), regexp_like(model, '^gpt') from usage_events",
+        "with a as (select * from usage_events), b as (select * from a) select * from a join b using (id)",
+        "select model, grouping(model) from usage_events group by cube (model, provider, region)",
+        "select a.x from a, b, c where a.x = b.x and b.y !~ '^[a-z]+$'",
+        "select no_such_function(1)",
+        "select rank() over (partition by organization_id order by cost) from usage_events",
+    ] {
+        assert_eq!(said(sql), None, "{sql}");
+    }
+}
+
+#[test]
+fn each_limit_is_where_it_is() {
+    let ones = |count: usize| format!("select {}", chain("1", "+", count));
+    let unions = |count: usize| chain("select 1", " union all ", count);
+    let joins = |count: usize| format!("select 1 from t {}", "join t using (a) ".repeat(count));
+    let tables = |count: usize| format!("select 1 from {}", chain("t", ", ", count));
+    let items = |count: usize| format!("select 1 where 1 in ({})", chain("1", ",", count));
+    let cube = |count: usize| format!("select 1 group by cube ({})", chain("a", ",", count));
+    let rollup = |count: usize| format!("select 1 group by rollup ({})", chain("a", ",", count));
+    let sets =
+        |count: usize| format!("select 1 group by grouping sets ({})", chain("(a, b)", ",", count));
+    let common = |count: usize| {
+        let tables: Vec<_> = (0..count).map(|n| format!("c{n} as (select 1)")).collect();
+        format!("with {} select 1", tables.join(", "))
+    };
+    let doubled = |count: usize| {
+        let table =
+            |n: usize| format!("c{} as (select * from c{n} union all select * from C{n})", n + 1);
+        let tables: Vec<_> = (0..count).map(table).collect();
+        format!("with c0 as (select 1), {} select * from c{count}", tables.join(", "))
+    };
+    let comma = |count: usize| format!("select repeat('a', {count})");
+    let series = |count: usize| format!("select range({count})");
+    let pattern = |count: usize| format!("select 1 where a like '{}'", "x".repeat(count));
+    let regex = |count: usize| format!("select regexp_count(a, '{}')", "x".repeat(count));
+    let text = |count: usize| format!("select '{}'", "x".repeat(count - 9));
+    type Make<'a> = &'a dyn Fn(usize) -> String;
+    let cases: [(&str, Make<'_>, usize); 16] = [
+        ("operators", &ones, OPERATORS_MAX + 1),
+        ("set operations", &unions, SET_OPERATIONS_MAX + 1),
+        ("joins", &joins, JOINS_MAX),
+        ("tables", &tables, JOINS_MAX + 1),
+        ("items", &items, LIST_ITEMS_MAX),
+        ("cube", &cube, CUBE_COLUMNS_MAX),
+        ("rollup", &rollup, CUBE_COLUMNS_MAX),
+        ("grouping sets", &sets, GROUPING_SETS_MAX),
+        ("common tables", &common, 20),
+        // 2^7 tables are read.
+        ("references", &doubled, 7),
+        ("repeat", &comma, 10_000),
+        ("range", &series, 1_000_000),
+        ("like", &pattern, 256),
+        ("regular expression", &regex, 256),
+        ("bytes", &text, SQL_BYTES_MAX),
+        ("nesting of casts", &|count| format!("select 1{}", "::int".repeat(count)), OPERATORS_MAX),
+    ];
+    for (what, make, most) in cases {
+        assert_eq!(said(&make(most)), None, "{what}: {most}");
+        assert_eq!(said(&make(most + 1)), Some(Reason::TooComplex), "{what}: {most} and one");
+    }
+}
+
+#[test]
+fn arguments_that_cannot_be_measured_are_refused() {
+    for sql in [
+        "select repeat(a, b) from t",
+        "select repeat('a', 5000 * 5000)",
+        "select range(a) from t",
+        "select generate_series(1, 9223372036854775807)",
+        "select generate_series(9876543210)",
+        "select generate_series(-9223372036854775807, 9223372036854775807, 1)",
+        "select generate_series(date '0001-01-01', date '9999-01-01', interval '1 minute')",
+        "select generate_series(date '2026-01-01', date '2026-01-02', interval '1 second')",
+        "select array_repeat(1, 300000000)",
+        "select array_repeat([1, 2, 3], 9223372036854775807)",
+        "select lpad('a', 1073741824, 'a')",
+        "select approx_percentile_cont(x, 0.5, 9223372036854775807) from t",
+        "select regexp_like(s, concat('(a{1,50}){1,50}', id)) from t",
+        "select 1 from t where s ~ id",
+        "select 1 from t where s like id || '%'",
+        "select 1 from t where s similar to id",
+        "select (select max(x) from (select repeat('a', 20000) as x))",
+    ] {
+        assert_eq!(said(sql), Some(Reason::TooComplex), "{sql}");
+    }
+}
+
+#[test]
+fn what_is_not_offered_is_not_allowed() {
+    for sql in [
+        "with recursive r as (select 1 as n union all select n + 1 from r) select * from r",
+        "select * from '/etc/passwd'",
+        "select * from \"s3://other/file.parquet\"",
+        "select * from read_csv('/etc/passwd')",
+        "select * from generate_series(1, 10)",
+        "select random()",
+        "select VERSION()",
+        "select sum(\"random\"()) from t",
+        "select levenshtein('a', 'b')",
+        "select 1 from t where exists (select random())",
+    ] {
+        assert_eq!(said(sql), Some(Reason::NotAllowed), "{sql}");
+    }
+}
+
+#[test]
+fn text_without_tokens_is_a_syntax_error_with_its_place() {
+    let error = tokens("select 1,\n 'open").unwrap_err();
+    assert_eq!((error.reason, error.position), (Reason::Syntax, Some((2, 2))));
+}
+
+/// A seeded generator of texts that look like SQL: whatever it makes, the gate answers.
+#[test]
+fn no_text_is_too_much_for_the_gate() {
+    const WORDS: [&str; 40] = [
+        "select",
+        "from",
+        "where",
+        "(",
+        ")",
+        ",",
+        "1",
+        "'a'",
+        "+",
+        "-",
+        "*",
+        "/",
+        "::",
+        "int",
+        "and",
+        "or",
+        "not",
+        "union all",
+        "with",
+        "as",
+        "t",
+        "a",
+        "in",
+        "case when",
+        "then",
+        "else",
+        "end",
+        "repeat",
+        "range",
+        "group by cube",
+        "like",
+        "~",
+        "[",
+        "]",
+        "over",
+        "order by",
+        "join",
+        "--\n",
+        "/*",
+        "\"",
+    ];
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |most: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % most as u64) as usize
+    };
+    let mut passed = 0;
+    for _ in 0..4_000 {
+        let length = 1 + next(60);
+        let text: Vec<_> = (0..length).map(|_| WORDS[next(WORDS.len())]).collect();
+        let text = format!("select {}", text.join(" "));
+        if tokens(&text).is_ok()
+            && let Ok(parsed) = DFParser::parse_sql(&text)
+            && let Some(Statement::Statement(parsed)) = parsed.front()
+        {
+            passed += usize::from(statement(parsed, |_| true).is_ok());
+        }
+    }
+    assert!(passed > 3, "only {passed} statements were whole");
+}
