@@ -383,3 +383,97 @@ fn a_cut_letter_is_told_from_a_long_one() {
     assert!(is_cut(&text(limit + 1)[..limit - 3]));
     assert!(!is_cut(&text(limit)[..limit - 4]), "short, and no JSON for another reason");
 }
+
+/// A seeded sequence of numbers.
+struct Seeded(u64);
+
+impl Seeded {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % most.max(1) as u64) as usize
+    }
+
+    /// Cuts, doubles, flips or fills a place of a body.
+    fn change(&mut self, body: &mut Vec<u8>) {
+        const PIECES: [&str; 15] = [
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            "\"",
+            "\\",
+            "\\ud800",
+            "\n",
+            "null",
+            "1e400",
+            "-0",
+            "\0",
+            ":",
+            "\u{1f600}",
+        ];
+        let at = self.below(body.len());
+        let end = (at + self.below(40)).min(body.len());
+        match self.below(5) {
+            0 => body.truncate(at),
+            1 if !body.is_empty() => body[at] ^= 1 << self.below(8),
+            2 => {
+                let piece = PIECES[self.below(PIECES.len())].bytes();
+                body.splice(at..at, piece);
+            }
+            3 => {
+                let part = body[at..end].to_vec();
+                body.splice(at..at, part);
+            }
+            _ => {
+                body.drain(at..end);
+            }
+        }
+    }
+}
+
+#[test]
+fn any_body_is_decoded_or_refused_and_each_event_has_one_verdict() {
+    let data =
+        "{\"model\":\"m\",\"input_tokens\":7,\"cost\":\"0.1\",\"currency\":\"USD\",\"x\":\"y\"}";
+    let good = event(data);
+    let activity = good.replace("usage.request", "activity.login");
+    let bodies = [
+        (Form::Json, good.clone()),
+        (Form::Json, format!("[{good},{activity},{good}]")),
+        (Form::Ndjson, format!("{good}\n{activity}\r\n{good}\n")),
+    ];
+    let names = names();
+    let sender = Sender { organization: None, pseudonyms: &names, window: Window::ANY };
+    let mut seeded = Seeded(0x9e37_79b9_7f4a_7c15);
+    let (mut taken, mut refused) = (0, 0);
+    for round in 0..20_000 {
+        let (form, body) = &bodies[round % bodies.len()];
+        let mut body = body.clone().into_bytes();
+        for _ in 0..seeded.below(4) {
+            seeded.change(&mut body);
+        }
+        let first = decode(*form, &body, &sender, 0).unwrap();
+        let again = decode(*form, &body, &sender, 0).unwrap();
+        let (first, again) = match (first, again) {
+            (Ok(first), Ok(again)) => (first, again),
+            (first, again) => {
+                assert_eq!(first.unwrap_err(), again.unwrap_err());
+                continue;
+            }
+        };
+        let rows = |letters: bool| {
+            let of = |batch: &&Batch| (batch.table == Table::DeadLetter) == letters;
+            first.batches.iter().filter(of).map(|batch| batch.rows.num_rows()).sum::<usize>()
+        };
+        let body = String::from_utf8_lossy(&body);
+        assert_eq!(rows(false) + first.rejected.len(), first.events as usize, "{body}");
+        assert_eq!(rows(true), first.rejected.len(), "each refused one is kept: {body}");
+        assert_eq!(first.rejected, again.rejected, "{body}");
+        taken += rows(false);
+        refused += first.rejected.len();
+    }
+    assert!(taken > 5_000 && refused > 2_000, "{taken} taken, {refused} refused");
+}
