@@ -239,7 +239,7 @@ def stored_bytes(folder):
     ours, theirs, rows = 0, 0, 0
     for file in files:
         target = folder / "same.parquet"
-        rows += duckdb.sql(f"select count(*) from read_parquet('{file}')").fetchone()[0]
+        rows += duckdb.sql(f"select count(*) from read_parquet('{file}')").fetchall()[0][0]
         duckdb.sql(f"copy (from read_parquet('{file}', hive_partitioning = false)) to '{target}' "
                    "(format parquet, compression zstd)")
         ours, theirs = ours + file.stat().st_size, theirs + target.stat().st_size
