@@ -9,6 +9,7 @@
 pub mod accounts;
 mod allocator;
 pub mod audit;
+mod background;
 pub mod cli;
 pub mod clock;
 pub mod config;

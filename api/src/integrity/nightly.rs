@@ -1,15 +1,18 @@
 //! The nightly check of a running server, in a child process.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use chrono::{DateTime, Days, NaiveTime, SecondsFormat, Utc};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use serde::{Deserialize, Serialize};
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::io::AsyncWriteExt;
 
 use super::{Checked, Server, proof::Order};
-use crate::{allocator, config::Config, lake::write_private, server::State};
+use crate::{background, config::Config, lake::write_private, server::State};
 
 /// `check.json`: the last nightly check, so that a server that is started anew each day misses none.
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,16 +88,9 @@ async fn night(state: &State, url: &str, now: DateTime<Utc>) -> anyhow::Result<(
 }
 
 /// Lets a child process check. Its secrets go by its standard input.
-async fn check(program: &PathBuf, config: &Config, server: Server) -> anyhow::Result<Checked> {
-    let mut child = Command::new(program)
-        .arg("check-worker")
-        .env_clear()
-        .envs(allocator::LEAN)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("starting the check")?;
+async fn check(program: &Path, config: &Config, server: Server) -> anyhow::Result<Checked> {
+    let mut child =
+        background::command(program, "check-worker").spawn().context("starting the check")?;
     let order = Order { dir: config.dir.clone(), config: config.clone(), server };
     let mut input = child.stdin.take().context("the check has no input")?;
     input.write_all(&serde_json::to_vec(&order)?).await?;

@@ -5,18 +5,15 @@ mod schedule;
 mod tally;
 mod work;
 
-use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use pipeline::{
     Cut,
     upkeep::{Job, Report},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    process::Command,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{allocator, server::State};
+use crate::{background, server::State};
 
 pub(crate) use schedule::Record;
 use schedule::due;
@@ -105,19 +102,7 @@ pub(crate) async fn in_child(
     program: &Path,
     assignment: &Assignment,
 ) -> Result<Option<Report>, ChildError> {
-    let mut child = Command::new(program)
-        .arg(WORKER)
-        .env_clear()
-        .envs(allocator::LEAN)
-        // Where a build that measures coverage writes what ran.
-        .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        // Ctrl-C in a terminal is for the server, which ends this process by closing its input.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()?;
+    let mut child = background::command(program, WORKER).spawn()?;
     let (Some(mut input), Some(mut output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(ChildError::Silent);
     };
