@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    io::Read,
     path::Path,
     sync::Arc,
 };
@@ -70,6 +71,17 @@ pub fn decode_entry(entry: &[u8; ENTRY_BYTES]) -> (Key, Seen) {
     key.copy_from_slice(&entry[..16]);
     let seen = Seen::decode(&entry[16..]).unwrap_or(Seen { content_hash: 0, lsn: 0 });
     (Key(key), seen)
+}
+
+/// Reads entries as far as they are whole, up to `most` at once.
+pub fn read_entries(mut source: impl Read, most: usize) -> impl Iterator<Item = Vec<(Key, Seen)>> {
+    std::iter::from_fn(move || {
+        let (mut entry, mut batch) = ([0; ENTRY_BYTES], Vec::with_capacity(most));
+        while batch.len() < most && source.read_exact(&mut entry).is_ok() {
+            batch.push(decode_entry(&entry));
+        }
+        (!batch.is_empty()).then_some(batch)
+    })
 }
 
 /// The index on disk. Clones share it.

@@ -186,16 +186,15 @@ impl<'a> Lookup<'a> {
         })
     }
 
-    /// The rows without what they say of erased persons, and how many rows that changed; `None` when none did.
+    /// The rows without what they say of erased persons, and which of them that changed; `None` when none did.
     /// `rows` are shaped as a table, or as its records.
     pub fn erase(
         &self,
         table: Table,
         rows: &RecordBatch,
-    ) -> Result<Option<(RecordBatch, usize)>, ArrowError> {
+    ) -> Result<Option<(RecordBatch, BooleanArray)>, ArrowError> {
         let named = self.named(table, rows);
-        let count = named.true_count();
-        if count == 0 {
+        if named.true_count() == 0 {
             return Ok(None);
         }
         let mut columns = rows.columns().to_vec();
@@ -210,7 +209,7 @@ impl<'a> Lookup<'a> {
             *column = Arc::new(kept.collect::<StringArray>()) as ArrayRef;
         }
         let erased = RecordBatch::try_new(rows.schema(), columns)?;
-        Ok(Some((rehashed(table, &erased, &named)?, count)))
+        Ok(Some((rehashed(table, &erased, &named)?, named)))
     }
 
     /// The rows that name erased persons. Needed are the columns [`PERSONS`] and the table's time.

@@ -170,7 +170,7 @@ impl LakeTable {
         Ok(sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size)))
     }
 
-    pub(crate) async fn store(&self, files: Vec<Encoded>) -> Result<Vec<Add>, Error> {
+    async fn store(&self, files: Vec<Encoded>) -> Result<Vec<Add>, Error> {
         let mut adds = Vec::with_capacity(files.len());
         for file in files {
             let path = parquet_file::object_path(&self.root, self.table, &file.path);

@@ -3,7 +3,10 @@
 
 use std::{fs::File, io::Write, path::Path, sync::Arc};
 
-use arrow::array::RecordBatch;
+use arrow::{
+    array::{RecordBatch, RecordBatchReader},
+    compute,
+};
 use ingest::{
     Table,
     dedup::{ENTRY_BYTES, encode_entry, keys_of},
@@ -11,14 +14,16 @@ use ingest::{
     identity::Pseudonyms,
     time::Micros,
 };
-use parquet::arrow::{ArrowWriter, ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{
+    ProjectionMask,
+    arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+};
 
 use crate::{
     DataFile, Error, LakeTable, Root,
     append::Reason,
     check::file::open,
-    parquet_file::{self, Encoded},
-    statistics::Statistics,
+    new_file::{NewFile, Written},
     upkeep::{
         Amount, Report, TableReport, Task,
         digest::{Digest, Digester},
@@ -85,10 +90,9 @@ struct Erasing<'a> {
     entries: &'a Path,
 }
 
-/// A file without the persons, not yet stored.
+/// A file without the persons, stored and not yet committed.
 struct Rewritten {
-    encoded: Encoded,
-    rows: u64,
+    written: Written,
     before: Digests,
     /// Identities and new content hashes, as the index holds them.
     entries: Vec<u8>,
@@ -121,18 +125,16 @@ impl Erasing<'_> {
                 continue;
             }
             let rewritten = self.rewrite(&file, clock() / 1_000).await?;
-            entries.extend(rewritten.entries);
-            let add = rewritten.encoded.add.clone();
-            let new = described(table, &rewritten.encoded);
+            let new = rewritten.written.file;
             report.rewritten.add(Amount::of(std::slice::from_ref(&new)));
-            self.table.store(vec![rewritten.encoded]).await?;
             let after = self.digests(&new).await?;
-            if after != rewritten.before || rewritten.rows != file.rows {
+            if after != rewritten.before || new.rows != file.rows {
                 let (before, after) = (file.rows, after.all.rows);
                 return Err(Error::Altered { table: table.name(), before, after });
             }
+            entries.extend(rewritten.entries);
             removed.push(file);
-            added.push(add);
+            added.push(rewritten.written.add);
         }
         if !removed.is_empty() {
             // The index first: what it learns twice it knows once.
@@ -148,76 +150,53 @@ impl Erasing<'_> {
     /// How many rows name erased persons. Only the columns that tell are read.
     async fn count(&self, file: &DataFile) -> Result<u64, Error> {
         let table = self.table.table();
-        let mut count = 0;
         let wanted = |name: &str| erasure::PERSONS.contains(&name) || name == table.time_column();
-        self.read(file, wanted, |rows| {
+        let mut count = 0;
+        for rows in self.read(file, wanted).await? {
+            let rows = rows.map_err(Error::arrow(table))?;
             count += self.lookup.named(table, &rows).true_count() as u64;
-            Ok(())
-        })
-        .await?;
+        }
         Ok(count)
     }
 
     async fn rewrite(&self, file: &DataFile, now_ms: i64) -> Result<Rewritten, Error> {
         let table = self.table.table();
-        let parquet = |source| Error::Parquet { table: table.name(), source };
-        let mut statistics = Statistics::new(table);
+        let arrow = Error::arrow(table);
         let mut digesters = Digesters::default();
-        let (mut writer, mut rows, mut entries) = (None::<ArrowWriter<_>>, 0, Vec::new());
+        let mut entries = Vec::new();
+        let reader = self.read(file, |_| true).await?;
         let expected = usize::try_from(file.rows).unwrap_or(usize::MAX);
-        let properties = parquet_file::writer_properties(table, expected).map_err(parquet)?;
-        self.read(
-            file,
-            |_| true,
-            |old| {
-                let erased = self.lookup.erase(table, &old).map_err(Error::arrow(table))?;
-                let new = erased.map_or_else(|| old.clone(), |(rows, _)| rows);
-                digesters.add(table, &new, &old).map_err(Error::arrow(table))?;
-                let changed = self.lookup.named(table, &old);
-                let changed = arrow::compute::filter_record_batch(&new, &changed)
-                    .map_err(Error::arrow(table))?;
-                entries.extend(identities(&changed));
-                statistics.add(&new);
-                rows += new.num_rows() as u64;
-                let writer = match &mut writer {
-                    Some(writer) => writer,
-                    none => {
-                        let properties = Some(properties.clone());
-                        let opened = ArrowWriter::try_new(Vec::new(), new.schema(), properties);
-                        none.insert(opened.map_err(parquet)?)
-                    }
-                };
-                writer.write(&new).map_err(parquet)
-            },
-        )
-        .await?;
-        let bytes = match writer {
-            Some(writer) => writer.into_inner().map_err(parquet)?,
-            None => Vec::new(),
-        };
-        let path = parquet_file::new_path(file.event_date);
-        let size = bytes.len() as u64;
-        let add = parquet_file::describe(path.clone(), file.event_date, size, now_ms, &statistics);
-        let encoded = Encoded { path, bytes, add };
-        Ok(Rewritten { encoded, rows, before: digesters.finish(), entries })
+        let (schema, date) = (reader.schema(), file.event_date);
+        let mut new_file = NewFile::create(self.root, table, date, expected, schema)?;
+        for old in reader {
+            let old = old.map_err(arrow)?;
+            let new = match self.lookup.erase(table, &old).map_err(arrow)? {
+                Some((new, changed)) => {
+                    let changed = compute::filter_record_batch(&new, &changed).map_err(arrow)?;
+                    entries.extend(identities(&changed));
+                    new
+                }
+                None => old.clone(),
+            };
+            digesters.add(table, &new, &old).map_err(arrow)?;
+            new_file.write(&new).await?;
+        }
+        let written = new_file.close(now_ms).await?;
+        Ok(Rewritten { written, before: digesters.finish(), entries })
     }
 
     /// What a stored file holds. It must name nobody who is erased.
     async fn digests(&self, file: &DataFile) -> Result<Digests, Error> {
         let table = self.table.table();
         let mut digesters = Digesters::default();
-        self.read(
-            file,
-            |_| true,
-            |rows| {
-                if self.lookup.named(table, &rows).true_count() > 0 {
-                    let rows = rows.num_rows() as u64;
-                    return Err(Error::Altered { table: table.name(), before: rows, after: rows });
-                }
-                digesters.add(table, &rows, &rows).map_err(Error::arrow(table))
-            },
-        )
-        .await?;
+        for rows in self.read(file, |_| true).await? {
+            let rows = rows.map_err(Error::arrow(table))?;
+            if self.lookup.named(table, &rows).true_count() > 0 {
+                let rows = rows.num_rows() as u64;
+                return Err(Error::Altered { table: table.name(), before: rows, after: rows });
+            }
+            digesters.add(table, &rows, &rows).map_err(Error::arrow(table))?;
+        }
         Ok(digesters.finish())
     }
 
@@ -226,8 +205,7 @@ impl Erasing<'_> {
         &self,
         file: &DataFile,
         wanted: impl Fn(&str) -> bool,
-        mut each: impl FnMut(RecordBatch) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<ParquetRecordBatchReader, Error> {
         let table = self.table.table();
         let parquet = |source| Error::Parquet { table: table.name(), source };
         let Some((opened, _)) = open(self.root, table, file, &self.task.spill_dir).await? else {
@@ -236,12 +214,9 @@ impl Erasing<'_> {
         let reader = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(parquet)?;
         let schema = Arc::clone(reader.schema());
         let names = schema.fields().iter().map(|field| field.name().as_str());
-        let wanted: Vec<_> = names.filter(|name| wanted(name)).collect();
-        let mask = ProjectionMask::columns(reader.parquet_schema(), wanted);
-        for rows in reader.with_projection(mask).build().map_err(parquet)? {
-            each(rows.map_err(Error::arrow(table))?)?;
-        }
-        Ok(())
+        let mask =
+            ProjectionMask::columns(reader.parquet_schema(), names.filter(|name| wanted(name)));
+        reader.with_projection(mask).build().map_err(parquet)
     }
 }
 
@@ -280,20 +255,6 @@ fn kept(table: Table, rows: &RecordBatch) -> Result<RecordBatch, arrow::error::A
     let fields = rows.schema_ref().fields().iter().enumerate();
     let kept: Vec<_> = fields.filter(|(_, field)| stays(field.name())).map(|(at, _)| at).collect();
     rows.project(&kept)
-}
-
-fn described(table: Table, encoded: &Encoded) -> DataFile {
-    let add = &encoded.add;
-    let date = add.partition_values.get("event_date").cloned().flatten();
-    let date = date.and_then(|date| date.parse().ok());
-    DataFile::new(
-        table,
-        encoded.path.clone(),
-        encoded.bytes.len() as u64,
-        add.modification_time,
-        date.map(|date: chrono::NaiveDate| date.to_epoch_days()),
-        add.stats.as_deref(),
-    )
 }
 
 fn identities(rows: &RecordBatch) -> Vec<u8> {

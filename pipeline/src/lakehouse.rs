@@ -5,6 +5,8 @@ mod count;
 mod delivery;
 mod erasure;
 mod replay;
+#[cfg(test)]
+mod sample;
 
 use std::{
     collections::{BTreeMap, VecDeque},

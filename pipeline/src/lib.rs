@@ -18,6 +18,7 @@ pub mod erasure;
 pub mod error;
 mod files;
 mod lakehouse;
+mod new_file;
 mod parquet_file;
 pub mod reader;
 pub mod scan;

@@ -37,14 +37,14 @@ pub async fn plan(
         .await
         .map_err(|error| explain(error, &request.reach))?;
     if request.author == Author::Stranger {
-        gate::statement(&statement, |name| is_known(&context, name))?;
+        gate::statement(query(&statement)?, |name| is_known(&context, name))?;
     }
     let options =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let frame = context
-        .sql_with_options(&request.sql, options)
-        .await
-        .map_err(|error| explain(error, &request.reach))?;
+    let refused = |error| explain(error, &request.reach);
+    let logical = context.state().statement_to_plan(statement).await.map_err(refused)?;
+    options.verify_plan(&logical).map_err(refused)?;
+    let frame = context.execute_logical_plan(logical).await.map_err(refused)?;
     if matches!(frame.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_))
         && request.reach != Reach::Admin
     {
@@ -129,18 +129,24 @@ fn is_known(context: &SessionContext, name: &str) -> bool {
         || state.window_functions().contains_key(name)
 }
 
-/// The one readable query of a text, which may be explained. Anything else is refused before it is planned.
-fn check(sql: &str) -> Result<ast::Statement, QueryError> {
+/// The one statement of a text. Anything but a query, which may be explained, is refused before it is planned.
+fn check(sql: &str) -> Result<Statement, QueryError> {
     let mut statements = DFParser::parse_sql(sql).map_err(|error| explain(error, &Reach::Staff))?;
     let (Some(statement), 0) = (statements.pop_front(), statements.len()) else {
         return Err(QueryError::new(Reason::Invalid, "expected one statement"));
     };
+    query(&statement)?;
+    Ok(statement)
+}
+
+/// The query of a statement.
+fn query(statement: &Statement) -> Result<&ast::Statement, QueryError> {
     let statement = match statement {
-        Statement::Explain(explain) => *explain.statement,
+        Statement::Explain(explain) => &explain.statement,
         statement => statement,
     };
     match statement {
-        Statement::Statement(query) if matches!(*query, ast::Statement::Query(_)) => Ok(*query),
+        Statement::Statement(query) if matches!(**query, ast::Statement::Query(_)) => Ok(query),
         _ => Err(QueryError::new(
             Reason::NotAllowed,
             "only queries are allowed: SELECT, WITH, VALUES",

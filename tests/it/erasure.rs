@@ -310,6 +310,13 @@ async fn persons_are_erased_from_a_folder_and_from_what_is_restored() {
     let dir = planted.dir.path();
     // What the log alone holds stays there.
     server.kill();
+    // Nobody is on the list before it is noted that an erasure is under way: it would not be completed.
+    fs::create_dir(dir.join("erased.index")).unwrap();
+    let refused = run(dir, &["erase", "--organization", "org_a", "--user", "x", "--now"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(!dir.join("erased.json").exists());
+    fs::remove_dir(dir.join("erased.index")).unwrap();
+
     planted.assert_told(&planted.erase(&["--now"]));
     planted.assert_gone(dir);
     run_ok(dir, &["check"]);

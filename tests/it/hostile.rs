@@ -46,6 +46,9 @@ fn chains() -> Refused {
                 format!("select {}", chain("1", " - ", count)),
                 format!("select {}", chain("2", "*", count)),
                 format!("select 1{}", "::int".repeat(count)),
+                format!("select 1{}", " is null".repeat(count.min(8_000))),
+                format!("select now(){}", " at time zone 'UTC'".repeat(count.min(3_000))),
+                format!("select 'a'{}", " ~~ 'a'".repeat(count.min(8_000))),
                 format!("select {}", chain("'a'", "||", count)),
                 format!("{HONEST} where {}", chain("lsn=0", " or ", count)),
                 format!("{HONEST} where {}", chain("lsn=0", " and ", count)),
@@ -116,6 +119,8 @@ fn arguments() -> Refused {
         "select array_length(array_repeat(1, 300000000))",
         "select array_repeat([1, 2, 3], 9223372036854775807)",
         "select approx_percentile_cont(input_tokens, 0.5, 9223372036854775807) from usage_events",
+        "select approx_percentile_cont(0.5, 9223372036854775807) within group (order by lsn) \
+         from usage_events",
         "select regexp_like(model, concat('(a{1,50}){1,50}', lsn)) from usage_events",
         "select 1 from usage_events where model ~ event_id",
         "select 1 from usage_events where model like event_id",
@@ -171,8 +176,7 @@ fn reaching_out() -> Refused {
 
 #[tokio::test]
 async fn what_costs_too_much_is_refused_before_it_is_planned() {
-    let (server, client, _dir) = lake().await;
-    let process = server.process_id();
+    let (_server, client, _dir) = lake().await;
     let all = [chains(), expansions(), arguments(), reaching_out()].concat();
     let mut wrong = Vec::new();
     for (code, sql) in &all {
@@ -187,7 +191,6 @@ async fn what_costs_too_much_is_refused_before_it_is_planned() {
     }
     assert!(wrong.is_empty(), "{} of {}: {wrong:#?}", wrong.len(), all.len());
     is_honest(&client).await;
-    assert_eq!(server.process_id(), process);
 }
 
 /// Statements that pass the gate and fail, or are stopped, while they run.

@@ -1,6 +1,6 @@
 use std::{
     fs,
-    io::{BufReader, Read},
+    io::BufReader,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use ingest::{
-    dedup::{ENTRY_BYTES, Index, decode_entry},
+    dedup::{Index, read_entries},
     log::{self, LogId},
 };
 use pipeline::{Lakehouse, Location, Reader, backup};
@@ -187,19 +187,11 @@ fn fill_index(
     through: log::Lsn,
 ) -> anyhow::Result<()> {
     let index = Index::open(&config.dir.join("index"), log)?;
-    let mut file = BufReader::new(fs::File::open(identities)?);
-    let mut batch = Vec::with_capacity(IDENTITIES);
-    let mut entry = [0; ENTRY_BYTES];
-    while file.read_exact(&mut entry).is_ok() {
-        let (key, seen) = decode_entry(&entry);
-        if seen.lsn <= cut {
-            batch.push((key, seen));
-        }
-        if batch.len() == IDENTITIES {
-            index.insert(batch.drain(..), 0)?;
-        }
+    let file = BufReader::new(fs::File::open(identities)?);
+    for batch in read_entries(file, IDENTITIES) {
+        index.insert(batch.into_iter().filter(|(_, seen)| seen.lsn <= cut), 0)?;
     }
-    index.insert(batch, through)?;
+    index.insert([], through)?;
     Ok(index.sync()?)
 }
 

@@ -1,7 +1,7 @@
 use anyhow::bail;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::{Folder, running::ServerFile, say};
+use super::{Folder, Shape, running::ServerFile, say};
 use crate::{
     clock::Clock,
     integrity::{self, Checked},
@@ -14,13 +14,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[arg(long, value_enum, default_value = "text")]
-    format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
+    format: Shape,
 }
 
 impl Check {
@@ -32,8 +26,8 @@ impl Check {
         let server = ServerFile::find(&config.dir).await.map(ServerFile::into_server);
         let checked = integrity::prove(&config, server.as_ref(), &Clock::system()).await?;
         match self.format {
-            Format::Json => say(&format!("{}\n", serde_json::to_string(&checked)?))?,
-            Format::Text => say(&text(&checked))?,
+            Shape::Json => say(&format!("{}\n", serde_json::to_string(&checked)?))?,
+            Shape::Text => say(&text(&checked))?,
         }
         match checked.proof.count {
             0 => Ok(()),

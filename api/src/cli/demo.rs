@@ -16,7 +16,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use toml::Value;
 
 use super::{
-    Folder, Ready,
+    Folder, Shape,
     running::{ServerFile, StopSignal, until_stopped},
     say,
     user::made_up_password,
@@ -52,7 +52,7 @@ pub(super) struct Demo {
     port: Option<u16>,
     /// How to say that the server is ready
     #[arg(long, value_enum, default_value = "text")]
-    format: Ready,
+    format: Shape,
 }
 
 /// `demo.json`: what was generated, and how to get in. Readable for its owner only.
@@ -111,12 +111,12 @@ impl Demo {
         let running = state.start()?;
         ServerFile::write(&config, &running)?;
         say(&match self.format {
-            Ready::Json => {
+            Shape::Json => {
                 let line =
                     json!({"url": running.url, "api_key": demo.api_key, "users": demo.users});
                 format!("{line}\n")
             }
-            Ready::Text => welcome(&running.url, &demo),
+            Shape::Text => welcome(&running.url, &demo),
         })?;
         until_stopped(&config, running, stop).await
     }

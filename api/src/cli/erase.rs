@@ -1,10 +1,10 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::Value;
 
-use super::{Folder, running::ServerFile, say};
+use super::{Folder, Shape, running::ServerFile, say};
 use crate::{
     audit::Origin,
     clock::Clock,
@@ -43,13 +43,7 @@ pub(super) struct Erase {
     #[arg(long)]
     now: bool,
     #[arg(long, value_enum, default_value = "text")]
-    format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
+    format: Shape,
 }
 
 impl Erase {
@@ -86,8 +80,8 @@ impl Erase {
             }
         };
         match format {
-            Format::Json => say(&format!("{}\n", serde_json::to_string(&done)?))?,
-            Format::Text => say(&text(&done))?,
+            Shape::Json => say(&format!("{}\n", serde_json::to_string(&done)?))?,
+            Shape::Text => say(&text(&done))?,
         }
         Ok(())
     }

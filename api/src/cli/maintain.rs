@@ -1,10 +1,10 @@
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::HumanBytes;
 use ingest::Table;
 use pipeline::upkeep::{Amount, Job, Report, TableReport};
 
-use super::{Folder, say};
+use super::{Folder, Shape, say};
 use crate::{
     clock::Clock,
     upkeep::{Assignment, perform, task},
@@ -26,12 +26,6 @@ pub(super) struct Maintain {
     full: bool,
     #[arg(long, value_enum, default_value = "text")]
     format: Shape,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Shape {
-    Text,
-    Json,
 }
 
 impl Maintain {

@@ -126,9 +126,9 @@ impl Command {
     }
 }
 
-/// How a command that starts a server says that it is ready.
+/// How a command says what it did, or that its server is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Ready {
+enum Shape {
     /// For a person
     Text,
     /// One line of JSON, for a script

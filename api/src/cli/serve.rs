@@ -5,7 +5,7 @@ use serde_json::json;
 use toml::Value;
 
 use super::{
-    Folder, Ready,
+    Folder, Shape,
     running::{ServerFile, StopSignal, until_stopped},
     say,
 };
@@ -21,7 +21,7 @@ pub(super) struct Serve {
     bind: Option<IpAddr>,
     /// How to say that the server is ready
     #[arg(long, value_enum, default_value = "text")]
-    format: Ready,
+    format: Shape,
 }
 
 impl Serve {
@@ -40,8 +40,8 @@ impl Serve {
         let running = state.start()?;
         ServerFile::write(&config, &running)?;
         match self.format {
-            Ready::Json => say(&format!("{}\n", json!({"url": running.url})))?,
-            Ready::Text => say(&format!("Serving {} at {}\n", config.dir.display(), running.url))?,
+            Shape::Json => say(&format!("{}\n", json!({"url": running.url})))?,
+            Shape::Text => say(&format!("Serving {} at {}\n", config.dir.display(), running.url))?,
         }
         until_stopped(&config, running, stop).await
     }

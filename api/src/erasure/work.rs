@@ -100,8 +100,6 @@ impl Site<'_> {
         for act in acts(persons) {
             audit::record(store, origin, act, self.clock.now()).await?;
         }
-        save(&self.config.dir, &erased)?;
-        self.lakehouse.forget(erased.clone()).await;
         self.apply(&lock, erased, persons.len()).await
     }
 
@@ -110,8 +108,6 @@ impl Site<'_> {
         let lock = self.lock().await?;
         let mut erased = self.known()?;
         erased.merge(listed);
-        save(&self.config.dir, &erased)?;
-        self.lakehouse.forget(erased.clone()).await;
         let persons = erased.len();
         self.apply(&lock, erased, persons).await
     }
@@ -134,12 +130,15 @@ impl Site<'_> {
         Ok(summary(true, persons.len(), &found))
     }
 
-    /// Takes erased persons out of log, tables and index, and removes what held them. As long as this is not
-    /// complete, there is a file of entries.
+    /// Keeps persons out of what comes, takes them out of log, tables and index, and removes what held them. From
+    /// before they are on the list until this is complete there is a file of entries.
     async fn apply(&self, _: &File, erased: Erased, persons: usize) -> Result<Erasing, EraseError> {
         let entries = self.entries();
         let begun = File::options().create(true).append(true).open(&entries);
-        begun.and_then(|file| file.sync_all()).map_err(failed(&entries))?;
+        let synced = begun.and_then(|_| File::open(&self.config.dir)?.sync_all());
+        synced.map_err(failed(&entries))?;
+        save(&self.config.dir, &erased)?;
+        self.lakehouse.forget(erased.clone()).await;
         let retired = self.lakehouse.clear_log().await?;
         let rewritten = self.perform(false, self.rewriting(erased)).await?;
         self.lakehouse.refresh().await;

@@ -1,31 +1,15 @@
 //! What is sound is found sound, and what is not is named.
 
-use std::{collections::HashMap, fs, time::Duration};
+use std::{collections::HashMap, fs};
 
 use bytes::Bytes;
-use ingest::{dedup::Seen, identity::Pseudonyms};
+use ingest::dedup::Seen;
 
 use super::*;
-use crate::{Delivery, Lakehouse, Outcome, Settings, Watermarks};
+use crate::{Delivery, Lakehouse, Outcome, Settings};
 
 fn settings(dir: &Path) -> Settings {
-    Settings {
-        log_dir: dir.join("log"),
-        index_dir: dir.join("index"),
-        location: Location::folder(&dir.join("lake")).unwrap(),
-        fresh_log: LogId(9),
-        pseudonyms: Pseudonyms::new([1; 32]),
-        flush_bytes: 64 << 20,
-        flush_rows: 1_000,
-        flush_age: Duration::from_millis(10),
-        watermarks: Watermarks {
-            waiting_bytes_soft: 64 << 20,
-            waiting_bytes_hard: 128 << 20,
-            log_bytes: 1 << 30,
-        },
-        keep_log: Duration::from_secs(1_000_000),
-        clock: || 1_767_312_000_000_000,
-    }
+    Settings::sample(dir)
 }
 
 async fn send(lakehouse: &Lakehouse, ids: std::ops::Range<u32>) {

@@ -14,12 +14,9 @@ use std::{
 use arrow::{array::Array, datatypes::Decimal128Type};
 use bytes::Bytes;
 use datafusion::prelude::SessionContext;
-use ingest::identity::Pseudonyms;
 
 use super::*;
-use crate::{
-    Cut, Delivery, Location, Outcome, Reader, Settings, Tables, Watermarks, scan::LakeScan,
-};
+use crate::{Cut, Delivery, Location, Outcome, Reader, Settings, Tables, scan::LakeScan};
 
 const DAY: i64 = 86_400_000_000;
 /// 2026-01-01.
@@ -32,23 +29,8 @@ fn clock() -> i64 {
 }
 
 async fn open(dir: &Path) -> Lakehouse {
-    let settings = Settings {
-        log_dir: dir.join("log"),
-        index_dir: dir.join("index"),
-        location: Location::folder(&dir.join("lake")).unwrap(),
-        fresh_log: LogId(9),
-        pseudonyms: Pseudonyms::new([1; 32]),
-        flush_bytes: 64 << 20,
-        flush_rows: 1_000,
-        flush_age: Duration::from_secs(3600),
-        watermarks: Watermarks {
-            waiting_bytes_soft: 64 << 20,
-            waiting_bytes_hard: 128 << 20,
-            log_bytes: 1 << 30,
-        },
-        keep_log: Duration::from_secs(1_000_000),
-        clock,
-    };
+    let settings =
+        Settings { flush_age: Duration::from_secs(3600), clock, ..Settings::sample(dir) };
     Lakehouse::open(settings).await.unwrap()
 }
 

@@ -1,16 +1,15 @@
 //! Only files that name the person change, and only once. What fails leaves the tables as they were.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use bytes::Bytes;
 use ingest::{
     OrganizationId,
     erasure::{Erased, Person},
-    log::LogId,
 };
 
 use super::*;
-use crate::{Delivery, Lakehouse, Location, Outcome, Settings, Watermarks};
+use crate::{Delivery, Lakehouse, Location, Outcome, Settings};
 
 const NOW: Micros = 1_767_312_000_000_000;
 
@@ -33,23 +32,7 @@ fn names(erased: Option<&str>) -> Pseudonyms {
 /// A lake with one file of two rows of `ada` and one of `bob`, and another file of `bob` alone.
 async fn lake(dir: &Path) -> Task {
     let location = Location::folder(&dir.join("lake")).unwrap();
-    let settings = Settings {
-        log_dir: dir.join("log"),
-        index_dir: dir.join("index"),
-        location: location.clone(),
-        fresh_log: LogId(9),
-        pseudonyms: names(None),
-        flush_bytes: 64 << 20,
-        flush_rows: 1_000,
-        flush_age: Duration::from_millis(10),
-        watermarks: Watermarks {
-            waiting_bytes_soft: 64 << 20,
-            waiting_bytes_hard: 128 << 20,
-            log_bytes: 1 << 30,
-        },
-        keep_log: Duration::from_secs(1_000_000),
-        clock,
-    };
+    let settings = Settings { location: location.clone(), ..Settings::sample(dir) };
     let lakehouse = Lakehouse::open(settings).await.unwrap();
     for (day, users) in [(1, &["ada", "bob", "ada"][..]), (2, &["bob"])] {
         let line = |(n, user): (usize, &&str)| {

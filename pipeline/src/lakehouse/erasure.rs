@@ -1,17 +1,8 @@
 //! The intake's part in erasing persons: what arrives, the log, and the index.
 
-use std::{
-    fs::File,
-    io::{BufReader, Read},
-    path::Path,
-    sync::atomic::Ordering,
-};
+use std::{fs::File, io::BufReader, path::Path, sync::atomic::Ordering};
 
-use ingest::{
-    dedup::{ENTRY_BYTES, decode_entry},
-    erasure::Erased,
-    log::Lsn,
-};
+use ingest::{dedup::read_entries, erasure::Erased, log::Lsn};
 
 use super::Lakehouse;
 use crate::Error;
@@ -50,22 +41,15 @@ impl Lakehouse {
     /// Gives identities of stored rows the content hashes that a file names, one entry after the other.
     pub async fn reindex(&self, entries: &Path) -> Result<(), Error> {
         let _flusher = self.flusher.lock().await;
-        let mut file = match File::open(entries) {
+        let file = match File::open(entries) {
             Ok(file) => BufReader::new(file),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Error::file(entries)(error)),
         };
-        let mut entry = [0; ENTRY_BYTES];
-        loop {
-            let mut batch = Vec::with_capacity(IDENTITIES);
-            while batch.len() < IDENTITIES && file.read_exact(&mut entry).is_ok() {
-                batch.push(decode_entry(&entry));
-            }
-            if batch.is_empty() {
-                return Ok(());
-            }
+        for batch in read_entries(file, IDENTITIES) {
             self.intake.reindex(batch)?;
         }
+        Ok(())
     }
 
     /// Does work while no row moves from the log to the tables.

@@ -7,10 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use ingest::identity::Pseudonyms;
 
 use super::*;
-use crate::{Delivery, Lakehouse, Outcome, Settings, Watermarks};
+use crate::{Delivery, Lakehouse, Outcome, Settings};
 
 /// A second passes whenever somebody looks.
 fn clock() -> i64 {
@@ -19,23 +18,7 @@ fn clock() -> i64 {
 }
 
 fn settings(dir: &Path) -> Settings {
-    Settings {
-        log_dir: dir.join("log"),
-        index_dir: dir.join("index"),
-        location: Location::folder(&dir.join("lake")).unwrap(),
-        fresh_log: LogId(9),
-        pseudonyms: Pseudonyms::new([1; 32]),
-        flush_bytes: 64 << 20,
-        flush_rows: 1_000,
-        flush_age: Duration::from_millis(10),
-        watermarks: Watermarks {
-            waiting_bytes_soft: 64 << 20,
-            waiting_bytes_hard: 128 << 20,
-            log_bytes: 1 << 30,
-        },
-        keep_log: Duration::from_secs(1_000_000),
-        clock,
-    }
+    Settings { clock, ..Settings::sample(dir) }
 }
 
 fn reader(dir: &Path) -> Reader {

@@ -13,19 +13,17 @@ use datafusion::{
     logical_expr::col,
     prelude::{SessionConfig, SessionContext},
 };
-use deltalake_core::kernel::Add;
 use futures::StreamExt;
 use ingest::Table;
-use object_store::{ObjectStoreExt, buffered::BufWriter, path::Path};
-use parquet::arrow::AsyncArrowWriter;
+use object_store::ObjectStoreExt;
 use url::Url;
 
 use super::digest::{Digest, Digester};
 use crate::{
     DataFile, Error, Root, Tables,
-    parquet_file::{self, file_schema},
+    new_file::{NewFile, Written},
+    parquet_file::file_schema,
     scan::LakeScan,
-    statistics::Statistics,
 };
 
 /// Reads and writes data files of a lake within a limit of memory.
@@ -36,21 +34,6 @@ pub(crate) struct Rewriter {
     spill_dir: PathBuf,
     /// A file is closed when it is about so large.
     file_bytes: u64,
-}
-
-/// A new file, described and stored, but not committed.
-#[derive(Debug)]
-pub(crate) struct Written {
-    pub(crate) add: Add,
-    pub(crate) file: DataFile,
-}
-
-/// A file that is being written.
-struct Open {
-    path: String,
-    object: Path,
-    statistics: Statistics,
-    writer: AsyncArrowWriter<BufWriter>,
 }
 
 impl Rewriter {
@@ -124,57 +107,28 @@ impl Rewriter {
         let sorted = self.rows(table, files)?.sort(keys).map_err(Error::engine(table))?;
         let mut rows = sorted.execute_stream().await.map_err(Error::engine(table))?;
         let schema = file_schema(table);
-        let parquet = |source| Error::Parquet { table: table.name(), source };
         let (mut written, mut open) = (Vec::new(), None);
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(Error::engine(table))?;
             let batch = stored_shape(&batch, &schema).map_err(Error::arrow(table))?;
             let file = match &mut open {
                 Some(file) => file,
-                None => open.insert(self.create(table, date, expected)?),
+                None => {
+                    let schema = Arc::clone(&schema);
+                    open.insert(NewFile::create(&self.root, table, date, expected, schema)?)
+                }
             };
-            file.statistics.add(&batch);
-            file.writer.write(&batch).await.map_err(parquet)?;
-            let bytes = file.writer.bytes_written() + file.writer.in_progress_size();
-            if bytes as u64 >= self.file_bytes
+            file.write(&batch).await?;
+            if file.size_bytes() >= self.file_bytes
                 && let Some(full) = open.take()
             {
-                written.push(self.close(table, date, full, now_ms).await?);
+                written.push(full.close(now_ms).await?);
             }
         }
         if let Some(last) = open {
-            written.push(self.close(table, date, last, now_ms).await?);
+            written.push(last.close(now_ms).await?);
         }
         Ok(written)
-    }
-
-    fn create(&self, table: Table, date: Option<i32>, rows: usize) -> Result<Open, Error> {
-        let parquet = |source| Error::Parquet { table: table.name(), source };
-        let path = parquet_file::new_path(date);
-        let object = parquet_file::object_path(&self.root, table, &path);
-        let properties = parquet_file::writer_properties(table, rows).map_err(parquet)?;
-        // One part at a time: parts that wait to be written are memory.
-        let output =
-            BufWriter::new(Arc::clone(&self.root.store), object.clone()).with_max_concurrency(1);
-        let writer = AsyncArrowWriter::try_new(output, file_schema(table), Some(properties))
-            .map_err(parquet)?;
-        Ok(Open { path, object, statistics: Statistics::new(table), writer })
-    }
-
-    async fn close(
-        &self,
-        table: Table,
-        date: Option<i32>,
-        open: Open,
-        now_ms: i64,
-    ) -> Result<Written, Error> {
-        let Open { path, object, statistics, writer } = open;
-        writer.close().await.map_err(|source| Error::Parquet { table: table.name(), source })?;
-        let stored = self.root.store.head(&object).await;
-        let size = stored.map_err(|source| Error::Store { path: object.to_string(), source })?.size;
-        let add = parquet_file::describe(path.clone(), date, size, now_ms, &statistics);
-        let file = DataFile::new(table, path, size, now_ms, date, add.stats.as_deref());
-        Ok(Written { add, file })
     }
 
     /// The rows of some files. One core reads them, so that queries keep the others.

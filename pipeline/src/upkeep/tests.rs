@@ -16,14 +16,11 @@ use std::{
 use arrow::util::pretty::pretty_format_batches;
 use bytes::Bytes;
 use datafusion::prelude::SessionContext;
-use ingest::{
-    identity::Pseudonyms,
-    log::{LogId, Lsn},
-};
+use ingest::log::{LogId, Lsn};
 use url::Url;
 
 use super::*;
-use crate::{Cut, Delivery, Lakehouse, Outcome, Reader, Settings, Watermarks, scan::LakeScan};
+use crate::{Cut, Delivery, Lakehouse, Outcome, Reader, Settings, scan::LakeScan};
 
 const DAY_MS: i64 = 86_400_000;
 const LOG: LogId = LogId(9);
@@ -46,23 +43,7 @@ fn much_later() -> Micros {
 }
 
 fn settings(dir: &Path) -> Settings {
-    Settings {
-        log_dir: dir.join("log"),
-        index_dir: dir.join("index"),
-        location: location(dir),
-        fresh_log: LOG,
-        pseudonyms: Pseudonyms::new([1; 32]),
-        flush_bytes: 64 << 20,
-        flush_rows: 1_000,
-        flush_age: Duration::from_millis(10),
-        watermarks: Watermarks {
-            waiting_bytes_soft: 64 << 20,
-            waiting_bytes_hard: 128 << 20,
-            log_bytes: 1 << 30,
-        },
-        keep_log: Duration::from_secs(1_000_000),
-        clock,
-    }
+    Settings { location: location(dir), fresh_log: LOG, clock, ..Settings::sample(dir) }
 }
 
 fn location(dir: &Path) -> Location {

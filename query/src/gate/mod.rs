@@ -86,12 +86,24 @@ impl Counts {
             Token::Word(word) if word.quote_style.is_none() => match word.keyword {
                 Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT => self.set_operations += 1,
                 Keyword::JOIN => self.joins += 1,
+                // Words that a chain can be made of, without parentheses.
                 Keyword::AND
                 | Keyword::OR
+                | Keyword::XOR
                 | Keyword::NOT
+                | Keyword::IS
+                | Keyword::NOTNULL
+                | Keyword::IN
+                | Keyword::BETWEEN
                 | Keyword::LIKE
                 | Keyword::ILIKE
                 | Keyword::SIMILAR
+                | Keyword::RLIKE
+                | Keyword::REGEXP
+                | Keyword::OVERLAPS
+                | Keyword::AT
+                | Keyword::COLLATE
+                | Keyword::DIV
                 | Keyword::CAST
                 | Keyword::TRY_CAST
                 | Keyword::WHEN => self.operators += 1,
@@ -99,34 +111,35 @@ impl Counts {
             },
             // A sign of a number, or all columns.
             Token::Plus | Token::Minus | Token::Mul if starts_operand(before) => {}
-            Token::Plus
-            | Token::Minus
-            | Token::Mul
-            | Token::Div
-            | Token::Mod
-            | Token::StringConcat
-            | Token::DoubleColon
-            | Token::Eq
-            | Token::DoubleEq
-            | Token::Neq
-            | Token::Lt
-            | Token::LtEq
-            | Token::Gt
-            | Token::GtEq
-            | Token::Spaceship
-            | Token::Ampersand
-            | Token::Pipe
-            | Token::Caret
-            | Token::Tilde
-            | Token::TildeAsterisk
-            | Token::ExclamationMarkTilde
-            | Token::ExclamationMarkTildeAsterisk
-            | Token::Arrow
-            | Token::LongArrow
-            | Token::LBracket => self.operators += 1,
-            _ => {}
+            Token::Comma
+            | Token::LParen
+            | Token::RParen
+            | Token::RBracket
+            | Token::LBrace
+            | Token::RBrace
+            | Token::Period
+            | Token::SemiColon
+            | Token::Placeholder(_) => {}
+            literal if is_literal(literal) => {}
+            // Whatever else there is works on operands.
+            _ => self.operators += 1,
         }
     }
+}
+
+fn is_literal(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::Word(_)
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::DoubleQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::NationalStringLiteral(_)
+            | Token::HexStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::DollarQuotedString(_)
+    )
 }
 
 fn starts_operand(before: Option<&Token>) -> bool {

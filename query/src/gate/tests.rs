@@ -25,6 +25,7 @@ fn what_an_analyst_asks_passes() {
         "select date_trunc('day', occurred_at) as day, sum(cost) from usage_events group by 1 order by 1",
         "select approx_percentile_cont(latency_ms, 0.95) from usage_events",
         "select approx_percentile_cont(latency_ms, 0.95, 100) from usage_events",
+        "select approx_percentile_cont(0.95) within group (order by latency_ms) from usage_events",
         "select * from unnest(range(1, 1000))",
         "select unnest(generate_series(date '2026-01-01', date '2026-12-31', interval '1 day'))",
         "select repeat('a', 10000), lpad(model, 20, ' '), regexp_like(model, '^gpt') from usage_events",
@@ -65,7 +66,7 @@ fn each_limit_is_where_it_is() {
     let regex = |count: usize| format!("select regexp_count(a, '{}')", "x".repeat(count));
     let text = |count: usize| format!("select '{}'", "x".repeat(count - 9));
     type Make<'a> = &'a dyn Fn(usize) -> String;
-    let cases: [(&str, Make<'_>, usize); 16] = [
+    let cases: [(&str, Make<'_>, usize); 20] = [
         ("operators", &ones, OPERATORS_MAX + 1),
         ("set operations", &unions, SET_OPERATIONS_MAX + 1),
         ("joins", &joins, JOINS_MAX),
@@ -82,6 +83,14 @@ fn each_limit_is_where_it_is() {
         ("like", &pattern, 256),
         ("regular expression", &regex, 256),
         ("bytes", &text, SQL_BYTES_MAX),
+        ("null tests", &|count| format!("select 1{}", " is null".repeat(count)), OPERATORS_MAX),
+        (
+            "zones",
+            &|count| format!("select now(){}", " at time zone 'UTC'".repeat(count)),
+            OPERATORS_MAX,
+        ),
+        ("members", &|count| format!("select 1{}", " in (1)".repeat(count)), OPERATORS_MAX),
+        ("likes", &|count| format!("select a{}", " ~~ 'b'".repeat(count)), OPERATORS_MAX),
         ("nesting of casts", &|count| format!("select 1{}", "::int".repeat(count)), OPERATORS_MAX),
     ];
     for (what, make, most) in cases {
@@ -109,6 +118,9 @@ fn arguments_that_cannot_be_measured_are_refused() {
         "select 1 from t where s ~ id",
         "select 1 from t where s like id || '%'",
         "select 1 from t where s similar to id",
+        "select 1 from t where s ~~ id",
+        "select 1 from t where s !~~* id",
+        "select approx_percentile_cont(0.5, 9223372036854775807) within group (order by x) from t",
         "select (select max(x) from (select repeat('a', 20000) as x))",
     ] {
         assert_eq!(said(sql), Some(Reason::TooComplex), "{sql}");

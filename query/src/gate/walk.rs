@@ -86,7 +86,11 @@ impl<F: Fn(&str) -> bool> Visitor for Walk<F> {
                     BinaryOperator::PGRegexMatch
                     | BinaryOperator::PGRegexIMatch
                     | BinaryOperator::PGRegexNotMatch
-                    | BinaryOperator::PGRegexNotIMatch,
+                    | BinaryOperator::PGRegexNotIMatch
+                    | BinaryOperator::PGLikeMatch
+                    | BinaryOperator::PGILikeMatch
+                    | BinaryOperator::PGNotLikeMatch
+                    | BinaryOperator::PGNotILikeMatch,
                 right,
                 ..
             } => is_pattern(right),
@@ -143,15 +147,15 @@ impl<F: Fn(&str) -> bool> Walk<F> {
             return Err(QueryError::new(Reason::NotAllowed, message));
         }
         let arguments = arguments(function);
+        // The column may stand in WITHIN GROUP instead.
+        let given = arguments.len() + usize::from(!function.within_group.is_empty());
         match name {
             "repeat" | "lpad" | "rpad" => at_most(name, arguments.get(1), TEXT_LENGTH_MAX),
             "array_repeat" | "list_repeat" | "array_resize" | "list_resize" => {
                 at_most(name, arguments.get(1), ARRAY_LENGTH_MAX)
             }
-            "approx_percentile_cont" if arguments.len() > 2 => {
-                at_most(name, arguments.last(), CENTROIDS_MAX)
-            }
-            "approx_percentile_cont_with_weight" if arguments.len() > 3 => {
+            "approx_percentile_cont" if given > 2 => at_most(name, arguments.last(), CENTROIDS_MAX),
+            "approx_percentile_cont_with_weight" if given > 3 => {
                 at_most(name, arguments.last(), CENTROIDS_MAX)
             }
             "range" | "generate_series" => series(name, &arguments),
