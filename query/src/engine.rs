@@ -7,7 +7,7 @@ use pipeline::Cut;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
-    Ended, QueryError, Reach, Reason, Request,
+    Ended, QueryError, Reach, Reason, Request, Terms,
     cache::{Cache, Scope},
     metric::{Catalog, MetricAnswer, MetricRequest},
     pool::{Piece, Pool},
@@ -106,6 +106,7 @@ impl Engine {
                 deadline_ms,
                 max_rows: Some(statement.rows_max),
                 truncate: false,
+                terms: Terms::default(),
             };
             let rows = match self.kept(&request, statement.scope()) {
                 Some(rows) => rows,

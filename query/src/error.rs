@@ -19,6 +19,8 @@ pub enum Reason {
     Syntax,
     /// It is SQL, and names something that is not there, or mixes types.
     Invalid,
+    /// A value for a parameter is missing, not needed, or of another type.
+    Parameters,
     /// It would write, or reach outside the session.
     NotAllowed,
     /// It failed on the rows.

@@ -34,6 +34,7 @@ impl Asker {
             deadline_ms: self.limits.deadline_seconds * 1_000,
             max_rows: None,
             truncate: false,
+            terms: query::Terms::default(),
         };
         let answer = self.engine.run(Author::Ourselves, request).await.map_err(problem)?;
         Ok((cut, answer))

@@ -5,7 +5,7 @@ mod ask;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use pipeline::Lakehouse;
-use query::{Engine, QueryError, Reach, Reason, Request, engine::Author};
+use query::{Engine, QueryError, Reach, Reason, Request, Terms, engine::Author};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -121,6 +121,7 @@ pub(crate) async fn post_query(
             (None, _) => None,
         },
         truncate: body.truncate,
+        terms: Terms::default(),
         cut,
     };
     let as_of = asked.cut.token();
@@ -175,6 +176,7 @@ pub(crate) fn problem(error: QueryError) -> Problem {
     let (status, code) = match error.reason {
         Reason::Syntax => (StatusCode::BAD_REQUEST, "syntax_error"),
         Reason::Invalid => (StatusCode::BAD_REQUEST, "invalid_query"),
+        Reason::Parameters => (StatusCode::BAD_REQUEST, "invalid_parameters"),
         Reason::NotAllowed => (StatusCode::FORBIDDEN, "not_allowed"),
         Reason::Failed => (StatusCode::UNPROCESSABLE_ENTITY, "query_failed"),
         Reason::Memory => (StatusCode::UNPROCESSABLE_ENTITY, "out_of_memory"),
