@@ -101,7 +101,7 @@ mod tests {
     }
 
     fn answer(rows: u64) -> Answer {
-        let ended = Ended { rows, truncated: false };
+        let ended = Ended { rows, ..Ended::default() };
         Answer { schema: Arc::new(Schema::empty()), batches: Vec::new(), ended }
     }
 

@@ -7,7 +7,7 @@ use pipeline::Cut;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
-    Author, Ended, QueryError, Reach, Reason, Request,
+    Author, Ended, QueryError, Reach, Reason, Request, Terms,
     cache::{Cache, Scope},
     gate,
     metric::{Catalog, MetricAnswer, MetricRequest},
@@ -100,6 +100,7 @@ impl Engine {
                 deadline_ms,
                 max_rows: Some(statement.rows_max),
                 truncate: false,
+                terms: Terms::default(),
             };
             let rows = match self.kept(&request, statement.scope()) {
                 Some(rows) => rows,

@@ -21,6 +21,8 @@ pub enum Reason {
     Invalid,
     /// It is larger or harder than a statement may be.
     TooComplex,
+    /// A value for a parameter is missing, not needed, or of another type.
+    Parameters,
     /// It would write, or reach outside the session.
     NotAllowed,
     /// It failed on the rows.

@@ -3,21 +3,31 @@
 //! query does harms the process that takes events in.
 //!
 //! [`session`] builds what a query may see: the tables of the lake at one cut, and for a customer only its own
-//! rows, behind a physical barrier; `gate` refuses what would take too much before it is planned. [`worker`] is the child's side, [`pool`] the parent's. [`metric`] holds the
-//! named business figures, declared in YAML. [`format`] turns answers into JSON, NDJSON, CSV or Arrow.
+//! rows, behind a physical barrier; `gate` refuses what would take too much before it is planned. [`worker`] is
+//! the child's side, [`pool`] the parent's. [`metric`] holds the named business figures, declared in YAML.
+//! [`encoder`] turns rows into the form that was asked for while they come, with [`format`]; [`parameter`] and
+//! [`zone`] are what a question says besides its text, [`cost`] what it read.
 
 pub mod cache;
+pub mod cost;
+pub mod encoder;
 pub mod engine;
 pub mod error;
 pub mod format;
 mod gate;
 pub mod metric;
+pub mod parameter;
 pub mod pool;
 pub mod request;
 pub mod session;
 pub mod worker;
+pub mod zone;
 
+pub use cost::{Cost, Estimate};
+pub use encoder::{Encoder, Form};
 pub use engine::{Answer, Engine};
 pub use error::{QueryError, Reason};
 pub use gate::{Function, functions};
-pub use request::{Author, Ended, Reach, Request};
+pub use parameter::Parameters;
+pub use request::{Author, Ended, Planned, Reach, Request, Task, Terms};
+pub use zone::Zone;

@@ -99,7 +99,10 @@ impl Pool {
             let (process, memory_max) = (worker.child.id(), pool.launch.memory_bytes_max());
             let answering = timeout_at(deadline + GRACE, worker.ask(&request, deadline, &pieces));
             let outcome = tokio::select! {
+                biased;
                 outcome = answering => outcome,
+                // The client went away: the query is stopped by ending its worker.
+                () = pieces.closed() => Ok(Err(gone())),
                 () = outgrows(process, memory_max) => Ok(Err(QueryError::new(
                     Reason::Memory,
                     "the query needs more memory than it may use",
@@ -195,8 +198,7 @@ impl Worker {
             };
             let last = !matches!(piece, Piece::Rows(_));
             if pieces.send(piece).await.is_err() && !last {
-                // The client went away: the query is stopped by ending its worker.
-                return Err(lost());
+                return Err(gone());
             }
             if last {
                 return Ok(());
@@ -225,6 +227,10 @@ async fn outgrows(process: Option<u32>, bytes_max: usize) {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+fn gone() -> QueryError {
+    QueryError::new(Reason::Lost, "nobody waits for the answer")
 }
 
 fn overdue(request: &Request) -> QueryError {

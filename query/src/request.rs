@@ -1,8 +1,13 @@
 //! A query on its way to a worker, and what comes back besides rows.
 
+use std::collections::BTreeMap;
+
 use ingest::OrganizationId;
 use pipeline::Cut;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Cost, Estimate, Parameters, Zone};
 
 /// Whose rows a session may hold.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,11 +52,53 @@ pub struct Request {
     /// More rows than this are an error, or cut off with `truncate`.
     pub max_rows: Option<u64>,
     pub truncate: bool,
+    #[serde(default)]
+    pub terms: Terms,
+}
+
+/// What a query may say besides.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    pub parameters: Parameters,
+    pub zone: Zone,
+    pub task: Task,
+}
+
+/// What is wanted of a statement.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    #[default]
+    Rows,
+    /// How it would run.
+    Explain,
+    /// Whether it is right, and what it gives and takes.
+    Validate,
 }
 
 /// How a query ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
     pub rows: u64,
     pub truncated: bool,
+    #[serde(default)]
+    pub cost: Cost,
+    /// The answer to [`Task::Explain`] and [`Task::Validate`].
+    #[serde(default)]
+    pub planned: Option<Box<Planned>>,
+}
+
+/// A statement that was planned and not run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    /// `[{"name": …, "type": …}, …]`
+    pub columns: Value,
+    /// The type of each parameter; absent where any will do.
+    pub parameters: BTreeMap<String, Option<String>>,
+    /// One operator a line, indented.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// Absent for an organization: others' rows are in the same files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scan: Option<Estimate>,
 }

@@ -6,6 +6,7 @@ use chrono::DateTime;
 use datafusion::{
     common::DataFusionError,
     dataframe::DataFrame,
+    datasource::TableProvider,
     execution::{SessionStateBuilder, context::SQLOptions, runtime_env::RuntimeEnv},
     logical_expr::LogicalPlan,
     prelude::{SessionConfig, SessionContext},
@@ -20,7 +21,7 @@ use pipeline::{
     scan::{LakeScan, LatestRows},
 };
 
-use crate::{Author, QueryError, Reach, Reason, Request, gate};
+use crate::{Author, QueryError, Reach, Reason, Request, Task, Zone, gate};
 
 /// Views that every session has, in terms of its tables.
 const VIEWS: &[(&str, &str)] = &[("mrr_movements", include_str!("../views/mrr_movements.sql"))];
@@ -33,7 +34,7 @@ pub async fn plan(
     partitions: usize,
 ) -> Result<DataFrame, QueryError> {
     let statement = check(&request.sql)?;
-    let context = session(tables, &request.reach, runtime, partitions)
+    let context = session(tables, request, runtime, partitions)
         .await
         .map_err(|error| explain(error, &request.reach))?;
     if request.author == Author::Stranger {
@@ -50,6 +51,11 @@ pub async fn plan(
     {
         return Err(QueryError::new(Reason::NotAllowed, "a plan names files; only admins see it"));
     }
+    let frame = match request.terms.task {
+        Task::Rows | Task::Explain => request.terms.parameters.bind(frame, &request.reach)?,
+        // Its parameters are what is asked for.
+        Task::Validate => frame,
+    };
     // `now()` is the time of the request, so that asking again gives the same answer.
     let (mut state, logical) = frame.into_parts();
     state.execution_props_mut().query_execution_start_time =
@@ -60,7 +66,7 @@ pub async fn plan(
 /// The session: tables at a cut, as far as `reach` goes, and nothing else.
 async fn session(
     tables: &Tables,
-    reach: &Reach,
+    request: &Request,
     runtime: &Arc<RuntimeEnv>,
     partitions: usize,
 ) -> Result<SessionContext, DataFusionError> {
@@ -70,7 +76,7 @@ async fn session(
         .with_default_catalog_and_schema("aihub", "public");
     let options = config.options_mut();
     options.sql_parser.parse_float_as_decimal = true;
-    options.execution.time_zone = Some("UTC".into());
+    options.execution.time_zone = Some(request.terms.zone.as_str().into());
     options.execution.enable_recursive_ctes = false;
     options.execution.parquet.pushdown_filters = false;
     let state = SessionStateBuilder::new()
@@ -85,7 +91,7 @@ async fn session(
     let url = url::Url::parse(&tables.root.store_url())
         .map_err(|error| DataFusionError::External(error.into()))?;
     context.register_object_store(&url, Arc::clone(&tables.root.store));
-    register(&context, tables, reach).await?;
+    register(&context, tables, &request.reach, &request.terms.zone).await?;
     Ok(context)
 }
 
@@ -93,6 +99,7 @@ async fn register(
     context: &SessionContext,
     tables: &Tables,
     reach: &Reach,
+    zone: &Zone,
 ) -> Result<(), DataFusionError> {
     let own = reach.organization();
     if matches!(reach, Reach::Organization(_)) && own.is_none() {
@@ -104,16 +111,15 @@ async fn register(
         if table == Table::DeadLetter && *reach != Reach::Admin {
             continue;
         }
-        if table.is_dimension() {
-            let latest = LatestRows::new(tables, table, own);
-            context.register_table(table.name(), Arc::new(latest))?;
+        let rows: Arc<dyn TableProvider> = if table.is_dimension() {
+            Arc::new(LatestRows::new(tables, table, own))
         } else {
-            let scan = LakeScan::new(tables, table, own);
-            context.register_table(table.name(), Arc::new(scan))?;
-        }
+            Arc::new(LakeScan::new(tables, table, own))
+        };
+        context.register_table(table.name(), zone.present(context, rows)?)?;
     }
     let net = LakeScan::new(tables, Table::UsageLedger, own).net();
-    context.register_table("usage_events", Arc::new(net))?;
+    context.register_table("usage_events", zone.present(context, Arc::new(net))?)?;
     for (name, sql) in VIEWS {
         let view = context.sql(sql).await?.into_view();
         context.register_table(*name, view)?;

@@ -9,15 +9,19 @@ use std::{path::PathBuf, sync::Arc};
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use datafusion::execution::{
     disk_manager::{DiskManagerBuilder, DiskManagerMode},
-    memory_pool::FairSpillPool,
     runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
 };
+use datafusion::{dataframe::DataFrame, physical_plan::execute_stream};
 use futures::StreamExt;
 use pipeline::{Location, Reader};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::{Ended, QueryError, Reason, Request, session};
+use crate::{
+    Cost, Ended, Estimate, Planned, QueryError, Reach, Reason, Request, Task,
+    cost::{self, MeteredPool},
+    format, session,
+};
 
 /// What a worker is told once: where the lake is, and how much it may use.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +48,7 @@ const CHUNK: usize = 256 * 1024;
 pub(crate) struct Session {
     pub(crate) reader: Reader,
     runtime: Arc<RuntimeEnv>,
+    memory: Arc<MeteredPool>,
     partitions: usize,
 }
 
@@ -78,14 +83,15 @@ impl Session {
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![handshake.spill_dir.clone()]))
             .with_max_temp_directory_size(handshake.spill_bytes);
+        let memory = Arc::new(MeteredPool::new(handshake.memory_bytes));
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(handshake.memory_bytes)))
+            .with_memory_pool(Arc::clone(&memory) as _)
             .with_disk_manager_builder(disk)
             .build_arc()
             .map_err(|error| unavailable(error.to_string()))?;
         let reader = Reader::open(&handshake.location, &handshake.log_dir)
             .map_err(|error| unavailable(error.to_string()))?;
-        Ok(Self { reader, runtime, partitions: handshake.partitions })
+        Ok(Self { reader, runtime, memory, partitions: handshake.partitions })
     }
 
     /// Runs a query, and writes its rows as frames of Arrow IPC stream bytes.
@@ -103,11 +109,17 @@ impl Session {
             session::explain(datafusion::common::DataFusionError::from(error), &request.reach)
         };
         let frame = session::plan(request, &tables, &self.runtime, self.partitions).await?;
-        let mut rows = frame.execute_stream().await.map_err(failed)?;
+        if request.terms.task != Task::Rows {
+            return planned(frame, request).await;
+        }
+        self.memory.take_most();
+        let context = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await.map_err(failed)?;
+        let mut rows = execute_stream(Arc::clone(&plan), context).map_err(failed)?;
         let options = IpcWriteOptions::default();
         let mut writer = StreamWriter::try_new_with_options(Vec::new(), &rows.schema(), options)
             .map_err(encoding)?;
-        let mut ended = Ended { rows: 0, truncated: false };
+        let mut ended = Ended::default();
         let max_rows = request.max_rows.unwrap_or(u64::MAX);
         while let Some(batch) = rows.next().await {
             let mut batch = batch.map_err(failed)?;
@@ -131,8 +143,33 @@ impl Session {
         }
         writer.finish().map_err(encoding)?;
         send(output, writer.get_mut()).await?;
+        ended.cost = Cost::of(&plan, &request.reach, self.memory.take_most());
         Ok(ended)
     }
+}
+
+/// What a statement would do.
+async fn planned(frame: DataFrame, request: &Request) -> Result<Ended, QueryError> {
+    let failed = |error| session::explain(error, &request.reach);
+    let schema = Arc::new(frame.schema().as_arrow().clone());
+    let fields = frame.logical_plan().get_parameter_fields().map_err(failed)?;
+    let parameters = fields.into_iter().map(|(id, field)| {
+        let kind = field.map(|field| format::type_name(field.data_type()));
+        (id.trim_start_matches('$').to_owned(), kind)
+    });
+    let mut planned = Planned {
+        columns: format::columns(&schema),
+        parameters: parameters.collect(),
+        ..Planned::default()
+    };
+    if request.terms.task == Task::Explain {
+        let plan = frame.create_physical_plan().await.map_err(failed)?;
+        planned.plan = Some(cost::describe(&plan));
+        if !matches!(request.reach, Reach::Organization(_)) {
+            planned.scan = Some(Estimate::of(&plan));
+        }
+    }
+    Ok(Ended { planned: Some(Box::new(planned)), ..Ended::default() })
 }
 
 async fn send(

@@ -129,6 +129,7 @@ impl Query {
             deadline_ms: reading.deadline_ms(),
             max_rows: None,
             truncate: false,
+            terms: query::Terms::default(),
         };
         let answer = match reading.engine.run(request).await {
             Ok(answer) => answer,

@@ -35,6 +35,7 @@ impl Asker {
             deadline_ms: self.limits.deadline_seconds * 1_000,
             max_rows: None,
             truncate: false,
+            terms: query::Terms::default(),
         };
         let answer = self.engine.run(request).await.map_err(problem)?;
         Ok((cut, answer))

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use pipeline::Lakehouse;
-use query::{Author, Engine, Function, QueryError, Reach, Reason, Request, functions};
+use query::{Author, Engine, Function, QueryError, Reach, Reason, Request, Terms, functions};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -125,6 +125,7 @@ pub(crate) async fn post_query(
             (None, _) => None,
         },
         truncate: body.truncate,
+        terms: Terms::default(),
         cut,
     };
     let as_of = asked.cut.token();
@@ -197,6 +198,7 @@ pub(crate) fn problem(error: QueryError) -> Problem {
         Reason::Syntax => (StatusCode::BAD_REQUEST, "syntax_error"),
         Reason::Invalid => (StatusCode::BAD_REQUEST, "invalid_query"),
         Reason::TooComplex => (StatusCode::BAD_REQUEST, "too_complex"),
+        Reason::Parameters => (StatusCode::BAD_REQUEST, "invalid_parameters"),
         Reason::NotAllowed => (StatusCode::FORBIDDEN, "not_allowed"),
         Reason::Failed => (StatusCode::UNPROCESSABLE_ENTITY, "query_failed"),
         Reason::Memory => (StatusCode::UNPROCESSABLE_ENTITY, "out_of_memory"),

@@ -18,7 +18,9 @@ use datafusion::{
     physical_expr::EquivalenceProperties,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PhysicalExpr,
-        PlanProperties, stream::RecordBatchStreamAdapter,
+        PlanProperties,
+        metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet},
+        stream::RecordBatchStreamAdapter,
     },
 };
 use futures::StreamExt;
@@ -41,6 +43,7 @@ pub struct BarrierExec {
     columns: Vec<usize>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
 }
 
 impl BarrierExec {
@@ -56,7 +59,14 @@ impl BarrierExec {
             input.pipeline_behavior(),
             input.boundedness(),
         );
-        Ok(Self { input, keep, columns, schema, properties: Arc::new(properties) })
+        Ok(Self {
+            input,
+            keep,
+            columns,
+            schema,
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
     }
 }
 
@@ -102,8 +112,17 @@ impl ExecutionPlan for BarrierExec {
     ) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, context)?;
         let (keep, columns) = (self.keep.clone(), self.columns.clone());
-        let rows = input.map(move |batch| pass(&batch?, &keep, &columns));
+        let passed = MetricBuilder::new(&self.metrics).output_rows(partition);
+        let rows = input.map(move |batch| {
+            let batch = pass(&batch?, &keep, &columns)?;
+            passed.add(batch.num_rows());
+            Ok(batch)
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), rows)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
     }
 
     fn partition_statistics(&self, _: Option<usize>) -> Result<Arc<Statistics>> {

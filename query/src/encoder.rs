@@ -1,0 +1,294 @@
+//! An answer in the form that was asked for, made batch by batch while its rows come. What is held is one piece
+//! of the worker, and for Parquet one row group.
+
+use arrow::{
+    array::RecordBatch, buffer::Buffer, datatypes::SchemaRef, error::ArrowError,
+    ipc::reader::StreamDecoder,
+};
+use bytes::Bytes;
+use parquet::{
+    arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
+    basic::{Compression, ZstdLevel},
+    errors::ParquetError,
+    file::properties::WriterProperties,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{Ended, format};
+
+/// The forms of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    Json,
+    Ndjson,
+    Csv,
+    Arrow,
+    Parquet,
+}
+
+/// Turns the pieces of an Arrow stream into another form.
+#[derive(Debug)]
+pub struct Encoder {
+    form: Form,
+    as_of: String,
+    decoder: StreamDecoder,
+    begun: bool,
+    rows: u64,
+    parquet: Option<ArrowWriter<Vec<u8>>>,
+}
+
+/// What an answer cannot be written for.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    #[error("rows cannot be written in this form")]
+    Arrow(#[from] ArrowError),
+    #[error("rows cannot be written as Parquet")]
+    Parquet(#[from] ParquetError),
+}
+
+/// A row group is closed when it holds so many bytes or rows.
+const ROW_GROUP_BYTES: usize = 16 << 20;
+const ROW_GROUP_ROWS: usize = 1 << 20;
+
+impl Form {
+    pub const ALL: [Self; 5] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow, Self::Parquet];
+
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Ndjson => "application/x-ndjson",
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
+            Self::Parquet => "application/vnd.apache.parquet",
+        }
+    }
+
+    /// The form of a media type as `Accept` names it.
+    pub fn of_media_type(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|form| form.media_type().split(';').next() == Some(name))
+    }
+}
+
+impl Encoder {
+    /// `as_of` stands in a JSON answer.
+    pub fn new(form: Form, as_of: String) -> Self {
+        let decoder = StreamDecoder::new();
+        Self { form, as_of, decoder, begun: false, rows: 0, parquet: None }
+    }
+
+    /// What comes out for the next bytes of the Arrow stream.
+    pub fn rows(&mut self, bytes: Bytes) -> Result<Bytes, EncodeError> {
+        if self.form == Form::Arrow {
+            return Ok(bytes);
+        }
+        let mut out = Vec::new();
+        let mut bytes = Buffer::from(bytes);
+        while !bytes.is_empty() {
+            let Some(batch) = self.decoder.decode(&mut bytes)? else { continue };
+            self.begin(&mut out)?;
+            self.write(&batch, &mut out)?;
+            self.rows += batch.num_rows() as u64;
+        }
+        Ok(out.into())
+    }
+
+    /// What comes out at the end.
+    pub fn end(&mut self, ended: &Ended) -> Result<Bytes, EncodeError> {
+        let mut out = Vec::new();
+        self.begin(&mut out)?;
+        match self.form {
+            Form::Json => {
+                let (count, cut) = (ended.rows, ended.truncated);
+                let (as_of, statistics) = (json!(self.as_of), json!(ended.cost));
+                out.extend_from_slice(
+                    format!(
+                        "],\"row_count\":{count},\"truncated\":{cut},\"as_of\":{as_of},\
+                         \"statistics\":{statistics}}}"
+                    )
+                    .as_bytes(),
+                );
+            }
+            Form::Ndjson => {
+                let end = json!({"_end": {
+                    "rows": ended.rows, "truncated": ended.truncated, "statistics": ended.cost,
+                }});
+                out.extend_from_slice(format!("{end}\n").as_bytes());
+            }
+            Form::Parquet => {
+                if let Some(parquet) = self.parquet.take() {
+                    out = parquet.into_inner()?;
+                }
+            }
+            Form::Csv | Form::Arrow => {}
+        }
+        Ok(out.into())
+    }
+
+    fn begin(&mut self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let Some(schema) = self.decoder.schema().filter(|_| !self.begun) else { return Ok(()) };
+        self.begun = true;
+        match self.form {
+            Form::Json => {
+                let columns = format::columns(&schema);
+                out.extend_from_slice(format!("{{\"columns\":{columns},\"rows\":[").as_bytes());
+            }
+            Form::Csv => out.extend_from_slice(&format::csv(&schema, &[], true)?),
+            Form::Parquet => self.parquet = Some(parquet(schema)?),
+            Form::Ndjson | Form::Arrow => {}
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let batches = std::slice::from_ref(batch);
+        match self.form {
+            Form::Json => {
+                let rows = format::json_array(batches)?;
+                if self.rows > 0 {
+                    out.push(b',');
+                }
+                // Without the brackets of an array of its own.
+                out.extend_from_slice(&rows[1..rows.len() - 1]);
+            }
+            Form::Ndjson => out.extend_from_slice(&format::ndjson(batches)?),
+            Form::Csv => out.extend_from_slice(&format::csv(&batch.schema(), batches, false)?),
+            Form::Parquet => {
+                let Some(parquet) = &mut self.parquet else { return Ok(()) };
+                parquet.write(batch)?;
+                if parquet.in_progress_size() >= ROW_GROUP_BYTES
+                    || parquet.memory_size() >= 2 * ROW_GROUP_BYTES
+                {
+                    parquet.flush()?;
+                }
+                parquet.sync().map_err(ParquetError::from)?;
+                out.append(parquet.inner_mut());
+            }
+            Form::Arrow => {}
+        }
+        Ok(())
+    }
+}
+
+/// Without Arrow's own schema, which would name its text views: every reader knows plain text.
+fn parquet(schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, EncodeError> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .build();
+    let options =
+        ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    Ok(ArrowWriter::try_new_with_options(Vec::new(), schema, options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::{
+        array::{AsArray, Decimal128Array, Int64Array, StringViewArray},
+        datatypes::Int64Type,
+        ipc::writer::StreamWriter,
+    };
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use serde_json::Value;
+
+    use super::*;
+
+    const ROWS: i64 = 10_000;
+
+    /// The pieces of a stream of `batches` batches, cut at any place.
+    fn pieces(batches: i64, rows: i64) -> Vec<Bytes> {
+        let batch = |first: i64| {
+            let n = Int64Array::from_iter_values(first..first + rows);
+            let text = StringViewArray::from_iter_values(
+                (first..first + rows)
+                    .map(|n| format!("a \"quoted\", long enough not to be inlined, {n}")),
+            );
+            let cost = Decimal128Array::from_iter_values((first..first + rows).map(i128::from));
+            let cost = cost.with_precision_and_scale(38, 2).unwrap();
+            let columns: [(&str, arrow::array::ArrayRef); 3] =
+                [("n", Arc::new(n)), ("text", Arc::new(text)), ("cost", Arc::new(cost))];
+            RecordBatch::try_from_iter(columns).unwrap()
+        };
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch(0).schema()).unwrap();
+        for i in 0..batches {
+            writer.write(&batch(i * rows)).unwrap();
+        }
+        writer.finish().unwrap();
+        writer.into_inner().unwrap().chunks(7_777).map(Bytes::copy_from_slice).collect()
+    }
+
+    fn encoded(form: Form, pieces: Vec<Bytes>, rows: u64) -> Vec<u8> {
+        let mut encoder = Encoder::new(form, "x.1".into());
+        let mut out = Vec::new();
+        for piece in pieces {
+            out.extend_from_slice(&encoder.rows(piece).unwrap());
+        }
+        let ended = Ended { rows, ..Ended::default() };
+        out.extend_from_slice(&encoder.end(&ended).unwrap());
+        out
+    }
+
+    #[test]
+    fn every_form_holds_every_row() {
+        let of = |form| encoded(form, pieces(10, ROWS / 10), ROWS as u64);
+        let sum = ROWS * (ROWS - 1) / 2;
+        let sum_of = |rows: &[Value]| rows.iter().filter_map(|row| row["n"].as_i64()).sum::<i64>();
+        let answer: Value = serde_json::from_slice(&of(Form::Json)).unwrap();
+        let rows = answer["rows"].as_array().unwrap();
+        assert_eq!((rows.len() as i64, sum_of(rows)), (ROWS, sum));
+        assert_eq!(rows[7]["cost"], "0.07");
+        assert_eq!((&answer["row_count"], &answer["as_of"]), (&json!(ROWS), &json!("x.1")));
+        let lines = String::from_utf8(of(Form::Ndjson)).unwrap();
+        let lines: Vec<Value> =
+            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((lines.len() as i64, sum_of(&lines)), (ROWS + 1, sum));
+        assert_eq!(lines[ROWS as usize]["_end"]["rows"], ROWS);
+        let csv = String::from_utf8(of(Form::Csv)).unwrap();
+        assert_eq!(csv.lines().count() as i64, ROWS + 1);
+        let second = "0,\"a \"\"quoted\"\", long enough not to be inlined, 0\",0.00";
+        assert_eq!(csv.lines().nth(1), Some(second));
+        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(of(Form::Parquet)));
+        let found: i64 = reader
+            .unwrap()
+            .build()
+            .unwrap()
+            .flat_map(|batch| {
+                batch.unwrap().column(0).as_primitive::<Int64Type>().values().to_vec()
+            })
+            .sum();
+        assert_eq!(found, sum);
+        let whole: Vec<u8> = pieces(10, ROWS / 10).concat();
+        assert_eq!(of(Form::Arrow), whole);
+    }
+
+    #[test]
+    fn an_answer_without_rows_is_complete() {
+        let of = |form| encoded(form, pieces(0, 1), 0);
+        let answer: Value = serde_json::from_slice(&of(Form::Json)).unwrap();
+        assert_eq!((&answer["rows"], &answer["row_count"]), (&json!([]), &json!(0)));
+        assert_eq!(answer["columns"].as_array().map(Vec::len), Some(3));
+        assert_eq!(of(Form::Csv), b"n,text,cost\n");
+        assert_eq!(String::from_utf8(of(Form::Ndjson)).unwrap().lines().count(), 1);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(of(Form::Parquet)));
+        assert_eq!(reader.unwrap().schema().fields().len(), 3);
+    }
+
+    #[test]
+    fn row_groups_leave_as_they_are_full() {
+        let mut encoder = Encoder::new(Form::Parquet, String::new());
+        let mut most = 0;
+        let (mut before_end, batches) = (0, 60);
+        for piece in pieces(batches, 20_000) {
+            before_end += encoder.rows(piece).unwrap().len();
+            most = most.max(encoder.parquet.as_ref().map_or(0, ArrowWriter::memory_size));
+        }
+        assert!(before_end > 0, "a row group was written before the end");
+        assert!(most <= 3 * ROW_GROUP_BYTES, "{most} bytes were held");
+    }
+}
