@@ -81,6 +81,10 @@ pub struct Query {
     pub spill_mib: u64,
     /// The longest a query may run.
     pub deadline_seconds: u64,
+    /// The longest a query in the background may run.
+    pub background_deadline_seconds: u64,
+    /// The most that the kept answer of one may take, in MiB.
+    pub result_mib: u64,
     /// The rows of a JSON answer, unless the request says otherwise.
     pub json_rows_max: u64,
 }
@@ -172,6 +176,8 @@ impl Default for Query {
             memory_mib: 1024,
             spill_mib: 2048,
             deadline_seconds: 30,
+            background_deadline_seconds: 600,
+            result_mib: 4096,
             json_rows_max: 10_000,
         }
     }

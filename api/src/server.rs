@@ -19,6 +19,7 @@ use query::{
     cache::Cache,
     metric::Catalog,
     pool::{Launch, Pool},
+    stored::Stored,
 };
 use rand::Rng;
 use tokio::task::JoinSet;
@@ -32,7 +33,8 @@ use crate::{
     openapi,
     principal::Gate,
     problem::{self, Problem},
-    queries, relay,
+    queries::{self, Background, Runner},
+    relay,
     store::{Store, StoreError},
     upkeep,
 };
@@ -45,6 +47,8 @@ pub struct State {
     pub store: Store,
     pub lakehouse: Lakehouse,
     pub engine: Engine,
+    pub(crate) runner: Runner,
+    pub(crate) background: Background,
     pub catalog: Catalog,
     /// Admits commands on this machine that can read `server.json`.
     pub local_token: String,
@@ -94,6 +98,9 @@ impl State {
             reserved: Pool::new(launch, 1),
             cache: Cache::new(lakehouse.changes()),
         };
+        let runner = Runner::new(engine.clone(), clock.clone());
+        let kept = Stored::open(&lake::location(&config)?).map_err(OpenError::from)?;
+        let background = Background::new(kept, config.query.workers.saturating_sub(1).max(1));
         let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
         let token: [u8; 24] = rand::rng().random();
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -103,6 +110,8 @@ impl State {
             store,
             lakehouse,
             engine,
+            runner,
+            background,
             catalog,
             local_token,
             program,
@@ -125,6 +134,8 @@ impl State {
         let store = web::Data::new(self.store.clone());
         let lakehouse = web::Data::new(self.lakehouse.clone());
         let engine = web::Data::new(self.engine.clone());
+        let runner = web::Data::new(self.runner.clone());
+        let background = web::Data::new(self.background.clone());
         let catalog = web::Data::new(self.catalog.clone());
         let limits: web::Data<config::Query> = web::Data::new(self.config.query.clone());
         let clock = web::Data::new(self.clock.clone());
@@ -138,6 +149,8 @@ impl State {
                 .app_data(store.clone())
                 .app_data(lakehouse.clone())
                 .app_data(engine.clone())
+                .app_data(runner.clone())
+                .app_data(background.clone())
                 .app_data(catalog.clone())
                 .app_data(limits.clone())
                 .app_data(clock.clone())
@@ -174,6 +187,8 @@ impl State {
                 .configure(routes.clone())
         })
         .workers(2)
+        // A client that closes its side is gone: its query must not go on.
+        .h1_allow_half_closed(false)
         .shutdown_timeout(SHUTDOWN_SECONDS)
         .disable_signals()
         .listen(listener)
@@ -192,6 +207,10 @@ impl State {
         tasks.spawn(async move { relay::run(&relayed.store, &relayed.lakehouse).await });
         let kept = self.clone();
         tasks.spawn(async move { upkeep::run(&kept).await });
+        let asked = self.clone();
+        tasks.spawn(async move {
+            queries::keep(&asked.runner, &asked.background, &asked.store, &asked.clock).await;
+        });
         let erased = self.clone();
         tasks.spawn(async move { erasure::run(&erased).await });
         let (checked, url) = (self.clone(), format!("http://{bound}"));
@@ -236,6 +255,10 @@ impl Running {
         if let Engine::Workers { strangers, reserved, .. } = &self.state.engine {
             strangers.stop().await;
             reserved.stop().await;
+        }
+        let written = queries::write_ended(&self.state.runner, &self.state.store).await;
+        if let Err(error) = written {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last queries");
         }
         if let Err(error) = relay::drain(&self.state.store, &self.state.lakehouse).await {
             tracing::warn!(

@@ -60,8 +60,9 @@ impl Cost {
             if own_only && node.downcast_ref::<BarrierExec>().is_some()
                 || !own_only && is_leaf(node)
             {
+                // Rows that are in memory are not counted while they are read.
                 let rows = metrics.as_ref().and_then(|metrics| metrics.output_rows());
-                cost.rows_scanned += rows.unwrap_or_default() as u64;
+                cost.rows_scanned += rows.map_or_else(|| rows_of(node), |rows| rows as u64);
             }
             if own_only {
                 return;
@@ -90,13 +91,7 @@ impl Estimate {
             if !is_leaf(node) {
                 return;
             }
-            let statistics =
-                StatisticsContext::new().compute(node.as_ref(), &StatisticsArgs::new()).ok();
-            let rows = statistics.and_then(|statistics| match statistics.num_rows {
-                Precision::Exact(rows) | Precision::Inexact(rows) => Some(rows as u64),
-                Precision::Absent => None,
-            });
-            estimate.rows += rows.unwrap_or_default();
+            estimate.rows += rows_of(node);
             let Some(scan) = scan(node) else { return };
             for group in &scan.file_groups {
                 for file in group.files() {
@@ -141,6 +136,15 @@ fn visit(plan: &Arc<dyn ExecutionPlan>, look: &mut impl FnMut(&Arc<dyn Execution
     }
 }
 
+/// How many rows a plan gives, as far as that is known.
+fn rows_of(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+    let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new());
+    match statistics.map(|statistics| statistics.num_rows) {
+        Ok(Precision::Exact(rows) | Precision::Inexact(rows)) => rows as u64,
+        _ => 0,
+    }
+}
+
 fn is_leaf(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.children().is_empty()
 }
@@ -167,7 +171,12 @@ impl MeteredPool {
         Self { inner: FairSpillPool::new(bytes), most: AtomicUsize::new(0) }
     }
 
-    /// The most since it was asked last.
+    /// The most since it was taken last.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// The same, and begins anew.
     pub(crate) fn take_most(&self) -> usize {
         self.most.swap(self.inner.reserved(), Ordering::Relaxed)
     }

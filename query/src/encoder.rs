@@ -36,6 +36,7 @@ pub struct Encoder {
     decoder: StreamDecoder,
     begun: bool,
     rows: u64,
+    text_integers: bool,
     parquet: Option<ArrowWriter<Vec<u8>>>,
 }
 
@@ -75,7 +76,13 @@ impl Encoder {
     /// `as_of` stands in a JSON answer.
     pub fn new(form: Form, as_of: String) -> Self {
         let decoder = StreamDecoder::new();
-        Self { form, as_of, decoder, begun: false, rows: 0, parquet: None }
+        Self { form, as_of, decoder, begun: false, rows: 0, text_integers: false, parquet: None }
+    }
+
+    /// Whether 64-bit integers are text in JSON.
+    pub fn with_text_integers(mut self, text_integers: bool) -> Self {
+        self.text_integers = text_integers;
+        self
     }
 
     /// What comes out for the next bytes of the Arrow stream.
@@ -148,14 +155,14 @@ impl Encoder {
         let batches = std::slice::from_ref(batch);
         match self.form {
             Form::Json => {
-                let rows = format::json_array(batches)?;
+                let rows = format::json_array(batches, self.text_integers)?;
                 if self.rows > 0 {
                     out.push(b',');
                 }
                 // Without the brackets of an array of its own.
                 out.extend_from_slice(&rows[1..rows.len() - 1]);
             }
-            Form::Ndjson => out.extend_from_slice(&format::ndjson(batches)?),
+            Form::Ndjson => out.extend_from_slice(&format::ndjson(batches, self.text_integers)?),
             Form::Csv => out.extend_from_slice(&format::csv(&batch.schema(), batches, false)?),
             Form::Parquet => {
                 let Some(parquet) = &mut self.parquet else { return Ok(()) };

@@ -7,12 +7,12 @@ use pipeline::Cut;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
-    Author, Ended, QueryError, Reach, Reason, Request, Terms,
+    Author, Ended, Planned, QueryError, Reach, Reason, Request, Terms,
     cache::{Cache, Scope},
     gate,
     metric::{Catalog, MetricAnswer, MetricRequest},
     pool::{Piece, Pool},
-    worker::{ENDED, FAILED, Handshake, ROWS, Session, read_frame},
+    worker::{ENDED, FAILED, Handshake, PROGRESS, ROWS, Session, read_frame},
 };
 
 /// Runs queries. Clones share the workers.
@@ -72,6 +72,20 @@ impl Engine {
     /// Runs a query and gathers its answer.
     pub async fn run(&self, request: Request) -> Result<Answer, QueryError> {
         gather(self.stream(request).await?).await
+    }
+
+    /// Plans a query without running it, as its task says.
+    pub async fn planned(&self, request: Request) -> Result<Planned, QueryError> {
+        let mut pieces = self.stream(request).await?;
+        while let Some(piece) = pieces.recv().await {
+            match piece {
+                Piece::Ended(Ended { planned: Some(planned), .. }) => return Ok(*planned),
+                Piece::Failed(error) => return Err(error),
+                Piece::Ended(_) => break,
+                Piece::Rows(_) | Piece::Progress(_) => {}
+            }
+        }
+        Err(QueryError::new(Reason::Lost, "the query was cut off"))
     }
 
     /// Answers metric questions, in the order asked. Those that differ only in the metric share one query.
@@ -148,6 +162,10 @@ impl Local {
                 let lost = || Piece::Failed(QueryError::new(Reason::Lost, "the query was cut off"));
                 let piece = match kind {
                     ROWS => Piece::Rows(body.into()),
+                    PROGRESS => match serde_json::from_slice(&body) {
+                        Ok(cost) => Piece::Progress(cost),
+                        Err(_) => lost(),
+                    },
                     ENDED => serde_json::from_slice(&body).map_or_else(|_| lost(), Piece::Ended),
                     _ => serde_json::from_slice(&body).map_or_else(|_| lost(), Piece::Failed),
                 };
@@ -180,6 +198,7 @@ pub async fn gather(mut pieces: mpsc::Receiver<Piece>) -> Result<Answer, QueryEr
                     "the answer is too large for this form; ask for Arrow, which is streamed";
                 return Err(QueryError::new(Reason::TooLarge, message));
             }
+            Piece::Progress(_) => {}
             Piece::Failed(error) => return Err(error),
             Piece::Ended(ended) => {
                 let unreadable =

@@ -33,6 +33,8 @@ pub enum Reason {
     TooLarge,
     /// It did not end in time, and was stopped.
     Deadline,
+    /// Somebody stopped it.
+    Canceled,
     /// Every worker is busy.
     Busy,
     /// The worker died.

@@ -26,9 +26,9 @@ pub fn columns(schema: &SchemaRef) -> Value {
         .collect()
 }
 
-/// Rows as JSON objects, one after the other in an array.
-pub fn json_array(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
-    let batches = readable(batches)?;
+/// Rows as JSON objects, one after the other in an array. `text_integers`: those of 64 bits are strings.
+pub fn json_array(batches: &[RecordBatch], text_integers: bool) -> Result<Vec<u8>, ArrowError> {
+    let batches = readable(batches, text_integers)?;
     let mut writer = JsonBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
     writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
     writer.finish()?;
@@ -37,8 +37,8 @@ pub fn json_array(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
 }
 
 /// Rows as JSON objects, one per line.
-pub fn ndjson(batches: &[RecordBatch]) -> Result<Vec<u8>, ArrowError> {
-    let batches = readable(batches)?;
+pub fn ndjson(batches: &[RecordBatch], text_integers: bool) -> Result<Vec<u8>, ArrowError> {
+    let batches = readable(batches, text_integers)?;
     let mut writer =
         JsonBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
     writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
@@ -55,7 +55,7 @@ pub fn csv(
     let mut bytes = Vec::new();
     let mut writer = WriterBuilder::new().with_header(header).build(&mut bytes);
     let empty = [RecordBatch::new_empty(Arc::clone(schema))];
-    for batch in readable(if batches.is_empty() { &empty } else { batches })? {
+    for batch in readable(if batches.is_empty() { &empty } else { batches }, false)? {
         writer.write(&batch)?;
     }
     drop(writer);
@@ -66,20 +66,28 @@ pub fn csv(
 pub fn table(answer: &Answer) -> Result<String, ArrowError> {
     let empty = [RecordBatch::new_empty(Arc::clone(&answer.schema))];
     let batches = if answer.batches.is_empty() { &empty[..] } else { &answer.batches };
-    Ok(arrow::util::pretty::pretty_format_batches(&readable(batches)?)?.to_string())
+    Ok(arrow::util::pretty::pretty_format_batches(&readable(batches, false)?)?.to_string())
 }
 
-/// Decimals become text; the rest is written as it is.
-fn readable(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, ArrowError> {
-    batches.iter().map(with_text_decimals).collect()
+/// Decimals become text, and 64-bit integers where that is asked for; the rest is written as it is.
+fn readable(batches: &[RecordBatch], text_integers: bool) -> Result<Vec<RecordBatch>, ArrowError> {
+    let is_text = |kind: &DataType| match kind {
+        DataType::Decimal128(..) | DataType::Decimal256(..) => true,
+        DataType::Int64 | DataType::UInt64 => text_integers,
+        _ => false,
+    };
+    batches.iter().map(|batch| with_text(batch, is_text)).collect()
 }
 
-fn with_text_decimals(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+fn with_text(
+    batch: &RecordBatch,
+    is_text: impl Fn(&DataType) -> bool,
+) -> Result<RecordBatch, ArrowError> {
     let schema = batch.schema();
     let mut fields = Vec::with_capacity(batch.num_columns());
     let mut columns = Vec::with_capacity(batch.num_columns());
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
-        if matches!(field.data_type(), DataType::Decimal128(..) | DataType::Decimal256(..)) {
+        if is_text(field.data_type()) {
             fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
             columns.push(compute::cast(column, &DataType::Utf8)?);
         } else {

@@ -19,7 +19,9 @@ pub mod metric;
 pub mod parameter;
 pub mod pool;
 pub mod request;
+pub mod schema;
 pub mod session;
+pub mod stored;
 pub mod worker;
 pub mod zone;
 

@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use crate::{
-    Ended, QueryError, Reason, Request,
-    worker::{ENDED, FAILED, Handshake, ROWS, read_frame, write_frame},
+    Cost, Ended, QueryError, Reason, Request,
+    worker::{ENDED, FAILED, Handshake, PROGRESS, ROWS, read_frame, write_frame},
 };
 
 /// How workers are started.
@@ -28,6 +28,8 @@ pub struct Launch {
 pub enum Piece {
     /// Bytes of an Arrow IPC stream.
     Rows(Bytes),
+    /// What the query read so far.
+    Progress(Cost),
     Ended(Ended),
     Failed(QueryError),
 }
@@ -192,11 +194,12 @@ impl Worker {
             let (kind, body) = frame.ok().flatten().ok_or_else(lost)?;
             let piece = match kind {
                 ROWS => Piece::Rows(body.into()),
+                PROGRESS => Piece::Progress(serde_json::from_slice(&body).map_err(|_| lost())?),
                 ENDED => Piece::Ended(serde_json::from_slice(&body).map_err(|_| lost())?),
                 FAILED => Piece::Failed(serde_json::from_slice(&body).map_err(|_| lost())?),
                 _ => return Err(lost()),
             };
-            let last = !matches!(piece, Piece::Rows(_));
+            let last = !matches!(piece, Piece::Rows(_) | Piece::Progress(_));
             if pieces.send(piece).await.is_err() && !last {
                 return Err(gone());
             }

@@ -21,7 +21,10 @@ use pipeline::{
     scan::{LakeScan, LatestRows},
 };
 
-use crate::{Author, QueryError, Reach, Reason, Request, Task, Zone, gate};
+use crate::{
+    Author, QueryError, Reach, Reason, Request, Task, gate,
+    schema::{self, CATALOG, INFORMATION_SCHEMA, SCHEMA},
+};
 
 /// Views that every session has, in terms of its tables.
 const VIEWS: &[(&str, &str)] = &[("mrr_movements", include_str!("../views/mrr_movements.sql"))];
@@ -73,7 +76,7 @@ async fn session(
     let mut config = SessionConfig::new()
         .with_information_schema(false)
         .with_target_partitions(partitions)
-        .with_default_catalog_and_schema("aihub", "public");
+        .with_default_catalog_and_schema(CATALOG, SCHEMA);
     let options = config.options_mut();
     options.sql_parser.parse_float_as_decimal = true;
     options.execution.time_zone = Some(request.terms.zone.as_str().into());
@@ -91,26 +94,23 @@ async fn session(
     let url = url::Url::parse(&tables.root.store_url())
         .map_err(|error| DataFusionError::External(error.into()))?;
     context.register_object_store(&url, Arc::clone(&tables.root.store));
-    register(&context, tables, &request.reach, &request.terms.zone).await?;
+    register(&context, tables, request).await?;
     Ok(context)
 }
 
 async fn register(
     context: &SessionContext,
     tables: &Tables,
-    reach: &Reach,
-    zone: &Zone,
+    request: &Request,
 ) -> Result<(), DataFusionError> {
+    let (reach, zone) = (&request.reach, &request.terms.zone);
     let own = reach.organization();
     if matches!(reach, Reach::Organization(_)) && own.is_none() {
         // Without an organization there is nothing to see; never everything.
         return Err(DataFusionError::Plan("no organization".into()));
     }
     let own = own.as_ref();
-    for table in Table::ALL {
-        if table == Table::DeadLetter && *reach != Reach::Admin {
-            continue;
-        }
+    for table in Table::ALL.into_iter().filter(|table| schema::is_shown(table.name(), reach)) {
         let rows: Arc<dyn TableProvider> = if table.is_dimension() {
             Arc::new(LatestRows::new(tables, table, own))
         } else {
@@ -120,9 +120,16 @@ async fn register(
     }
     let net = LakeScan::new(tables, Table::UsageLedger, own).net();
     context.register_table("usage_events", zone.present(context, Arc::new(net))?)?;
-    for (name, sql) in VIEWS {
-        let view = context.sql(sql).await?.into_view();
+    // What a statement does not name need not be planned.
+    let sql = request.sql.to_ascii_lowercase();
+    for (name, view) in VIEWS.iter().filter(|(name, _)| sql.contains(name)) {
+        let view = context.sql(view).await?.into_view();
         context.register_table(*name, view)?;
+    }
+    if sql.contains(INFORMATION_SCHEMA)
+        && let Some(catalog) = context.catalog(CATALOG)
+    {
+        catalog.register_schema(INFORMATION_SCHEMA, schema::information_schema(reach)?)?;
     }
     Ok(())
 }

@@ -2,9 +2,9 @@
 //!
 //! Both directions are frames: a kind (one byte), a length (u32, little-endian), and so many bytes. The first
 //! frame in is the [`Handshake`], then each is a [`Request`] in JSON. Out come Arrow IPC stream bytes, closed by
-//! [`Ended`] or a [`QueryError`]. The process ends when its input does.
+//! [`Ended`] or a [`QueryError`], and now and then a [`Cost`] so far. The process ends when its input does.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use datafusion::execution::{
@@ -15,7 +15,12 @@ use datafusion::{dataframe::DataFrame, physical_plan::execute_stream};
 use futures::StreamExt;
 use pipeline::{Location, Reader};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::mpsc,
+    task::JoinError,
+    time::{Instant, interval_at},
+};
 
 use crate::{
     Cost, Ended, Estimate, Planned, QueryError, Reach, Reason, Request, Task,
@@ -38,11 +43,14 @@ pub struct Handshake {
 pub(crate) const ROWS: u8 = 1;
 pub(crate) const ENDED: u8 = 2;
 pub(crate) const FAILED: u8 = 3;
+pub(crate) const PROGRESS: u8 = 4;
 
 /// A frame of a question: no larger than a statement and its cut need.
 const QUESTION_BYTES_MAX: usize = 1 << 20;
 /// IPC bytes are passed on in frames of about this size.
 const CHUNK: usize = 256 * 1024;
+/// How often the parent hears how far a query is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// A lake, and what is needed to query it.
 pub(crate) struct Session {
@@ -52,29 +60,43 @@ pub(crate) struct Session {
     partitions: usize,
 }
 
-/// Serves until the input ends.
+/// Serves until the input ends: the parent is gone then, and nobody waits for an answer either.
 ///
 /// # Errors
 /// Text for the log, when the pipe breaks or the handshake is not one.
 pub async fn serve(
-    mut input: impl AsyncRead + Unpin,
+    mut input: impl AsyncRead + Unpin + Send + 'static,
     mut output: impl AsyncWrite + Unpin,
 ) -> Result<(), String> {
     let Some(handshake) = read_question(&mut input).await? else { return Ok(()) };
     let handshake: Handshake =
         serde_json::from_slice(&handshake).map_err(|error| error.to_string())?;
     let mut session = Session::open(&handshake).map_err(|error| error.message)?;
-    while let Some(question) = read_question(&mut input).await? {
+    let (questions, mut asked) = mpsc::channel(1);
+    let mut reading = tokio::spawn(async move {
+        while let Some(question) = read_question(&mut input).await? {
+            if questions.send(question).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    });
+    let over = |read: Result<Result<(), String>, JoinError>| read.unwrap_or(Ok(()));
+    loop {
+        let Some(question) = asked.recv().await else { return over(reading.await) };
         let request: Request =
             serde_json::from_slice(&question).map_err(|error| error.to_string())?;
-        let (kind, body) = match session.answer(&request, &mut output).await {
+        let answer = tokio::select! {
+            answer = session.answer(&request, &mut output) => answer,
+            read = &mut reading => return over(read),
+        };
+        let (kind, body) = match answer {
             Ok(ended) => (ENDED, serde_json::to_vec(&ended)),
             Err(error) => (FAILED, serde_json::to_vec(&error)),
         };
         let body = body.map_err(|error| error.to_string())?;
         write_frame(&mut output, kind, &body).await.map_err(|error| error.to_string())?;
     }
-    Ok(())
 }
 
 impl Session {
@@ -121,7 +143,19 @@ impl Session {
             .map_err(encoding)?;
         let mut ended = Ended::default();
         let max_rows = request.max_rows.unwrap_or(u64::MAX);
-        while let Some(batch) = rows.next().await {
+        let mut progress = interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
+        loop {
+            let batch = tokio::select! {
+                biased;
+                batch = rows.next() => batch,
+                _ = progress.tick() => {
+                    let cost = Cost::of(&plan, &request.reach, self.memory.most());
+                    let cost = serde_json::to_vec(&cost).unwrap_or_default();
+                    write_frame(output, PROGRESS, &cost).await.map_err(|_| unread())?;
+                    continue;
+                }
+            };
+            let Some(batch) = batch else { break };
             let mut batch = batch.map_err(failed)?;
             let room = max_rows - ended.rows;
             if batch.num_rows() as u64 > room {
@@ -178,7 +212,11 @@ async fn send(
 ) -> Result<(), QueryError> {
     let sent = write_frame(output, ROWS, bytes).await;
     bytes.clear();
-    sent.map_err(|_| QueryError::new(Reason::Lost, "nobody reads the answer"))
+    sent.map_err(|_| unread())
+}
+
+fn unread() -> QueryError {
+    QueryError::new(Reason::Lost, "nobody reads the answer")
 }
 
 async fn read_question(input: &mut (impl AsyncRead + Unpin)) -> Result<Option<Vec<u8>>, String> {

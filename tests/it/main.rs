@@ -1,6 +1,10 @@
 //! The cross-crate tests: one binary, so that the engine is linked once.
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod background;
+#[cfg(test)]
 mod backup;
 #[cfg(test)]
 mod check;

@@ -230,6 +230,12 @@ impl Client {
         answer["rows"].as_array().cloned().unwrap_or_default()
     }
 
+    /// The secret, for a request that is written by hand.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// A request with the key, for what the other methods do not say.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));

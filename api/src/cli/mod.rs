@@ -168,7 +168,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         .context("starting the runtime")?;
     runtime.block_on(async {
         match cli.command {
-            Command::Demo(demo) => demo.run(&folder).await,
+            Command::Demo(demo) => Box::pin(demo.run(&folder)).await,
             Command::Serve(serve) => serve.run(&folder).await,
             Command::Import(import) => import.run(&folder).await,
             Command::Query(query) => query.run(&folder).await,
@@ -209,7 +209,10 @@ fn query_worker() -> ExitCode {
         let (input, output) = pipes().map_err(|error| error.to_string())?;
         query::worker::serve(input, output).await
     });
-    match runtime.block_on(serving) {
+    let served = runtime.block_on(serving);
+    // A query that nobody waits for may be in the middle of a long step.
+    runtime.shutdown_background();
+    match served {
         Ok(Ok(())) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }

@@ -146,11 +146,11 @@ impl Query {
         let text = match shape {
             Shape::Table => format!("{}\n", format::table(&answer)?).into_bytes(),
             Shape::Json => {
-                let mut json = format::json_array(&answer.batches)?;
+                let mut json = format::json_array(&answer.batches, false)?;
                 json.push(b'\n');
                 json
             }
-            Shape::Ndjson => format::ndjson(&answer.batches)?,
+            Shape::Ndjson => format::ndjson(&answer.batches, false)?,
             Shape::Csv => format::csv(&answer.schema, &answer.batches, true)?,
         };
         Ok(say(&String::from_utf8_lossy(&text))?)

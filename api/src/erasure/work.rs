@@ -12,6 +12,7 @@ use pipeline::{
     Lakehouse,
     upkeep::{Report, Task},
 };
+use query::{QueryError, stored::Stored};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -60,6 +61,8 @@ pub(crate) enum EraseError {
     Lake(#[from] pipeline::Error),
     #[error(transparent)]
     Child(#[from] ChildError),
+    #[error(transparent)]
+    Answers(#[from] QueryError),
 }
 
 /// Where persons are erased.
@@ -147,6 +150,8 @@ impl Site<'_> {
         tokio::time::sleep(self.grace).await;
         self.lakehouse.unlink_log(retired).await?;
         let removed = self.perform(false, Erasure::Remove { before_ms }).await?;
+        // Answers that are kept for later may name them.
+        Stored::open(&lake::location(self.config)?)?.clear().await?;
         fs::remove_file(&entries).map_err(failed(&entries))?;
         let files_removed = removed.tables.iter().map(|table| table.vacuumed.files).sum();
         Ok(Erasing { files_removed, ..summary(false, persons, &rewritten) })

@@ -1,6 +1,7 @@
 //! The tables of the relational state, step by step. A step that was released is never edited: add the next.
 
 mod m0001_first_tables;
+mod m0002_queries;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -9,6 +10,6 @@ pub(crate) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first_tables::Step)]
+        vec![Box::new(m0001_first_tables::Step), Box::new(m0002_queries::Step)]
     }
 }

@@ -1,96 +1,171 @@
-//! Rows on their way to the client. Arrow is passed on as the worker writes it; text is gathered first, so that
-//! it can fail as a whole.
+//! Rows on their way to the client, encoded while they come. A small answer is finished first, so that it fails
+//! as a whole and its headers say everything; of a large one only some pieces are held.
 
-use actix_web::{HttpResponse, web::Bytes};
+use std::time::Duration;
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder,
+    http::header::{CONTENT_ENCODING, HeaderName, HeaderValue},
+    web::Bytes,
+};
 use futures::{Stream, StreamExt, stream};
-use query::{Answer, QueryError, Reason, engine, format, pool::Piece};
-use serde_json::{json, value::RawValue};
-use tokio::sync::mpsc;
+use query::{Encoder, Ended, Form, QueryError, Reason, pool::Piece};
+use serde_json::json;
+use tokio::{sync::mpsc, time::timeout};
 
-use super::{Format, problem};
+use super::{body::Written, problem, running::Running};
 use crate::problem::Problem;
 
-/// Builds the response. The first piece is awaited, so that a query that fails at once is an error and not a
-/// broken stream.
-pub(super) async fn respond(
-    form: Format,
-    mut pieces: mpsc::Receiver<Piece>,
-    as_of: String,
+/// An answer of up to so many bytes is sent in one piece.
+const WHOLE_BYTES_MAX: usize = 8 << 20;
+/// A client that reads more slowly than so many bytes a second, over so long, is cut off: it holds a worker.
+const SLOW_BYTES_PER_SECOND: f64 = 64.0 * 1024.0;
+const SLOW_FOR: Duration = Duration::from_secs(10);
+/// Encoded pieces that wait for the client.
+const PIECES: usize = 4;
+
+/// What goes to the client.
+enum Out {
+    Bytes(Bytes),
+    Ended(Ended),
+    Failed(QueryError),
+}
+
+/// Builds the response of a query.
+pub(crate) async fn respond(
+    written: Written,
+    running: Running,
+    table_versions: Option<&str>,
 ) -> Result<HttpResponse, Problem> {
-    if form == Format::Arrow {
-        let first = match pieces.recv().await {
-            Some(Piece::Failed(error)) => return Err(problem(error)),
-            Some(piece) => piece,
-            None => return Err(problem(QueryError::new(Reason::Lost, "the query was cut off"))),
-        };
-        return Ok(HttpResponse::Ok()
-            .insert_header(("X-As-Of", as_of))
-            .content_type("application/vnd.apache.arrow.stream")
-            .streaming(arrow_bytes(first, pieces)));
-    }
-    let answer = engine::gather(pieces).await.map_err(problem)?;
+    let form = written.form;
+    let (id, as_of) = (running.id().to_owned(), running.as_of());
     let mut response = HttpResponse::Ok();
-    response.insert_header(("X-As-Of", as_of.as_str()));
-    match form {
-        Format::Csv => {
-            let text = format::csv(&answer.schema, &answer.batches, true);
-            let text = text.map_err(|error| unwritable(&error))?;
-            Ok(response.content_type("text/csv; charset=utf-8").body(text))
-        }
-        Format::Ndjson => {
-            let mut lines = format::ndjson(&answer.batches).map_err(|error| unwritable(&error))?;
-            let ended = &answer.ended;
-            let end = json!({"_end": {"rows": ended.rows, "truncated": ended.truncated}});
-            lines.extend_from_slice(format!("{end}\n").as_bytes());
-            Ok(response.content_type("application/x-ndjson").body(lines))
-        }
-        Format::Json | Format::Arrow => json(&answer, &as_of),
+    response
+        .content_type(form.media_type())
+        .insert_header(("X-Query-Id", id.as_str()))
+        .insert_header(("X-As-Of", as_of.as_str()));
+    if let Some(versions) = table_versions {
+        response.insert_header(("X-Table-Versions", versions));
     }
+    if matches!(form, Form::Arrow | Form::Parquet) {
+        // Compressing these costs more than it saves; Parquet is compressed inside.
+        response.insert_header((CONTENT_ENCODING, HeaderValue::from_static("identity")));
+    }
+    let encoder = Encoder::new(form, as_of).with_text_integers(written.text_integers);
+    let mut out = encode(running, encoder);
+    let (mut begun, mut bytes) = (Vec::new(), 0);
+    while bytes <= WHOLE_BYTES_MAX {
+        match out.recv().await {
+            Some(Out::Bytes(piece)) => {
+                bytes += piece.len();
+                begun.push(piece);
+            }
+            Some(Out::Ended(ended)) => {
+                figures(&mut response, &ended);
+                return Ok(response.body(begun.concat()));
+            }
+            Some(Out::Failed(error)) => return Err(problem(error).with("query_id", id)),
+            None => return Err(problem(cut_off()).with("query_id", id)),
+        }
+    }
+    Ok(response.streaming(stream::iter(begun).map(Ok).chain(rest(form, out))))
 }
 
-fn json(answer: &Answer, as_of: &str) -> Result<HttpResponse, Problem> {
-    let rows = format::json_array(&answer.batches).map_err(|error| unwritable(&error))?;
-    let rows = String::from_utf8(rows)
-        .ok()
-        .and_then(|rows| RawValue::from_string(rows).ok())
-        .ok_or_else(Problem::internal)?;
-    #[derive(serde::Serialize)]
-    struct Body<'a> {
-        columns: serde_json::Value,
-        rows: Box<RawValue>,
-        row_count: u64,
-        truncated: bool,
-        as_of: &'a str,
+/// What is known at the end, in headers.
+fn figures(response: &mut HttpResponseBuilder, ended: &Ended) {
+    let cost = &ended.cost;
+    let numbers = [
+        ("x-rows", Some(ended.rows)),
+        ("x-rows-scanned", Some(cost.rows_scanned)),
+        ("x-bytes-scanned", cost.bytes_scanned),
+        ("x-files-scanned", cost.files_scanned),
+    ];
+    for (name, value) in numbers {
+        let value = value.map(HeaderValue::from);
+        if let Some(value) = value {
+            response.insert_header((HeaderName::from_static(name), value));
+        }
     }
-    Ok(HttpResponse::Ok().insert_header(("X-As-Of", as_of)).json(Body {
-        columns: format::columns(&answer.schema),
-        rows,
-        row_count: answer.ended.rows,
-        truncated: answer.ended.truncated,
-        as_of,
-    }))
+    response.insert_header(("X-Truncated", if ended.truncated { "true" } else { "false" }));
 }
 
-/// The IPC stream as the worker wrote it. A failure cuts the connection: a truncated stream has no end marker.
-fn arrow_bytes(
-    first: Piece,
-    pieces: mpsc::Receiver<Piece>,
-) -> impl Stream<Item = Result<Bytes, Problem>> {
-    let rest =
-        stream::unfold(pieces, |mut pieces| async move { Some((pieces.recv().await?, pieces)) });
-    stream::once(async move { first }).chain(rest).filter_map(|piece| async move {
-        match piece {
-            Piece::Rows(bytes) => Some(Ok(bytes)),
-            Piece::Ended(_) => None,
-            Piece::Failed(error) => Some(Err(problem(error))),
+/// The rest of an answer that has begun. A failure cuts the connection, where the form has no place for it.
+fn rest(form: Form, out: mpsc::Receiver<Out>) -> impl Stream<Item = Result<Bytes, Problem>> {
+    stream::unfold(Some(out), move |out| async move {
+        let mut out = out?;
+        match out.recv().await {
+            Some(Out::Bytes(piece)) => Some((Ok(piece), Some(out))),
+            Some(Out::Ended(_)) => None,
+            Some(Out::Failed(error)) if form == Form::Ndjson => {
+                let line = format!("{}\n", json!({"_error": problem(error)}));
+                Some((Ok(line.into()), None))
+            }
+            Some(Out::Failed(error)) => Some((Err(problem(error)), None)),
+            None => Some((Err(problem(cut_off())), None)),
         }
     })
 }
 
-fn unwritable(error: &arrow::error::ArrowError) -> Problem {
-    tracing::error!(
-        error = error as &dyn std::error::Error,
-        "an answer could not be written as text"
-    );
-    Problem::internal()
+fn encode(mut running: Running, encoder: Encoder) -> mpsc::Receiver<Out> {
+    let (out, receiver) = mpsc::channel(PIECES);
+    tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            // The client is gone. Dropping the query stops it.
+            () = out.closed() => {}
+            () = pass(&mut running, encoder, &out) => {}
+        }
+    });
+    receiver
+}
+
+/// Passes the answer on, to its end or as long as the client reads.
+async fn pass(running: &mut Running, mut encoder: Encoder, out: &mpsc::Sender<Out>) {
+    loop {
+        let piece = running.next().await;
+        // Making text takes the processor for long.
+        let encoding = tokio::task::spawn_blocking(move || {
+            let (bytes, end) = match piece {
+                Piece::Rows(rows) => (encoder.rows(rows), None),
+                Piece::Ended(ended) => (encoder.end(&ended), Some(Out::Ended(ended))),
+                Piece::Failed(error) => (Ok(Bytes::new()), Some(Out::Failed(error))),
+                Piece::Progress(_) => (Ok(Bytes::new()), None),
+            };
+            (encoder, bytes, end)
+        });
+        let Ok((back, bytes, end)) = encoding.await else { return };
+        encoder = back;
+        let (bytes, end) = match bytes {
+            Ok(bytes) => (bytes, end),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "an answer could not be written"
+                );
+                let message = "the rows cannot be written in this format";
+                let error = QueryError::new(Reason::Invalid, message);
+                (Bytes::new(), Some(Out::Failed(error)))
+            }
+        };
+        let patience = SLOW_FOR.as_secs_f64().max(bytes.len() as f64 / SLOW_BYTES_PER_SECOND);
+        if !bytes.is_empty() {
+            let sending = out.send(Out::Bytes(bytes));
+            match timeout(Duration::from_secs_f64(patience), sending).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    metrics::counter!("query_slow_clients_total").increment(1);
+                    return;
+                }
+            }
+        }
+        if let Some(end) = end {
+            let _ = out.send(end).await;
+            return;
+        }
+    }
+}
+
+fn cut_off() -> QueryError {
+    QueryError::new(Reason::Lost, "the answer was cut off")
 }

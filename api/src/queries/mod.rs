@@ -1,17 +1,28 @@
-//! `/v1/query`: SQL in, rows out. The query runs in a worker process.
+//! SQL in, rows out: `/v1/query` at once, `/v1/queries` in the background. Queries run in worker processes.
 
 mod answer;
 mod ask;
+mod background;
+mod body;
+mod history;
+mod history_row;
+mod running;
 
 use std::sync::LazyLock;
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web};
-use pipeline::Lakehouse;
-use query::{Author, Engine, Function, QueryError, Reach, Reason, Request, Terms, functions};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use actix_web::{HttpRequest, HttpResponse, web};
+use pipeline::{Cut, Lakehouse};
+use query::{Engine, Function, QueryError, Reach, Reason, Task, functions, schema};
 
 pub(crate) use ask::{Asker, literal};
+pub(crate) use background::Background;
+pub(crate) use background::{
+    __path_get_query_state, __path_get_result, __path_list_queries, __path_start_query,
+    __path_stop_query, get_query_state, get_result, keep, list_queries, start_query, stop_query,
+    write_ended,
+};
+pub(crate) use body::{QueryBody, QueryParameters};
+pub(crate) use running::Runner;
 
 use crate::{
     clock::Clock,
@@ -23,59 +34,44 @@ use crate::{
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
-    config.service(
-        web::resource("/v1/query")
-            .app_data(json_config(BODY_BYTES_MAX))
-            .route(web::get().to(get_query))
-            .route(web::post().to(post_query)),
-    );
-    config.service(web::resource("/v1/functions").route(web::get().to(get_functions)));
+    let body = || json_config(BODY_BYTES_MAX);
+    config
+        .service(
+            web::resource("/v1/query")
+                .app_data(body())
+                .route(web::get().to(get_query))
+                .route(web::post().to(post_query)),
+        )
+        .service(
+            web::resource("/v1/query/explain")
+                .app_data(body())
+                .route(web::post().to(explain_query)),
+        )
+        .service(
+            web::resource("/v1/query/validate")
+                .app_data(body())
+                .route(web::post().to(validate_query)),
+        )
+        .service(
+            web::resource("/v1/queries")
+                .app_data(body())
+                .route(web::get().to(list_queries))
+                .route(web::post().to(start_query)),
+        )
+        .service(
+            web::resource("/v1/queries/{id}")
+                .route(web::get().to(get_query_state))
+                .route(web::delete().to(stop_query)),
+        )
+        .service(web::resource("/v1/queries/{id}/result").route(web::get().to(get_result)))
+        .service(web::resource("/v1/schema").route(web::get().to(get_schema)))
+        .service(web::resource("/v1/functions").route(web::get().to(get_functions)));
 }
 
-/// A query.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct QueryBody {
-    pub(crate) sql: String,
-    /// `json` (the default), `ndjson`, `csv` or `arrow`; else the `Accept` header says.
-    #[serde(default)]
-    pub(crate) format: Option<Format>,
-    /// At most the server's own limit.
-    #[serde(default)]
-    pub(crate) timeout_ms: Option<u64>,
-    /// More rows are an error, unless `truncate` is set. JSON answers have 10,000 unless this says otherwise.
-    #[serde(default)]
-    pub(crate) max_rows: Option<u64>,
-    #[serde(default)]
-    pub(crate) truncate: bool,
-    /// An earlier answer's `as_of`: the same question then gives the same rows.
-    #[serde(default)]
-    pub(crate) as_of: Option<String>,
-}
-
-/// The same in a URL.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct QueryParameters {
-    pub(crate) q: String,
-    pub(crate) format: Option<Format>,
-    pub(crate) timeout_ms: Option<u64>,
-    pub(crate) max_rows: Option<u64>,
-    #[serde(default)]
-    pub(crate) truncate: bool,
-    pub(crate) as_of: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Format {
-    Json,
-    Ndjson,
-    Csv,
-    Arrow,
-}
-
-/// Runs SQL.
+/// Runs SQL. The answer is streamed; the query stops when the client goes away.
+///
+/// Headers of an answer: `X-Query-Id`, `X-As-Of`, `X-Table-Versions`; up to 8 MiB also `X-Rows`,
+/// `X-Rows-Scanned`, `X-Bytes-Scanned`, `X-Files-Scanned` and `X-Truncated`.
 #[utoipa::path(
     post,
     path = "/v1/query",
@@ -84,7 +80,7 @@ pub(crate) enum Format {
     responses(
         (status = 200, description = "The rows, in the form asked for.", content(
             (Object = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
-            (String = "application/vnd.apache.arrow.stream"))),
+            (String = "application/vnd.apache.arrow.stream"), (String = "application/vnd.apache.parquet"))),
         (status = 400, description = "Not SQL, or not possible; `position` says where.", body = Problem),
         (status = 401, body = Problem),
         (status = 403, description = "Not a query, or not permitted.", body = Problem),
@@ -97,41 +93,24 @@ pub(crate) enum Format {
 pub(crate) async fn post_query(
     principal: Authorized<RunSql>,
     request: HttpRequest,
-    engine: web::Data<Engine>,
+    runner: web::Data<Runner>,
     lakehouse: web::Data<Lakehouse>,
     limits: web::Data<config::Query>,
     clock: web::Data<Clock>,
     body: web::Json<QueryBody>,
 ) -> Result<HttpResponse, Problem> {
     let body = body.into_inner();
-    let format = body.format.or_else(|| accepted(&request)).unwrap_or(Format::Json);
-    let cut = match &body.as_of {
-        Some(token) => lakehouse
-            .cut()
-            .back_to(token)
-            .map_err(|error| Problem::bad_request("invalid_as_of", error.to_string()))?,
-        None => lakehouse.cut(),
-    };
-    let deadline_ms = limits.deadline_seconds * 1_000;
-    let asked = Request {
-        author: Author::Stranger,
-        sql: body.sql,
-        reach: reach(&principal),
-        now: clock.now().timestamp_micros(),
-        deadline_ms: body.timeout_ms.unwrap_or(deadline_ms).clamp(1, deadline_ms),
-        max_rows: match (body.max_rows, format) {
-            (Some(rows), _) => Some(rows),
-            (None, Format::Json) => Some(limits.json_rows_max),
-            (None, _) => None,
-        },
-        truncate: body.truncate,
-        terms: Terms::default(),
-        cut,
-    };
-    let as_of = asked.cut.token();
-    metrics::counter!("query_requests_total").increment(1);
-    let pieces = engine.stream(asked).await.map_err(problem)?;
-    answer::respond(format, pieces, as_of).await
+    let written = body.written(&request);
+    let asked = body.limited(written.form, &limits).request(
+        &principal,
+        &lakehouse,
+        &clock,
+        limits.deadline_seconds * 1_000,
+        Task::Rows,
+    )?;
+    let versions = table_versions(&asked.cut);
+    let running = runner.start(&principal, asked).await?;
+    answer::respond(written, running, Some(&versions)).await
 }
 
 /// Runs SQL given in the URL.
@@ -145,7 +124,7 @@ pub(crate) async fn post_query(
 pub(crate) async fn get_query(
     principal: Authorized<RunSql>,
     request: HttpRequest,
-    engine: web::Data<Engine>,
+    runner: web::Data<Runner>,
     lakehouse: web::Data<Lakehouse>,
     limits: web::Data<config::Query>,
     clock: web::Data<Clock>,
@@ -154,15 +133,76 @@ pub(crate) async fn get_query(
     let asked = asked
         .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
         .into_inner();
-    let body = web::Json(QueryBody {
-        sql: asked.q,
-        format: asked.format,
-        timeout_ms: asked.timeout_ms,
-        max_rows: asked.max_rows,
-        truncate: asked.truncate,
-        as_of: asked.as_of,
-    });
-    post_query(principal, request, engine, lakehouse, limits, clock, body).await
+    let body = web::Json(asked.into_body()?);
+    post_query(principal, request, runner, lakehouse, limits, clock, body).await
+}
+
+/// Says how a query would run and what it would read, without running it.
+#[utoipa::path(
+    post,
+    path = "/v1/query/explain",
+    tag = "query",
+    request_body = QueryBody,
+    responses(
+        (status = 200, description = "`plan`, one operator a line; `columns`; `parameters`; `scan` with the \
+            `files`, `bytes` and `rows` that it reads at most, for staff.", body = Object),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+    ),
+)]
+pub(crate) async fn explain_query(
+    principal: Authorized<RunSql>,
+    engine: web::Data<Engine>,
+    lakehouse: web::Data<Lakehouse>,
+    limits: web::Data<config::Query>,
+    clock: web::Data<Clock>,
+    body: web::Json<QueryBody>,
+) -> Result<HttpResponse, Problem> {
+    planned(principal, engine, lakehouse, limits, clock, body, Task::Explain).await
+}
+
+/// Says whether a query is right: its columns and its parameters, without running it.
+#[utoipa::path(
+    post,
+    path = "/v1/query/validate",
+    tag = "query",
+    request_body = QueryBody,
+    responses(
+        (status = 200, description = "`columns`, with name and type; `parameters`, with the type that each \
+            takes, null where any will do.", body = Object),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+    ),
+)]
+pub(crate) async fn validate_query(
+    principal: Authorized<RunSql>,
+    engine: web::Data<Engine>,
+    lakehouse: web::Data<Lakehouse>,
+    limits: web::Data<config::Query>,
+    clock: web::Data<Clock>,
+    body: web::Json<QueryBody>,
+) -> Result<HttpResponse, Problem> {
+    planned(principal, engine, lakehouse, limits, clock, body, Task::Validate).await
+}
+
+async fn planned(
+    principal: Authorized<RunSql>,
+    engine: web::Data<Engine>,
+    lakehouse: web::Data<Lakehouse>,
+    limits: web::Data<config::Query>,
+    clock: web::Data<Clock>,
+    body: web::Json<QueryBody>,
+    task: Task,
+) -> Result<HttpResponse, Problem> {
+    let deadline_ms = limits.deadline_seconds * 1_000;
+    let asked = body.into_inner().request(&principal, &lakehouse, &clock, deadline_ms, task)?;
+    let as_of = asked.cut.token();
+    let planned = engine.planned(asked).await.map_err(problem)?;
+    Ok(HttpResponse::Ok().insert_header(("X-As-Of", as_of)).json(planned))
+}
+
+/// `usage_ledger=12, billing_events=3`
+fn table_versions(cut: &Cut) -> String {
+    let versions = cut.tables.iter().map(|(table, mark)| format!("{table}={}", mark.version));
+    versions.collect::<Vec<_>>().join(", ")
 }
 
 /// The functions that statements may use.
@@ -182,6 +222,23 @@ pub(crate) async fn get_functions(_: Authorized<RunSql>) -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({"functions": &*FUNCTIONS}))
 }
 
+/// The tables that one may ask about: columns, types, and a sentence for each.
+#[utoipa::path(
+    get,
+    path = "/v1/schema",
+    tag = "query",
+    responses(
+        (status = 200, description = "`tables`: `name`, `description`, and `columns` with `name`, `type` and \
+            `description`.", body = Object),
+        (status = 401, body = Problem),
+        (status = 403, body = Problem),
+    ),
+)]
+pub(crate) async fn get_schema(principal: Authorized<RunSql>) -> Result<HttpResponse, Problem> {
+    let tables = schema::tables(&reach(&principal)).map_err(problem)?;
+    Ok(HttpResponse::Ok().json(serde_json::json!({"tables": tables})))
+}
+
 /// Whose rows a principal's queries see.
 pub(crate) fn reach(principal: &Principal) -> Reach {
     match principal.reach.organization_id() {
@@ -198,6 +255,7 @@ pub(crate) fn problem(error: QueryError) -> Problem {
         Reason::Syntax => (StatusCode::BAD_REQUEST, "syntax_error"),
         Reason::Invalid => (StatusCode::BAD_REQUEST, "invalid_query"),
         Reason::TooComplex => (StatusCode::BAD_REQUEST, "too_complex"),
+        Reason::Canceled => (StatusCode::UNPROCESSABLE_ENTITY, "query_canceled"),
         Reason::Parameters => (StatusCode::BAD_REQUEST, "invalid_parameters"),
         Reason::NotAllowed => (StatusCode::FORBIDDEN, "not_allowed"),
         Reason::Failed => (StatusCode::UNPROCESSABLE_ENTITY, "query_failed"),
@@ -215,15 +273,4 @@ pub(crate) fn problem(error: QueryError) -> Problem {
         }
         None => problem,
     }
-}
-
-fn accepted(request: &HttpRequest) -> Option<Format> {
-    let accept = request.headers().get(header::ACCEPT)?.to_str().ok()?;
-    accept.split(',').find_map(|part| match part.split(';').next()?.trim() {
-        "application/json" => Some(Format::Json),
-        "application/x-ndjson" => Some(Format::Ndjson),
-        "text/csv" => Some(Format::Csv),
-        "application/vnd.apache.arrow.stream" => Some(Format::Arrow),
-        _ => None,
-    })
 }

@@ -1,0 +1,418 @@
+//! `/v1/queries`: queries that run in the background and whose answers are fetched later, the history, and what
+//! runs now.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use chrono::TimeDelta;
+use pipeline::Lakehouse;
+use query::{Cost, Ended, QueryError, Reason, Request, Task, pool::Piece, stored::Stored};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    QueryBody,
+    answer::respond,
+    body::{Int64, Written},
+    history::{self, Entry, Filter, Status},
+    problem,
+    running::{Runner, Running},
+};
+use crate::{
+    clock::Clock,
+    config,
+    principal::{Ability, Authorized, Principal, RunSql},
+    problem::Problem,
+    store::Store,
+};
+
+/// Where queries in the background run and put their answers. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Background {
+    stored: Stored,
+    slots: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
+
+/// Answers are kept so long.
+const KEPT: TimeDelta = TimeDelta::hours(24);
+/// Queries that may wait for their turn.
+const WAITING: usize = 100;
+/// How often a query is begun anew when its cut is not readable any more, since it waited so long.
+const ATTEMPTS: u32 = 3;
+const LIMIT: u64 = 100;
+const LIMIT_MAX: u64 = 1_000;
+/// How often ended queries are written to the history, and how often it is tidied up.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+const TIDY_EVERY: u32 = 600;
+
+/// Which queries, newest first.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListParameters {
+    pub(crate) status: Option<Status>,
+    /// At most 1,000; 100 unless this says otherwise.
+    pub(crate) limit: Option<u64>,
+    /// `next` of the answer before.
+    pub(crate) cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct QueryList {
+    pub(crate) queries: Vec<Entry>,
+    /// The `cursor` of the next page; null at the end.
+    pub(crate) next: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResultParameters {
+    #[param(value_type = Option<String>)]
+    pub(crate) format: Option<query::Form>,
+    pub(crate) int64: Option<Int64>,
+}
+
+impl Background {
+    /// At most `at_once` queries run in the background at once, so that the others find a worker.
+    pub(crate) fn new(stored: Stored, at_once: usize) -> Self {
+        Self {
+            stored,
+            slots: Arc::new(Semaphore::new(at_once)),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+        }
+    }
+
+    /// Runs a query whose turn it is, and keeps its answer.
+    async fn run(
+        &self,
+        running: &mut Running,
+        mut request: Request,
+        newest: impl Fn() -> Option<pipeline::Cut>,
+        bytes_max: u64,
+    ) -> Result<Ended, QueryError> {
+        let slot = tokio::select! {
+            biased;
+            () = running.stopped() => {
+                return Err(QueryError::new(Reason::Canceled, "the query was stopped"));
+            }
+            slot = self.slots.acquire() => slot,
+        };
+        let _slot = slot.map_err(|_| QueryError::new(Reason::Unavailable, "the server stops"))?;
+        let mut attempt = 1;
+        loop {
+            // What is read is what is there when it is its turn, unless an earlier cut was asked for.
+            if let Some(cut) = newest() {
+                request.cut = cut;
+            }
+            let outcome = self.attempt(running, request.clone(), bytes_max).await;
+            match &outcome {
+                Err(error)
+                    if matches!(error.reason, Reason::Unavailable | Reason::Busy)
+                        && attempt < ATTEMPTS =>
+                {
+                    attempt += 1;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                _ => return outcome,
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        running: &mut Running,
+        request: Request,
+        bytes_max: u64,
+    ) -> Result<Ended, QueryError> {
+        running.begin(request).await?;
+        let mut keeping = self.stored.begin(running.id(), bytes_max);
+        let outcome = loop {
+            match running.piece().await {
+                Piece::Rows(rows) => {
+                    if let Err(error) = keeping.write(rows).await {
+                        break Err(error);
+                    }
+                }
+                Piece::Progress(_) => {}
+                Piece::Failed(error) => break Err(error),
+                Piece::Ended(ended) => break Ok(ended),
+            }
+        };
+        match outcome {
+            Ok(ended) => keeping.close().await.map(|()| ended),
+            Err(error) => {
+                keeping.abort().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Writes what ended to the history, and removes what is old, until the future is dropped.
+pub(crate) async fn keep(runner: &Runner, background: &Background, store: &Store, clock: &Clock) {
+    if let Err(error) = history::give_up_unfinished(store).await {
+        tracing::error!(error = &error as &dyn std::error::Error, "the history of queries");
+    }
+    for round in 0u32.. {
+        if round.is_multiple_of(TIDY_EVERY)
+            && let Err(error) = tidy(background, store, clock).await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "the history of queries");
+        }
+        tokio::time::sleep(WRITE_EVERY).await;
+        if let Err(error) = write_ended(runner, store).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the history of queries");
+        }
+    }
+}
+
+/// Writes the queries that ended to the history.
+pub(crate) async fn write_ended(
+    runner: &Runner,
+    store: &Store,
+) -> Result<(), crate::store::StoreError> {
+    let entries = runner.take_ended();
+    let written = history::write(store, &entries).await;
+    if written.is_err() {
+        runner.give_back(entries);
+    }
+    written
+}
+
+async fn tidy(
+    background: &Background,
+    store: &Store,
+    clock: &Clock,
+) -> Result<(), crate::store::StoreError> {
+    let mut expired = history::expired(store, clock.now()).await?;
+    let mut gone = Vec::new();
+    for mut entry in expired.drain(..) {
+        if background.stored.remove(&entry.query_id).await.is_ok() {
+            entry.kept_until = None;
+            gone.push(entry);
+        }
+    }
+    history::write(store, &gone).await?;
+    history::prune(store, clock.now()).await
+}
+
+/// Starts a query in the background.
+#[utoipa::path(
+    post,
+    path = "/v1/queries",
+    tag = "query",
+    request_body = QueryBody,
+    responses(
+        (status = 202, description = "It runs; `Location` says where to look.", body = Entry),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 429, description = "Too many wait already.", body = Problem),
+    ),
+)]
+#[expect(clippy::too_many_arguments, reason = "what a handler needs is named one by one")]
+pub(crate) async fn start_query(
+    principal: Authorized<RunSql>,
+    body: web::Json<QueryBody>,
+    runner: web::Data<Runner>,
+    background: web::Data<Background>,
+    lakehouse: web::Data<Lakehouse>,
+    store: web::Data<Store>,
+    limits: web::Data<config::Query>,
+    clock: web::Data<Clock>,
+) -> Result<HttpResponse, Problem> {
+    let body = body.into_inner();
+    let follows = body.as_of.is_none();
+    let deadline_ms = limits.background_deadline_seconds * 1_000;
+    let request = body.request(&principal, &lakehouse, &clock, deadline_ms, Task::Rows)?;
+    let place = Arc::clone(&background.waiting)
+        .try_acquire_owned()
+        .map_err(|_| Problem::too_many_requests(10).explained("too many queries wait already"))?;
+    let mut running = runner.admit(&principal, &request)?;
+    let entry = running.entry();
+    history::write(&store, std::slice::from_ref(&entry)).await?;
+    let bytes_max = limits.result_mib << 20;
+    tokio::spawn(async move {
+        let newest = || follows.then(|| lakehouse.cut());
+        let outcome = background.run(&mut running, request, newest, bytes_max).await;
+        if outcome.is_ok() {
+            running.keep_until(clock.now() + KEPT);
+        }
+        running.end(outcome.as_ref());
+        drop(place);
+    });
+    let place = format!("/v1/queries/{}", entry.query_id);
+    Ok(HttpResponse::Accepted().insert_header((header::LOCATION, place)).json(entry))
+}
+
+/// Queries that run or ran, newest first: the own ones, for administrators all.
+#[utoipa::path(
+    get,
+    path = "/v1/queries",
+    tag = "query",
+    params(ListParameters),
+    responses(
+        (status = 200, body = QueryList), (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 403, body = Problem),
+    ),
+)]
+pub(crate) async fn list_queries(
+    principal: Authorized<RunSql>,
+    asked: Result<web::Query<ListParameters>, actix_web::Error>,
+    runner: web::Data<Runner>,
+    store: web::Data<Store>,
+) -> Result<HttpResponse, Problem> {
+    let invalid = |detail: String| Problem::bad_request("invalid_parameters", detail);
+    let asked = asked.map_err(|error| invalid(error.to_string()))?.into_inner();
+    let limit = asked.limit.unwrap_or(LIMIT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(invalid(format!("`limit` must be 1 to {LIMIT_MAX}")));
+    }
+    let after = asked.cursor.as_deref().map(|cursor| {
+        let (at, id) = cursor.split_once('.')?;
+        Some((at.parse().ok()?, id.to_owned()))
+    });
+    let after = after
+        .map(|after| after.ok_or_else(|| invalid("`cursor` is not one of ours".into())))
+        .transpose()?;
+    write_ended(&runner, &store).await?;
+    let own = (!principal.may(Ability::Administer)).then(|| principal.id.clone());
+    let first = after.is_none();
+    let filter =
+        Filter { principal_id: own.as_deref(), status: asked.status, after, limit: limit + 1 };
+    let mut past = history::list(&store, &filter).await?;
+    let next = (past.len() as u64 > limit).then(|| {
+        past.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        past.last()
+            .map(|entry| format!("{}.{}", entry.started_at.timestamp_micros(), entry.query_id))
+    });
+    // Those in the background are in the history from their beginning.
+    let mut queries = runner.running(|entry| {
+        first
+            && own.as_deref().is_none_or(|own| own == entry.principal_id)
+            && asked.status.is_none_or(|status| status == entry.status)
+    });
+    past.retain(|entry| !matches!(entry.status, Status::Queued | Status::Running));
+    queries.append(&mut past);
+    Ok(HttpResponse::Ok().json(QueryList { queries, next: next.flatten() }))
+}
+
+/// A query that one may see.
+async fn visible(
+    id: &str,
+    principal: &Principal,
+    runner: &Runner,
+    store: &Store,
+) -> Result<Entry, Problem> {
+    let live = runner.running(|entry| entry.query_id == id).pop();
+    let entry = match live {
+        Some(entry) => Some(entry),
+        None => {
+            write_ended(runner, store).await?;
+            history::find(store, id).await?
+        }
+    };
+    let own =
+        |entry: &Entry| entry.principal_id == principal.id || principal.may(Ability::Administer);
+    entry.filter(own).ok_or_else(|| Problem::not_found("there is no such query"))
+}
+
+/// How a query goes, or went.
+#[utoipa::path(
+    get,
+    path = "/v1/queries/{id}",
+    tag = "query",
+    params(("id" = String, Path)),
+    responses(
+        (status = 200, body = Entry), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem),
+    ),
+)]
+pub(crate) async fn get_query_state(
+    principal: Authorized<RunSql>,
+    id: web::Path<String>,
+    runner: web::Data<Runner>,
+    store: web::Data<Store>,
+) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(visible(&id, &principal, &runner, &store).await?))
+}
+
+/// Stops a query that runs; of one that is done, removes the kept answer.
+#[utoipa::path(
+    delete,
+    path = "/v1/queries/{id}",
+    tag = "query",
+    params(("id" = String, Path)),
+    responses(
+        (status = 204, description = "It is stopped, or its answer is gone."),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+    ),
+)]
+pub(crate) async fn stop_query(
+    principal: Authorized<RunSql>,
+    id: web::Path<String>,
+    runner: web::Data<Runner>,
+    background: web::Data<Background>,
+    store: web::Data<Store>,
+) -> Result<HttpResponse, Problem> {
+    let mut entry = visible(&id, &principal, &runner, &store).await?;
+    if !runner.stop(&id) && entry.kept_until.is_some() {
+        background.stored.remove(&id).await.map_err(problem)?;
+        entry.kept_until = None;
+        history::write(&store, &[entry]).await?;
+    }
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The answer of a query that ran in the background, in any format, for 24 hours.
+#[utoipa::path(
+    get,
+    path = "/v1/queries/{id}/result",
+    tag = "query",
+    params(("id" = String, Path), ResultParameters),
+    responses(
+        (status = 200, description = "The rows."), (status = 401, body = Problem),
+        (status = 403, body = Problem), (status = 404, description = "No such query, or no kept answer.", body = Problem),
+        (status = 409, description = "It is not done yet, or failed: `query_not_done`, or the code of its failure.", body = Problem),
+    ),
+)]
+pub(crate) async fn get_result(
+    principal: Authorized<RunSql>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    asked: Result<web::Query<ResultParameters>, actix_web::Error>,
+    runner: web::Data<Runner>,
+    background: web::Data<Background>,
+    store: web::Data<Store>,
+) -> Result<HttpResponse, Problem> {
+    let asked = asked
+        .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
+        .into_inner();
+    let entry = visible(&id, &principal, &runner, &store).await?;
+    match entry.status {
+        Status::Done => {}
+        Status::Queued | Status::Running => {
+            return Err(Problem::conflict("query_not_done", "the query is not done yet"));
+        }
+        Status::Failed | Status::Canceled | Status::Abandoned => {
+            let detail = entry.detail.clone().unwrap_or_default();
+            let failed = Problem::conflict("query_failed", detail);
+            return Err(failed.with("query_code", entry.code.clone()));
+        }
+    }
+    let gone = || Problem::not_found("the answer of this query is not kept");
+    if entry.kept_until.is_none() {
+        return Err(gone());
+    }
+    let body = QueryBody { format: asked.format, int64: asked.int64, ..QueryBody::default() };
+    let written: Written = body.written(&request);
+    let cost = Cost {
+        rows_scanned: entry.rows_scanned,
+        bytes_scanned: entry.bytes_scanned,
+        memory_bytes: entry.memory_bytes,
+        ..Cost::default()
+    };
+    let ended = Ended { rows: entry.rows, truncated: entry.truncated, cost, planned: None };
+    let pieces = background.stored.pieces(&id, ended).await.map_err(problem)?;
+    let pieces = pieces.ok_or_else(gone)?;
+    respond(written, runner.replay(entry, pieces), None).await
+}

@@ -1,0 +1,292 @@
+//! Queries on their way: each has an id, can be seen and stopped while it runs, and ends in the history.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use chrono::{DateTime, Utc};
+use query::{Cost, Ended, Engine, QueryError, Reason, Request, pool::Piece};
+use tokio::sync::{Notify, mpsc};
+
+use super::{
+    history::{Entry, Status},
+    problem,
+};
+use crate::{
+    clock::Clock,
+    principal::Principal,
+    problem::Problem,
+    store::{base62, random_bytes},
+};
+
+/// Starts queries and knows those that run. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Runner {
+    engine: Engine,
+    clock: Clock,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    running: HashMap<String, Arc<Live>>,
+    /// Those that ended and are not written to the history yet.
+    ended: Vec<Entry>,
+}
+
+/// A query while it is under way.
+#[derive(Debug)]
+struct Live {
+    seen: Mutex<Entry>,
+    stop: Notify,
+}
+
+/// A query that runs. Dropped before its end, it is stopped, and the history says so.
+#[derive(Debug)]
+pub(crate) struct Running {
+    runner: Runner,
+    id: String,
+    live: Arc<Live>,
+    pieces: mpsc::Receiver<Piece>,
+    is_over: bool,
+}
+
+/// Entries that wait to be written, at most: more are forgotten rather than held.
+const ENDED_MAX: usize = 10_000;
+
+impl Runner {
+    pub(crate) fn new(engine: Engine, clock: Clock) -> Self {
+        Self { engine, clock, shared: Arc::default() }
+    }
+
+    /// Starts a query.
+    ///
+    /// # Errors
+    /// Its problem, with its id: one that is refused is in the history too.
+    pub(crate) async fn start(
+        &self,
+        who: &Principal,
+        request: Request,
+    ) -> Result<Running, Problem> {
+        let mut running = self.admit(who, &request)?;
+        match running.begin(request).await {
+            Ok(()) => Ok(running),
+            Err(error) => {
+                running.end(Err(&error));
+                Err(problem(error).with("query_id", running.id()))
+            }
+        }
+    }
+
+    /// Puts a query on the list of those that are under way, before it runs.
+    pub(crate) fn admit(&self, who: &Principal, request: &Request) -> Result<Running, Problem> {
+        metrics::counter!("query_requests_total").increment(1);
+        let id = format!("qry_{}", base62(&random_bytes::<12>()?, 17));
+        let entry = Entry {
+            query_id: id.clone(),
+            principal_id: who.id.clone(),
+            principal: who.name.clone(),
+            organization_id: who.reach.organization_id().map(str::to_owned),
+            sql: request.sql.clone(),
+            as_of: request.cut.token(),
+            started_at: self.clock.now(),
+            duration_ms: 0,
+            status: Status::Queued,
+            code: None,
+            detail: None,
+            rows: 0,
+            bytes: 0,
+            truncated: false,
+            rows_scanned: 0,
+            bytes_scanned: None,
+            memory_bytes: 0,
+            kept_until: None,
+        };
+        let live = Arc::new(Live { seen: Mutex::new(entry), stop: Notify::new() });
+        self.lock().running.insert(id.clone(), Arc::clone(&live));
+        let (_, pieces) = mpsc::channel(1);
+        Ok(Running { runner: self.clone(), id, live, pieces, is_over: false })
+    }
+
+    /// An answer that is there already, to be written like one that comes.
+    pub(crate) fn replay(&self, entry: Entry, pieces: mpsc::Receiver<Piece>) -> Running {
+        let id = entry.query_id.clone();
+        let live = Arc::new(Live { seen: Mutex::new(entry), stop: Notify::new() });
+        Running { runner: self.clone(), id, live, pieces, is_over: true }
+    }
+
+    /// Queries that are under way, newest first, as far as they are of interest.
+    pub(crate) fn running(&self, interest: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let now = self.clock.now();
+        let live: Vec<_> = self.lock().running.values().map(Arc::clone).collect();
+        let mut entries: Vec<_> = live.iter().map(|live| live.at(now)).collect();
+        entries.retain(interest);
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.started_at));
+        entries
+    }
+
+    /// Stops a query; `false` when it does not run.
+    pub(crate) fn stop(&self, id: &str) -> bool {
+        let live = self.lock().running.get(id).map(Arc::clone);
+        if let Some(live) = &live {
+            live.stop.notify_one();
+        }
+        live.is_some()
+    }
+
+    /// Takes the entries that wait to be written.
+    pub(super) fn take_ended(&self) -> Vec<Entry> {
+        std::mem::take(&mut self.lock().ended)
+    }
+
+    /// Gives entries back that could not be written.
+    pub(super) fn give_back(&self, mut entries: Vec<Entry>) {
+        let mut shared = self.lock();
+        entries.append(&mut shared.ended);
+        entries.truncate(ENDED_MAX);
+        shared.ended = entries;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn as_of(&self) -> String {
+        self.live.lock().as_of.clone()
+    }
+
+    pub(crate) fn entry(&self) -> Entry {
+        self.live.at(self.runner.clock.now())
+    }
+
+    /// Sends the query to a worker.
+    pub(crate) async fn begin(&mut self, request: Request) -> Result<(), QueryError> {
+        {
+            let mut seen = self.live.lock();
+            seen.status = Status::Running;
+            seen.as_of = request.cut.token();
+        }
+        self.pieces = tokio::select! {
+            biased;
+            () = self.live.stop.notified() => return Err(canceled()),
+            pieces = self.runner.engine.stream(request) => pieces?,
+        };
+        Ok(())
+    }
+
+    /// Waits for somebody who stops the query.
+    pub(crate) async fn stopped(&self) {
+        self.live.stop.notified().await;
+    }
+
+    /// The next piece of the answer. After one that is not of rows there are no more.
+    pub(crate) async fn next(&mut self) -> Piece {
+        let piece = self.piece().await;
+        match &piece {
+            Piece::Ended(ended) => self.end(Ok(ended)),
+            Piece::Failed(error) => self.end(Err(error)),
+            Piece::Rows(_) | Piece::Progress(_) => {}
+        }
+        piece
+    }
+
+    /// The same, while the query goes on after its last piece.
+    pub(crate) async fn piece(&mut self) -> Piece {
+        loop {
+            let piece = tokio::select! {
+                biased;
+                () = self.live.stop.notified() => Some(Piece::Failed(canceled())),
+                piece = self.pieces.recv() => piece,
+            };
+            let lost = || QueryError::new(Reason::Lost, "the query was cut off");
+            match piece.unwrap_or_else(|| Piece::Failed(lost())) {
+                Piece::Progress(cost) => self.live.lock().note(cost),
+                Piece::Rows(rows) => {
+                    self.live.lock().bytes += rows.len() as u64;
+                    return Piece::Rows(rows);
+                }
+                last => return last,
+            }
+        }
+    }
+
+    /// Writes down how the query ended.
+    pub(crate) fn end(&mut self, outcome: Result<&Ended, &QueryError>) {
+        {
+            let mut seen = self.live.lock();
+            match outcome {
+                Ok(ended) => {
+                    seen.note(ended.cost);
+                    seen.status = Status::Done;
+                    (seen.rows, seen.truncated) = (ended.rows, ended.truncated);
+                }
+                Err(error) => {
+                    let stopped = error.reason == Reason::Canceled;
+                    seen.status = if stopped { Status::Canceled } else { Status::Failed };
+                    seen.code = Some(problem(error.clone()).code.to_owned());
+                    seen.detail = Some(error.message.clone());
+                }
+            }
+        }
+        self.leave();
+    }
+
+    /// Says until when the answer is kept.
+    pub(crate) fn keep_until(&self, at: DateTime<Utc>) {
+        self.live.lock().kept_until = Some(at);
+    }
+
+    fn leave(&mut self) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        let entry = self.entry();
+        let mut shared = self.runner.lock();
+        shared.running.remove(&self.id);
+        if shared.ended.len() < ENDED_MAX {
+            shared.ended.push(entry);
+        }
+    }
+}
+
+impl Drop for Running {
+    /// Nobody reads any more.
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.live.lock().status = Status::Abandoned;
+            self.leave();
+        }
+    }
+}
+
+impl Live {
+    fn lock(&self) -> MutexGuard<'_, Entry> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at(&self, now: DateTime<Utc>) -> Entry {
+        let mut entry = self.lock().clone();
+        let took = now.signed_duration_since(entry.started_at).num_milliseconds();
+        entry.duration_ms = took.max(0);
+        entry
+    }
+}
+
+impl Entry {
+    fn note(&mut self, cost: Cost) {
+        self.rows_scanned = cost.rows_scanned;
+        self.bytes_scanned = cost.bytes_scanned;
+        self.memory_bytes = cost.memory_bytes;
+    }
+}
+
+fn canceled() -> QueryError {
+    QueryError::new(Reason::Canceled, "the query was stopped")
+}

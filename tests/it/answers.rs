@@ -1,0 +1,402 @@
+//! Answers of `/v1/query`: their forms, parameters, zones, headers, and what happens when nobody reads them.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tests::{Client, Reply, Server, admin_key, folder, reply, run_ok, usage};
+
+/// Half of them are an hour before midnight in UTC, which is the next day in Berlin.
+const EVENTS: i64 = 300;
+/// More than is sent in one piece.
+const LARGE: &str = "select a.input_tokens as n, repeat('x', 100) as filler from usage_events a \
+     cross join usage_events b where b.input_tokens < 270";
+
+struct Lake {
+    server: Server,
+    client: Client,
+    dir: TempDir,
+}
+
+async fn lake() -> Lake {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    let lines: Vec<_> = (0..EVENTS)
+        .map(|i| {
+            let hour = if i % 2 == 0 { "10" } else { "23" };
+            let mut event = usage("org_a", &format!("a{i}"), json!({"input_tokens": i}));
+            event["time"] = json!(format!("2026-07-15T{hour}:00:00Z"));
+            event.to_string()
+        })
+        .collect();
+    let (status, answer) = client.send("application/x-ndjson", lines.join("\n")).await;
+    assert_eq!((status.as_u16(), &answer["accepted"]), (200, &json!(EVENTS)), "{answer}");
+    Lake { server, client, dir }
+}
+
+async fn ask(client: &Client, body: Value) -> Reply {
+    reply(client.request(Method::POST, "/v1/query").json(&body)).await
+}
+
+async fn rows(client: &Client, body: Value) -> Value {
+    let answer = ask(client, body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["rows"].clone()
+}
+
+async fn refused(client: &Client, body: Value, code: &str, says: &str) {
+    let answer = ask(client, body.clone()).await;
+    let problem = answer.json();
+    assert_eq!((answer.status.as_u16(), &problem["code"]), (400, &json!(code)), "{body} {problem}");
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains(says), "{body}: {detail}");
+}
+
+/// How many queries the server is at.
+async fn running(client: &Client) -> usize {
+    let (_, list) = client.get("/v1/queries?status=running").await;
+    list["queries"].as_array().map_or(0, Vec::len)
+}
+
+async fn ends(client: &Client) {
+    for _ in 0..100 {
+        if running(client).await == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("a query that nobody waits for goes on");
+}
+
+#[tokio::test]
+async fn parquet_is_a_file_that_others_read() {
+    let Lake { client, .. } = &lake().await;
+    let sql = "select input_tokens as n, model, cost, occurred_at from usage_events order by n";
+    let answer = ask(client, json!({"sql": sql, "format": "parquet"})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), "application/vnd.apache.parquet");
+    let file = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(answer.body.clone()));
+    let batches: Vec<_> =
+        file.expect("a file").build().expect("rows").map(Result::unwrap).collect();
+    let found: i64 = batches.iter().map(|batch| batch.num_rows() as i64).sum();
+    assert_eq!(found, EVENTS);
+    assert_eq!(batches[0].schema().field(0).name(), "n");
+    let accept = client.request(Method::POST, "/v1/query").json(&json!({"sql": sql}));
+    let accepted = reply(accept.header("accept", "application/vnd.apache.parquet")).await;
+    assert_eq!(&accepted.body[..4], b"PAR1");
+}
+
+#[tokio::test]
+async fn a_large_answer_is_whole_in_every_form() {
+    let Lake { client, .. } = &lake().await;
+    let count = (EVENTS * 270) as usize;
+    for format in ["json", "ndjson", "csv", "parquet"] {
+        let body = json!({"sql": LARGE, "format": format, "max_rows": 1_000_000});
+        let answer = ask(client, body).await;
+        assert_eq!(answer.status, 200, "{format}");
+        let found = match format {
+            "json" => answer.json()["rows"].as_array().map_or(0, Vec::len),
+            "ndjson" => answer.text().lines().count() - 1,
+            "csv" => answer.text().lines().count() - 1,
+            _ => ParquetRecordBatchReaderBuilder::try_new(Bytes::from(answer.body.clone()))
+                .expect("a file")
+                .build()
+                .expect("rows")
+                .map(|batch| batch.expect("rows").num_rows())
+                .sum(),
+        };
+        assert_eq!(found, count, "{format}");
+        let streamed = format != "parquet";
+        assert_eq!(answer.header("content-length").is_empty(), streamed, "{format}");
+    }
+}
+
+#[tokio::test]
+async fn text_is_compressed_for_those_who_take_it() {
+    let Lake { client, .. } = &lake().await;
+    let sql = "select input_tokens, repeat('y', 50) as filler from usage_events";
+    for (encoding, magic) in [("gzip", &[0x1f, 0x8b][..]), ("zstd", &[0x28, 0xb5, 0x2f, 0xfd])] {
+        let asked =
+            client.request(Method::POST, "/v1/query").json(&json!({"sql": sql, "format": "csv"}));
+        let answer = reply(asked.header("accept-encoding", encoding)).await;
+        assert_eq!(answer.header("content-encoding"), encoding);
+        assert!(answer.body.starts_with(magic), "{encoding}");
+        assert!(answer.body.len() < 8_000, "{} bytes", answer.body.len());
+    }
+    let asked =
+        client.request(Method::POST, "/v1/query").json(&json!({"sql": sql, "format": "arrow"}));
+    let arrow = reply(asked.header("accept-encoding", "gzip")).await;
+    assert_eq!(arrow.header("content-encoding"), "identity");
+}
+
+#[tokio::test]
+async fn parameters_are_values_and_never_text() {
+    let Lake { client, .. } = &lake().await;
+    let named = json!({
+        "sql": "select count(*) as n from usage_events where input_tokens < $most and model = $model",
+        "params": {"most": 10, "model": "gpt-4o"},
+    });
+    assert_eq!(rows(client, named).await, json!([{"n": 0}]));
+    let positional = json!({
+        "sql": "select count(*) as n from usage_events where input_tokens >= $1 and input_tokens < $2",
+        "params": [10, 30],
+    });
+    assert_eq!(rows(client, positional).await, json!([{"n": 20}]));
+    let hostile = json!({
+        "sql": "select $x as x, count(*) as n from usage_events",
+        "params": {"x": "' union select 1, 2 --"},
+    });
+    let expected = json!([{"x": "' union select 1, 2 --", "n": EVENTS}]);
+    assert_eq!(rows(client, hostile).await, expected);
+    let time = json!({
+        "sql": "select count(*) as n from usage_events where occurred_at < $until",
+        "params": {"until": {"type": "timestamp", "value": "2026-07-15T12:00:00Z"}},
+    });
+    assert_eq!(rows(client, time).await, json!([{"n": EVENTS / 2}]));
+    let url = "/v1/query?q=select+$n%2B1+as+n&params=%7B%22n%22%3A41%7D";
+    let (status, linked) = client.get(url).await;
+    assert_eq!((status.as_u16(), &linked["rows"]), (200, &json!([{"n": 42}])), "{linked}");
+    let sql = "select count(*) from usage_events where input_tokens < $n";
+    for (params, says) in [
+        (json!({}), "`n` has no value"),
+        (json!({"n": 1, "m": 2}), "no parameter `$m`"),
+        (json!({"n": "many"}), "`n`: expected"),
+        (json!({"n": [1]}), "`n`"),
+        (json!("n"), "object"),
+    ] {
+        refused(client, json!({"sql": sql, "params": params}), "invalid_parameters", says).await;
+    }
+}
+
+#[tokio::test]
+async fn a_day_is_a_day_of_the_zone() {
+    let Lake { client, .. } = &lake().await;
+    let sql = "select date_trunc('day', occurred_at) as day, count(*) as n from usage_events \
+               group by 1 order by 1";
+    let utc = rows(client, json!({"sql": sql})).await;
+    assert_eq!(utc, json!([{"day": "2026-07-15T00:00:00Z", "n": EVENTS}]));
+    let berlin = rows(client, json!({"sql": sql, "tz": "Europe/Berlin"})).await;
+    let expected = json!([
+        {"day": "2026-07-15T00:00:00+02:00", "n": EVENTS / 2},
+        {"day": "2026-07-16T00:00:00+02:00", "n": EVENTS / 2},
+    ]);
+    assert_eq!(berlin, expected);
+    let filtered = json!({
+        "sql": "select count(*) as n from usage_events where occurred_at >= timestamp '2026-07-15T12:00:00Z'",
+        "tz": "America/New_York",
+    });
+    assert_eq!(rows(client, filtered).await, json!([{"n": EVENTS / 2}]));
+    refused(client, json!({"sql": sql, "tz": "Berlin"}), "invalid_parameters", "Berlin").await;
+}
+
+#[tokio::test]
+async fn headers_say_what_was_read_and_when() {
+    let Lake { client, dir, server } = &lake().await;
+    let answer = ask(client, json!({"sql": "select input_tokens from usage_events"})).await;
+    let number = |name: &str| answer.header(name).parse::<i64>().ok();
+    assert!(answer.header("x-query-id").starts_with("qry_"));
+    assert_eq!((number("x-rows"), number("x-rows-scanned")), (Some(EVENTS), Some(EVENTS)));
+    assert_eq!(answer.header("x-truncated"), "false");
+    assert!(number("x-bytes-scanned").is_some() && number("x-files-scanned").is_some());
+    let statistics = &answer.json()["statistics"];
+    assert_eq!(statistics["rows_scanned"], EVENTS);
+    let cut =
+        json!({"sql": "select input_tokens from usage_events", "max_rows": 5, "truncate": true});
+    assert_eq!(ask(client, cut).await.header("x-truncated"), "true");
+
+    tests::flushed(client).await;
+    let later = ask(client, json!({"sql": "select input_tokens from usage_events"})).await;
+    let versions = later.header("x-table-versions");
+    assert!(versions.contains("usage_ledger="), "{versions}");
+    assert!(later.header("x-bytes-scanned").parse::<i64>().is_ok_and(|bytes| bytes > 0));
+
+    // An organization is not told what lies in the same files.
+    run_ok(dir.path(), &["organization", "create", "org_a", "--name", "A", "--country", "DE"]);
+    let key = run_ok(
+        dir.path(),
+        &["key", "create", "--name", "own", "--scopes", "read", "--organization", "org_a"],
+    );
+    let own = Client::new(server, &key);
+    let answer = ask(&own, json!({"sql": "select input_tokens from usage_events"})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("x-rows-scanned"), EVENTS.to_string());
+    assert_eq!(answer.header("x-bytes-scanned"), "");
+}
+
+#[tokio::test]
+async fn integers_are_text_for_those_who_ask() {
+    let Lake { client, .. } = &lake().await;
+    let sql = "select cast(9007199254740993 as bigint) as big, 1.5 as d";
+    let number = rows(client, json!({"sql": sql})).await;
+    assert_eq!(number[0]["big"], 9_007_199_254_740_993_i64);
+    let text = rows(client, json!({"sql": sql, "int64": "string"})).await;
+    assert_eq!(text, json!([{"big": "9007199254740993", "d": "1.5"}]));
+}
+
+#[tokio::test]
+async fn a_reader_sees_its_own_writes() {
+    let Lake { client, .. } = &lake().await;
+    let event = usage("org_a", "late", json!({"input_tokens": 1})).to_string();
+    let (_, verdict) = client.send("application/x-ndjson", event).await;
+    let token = verdict["as_of"].as_str().expect("a cut");
+    let sql = "select count(*) as n from usage_events";
+    let found = rows(client, json!({"sql": sql, "at_least": token})).await;
+    assert_eq!(found, json!([{"n": EVENTS + 1}]));
+    refused(client, json!({"sql": sql, "at_least": "zz.zz"}), "invalid_as_of", "zz.zz").await;
+    let first = token.split_once('.').map(|(log, _)| format!("{log}.1")).expect("two parts");
+    let both = json!({"sql": sql, "as_of": first, "at_least": token});
+    refused(client, both, "invalid_as_of", "older").await;
+}
+
+#[tokio::test]
+async fn a_plan_is_shown_without_being_run() {
+    let Lake { client, .. } = &lake().await;
+    tests::flushed(client).await;
+    let post = |path: &'static str, body: Value| async move {
+        reply(client.request(Method::POST, path).json(&body)).await
+    };
+    let sql = "select model, sum(input_tokens) as t from usage_events \
+               where input_tokens > $least group by model";
+    let valid = post("/v1/query/validate", json!({"sql": sql})).await.json();
+    assert_eq!(valid["columns"][1], json!({"name": "t", "type": "integer"}), "{valid}");
+    assert_eq!(valid["parameters"], json!({"least": "integer"}));
+    let explained = post("/v1/query/explain", json!({"sql": sql, "params": {"least": 1}})).await;
+    let plan = explained.json();
+    assert!(plan["plan"].as_str().is_some_and(|plan| plan.contains("Aggregate")), "{plan}");
+    assert_eq!(plan["scan"]["files"], 1, "{plan}");
+    for hidden in [".parquet", "file:", "/lake"] {
+        assert!(!explained.text().contains(hidden), "{}", explained.text());
+    }
+    let wrong =
+        post("/v1/query/validate", json!({"sql": "select nothing from usage_events"})).await;
+    assert_eq!((wrong.status.as_u16(), &wrong.json()["code"]), (400, &json!("invalid_query")));
+    let write = post("/v1/query/explain", json!({"sql": "drop table usage_events"})).await;
+    assert_eq!(write.status, 403);
+}
+
+#[tokio::test]
+async fn the_schema_says_what_there_is_to_ask() {
+    let Lake { client, server, dir } = &lake().await;
+    let key = run_ok(dir.path(), &["key", "create", "--name", "analyst", "--scopes", "read"]);
+    let analyst = Client::new(server, &key);
+    for (client, is_admin) in [(client, true), (&analyst, false)] {
+        let (_, schema) = client.get("/v1/schema").await;
+        let tables = schema["tables"].as_array().expect("tables");
+        let names: Vec<_> = tables.iter().filter_map(|table| table["name"].as_str()).collect();
+        assert_eq!(names.contains(&"dead_letter"), is_admin, "{names:?}");
+        // Every table that is named can be asked, and has these columns in this order.
+        for table in tables {
+            let name = table["name"].as_str().expect("a name");
+            let sql = format!("select * from {name} limit 0");
+            let answer = ask(client, json!({"sql": sql})).await.json();
+            let described: Vec<_> =
+                table["columns"].as_array().expect("columns").iter().map(two).collect();
+            let found: Vec<_> =
+                answer["columns"].as_array().expect("columns").iter().map(two).collect();
+            assert_eq!(described, found, "{name}");
+        }
+        let sql = "select table_name as name from information_schema.tables";
+        let shown = rows(client, json!({"sql": sql})).await;
+        let shown: Vec<_> = shown.as_array().expect("rows").iter().map(|r| &r["name"]).collect();
+        assert_eq!(shown, names);
+        let sql = "select data_type, description from information_schema.columns \
+                   where table_name = 'usage_events' and column_name = 'list_price'";
+        let column = &rows(client, json!({"sql": sql})).await[0];
+        assert_eq!(column["data_type"], "DECIMAL(38,12)");
+        assert!(column["description"].as_str().is_some_and(|text| text.ends_with('.')));
+    }
+}
+
+fn two(column: &Value) -> (Value, Value) {
+    (column["name"].clone(), column["type"].clone())
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_stops_its_query() {
+    let Lake { client, server, .. } = &lake().await;
+    let heavy = "select count(*) from usage_events a, usage_events b, usage_events c, usage_events d \
+         where a.input_tokens + b.input_tokens + c.input_tokens + d.input_tokens < 0";
+    // One that waits for its first row, and one in the middle of its rows.
+    let (mut waiting, body) = (connect(server), json!({"sql": heavy}));
+    post(&mut waiting, client, &body);
+    for _ in 0..100 {
+        if running(client).await == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(running(client).await, 1, "it runs");
+    drop(waiting);
+    ends(client).await;
+
+    let rows = "select a.input_tokens as n, repeat('x', 100) as filler from usage_events a \
+         cross join usage_events b cross join usage_events c";
+    let body = json!({"sql": rows, "format": "ndjson"});
+    let response = client.request(Method::POST, "/v1/query").json(&body).send().await;
+    let mut stream = response.expect("an answer").bytes_stream();
+    assert!(stream.next().await.is_some_and(|chunk| chunk.is_ok()), "it has begun");
+    drop(stream);
+    ends(client).await;
+    let (_, list) = client.get("/v1/queries").await;
+    let states: Vec<_> = list["queries"].as_array().expect("queries").iter().collect();
+    let abandoned = states.iter().filter(|query| query["status"] == "abandoned").count();
+    assert_eq!(abandoned, 2, "{states:#?}");
+    assert_eq!(client.rows("select 1 as n").await, [json!({"n": 1})]);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let Lake { client, server, .. } = &lake().await;
+    let rows = "select a.input_tokens as n, repeat('x', 100) as filler from usage_events a \
+         cross join usage_events b cross join usage_events c";
+    let mut idle = connect(server);
+    post(&mut idle, client, &json!({"sql": rows, "format": "ndjson", "timeout_ms": 30_000}));
+    let began = Instant::now();
+    while running(client).await == 0 {
+        assert!(began.elapsed() < Duration::from_secs(10), "it did not begin");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    while running(client).await > 0 {
+        assert!(began.elapsed() < Duration::from_secs(28), "it holds its worker");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let (_, list) = client.get("/v1/queries?status=abandoned").await;
+    assert_eq!(list["queries"].as_array().map(Vec::len), Some(1), "{list}");
+    let mut rest = Vec::new();
+    idle.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    let _ = idle.read_to_end(&mut rest);
+    let text = String::from_utf8_lossy(&rest);
+    assert!(!text.contains("\"_end\""), "a cut answer has no end");
+    let memory = fs::read_to_string(format!("/proc/{}/status", server.process_id()));
+    let peak = memory.expect("Linux").lines().find_map(|line| {
+        line.strip_prefix("VmHWM:")?.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    });
+    assert!(peak.is_some_and(|kib| kib < 600 << 10), "{peak:?} KiB were held");
+}
+
+fn connect(server: &Server) -> TcpStream {
+    let address = server.ready.url.trim_start_matches("http://").to_owned();
+    TcpStream::connect(address).expect("a connection")
+}
+
+fn post(stream: &mut TcpStream, client: &Client, body: &Value) {
+    let body = body.to_string();
+    let head = format!(
+        "POST /v1/query HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        client.key(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).expect("a request");
+    stream.write_all(body.as_bytes()).expect("a request");
+}
