@@ -32,7 +32,8 @@ async fn document() -> HttpResponse {
         license(name = "Apache-2.0"),
     ),
     paths(
-        events::take_in, events::find_event, events::void_event, events::correct_event, queries::post_query, queries::get_query, queries::get_schema, queries::get_functions, queries::explain_query, queries::validate_query,
+        events::take_in, events::find_event, events::void_event, events::correct_event, queries::post_query, queries::get_query, queries::get_schema, queries::save_query, queries::list_saved, queries::get_saved,
+        queries::remove_saved, queries::run_saved, queries::get_functions, queries::explain_query, queries::validate_query,
         queries::start_query, queries::list_queries, queries::get_query_state, queries::stop_query, queries::get_result, figures::list_metrics,
         figures::get_metric, figures::get_forecast, accounts::login, accounts::logout, accounts::me,
         dead_letters::list_letters, dead_letters::replay_letters, erasure::erase_persons, keys::list_keys, keys::create_key, keys::revoke_key, health::alive, health::ready,

@@ -66,6 +66,20 @@ impl Form {
         }
     }
 
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+            Self::Arrow => "arrow",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|form| form.as_str() == name)
+    }
+
     /// The form of a media type as `Accept` names it.
     pub fn of_media_type(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|form| form.media_type().split(';').next() == Some(name))

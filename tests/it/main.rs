@@ -43,6 +43,8 @@ mod pages;
 #[cfg(test)]
 mod queries;
 #[cfg(test)]
+mod saved;
+#[cfg(test)]
 mod tenancy;
 #[cfg(test)]
 mod tidy;

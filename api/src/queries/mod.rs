@@ -7,6 +7,8 @@ mod body;
 mod history;
 mod history_row;
 mod running;
+mod saved;
+mod saved_row;
 
 use std::sync::LazyLock;
 
@@ -23,6 +25,10 @@ pub(crate) use background::{
 };
 pub(crate) use body::{QueryBody, QueryParameters};
 pub(crate) use running::Runner;
+pub(crate) use saved::{
+    __path_get_saved, __path_list_saved, __path_remove_saved, __path_run_saved, __path_save_query,
+    get_saved, list_saved, remove_saved, run_saved, save_query,
+};
 
 use crate::{
     clock::Clock,
@@ -64,6 +70,18 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
                 .route(web::delete().to(stop_query)),
         )
         .service(web::resource("/v1/queries/{id}/result").route(web::get().to(get_result)))
+        .service(
+            web::resource("/v1/saved-queries")
+                .app_data(body())
+                .route(web::get().to(list_saved))
+                .route(web::post().to(save_query)),
+        )
+        .service(
+            web::resource("/v1/saved-queries/{name}")
+                .route(web::get().to(get_saved))
+                .route(web::delete().to(remove_saved)),
+        )
+        .service(web::resource("/v1/saved-queries/{name}/rows").route(web::get().to(run_saved)))
         .service(web::resource("/v1/schema").route(web::get().to(get_schema)))
         .service(web::resource("/v1/functions").route(web::get().to(get_functions)));
 }

@@ -1,0 +1,485 @@
+//! `/v1/saved-queries`: statements under a name, with typed parameters, versioned, shared with roles.
+//!
+//! Staff and each organization have names of their own. Whoever runs a saved query sees the rows in their own
+//! reach, whoever wrote it.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use chrono::{DateTime, Utc};
+use pipeline::Lakehouse;
+use query::{Engine, Form, Parameters, Task, parameter::Kind as ParameterKind};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::{
+    QueryBody, answer::respond, problem, running::Runner, saved_row as row, table_versions,
+};
+use crate::{
+    accounts::Role,
+    audit::{self, Act, Origin},
+    clock::Clock,
+    config,
+    principal::{Ability, Authorized, Kind, Principal, ReadMetrics, RunSql},
+    problem::Problem,
+    store::{Doing, Store, StoreError, time_of},
+};
+
+const DESCRIPTION_BYTES_MAX: usize = 1_000;
+const NAME_BYTES_MAX: usize = 64;
+/// What the address of a run says of a parameter begins so: `p.model=gpt-4o`.
+const PARAMETER: &str = "p.";
+
+/// A query to save. What is saved under the name already gets another version.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewQuery {
+    /// Lower-case letters, digits and hyphens, at most 64.
+    pub(crate) name: String,
+    pub(crate) sql: String,
+    #[serde(default)]
+    pub(crate) description: String,
+    /// The statement's `$name`s, each with its type.
+    #[serde(default)]
+    pub(crate) parameters: BTreeMap<String, Declared>,
+    /// Roles that may run it besides who saved it and administrators.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub(crate) shared_with: Vec<String>,
+}
+
+/// A parameter of a saved query.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Declared {
+    /// `boolean`, `integer`, `decimal`, `double`, `text`, `timestamp` or `date`.
+    #[serde(rename = "type")]
+    #[schema(value_type = String)]
+    pub(crate) kind: ParameterKind,
+    /// Taken where a run gives no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) default: Option<String>,
+}
+
+/// A saved query, in one of its versions.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct SavedQuery {
+    pub(crate) name: String,
+    pub(crate) version: i32,
+    pub(crate) description: String,
+    pub(crate) sql: String,
+    pub(crate) parameters: BTreeMap<String, Declared>,
+    pub(crate) shared_with: Vec<String>,
+    /// Who saved the first version: only they and administrators change it.
+    pub(crate) owner_id: String,
+    pub(crate) created_by: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Which {
+    version: Option<i32>,
+}
+
+impl SavedQuery {
+    fn may_run(&self, who: &Principal) -> bool {
+        let role = role_of(who).as_str();
+        self.may_change(who) || self.shared_with.iter().any(|shared| shared == role)
+    }
+
+    fn may_change(&self, who: &Principal) -> bool {
+        self.owner_id == who.id || who.may(Ability::Administer)
+    }
+}
+
+/// The role that a principal acts in. A key that reads is its owner's analyst, or one of the organization.
+fn role_of(who: &Principal) -> Role {
+    match (who.kind, who.reach.organization_id()) {
+        (Kind::User(role), _) => role,
+        (Kind::LocalProcess, _) => Role::Admin,
+        (Kind::Key(_), Some(_)) => Role::Member,
+        (Kind::Key(_), None) => Role::Analyst,
+    }
+}
+
+fn scope_of(who: &Principal) -> &str {
+    who.reach.organization_id().unwrap_or_default()
+}
+
+/// The newest version, or one that is asked for.
+async fn find(
+    store: &Store,
+    scope: &str,
+    name: &str,
+    version: Option<i32>,
+) -> Result<Option<SavedQuery>, StoreError> {
+    let mut found = row::Entity::find()
+        .filter(row::Column::Scope.eq(scope))
+        .filter(row::Column::Name.eq(name))
+        .order_by_desc(row::Column::Version);
+    if let Some(version) = version {
+        found = found.filter(row::Column::Version.eq(version));
+    }
+    let row = found.one(store.db()).await.doing("reading a saved query")?;
+    row.map(SavedQuery::try_from).transpose()
+}
+
+/// The newest versions of a scope, by name.
+async fn newest(store: &Store, scope: &str) -> Result<Vec<SavedQuery>, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::Scope.eq(scope))
+        .order_by_asc(row::Column::Name)
+        .order_by_desc(row::Column::Version)
+        .all(store.db())
+        .await
+        .doing("listing saved queries")?;
+    let mut queries: Vec<SavedQuery> =
+        rows.into_iter().map(SavedQuery::try_from).collect::<Result<_, _>>()?;
+    queries.dedup_by(|next, first| next.name == first.name);
+    Ok(queries)
+}
+
+/// Adds a version.
+async fn add(
+    store: &Store,
+    who: &Principal,
+    origin: &Origin,
+    new: &NewQuery,
+    now: DateTime<Utc>,
+) -> Result<SavedQuery, Problem> {
+    let scope = scope_of(who);
+    let write = store.write().await?;
+    // The write lock is held: nobody else takes this version.
+    let before = find(store, scope, &new.name, None).await?;
+    if before.as_ref().is_some_and(|before| !before.may_change(who)) {
+        let detail = format!("`{}` is saved by somebody else", new.name);
+        return Err(Problem::conflict("name_taken", detail));
+    }
+    let saved = SavedQuery {
+        name: new.name.clone(),
+        version: before.as_ref().map_or(1, |before| before.version + 1),
+        description: new.description.clone(),
+        sql: new.sql.clone(),
+        parameters: new.parameters.clone(),
+        shared_with: new.shared_with.clone(),
+        owner_id: before.map_or_else(|| who.id.clone(), |before| before.owner_id),
+        created_by: who.id.clone(),
+        created_at: now,
+    };
+    row::Entity::insert(saved.row(scope))
+        .exec_without_returning(write.db())
+        .await
+        .doing("saving a query")?;
+    let detail = json!({"version": saved.version, "shared_with": saved.shared_with});
+    let act = Act { action: "saved_query.saved", target: saved.name.clone(), detail };
+    audit::append(&write, origin, act, now).await?;
+    write.commit().await?;
+    Ok(saved)
+}
+
+impl NewQuery {
+    fn check(&self) -> Result<(), Problem> {
+        let refuse = |detail: String| Err(Problem::bad_request("invalid_field", detail));
+        let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_';
+        let name = &self.name;
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(plain) {
+            return refuse(format!(
+                "`name` must be 1 to {NAME_BYTES_MAX} lower-case letters, digits, `-` and `_`"
+            ));
+        }
+        if self.description.len() > DESCRIPTION_BYTES_MAX {
+            return refuse(format!("`description` is longer than {DESCRIPTION_BYTES_MAX} bytes"));
+        }
+        for role in &self.shared_with {
+            if Role::parse(role).is_err() {
+                return refuse(format!(
+                    "`shared_with`: `{role}` is no role; they are admin, analyst, manager, member"
+                ));
+            }
+        }
+        // Also says which default is not of its type.
+        let mut defaults = Parameters::default();
+        for (name, declared) in &self.parameters {
+            if let Some(text) = &declared.default {
+                defaults.add(name, declared.kind, text).map_err(problem)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Saves a query, or another version of it.
+#[utoipa::path(
+    post,
+    path = "/v1/saved-queries",
+    tag = "query",
+    request_body = NewQuery,
+    responses(
+        (status = 201, body = SavedQuery), (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 403, body = Problem), (status = 409, description = "Somebody else has the name.", body = Problem),
+    ),
+)]
+#[expect(clippy::too_many_arguments, reason = "what a handler needs is named one by one")]
+pub(crate) async fn save_query(
+    principal: Authorized<RunSql>,
+    request: HttpRequest,
+    new: web::Json<NewQuery>,
+    engine: web::Data<Engine>,
+    lakehouse: web::Data<Lakehouse>,
+    store: web::Data<Store>,
+    limits: web::Data<config::Query>,
+    clock: web::Data<Clock>,
+) -> Result<HttpResponse, Problem> {
+    new.check()?;
+    // A statement that could not run is not saved.
+    let body = QueryBody { sql: new.sql.clone(), ..QueryBody::default() };
+    let deadline_ms = limits.deadline_seconds * 1_000;
+    let asked = body.request(&principal, &lakehouse, &clock, deadline_ms, Task::Validate)?;
+    let planned = engine.planned(asked).await.map_err(problem)?;
+    let invalid = |detail: String| Err(Problem::bad_request("invalid_parameters", detail));
+    if let Some(name) = planned.parameters.keys().find(|name| !new.parameters.contains_key(*name)) {
+        return invalid(format!("`parameters` does not say the type of `${name}`"));
+    }
+    if let Some(name) = new.parameters.keys().find(|name| !planned.parameters.contains_key(*name)) {
+        return invalid(format!("the statement has no parameter `${name}`"));
+    }
+    let origin = principal.origin(&request);
+    let saved = add(&store, &principal, &origin, &new, clock.now()).await?;
+    let place = format!("/v1/saved-queries/{}", saved.name);
+    Ok(HttpResponse::Created().insert_header((header::LOCATION, place)).json(saved))
+}
+
+/// The saved queries that one may run, in their newest versions.
+#[utoipa::path(
+    get,
+    path = "/v1/saved-queries",
+    tag = "query",
+    responses(
+        (status = 200, description = "`saved_queries`.", body = Object), (status = 401, body = Problem),
+        (status = 403, body = Problem),
+    ),
+)]
+pub(crate) async fn list_saved(
+    principal: Authorized<ReadMetrics>,
+    store: web::Data<Store>,
+) -> Result<HttpResponse, Problem> {
+    let mut queries = newest(&store, scope_of(&principal)).await?;
+    queries.retain(|query| query.may_run(&principal));
+    Ok(HttpResponse::Ok().json(json!({"saved_queries": queries})))
+}
+
+async fn visible(
+    store: &Store,
+    who: &Principal,
+    name: &str,
+    version: Option<i32>,
+) -> Result<SavedQuery, Problem> {
+    // The newest version says with whom it is shared.
+    let absent = || Problem::not_found(format!("there is no saved query `{name}`"));
+    let newest = find(store, scope_of(who), name, None).await?;
+    let newest = newest.filter(|newest| newest.may_run(who)).ok_or_else(absent)?;
+    match version {
+        None => Ok(newest),
+        Some(_) => find(store, scope_of(who), name, version).await?.ok_or_else(|| {
+            Problem::not_found(format!("`{name}` has the versions 1 to {}", newest.version))
+        }),
+    }
+}
+
+/// A saved query, in its newest version or in one of its others.
+#[utoipa::path(
+    get,
+    path = "/v1/saved-queries/{name}",
+    tag = "query",
+    params(("name" = String, Path), ("version" = Option<i32>, Query)),
+    responses(
+        (status = 200, body = SavedQuery), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem),
+    ),
+)]
+pub(crate) async fn get_saved(
+    principal: Authorized<ReadMetrics>,
+    name: web::Path<String>,
+    asked: Result<web::Query<Which>, actix_web::Error>,
+    store: web::Data<Store>,
+) -> Result<HttpResponse, Problem> {
+    let asked =
+        asked.map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?;
+    let saved = visible(&store, &principal, &name, asked.version).await?;
+    Ok(HttpResponse::Ok().json(saved))
+}
+
+/// Removes a saved query in all its versions.
+#[utoipa::path(
+    delete,
+    path = "/v1/saved-queries/{name}",
+    tag = "query",
+    params(("name" = String, Path)),
+    responses(
+        (status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem),
+    ),
+)]
+pub(crate) async fn remove_saved(
+    principal: Authorized<RunSql>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    store: web::Data<Store>,
+    clock: web::Data<Clock>,
+) -> Result<HttpResponse, Problem> {
+    let saved = visible(&store, &principal, &name, None).await?;
+    if !saved.may_change(&principal) {
+        let detail = "only who saved it, and administrators, remove it";
+        return Err(Problem::forbidden("forbidden", detail));
+    }
+    let write = store.write().await?;
+    row::Entity::delete_many()
+        .filter(row::Column::Scope.eq(scope_of(&principal)))
+        .filter(row::Column::Name.eq(name.as_str()))
+        .exec(write.db())
+        .await
+        .doing("removing a saved query")?;
+    let detail = json!({"versions": saved.version});
+    let act = Act { action: "saved_query.removed", target: saved.name, detail };
+    audit::append(&write, &principal.origin(&request), act, clock.now()).await?;
+    write.commit().await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// How a saved query is run: what the address says.
+#[derive(Debug, Default)]
+struct Run {
+    version: Option<i32>,
+    body: QueryBody,
+    values: Vec<(String, String)>,
+}
+
+impl Run {
+    fn read(pairs: Vec<(String, String)>) -> Result<Self, Problem> {
+        let mut run = Self::default();
+        for (name, text) in pairs {
+            let refuse = || {
+                let detail = format!("`{name}={text}` is not possible");
+                Problem::bad_request("invalid_parameters", detail)
+            };
+            match name.as_str() {
+                "version" => run.version = Some(text.parse().map_err(|_| refuse())?),
+                "format" => run.body.format = Some(Form::parse(&text).ok_or_else(refuse)?),
+                "max_rows" => run.body.max_rows = Some(text.parse().map_err(|_| refuse())?),
+                "timeout_ms" => run.body.timeout_ms = Some(text.parse().map_err(|_| refuse())?),
+                "truncate" => run.body.truncate = text.parse().map_err(|_| refuse())?,
+                "tz" => run.body.tz = Some(text),
+                "as_of" => run.body.as_of = Some(text),
+                _ => match name.strip_prefix(PARAMETER) {
+                    Some(parameter) => run.values.push((parameter.to_owned(), text)),
+                    None => return Err(refuse()),
+                },
+            }
+        }
+        Ok(run)
+    }
+}
+
+impl SavedQuery {
+    /// The values of a run, each of its declared type.
+    fn bound(&self, values: Vec<(String, String)>) -> Result<Parameters, Problem> {
+        let mut bound = Parameters::default();
+        for (name, text) in &values {
+            let declared = self.parameters.get(name).ok_or_else(|| {
+                let detail = format!("the query has no parameter `{name}`");
+                Problem::bad_request("invalid_parameters", detail)
+            })?;
+            bound.add(name, declared.kind, text).map_err(problem)?;
+        }
+        for (name, declared) in &self.parameters {
+            let given = values.iter().any(|(given, _)| given == name);
+            if let Some(text) = declared.default.as_ref().filter(|_| !given) {
+                bound.add(name, declared.kind, text).map_err(problem)?;
+            }
+        }
+        Ok(bound)
+    }
+}
+
+/// Runs a saved query. Parameters stand in the address as `p.name=value`.
+#[utoipa::path(
+    get,
+    path = "/v1/saved-queries/{name}/rows",
+    tag = "query",
+    params(
+        ("name" = String, Path), ("version" = Option<i32>, Query), ("format" = Option<String>, Query),
+        ("max_rows" = Option<u64>, Query), ("truncate" = Option<bool>, Query),
+        ("timeout_ms" = Option<u64>, Query), ("tz" = Option<String>, Query), ("as_of" = Option<String>, Query),
+    ),
+    responses(
+        (status = 200, description = "The rows."), (status = 400, body = Problem),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+    ),
+)]
+#[expect(clippy::too_many_arguments, reason = "what a handler needs is named one by one")]
+pub(crate) async fn run_saved(
+    principal: Authorized<ReadMetrics>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    asked: Result<web::Query<Vec<(String, String)>>, actix_web::Error>,
+    runner: web::Data<Runner>,
+    lakehouse: web::Data<Lakehouse>,
+    store: web::Data<Store>,
+    limits: web::Data<config::Query>,
+    clock: web::Data<Clock>,
+) -> Result<HttpResponse, Problem> {
+    let asked =
+        asked.map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?;
+    let mut run = Run::read(asked.into_inner())?;
+    let saved = visible(&store, &principal, &name, run.version).await?;
+    let values = saved.bound(std::mem::take(&mut run.values))?;
+    let written = run.body.written(&request);
+    let deadline_ms = limits.deadline_seconds * 1_000;
+    let body = QueryBody { sql: saved.sql, ..run.body }.limited(written.form, &limits);
+    let mut asked = body.request(&principal, &lakehouse, &clock, deadline_ms, Task::Rows)?;
+    asked.terms.parameters = values;
+    let versions = table_versions(&asked.cut);
+    let running = runner.start(&principal, asked).await?;
+    respond(written, running, Some(&versions)).await
+}
+
+impl SavedQuery {
+    fn row(&self, scope: &str) -> row::ActiveModel {
+        row::ActiveModel {
+            scope: Set(scope.to_owned()),
+            name: Set(self.name.clone()),
+            version: Set(self.version),
+            description: Set(self.description.clone()),
+            sql: Set(self.sql.clone()),
+            parameters: Set(json!(self.parameters).to_string()),
+            shared_with: Set(self.shared_with.join(",")),
+            owner_id: Set(self.owner_id.clone()),
+            created_by: Set(self.created_by.clone()),
+            created_at: Set(self.created_at.timestamp_micros()),
+        }
+    }
+}
+
+impl TryFrom<row::Model> for SavedQuery {
+    type Error = StoreError;
+
+    fn try_from(row: row::Model) -> Result<Self, StoreError> {
+        let damaged = |_| StoreError::Damaged { table: "saved_queries", what: "its parameters" };
+        let roles = row.shared_with.split(',').filter(|role| !role.is_empty());
+        Ok(Self {
+            parameters: serde_json::from_str(&row.parameters).map_err(damaged)?,
+            shared_with: roles.map(str::to_owned).collect(),
+            created_at: time_of("saved_queries", row.created_at)?,
+            name: row.name,
+            version: row.version,
+            description: row.description,
+            sql: row.sql,
+            owner_id: row.owner_id,
+            created_by: row.created_by,
+        })
+    }
+}
