@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -226,6 +226,25 @@ pub enum ConfigError {
 const DIR: &str = ".aihub";
 /// Variables with our prefix that are for tests and notebooks, not for the program.
 const NOT_SETTINGS: [&str; 4] = ["AIHUB_TEST_", "AIHUB_URL", "AIHUB_API_KEY", "AIHUB_BIN"];
+
+/// How a command reaches a server.
+#[derive(Debug, Default)]
+pub(crate) struct ClientSettings {
+    pub(crate) url: Option<String>,
+    pub(crate) api_key: Option<String>,
+}
+
+/// What the environment says of the server to ask.
+#[expect(clippy::disallowed_methods, reason = "this is the configuration")]
+pub(crate) fn client() -> ClientSettings {
+    let variable = |name| env::var(name).ok().filter(|text| !text.is_empty());
+    ClientSettings { url: variable("AIHUB_URL"), api_key: variable("AIHUB_API_KEY") }
+}
+
+/// Where a person's own files are.
+pub(crate) fn home() -> Option<PathBuf> {
+    env::home_dir()
+}
 
 impl Config {
     /// Reads the settings of a data folder (`DIR/aihub.toml`, if there is one) or of a configuration file,

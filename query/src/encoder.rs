@@ -115,6 +115,11 @@ impl Encoder {
         Ok(out.into())
     }
 
+    /// How many rows there were so far; of Arrow, which is passed on unread, none are counted.
+    pub fn row_count(&self) -> u64 {
+        self.rows
+    }
+
     /// What comes out at the end.
     pub fn end(&mut self, ended: &Ended) -> Result<Bytes, EncodeError> {
         let mut out = Vec::new();

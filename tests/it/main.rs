@@ -45,6 +45,8 @@ mod queries;
 #[cfg(test)]
 mod saved;
 #[cfg(test)]
+mod shell;
+#[cfg(test)]
 mod tenancy;
 #[cfg(test)]
 mod tidy;

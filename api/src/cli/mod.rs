@@ -12,6 +12,8 @@ mod import;
 mod key;
 mod maintain;
 mod organization;
+mod prompt;
+mod query;
 mod read;
 mod report;
 mod running;
@@ -70,8 +72,8 @@ enum Command {
     Serve(serve::Serve),
     /// Load a file of history: CSV, NDJSON or Parquet
     Import(import::Import),
-    /// Run SQL on a data folder
-    Query(read::Query),
+    /// Run SQL on a data folder or on a server, once or interactively
+    Query(query::Query),
     /// Read a metric, or list the metrics
     Metrics(read::Metrics),
     /// Forecast a metric
@@ -207,7 +209,7 @@ fn query_worker() -> ExitCode {
     let Ok(runtime) = runtime else { return ExitCode::FAILURE };
     let serving = runtime.spawn(async {
         let (input, output) = pipes().map_err(|error| error.to_string())?;
-        query::worker::serve(input, output).await
+        ::query::worker::serve(input, output).await
     });
     let served = runtime.block_on(serving);
     // A query that nobody waits for may be in the middle of a long step.

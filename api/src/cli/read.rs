@@ -1,15 +1,10 @@
 //! Commands that only read. They need no lock, so they work beside a running server too.
 
-use std::{
-    fs,
-    io::{self, IsTerminal, Read},
-};
-
 use anyhow::{Context, bail};
 use chrono::{DateTime, Days, NaiveTime, Utc};
 use clap::{Args, ValueEnum};
 use query::{
-    Author, Engine, Reach, Request, format,
+    Engine, Reach,
     metric::{Catalog, Grain, MetricAnswer, MetricRequest},
 };
 use reports::outlook;
@@ -17,23 +12,6 @@ use serde_json::json;
 
 use super::{Folder, say};
 use crate::{clock::Clock, config::Config, figures, lake};
-
-#[derive(Debug, Args)]
-pub(super) struct Query {
-    /// The SQL; `@FILE` reads a file, `-` standard input
-    sql: String,
-    /// [default: table in a terminal, else csv]
-    #[arg(long, value_enum)]
-    format: Option<Shape>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Shape {
-    Table,
-    Json,
-    Ndjson,
-    Csv,
-}
 
 #[derive(Debug, Args)]
 pub(super) struct Metrics {
@@ -105,55 +83,6 @@ impl Reading {
             .metrics(&self.catalog, &[request], &Reach::Admin, &self.cut, now, self.deadline_ms())
             .await?;
         answers.into_iter().next().context("the metric has no answer")
-    }
-}
-
-impl Query {
-    pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
-        let reading = Reading::open(folder).await?;
-        let sql = match self.sql.strip_prefix('@') {
-            _ if self.sql == "-" => {
-                let mut sql = String::new();
-                io::stdin().read_to_string(&mut sql)?;
-                sql
-            }
-            Some(file) => fs::read_to_string(file).with_context(|| format!("reading {file}"))?,
-            None => self.sql,
-        };
-        let request = Request {
-            author: Author::Stranger,
-            sql,
-            reach: Reach::Admin,
-            cut: reading.cut.clone(),
-            now: reading.clock.now().timestamp_micros(),
-            deadline_ms: reading.deadline_ms(),
-            max_rows: None,
-            truncate: false,
-            terms: query::Terms::default(),
-        };
-        let answer = match reading.engine.run(request).await {
-            Ok(answer) => answer,
-            Err(error) => match error.position {
-                Some((line, column)) => bail!("line {line}, column {column}: {error}"),
-                None => bail!("{error}"),
-            },
-        };
-        let shape = match self.format {
-            Some(shape) => shape,
-            None if io::stdout().is_terminal() => Shape::Table,
-            None => Shape::Csv,
-        };
-        let text = match shape {
-            Shape::Table => format!("{}\n", format::table(&answer)?).into_bytes(),
-            Shape::Json => {
-                let mut json = format::json_array(&answer.batches, false)?;
-                json.push(b'\n');
-                json
-            }
-            Shape::Ndjson => format::ndjson(&answer.batches, false)?,
-            Shape::Csv => format::csv(&answer.schema, &answer.batches, true)?,
-        };
-        Ok(say(&String::from_utf8_lossy(&text))?)
     }
 }
 

@@ -1,0 +1,335 @@
+//! `aihub query`: SQL on a folder or on a server, once or line by line.
+
+use std::{
+    fs,
+    io::{self, IsTerminal, Read, Write},
+};
+
+use ::query::{
+    Author, Encoder, Ended, Form, Parameters, QueryError, Reach, Reason, Request, Task, Terms,
+    Zone, engine, format, functions, pool::Piece, schema,
+};
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use futures::StreamExt;
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+
+use super::{Folder, prompt, read::Reading, say};
+use crate::config;
+
+/// Runs SQL. Without a statement, in a terminal, it asks for one after the other; `\?` helps there.
+///
+/// A folder is read as it is, as an administrator, beside a running server or without one. With `--server` a
+/// server is asked, with the key in AIHUB_API_KEY.
+#[derive(Debug, Args)]
+pub(super) struct Query {
+    /// The SQL; `@FILE` reads a file, `-` standard input
+    sql: Option<String>,
+    /// [default: table in a terminal, else csv]
+    #[arg(long, value_enum)]
+    format: Option<Shape>,
+    /// Show how the statement would run, and what it would read
+    #[arg(long)]
+    explain: bool,
+    /// A value for `$NAME` or `$1`: JSON, or else text; may be given more than once
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameters: Vec<(String, Value)>,
+    /// The zone in which times are shown and cut into days
+    #[arg(long, value_name = "ZONE")]
+    tz: Option<String>,
+    /// Rows at most [default: 1,000 in a table, else all]
+    #[arg(long, value_name = "ROWS")]
+    max_rows: Option<u64>,
+    /// Ask a server instead of reading a folder [default URL: AIHUB_URL]
+    #[arg(long, value_name = "URL", num_args = 0..=1)]
+    server: Option<Option<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Shape {
+    Table,
+    Json,
+    Ndjson,
+    Csv,
+    Arrow,
+    Parquet,
+}
+
+/// What is asked: a statement, and what it is asked with.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub(super) parameters: Map<String, Value>,
+    pub(super) tz: Option<String>,
+    pub(super) max_rows: Option<u64>,
+}
+
+/// Who answers.
+pub(super) enum Source {
+    Folder(Box<Reading>),
+    Server { http: Client, url: String, key: String },
+}
+
+/// Rows of a table in a terminal, unless more are asked for.
+const TABLE_ROWS: u64 = 1_000;
+const PIECES: usize = 4;
+
+impl Query {
+    pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
+        let source = match &self.server {
+            Some(url) => Source::server(url.clone())?,
+            None => Source::Folder(Box::new(Reading::open(folder).await?)),
+        };
+        let asked = Asked {
+            parameters: self.parameters.into_iter().collect(),
+            tz: self.tz,
+            max_rows: self.max_rows,
+        };
+        let Some(sql) = self.sql else {
+            if !io::stdin().is_terminal() {
+                bail!("say the SQL, `@FILE`, or `-` for standard input");
+            }
+            return prompt::run(source, asked, self.format.unwrap_or(Shape::Table)).await;
+        };
+        let sql = match sql.strip_prefix('@') {
+            _ if sql == "-" => {
+                let mut sql = String::new();
+                io::stdin().read_to_string(&mut sql)?;
+                sql
+            }
+            Some(file) => fs::read_to_string(file).with_context(|| format!("reading {file}"))?,
+            None => sql,
+        };
+        if self.explain {
+            return Ok(say(&source.explain(&sql, &asked).await?)?);
+        }
+        let shape = match self.format {
+            Some(shape) => shape,
+            None if io::stdout().is_terminal() => Shape::Table,
+            None => Shape::Csv,
+        };
+        source.print(&sql, &asked, shape).await.map(drop)
+    }
+}
+
+/// `NAME=VALUE`, where a value that is not JSON is text.
+fn parameter(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok((name.to_owned(), value))
+}
+
+impl Source {
+    fn server(url: Option<String>) -> anyhow::Result<Self> {
+        let client = config::client();
+        let url = url.or(client.url).context("say the URL after --server, or in AIHUB_URL")?;
+        let key = client.api_key.context("put the API key into AIHUB_API_KEY")?;
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Self::Server { http: Client::new(), url, key })
+    }
+
+    /// Runs a statement and writes its answer to the standard output. Gives the number of rows.
+    pub(super) async fn print(
+        &self,
+        sql: &str,
+        asked: &Asked,
+        shape: Shape,
+    ) -> anyhow::Result<u64> {
+        let mut asked = asked.clone();
+        let is_table = shape == Shape::Table;
+        if is_table {
+            asked.max_rows.get_or_insert(TABLE_ROWS);
+        }
+        let pieces = self.rows(sql, &asked, is_table).await?;
+        match shape {
+            Shape::Table | Shape::Json => {
+                let answer = engine::gather(pieces).await.map_err(told)?;
+                let rows: usize = answer.batches.iter().map(|batch| batch.num_rows()).sum();
+                if is_table {
+                    say(&format!("{}\n", format::table(&answer)?))?;
+                    if rows as u64 == asked.max_rows.unwrap_or(u64::MAX) {
+                        say(&format!("the first {rows} rows; --max-rows shows more\n"))?;
+                    }
+                } else {
+                    let json = format::json_array(&answer.batches, false)?;
+                    say(&format!("{}\n", String::from_utf8_lossy(&json)))?;
+                }
+                Ok(rows as u64)
+            }
+            Shape::Ndjson => stream(pieces, Form::Ndjson).await,
+            Shape::Csv => stream(pieces, Form::Csv).await,
+            Shape::Arrow => stream(pieces, Form::Arrow).await,
+            Shape::Parquet => stream(pieces, Form::Parquet).await,
+        }
+    }
+
+    /// Runs a statement. `truncate`: what is beyond the most rows is cut off rather than refused.
+    async fn rows(
+        &self,
+        sql: &str,
+        asked: &Asked,
+        truncate: bool,
+    ) -> anyhow::Result<mpsc::Receiver<Piece>> {
+        match self {
+            Self::Folder(reading) => {
+                let mut request = reading.request(sql, asked, Task::Rows)?;
+                request.truncate = truncate;
+                reading.engine.stream(request).await.map_err(told)
+            }
+            Self::Server { .. } => {
+                let mut body = asked.body(sql);
+                body.insert("format".into(), json!("arrow"));
+                body.insert("max_rows".into(), json!(asked.max_rows));
+                body.insert("truncate".into(), json!(truncate));
+                let response = answered(self.post("/v1/query").json(&body)).await?;
+                Ok(pieces(response))
+            }
+        }
+    }
+
+    /// How a statement would run.
+    pub(super) async fn explain(&self, sql: &str, asked: &Asked) -> anyhow::Result<String> {
+        let planned = match self {
+            Self::Folder(reading) => {
+                let request = reading.request(sql, asked, Task::Explain)?;
+                json!(reading.engine.planned(request).await.map_err(told)?)
+            }
+            Self::Server { .. } => {
+                let asked = self.post("/v1/query/explain").json(&asked.body(sql));
+                answered(asked).await?.json().await?
+            }
+        };
+        let mut text = planned["plan"].as_str().unwrap_or_default().to_owned();
+        if let Some(scan) = planned["scan"].as_object() {
+            let number = |name: &str| scan.get(name).and_then(Value::as_u64).unwrap_or_default();
+            let (files, bytes, rows) = (number("files"), number("bytes"), number("rows"));
+            text.push_str(&format!("reads at most {files} files, {bytes} bytes, {rows} rows\n"));
+        }
+        Ok(text)
+    }
+
+    /// The tables with their columns, as `GET /v1/schema` gives them.
+    pub(super) async fn schema(&self) -> anyhow::Result<Vec<Value>> {
+        let schema = match self {
+            Self::Folder(_) => json!({"tables": schema::tables(&Reach::Admin)?}),
+            Self::Server { http, url, key } => {
+                let asked = http.get(format!("{url}/v1/schema")).bearer_auth(key);
+                answered(asked).await?.json().await?
+            }
+        };
+        Ok(schema["tables"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// The names of the functions that a statement may use.
+    pub(super) fn functions() -> Vec<String> {
+        functions().into_iter().map(|function| function.name).collect()
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        match self {
+            Self::Server { http, url, key } => http.post(format!("{url}{path}")).bearer_auth(key),
+            // Asked of servers only.
+            Self::Folder(_) => Client::new().post(path),
+        }
+    }
+}
+
+impl Asked {
+    fn body(&self, sql: &str) -> Map<String, Value> {
+        let mut body = Map::new();
+        body.insert("sql".into(), json!(sql));
+        body.insert("params".into(), self.params());
+        if let Some(tz) = &self.tz {
+            body.insert("tz".into(), json!(tz));
+        }
+        body
+    }
+
+    fn params(&self) -> Value {
+        if self.parameters.is_empty() { Value::Null } else { json!(self.parameters) }
+    }
+}
+
+impl Reading {
+    fn request(&self, sql: &str, asked: &Asked, task: Task) -> anyhow::Result<Request> {
+        let zone = asked.tz.as_deref().map(Zone::parse).transpose()?.unwrap_or_default();
+        let parameters = Parameters::from_json(&asked.params())?;
+        Ok(Request {
+            author: Author::Stranger,
+            sql: sql.to_owned(),
+            reach: Reach::Admin,
+            cut: self.cut.clone(),
+            now: self.clock.now().timestamp_micros(),
+            deadline_ms: self.deadline_ms(),
+            max_rows: asked.max_rows,
+            truncate: false,
+            terms: Terms { parameters, zone, task },
+        })
+    }
+}
+
+/// Writes an answer while it comes.
+async fn stream(mut pieces: mpsc::Receiver<Piece>, form: Form) -> anyhow::Result<u64> {
+    let mut encoder = Encoder::new(form, String::new());
+    let mut out = io::stdout().lock();
+    while let Some(piece) = pieces.recv().await {
+        match piece {
+            Piece::Rows(rows) => out.write_all(&encoder.rows(rows)?)?,
+            Piece::Progress(_) => {}
+            Piece::Failed(error) => return Err(told(error)),
+            Piece::Ended(ended) => {
+                let end = encoder.end(&ended)?;
+                // A pipe has an end of its own.
+                if form != Form::Ndjson {
+                    out.write_all(&end)?;
+                }
+                out.flush()?;
+                return Ok(encoder.row_count());
+            }
+        }
+    }
+    bail!("the answer was cut off")
+}
+
+/// The answer of a server as a worker would give it.
+fn pieces(response: Response) -> mpsc::Receiver<Piece> {
+    let (pieces, receiver) = mpsc::channel(PIECES);
+    tokio::spawn(async move {
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            let piece = match chunk {
+                Ok(bytes) => Piece::Rows(bytes),
+                Err(_) => Piece::Failed(QueryError::new(Reason::Lost, "the answer was cut off")),
+            };
+            if pieces.send(piece).await.is_err() {
+                return;
+            }
+        }
+        let _ = pieces.send(Piece::Ended(Ended::default())).await;
+    });
+    receiver
+}
+
+/// Sends a request; a problem becomes the error.
+async fn answered(request: RequestBuilder) -> anyhow::Result<Response> {
+    let response = request.send().await.context("the server does not answer")?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status();
+    let problem: Value = response.json().await.unwrap_or_default();
+    let detail = problem["detail"].as_str().or(problem["title"].as_str());
+    let detail = detail.map_or_else(|| status.to_string(), str::to_owned);
+    match (problem["position"]["line"].as_u64(), problem["position"]["column"].as_u64()) {
+        (Some(line), Some(column)) => bail!("line {line}, column {column}: {detail}"),
+        _ => bail!("{detail}"),
+    }
+}
+
+fn told(error: QueryError) -> anyhow::Error {
+    match error.position {
+        Some((line, column)) => anyhow::anyhow!("line {line}, column {column}: {error}"),
+        None => anyhow::anyhow!("{error}"),
+    }
+}
