@@ -14,6 +14,10 @@ pub(crate) const LEAN: Settings = [NO_HUGE_PAGES, ("MIMALLOC_PURGE_DELAY", "30")
 /// Freed memory is kept for a second. A tenth of the time of an import would go into asking for it again.
 pub(crate) const FAST: Settings = [NO_HUGE_PAGES, ("MIMALLOC_PURGE_DELAY", "1000")];
 
+/// Freed memory is kept for ten seconds: a query after the other needs it again, and clearing pages was up to half
+/// of the time of a short one.
+pub(crate) const QUERIES: Settings = [NO_HUGE_PAGES, ("MIMALLOC_PURGE_DELAY", "10000")];
+
 /// Begins this process anew with the settings that it has not. Returns when it has them all, or cannot have them.
 #[cfg(unix)]
 pub(crate) fn begin(settings: Settings) {

@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     accounts::{self, Accounts},
+    allocator,
     clock::Clock,
     config::{self, Config},
     dashboards, dead_letters, erasure, events, figures, health, integrity, keys,
@@ -92,7 +93,12 @@ impl State {
         let store = Store::open(&config.dir.join("state.db")).await?;
         let handshake = lake::handshake(&config, lake::spill_dir(&config)?)?;
         integrity::begin(&config);
-        let launch = Launch { program: program.clone(), argument: "query-worker", handshake };
+        let launch = Launch {
+            program: program.clone(),
+            argument: "query-worker",
+            environment: &allocator::QUERIES,
+            handshake,
+        };
         let engine = Engine::Workers {
             strangers: Pool::new(launch.clone(), config.query.workers.max(1)),
             reserved: Pool::new(launch, 1),

@@ -20,6 +20,8 @@ pub struct Launch {
     /// The program, and the argument that makes it a worker.
     pub program: PathBuf,
     pub argument: &'static str,
+    /// Its whole environment.
+    pub environment: &'static [(&'static str, &'static str)],
     pub handshake: Handshake,
 }
 
@@ -147,6 +149,7 @@ impl Pool {
         let mut child = Command::new(&self.launch.program)
             .arg(self.launch.argument)
             .env_clear()
+            .envs(self.launch.environment.iter().copied())
             // Where a build that measures coverage writes what ran.
             .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
             .stdin(Stdio::piped())

@@ -17,6 +17,7 @@ import pathlib
 import statistics
 import subprocess
 import time
+import urllib.error
 import urllib.request
 
 import duckdb
@@ -127,9 +128,12 @@ class Server:
         return urllib.request.urlopen(urllib.request.Request(self.url + path, body, headers), timeout=600)
 
     def ask(self, sql):
-        with self.post("/v1/query", json.dumps({"sql": sql, "format": "arrow"}).encode()) as reply:
-            table = pyarrow.ipc.open_stream(reply.read()).read_all()
-            return table, int(reply.headers.get("X-Bytes-Scanned") or 0)
+        try:
+            with self.post("/v1/query", json.dumps({"sql": sql, "format": "arrow"}).encode()) as reply:
+                table = pyarrow.ipc.open_stream(reply.read()).read_all()
+                return table, int(reply.headers.get("X-Bytes-Scanned") or 0)
+        except urllib.error.HTTPError as error:
+            raise SystemExit(f"{sql}: {error.read().decode()}") from error
 
     def stop(self):
         self.process.terminate()

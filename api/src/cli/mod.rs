@@ -123,6 +123,7 @@ impl Command {
             | Self::Maintain(_)
             | Self::Check(_)
             | Self::Erase(_) => Some(allocator::LEAN),
+            Self::Query(_) => Some(allocator::QUERIES),
             _ => None,
         }
     }
