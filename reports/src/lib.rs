@@ -33,6 +33,7 @@ mod template;
 pub mod tile;
 pub mod window;
 mod words;
+mod workbench;
 
 pub use answer::Answered;
 pub use band::{Band, Forecasts};
@@ -44,3 +45,4 @@ pub use page::{Page, render};
 pub use sign_in::{SignIn, sign_in_page};
 pub use tile::Tile;
 pub use window::Window;
+pub use workbench::{WORKBENCH_SCRIPT, Workbench, workbench_page};

@@ -24,6 +24,8 @@ pub struct Page {
     pub organization: Option<String>,
     /// Who is signed in, shown beside the button to sign out.
     pub user: Option<String>,
+    /// Whether the reader may ask in SQL too.
+    pub asks_sql: bool,
     /// One file for itself: without the links and the form that need a server.
     pub standalone: bool,
 }
@@ -35,6 +37,7 @@ struct Values<'a> {
     title: &'a str,
     organization: &'a str,
     user: Option<&'a str>,
+    asks_sql: bool,
     standalone: bool,
     period: String,
     period_length: Option<String>,
@@ -47,12 +50,13 @@ struct Values<'a> {
     addresses: Vec<String>,
 }
 
+/// A link of a page's head.
 #[derive(Serialize)]
-struct Link {
-    text: String,
-    href: String,
-    lang: &'static str,
-    current: bool,
+pub(crate) struct Link {
+    pub(crate) text: String,
+    pub(crate) href: String,
+    pub(crate) lang: &'static str,
+    pub(crate) current: bool,
 }
 
 /// Tiles that stand together: figures in one grid, everything else in another.
@@ -83,6 +87,7 @@ pub fn render(
         title: dashboard.title.of(page.language),
         organization: page.organization.as_deref().unwrap_or(words.all_organizations),
         user: page.user.as_deref(),
+        asks_sql: page.asks_sql,
         standalone: page.standalone,
         period: page.window.label(page.language),
         period_length: page.window.whole_days().map(|count| days(count, page.language)),
@@ -127,15 +132,18 @@ fn language_links(page: &Page) -> Vec<Link> {
         Some(count) => format!("days={count}"),
         None => format!("from={}&to={}", instant(page.window.from()), instant(page.window.to())),
     };
-    Language::ALL
-        .into_iter()
-        .map(|language| Link {
-            text: language.name().to_owned(),
-            href: format!("?lang={}&{period}", language.tag()),
-            lang: language.tag(),
-            current: language == page.language,
-        })
-        .collect()
+    languages(page.language, &format!("&{period}"))
+}
+
+/// Links to the same page in each language; `rest` is the rest of the address.
+pub(crate) fn languages(current: Language, rest: &str) -> Vec<Link> {
+    let link = |language: Language| Link {
+        text: language.name().to_owned(),
+        href: format!("?lang={}{rest}", language.tag()),
+        lang: language.tag(),
+        current: language == current,
+    };
+    Language::ALL.into_iter().map(link).collect()
 }
 
 /// The offered length that gives the window of this page, if one does.

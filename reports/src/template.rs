@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::Error;
 
-const TEMPLATES: [(&str, &str); 10] = [
+const TEMPLATES: [(&str, &str); 12] = [
     ("layout.html", include_str!("../templates/layout.html")),
     ("style.css", include_str!("../templates/style.css")),
     ("dashboard.html", include_str!("../templates/dashboard.html")),
@@ -18,6 +18,8 @@ const TEMPLATES: [(&str, &str); 10] = [
     ("table.html", include_str!("../templates/table.html")),
     ("sign_in.html", include_str!("../templates/sign_in.html")),
     ("error.html", include_str!("../templates/error.html")),
+    ("workbench.html", include_str!("../templates/workbench.html")),
+    ("workbench.css", include_str!("../templates/workbench.css")),
 ];
 
 /// Fills in a template. What ends with `.html` escapes every value that is not marked safe; the

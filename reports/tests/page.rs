@@ -24,6 +24,7 @@ fn page(language: Language, days: u32) -> Page {
         as_of: "c1.0a4f".to_owned(),
         organization: None,
         user: Some("ada@example.com".to_owned()),
+        asks_sql: false,
         standalone: false,
     }
 }
@@ -61,6 +62,7 @@ fn a_live_page_in_english() {
 fn a_standalone_file_in_chinese() {
     let dashboard = Dashboard::parse(SMALL).unwrap();
     let page = Page {
+        asks_sql: false,
         standalone: true,
         organization: Some("Müller & Söhne".to_owned()),
         ..page(Language::ZhCn, 7)

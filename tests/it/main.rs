@@ -55,4 +55,6 @@ mod truth;
 #[cfg(test)]
 mod upkeep;
 #[cfg(test)]
+mod workbench;
+#[cfg(test)]
 mod writers;

@@ -2,6 +2,8 @@
 //! spoken to as its users do, over HTTP and on the command line, and ended by its process id. Nothing here
 //! replaces a part of the system.
 
+pub mod browser;
+
 use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},

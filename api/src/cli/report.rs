@@ -59,6 +59,7 @@ impl Report {
             as_of: reading.cut.token(),
             organization: None,
             user: None,
+            asks_sql: false,
             standalone: true,
         };
         let deadline_ms = reading.deadline_ms();

@@ -2,6 +2,7 @@
 //! the report file of `aihub report render`.
 
 mod sign_in;
+mod workbench;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use chrono::{DateTime, Utc};
@@ -22,7 +23,8 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
     config
         .route("/", web::get().to(home))
         .route("/dashboards/{name}", web::get().to(dashboard))
-        .configure(sign_in::configure);
+        .configure(sign_in::configure)
+        .configure(workbench::configure);
 }
 
 /// What a dashboard's address may say.
@@ -74,16 +76,9 @@ async fn dashboard(
     gate: web::Data<Gate>,
     figures: Figures,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match gate.admit(&request).await {
+    let principal = match visitor(&request, &gate).await? {
         Ok(principal) => principal,
-        // Somebody without a session is a person with a browser: they are shown the way in.
-        Err(problem)
-            if problem.status == 401 && request.headers().get(header::AUTHORIZATION).is_none() =>
-        {
-            let next = request.uri().path_and_query().map_or("/", |path| path.as_str());
-            return Ok(see_other(&sign_in::address(next)));
-        }
-        Err(problem) => return Err(problem),
+        Err(way_in) => return Ok(way_in),
     };
     if !principal.may(Ability::ViewDashboard) {
         return Err(Problem::forbidden("forbidden", "this needs the permission `view_dashboard`"));
@@ -110,6 +105,23 @@ async fn dashboard(
         DashboardError::Stopped => Problem::internal(),
     })?;
     Ok(html_page(html))
+}
+
+/// Who opens a page. Somebody without a session is a person with a browser: they are shown the way in.
+async fn visitor(
+    request: &HttpRequest,
+    gate: &Gate,
+) -> Result<Result<Principal, HttpResponse>, Problem> {
+    match gate.admit(request).await {
+        Ok(principal) => Ok(Ok(principal)),
+        Err(problem)
+            if problem.status == 401 && request.headers().get(header::AUTHORIZATION).is_none() =>
+        {
+            let next = request.uri().path_and_query().map_or("/", |path| path.as_str());
+            Ok(Err(see_other(&sign_in::address(next))))
+        }
+        Err(problem) => Err(problem),
+    }
 }
 
 /// What a dashboard is read with.
@@ -188,9 +200,15 @@ fn page(
         generated_at: now,
         as_of,
         organization: principal.reach.organization_id().map(str::to_owned),
-        user: matches!(principal.kind, Kind::User(_)).then(|| principal.name.clone()),
+        user: user_name(principal),
+        asks_sql: principal.may(Ability::RunSql),
         standalone: false,
     })
+}
+
+/// How a person is named on a page; programs are not.
+fn user_name(principal: &Principal) -> Option<String> {
+    matches!(principal.kind, Kind::User(_)).then(|| principal.name.clone())
 }
 
 /// The language asked for in the address, else the first that the browser prefers and we speak.
@@ -206,9 +224,13 @@ pub(crate) fn language(request: &HttpRequest, asked: Option<&str>) -> Language {
 pub(crate) fn html_page(html: String) -> HttpResponse {
     const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
                           form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    page_under(POLICY, html)
+}
+
+fn page_under(policy: &'static str, html: String) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
-        .insert_header(("Content-Security-Policy", POLICY))
+        .insert_header(("Content-Security-Policy", policy))
         .insert_header(("X-Content-Type-Options", "nosniff"))
         .insert_header(("Referrer-Policy", "no-referrer"))
         .insert_header(("Cache-Control", "no-store"))

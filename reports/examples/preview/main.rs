@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         as_of: "c1.0a4f.19c2".to_owned(),
         organization: None,
         user: Some("ada@example.com".to_owned()),
+        asks_sql: false,
         standalone: mode == "standalone",
     };
     let started = Instant::now();
