@@ -133,9 +133,7 @@ pub async fn put_back(
     lake: &Location,
 ) -> Result<Manifest, Error> {
     let from = from.open()?;
-    let manifest = read_manifest(&from)
-        .await?
-        .ok_or_else(|| Error::Backup(format!("there is no backup in {}", from.url)))?;
+    let manifest = needed_manifest(&from).await?;
     let (dir, lake) = (Location::folder(dir)?.open()?, lake.open()?);
     if lake.store.list(Some(&lake.prefix)).next().await.is_some() {
         return Err(Error::Backup(format!("{} is not empty", lake.url)));
@@ -150,10 +148,26 @@ pub async fn put_back(
         };
         let found = copy(&from, &path, Some((root, &joined(&root.prefix, relative)))).await?;
         if found != *entry {
-            return Err(Error::Backup(format!("{name} is damaged: it is not what was backed up")));
+            return Err(damaged(name));
         }
     }
     Ok(manifest)
+}
+
+/// A small file that each copy has of its own, verified: who restores may have to look at it before the rest.
+pub async fn own_file(from: &Location, name: &str) -> Result<Bytes, Error> {
+    let from = from.open()?;
+    let manifest = needed_manifest(&from).await?;
+    let name = format!("{}{name}", own_folder(&manifest.cut, &manifest.taken_at));
+    let entry = manifest.files.get(&name);
+    let entry = entry.ok_or_else(|| Error::Backup(format!("the manifest does not name {name}")))?;
+    let path = joined(&from.prefix, &name);
+    let stored = |source| Error::Store { path: path.to_string(), source };
+    let bytes = from.store.get(&path).await.map_err(stored)?.bytes().await.map_err(stored)?;
+    if blake3::hash(&bytes).to_hex().as_str() != entry.blake3 {
+        return Err(damaged(&name));
+    }
+    Ok(bytes)
 }
 
 /// Where a copy has its own files: two copies at one cut may differ in the state.
@@ -256,6 +270,15 @@ async fn copy(from: &Root, path: &Path, to: Option<(&Root, &Path)>) -> Result<En
         writer.shutdown().await.map_err(written)?;
     }
     Ok(Entry { bytes, blake3: hasher.finalize().to_hex().to_string() })
+}
+
+fn damaged(name: &str) -> Error {
+    Error::Backup(format!("{name} is damaged: it is not what was backed up"))
+}
+
+async fn needed_manifest(root: &Root) -> Result<Manifest, Error> {
+    let manifest = read_manifest(root).await?;
+    manifest.ok_or_else(|| Error::Backup(format!("there is no backup in {}", root.url)))
 }
 
 async fn read_manifest(root: &Root) -> Result<Option<Manifest>, Error> {

@@ -11,7 +11,9 @@ use std::{
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, configure, flushed, folder, run, run_ok, usage};
+use tests::{
+    Client, ObjectStore, Server, admin_key, configure, flushed, folder, run, run_ok, usage,
+};
 
 const TOTALS: &str = "select count(*) as n, sum(input_tokens) as tokens, \
                       count(distinct organization_id) as organizations from usage_ledger";
@@ -159,4 +161,53 @@ async fn a_damaged_backup_and_a_used_folder_are_refused() {
     let new = folder();
     run_ok(new.path(), &["restore", "--from", &to]);
     assert_eq!(totals(new.path()), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_in_an_object_store_restores_to_a_folder_and_to_another_store() {
+    let (dir, store) = (folder(), ObjectStore::start().await);
+    let configuration = store.configuration("lake");
+    // The folder's own tables are local; the options of the store are for the backup.
+    let options: String = configuration
+        .lines()
+        .filter(|line| !line.starts_with("url"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    configure(dir.path(), &options);
+    let key = admin_key(dir.path());
+    let to = "s3://lake/copies/of one folder";
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &key);
+    send(&client, 0..100).await;
+    flushed(&client).await;
+    send(&client, 100..130).await;
+    let (from, backup) =
+        (dir.path().to_path_buf(), move |dir: PathBuf| run_ok(&dir, &["backup", "--to", to]));
+    let said =
+        tokio::task::spawn_blocking(move || (backup(from.clone()), backup(from))).await.unwrap();
+    assert!(said.0.contains(" 0 were there") && !said.1.contains(" 0 were there"), "{said:?}");
+    server.stop();
+    let expected = totals(dir.path());
+    assert_eq!(expected["n"], 130);
+
+    let (local, remote) = (folder(), folder());
+    configure(local.path(), &options);
+    configure(remote.path(), &configuration.replace("/tables", "/restored"));
+    for new in [local.path(), remote.path()] {
+        let said = run_ok(new, &["restore", "--from", to]);
+        assert!(said.contains("0 differences"), "{said}");
+        assert_eq!(totals(new), expected);
+        run_ok(new, &["check"]);
+    }
+    assert!(local.path().join("lake").is_dir() && !remote.path().join("lake").exists());
+    let server = Server::serve(remote.path());
+    let answer = send(&Client::new(&server, &key), 0..140).await;
+    assert_eq!((&answer["duplicate"], &answer["accepted"]), (&json!(130), &json!(10)));
+    server.stop();
+    // A store that is used is not restored to.
+    let used = folder();
+    configure(used.path(), &configuration.replace("/tables", "/restored"));
+    let output = run(used.path(), &["restore", "--from", to]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && error.contains("is not empty"), "{error}");
 }

@@ -348,6 +348,16 @@ async fn persons_are_erased_from_a_folder_and_from_what_is_restored() {
     // A backup from before holds them, and one from now does not.
     let new = folder();
     let list = list.display().to_string();
+    let other = folder();
+    let other = other.path().join("erased.json");
+    let mut altered: Value = serde_json::from_str(&fs::read_to_string(&list).unwrap()).unwrap();
+    altered["key"] = "0".repeat(altered["key"].as_str().unwrap().len()).into();
+    fs::write(&other, altered.to_string()).unwrap();
+    let other = other.display().to_string();
+    let refused = run(new.path(), &["restore", "--from", &from, "--erased", &other]);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && error.contains("another pseudonym.key"), "{error}");
+    assert_eq!(fs::read_dir(new.path()).unwrap().count(), 0, "something was restored first");
     let said = run_ok(new.path(), &["restore", "--from", &from, "--erased", &list]);
     assert!(said.contains("0 differences"), "{said}");
     planted.assert_gone(new.path());

@@ -2,17 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{BufRead, BufReader},
     ops::Range,
     os::unix::process::ExitStatusExt,
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use reqwest::StatusCode;
-use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, aihub, configure, folder, run_ok, usage};
+use serde_json::json;
+use tests::{Client, Server, Traced, admin_key, configure, folder, run_ok, usage};
 
 /// 40 kills that hit; `AIHUB_TEST_KILLS=300` is the long form.
 fn kills() -> usize {
@@ -36,58 +34,6 @@ const CALLS: [(&str, usize); 11] = [
     ("linkat", 2),
     ("fdatasync", 1),
 ];
-
-/// A server that runs under `strace`.
-struct Traced {
-    strace: Child,
-    url: String,
-}
-
-impl Traced {
-    /// How it ended when it was never ready: the fault came early.
-    fn start(dir: &Path, options: &[&str]) -> Result<Self, ExitStatus> {
-        let mut strace = Command::new("strace")
-            .args(["-f", "-qq", "--seccomp-bpf", "-o", "/dev/null"])
-            .args(options)
-            .arg(aihub())
-            .args(["serve", "--port", "0", "--format", "json", "--dir"])
-            .arg(dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("strace is not installed");
-        let mut line = String::new();
-        BufReader::new(strace.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: Option<Value> = serde_json::from_str(&line).ok();
-        match ready {
-            Some(ready) => Ok(Self { strace, url: ready["url"].as_str().unwrap().to_owned() }),
-            None => Err(strace.wait().unwrap()),
-        }
-    }
-
-    /// Ends the server, if it still runs, and waits for it.
-    fn end(mut self, signal: &str) -> ExitStatus {
-        self.signal(signal);
-        self.strace.wait().unwrap()
-    }
-
-    /// Sends a signal to the server; `strace` ends with it.
-    fn signal(&self, signal: &str) {
-        let id = self.strace.id();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
-        for child in children.unwrap_or_default().split_whitespace() {
-            let _ = Command::new("kill").args([signal, child]).stderr(Stdio::null()).status();
-        }
-    }
-}
-
-impl Drop for Traced {
-    fn drop(&mut self) {
-        if self.strace.try_wait().is_ok_and(|ended| ended.is_none()) {
-            self.signal("-KILL");
-        }
-    }
-}
 
 fn body(first: usize, events: usize) -> String {
     let event = |n: usize| usage("org_a", &format!("e{n}"), json!({"input_tokens": n % 97}));
@@ -155,7 +101,7 @@ async fn a_kill_at_any_call_loses_nothing_and_doubles_nothing() {
         let (call, most) = CALLS[attempt % CALLS.len()];
         let inject = format!("inject={call}:signal=KILL:when={}", 1 + attempt / CALLS.len() % most);
         let options = ["-e", &format!("trace={call}"), "-e", &inject];
-        let server = match Traced::start(dir.path(), &options) {
+        let server = match Traced::start(dir.path(), Path::new("/dev/null"), &options) {
             Ok(server) => server,
             Err(status) => {
                 assert_eq!(status.signal(), Some(9), "{call}: it ended by itself: {status}");
@@ -212,7 +158,12 @@ async fn after_a_failed_sync_nothing_is_acknowledged_and_the_server_ends() {
         let dir = folder();
         let key = admin_key(dir.path());
         let inject = format!("inject=fdatasync:error={error}:when=4+");
-        let server = Traced::start(dir.path(), &["-e", "trace=fdatasync", "-e", &inject]).unwrap();
+        let server = Traced::start(
+            dir.path(),
+            Path::new("/dev/null"),
+            &["-e", "trace=fdatasync", "-e", &inject],
+        )
+        .unwrap();
         let client = Client::at(&server.url, &key);
         let mut next = 0;
         let acknowledged: BTreeSet<_> = send(&client, &mut next, 24).await.into_iter().collect();
@@ -238,7 +189,7 @@ async fn a_full_disk_is_said_and_waited_for() {
     let segment = segment.expect("there is a segment").display().to_string();
     let inject = "inject=write:error=ENOSPC:when=3..6";
     let options = ["-P", &segment, "-e", "trace=write", "-e", inject];
-    let server = Traced::start(dir.path(), &options).unwrap();
+    let server = Traced::start(dir.path(), Path::new("/dev/null"), &options).unwrap();
     let client = Client::at(&server.url, &key);
     let (mut acknowledged, mut refused, mut next) = (BTreeSet::new(), 0, 0);
     let begun = Instant::now();

@@ -30,6 +30,8 @@ mod figures;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod import;
@@ -40,6 +42,8 @@ mod object_store;
 #[cfg(test)]
 mod openapi;
 mod pages;
+#[cfg(test)]
+mod power;
 #[cfg(test)]
 mod queries;
 #[cfg(test)]

@@ -113,6 +113,74 @@ async fn a_missing_bucket_is_named_at_the_start() {
     assert_eq!(error.lines().count(), 1, "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conditional_put_that_is_refused_is_made_once_whether_it_was_stored_or_not() {
+    let (dir, store) = (folder(), ObjectStore::start().await);
+    let often = "[ingest]\nflush_seconds = 1\nflush_rows = 200\n";
+    configure(dir.path(), &format!("{}{often}", store.configuration("lake")));
+    let key = admin_key(dir.path());
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &key);
+    let ways = ["stored_412", "refused_412"];
+    store.fail_as(&json!({"seed": 3, "share": 0.4, "ways": ways})).await;
+    let mut total = 0;
+    for _ in 0..20 {
+        let (status, answer) = client.send("application/x-ndjson", body(total, total + 200)).await;
+        assert_eq!((status, &answer["accepted"]), (StatusCode::OK, &json!(200)), "{answer}");
+        total += 200;
+        flushed(&client).await;
+    }
+    let made = store.fail(0, 0.0).await;
+    for way in ways {
+        assert!(made["made"][way].as_u64() >= Some(3), "too few puts were refused: {made}");
+    }
+    let expected = json!({"n": total, "ids": total, "tokens": tokens(total)});
+    assert_eq!(client.rows(TOTALS).await[0], expected);
+    let (status, answer) = client.send("application/x-ndjson", body(0, total)).await;
+    assert_eq!((status, &answer["duplicate"]), (StatusCode::OK, &json!(total)), "{answer}");
+    server.stop();
+    let totals = format!("n,ids,tokens\n{total},{total},{}\n", tokens(total));
+    assert_eq!(run_ok(dir.path(), &["query", TOTALS]), totals);
+    run_ok(dir.path(), &["check"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_is_imported_straight_into_an_object_store_once() {
+    let (dir, store) = (folder(), ObjectStore::start().await);
+    configure(dir.path(), &store.configuration("lake"));
+    let file =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../datasets/golden/azure_llm_conv_excerpt.csv");
+    let import = ["import", "--map", "azure-llm", file];
+    assert_eq!(run_ok(dir.path(), &import), "500 accepted, 0 duplicate, 0 rejected\n");
+    assert_eq!(run_ok(dir.path(), &import), "0 accepted, 500 duplicate, 0 rejected\n");
+    assert!(!dir.path().join("lake").exists(), "a table is in the folder");
+    let sql =
+        "select count(*) as n, sum(input_tokens) as i, sum(output_tokens) as o from usage_events";
+    assert_eq!(run_ok(dir.path(), &["query", sql]), "n,i,o\n500,467684,132536\n");
+    run_ok(dir.path(), &["check"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_credentials_are_named_in_a_line_without_the_secret() {
+    let (dir, store) = (folder(), ObjectStore::start().await);
+    let wrong = store.configuration("lake").replace("\"test\"", "\"hunter2\"");
+    configure(dir.path(), &wrong);
+    let file =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../datasets/golden/azure_llm_conv_excerpt.csv");
+    let import = ["import", "--map", "azure-llm", file];
+    for arguments in [&["serve", "--port", "0"][..], &import] {
+        let output = run(dir.path(), arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{arguments:?}");
+        assert_eq!(error.lines().count(), 1, "{arguments:?}: {error}");
+        assert!(
+            error.contains("/lake?") && error.matches("InvalidAccessKeyId").count() == 1,
+            "{arguments:?}: {error}"
+        );
+        assert!(!error.contains("hunter2") && !error.contains("{ "), "{arguments:?}: {error}");
+    }
+}
+
 /// The commits of Delta tables rest on it, and it is our own addition to the test's server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_many_conditional_puts_wins() {

@@ -1,8 +1,9 @@
-"""An S3 server on loopback for the tests: moto's, with two things added.
+"""An S3 server on loopback for the tests: moto's, with three things added.
 
 A conditional put (If-None-Match) is one step: moto asks and stores in two, which two requests could take in turn.
-And it fails on demand: PUT /-/faults {"seed": 1, "share": 0.2} makes so many of the later requests fail, each in
-one of the ways that object stores do. GET /-/faults tells how many did.
+It knows one access key, `test`. And it fails on demand: PUT /-/faults {"seed": 1, "share": 0.2} makes so many of the
+later requests fail, each in one of the ways that object stores do, or only in the "ways" that the plan names.
+GET /-/faults tells how many did.
 
     python server.py        # prints {"url": "http://127.0.0.1:PORT"}, then serves until stdin ends
 """
@@ -20,7 +21,9 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 CONDITIONAL = threading.Lock()
 STALL_SECONDS = 2.0
-BUSY = {
+REFUSALS = {
+    403: ("403 Forbidden", "InvalidAccessKeyId"),
+    412: ("412 Precondition Failed", "PreconditionFailed"),
     429: ("429 Too Many Requests", "SlowDown"),
     500: ("500 Internal Server Error", "InternalError"),
     503: ("503 Service Unavailable", "SlowDown"),
@@ -37,10 +40,10 @@ class Faults:
     def plan(self, settings):
         with self.lock:
             self.random = random.Random(settings["seed"])
-            self.share = settings["share"]
+            self.share, self.only = settings["share"], settings.get("ways")
             self.seen, self.made = 0, {}
 
-    def next(self, method):
+    def next(self, method, is_conditional):
         """The way in which this request fails; None when it does not."""
         with self.lock:
             self.seen += 1
@@ -50,6 +53,13 @@ class Faults:
             if method == "PUT":
                 # It is stored, and the sender does not learn of it.
                 ways += ["lose_reply", "lose_reply", "reply_500"]
+            if is_conditional:
+                # Something in between repeated a put that was stored; a put met another, and both were given up.
+                ways += ["stored_412", "refused_412"]
+            if self.only is not None:
+                ways = [way for way in ways if way in self.only]
+            if not ways:
+                return None
             way = self.random.choice(ways)
             self.made[str(way)] = self.made.get(str(way), 0) + 1
             return way
@@ -73,9 +83,13 @@ class Store:
         # The body is read whole, so that a refused request leaves nothing in the connection.
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
-        way = self.faults.next(environ["REQUEST_METHOD"])
-        if way in BUSY:
+        if "Credential=test/" not in environ.get("HTTP_AUTHORIZATION", ""):
+            return refuse(403, start_response)
+        way = self.faults.next(environ["REQUEST_METHOD"], "HTTP_IF_NONE_MATCH" in environ)
+        if way in (429, 500, 503):
             return refuse(way, start_response)
+        if way == "refused_412":
+            return refuse(412, start_response)
         if way == "stall":
             time.sleep(STALL_SECONDS)
         if way == "drop":
@@ -86,6 +100,8 @@ class Store:
             raise Dropped
         if way == "reply_500":
             return refuse(500, start_response)
+        if way == "stored_412":
+            return refuse(412, start_response)
         start_response(*answered[0])
         return content
 
@@ -104,7 +120,7 @@ class Store:
 
 
 def refuse(status, start_response):
-    line, code = BUSY[status]
+    line, code = REFUSALS[status]
     start_response(line, [("Content-Type", "application/xml")])
     return [f"<Error><Code>{code}</Code><Message>made to fail</Message></Error>".encode()]
 

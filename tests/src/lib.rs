@@ -3,6 +3,7 @@
 //! replaces a part of the system.
 
 pub mod browser;
+mod traced;
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -16,6 +17,8 @@ use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+pub use traced::{Traced, traced};
 
 /// How long a server may take to say that it is ready, in a debug build on a busy machine.
 const READY: Duration = Duration::from_secs(120);
@@ -351,10 +354,16 @@ impl ObjectStore {
     /// # Panics
     /// When the server is gone.
     pub async fn fail(&self, seed: u64, share: f64) -> Value {
-        let faults = self.request(Method::GET, "-/faults");
-        let made = reply(faults).await.json();
-        let plan = json!({"seed": seed, "share": share}).to_string();
-        reply(self.request(Method::PUT, "-/faults").body(plan)).await;
+        self.fail_as(&json!({"seed": seed, "share": share})).await
+    }
+
+    /// The same with a plan that may name the ways (see `object_store/server.py`).
+    ///
+    /// # Panics
+    /// When the server is gone.
+    pub async fn fail_as(&self, plan: &Value) -> Value {
+        let made = reply(self.request(Method::GET, "-/faults")).await.json();
+        reply(self.request(Method::PUT, "-/faults").body(plan.to_string())).await;
         made
     }
 

@@ -9,6 +9,8 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use ingest::{
     dedup::{Index, read_entries},
+    erasure::Erased,
+    identity::Pseudonyms,
     log::{self, LogId},
 };
 use pipeline::{Lakehouse, Location, Reader, backup};
@@ -105,8 +107,12 @@ impl Restore {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
         refuse_used(&config.dir)?;
-        lake::prepare(&config)?;
         let from = location(&self.from, &config)?;
+        let listed = match &self.erased {
+            Some(path) => Some((path, listed(path, &from).await?)),
+            None => None,
+        };
+        lake::prepare(&config)?;
         let manifest = backup::put_back(&from, &config.dir, &lake::location(&config)?).await?;
         for secret in ["state.db", "pseudonym.key", ERASED] {
             let path = config.dir.join(secret);
@@ -120,8 +126,8 @@ impl Restore {
         fs::remove_file(&identities)?;
         // What the log holds goes to the tables under its old id, so that no row comes twice.
         let lakehouse = lake::open(&config).await?;
-        if let Some(path) = &self.erased {
-            erase_again(&config, &lakehouse, path).await?;
+        if let Some((path, listed)) = listed {
+            erase_again(&config, &lakehouse, path, listed).await?;
         }
         lakehouse.close().await?;
         drop(lakehouse);
@@ -147,10 +153,22 @@ impl Restore {
     }
 }
 
+/// Reads a list of erased persons. It must be made with the key of the backup, which is looked at before anything
+/// is restored: else a folder with the persons in it would be left behind.
+async fn listed(path: &Path, from: &Location) -> anyhow::Result<Erased> {
+    let key = backup::own_file(from, "pseudonym.key").await?;
+    let key = <[u8; 32]>::try_from(&key[..]).context("the backup's pseudonym.key")?;
+    let listed = lake::erased(path, &Pseudonyms::new(key))?;
+    listed.with_context(|| format!("there is no {}", path.display()))
+}
+
 /// Takes out whom a list names: a backup that is older than it holds them.
-async fn erase_again(config: &Config, lakehouse: &Lakehouse, path: &Path) -> anyhow::Result<()> {
-    let listed = lake::erased(path, lakehouse.pseudonyms())?;
-    let listed = listed.with_context(|| format!("there is no {}", path.display()))?;
+async fn erase_again(
+    config: &Config,
+    lakehouse: &Lakehouse,
+    path: &Path,
+    listed: Erased,
+) -> anyhow::Result<()> {
     let (clock, program) = (Clock::system(), std::env::current_exe()?);
     let site = Site { config, clock: &clock, lakehouse, program: &program, grace: Duration::ZERO };
     let done = site.erase_listed(listed).await?;

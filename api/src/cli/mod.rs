@@ -151,15 +151,27 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever lies behind it.
-            let line = format!("{error:#}").replace('\n', " ");
-            let _ = writeln!(io::stderr(), "aihub: {line}");
+            let _ = writeln!(io::stderr(), "aihub: {}", line(&error));
             let start = error.downcast_ref::<StartError>().is_some()
                 || error.downcast_ref::<ConfigError>().is_some()
                 || error.downcast_ref::<OpenError>().is_some();
             ExitCode::from(if start { 2 } else { 1 })
         }
     }
+}
+
+/// One line, whatever lies behind it. Some libraries tell their causes themselves: those are not told twice.
+fn line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string().replace('\n', " ");
+        if line.is_empty() {
+            line = text;
+        } else if !line.ends_with(&text) {
+            line = format!("{line}: {text}");
+        }
+    }
+    line
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
