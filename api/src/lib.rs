@@ -26,6 +26,7 @@ mod migration;
 pub mod openapi;
 pub mod organizations;
 pub mod outbox;
+mod persons;
 pub mod principal;
 pub mod problem;
 mod queries;

@@ -7,8 +7,8 @@ use utoipa::{
 };
 
 use crate::{
-    accounts, dead_letters, erasure, events, figures, health, keys, principal::SESSION_COOKIE,
-    queries,
+    accounts, dead_letters, erasure, events, figures, health, keys, persons,
+    principal::SESSION_COOKIE, queries,
 };
 
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
@@ -36,7 +36,7 @@ async fn document() -> HttpResponse {
         queries::remove_saved, queries::run_saved, queries::get_functions, queries::explain_query, queries::validate_query,
         queries::start_query, queries::list_queries, queries::get_query_state, queries::stop_query, queries::get_result, figures::list_metrics,
         figures::get_metric, figures::get_forecast, accounts::login, accounts::logout, accounts::me,
-        dead_letters::list_letters, dead_letters::replay_letters, erasure::erase_persons, keys::list_keys, keys::create_key, keys::revoke_key, health::alive, health::ready,
+        dead_letters::list_letters, dead_letters::replay_letters, erasure::erase_persons, persons::list_grants, persons::grant_persons, persons::revoke_persons, keys::list_keys, keys::create_key, keys::revoke_key, health::alive, health::ready,
         health::measurements,
     ),
     modifiers(&Credentials),

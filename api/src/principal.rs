@@ -86,6 +86,16 @@ impl Principal {
         }
     }
 
+    /// The role that it acts in: what is granted to roles holds for keys too.
+    pub fn role(&self) -> Role {
+        match (self.kind, &self.reach) {
+            (Kind::User(role), _) => role,
+            _ if self.may(Ability::Administer) => Role::Admin,
+            (_, Reach::All) => Role::Analyst,
+            (_, Reach::Organization(_)) => Role::Member,
+        }
+    }
+
     /// Whether the role or the scopes hold the ability. Only who sees every organization administers.
     pub fn may(&self, ability: Ability) -> bool {
         let held = match self.kind {

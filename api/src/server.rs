@@ -31,7 +31,7 @@ use crate::{
     config::{self, Config},
     dashboards, dead_letters, erasure, events, figures, health, integrity, keys,
     lake::{self, OpenError},
-    openapi,
+    openapi, persons,
     principal::Gate,
     problem::{self, Problem},
     queries::{self, Background, Runner},
@@ -168,6 +168,7 @@ impl State {
                 .configure(accounts::configure)
                 .configure(keys::configure)
                 .configure(queries::configure)
+                .configure(persons::configure)
                 .configure(figures::configure)
                 .configure(dashboards::configure)
                 .configure(dead_letters::configure)

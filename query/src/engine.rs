@@ -114,7 +114,7 @@ impl Engine {
                 deadline_ms,
                 max_rows: Some(statement.rows_max),
                 truncate: false,
-                terms: Terms::default(),
+                terms: Terms { persons: true, ..Terms::default() },
             };
             let rows = match self.kept(&request, statement.scope()) {
                 Some(rows) => rows,

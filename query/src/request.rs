@@ -61,6 +61,8 @@ pub struct Request {
 pub struct Terms {
     pub parameters: Parameters,
     pub zone: Zone,
+    /// Whether columns that say something of a person are shown; else they are null.
+    pub persons: bool,
     pub task: Task,
 }
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use chrono::DateTime;
 use datafusion::{
-    common::DataFusionError,
+    common::{DataFusionError, ScalarValue},
     dataframe::DataFrame,
     datasource::TableProvider,
     execution::{SessionStateBuilder, context::SQLOptions, runtime_env::RuntimeEnv},
-    logical_expr::LogicalPlan,
+    logical_expr::{LogicalPlan, cast, ident, lit},
     prelude::{SessionConfig, SessionContext},
     sql::{
         parser::{DFParser, Statement},
@@ -22,7 +23,7 @@ use pipeline::{
 };
 
 use crate::{
-    Author, QueryError, Reach, Reason, Request, Task, gate,
+    Author, QueryError, Reach, Reason, Request, Task, Terms, Zone, gate,
     schema::{self, CATALOG, INFORMATION_SCHEMA, SCHEMA},
 };
 
@@ -103,7 +104,7 @@ async fn register(
     tables: &Tables,
     request: &Request,
 ) -> Result<(), DataFusionError> {
-    let (reach, zone) = (&request.reach, &request.terms.zone);
+    let reach = &request.reach;
     let own = reach.organization();
     if matches!(reach, Reach::Organization(_)) && own.is_none() {
         // Without an organization there is nothing to see; never everything.
@@ -116,10 +117,11 @@ async fn register(
         } else {
             Arc::new(LakeScan::new(tables, table, own))
         };
-        context.register_table(table.name(), zone.present(context, rows)?)?;
+        context.register_table(table.name(), shown(context, table, rows, &request.terms)?)?;
     }
     let net = LakeScan::new(tables, Table::UsageLedger, own).net();
-    context.register_table("usage_events", zone.present(context, Arc::new(net))?)?;
+    let net = shown(context, Table::UsageLedger, Arc::new(net), &request.terms)?;
+    context.register_table("usage_events", net)?;
     // What a statement does not name need not be planned.
     let sql = request.sql.to_ascii_lowercase();
     for (name, view) in VIEWS.iter().filter(|(name, _)| sql.contains(name)) {
@@ -132,6 +134,36 @@ async fn register(
         catalog.register_schema(INFORMATION_SCHEMA, schema::information_schema(reach)?)?;
     }
     Ok(())
+}
+
+/// A table as its reader sees it: times in the reader's zone, so that truncating one gives a day of the zone, and
+/// without what says something of a person where the reader may not see that.
+fn shown(
+    context: &SessionContext,
+    table: Table,
+    rows: Arc<dyn TableProvider>,
+    terms: &Terms,
+) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    let hides = |name: &str| {
+        let columns = table.columns().iter();
+        !terms.persons && columns.filter(|column| column.is_personal).any(|c| c.name == name)
+    };
+    let zoned = terms.zone != Zone::default();
+    let schema = rows.schema();
+    if !zoned && !schema.fields().iter().any(|field| hides(field.name())) {
+        return Ok(rows);
+    }
+    let columns = schema.fields().iter().map(|field| match field.data_type() {
+        kind if hides(field.name()) => {
+            cast(lit(ScalarValue::Null), kind.clone()).alias(field.name())
+        }
+        DataType::Timestamp(unit, Some(_)) if zoned => {
+            let kind = DataType::Timestamp(*unit, Some(terms.zone.as_str().into()));
+            cast(ident(field.name()), kind).alias(field.name())
+        }
+        _ => ident(field.name()),
+    });
+    Ok(context.read_table(rows)?.select(columns.collect::<Vec<_>>())?.into_view())
 }
 
 fn is_known(context: &SessionContext, name: &str) -> bool {

@@ -1,15 +1,7 @@
 //! The zone that a session shows times in. A time stays the same instant; its day, its hour and how it is
 //! written are those of the zone.
 
-use std::sync::Arc;
-
-use arrow::{array::timezone::Tz, datatypes::DataType};
-use datafusion::{
-    common::DataFusionError,
-    datasource::TableProvider,
-    logical_expr::{cast, ident},
-    prelude::SessionContext,
-};
+use arrow::array::timezone::Tz;
 use serde::{Deserialize, Serialize};
 
 use crate::{QueryError, Reason};
@@ -31,26 +23,6 @@ impl Zone {
 
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// A table whose times are in this zone. Truncating one then gives a day of the zone.
-    pub(crate) fn present(
-        &self,
-        context: &SessionContext,
-        table: Arc<dyn TableProvider>,
-    ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-        if self.0 == UTC {
-            return Ok(table);
-        }
-        let schema = table.schema();
-        let columns = schema.fields().iter().map(|field| match field.data_type() {
-            DataType::Timestamp(unit, Some(_)) => {
-                let zoned = DataType::Timestamp(*unit, Some(self.0.as_str().into()));
-                cast(ident(field.name()), zoned).alias(field.name())
-            }
-            _ => ident(field.name()),
-        });
-        Ok(context.read_table(table)?.select(columns.collect::<Vec<_>>())?.into_view())
     }
 }
 

@@ -43,6 +43,8 @@ mod object_store;
 mod openapi;
 mod pages;
 #[cfg(test)]
+mod persons;
+#[cfg(test)]
 mod power;
 #[cfg(test)]
 mod queries;

@@ -264,7 +264,7 @@ impl Reading {
             deadline_ms: self.deadline_ms(),
             max_rows: asked.max_rows,
             truncate: false,
-            terms: Terms { parameters, zone, task },
+            terms: Terms { parameters, zone, persons: true, task },
         })
     }
 }

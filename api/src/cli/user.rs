@@ -7,8 +7,8 @@ use crate::{
     accounts::{self, Accounts, Email, NewUser},
     audit::Origin,
     clock::Clock,
-    lake,
-    store::Store,
+    lake, persons,
+    store::{Store, rfc3339},
 };
 
 #[derive(Debug, Subcommand)]
@@ -26,6 +26,18 @@ pub(super) enum User {
     },
     /// List the users
     List,
+    /// Show a role what says something of a person in SQL; administrators see it anyway
+    GrantPersons {
+        #[arg(value_enum)]
+        role: Role,
+    },
+    /// Hide it from a role again
+    RevokePersons {
+        #[arg(value_enum)]
+        role: Role,
+    },
+    /// List the roles that see persons
+    PersonGrants,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -34,6 +46,17 @@ pub(super) enum Role {
     Analyst,
     Manager,
     Member,
+}
+
+impl From<Role> for accounts::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Admin => Self::Admin,
+            Role::Analyst => Self::Analyst,
+            Role::Manager => Self::Manager,
+            Role::Member => Self::Member,
+        }
+    }
 }
 
 impl User {
@@ -48,18 +71,27 @@ impl User {
                 let new = NewUser {
                     email: Email::parse(&email)?,
                     password: password.clone(),
-                    role: match role {
-                        Role::Admin => accounts::Role::Admin,
-                        Role::Analyst => accounts::Role::Analyst,
-                        Role::Manager => accounts::Role::Manager,
-                        Role::Member => accounts::Role::Member,
-                    },
+                    role: role.into(),
                     organization_id: organization,
                 };
                 let origin = Origin::local("command-line");
                 Accounts::new(store, &clock).create_user(new, &origin, clock.now()).await?;
                 if made_up {
                     say(&format!("{password}\n"))?;
+                }
+            }
+            Self::GrantPersons { role } => {
+                let origin = Origin::local("command-line");
+                persons::grant(&store, role.into(), &origin, clock.now()).await?;
+            }
+            Self::RevokePersons { role } => {
+                let origin = Origin::local("command-line");
+                persons::revoke(&store, role.into(), &origin, clock.now()).await?;
+            }
+            Self::PersonGrants => {
+                for grant in persons::grants(&store).await? {
+                    let at = rfc3339(grant.granted_at);
+                    say(&format!("{}\t{}\t{at}\n", grant.role, grant.granted_by))?;
                 }
             }
             Self::List => {

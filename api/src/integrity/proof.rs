@@ -192,7 +192,7 @@ async fn queried(engine: &Engine, table: Table, cut: &Cut, clock: &Clock) -> any
         deadline_ms: DEADLINE_MS,
         max_rows: None,
         truncate: false,
-        terms: query::Terms::default(),
+        terms: query::Terms { persons: true, ..query::Terms::default() },
     };
     let answer = engine.run(request).await?;
     let mut sums = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The history of queries, and queries that are saved under a name.
+//! The history of queries, queries that are saved under a name, and who sees persons in them.
 
 use std::pin::Pin;
 
@@ -33,6 +33,7 @@ impl MigrationTrait for Step {
 async fn create_tables(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager.create_table(queries()).await?;
     manager.create_table(saved_queries()).await?;
+    manager.create_table(person_grants()).await?;
     for (name, column) in [
         ("queries_by_start", "started_at"),
         ("queries_by_principal", "principal_id"),
@@ -83,5 +84,14 @@ fn saved_queries() -> TableCreateStatement {
         .col(ColumnDef::new("created_by").string().not_null())
         .col(ColumnDef::new("created_at").big_integer().not_null())
         .primary_key(Index::create().col("scope").col("name").col("version"))
+        .to_owned()
+}
+
+fn person_grants() -> TableCreateStatement {
+    Table::create()
+        .table("person_grants")
+        .col(ColumnDef::new("role").string().not_null().primary_key())
+        .col(ColumnDef::new("granted_by").string().not_null())
+        .col(ColumnDef::new("granted_at").big_integer().not_null())
         .to_owned()
 }

@@ -4,18 +4,20 @@ use std::future::{Ready, ready};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use pipeline::{Cut, Lakehouse};
-use query::{Answer, Author, Engine, Request};
+use query::{Answer, Author, Engine, Request, Task, Terms};
 
-use super::{problem, reach};
-use crate::{clock::Clock, config, principal::Principal, problem::Problem};
+use super::{QueryBody, Runner, problem, reach};
+use crate::{clock::Clock, config, persons, principal::Principal, problem::Problem, store::Store};
 
 /// Asks the lake. A handler takes it as an argument.
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
     pub(crate) lakehouse: web::Data<Lakehouse>,
     pub(crate) clock: web::Data<Clock>,
-    engine: web::Data<Engine>,
-    limits: web::Data<config::Query>,
+    pub(crate) engine: web::Data<Engine>,
+    pub(crate) runner: web::Data<Runner>,
+    pub(crate) store: web::Data<Store>,
+    pub(crate) limits: web::Data<config::Query>,
 }
 
 impl Asker {
@@ -32,13 +34,30 @@ impl Asker {
             reach: reach(principal),
             cut: cut.clone(),
             now: self.clock.now().timestamp_micros(),
-            deadline_ms: self.limits.deadline_seconds * 1_000,
+            deadline_ms: self.deadline_ms(),
             max_rows: None,
             truncate: false,
-            terms: query::Terms::default(),
+            terms: Terms { persons: true, ..Terms::default() },
         };
         let answer = self.engine.run(request).await.map_err(problem)?;
         Ok((cut, answer))
+    }
+
+    /// The question of a principal, in the principal's reach.
+    pub(crate) async fn question(
+        &self,
+        principal: &Principal,
+        body: QueryBody,
+        deadline_ms: u64,
+        task: Task,
+    ) -> Result<Request, Problem> {
+        let persons = persons::are_shown_to(&self.store, principal).await?;
+        body.request(principal, self.lakehouse.cut(), &self.clock, deadline_ms, persons, task)
+    }
+
+    /// The most that a query may take whose client waits.
+    pub(crate) fn deadline_ms(&self) -> u64 {
+        self.limits.deadline_seconds * 1_000
     }
 }
 
@@ -57,6 +76,8 @@ impl FromRequest for Asker {
                 lakehouse: request.app_data::<web::Data<Lakehouse>>()?.clone(),
                 clock: request.app_data::<web::Data<Clock>>()?.clone(),
                 engine: request.app_data::<web::Data<Engine>>()?.clone(),
+                runner: request.app_data::<web::Data<Runner>>()?.clone(),
+                store: request.app_data::<web::Data<Store>>()?.clone(),
                 limits: request.app_data::<web::Data<config::Query>>()?.clone(),
             })
         };

@@ -5,14 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use chrono::TimeDelta;
-use pipeline::Lakehouse;
 use query::{Cost, Ended, QueryError, Reason, Request, Task, pool::Piece, stored::Stored};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    QueryBody,
+    Asker, QueryBody,
     answer::respond,
     body::{Int64, Written},
     history::{self, Entry, Filter, Status},
@@ -21,7 +20,6 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config,
     principal::{Ability, Authorized, Principal, RunSql},
     problem::Problem,
     store::Store,
@@ -209,33 +207,28 @@ async fn tidy(
         (status = 429, description = "Too many wait already.", body = Problem),
     ),
 )]
-#[expect(clippy::too_many_arguments, reason = "what a handler needs is named one by one")]
 pub(crate) async fn start_query(
     principal: Authorized<RunSql>,
     body: web::Json<QueryBody>,
-    runner: web::Data<Runner>,
+    asker: Asker,
     background: web::Data<Background>,
-    lakehouse: web::Data<Lakehouse>,
-    store: web::Data<Store>,
-    limits: web::Data<config::Query>,
-    clock: web::Data<Clock>,
 ) -> Result<HttpResponse, Problem> {
     let body = body.into_inner();
     let follows = body.as_of.is_none();
-    let deadline_ms = limits.background_deadline_seconds * 1_000;
-    let request = body.request(&principal, &lakehouse, &clock, deadline_ms, Task::Rows)?;
+    let deadline_ms = asker.limits.background_deadline_seconds * 1_000;
+    let request = asker.question(&principal, body, deadline_ms, Task::Rows).await?;
     let place = Arc::clone(&background.waiting)
         .try_acquire_owned()
         .map_err(|_| Problem::too_many_requests(10).explained("too many queries wait already"))?;
-    let mut running = runner.admit(&principal, &request)?;
+    let mut running = asker.runner.admit(&principal, &request)?;
     let entry = running.entry();
-    history::write(&store, std::slice::from_ref(&entry)).await?;
-    let bytes_max = limits.result_mib << 20;
+    history::write(&asker.store, std::slice::from_ref(&entry)).await?;
     tokio::spawn(async move {
-        let newest = || follows.then(|| lakehouse.cut());
+        let newest = || follows.then(|| asker.lakehouse.cut());
+        let bytes_max = asker.limits.result_mib << 20;
         let outcome = background.run(&mut running, request, newest, bytes_max).await;
         if outcome.is_ok() {
-            running.keep_until(clock.now() + KEPT);
+            running.keep_until(asker.clock.now() + KEPT);
         }
         running.end(outcome.as_ref());
         drop(place);

@@ -4,7 +4,7 @@ use actix_web::{
     HttpRequest,
     http::header::{self, HeaderMap},
 };
-use pipeline::Lakehouse;
+use pipeline::Cut;
 use query::{Author, Form, Parameters, Request, Task, Terms, Zone};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -81,16 +81,17 @@ impl QueryBody {
         Written { form, text_integers: self.int64 == Some(Int64::String) }
     }
 
-    /// The question to the engine. `deadline_ms` is the most that a query may take.
-    pub(crate) fn request(
+    /// The question to the engine. `deadline_ms` is the most that a query may take; `persons`, whether its author
+    /// sees what says something of them.
+    pub(super) fn request(
         self,
         principal: &Principal,
-        lakehouse: &Lakehouse,
+        newest: Cut,
         clock: &Clock,
         deadline_ms: u64,
+        persons: bool,
         task: Task,
     ) -> Result<Request, Problem> {
-        let newest = lakehouse.cut();
         let back_to = |token: &str| {
             let cut = newest.clone().back_to(token);
             cut.map_err(|error| Problem::bad_request("invalid_as_of", error.to_string()))
@@ -111,7 +112,7 @@ impl QueryBody {
             deadline_ms: self.timeout_ms.unwrap_or(deadline_ms).clamp(1, deadline_ms),
             max_rows: self.max_rows,
             truncate: self.truncate,
-            terms: Terms { parameters, zone: zone.unwrap_or_default(), task },
+            terms: Terms { parameters, zone: zone.unwrap_or_default(), persons, task },
             cut,
         })
     }

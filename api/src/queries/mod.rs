@@ -13,8 +13,8 @@ mod saved_row;
 use std::sync::LazyLock;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use pipeline::{Cut, Lakehouse};
-use query::{Engine, Function, QueryError, Reach, Reason, Task, functions, schema};
+use pipeline::Cut;
+use query::{Function, QueryError, Reach, Reason, Request, Task, functions, schema};
 
 pub(crate) use ask::{Asker, literal};
 pub(crate) use background::Background;
@@ -30,9 +30,9 @@ pub(crate) use saved::{
     get_saved, list_saved, remove_saved, run_saved, save_query,
 };
 
+use body::Written;
+
 use crate::{
-    clock::Clock,
-    config,
     principal::{Ability, Authorized, Principal, RunSql},
     problem::{Problem, json_config},
 };
@@ -111,23 +111,25 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
 pub(crate) async fn post_query(
     principal: Authorized<RunSql>,
     request: HttpRequest,
-    runner: web::Data<Runner>,
-    lakehouse: web::Data<Lakehouse>,
-    limits: web::Data<config::Query>,
-    clock: web::Data<Clock>,
+    asker: Asker,
     body: web::Json<QueryBody>,
 ) -> Result<HttpResponse, Problem> {
     let body = body.into_inner();
     let written = body.written(&request);
-    let asked = body.limited(written.form, &limits).request(
-        &principal,
-        &lakehouse,
-        &clock,
-        limits.deadline_seconds * 1_000,
-        Task::Rows,
-    )?;
+    let body = body.limited(written.form, &asker.limits);
+    let asked = asker.question(&principal, body, asker.deadline_ms(), Task::Rows).await?;
+    rows(&principal, &asker, asked, written).await
+}
+
+/// Runs a query whose client waits for the rows.
+async fn rows(
+    principal: &Principal,
+    asker: &Asker,
+    asked: Request,
+    written: Written,
+) -> Result<HttpResponse, Problem> {
     let versions = table_versions(&asked.cut);
-    let running = runner.start(&principal, asked).await?;
+    let running = asker.runner.start(principal, asked).await?;
     answer::respond(written, running, Some(&versions)).await
 }
 
@@ -142,17 +144,13 @@ pub(crate) async fn post_query(
 pub(crate) async fn get_query(
     principal: Authorized<RunSql>,
     request: HttpRequest,
-    runner: web::Data<Runner>,
-    lakehouse: web::Data<Lakehouse>,
-    limits: web::Data<config::Query>,
-    clock: web::Data<Clock>,
+    asker: Asker,
     asked: Result<web::Query<QueryParameters>, actix_web::Error>,
 ) -> Result<HttpResponse, Problem> {
     let asked = asked
         .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
         .into_inner();
-    let body = web::Json(asked.into_body()?);
-    post_query(principal, request, runner, lakehouse, limits, clock, body).await
+    post_query(principal, request, asker, web::Json(asked.into_body()?)).await
 }
 
 /// Says how a query would run and what it would read, without running it.
@@ -169,13 +167,10 @@ pub(crate) async fn get_query(
 )]
 pub(crate) async fn explain_query(
     principal: Authorized<RunSql>,
-    engine: web::Data<Engine>,
-    lakehouse: web::Data<Lakehouse>,
-    limits: web::Data<config::Query>,
-    clock: web::Data<Clock>,
+    asker: Asker,
     body: web::Json<QueryBody>,
 ) -> Result<HttpResponse, Problem> {
-    planned(principal, engine, lakehouse, limits, clock, body, Task::Explain).await
+    planned(&principal, &asker, body.into_inner(), Task::Explain).await
 }
 
 /// Says whether a query is right: its columns and its parameters, without running it.
@@ -192,28 +187,21 @@ pub(crate) async fn explain_query(
 )]
 pub(crate) async fn validate_query(
     principal: Authorized<RunSql>,
-    engine: web::Data<Engine>,
-    lakehouse: web::Data<Lakehouse>,
-    limits: web::Data<config::Query>,
-    clock: web::Data<Clock>,
+    asker: Asker,
     body: web::Json<QueryBody>,
 ) -> Result<HttpResponse, Problem> {
-    planned(principal, engine, lakehouse, limits, clock, body, Task::Validate).await
+    planned(&principal, &asker, body.into_inner(), Task::Validate).await
 }
 
 async fn planned(
-    principal: Authorized<RunSql>,
-    engine: web::Data<Engine>,
-    lakehouse: web::Data<Lakehouse>,
-    limits: web::Data<config::Query>,
-    clock: web::Data<Clock>,
-    body: web::Json<QueryBody>,
+    principal: &Principal,
+    asker: &Asker,
+    body: QueryBody,
     task: Task,
 ) -> Result<HttpResponse, Problem> {
-    let deadline_ms = limits.deadline_seconds * 1_000;
-    let asked = body.into_inner().request(&principal, &lakehouse, &clock, deadline_ms, task)?;
+    let asked = asker.question(principal, body, asker.deadline_ms(), task).await?;
     let as_of = asked.cut.token();
-    let planned = engine.planned(asked).await.map_err(problem)?;
+    let planned = asker.engine.planned(asked).await.map_err(problem)?;
     Ok(HttpResponse::Ok().insert_header(("X-As-Of", as_of)).json(planned))
 }
 

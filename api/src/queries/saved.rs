@@ -7,22 +7,18 @@ use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use chrono::{DateTime, Utc};
-use pipeline::Lakehouse;
-use query::{Engine, Form, Parameters, Task, parameter::Kind as ParameterKind};
+use query::{Form, Parameters, Task, parameter::Kind as ParameterKind};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{
-    QueryBody, answer::respond, problem, running::Runner, saved_row as row, table_versions,
-};
+use super::{Asker, QueryBody, problem, rows, saved_row as row};
 use crate::{
     accounts::Role,
     audit::{self, Act, Origin},
     clock::Clock,
-    config,
-    principal::{Ability, Authorized, Kind, Principal, ReadMetrics, RunSql},
+    principal::{Ability, Authorized, Principal, ReadMetrics, RunSql},
     problem::Problem,
     store::{Doing, Store, StoreError, time_of},
 };
@@ -87,22 +83,12 @@ pub(crate) struct Which {
 
 impl SavedQuery {
     fn may_run(&self, who: &Principal) -> bool {
-        let role = role_of(who).as_str();
+        let role = who.role().as_str();
         self.may_change(who) || self.shared_with.iter().any(|shared| shared == role)
     }
 
     fn may_change(&self, who: &Principal) -> bool {
         self.owner_id == who.id || who.may(Ability::Administer)
-    }
-}
-
-/// The role that a principal acts in. A key that reads is its owner's analyst, or one of the organization.
-fn role_of(who: &Principal) -> Role {
-    match (who.kind, who.reach.organization_id()) {
-        (Kind::User(role), _) => role,
-        (Kind::LocalProcess, _) => Role::Admin,
-        (Kind::Key(_), Some(_)) => Role::Member,
-        (Kind::Key(_), None) => Role::Analyst,
     }
 }
 
@@ -223,23 +209,17 @@ impl NewQuery {
         (status = 403, body = Problem), (status = 409, description = "Somebody else has the name.", body = Problem),
     ),
 )]
-#[expect(clippy::too_many_arguments, reason = "what a handler needs is named one by one")]
 pub(crate) async fn save_query(
     principal: Authorized<RunSql>,
     request: HttpRequest,
     new: web::Json<NewQuery>,
-    engine: web::Data<Engine>,
-    lakehouse: web::Data<Lakehouse>,
-    store: web::Data<Store>,
-    limits: web::Data<config::Query>,
-    clock: web::Data<Clock>,
+    asker: Asker,
 ) -> Result<HttpResponse, Problem> {
     new.check()?;
     // A statement that could not run is not saved.
     let body = QueryBody { sql: new.sql.clone(), ..QueryBody::default() };
-    let deadline_ms = limits.deadline_seconds * 1_000;
-    let asked = body.request(&principal, &lakehouse, &clock, deadline_ms, Task::Validate)?;
-    let planned = engine.planned(asked).await.map_err(problem)?;
+    let asked = asker.question(&principal, body, asker.deadline_ms(), Task::Validate).await?;
+    let planned = asker.engine.planned(asked).await.map_err(problem)?;
     let invalid = |detail: String| Err(Problem::bad_request("invalid_parameters", detail));
     if let Some(name) = planned.parameters.keys().find(|name| !new.parameters.contains_key(*name)) {
         return invalid(format!("`parameters` does not say the type of `${name}`"));
@@ -248,7 +228,7 @@ pub(crate) async fn save_query(
         return invalid(format!("the statement has no parameter `${name}`"));
     }
     let origin = principal.origin(&request);
-    let saved = add(&store, &principal, &origin, &new, clock.now()).await?;
+    let saved = add(&asker.store, &principal, &origin, &new, asker.clock.now()).await?;
     let place = format!("/v1/saved-queries/{}", saved.name);
     Ok(HttpResponse::Created().insert_header((header::LOCATION, place)).json(saved))
 }
@@ -420,31 +400,23 @@ impl SavedQuery {
         (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
     ),
 )]
-#[expect(clippy::too_many_arguments, reason = "what a handler needs is named one by one")]
 pub(crate) async fn run_saved(
     principal: Authorized<ReadMetrics>,
     request: HttpRequest,
     name: web::Path<String>,
     asked: Result<web::Query<Vec<(String, String)>>, actix_web::Error>,
-    runner: web::Data<Runner>,
-    lakehouse: web::Data<Lakehouse>,
-    store: web::Data<Store>,
-    limits: web::Data<config::Query>,
-    clock: web::Data<Clock>,
+    asker: Asker,
 ) -> Result<HttpResponse, Problem> {
     let asked =
         asked.map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?;
     let mut run = Run::read(asked.into_inner())?;
-    let saved = visible(&store, &principal, &name, run.version).await?;
+    let saved = visible(&asker.store, &principal, &name, run.version).await?;
     let values = saved.bound(std::mem::take(&mut run.values))?;
     let written = run.body.written(&request);
-    let deadline_ms = limits.deadline_seconds * 1_000;
-    let body = QueryBody { sql: saved.sql, ..run.body }.limited(written.form, &limits);
-    let mut asked = body.request(&principal, &lakehouse, &clock, deadline_ms, Task::Rows)?;
+    let body = QueryBody { sql: saved.sql, ..run.body }.limited(written.form, &asker.limits);
+    let mut asked = asker.question(&principal, body, asker.deadline_ms(), Task::Rows).await?;
     asked.terms.parameters = values;
-    let versions = table_versions(&asked.cut);
-    let running = runner.start(&principal, asked).await?;
-    respond(written, running, Some(&versions)).await
+    rows(&principal, &asker, asked, written).await
 }
 
 impl SavedQuery {
