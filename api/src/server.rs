@@ -90,7 +90,7 @@ impl State {
         integrity::begin(&config);
         let launch = Launch { program: program.clone(), argument: "query-worker", handshake };
         let engine = Engine::Workers {
-            strangers: Pool::new(launch.clone(), config.query.workers.max(1)),
+            strangers: Pool::new(launch.clone(), config.query.workers),
             reserved: Pool::new(launch, 1),
             cache: Cache::new(lakehouse.changes()),
         };

@@ -35,6 +35,8 @@ pub enum Reason {
     Deadline,
     /// Every worker is busy.
     Busy,
+    /// The one who asks has as many waiting as one may have.
+    TooMany,
     /// The worker died.
     Lost,
     /// The lake could not be read.

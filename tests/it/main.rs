@@ -37,6 +37,8 @@ mod object_store;
 mod openapi;
 mod pages;
 #[cfg(test)]
+mod pool;
+#[cfg(test)]
 mod queries;
 #[cfg(test)]
 mod tenancy;
