@@ -73,7 +73,7 @@ pub struct Ingest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Query {
-    /// Worker processes for the SQL of others; one more is reserved for metrics and dashboards.
+    /// Worker processes for the SQL of others, at least 2; one more is reserved for metrics and dashboards.
     pub workers: usize,
     /// Memory of the operators of one query, in MiB.
     pub memory_mib: usize,
@@ -172,7 +172,7 @@ impl Default for Ingest {
 impl Default for Query {
     fn default() -> Self {
         Self {
-            workers: 1,
+            workers: WORKERS_MIN,
             memory_mib: 1024,
             spill_mib: 2048,
             deadline_seconds: 30,
@@ -222,6 +222,8 @@ pub enum ConfigError {
     Value(String),
 }
 
+/// With one worker a long query of one organization is in the way of all others.
+const WORKERS_MIN: usize = 2;
 /// The data folder when none is named.
 const DIR: &str = ".aihub";
 /// Variables with our prefix that are for tests and notebooks, not for the program.
@@ -285,6 +287,10 @@ impl Config {
         if config.check.hour_utc > 23 {
             let hour = config.check.hour_utc;
             return Err(ConfigError::Value(format!("check.hour_utc: {hour} is not an hour")));
+        }
+        if config.query.workers < WORKERS_MIN {
+            let message = format!("query.workers: {WORKERS_MIN} are the fewest");
+            return Err(ConfigError::Value(message));
         }
         Ok(Self { dir, ..config })
     }
@@ -378,6 +384,7 @@ mod tests {
             ("", vec![("AIHUB_PORT", "1")], "AIHUB_PORT"),
             ("", vec![("AIHUB_SERVER_PORT", "many")], "many"),
             ("[check]\nhour_utc = 24\n", vec![], "24 is not an hour"),
+            ("[query]\nworkers = 1\n", vec![], "2 are the fewest"),
         ];
         for (file, variables, part) in cases {
             let error = load(file, &variables, &[]).unwrap_err().to_string();

@@ -100,13 +100,13 @@ impl State {
             handshake,
         };
         let engine = Engine::Workers {
-            strangers: Pool::new(launch.clone(), config.query.workers.max(1)),
+            strangers: Pool::new(launch.clone(), config.query.workers),
             reserved: Pool::new(launch, 1),
             cache: Cache::new(lakehouse.changes()),
         };
         let runner = Runner::new(engine.clone(), clock.clone());
         let kept = Stored::open(&lake::location(&config)?).map_err(OpenError::from)?;
-        let background = Background::new(kept, config.query.workers.saturating_sub(1).max(1));
+        let background = Background::new(kept, config.query.workers - 1);
         let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
         let token: [u8; 24] = rand::rng().random();
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();

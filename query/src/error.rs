@@ -37,6 +37,8 @@ pub enum Reason {
     Canceled,
     /// Every worker is busy.
     Busy,
+    /// The one who asks has as many waiting as one may have.
+    TooMany,
     /// The worker died.
     Lost,
     /// The lake could not be read.

@@ -187,10 +187,10 @@ async fn the_history_outlives_the_server() {
     reaches(&client, &id, &["done"]).await;
     let heavy = start(&client, json!({"sql": HEAVY})).await;
     reaches(&client, &heavy, &["running"]).await;
-    let workers = crate::queries::children(server.process_id());
+    let workers = server.children();
     assert!(!workers.is_empty(), "queries run in processes of their own");
     server.kill();
-    let alive = |id: &String| Path::new("/proc").join(id).join("exe").read_link().is_ok();
+    let alive = |id: &u32| Path::new("/proc").join(id.to_string()).join("exe").read_link().is_ok();
     for _ in 0..100 {
         if !workers.iter().any(alive) {
             break;

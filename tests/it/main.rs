@@ -45,6 +45,8 @@ mod pages;
 #[cfg(test)]
 mod persons;
 #[cfg(test)]
+mod pool;
+#[cfg(test)]
 mod power;
 #[cfg(test)]
 mod queries;

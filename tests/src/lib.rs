@@ -147,6 +147,17 @@ impl Server {
         self.child.id()
     }
 
+    /// The processes that it started, by what Linux says.
+    #[must_use]
+    pub fn children(&self) -> Vec<u32> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let tasks = tasks.into_iter().flatten().flatten();
+        let lists =
+            tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        let ids = lists.flat_map(|ids| ids.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        ids.filter_map(|id| id.parse().ok()).collect()
+    }
+
     /// Kills the process as a crash would: no handler runs.
     pub fn kill(mut self) {
         let _ = self.child.kill();

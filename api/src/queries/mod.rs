@@ -104,7 +104,8 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         (status = 403, description = "Not a query, or not permitted.", body = Problem),
         (status = 413, description = "More rows than asked for.", body = Problem),
         (status = 422, description = "Failed while running.", body = Problem),
-        (status = 503, description = "Every worker is busy.", body = Problem),
+        (status = 429, description = "Too many queries of yours wait; see `Retry-After`.", body = Problem),
+        (status = 503, description = "Every worker is busy; see `Retry-After`.", body = Problem),
         (status = 504, description = "Not done in time.", body = Problem),
     ),
 )]
@@ -269,6 +270,12 @@ pub(crate) fn problem(error: QueryError) -> Problem {
         Reason::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "result_too_large"),
         Reason::Deadline => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded"),
         Reason::Busy => return Problem::unavailable(1).explained(error.message),
+        Reason::TooMany => {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            return Problem::new(status, "too_many_queries")
+                .retried_after(1)
+                .explained(error.message);
+        }
         Reason::Lost => (StatusCode::UNPROCESSABLE_ENTITY, "query_lost"),
         Reason::Unavailable => return Problem::unavailable(1),
     };

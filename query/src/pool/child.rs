@@ -1,0 +1,220 @@
+//! A worker process as its parent sees it.
+
+use std::{
+    os::unix::process::ExitStatusExt,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use tokio::{
+    process::{self, ChildStdin, ChildStdout, Command},
+    sync::mpsc,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{Launch, Piece};
+use crate::{
+    QueryError, Reason, Request,
+    worker::{ENDED, FAILED, PROGRESS, ROWS, read_frame, write_frame},
+};
+
+/// A running worker. Dropping it kills the process.
+#[derive(Debug)]
+pub(super) struct Child {
+    process: process::Child,
+    input: ChildStdin,
+    output: ChildStdout,
+}
+
+/// How a worker stands after a question. All but the first mean that it is of no use any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Ready,
+    /// Its process ended, for no reason that lies in the query, before any row.
+    Vanished,
+    /// Its process ended.
+    Lost,
+    Overdue,
+    Outgrown,
+    /// Nobody reads the answer any more.
+    Unread,
+}
+
+/// How long an idle worker may take to end, and one that closed its output.
+const END: Duration = Duration::from_secs(2);
+const FRAME_BYTES_MAX: usize = 1 << 30;
+/// SIGILL, SIGABRT, SIGBUS on Linux and macOS, SIGSEGV: what a process does to itself, as at a stack that overflows.
+const OWN_SIGNALS: [i32; 5] = [4, 6, 7, 10, 11];
+
+impl Fate {
+    pub(super) fn error(self, request: &Request) -> QueryError {
+        let (reason, message) = match self {
+            Self::Ready | Self::Vanished | Self::Lost => {
+                (Reason::Lost, "the query ended its worker; it may need too much".into())
+            }
+            Self::Overdue => {
+                let message = format!("the query did not end within {} ms", request.deadline_ms);
+                (Reason::Deadline, message)
+            }
+            Self::Outgrown => {
+                (Reason::Memory, "the query needs more memory than it may use".to_owned())
+            }
+            Self::Unread => (Reason::Lost, "nobody waits for the answer".into()),
+        };
+        QueryError::new(reason, message)
+    }
+}
+
+impl Child {
+    pub(super) async fn start(launch: &Launch) -> Result<Self, QueryError> {
+        let lost = |error: std::io::Error| {
+            tracing::error!(%error, program = %launch.program.display(), "starting a query worker");
+            QueryError::new(Reason::Lost, "a query worker could not be started")
+        };
+        let mut process = Command::new(&launch.program)
+            .arg(launch.argument)
+            .env_clear()
+            .envs(launch.environment.iter().copied())
+            // Where a build that measures coverage writes what ran.
+            .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            // Ctrl-C in a terminal is for the server, which ends its workers in order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(lost)?;
+        let (Some(mut input), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
+            return Err(QueryError::new(Reason::Lost, "a query worker has no pipes"));
+        };
+        let handshake = serde_json::to_vec(&launch.handshake).map_err(|e| lost(e.into()))?;
+        write_frame(&mut input, ROWS, &handshake).await.map_err(lost)?;
+        Ok(Self { process, input, output })
+    }
+
+    pub(super) fn is_alive(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
+    pub(super) fn memory(&self) -> Memory {
+        Memory { process: self.process.id() }
+    }
+
+    /// What it holds; 0 where the operating system does not tell.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.memory().bytes().unwrap_or(0)
+    }
+
+    pub(super) async fn kill(&mut self) {
+        let _ = self.process.kill().await;
+    }
+
+    /// Lets an idle worker end by itself, as it does when its input ends.
+    pub(super) async fn end(self) {
+        let Self { mut process, input, output } = self;
+        drop((input, output));
+        if timeout(END, process.wait()).await.is_err() {
+            let _ = process.kill().await;
+        }
+    }
+
+    /// Asks one question and passes the answer on.
+    pub(super) async fn ask(
+        &mut self,
+        request: &Request,
+        deadline: Instant,
+        pieces: &mpsc::Sender<Piece>,
+    ) -> Fate {
+        let Ok(question) = serde_json::to_vec(request) else { return Fate::Lost };
+        if write_frame(&mut self.input, ROWS, &question).await.is_err() {
+            return self.fate(false).await;
+        }
+        let mut passed_on = false;
+        loop {
+            let reading = read_frame(&mut self.output, FRAME_BYTES_MAX);
+            let Ok(frame) = timeout_at(deadline, reading).await else { return Fate::Overdue };
+            let piece = match frame {
+                Ok(Some((ROWS, body))) => Some(Piece::Rows(body.into())),
+                Ok(Some((PROGRESS, body))) => {
+                    serde_json::from_slice(&body).ok().map(Piece::Progress)
+                }
+                Ok(Some((ENDED, body))) => serde_json::from_slice(&body).ok().map(Piece::Ended),
+                Ok(Some((FAILED, body))) => serde_json::from_slice(&body).ok().map(Piece::Failed),
+                Ok(Some(_)) => None,
+                Ok(None) | Err(_) => return self.fate(passed_on).await,
+            };
+            let Some(piece) = piece else { return Fate::Lost };
+            let last = !matches!(piece, Piece::Rows(_) | Piece::Progress(_));
+            passed_on |= matches!(piece, Piece::Rows(_));
+            if pieces.send(piece).await.is_err() && !last {
+                return Fate::Unread;
+            }
+            if last {
+                return Fate::Ready;
+            }
+        }
+    }
+
+    /// Why it says no more.
+    async fn fate(&mut self, passed_on: bool) -> Fate {
+        let status = timeout(END, self.process.wait()).await.ok().and_then(Result::ok);
+        match status {
+            Some(status) if !passed_on && !is_own_doing(status) => Fate::Vanished,
+            _ => Fate::Lost,
+        }
+    }
+}
+
+fn is_own_doing(status: ExitStatus) -> bool {
+    status.signal().is_none_or(|signal| OWN_SIGNALS.contains(&signal))
+}
+
+/// What the operating system says that a process holds. The memory pool of the engine counts only some of what a
+/// query allocates.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Memory {
+    process: Option<u32>,
+}
+
+impl Memory {
+    fn bytes(self) -> Option<usize> {
+        const PAGE: usize = 4096;
+        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.process?)).ok()?;
+        let pages: usize = text.split(' ').nth(1)?.parse().ok()?;
+        Some(pages * PAGE)
+    }
+
+    /// Completes when the process holds more. Where the operating system does not tell, this never does.
+    pub(super) async fn exceeds(self, bytes_max: usize) {
+        loop {
+            match self.bytes() {
+                Some(bytes) if bytes > bytes_max => return,
+                Some(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_was_killed_is_not_at_fault() {
+        let raw = ExitStatus::from_raw;
+        for (status, own) in [(9, false), (15, false), (6, true), (11, true), (1 << 8, true)] {
+            assert_eq!(is_own_doing(raw(status)), own, "{status}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_a_process_holds_is_known() {
+        let memory = Memory { process: Some(std::process::id()) };
+        assert!(memory.bytes() > Some(1 << 20));
+        memory.exceeds(1 << 20).await;
+        assert_eq!(Memory { process: None }.bytes(), None);
+    }
+}

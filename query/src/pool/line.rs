@@ -1,0 +1,105 @@
+//! The line in front of the workers: a task waits in it until its party's turn has come.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+use super::share::{Full, Shares, Ticket};
+use crate::Reach;
+
+/// Those who wait and those who run. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Line(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    shares: Shares<Party>,
+    called: HashMap<Ticket, oneshot::Sender<()>>,
+}
+
+/// An organization. Staff are one party.
+type Party = Option<String>;
+
+/// A place in the line, and then the slot. It is given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    line: Line,
+    ticket: Ticket,
+    call: oneshot::Receiver<()>,
+}
+
+impl Line {
+    pub(super) fn new(slots: usize, each_max: usize, all_max: usize) -> Self {
+        let shares = Shares::new(slots, each_max, all_max);
+        Self(Arc::new(Mutex::new(Inner { shares, called: HashMap::new() })))
+    }
+
+    pub(super) fn enter(&self, reach: &Reach) -> Result<Place, Full> {
+        let party = match reach {
+            Reach::Organization(id) => Some(id.clone()),
+            Reach::Admin | Reach::Staff => None,
+        };
+        let mut inner = self.lock();
+        let ticket = inner.shares.enter(party)?;
+        let (sender, call) = oneshot::channel();
+        inner.called.insert(ticket, sender);
+        inner.call();
+        Ok(Place { line: self.clone(), ticket, call })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn call(&mut self) {
+        while let Some(ticket) = self.shares.turn() {
+            if let Some(sender) = self.called.remove(&ticket) {
+                // One that is gone gives its place back by itself.
+                let _ = sender.send(());
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Completes when the slot is there.
+    pub(super) async fn called(&mut self) {
+        let _ = (&mut self.call).await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut inner = self.line.lock();
+        inner.called.remove(&self.ticket);
+        inner.shares.end(self.ticket);
+        inner.call();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_place_that_is_given_up_goes_to_the_next() {
+        let line = Line::new(1, 2, 2);
+        let organization = |id: &str| Reach::Organization(id.to_owned());
+        let mut first = line.enter(&organization("a")).unwrap();
+        first.called().await;
+        let second = line.enter(&Reach::Staff).unwrap();
+        let mut third = line.enter(&organization("b")).unwrap();
+        assert_eq!(line.enter(&organization("c")).map(drop), Err(Full::All));
+        assert!(third.call.try_recv().is_err());
+        // The second is called, and gone before it heard of it.
+        drop(first);
+        drop(second);
+        third.called().await;
+        assert!(line.lock().called.is_empty());
+    }
+}

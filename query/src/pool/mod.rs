@@ -1,0 +1,195 @@
+//! The parent's side: workers that run one query each, are killed when they overrun, and are replaced.
+
+mod child;
+mod line;
+mod share;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use child::{Child, Fate};
+use line::{Line, Place};
+use share::Full;
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::{Instant, timeout_at},
+};
+
+use crate::{Cost, Ended, QueryError, Reason, Request, worker::Handshake};
+
+/// How workers are started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The program, and the argument that makes it a worker.
+    pub program: PathBuf,
+    pub argument: &'static str,
+    /// Its whole environment.
+    pub environment: &'static [(&'static str, &'static str)],
+    pub handshake: Handshake,
+}
+
+/// What a worker says, piece by piece.
+#[derive(Debug)]
+pub enum Piece {
+    /// Bytes of an Arrow IPC stream.
+    Rows(Bytes),
+    /// What the query read so far.
+    Progress(Cost),
+    Ended(Ended),
+    Failed(QueryError),
+}
+
+/// Some workers. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    launch: Arc<Launch>,
+    idle: Arc<Mutex<Vec<Child>>>,
+    line: Line,
+}
+
+/// Queries that may wait for a worker, for each worker there is: of all, and of one organization.
+const WAITING_PER_WORKER: usize = 16;
+const OWN_WAITING_PER_WORKER: usize = 8;
+/// After its deadline a query that did not stop by itself is killed.
+const GRACE: Duration = Duration::from_secs(2);
+
+impl Pool {
+    /// A pool of `workers`, none of them started yet.
+    pub fn new(launch: Launch, workers: usize) -> Self {
+        let (own, all) = (workers * OWN_WAITING_PER_WORKER, workers * WAITING_PER_WORKER);
+        Self { launch: Arc::new(launch), idle: Arc::default(), line: Line::new(workers, own, all) }
+    }
+
+    /// Starts a worker ahead of the first query, so that it does not wait for it.
+    pub async fn warm(&self) {
+        match Child::start(&self.launch).await {
+            Ok(worker) => self.idle.lock().await.push(worker),
+            Err(error) => tracing::error!(%error, "a query worker did not start"),
+        }
+    }
+
+    /// Sends a query to a worker, and returns the pieces of its answer as they come. Dropping the receiver
+    /// stops the query.
+    pub async fn run(&self, request: Request) -> Result<mpsc::Receiver<Piece>, QueryError> {
+        let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
+        let mut place = self.line.enter(&request.reach).map_err(refused)?;
+        timeout_at(deadline, place.called())
+            .await
+            .map_err(|_| QueryError::new(Reason::Busy, "no query worker became free in time"))?;
+        let worker = self.take().await?;
+        let (pieces, receiver) = mpsc::channel(16);
+        let pool = self.clone();
+        tokio::spawn(async move { pool.answer(worker, place, &request, deadline, &pieces).await });
+        Ok(receiver)
+    }
+
+    /// An idle worker that is alive, or a new one.
+    async fn take(&self) -> Result<Child, QueryError> {
+        loop {
+            let Some(mut worker) = self.idle.lock().await.pop() else {
+                return Child::start(&self.launch).await;
+            };
+            if worker.is_alive() {
+                return Ok(worker);
+            }
+            tracing::warn!("a query worker ended while it was idle");
+        }
+    }
+
+    async fn answer(
+        &self,
+        mut worker: Child,
+        _place: Place,
+        request: &Request,
+        deadline: Instant,
+        pieces: &mpsc::Sender<Piece>,
+    ) {
+        let mut again = true;
+        loop {
+            match self.ask(&mut worker, request, deadline, pieces).await {
+                Fate::Ready if worker.held_bytes() <= self.launch.held_bytes_max() => {
+                    self.idle.lock().await.push(worker);
+                }
+                // It holds on to much that its query is done with.
+                Fate::Ready => {
+                    worker.end().await;
+                    self.warm().await;
+                }
+                // Somebody killed it, or the machine; no row has been passed on, so that a second answer is a whole one.
+                Fate::Vanished if again => match Child::start(&self.launch).await {
+                    Ok(another) => {
+                        tracing::warn!("a query worker was lost; its query is asked again");
+                        (worker, again) = (another, false);
+                        continue;
+                    }
+                    Err(error) => {
+                        let _ = pieces.try_send(Piece::Failed(error));
+                    }
+                },
+                fate => {
+                    worker.kill().await;
+                    let _ = pieces.try_send(Piece::Failed(fate.error(request)));
+                    self.warm().await;
+                }
+            }
+            return;
+        }
+    }
+
+    /// Asks one worker. It is killed by nobody but the caller.
+    async fn ask(
+        &self,
+        worker: &mut Child,
+        request: &Request,
+        deadline: Instant,
+        pieces: &mpsc::Sender<Piece>,
+    ) -> Fate {
+        let memory = worker.memory();
+        let outgrown = memory.exceeds(self.launch.memory_bytes_max());
+        let answering = timeout_at(deadline + GRACE, worker.ask(request, deadline, pieces));
+        tokio::select! {
+            biased;
+            fate = answering => fate.unwrap_or(Fate::Overdue),
+            // The client went away: the query is stopped by ending its worker.
+            () = pieces.closed() => Fate::Unread,
+            () = outgrown => Fate::Outgrown,
+        }
+    }
+
+    /// Puts a new worker in the place of the idle ones: what they keep for the next query is given back.
+    pub async fn renew(&self) {
+        self.stop().await;
+        self.warm().await;
+    }
+
+    /// Ends every idle worker.
+    pub async fn stop(&self) {
+        let idle: Vec<_> = self.idle.lock().await.drain(..).collect();
+        for worker in idle {
+            worker.end().await;
+        }
+    }
+}
+
+impl Launch {
+    /// What a worker may hold in all: the pool of its operators, and as much again for what is not counted there.
+    fn memory_bytes_max(&self) -> usize {
+        2 * self.handshake.memory_bytes + (256 << 20)
+    }
+
+    /// What a worker may still hold after its query. The next one is quicker with what the last one left.
+    fn held_bytes_max(&self) -> usize {
+        self.handshake.memory_bytes + (128 << 20)
+    }
+}
+
+fn refused(full: Full) -> QueryError {
+    match full {
+        Full::Own => {
+            let message =
+                "too many queries of yours wait already; send the next when one is answered";
+            QueryError::new(Reason::TooMany, message)
+        }
+        Full::All => QueryError::new(Reason::Busy, "every query worker is busy"),
+    }
+}

@@ -1,0 +1,185 @@
+//! The workers: replaced when they are lost, and shared among organizations.
+
+use std::{fs, process::Command, time::Duration};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tests::{Client, Reply, Server, admin_key, configure, folder, reply, run_ok, usage};
+use tokio::task::JoinSet;
+
+const EVENTS: i64 = 300;
+const COUNT: &str = "select count(*) as n from usage_events";
+/// Some seconds of work, and one row after it.
+const LONG: &str = "select count(*) as n from usage_events a, usage_events b, usage_events c \
+     where a.input_tokens + b.input_tokens + c.input_tokens >= 0";
+/// More work than any deadline allows, in little memory.
+const ENDLESS: &str = "select max(x) as n from (select unnest(range(1, 1000)) as x \
+     from usage_events a, usage_events b, usage_events c)";
+/// How often something is looked for that comes within seconds.
+const LOOKS: usize = 600;
+
+async fn lake() -> (Server, Client, TempDir) {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    for organization in ["org_a", "org_b", "org_c"] {
+        let line =
+            |i| usage(organization, &format!("p{i}"), json!({"input_tokens": i})).to_string();
+        let lines: Vec<_> = (0..EVENTS).map(line).collect();
+        let (status, answer) = client.send("application/x-ndjson", lines.join("\n")).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    (server, client, dir)
+}
+
+fn own(server: &Server, dir: &TempDir, organization: &str) -> Client {
+    let create = ["organization", "create", organization, "--name", organization];
+    run_ok(dir.path(), &[&create[..], &["--country", "DE"]].concat());
+    let arguments = ["key", "create", "--name", "own", "--organization", organization];
+    Client::new(server, &run_ok(dir.path(), &arguments))
+}
+
+async fn ask(client: Client, sql: &str, timeout_ms: u64) -> Reply {
+    let body = json!({"sql": sql, "timeout_ms": timeout_ms});
+    reply(client.request(Method::POST, "/v1/query").json(&body)).await
+}
+
+/// What a process has computed, in hundredths of a second.
+fn ticks(process: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let after_name = text.rsplit(')').next().unwrap_or_default();
+    let numbers = after_name.split_whitespace().skip(11).take(2);
+    numbers.filter_map(|number| number.parse::<u64>().ok()).sum()
+}
+
+/// Kills the worker that computes, once it has begun.
+async fn kill_the_busy_worker(server: &Server, spare: Option<u32>) -> u32 {
+    let before: Vec<_> = server.children().into_iter().map(|id| (id, ticks(id))).collect();
+    for _ in 0..LOOKS {
+        let had = |id: u32| before.iter().find(|(other, _)| *other == id).map_or(0, |(_, n)| *n);
+        let busy = server.children().into_iter().filter(|id| Some(*id) != spare);
+        // A worker that starts computes as well, but less.
+        let enough = |id: u32| if had(id) == 0 { 200 } else { 40 };
+        if let Some(id) = busy.into_iter().find(|id| ticks(*id) >= had(*id) + enough(*id)) {
+            let killed = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+            assert!(killed.expect("kill starts").success());
+            return id;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("no worker computes");
+}
+
+#[tokio::test]
+async fn a_query_whose_worker_is_killed_is_asked_once_more() {
+    let (server, client, dir) = lake().await;
+    let one = own(&server, &dir, "org_a");
+    assert_eq!(one.rows(COUNT).await, [json!({"n": EVENTS})]);
+
+    let answer = tokio::spawn(ask(one.clone(), LONG, 30_000));
+    let first = kill_the_busy_worker(&server, None).await;
+    let answer = answer.await.expect("the request ends");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()["rows"], json!([{"n": EVENTS.pow(3)}]));
+
+    // Once, not again and again.
+    let answer = tokio::spawn(ask(one.clone(), ENDLESS, 30_000));
+    let first = kill_the_busy_worker(&server, Some(first)).await;
+    kill_the_busy_worker(&server, Some(first)).await;
+    let answer = answer.await.expect("the request ends");
+    let found = (answer.status.as_u16(), answer.json()["code"].clone());
+    assert_eq!(found, (422, "query_lost".into()), "{}", answer.text());
+
+    // Workers that die while they are idle take no query along.
+    for id in server.children() {
+        let killed = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+        assert!(killed.expect("kill starts").success());
+    }
+    assert_eq!(client.rows(COUNT).await, [json!({"n": 3 * EVENTS})]);
+    assert_eq!(client.get("/v1/metrics/requests").await.0, 200);
+}
+
+/// Sends queries all at once; those that are refused come back, the others run or wait.
+async fn flood(client: &Client, queries: usize, refused: usize) -> JoinSet<Reply> {
+    let mut all = JoinSet::new();
+    for _ in 0..queries {
+        all.spawn(ask(client.clone(), ENDLESS, 12_000));
+    }
+    for _ in 0..refused {
+        let answer = all.join_next().await.expect("an answer").expect("the request ends");
+        let found = (answer.status.as_u16(), answer.json()["code"].clone());
+        assert_eq!(found, (429, "too_many_queries".into()), "{}", answer.text());
+        assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0));
+    }
+    all
+}
+
+#[tokio::test]
+async fn one_organization_cannot_take_all_workers() {
+    let (server, _, dir) = lake().await;
+    let [a, b, c] = ["org_a", "org_b", "org_c"].map(|id| own(&server, &dir, id));
+    assert_eq!(b.rows(COUNT).await, [json!({"n": EVENTS})]);
+    // Two workers run something short-lived, and eight for each of them may wait.
+    let mut first = JoinSet::new();
+    for _ in 0..2 {
+        first.spawn(ask(a.clone(), ENDLESS, 3_000));
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut floods = vec![flood(&a, 16 + 3, 3).await];
+    // The other's query came after all of these, and is next.
+    assert_eq!(b.rows(COUNT).await, [json!({"n": EVENTS})]);
+    assert!(floods[0].try_join_next().is_none(), "the flood is still there");
+
+    while let Some(answer) = first.join_next().await {
+        let answer = answer.expect("the request ends");
+        assert_eq!(answer.status, 504, "{}", answer.text());
+    }
+    // Now two of the flood run, so that two more may wait. A second flood fills the line.
+    floods.push(flood(&a, 2 + 1, 1).await);
+    floods.push(flood(&c, 16 + 2, 2).await);
+    let answer = ask(b.clone(), COUNT, 5_000).await;
+    let found = (answer.status.as_u16(), answer.json()["code"].clone());
+    assert_eq!(found, (503, "unavailable".into()), "{}", answer.text());
+    assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0));
+
+    // Who goes away gives their place back.
+    for mut flood in floods {
+        flood.abort_all();
+    }
+    let mut found = Value::Null;
+    for _ in 0..LOOKS {
+        let answer = ask(b.clone(), COUNT, 5_000).await;
+        found = answer.json()["rows"].clone();
+        if answer.status == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(found, json!([{"n": EVENTS}]));
+}
+
+#[tokio::test]
+async fn a_worker_that_keeps_much_memory_is_replaced() {
+    let dir = folder();
+    configure(dir.path(), "[query]\nmemory_mib = 64\n");
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    assert_eq!(client.rows(COUNT).await, [json!({"n": 0})]);
+    let before = server.children();
+    assert_eq!(client.rows(COUNT).await, [json!({"n": 0})]);
+    assert_eq!(server.children(), before, "an ordinary query leaves its worker as it is");
+    let much = "select count(distinct x) as n from (select unnest(range(1, 1000000)) as x)";
+    assert_eq!(client.rows(much).await, [json!({"n": 999_999})]);
+    let mut after = server.children();
+    for _ in 0..LOOKS {
+        if after.len() == before.len() && after != before {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        after = server.children();
+    }
+    let kept: Vec<_> = after.iter().filter(|id| before.contains(id)).collect();
+    assert_eq!((after.len(), kept.len()), (before.len(), before.len() - 1), "one is new");
+    assert_eq!(client.rows(COUNT).await, [json!({"n": 0})]);
+}
