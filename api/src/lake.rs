@@ -145,7 +145,7 @@ fn secret(dir: &Path) -> Result<[u8; 32], OpenError> {
     }
 }
 
-/// Writes a file that only its owner can read.
+/// Writes a file that only its owner can read, and that stays.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("tmp");
     let mut options = fs::OpenOptions::new();
@@ -155,5 +155,6 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> 
     let mut file = options.open(&temporary)?;
     file.write_all(content)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)
+    fs::rename(&temporary, path)?;
+    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

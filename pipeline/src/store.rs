@@ -1,12 +1,12 @@
 //! Where the tables are: any object-store URL. A local folder is made as durable as a log needs it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fmt, fs,
     io::{Seek, SeekFrom, Write},
     ops::Range,
     path::{Path as FilePath, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -58,7 +58,8 @@ impl Location {
             let dir = self.url.to_file_path().map_err(|()| refuse("not a local path".into()))?;
             fs::create_dir_all(&dir).map_err(|error| refuse(error.to_string()))?;
             let prefix = Path::from_absolute_path(&dir).map_err(|e| refuse(e.to_string()))?;
-            let store = Arc::new(DurableFolder { inner: LocalFileSystem::new() });
+            let directories = Arc::new(Directories { root: dir, safe: Mutex::default() });
+            let store = Arc::new(DurableFolder { inner: LocalFileSystem::new(), directories });
             return Ok(Root { store, prefix, url: self.url.clone() });
         }
         let (store, prefix) = object_store::parse_url_opts(&self.url, &self.options)
@@ -103,6 +104,36 @@ impl Root {
 #[derive(Debug)]
 struct DurableFolder {
     inner: LocalFileSystem,
+    directories: Arc<Directories>,
+}
+
+/// The directories of a lake that are known to survive a power loss.
+#[derive(Debug)]
+struct Directories {
+    root: PathBuf,
+    safe: Mutex<HashSet<PathBuf>>,
+}
+
+impl Directories {
+    /// Creates a directory and those above it up to the lake's own, and syncs each into its parent once. One that is
+    /// there may have been made by a process that was killed before it synced it.
+    fn create(&self, dir: &FilePath) -> std::io::Result<()> {
+        if !dir.starts_with(&self.root) || (self.safe().contains(dir) && dir.is_dir()) {
+            return Ok(());
+        }
+        let parent = dir.parent().unwrap_or(dir);
+        self.create(parent)?;
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => fs::File::open(parent)?.sync_all()?,
+        }
+        self.safe().insert(dir.to_path_buf());
+        Ok(())
+    }
+
+    fn safe(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.safe.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl fmt::Display for DurableFolder {
@@ -131,7 +162,11 @@ impl ObjectStore for DurableFolder {
             }
         };
         let name = location.to_string();
-        let put = tokio::task::spawn_blocking(move || put_durably(&path, &payload, create));
+        let directories = Arc::clone(&self.directories);
+        let put = tokio::task::spawn_blocking(move || {
+            directories.create(path.parent().unwrap_or(FilePath::new("/")))?;
+            put_durably(&path, &payload, create)
+        });
         match put.await {
             Ok(Ok(())) => Ok(PutResult { e_tag: None, version: None }),
             Ok(Err(source)) if source.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -148,8 +183,9 @@ impl ObjectStore for DurableFolder {
         _opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let target = self.inner.path_to_filesystem(location)?;
+        let directories = Arc::clone(&self.directories);
         let begin = move || {
-            create_directories(target.parent().unwrap_or(FilePath::new("/")))?;
+            directories.create(target.parent().unwrap_or(FilePath::new("/")))?;
             let temporary = temporary_beside(&target);
             let file = Arc::new(Mutex::new(fs::File::create(&temporary)?));
             Ok(DurableUpload { target, temporary, file, offset: 0 })
@@ -251,7 +287,6 @@ async fn off_thread<T: Send + 'static>(
 
 fn put_durably(path: &FilePath, payload: &PutPayload, create: bool) -> std::io::Result<()> {
     let parent = path.parent().unwrap_or(FilePath::new("/"));
-    create_directories(parent)?;
     let temporary = temporary_beside(path);
     let written = (|| {
         let mut file = fs::File::create(&temporary)?;
@@ -267,21 +302,6 @@ fn put_durably(path: &FilePath, payload: &PutPayload, create: bool) -> std::io::
     }
     written?;
     fs::File::open(parent)?.sync_all()
-}
-
-/// Creates a directory and those above it, each synced into its parent.
-fn create_directories(dir: &FilePath) -> std::io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = dir.parent() {
-        create_directories(parent)?;
-        match fs::create_dir(dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-            _ => fs::File::open(parent)?.sync_all()?,
-        }
-    }
-    Ok(())
 }
 
 fn temporary_beside(path: &FilePath) -> PathBuf {

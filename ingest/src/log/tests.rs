@@ -248,6 +248,60 @@ fn garbage_is_no_record() {
     }
 }
 
+/// `ingest/fuzz` does the same with inputs that a fuzzer finds.
+#[test]
+fn whatever_was_done_to_a_log_what_is_read_is_what_was_written() {
+    let dir = folder_in_memory();
+    write(dir.path(), &[&[2], &[1, 2], &[3], &[1]]);
+    let path = segment(dir.path());
+    let bytes = fs::read(&path).unwrap();
+    let (_, mut tail) = LogWriter::open(dir.path(), LOG).unwrap();
+    let written: Vec<_> = tail.take().collect();
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |n: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed >> 11) as usize % n
+    };
+    let mut read = [0; 3];
+    for _ in 0..1_500 {
+        let mut changed = bytes.clone();
+        for _ in 0..=below(3) {
+            let (at, length) = (below(changed.len()), 1 + below(300));
+            let end = changed.len().min(at + length);
+            let piece = bytes[at.min(bytes.len())..end.min(bytes.len())].to_vec();
+            match below(5) {
+                0 => changed[at..end].fill_with(|| below(256) as u8),
+                1 => drop(changed.drain(at..end)),
+                // A piece, or all of the records, once more.
+                2 => drop(changed.splice(at..at, piece)),
+                3 => changed.extend_from_slice(&bytes[record::SEGMENT_HEAD..]),
+                _ => changed.truncate(at.max(1)),
+            }
+            changed.push(0);
+        }
+        fs::write(&path, &changed).unwrap();
+        match LogWriter::open(dir.path(), LOG) {
+            Ok((writer, mut tail)) => {
+                let found: Vec<_> = tail.take().collect();
+                let same = found.iter().zip(&written).all(|(one, other)| {
+                    (one.first_lsn, &one.rows) == (other.first_lsn, &other.rows)
+                });
+                assert!(same && found.len() <= written.len());
+                let last = found.last().map_or(0, Record::last_lsn);
+                assert_eq!(writer.next_lsn(), last + 1);
+                read[usize::from(found.is_empty())] += 1;
+            }
+            Err(Error::Damaged { .. } | Error::Gap { .. }) => read[2] += 1,
+            Err(error) => panic!("{error}"),
+        }
+        // A segment that held nothing was begun anew under its name.
+        assert_eq!(segments(dir.path()).unwrap().len(), 1);
+    }
+    assert!(read.iter().all(|cases| *cases > 100), "the cases are one-sided: {read:?}");
+}
+
 #[test]
 fn damage_among_retired_records_does_not_take_a_newer_group_along() {
     let dir = tempfile::tempdir().unwrap();

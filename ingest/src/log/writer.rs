@@ -54,6 +54,8 @@ impl LogWriter {
     /// acknowledged records cannot be read.
     pub fn open(dir: &Path, fresh: LogId) -> Result<(Self, Tail), Error> {
         fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        // It may have been made by a process that was killed before it synced it.
+        sync_directory(dir.parent().unwrap_or(dir))?;
         let lock = lock(dir)?;
         let description = match super::describe(dir)? {
             Some(description) => description,

@@ -91,8 +91,15 @@ struct Call {
 }
 
 impl Recording {
-    /// Reads what the traced processes did to these `parts` of `root`, which were as `base` has them.
-    pub(super) fn read(root: &Path, base: &Path, parts: &[&str], traces: &[PathBuf]) -> Self {
+    /// Reads what the traced processes did to these `parts` of `root`, which were as `base` has them. The directories
+    /// `left` were there too, but never synced: somebody was killed who had just made them.
+    pub(super) fn read(
+        root: &Path,
+        base: &Path,
+        parts: &[&str],
+        left: &[&str],
+        traces: &[PathBuf],
+    ) -> Self {
         let mut recording = Self {
             root: root.to_path_buf(),
             files: Vec::new(),
@@ -105,8 +112,15 @@ impl Recording {
             let file = content.map(|content| recording.add(content));
             recording.names.insert(path, file);
         }
+        recording.steps.extend(left.iter().map(|path| Step {
+            begun: 0,
+            ended: 0,
+            at: 0.0,
+            change: Change::Name { path: path.into(), file: None },
+        }));
         let lengths = recording.files.iter().map(Vec::len).collect();
         let mut live = Live { names: recording.names.clone(), lengths };
+        live.names.extend(left.iter().map(|path| (path.into(), None)));
         for call in calls(traces) {
             recording.follow(&call, parts, &mut live);
         }
@@ -129,7 +143,8 @@ impl Recording {
         let within = |bytes: &Vec<u8>| {
             let path = PathBuf::from(OsString::from_vec(bytes.clone()));
             let path = path.strip_prefix(&self.root).ok()?.to_path_buf();
-            parts.iter().any(|part| path.starts_with(part)).then_some(path)
+            let is_part = |part: &&str| path.starts_with(part) || path.as_os_str().is_empty();
+            parts.iter().any(is_part).then_some(path)
         };
         let paths: Vec<_> = strings.iter().filter_map(within).collect();
         let Some(path) = paths.last() else { return };
@@ -313,11 +328,11 @@ fn sectors(offset: usize, bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> 
     })
 }
 
-/// All that is at and below `part`: files with their content, directories without.
+/// All that is at and below `part`: files with their content, directories without. Nothing where nothing is.
 pub(super) fn tree(root: &Path, part: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
     let path = root.join(part);
     if !path.is_dir() {
-        return vec![(part.to_path_buf(), Some(fs::read(path).unwrap()))];
+        return fs::read(path).into_iter().map(|held| (part.to_path_buf(), Some(held))).collect();
     }
     let mut found = vec![(part.to_path_buf(), None)];
     for entry in fs::read_dir(path).unwrap() {
