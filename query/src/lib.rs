@@ -14,6 +14,7 @@ pub mod encoder;
 pub mod engine;
 pub mod error;
 pub mod format;
+mod functions;
 mod gate;
 pub mod metric;
 pub mod parameter;

@@ -23,7 +23,7 @@ use pipeline::{
 };
 
 use crate::{
-    Author, QueryError, Reach, Reason, Request, Task, Terms, Zone, gate,
+    Author, QueryError, Reach, Reason, Request, Task, Terms, Zone, functions, gate,
     schema::{self, CATALOG, INFORMATION_SCHEMA, SCHEMA},
 };
 
@@ -92,6 +92,10 @@ async fn session(
         .with_file_formats(Vec::new())
         .build();
     let context = SessionContext::new_with_state(state);
+    for function in functions::scalar() {
+        context.register_udf(function);
+    }
+    context.register_udaf(functions::aggregate());
     let url = url::Url::parse(&tables.root.store_url())
         .map_err(|error| DataFusionError::External(error.into()))?;
     context.register_object_store(&url, Arc::clone(&tables.root.store));

@@ -200,6 +200,55 @@ async fn a_day_is_a_day_of_the_zone() {
 }
 
 #[tokio::test]
+async fn days_of_a_zone_are_exact_where_the_clock_changes() {
+    let Lake { client, .. } = &lake().await;
+    // In Berlin the 29th of March 2026 had 23 hours and the 25th of October 25.
+    let hours = |first: i64, count: i64| {
+        format!(
+            "select count(*) as hours, date_trunc('day', at at time zone 'Europe/Berlin') as day \
+             from (select arrow_cast(to_timestamp_seconds({first} + i * 3600), \
+             'Timestamp(Microsecond, Some(\"UTC\"))') as at from \
+             (select unnest(range(0, {count})) as i)) group by day order by day"
+        )
+    };
+    let counts = |rows: &Value| {
+        let rows = rows.as_array().expect("rows").iter();
+        rows.map(|row| row["hours"].as_i64().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    // From midnight in Berlin, both times.
+    let spring = hours(1_774_738_800, 47);
+    let days = rows(client, json!({"sql": spring})).await;
+    assert_eq!(counts(&days), [23, 24], "{days}");
+    let days = rows(client, json!({"sql": hours(1_792_879_200, 49)})).await;
+    assert_eq!(counts(&days), [25, 24], "{days}");
+}
+
+#[tokio::test]
+async fn attributes_are_read_and_percentiles_have_their_usual_name() {
+    let Lake { client, .. } = &lake().await;
+    let data = json!({"attributes": {"team": "blue", "seats": 7, "beta": true}, "input_tokens": 1});
+    let event = usage("org_j", "json", data).to_string();
+    assert_eq!(client.send("application/x-ndjson", event).await.0, 200);
+    let sql = "select json_get_text(attributes, 'team') as team, json_get_number(attributes, 'seats') as seats, \
+               json_get_boolean(attributes, 'beta') as beta, json_get_text(attributes, 'seats') as text, \
+               json_get_number(attributes, 'team') as none, json_get_text(attributes, 'absent') as absent \
+               from usage_events where organization_id = 'org_j'";
+    let expected = json!([
+        {"team": "blue", "seats": 7.0, "beta": true, "text": "7", "none": null, "absent": null}
+    ]);
+    assert_eq!(rows(client, json!({"sql": sql})).await, expected);
+    let sql = "select count(*) as n from usage_events where json_get_text('not json', 'a') is null";
+    assert_eq!(rows(client, json!({"sql": sql})).await, json!([{"n": EVENTS + 1}]));
+    let sql = "select approx_percentile(input_tokens, 0.5) as p, count(distinct input_tokens) as d, \
+               approx_distinct(input_tokens) as a from usage_events where organization_id = 'org_a'";
+    let row = &rows(client, json!({"sql": sql})).await[0];
+    let near = |name: &str, value: i64| {
+        row[name].as_f64().is_some_and(|found| (found - value as f64).abs() <= 5.0)
+    };
+    assert!(near("p", EVENTS / 2) && row["d"] == EVENTS && near("a", EVENTS), "{row}");
+}
+
+#[tokio::test]
 async fn headers_say_what_was_read_and_when() {
     let Lake { client, dir, server } = &lake().await;
     let answer = ask(client, json!({"sql": "select input_tokens from usage_events"})).await;

@@ -154,7 +154,9 @@ impl<F: Fn(&str) -> bool> Walk<F> {
             "array_repeat" | "list_repeat" | "array_resize" | "list_resize" => {
                 at_most(name, arguments.get(1), ARRAY_LENGTH_MAX)
             }
-            "approx_percentile_cont" if given > 2 => at_most(name, arguments.last(), CENTROIDS_MAX),
+            "approx_percentile" | "approx_percentile_cont" if given > 2 => {
+                at_most(name, arguments.last(), CENTROIDS_MAX)
+            }
             "approx_percentile_cont_with_weight" if given > 3 => {
                 at_most(name, arguments.last(), CENTROIDS_MAX)
             }

@@ -1,0 +1,130 @@
+//! Functions of our own, beside the engine's: access to `attributes`, and the name that others give percentiles.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::{
+    array::{Array, ArrayRef, BooleanArray, Float64Array, StringArray},
+    compute,
+    datatypes::DataType,
+};
+use datafusion::{
+    common::{Result, utils::take_function_args},
+    functions_aggregate::approx_percentile_cont::approx_percentile_cont_udaf,
+    logical_expr::{
+        AggregateUDF, ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDF,
+        ScalarUDFImpl, Signature, Volatility,
+    },
+};
+use serde_json::Value;
+
+/// What one member of a JSON object is read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Text,
+    Number,
+    Boolean,
+}
+
+/// `json_get_text(attributes, 'team')` and its like. Null where there is no such member, or none of this kind.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct JsonGet {
+    kind: Kind,
+    signature: Signature,
+}
+
+/// Scalar functions of our own.
+pub(crate) fn scalar() -> Vec<ScalarUDF> {
+    [Kind::Text, Kind::Number, Kind::Boolean].map(|kind| ScalarUDF::from(JsonGet::new(kind))).into()
+}
+
+/// Aggregates of the engine under another name as well.
+pub(crate) fn aggregate() -> AggregateUDF {
+    approx_percentile_cont_udaf().as_ref().clone().with_aliases(["approx_percentile"])
+}
+
+impl JsonGet {
+    fn new(kind: Kind) -> Self {
+        Self { kind, signature: Signature::string(2, Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for JsonGet {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Text => "json_get_text",
+            Kind::Number => "json_get_number",
+            Kind::Boolean => "json_get_boolean",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(match self.kind {
+            Kind::Text => DataType::Utf8,
+            Kind::Number => DataType::Float64,
+            Kind::Boolean => DataType::Boolean,
+        })
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = args.number_rows;
+        let text = |value: &ColumnarValue| -> Result<ArrayRef> {
+            Ok(compute::cast(&value.to_array(rows)?, &DataType::Utf8)?)
+        };
+        let [json, key] = take_function_args(self.name(), &args.args)?;
+        let (json, key) = (text(json)?, text(key)?);
+        let [Some(json), Some(key)] =
+            [&json, &key].map(|array| array.as_any().downcast_ref::<StringArray>())
+        else {
+            return datafusion::common::internal_err!("text was cast to text");
+        };
+        let member = |row: usize| -> Option<Value> {
+            if json.is_null(row) || key.is_null(row) {
+                return None;
+            }
+            let mut object: Value = serde_json::from_str(json.value(row)).ok()?;
+            object.get_mut(key.value(row)).map(Value::take)
+        };
+        let members = (0..rows).map(member);
+        Ok(ColumnarValue::Array(match self.kind {
+            Kind::Text => {
+                let text = |member: Value| match member {
+                    Value::String(text) => Some(text),
+                    Value::Null | Value::Array(_) | Value::Object(_) => None,
+                    scalar => Some(scalar.to_string()),
+                };
+                Arc::new(members.map(|member| member.and_then(text)).collect::<StringArray>())
+            }
+            Kind::Number => {
+                let numbers = members.map(|member| member.and_then(|member| member.as_f64()));
+                Arc::new(numbers.collect::<Float64Array>())
+            }
+            Kind::Boolean => {
+                let flags = members.map(|member| member.and_then(|member| member.as_bool()));
+                Arc::new(flags.collect::<BooleanArray>())
+            }
+        }))
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        static TEXTS: LazyLock<[Documentation; 3]> = LazyLock::new(|| {
+            [
+                ("text", "Reads a member of a JSON object as text; numbers and flags are written as text."),
+                ("number", "Reads a member of a JSON object as a double; null where it is no number."),
+                ("boolean", "Reads a member of a JSON object as a flag; null where it is none."),
+            ]
+            .map(|(kind, description)| {
+                let syntax = format!("json_get_{kind}(json, key)");
+                Documentation::builder(DocSection::default(), description, syntax)
+                    .with_sql_example(format!(
+                        "select json_get_{kind}(attributes, 'team') from usage_events"
+                    ))
+                    .build()
+            })
+        });
+        Some(&TEXTS[self.kind as usize])
+    }
+}
