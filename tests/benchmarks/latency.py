@@ -23,9 +23,9 @@ import urllib.parse
 SMALL = [
     "select count(*) as n from usage_events where occurred_at >= now() - interval '1 day'",
     "select model, count(*) as n, sum(list_price) as r from usage_events where occurred_at >= now() - interval '2 days' group by model order by n desc",
-    "select event_date, sum(input_tokens) as t from usage_events where organization_id = '{org}' group by event_date order by event_date",
+    "select event_date, sum(input_tokens) as t from usage_events where organization_id = '{org}' and occurred_at >= now() - interval '3 days' group by event_date order by event_date",
     "select * from organizations order by organization_id limit 20",
-    "select status_code, count(*) as n from usage_events where organization_id = '{org}' group by status_code",
+    "select status_code, count(*) as n from usage_events where organization_id = '{org}' and occurred_at >= now() - interval '1 day' group by status_code",
 ]
 TEN = (
     "organization_id, model, provider, input_tokens, output_tokens, status_code, latency_ms, "
@@ -161,6 +161,7 @@ def large_answer(server, rows):
 
 def many_clients(server, seconds, clients, events_per_second):
     known = organizations(server)
+    keys = [server.make_key("read", "--organization", name) for name in known]
     taken, failed, stop = [], [], threading.Event()
     sent = [0, 0]
 
@@ -169,7 +170,7 @@ def many_clients(server, seconds, clients, events_per_second):
         while not stop.is_set():
             sql = SMALL[(n + len(taken)) % len(SMALL)].replace("{org}", known[n % len(known)])
             start = time.perf_counter()
-            status, reply = server.ask(connection, sql)
+            status, reply = server.ask(connection, sql, keys[n % len(keys)])
             reply.read()
             taken.append(time.perf_counter() - start)
             if status != 200:

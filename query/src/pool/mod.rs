@@ -48,7 +48,7 @@ pub struct Pool {
 }
 
 /// Queries that may wait for a worker, for each worker there is: of all, and of one organization.
-const WAITING_PER_WORKER: usize = 16;
+const WAITING_PER_WORKER: usize = 32;
 const OWN_WAITING_PER_WORKER: usize = 8;
 /// After its deadline a query that did not stop by itself is killed.
 const GRACE: Duration = Duration::from_secs(2);
