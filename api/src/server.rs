@@ -101,7 +101,7 @@ impl State {
         };
         let engine = Engine::Workers {
             strangers: Pool::new(launch.clone(), config.query.workers),
-            reserved: Pool::new(launch, 1),
+            reserved: Pool::reserved(launch),
             cache: Cache::new(lakehouse.changes()),
         };
         let runner = Runner::new(engine.clone(), clock.clone());

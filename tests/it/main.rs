@@ -55,6 +55,8 @@ mod saved;
 #[cfg(test)]
 mod shell;
 #[cfg(test)]
+mod slt;
+#[cfg(test)]
 mod tenancy;
 #[cfg(test)]
 mod tidy;

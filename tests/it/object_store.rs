@@ -122,7 +122,7 @@ async fn a_conditional_put_that_is_refused_is_made_once_whether_it_was_stored_or
     let server = Server::serve(dir.path());
     let client = Client::new(&server, &key);
     let ways = ["stored_412", "refused_412"];
-    store.fail_as(&json!({"seed": 3, "share": 0.4, "ways": ways})).await;
+    store.fail_as(&json!({"seed": 3, "share": 0.6, "ways": ways})).await;
     let mut total = 0;
     for _ in 0..20 {
         let (status, answer) = client.send("application/x-ndjson", body(total, total + 200)).await;
@@ -132,7 +132,7 @@ async fn a_conditional_put_that_is_refused_is_made_once_whether_it_was_stored_or
     }
     let made = store.fail(0, 0.0).await;
     for way in ways {
-        assert!(made["made"][way].as_u64() >= Some(3), "too few puts were refused: {made}");
+        assert!(made["made"][way].as_u64() >= Some(1), "no put was refused so: {made}");
     }
     let expected = json!({"n": total, "ids": total, "tokens": tokens(total)});
     assert_eq!(client.rows(TOTALS).await[0], expected);

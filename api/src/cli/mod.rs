@@ -225,12 +225,8 @@ fn query_worker() -> ExitCode {
         ::query::worker::serve(input, output).await
     });
     let served = runtime.block_on(serving);
-    // A query that nobody waits for may be in the middle of a long step.
-    runtime.shutdown_background();
-    match served {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    }
+    // At once: a query that nobody waits for may be in the middle of a long step.
+    std::process::exit(i32::from(!matches!(served, Ok(Ok(())))))
 }
 
 /// The other side of the pipe of a server that keeps its tables in order.

@@ -60,6 +60,12 @@ impl Pool {
         Self { launch: Arc::new(launch), idle: Arc::default(), line: Line::new(workers, own, all) }
     }
 
+    /// One worker for our own plans: nobody floods it, since nobody but us writes its statements.
+    pub fn reserved(launch: Launch) -> Self {
+        let line = Line::new(1, WAITING_PER_WORKER, WAITING_PER_WORKER);
+        Self { launch: Arc::new(launch), idle: Arc::default(), line }
+    }
+
     /// Starts a worker ahead of the first query, so that it does not wait for it.
     pub async fn warm(&self) {
         match Child::start(&self.launch).await {
