@@ -91,6 +91,7 @@ impl State {
         let recorder = recorder();
         let lakehouse = lake::open(&config).await?;
         let store = Store::open(&config.dir.join("state.db")).await?;
+        queries::give_up_unfinished(&store).await?;
         let handshake = lake::handshake(&config, lake::spill_dir(&config)?)?;
         integrity::begin(&config);
         let launch = Launch {

@@ -106,26 +106,31 @@ impl Estimate {
     }
 }
 
-/// A plan as text, one operator a line, indented: without paths, and without what another's condition is.
-pub(crate) fn describe(plan: &Arc<dyn ExecutionPlan>) -> String {
+/// A plan as text, one operator a line, indented: without paths, and for an organization without the number of
+/// files, which others' rows are in too.
+pub(crate) fn describe(plan: &Arc<dyn ExecutionPlan>, reach: &Reach) -> String {
     let mut text = String::new();
-    describe_below(plan, 0, &mut text);
+    describe_below(plan, reach, 0, &mut text);
     text
 }
 
-fn describe_below(plan: &Arc<dyn ExecutionPlan>, depth: usize, text: &mut String) {
+fn describe_below(plan: &Arc<dyn ExecutionPlan>, reach: &Reach, depth: usize, text: &mut String) {
     let line = match scan(plan) {
         Some(scan) => {
             let names: Vec<_> =
                 plan.schema().fields().iter().map(|field| field.name().clone()).collect();
-            format!("ParquetScan: files={}, columns=[{}]", paths(scan).count(), names.join(", "))
+            let files = match reach {
+                Reach::Organization(_) => String::new(),
+                Reach::Admin | Reach::Staff => format!("files={}, ", paths(scan).count()),
+            };
+            format!("ParquetScan: {files}columns=[{}]", names.join(", "))
         }
         None if is_leaf(plan) => plan.name().to_owned(),
         None => displayable(plan.as_ref()).one_line().to_string().trim_end().to_owned(),
     };
     text.push_str(&format!("{}{line}\n", "  ".repeat(depth)));
     for child in plan.children() {
-        describe_below(child, depth + 1, text);
+        describe_below(child, reach, depth + 1, text);
     }
 }
 

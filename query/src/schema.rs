@@ -1,7 +1,10 @@
 //! The tables that a session has, each column with its type and a sentence: for `GET /v1/schema`, and as
 //! `information_schema` for tools. Both show only what the caller may read, and nothing of the machine.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use arrow::{
     array::{ArrayRef, Int64Array, RecordBatch, StringArray},
@@ -57,6 +60,11 @@ struct Described {
     columns: BTreeMap<String, String>,
 }
 
+/// Read once. A test keeps it readable.
+static DOCUMENT: LazyLock<Result<Document, String>> = LazyLock::new(|| {
+    serde_yaml_ng::from_str(include_str!("../schema.yaml")).map_err(|error| error.to_string())
+});
+
 /// Whether somebody of this reach has a table.
 pub(crate) fn is_shown(table: &str, reach: &Reach) -> bool {
     table != Table::DeadLetter.name() || *reach == Reach::Admin
@@ -64,8 +72,8 @@ pub(crate) fn is_shown(table: &str, reach: &Reach) -> bool {
 
 /// The tables that a session of this reach holds.
 pub fn tables(reach: &Reach) -> Result<Vec<TableDescription>, QueryError> {
-    let document: Document = serde_yaml_ng::from_str(include_str!("../schema.yaml"))
-        .map_err(|error| QueryError::new(Reason::Unavailable, error.to_string()))?;
+    let unreadable = |error: &String| QueryError::new(Reason::Unavailable, error.clone());
+    let document = DOCUMENT.as_ref().map_err(unreadable)?;
     let shown = document.tables.iter().filter(|table| is_shown(&table.name, reach));
     Ok(shown.map(|table| table.describe(&document.common)).collect())
 }
@@ -174,7 +182,7 @@ mod tests {
 
     #[test]
     fn every_column_has_a_sentence_and_every_sentence_a_column() {
-        let document: Document = serde_yaml_ng::from_str(include_str!("../schema.yaml")).unwrap();
+        let document = DOCUMENT.as_ref().unwrap();
         let described = tables(&Reach::Admin).unwrap();
         for table in Table::ALL {
             assert!(described.iter().any(|described| described.name == table.name()));

@@ -198,7 +198,7 @@ async fn planned(frame: DataFrame, request: &Request) -> Result<Ended, QueryErro
     };
     if request.terms.task == Task::Explain {
         let plan = frame.create_physical_plan().await.map_err(failed)?;
-        planned.plan = Some(cost::describe(&plan));
+        planned.plan = Some(cost::describe(&plan, &request.reach));
         if !matches!(request.reach, Reach::Organization(_)) {
             planned.scan = Some(Estimate::of(&plan));
         }

@@ -180,7 +180,7 @@
   }
   const download = () => asked(async (seconds) => {
     const format = $("format").value;
-    const answer = await ask("/v1/query", { ...question(), format, max_rows: format === "json" ? 1e6 : undefined });
+    const answer = await ask("/v1/query", { ...question(), format, max_rows: Number.MAX_SAFE_INTEGER });
     const file = await answer.blob();
     const link = element("a");
     link.href = URL.createObjectURL(file);

@@ -90,6 +90,25 @@ def fdatasync_ms(folder):
     return statistics.median(taken)
 
 
+def memory_mb(process):
+    """The proportional set size of a process and of those that it started."""
+    pids = [process.pid]
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(stat.read_text().rsplit(")", 1)[1].split()[1]) == process.pid:
+                pids.append(int(stat.parent.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    total = 0
+    for pid in pids:
+        try:
+            lines = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1024
+
+
 class Server:
     def __init__(self, program, folder):
         self.program, self.folder = program, folder
@@ -111,20 +130,7 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
 
     def memory_mb(self):
-        """The proportional set size of the server and of its workers."""
-        pids = [self.process.pid]
-        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-            try:
-                if int(stat.read_text().rsplit(")", 1)[1].split()[1]) == self.process.pid:
-                    pids.append(int(stat.parent.name))
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-        total = 0
-        for pid in pids:
-            for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1])
-        return total / 1024
+        return memory_mb(self.process)
 
     def metric(self, name):
         connection = http.client.HTTPConnection(self.address)

@@ -20,6 +20,8 @@ import threading
 import time
 import urllib.parse
 
+from ingest import memory_mb, percentile
+
 SMALL = [
     "select count(*) as n from usage_events where occurred_at >= now() - interval '1 day'",
     "select model, count(*) as n, sum(list_price) as r from usage_events where occurred_at >= now() - interval '2 days' group by model order by n desc",
@@ -31,11 +33,6 @@ TEN = (
     "organization_id, model, provider, input_tokens, output_tokens, status_code, latency_ms, "
     "list_price, occurred_at, event_date"
 )
-
-
-def percentile(values, share):
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def told(name, seconds):
@@ -70,24 +67,6 @@ class Server:
         connection.request("POST", "/v1/query", body, headers)
         reply = connection.getresponse()
         return reply.status, reply
-
-    def memory_mb(self):
-        """The proportional set size of the server and of what it started."""
-        pids = [self.process.pid]
-        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-            try:
-                if int(stat.read_text().rsplit(")", 1)[1].split()[1]) == self.process.pid:
-                    pids.append(int(stat.parent.name))
-            except (FileNotFoundError, ProcessLookupError):
-                pass
-        total = 0
-        for pid in pids:
-            try:
-                rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-                total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-            except (FileNotFoundError, ProcessLookupError, StopIteration):
-                pass
-        return total / 1024
 
     def stop(self):
         self.process.terminate()
@@ -136,11 +115,11 @@ def large_answer(server, rows):
     held = json.loads(reply.read())["rows"][0]["n"]
     copies = -(-rows // max(held, 1))
     sql = f"select {TEN} from usage_events cross join unnest(range(0, {copies})) limit {rows}"
-    most, done = [server.memory_mb()], threading.Event()
+    most, done = [memory_mb(server.process)], threading.Event()
 
     def watch():
         while not done.wait(0.05):
-            most[0] = max(most[0], server.memory_mb())
+            most[0] = max(most[0], memory_mb(server.process))
 
     watcher = threading.Thread(target=watch)
     watcher.start()

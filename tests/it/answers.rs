@@ -280,6 +280,11 @@ async fn headers_say_what_was_read_and_when() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("x-rows-scanned"), EVENTS.to_string());
     assert_eq!(answer.header("x-bytes-scanned"), "");
+    let explain = own.request(Method::POST, "/v1/query/explain");
+    let plan =
+        reply(explain.json(&json!({"sql": "select input_tokens from usage_events"}))).await.json();
+    let text = plan["plan"].as_str().expect("a plan");
+    assert!(text.contains("ParquetScan: columns=[") && plan.get("scan").is_none(), "{plan}");
 }
 
 #[tokio::test]

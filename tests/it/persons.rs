@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, folder, reply, run_ok, usage};
+use tests::{Client, Server, admin_key, folder, reply, run, run_ok, usage};
 
 const SQL: &str = "select user_id, session_id, model from usage_events where event_id = 'p1'";
 
@@ -59,5 +59,10 @@ async fn persons_are_shown_to_roles_that_were_granted_them() {
     assert_eq!(user_of(&member).await, pseudonym);
     assert!(run_ok(dir.path(), &["user", "person-grants"]).starts_with("member\tcommand-line\t"));
     run_ok(dir.path(), &["user", "revoke-persons", "member"]);
+    for command in ["grant-persons", "revoke-persons"] {
+        let refused = run(dir.path(), &["user", command, "admin"]);
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && error.contains("always"), "{error}");
+    }
     assert_eq!(user_of(&member).await, Value::Null);
 }

@@ -148,7 +148,7 @@ impl Source {
                 let rows: usize = answer.batches.iter().map(|batch| batch.num_rows()).sum();
                 if is_table {
                     say(&format!("{}\n", format::table(&answer)?))?;
-                    if rows as u64 == asked.max_rows.unwrap_or(u64::MAX) {
+                    if answer.ended.truncated {
                         say(&format!("the first {rows} rows; --max-rows shows more\n"))?;
                     }
                 } else {
@@ -177,12 +177,14 @@ impl Source {
                 request.truncate = truncate;
                 reading.engine.stream(request).await.map_err(told)
             }
-            Self::Server { .. } => {
+            Self::Server { http, url, key } => {
                 let mut body = asked.body(sql);
                 body.insert("format".into(), json!("arrow"));
                 body.insert("max_rows".into(), json!(asked.max_rows));
                 body.insert("truncate".into(), json!(truncate));
-                let response = answered(self.post("/v1/query").json(&body)).await?;
+                let response =
+                    answered(http.post(format!("{url}/v1/query")).bearer_auth(key).json(&body))
+                        .await?;
                 Ok(pieces(response))
             }
         }
@@ -195,9 +197,9 @@ impl Source {
                 let request = reading.request(sql, asked, Task::Explain)?;
                 json!(reading.engine.planned(request).await.map_err(told)?)
             }
-            Self::Server { .. } => {
-                let asked = self.post("/v1/query/explain").json(&asked.body(sql));
-                answered(asked).await?.json().await?
+            Self::Server { http, url, key } => {
+                let explain = http.post(format!("{url}/v1/query/explain")).bearer_auth(key);
+                answered(explain.json(&asked.body(sql))).await?.json().await?
             }
         };
         let mut text = planned["plan"].as_str().unwrap_or_default().to_owned();
@@ -224,14 +226,6 @@ impl Source {
     /// The names of the functions that a statement may use.
     pub(super) fn functions() -> Vec<String> {
         functions().into_iter().map(|function| function.name).collect()
-    }
-
-    fn post(&self, path: &str) -> RequestBuilder {
-        match self {
-            Self::Server { http, url, key } => http.post(format!("{url}{path}")).bearer_auth(key),
-            // Asked of servers only.
-            Self::Folder(_) => Client::new().post(path),
-        }
     }
 }
 
@@ -295,6 +289,7 @@ async fn stream(mut pieces: mpsc::Receiver<Piece>, form: Form) -> anyhow::Result
 /// The answer of a server as a worker would give it.
 fn pieces(response: Response) -> mpsc::Receiver<Piece> {
     let (pieces, receiver) = mpsc::channel(PIECES);
+    let truncated = response.headers().get("x-truncated").is_some_and(|value| value == "true");
     tokio::spawn(async move {
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
@@ -306,7 +301,7 @@ fn pieces(response: Response) -> mpsc::Receiver<Piece> {
                 return;
             }
         }
-        let _ = pieces.send(Piece::Ended(Ended::default())).await;
+        let _ = pieces.send(Piece::Ended(Ended { truncated, ..Ended::default() })).await;
     });
     receiver
 }

@@ -80,14 +80,8 @@ impl User {
                     say(&format!("{password}\n"))?;
                 }
             }
-            Self::GrantPersons { role } => {
-                let origin = Origin::local("command-line");
-                persons::grant(&store, role.into(), &origin, clock.now()).await?;
-            }
-            Self::RevokePersons { role } => {
-                let origin = Origin::local("command-line");
-                persons::revoke(&store, role.into(), &origin, clock.now()).await?;
-            }
+            Self::GrantPersons { role } => show_persons(&store, role, true, &clock).await?,
+            Self::RevokePersons { role } => show_persons(&store, role, false, &clock).await?,
             Self::PersonGrants => {
                 for grant in persons::grants(&store).await? {
                     let at = rfc3339(grant.granted_at);
@@ -105,6 +99,13 @@ impl User {
         }
         Ok(())
     }
+}
+
+async fn show_persons(store: &Store, role: Role, shown: bool, clock: &Clock) -> anyhow::Result<()> {
+    let role = persons::grantable(role.into());
+    let role = role.map_err(|problem| anyhow::anyhow!(problem.detail.unwrap_or_default()))?;
+    let origin = Origin::local("command-line");
+    Ok(persons::show(store, role, shown, &origin, clock.now()).await?)
 }
 
 fn password() -> io::Result<(String, bool)> {

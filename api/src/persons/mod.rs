@@ -5,9 +5,7 @@ mod row;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::OnConflict,
-};
+use sea_orm::{ActiveValue::Set, EntityTrait, QueryOrder, sea_query::OnConflict};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -58,57 +56,48 @@ pub(crate) async fn grants(store: &Store) -> Result<Vec<PersonGrant>, StoreError
     rows.into_iter().map(grant).collect()
 }
 
-/// Lets a role see persons.
-pub(crate) async fn grant(
+/// Lets a role see persons, or hides them from it again.
+pub(crate) async fn show(
     store: &Store,
     role: Role,
+    shown: bool,
     origin: &Origin,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let write = store.write().await?;
-    let row = row::ActiveModel {
-        role: Set(role.as_str().to_owned()),
-        granted_by: Set(origin.actor.clone()),
-        granted_at: Set(now.timestamp_micros()),
+    let action = if shown {
+        let row = row::ActiveModel {
+            role: Set(role.as_str().to_owned()),
+            granted_by: Set(origin.actor.clone()),
+            granted_at: Set(now.timestamp_micros()),
+        };
+        let once = OnConflict::column(row::Column::Role).do_nothing().to_owned();
+        let granted = row::Entity::insert(row).on_conflict(once);
+        granted.exec_without_returning(write.db()).await.doing("granting persons to a role")?;
+        "persons.granted"
+    } else {
+        let revoked = row::Entity::delete_by_id(role.as_str()).exec(write.db()).await;
+        revoked.doing("taking persons from a role")?;
+        "persons.revoked"
     };
-    row::Entity::insert(row)
-        .on_conflict(OnConflict::column(row::Column::Role).do_nothing().to_owned())
-        .exec_without_returning(write.db())
-        .await
-        .doing("granting persons to a role")?;
-    let act =
-        Act { action: "persons.granted", target: role.as_str().to_owned(), detail: json!({}) };
+    let act = Act { action, target: role.as_str().to_owned(), detail: json!({}) };
     audit::append(&write, origin, act, now).await?;
     write.commit().await
 }
 
-/// Hides persons from a role again.
-pub(crate) async fn revoke(
-    store: &Store,
-    role: Role,
-    origin: &Origin,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let write = store.write().await?;
-    row::Entity::delete_many()
-        .filter(row::Column::Role.eq(role.as_str()))
-        .exec(write.db())
-        .await
-        .doing("taking persons from a role")?;
-    let act =
-        Act { action: "persons.revoked", target: role.as_str().to_owned(), detail: json!({}) };
-    audit::append(&write, origin, act, now).await?;
-    write.commit().await
-}
-
-fn role(name: &str) -> Result<Role, Problem> {
-    match Role::parse(name) {
-        Ok(Role::Admin) => {
+/// A role that persons can be granted to.
+pub(crate) fn grantable(role: Role) -> Result<Role, Problem> {
+    match role {
+        Role::Admin => {
             Err(Problem::conflict("always_granted", "administrators see persons always"))
         }
-        Ok(role) => Ok(role),
-        Err(_) => Err(Problem::not_found(format!("there is no role `{name}`"))),
+        role => Ok(role),
     }
+}
+
+fn named(name: &str) -> Result<Role, Problem> {
+    let absent = |_| Problem::not_found(format!("there is no role `{name}`"));
+    grantable(Role::parse(name).map_err(absent)?)
 }
 
 /// The roles that see persons, besides administrators.
@@ -136,7 +125,7 @@ pub(crate) async fn list_grants(
     params(("role" = String, Path)),
     responses(
         (status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem),
+        (status = 404, body = Problem), (status = 409, description = "Administrators see persons always.", body = Problem),
     ),
 )]
 pub(crate) async fn grant_persons(
@@ -146,7 +135,7 @@ pub(crate) async fn grant_persons(
     store: web::Data<Store>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, Problem> {
-    grant(&store, role(&name)?, &admin.origin(&request), clock.now()).await?;
+    show(&store, named(&name)?, true, &admin.origin(&request), clock.now()).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -158,7 +147,7 @@ pub(crate) async fn grant_persons(
     params(("role" = String, Path)),
     responses(
         (status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem),
+        (status = 404, body = Problem), (status = 409, description = "Administrators see persons always.", body = Problem),
     ),
 )]
 pub(crate) async fn revoke_persons(
@@ -168,6 +157,6 @@ pub(crate) async fn revoke_persons(
     store: web::Data<Store>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, Problem> {
-    revoke(&store, role(&name)?, &admin.origin(&request), clock.now()).await?;
+    show(&store, named(&name)?, false, &admin.origin(&request), clock.now()).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -81,9 +81,8 @@ fn figures(response: &mut HttpResponseBuilder, ended: &Ended) {
         ("x-files-scanned", cost.files_scanned),
     ];
     for (name, value) in numbers {
-        let value = value.map(HeaderValue::from);
         if let Some(value) = value {
-            response.insert_header((HeaderName::from_static(name), value));
+            response.insert_header((HeaderName::from_static(name), HeaderValue::from(value)));
         }
     }
     response.insert_header(("X-Truncated", if ended.truncated { "true" } else { "false" }));

@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     principal::{Ability, Authorized, Principal, RunSql},
     problem::Problem,
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// Where queries in the background run and put their answers. Clones share them.
@@ -149,9 +149,6 @@ impl Background {
 
 /// Writes what ended to the history, and removes what is old, until the future is dropped.
 pub(crate) async fn keep(runner: &Runner, background: &Background, store: &Store, clock: &Clock) {
-    if let Err(error) = history::give_up_unfinished(store).await {
-        tracing::error!(error = &error as &dyn std::error::Error, "the history of queries");
-    }
     for round in 0u32.. {
         if round.is_multiple_of(TIDY_EVERY)
             && let Err(error) = tidy(background, store, clock).await
@@ -166,10 +163,8 @@ pub(crate) async fn keep(runner: &Runner, background: &Background, store: &Store
 }
 
 /// Writes the queries that ended to the history.
-pub(crate) async fn write_ended(
-    runner: &Runner,
-    store: &Store,
-) -> Result<(), crate::store::StoreError> {
+pub(crate) async fn write_ended(runner: &Runner, store: &Store) -> Result<(), StoreError> {
+    let _writing = runner.writing.lock().await;
     let entries = runner.take_ended();
     let written = history::write(store, &entries).await;
     if written.is_err() {
@@ -178,14 +173,9 @@ pub(crate) async fn write_ended(
     written
 }
 
-async fn tidy(
-    background: &Background,
-    store: &Store,
-    clock: &Clock,
-) -> Result<(), crate::store::StoreError> {
-    let mut expired = history::expired(store, clock.now()).await?;
+async fn tidy(background: &Background, store: &Store, clock: &Clock) -> Result<(), StoreError> {
     let mut gone = Vec::new();
-    for mut entry in expired.drain(..) {
+    for mut entry in history::expired(store, clock.now()).await? {
         if background.stored.remove(&entry.query_id).await.is_ok() {
             entry.kept_until = None;
             gone.push(entry);

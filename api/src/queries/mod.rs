@@ -24,6 +24,7 @@ pub(crate) use background::{
     write_ended,
 };
 pub(crate) use body::{QueryBody, QueryParameters};
+pub(crate) use history::give_up_unfinished;
 pub(crate) use running::Runner;
 pub(crate) use saved::{
     __path_get_saved, __path_list_saved, __path_remove_saved, __path_run_saved, __path_save_query,

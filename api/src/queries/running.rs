@@ -26,6 +26,8 @@ pub(crate) struct Runner {
     engine: Engine,
     clock: Clock,
     shared: Arc<Mutex<Shared>>,
+    /// Held while entries go from memory to the history: who looks for one waits until it is there.
+    pub(super) writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +59,7 @@ const ENDED_MAX: usize = 10_000;
 
 impl Runner {
     pub(crate) fn new(engine: Engine, clock: Clock) -> Self {
-        Self { engine, clock, shared: Arc::default() }
+        Self { engine, clock, shared: Arc::default(), writing: Arc::default() }
     }
 
     /// Starts a query.
