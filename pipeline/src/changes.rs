@@ -34,7 +34,7 @@ const DAYS_MAX: usize = 20_000;
 
 impl Changes {
     /// Forgets the days of everything up to `lsn`.
-    pub(crate) fn begin_after(&self, lsn: Lsn) {
+    pub fn begin_after(&self, lsn: Lsn) {
         self.lock().forget(lsn);
     }
 

@@ -370,7 +370,8 @@ impl Lakehouse {
             if records.iter().any(|record| record.table == table) {
                 let before = flusher.tables.get(&table).map(LakeTable::version);
                 let (mark, size) = flusher.append(table, log, &records, through, now).await?;
-                if before.is_none_or(|before| mark.version > before + 1) {
+                // A new table is made in one version and filled in the next.
+                if mark.version > before.unwrap_or_default() + 1 {
                     self.shared.changes.exchanged(table, mark.version);
                 }
                 let mut state = self.shared.lock();

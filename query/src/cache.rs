@@ -1,16 +1,17 @@
-//! Answers to our own questions, kept as long as they are true: until a row comes that they are about.
+//! Answers that are kept as long as they are true: until a row comes that they may be about.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use bytes::Bytes;
 use ingest::{Table, time::Micros};
 use pipeline::{Changes, Cut};
 
-use crate::{Answer, Reach};
+use crate::{Ended, Request, session};
 
-/// The rows that an answer was made of: those of a table in `[from, to)`, or all before `to`.
+/// Rows that an answer may be about: those of a table in `[from, to)`, or all before `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scope {
     pub(crate) table: Table,
@@ -27,114 +28,193 @@ pub struct Cache {
 
 #[derive(Debug, Default)]
 struct Held {
-    answers: HashMap<(String, Reach), Kept>,
-    rows: u64,
+    answers: HashMap<String, Kept>,
+    bytes: usize,
 }
 
-#[derive(Debug)]
-struct Kept {
+/// An answer, as the worker wrote it.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
     cut: Cut,
-    answer: Answer,
+    pub(crate) rows: Vec<Bytes>,
+    pub(crate) ended: Ended,
+    bytes: usize,
 }
 
-/// Rows of an answer that is kept, of all of them, and how many there are. When they are too many, all go.
-const ANSWER_ROWS_MAX: u64 = 10_000;
-const ROWS_MAX: u64 = 200_000;
-const ANSWERS_MAX: usize = 512;
+/// Room for an answer that is on its way.
+#[derive(Debug)]
+pub(crate) struct Keeping {
+    cache: Cache,
+    key: String,
+    kept: Kept,
+}
+
+/// Bytes of an answer that is kept, with its question, and of all of them. When they are too many, all go.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+const BYTES_MAX: usize = 32 << 20;
+/// What an answer takes besides.
+const ENTRY_BYTES: usize = 1 << 10;
+
+impl Scope {
+    /// The whole of each table that a statement may read.
+    pub(crate) fn of(sql: &str) -> Vec<Self> {
+        let tables = session::tables_of(sql).into_iter();
+        tables.map(|table| Self { table, from: None, to: Micros::MAX }).collect()
+    }
+}
 
 impl Cache {
     pub fn new(changes: Changes) -> Self {
         Self { changes, held: Arc::default() }
     }
 
-    /// What was answered at another cut is true at this one when no row of its scope came in between. Where a
+    /// What was answered at another cut is true at this one when no row of its scopes came in between. Where a
     /// row is, in the log or in a table, makes no difference.
-    pub(crate) fn get(
-        &self,
-        sql: &str,
-        reach: &Reach,
-        scope: Option<Scope>,
-        cut: &Cut,
-    ) -> Option<Answer> {
+    pub(crate) fn get(&self, request: &Request, scopes: &[Scope]) -> Option<Kept> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = held.answers.get(&(sql.to_owned(), reach.clone()))?;
-        let unchanged = |scope: Scope| {
-            self.changes.last(scope.table, scope.from, scope.to) <= kept.cut.lsn.min(cut.lsn)
+        let kept = held.answers.get(&key(request)?)?;
+        let (then, now) = (&kept.cut, &request.cut);
+        let is_unchanged = |scope: &Scope| {
+            self.changes.last(scope.table, scope.from, scope.to) <= then.lsn.min(now.lsn)
         };
-        let same_rows = kept.cut.lsn == cut.lsn || scope.is_some_and(unchanged);
-        let holds = kept.cut.log == cut.log && same_rows && self.changes.holds(&kept.cut);
-        holds.then(|| kept.answer.clone())
+        let same_rows = then.lsn == now.lsn || scopes.iter().all(is_unchanged);
+        (then.log == now.log && same_rows && self.changes.holds(then)).then(|| kept.clone())
     }
 
-    pub(crate) fn keep(&self, sql: &str, reach: &Reach, cut: &Cut, answer: &Answer) {
-        let rows = answer.ended.rows;
-        if rows > ANSWER_ROWS_MAX {
+    /// Room for the answer to a question.
+    pub(crate) fn keeping(&self, request: &Request) -> Option<Keeping> {
+        let key = key(request)?;
+        let bytes = ENTRY_BYTES + key.len();
+        let cut = request.cut.clone();
+        let kept = Kept { cut, rows: Vec::new(), ended: Ended::default(), bytes };
+        Some(Keeping { cache: self.clone(), key, kept })
+    }
+
+    fn keep(&self, key: String, kept: Kept) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_older = |other: &Kept| kept.cut.log == other.cut.log && kept.cut.lsn < other.cut.lsn;
+        // An older cut is somebody's look back: it does not push out what everybody sees.
+        if held.answers.get(&key).is_some_and(is_older) {
             return;
         }
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (sql.to_owned(), reach.clone());
-        match held.answers.get(&key) {
-            // An older cut is somebody's look back: it does not push out what everybody sees.
-            Some(kept) if kept.cut.log == cut.log && kept.cut.lsn > cut.lsn => return,
-            Some(kept) => held.rows -= kept.answer.ended.rows,
-            None => {}
+        if let Some(old) = held.answers.remove(&key) {
+            held.bytes -= old.bytes;
         }
-        if held.rows + rows > ROWS_MAX || held.answers.len() >= ANSWERS_MAX {
+        if held.bytes + kept.bytes > BYTES_MAX {
             *held = Held::default();
         }
-        held.rows += rows;
-        held.answers.insert(key, Kept { cut: cut.clone(), answer: answer.clone() });
+        held.bytes += kept.bytes;
+        held.answers.insert(key, kept);
     }
+}
+
+impl Keeping {
+    /// Adds bytes of the answer; `None` when it is too large to be kept.
+    pub(crate) fn with(mut self, rows: &Bytes) -> Option<Self> {
+        self.kept.bytes += rows.len();
+        // A copy, since the piece may be a small part of a large buffer.
+        self.kept.rows.push(Bytes::copy_from_slice(rows));
+        (self.kept.bytes <= ANSWER_BYTES_MAX).then_some(self)
+    }
+
+    /// Keeps the answer, when asking again would give the same.
+    pub(crate) fn end(mut self, ended: &Ended) {
+        if ended.repeatable {
+            self.kept.ended = ended.clone();
+            self.cache.keep(self.key, self.kept);
+        }
+    }
+}
+
+/// All that an answer depends on but the cut. The time of the request is not in it: an answer that depends on that
+/// is not repeatable.
+fn key(request: &Request) -> Option<String> {
+    let Request { author, sql, reach, max_rows, truncate, terms, .. } = request;
+    serde_json::to_string(&(author, sql, reach, max_rows, truncate, terms)).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use arrow::datatypes::Schema;
-
     use super::*;
-    use crate::Ended;
+    use crate::{Author, Reach, Terms};
 
-    fn cut(lsn: u64) -> Cut {
-        Cut { log: 1, lsn, floor: 0, tables: BTreeMap::new() }
+    fn question(sql: &str, reach: &Reach, lsn: u64) -> Request {
+        Request {
+            author: Author::Stranger,
+            sql: sql.into(),
+            reach: reach.clone(),
+            cut: Cut { log: 1, lsn, floor: 0, tables: BTreeMap::new() },
+            now: 0,
+            deadline_ms: 1,
+            max_rows: None,
+            truncate: false,
+            terms: Terms::default(),
+        }
     }
 
-    fn answer(rows: u64) -> Answer {
-        let ended = Ended { rows, ..Ended::default() };
-        Answer { schema: Arc::new(Schema::empty()), batches: Vec::new(), ended }
+    fn keep(cache: &Cache, request: &Request, rows: u64, bytes: usize, repeatable: bool) {
+        let keeping = cache.keeping(request).unwrap();
+        if let Some(keeping) = keeping.with(&vec![0; bytes].into()) {
+            keeping.end(&Ended { rows, repeatable, ..Ended::default() });
+        }
     }
 
     #[test]
-    fn an_answer_is_kept_for_its_cut_and_its_reader() {
-        let cache = Cache::new(Changes::default());
+    fn an_answer_is_kept_for_its_question_its_cut_and_its_reader() {
+        let changes = Changes::default();
+        changes.begin_after(0);
+        let cache = Cache::new(changes.clone());
         let own = Reach::Organization("org_a".into());
-        let rows = |reach: &Reach, lsn| {
-            cache.get("q", reach, None, &cut(lsn)).map(|answer| answer.ended.rows)
+        // Of a table in which rows come with each LSN, and of none.
+        let rows = |sql: &str, reach: &Reach, lsn| {
+            let scopes = Scope::of(sql);
+            let kept = cache.get(&question(sql, reach, lsn), &scopes);
+            kept.map(|kept| kept.ended.rows)
         };
-        cache.keep("q", &own, &cut(5), &answer(1));
-        assert_eq!(rows(&own, 5), Some(1));
-        assert_eq!(rows(&Reach::Staff, 5), None);
-        assert_eq!(rows(&Reach::Organization("org_b".into()), 5), None);
-        assert_eq!((rows(&own, 6), rows(&own, 4)), (None, None));
-        cache.keep("q", &own, &cut(4), &answer(9));
-        assert_eq!(rows(&own, 5), Some(1));
-        cache.keep("q", &own, &cut(6), &answer(2));
-        assert_eq!((rows(&own, 5), rows(&own, 6)), (None, Some(2)));
-        let other = Cut { log: 2, ..cut(6) };
-        assert!(cache.get("q", &own, None, &other).is_none());
+        let sql = "select * from billing_events";
+        keep(&cache, &question(sql, &own, 5), 1, 10, true);
+        assert_eq!(rows(sql, &own, 5), Some(1));
+        assert_eq!((rows(sql, &own, 6), rows(sql, &own, 4)), (Some(1), Some(1)));
+        changes.begin_after(6);
+        assert_eq!((rows(sql, &own, 6), rows(sql, &own, 4)), (None, None));
+        assert_eq!(rows(sql, &Reach::Staff, 5), None);
+        assert_eq!(rows(sql, &Reach::Organization("org_b".into()), 5), None);
+        assert_eq!(rows("select 1", &own, 5), None);
+        keep(&cache, &question(sql, &own, 4), 9, 10, true);
+        assert_eq!(rows(sql, &own, 5), Some(1));
+        keep(&cache, &question(sql, &own, 6), 2, 10, true);
+        assert_eq!((rows(sql, &own, 5), rows(sql, &own, 6)), (None, Some(2)));
+        let mut other = question(sql, &own, 6);
+        other.cut.log = 2;
+        assert!(cache.get(&other, &[]).is_none());
+        let mut masked = question(sql, &own, 6);
+        masked.terms.persons = true;
+        assert!(cache.get(&masked, &[]).is_none());
+    }
+
+    #[test]
+    fn what_changes_by_itself_is_not_kept() {
+        let cache = Cache::new(Changes::default());
+        let request = question("select now()", &Reach::Staff, 1);
+        keep(&cache, &request, 1, 10, false);
+        assert!(cache.get(&request, &[]).is_none());
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
         let cache = Cache::new(Changes::default());
-        cache.keep("large", &Reach::Staff, &cut(1), &answer(ANSWER_ROWS_MAX + 1));
-        assert!(cache.get("large", &Reach::Staff, None, &cut(1)).is_none());
+        let large = question("large", &Reach::Staff, 1);
+        keep(&cache, &large, 1, ANSWER_BYTES_MAX, true);
+        assert!(cache.get(&large, &[]).is_none());
         for n in 0..100 {
-            cache.keep(&n.to_string(), &Reach::Staff, &cut(1), &answer(ANSWER_ROWS_MAX));
+            let request = question(&n.to_string(), &Reach::Staff, 1);
+            keep(&cache, &request, 1, ANSWER_BYTES_MAX - 2 * ENTRY_BYTES, true);
+            assert!(cache.get(&request, &[]).is_some());
             let held = cache.held.lock().unwrap();
-            let rows: u64 = held.answers.values().map(|kept| kept.answer.ended.rows).sum();
-            assert!(rows == held.rows && rows <= ROWS_MAX);
+            let bytes: usize = held.answers.values().map(|kept| kept.bytes).sum();
+            assert!(bytes == held.bytes && bytes <= BYTES_MAX);
         }
     }
 }

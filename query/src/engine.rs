@@ -7,7 +7,7 @@ use pipeline::Cut;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
-    Author, Ended, Planned, QueryError, Reach, Reason, Request, Terms,
+    Answering, Author, Ended, Planned, QueryError, Reach, Reason, Request, Task, Terms,
     cache::{Cache, Scope},
     gate,
     metric::{Catalog, MetricAnswer, MetricRequest},
@@ -58,15 +58,31 @@ impl Engine {
     }
 
     /// Starts a query, and gives the pieces of its answer as they come.
-    pub async fn stream(&self, request: Request) -> Result<mpsc::Receiver<Piece>, QueryError> {
+    pub async fn stream(&self, request: Request) -> Result<Answering, QueryError> {
+        let scopes = Scope::of(&request.sql);
+        self.begin(request, &scopes).await
+    }
+
+    /// Starts a query that depends on no rows but those of its scopes.
+    async fn begin(&self, request: Request, scopes: &[Scope]) -> Result<Answering, QueryError> {
         if request.author == Author::Stranger {
             gate::tokens(&request.sql)?;
         }
-        match (self, request.author) {
-            (Self::Workers { strangers, .. }, Author::Stranger) => strangers.run(request).await,
-            (Self::Workers { reserved, .. }, Author::Ourselves) => reserved.run(request).await,
-            (Self::Here(local), _) => Ok(local.run(request)),
+        let (strangers, reserved, cache) = match self {
+            Self::Workers { strangers, reserved, cache } => (strangers, reserved, cache),
+            Self::Here(local) => return Ok(local.run(request).into()),
+        };
+        let gives_rows = request.terms.task == Task::Rows;
+        if let Some(kept) = gives_rows.then(|| cache.get(&request, scopes)).flatten() {
+            metrics::counter!("query_cache_hits_total").increment(1);
+            return Ok(kept.into());
         }
+        let keeping = gives_rows.then(|| cache.keeping(&request)).flatten();
+        let pool = match request.author {
+            Author::Stranger => strangers,
+            Author::Ourselves => reserved,
+        };
+        Ok(Answering::begun(pool.run(request).await?, keeping))
     }
 
     /// Runs a query and gathers its answer.
@@ -116,30 +132,12 @@ impl Engine {
                 truncate: false,
                 terms: Terms { persons: true, ..Terms::default() },
             };
-            let rows = match self.kept(&request, statement.scope()) {
-                Some(rows) => rows,
-                None => {
-                    let rows = self.run(request).await?;
-                    if let Self::Workers { cache, .. } = self {
-                        cache.keep(&statement.sql, reach, cut, &rows);
-                    }
-                    rows
-                }
-            };
+            let rows = gather(self.begin(request, &statement.scopes()).await?).await?;
             for (index, answer) in statement.answers(&rows, &cut.token())? {
                 answers[index] = Some(answer);
             }
         }
         Ok(answers.into_iter().flatten().collect())
-    }
-
-    fn kept(&self, request: &Request, scope: Option<Scope>) -> Option<Answer> {
-        match self {
-            Self::Workers { cache, .. } => {
-                cache.get(&request.sql, &request.reach, scope, &request.cut)
-            }
-            Self::Here(_) => None,
-        }
     }
 }
 
@@ -186,7 +184,7 @@ impl std::fmt::Debug for Local {
 }
 
 /// Gathers the pieces of an answer.
-pub async fn gather(mut pieces: mpsc::Receiver<Piece>) -> Result<Answer, QueryError> {
+pub async fn gather(mut pieces: Answering) -> Result<Answer, QueryError> {
     let mut bytes = Vec::new();
     while let Some(piece) = pieces.recv().await {
         match piece {

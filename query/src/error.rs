@@ -7,8 +7,11 @@ pub struct QueryError {
     pub reason: Reason,
     /// A sentence for the one who asked; never a value of a row, or a path.
     pub message: String,
-    /// Line and column, from 1, where the text does not parse.
+    /// Line and column, from 1, of what is wrong in the text.
     pub position: Option<(u64, u64)>,
+    /// What may have been meant.
+    #[serde(default)]
+    pub hint: Option<String>,
 }
 
 /// The closed list of reasons.
@@ -47,6 +50,6 @@ pub enum Reason {
 
 impl QueryError {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), position: None }
+        Self { reason, message: message.into(), position: None, hint: None }
     }
 }

@@ -8,11 +8,13 @@
 //! [`encoder`] turns rows into the form that was asked for while they come, with [`format`]; [`parameter`] and
 //! [`zone`] are what a question says besides its text, [`cost`] what it read.
 
+pub mod answering;
 pub mod cache;
 pub mod cost;
 pub mod encoder;
 pub mod engine;
 pub mod error;
+mod explain;
 pub mod format;
 mod functions;
 mod gate;
@@ -26,6 +28,7 @@ pub mod stored;
 pub mod worker;
 pub mod zone;
 
+pub use answering::Answering;
 pub use cost::{Cost, Estimate};
 pub use encoder::{Encoder, Form};
 pub use engine::{Answer, Engine};

@@ -10,7 +10,7 @@ use datafusion::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{QueryError, Reach, Reason, format::type_name, session::explain};
+use crate::{QueryError, Reach, Reason, explain::explain, format::type_name};
 
 /// The values of a statement's parameters by name; those of `$1`, `$2` … are called `1`, `2` ….
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

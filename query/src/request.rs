@@ -83,6 +83,9 @@ pub enum Task {
 pub struct Ended {
     pub rows: u64,
     pub truncated: bool,
+    /// Whether the same question at the same cut has the same answer at any time.
+    #[serde(default)]
+    pub repeatable: bool,
     #[serde(default)]
     pub cost: Cost,
     /// The answer to [`Task::Explain`] and [`Task::Validate`].

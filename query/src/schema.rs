@@ -70,6 +70,12 @@ pub(crate) fn is_shown(table: &str, reach: &Reach) -> bool {
     table != Table::DeadLetter.name() || *reach == Reach::Admin
 }
 
+/// The names of the tables that a session of this reach holds.
+pub(crate) fn names(reach: &Reach) -> impl Iterator<Item = &'static str> {
+    let tables = DOCUMENT.iter().flat_map(|document| &document.tables);
+    tables.map(|table| table.name.as_str()).filter(|name| is_shown(name, reach))
+}
+
 /// The tables that a session of this reach holds.
 pub fn tables(reach: &Reach) -> Result<Vec<TableDescription>, QueryError> {
     let unreadable = |error: &String| QueryError::new(Reason::Unavailable, error.clone());

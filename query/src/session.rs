@@ -5,11 +5,14 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use chrono::DateTime;
 use datafusion::{
-    common::{DataFusionError, ScalarValue},
+    common::{
+        DataFusionError, ScalarValue,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     dataframe::DataFrame,
     datasource::TableProvider,
     execution::{SessionStateBuilder, context::SQLOptions, runtime_env::RuntimeEnv},
-    logical_expr::{LogicalPlan, cast, ident, lit},
+    logical_expr::{Expr, LogicalPlan, Volatility, cast, ident, lit},
     prelude::{SessionConfig, SessionContext},
     sql::{
         parser::{DFParser, Statement},
@@ -23,12 +26,17 @@ use pipeline::{
 };
 
 use crate::{
-    Author, QueryError, Reach, Reason, Request, Task, Terms, Zone, functions, gate,
+    Author, QueryError, Reach, Reason, Request, Task, Terms, Zone,
+    explain::explain,
+    functions, gate,
     schema::{self, CATALOG, INFORMATION_SCHEMA, SCHEMA},
 };
 
 /// Views that every session has, in terms of its tables.
 const VIEWS: &[(&str, &str)] = &[("mrr_movements", include_str!("../views/mrr_movements.sql"))];
+
+/// The ledger without what was taken back.
+const NET: &str = "usage_events";
 
 /// Plans a query in a session of its own.
 pub async fn plan(
@@ -80,6 +88,8 @@ async fn session(
         .with_default_catalog_and_schema(CATALOG, SCHEMA);
     let options = config.options_mut();
     options.sql_parser.parse_float_as_decimal = true;
+    // An error says where in the text it is.
+    options.sql_parser.collect_spans = true;
     options.execution.time_zone = Some(request.terms.zone.as_str().into());
     options.execution.enable_recursive_ctes = false;
     options.execution.parquet.pushdown_filters = false;
@@ -125,7 +135,7 @@ async fn register(
     }
     let net = LakeScan::new(tables, Table::UsageLedger, own).net();
     let net = shown(context, Table::UsageLedger, Arc::new(net), &request.terms)?;
-    context.register_table("usage_events", net)?;
+    context.register_table(NET, net)?;
     // What a statement does not name need not be planned.
     let sql = request.sql.to_ascii_lowercase();
     for (name, view) in VIEWS.iter().filter(|(name, _)| sql.contains(name)) {
@@ -138,6 +148,36 @@ async fn register(
         catalog.register_schema(INFORMATION_SCHEMA, schema::information_schema(reach)?)?;
     }
     Ok(())
+}
+
+/// The tables that a statement may read: those that its text names, or a view that it names.
+pub(crate) fn tables_of(sql: &str) -> Vec<Table> {
+    let sql = sql.to_lowercase();
+    let views = VIEWS.iter().filter(|(name, _)| sql.contains(name)).map(|(_, view)| *view);
+    let text = views.fold(sql.clone(), |text, view| text + view);
+    let names = |table: &Table| {
+        text.contains(table.name()) || *table == Table::UsageLedger && text.contains(NET)
+    };
+    Table::ALL.into_iter().filter(names).collect()
+}
+
+/// Whether a plan gives the same at any time. `now()` is the time of the request.
+pub(crate) fn is_repeatable(plan: &LogicalPlan) -> bool {
+    let changes = |expression: &Expr| {
+        let function = match expression {
+            Expr::ScalarFunction(call) => Some(call.func.signature().volatility),
+            _ => None,
+        };
+        Ok(function.is_some_and(|volatility| volatility != Volatility::Immutable))
+    };
+    let mut repeatable = true;
+    let visited = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            repeatable &= !expression.exists(changes)?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    });
+    visited.is_ok() && repeatable
 }
 
 /// A table as its reader sees it: times in the reader's zone, so that truncating one gives a day of the zone, and
@@ -201,49 +241,4 @@ fn query(statement: &Statement) -> Result<&ast::Statement, QueryError> {
             "only queries are allowed: SELECT, WITH, VALUES",
         )),
     }
-}
-
-/// An error as the one who asked may see it.
-pub fn explain(error: DataFusionError, reach: &Reach) -> QueryError {
-    let error = error.find_root();
-    let text = error.strip_backtrace();
-    match error {
-        DataFusionError::SQL(parse, _) => {
-            let text = parse.to_string();
-            let message = text.trim_start_matches("sql parser error: ");
-            let message = message.split(" at Line: ").next().unwrap_or(message).to_owned();
-            QueryError { reason: Reason::Syntax, position: position(&text), message }
-        }
-        DataFusionError::ResourcesExhausted(_) => {
-            QueryError::new(Reason::Memory, "the query needs more memory than it may use")
-        }
-        DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => {
-            QueryError::new(Reason::Invalid, first_line(&text))
-        }
-        DataFusionError::Plan(message) => {
-            let refused = ["DDL not supported", "DML not supported", "Statement not supported"];
-            if refused.iter().any(|refused| message.starts_with(refused)) {
-                return QueryError::new(Reason::NotAllowed, "only queries are allowed");
-            }
-            QueryError::new(Reason::Invalid, first_line(message))
-        }
-        // The message may hold a value of a row, another tenant's even: only its class is told.
-        _ if matches!(reach, Reach::Organization(_)) => QueryError::new(
-            Reason::Failed,
-            "the query failed on a row: a cast, a division or an overflow",
-        ),
-        _ => QueryError::new(Reason::Failed, first_line(&text)),
-    }
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().take(500).collect()
-}
-
-/// `… at Line: 1, Column: 8`, as the parser writes it.
-fn position(message: &str) -> Option<(u64, u64)> {
-    let (_, rest) = message.rsplit_once("at Line: ")?;
-    let (line, rest) = rest.split_once(", Column: ")?;
-    let column: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Some((line.parse().ok()?, column.parse().ok()?))
 }

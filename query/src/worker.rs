@@ -25,6 +25,7 @@ use tokio::{
 use crate::{
     Cost, Ended, Estimate, Planned, QueryError, Reach, Reason, Request, Task,
     cost::{self, MeteredPool},
+    explain::explain,
     format, session,
 };
 
@@ -126,22 +127,22 @@ impl Session {
             tracing::error!(error = &error as &dyn std::error::Error, "the lake is not readable");
             QueryError::new(Reason::Unavailable, "the lake cannot be read at this cut")
         })?;
-        let failed = |error| session::explain(error, &request.reach);
-        let encoding = |error| {
-            session::explain(datafusion::common::DataFusionError::from(error), &request.reach)
-        };
+        let failed = |error| explain(error, &request.reach);
+        let encoding =
+            |error| explain(datafusion::common::DataFusionError::from(error), &request.reach);
         let frame = session::plan(request, &tables, &self.runtime, self.partitions).await?;
         if request.terms.task != Task::Rows {
             return planned(frame, request).await;
         }
         self.memory.take_most();
+        let repeatable = session::is_repeatable(frame.logical_plan());
         let context = Arc::new(frame.task_ctx());
         let plan = frame.create_physical_plan().await.map_err(failed)?;
         let mut rows = execute_stream(Arc::clone(&plan), context).map_err(failed)?;
         let options = IpcWriteOptions::default();
         let mut writer = StreamWriter::try_new_with_options(Vec::new(), &rows.schema(), options)
             .map_err(encoding)?;
-        let mut ended = Ended::default();
+        let mut ended = Ended { repeatable, ..Ended::default() };
         let max_rows = request.max_rows.unwrap_or(u64::MAX);
         let mut progress = interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
         loop {
@@ -184,7 +185,7 @@ impl Session {
 
 /// What a statement would do.
 async fn planned(frame: DataFrame, request: &Request) -> Result<Ended, QueryError> {
-    let failed = |error| session::explain(error, &request.reach);
+    let failed = |error| explain(error, &request.reach);
     let schema = Arc::new(frame.schema().as_arrow().clone());
     let fields = frame.logical_plan().get_parameter_fields().map_err(failed)?;
     let parameters = fields.into_iter().map(|(id, field)| {

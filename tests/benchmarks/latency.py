@@ -21,6 +21,7 @@ import time
 import urllib.parse
 
 from ingest import memory_mb, percentile
+from query import new
 
 SMALL = [
     "select count(*) as n from usage_events where occurred_at >= now() - interval '1 day'",
@@ -62,7 +63,7 @@ class Server:
         return http.client.HTTPConnection(self.address, timeout=60)
 
     def ask(self, connection, sql, key=None, form="json"):
-        body = json.dumps({"sql": sql, "format": form})
+        body = json.dumps({"sql": new(sql), "format": form})
         headers = {"Authorization": f"Bearer {key or self.key}", "Content-Type": "application/json"}
         connection.request("POST", "/v1/query", body, headers)
         reply = connection.getresponse()

@@ -8,7 +8,7 @@ use reqwest::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::{Client, Reply, Server, admin_key, folder, reply, usage};
+use tests::{Client, Reply, Server, admin_key, flushed, folder, reply, run_ok, usage};
 
 const EVENTS: i64 = 400;
 const COUNT: &str = "select count(*) as n from usage_events";
@@ -189,6 +189,22 @@ async fn what_is_not_a_query_is_named() {
         assert_eq!(found, (400, code.into()), "{sql}: {}", answer.text());
         assert!(!answer.text().contains("root:"), "{sql}");
     }
+    for (sql, position, hint) in [
+        ("select organisation_id from usage_events", (1, 8), "did you mean `organization_id`?"),
+        ("select 1\n  from usage_event", (2, 8), "did you mean `usage_events`?"),
+        ("select sqr(2)", (1, 8), "did you mean `sqrt`?"),
+        (
+            "select price from mrr_movements",
+            (1, 8),
+            "the columns are `organization_id`, `subscription_id`, ",
+        ),
+        ("select 1 from elsewhere", (1, 15), "the tables are `usage_events`, "),
+    ] {
+        let answer = ask(client, json!({"sql": sql})).await.json();
+        let (line, column) = position;
+        assert_eq!(answer["position"], json!({"line": line, "column": column}), "{answer}");
+        assert!(answer["hint"].as_str().is_some_and(|found| found.starts_with(hint)), "{answer}");
+    }
     let long = format!("select '{}'", "x".repeat(70_000));
     assert_eq!(ask(client, json!({"sql": long})).await.status, 400);
     let unknown = ask(client, json!({"sql": COUNT, "color": "red"})).await;
@@ -279,4 +295,56 @@ async fn an_earlier_cut_gives_the_earlier_answer() {
     assert_eq!(again["rows"], before["rows"]);
     assert_eq!(again["as_of"], before["as_of"]);
     assert_eq!(client.rows(COUNT).await, [json!({"n": EVENTS + 50})]);
+}
+
+#[tokio::test]
+async fn an_answer_is_kept_until_a_row_comes_that_it_may_be_about() {
+    let Lake { client, dir, _server: server } = &lake().await;
+    let answer = async |client: &Client, body: Value| {
+        let answer = ask(client, body).await;
+        let cache = answer.header("x-cache").to_owned();
+        (cache, answer.json()["rows"].clone(), answer)
+    };
+    let count = || json!({"sql": COUNT});
+    let rows = |n: i64| json!([{"n": n}]);
+    let (cache, first, _) = answer(client, count()).await;
+    assert_eq!((cache.as_str(), &first), ("miss", &rows(EVENTS)));
+    let (cache, again, whole) = answer(client, count()).await;
+    assert_eq!((cache.as_str(), &again), ("hit", &first));
+    assert_eq!((whole.header("x-rows"), whole.header("x-rows-scanned")), ("1", "0"));
+    let csv = ask(client, json!({"sql": COUNT, "format": "csv", "max_rows": 10_000})).await;
+    assert_eq!((csv.header("x-cache"), csv.text()), ("hit", format!("n\n{EVENTS}\n")));
+    // What the text does not say makes another question.
+    for other in [
+        json!({"sql": COUNT, "tz": "Asia/Tokyo"}),
+        json!({"sql": COUNT, "max_rows": 7}),
+        json!({"sql": format!("{COUNT} where input_tokens = $1"), "params": [1]}),
+        json!({"sql": format!("{COUNT} where input_tokens = $1"), "params": [2]}),
+    ] {
+        assert_eq!(answer(client, other).await.0, "miss");
+    }
+    run_ok(dir.path(), &["organization", "create", "org_b", "--name", "B", "--country", "DE"]);
+    let organization =
+        run_ok(dir.path(), &["key", "create", "--name", "own", "--organization", "org_b"]);
+    let own = Client::new(server, &organization);
+    let (cache, none, _) = answer(&own, count()).await;
+    assert_eq!((cache.as_str(), none), ("miss", rows(0)), "the answer of somebody else");
+    // The same rows in a file, and rows of another table.
+    flushed(client).await;
+    let billing = json!({"id": "b1", "source": "/test", "type": "billing.subscription_created", "subject": "org_a",
+        "time": usage("org_a", "x", json!({}))["time"], "specversion": "1.0",
+        "data": {"subscription_id": "s", "plan": "pro", "amount": "1", "currency": "USD", "billing_interval": "month"}});
+    let (status, sent) = client.send("application/json", billing.to_string()).await;
+    assert_eq!((status.as_u16(), &sent["accepted"]), (200, &json!(1)), "{sent}");
+    assert_eq!(answer(client, count()).await.0, "hit");
+    send(client, EVENTS..EVENTS + 1).await;
+    let (cache, more, _) = answer(client, count()).await;
+    assert_eq!((cache.as_str(), more), ("miss", rows(EVENTS + 1)));
+    // What depends on the time of the request is computed each time.
+    for sql in
+        ["select now() as t", "select count(*) as n from usage_events where occurred_at < now()"]
+    {
+        assert_eq!(answer(client, json!({"sql": sql})).await.0, "miss");
+        assert_eq!(answer(client, json!({"sql": sql})).await.0, "miss");
+    }
 }

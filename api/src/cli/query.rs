@@ -6,8 +6,8 @@ use std::{
 };
 
 use ::query::{
-    Author, Encoder, Ended, Form, Parameters, QueryError, Reach, Reason, Request, Task, Terms,
-    Zone, engine, format, functions, pool::Piece, schema,
+    Answering, Author, Encoder, Ended, Form, Parameters, QueryError, Reach, Reason, Request, Task,
+    Terms, Zone, engine, format, functions, pool::Piece, schema,
 };
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -165,12 +165,7 @@ impl Source {
     }
 
     /// Runs a statement. `truncate`: what is beyond the most rows is cut off rather than refused.
-    async fn rows(
-        &self,
-        sql: &str,
-        asked: &Asked,
-        truncate: bool,
-    ) -> anyhow::Result<mpsc::Receiver<Piece>> {
+    async fn rows(&self, sql: &str, asked: &Asked, truncate: bool) -> anyhow::Result<Answering> {
         match self {
             Self::Folder(reading) => {
                 let mut request = reading.request(sql, asked, Task::Rows)?;
@@ -185,7 +180,7 @@ impl Source {
                 let response =
                     answered(http.post(format!("{url}/v1/query")).bearer_auth(key).json(&body))
                         .await?;
-                Ok(pieces(response))
+                Ok(pieces(response).into())
             }
         }
     }
@@ -264,7 +259,7 @@ impl Reading {
 }
 
 /// Writes an answer while it comes.
-async fn stream(mut pieces: mpsc::Receiver<Piece>, form: Form) -> anyhow::Result<u64> {
+async fn stream(mut pieces: Answering, form: Form) -> anyhow::Result<u64> {
     let mut encoder = Encoder::new(form, String::new());
     let mut out = io::stdout().lock();
     while let Some(piece) = pieces.recv().await {
@@ -316,15 +311,18 @@ async fn answered(request: RequestBuilder) -> anyhow::Result<Response> {
     let problem: Value = response.json().await.unwrap_or_default();
     let detail = problem["detail"].as_str().or(problem["title"].as_str());
     let detail = detail.map_or_else(|| status.to_string(), str::to_owned);
-    match (problem["position"]["line"].as_u64(), problem["position"]["column"].as_u64()) {
-        (Some(line), Some(column)) => bail!("line {line}, column {column}: {detail}"),
-        _ => bail!("{detail}"),
-    }
+    let number = |name: &str| problem["position"][name].as_u64();
+    let position = number("line").zip(number("column"));
+    Err(sentence(&detail, position, problem["hint"].as_str()))
 }
 
 fn told(error: QueryError) -> anyhow::Error {
-    match error.position {
-        Some((line, column)) => anyhow::anyhow!("line {line}, column {column}: {error}"),
-        None => anyhow::anyhow!("{error}"),
-    }
+    sentence(&error.message, error.position, error.hint.as_deref())
+}
+
+/// What is wrong, where, and what may have been meant.
+fn sentence(detail: &str, position: Option<(u64, u64)>, hint: Option<&str>) -> anyhow::Error {
+    let place = position.map(|(line, column)| format!("line {line}, column {column}: "));
+    let hint = hint.map(|hint| format!("; {hint}"));
+    anyhow::anyhow!("{}{detail}{}", place.unwrap_or_default(), hint.unwrap_or_default())
 }

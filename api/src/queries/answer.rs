@@ -45,7 +45,8 @@ pub(crate) async fn respond(
         .insert_header(("X-Query-Id", id.as_str()))
         .insert_header(("X-As-Of", as_of.as_str()));
     if let Some(versions) = table_versions {
-        response.insert_header(("X-Table-Versions", versions));
+        let cache = if running.is_kept() { "hit" } else { "miss" };
+        response.insert_header(("X-Table-Versions", versions)).insert_header(("X-Cache", cache));
     }
     if matches!(form, Form::Arrow | Form::Parquet) {
         // Compressing these costs more than it saves; Parquet is compressed inside.

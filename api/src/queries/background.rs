@@ -394,8 +394,9 @@ pub(crate) async fn get_result(
         memory_bytes: entry.memory_bytes,
         ..Cost::default()
     };
-    let ended = Ended { rows: entry.rows, truncated: entry.truncated, cost, planned: None };
+    let (rows, truncated) = (entry.rows, entry.truncated);
+    let ended = Ended { rows, truncated, cost, ..Ended::default() };
     let pieces = background.stored.pieces(&id, ended).await.map_err(problem)?;
     let pieces = pieces.ok_or_else(gone)?;
-    respond(written, runner.replay(entry, pieces), None).await
+    respond(written, runner.replay(entry, pieces.into()), None).await
 }

@@ -89,8 +89,8 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
 
 /// Runs SQL. The answer is streamed; the query stops when the client goes away.
 ///
-/// Headers of an answer: `X-Query-Id`, `X-As-Of`, `X-Table-Versions`; up to 8 MiB also `X-Rows`,
-/// `X-Rows-Scanned`, `X-Bytes-Scanned`, `X-Files-Scanned` and `X-Truncated`.
+/// Headers of an answer: `X-Query-Id`, `X-As-Of`, `X-Table-Versions`, `X-Cache` (`hit` when it was there already);
+/// up to 8 MiB also `X-Rows`, `X-Rows-Scanned`, `X-Bytes-Scanned`, `X-Files-Scanned` and `X-Truncated`.
 #[utoipa::path(
     post,
     path = "/v1/query",
@@ -280,11 +280,12 @@ pub(crate) fn problem(error: QueryError) -> Problem {
         Reason::Lost => (StatusCode::UNPROCESSABLE_ENTITY, "query_lost"),
         Reason::Unavailable => return Problem::unavailable(1),
     };
-    let problem = Problem::new(status, code).explained(error.message);
-    match error.position {
-        Some((line, column)) => {
-            problem.with("position", serde_json::json!({"line": line, "column": column}))
-        }
-        None => problem,
+    let mut problem = Problem::new(status, code).explained(error.message);
+    if let Some((line, column)) = error.position {
+        problem = problem.with("position", serde_json::json!({"line": line, "column": column}));
     }
+    if let Some(hint) = error.hint {
+        problem = problem.with("hint", hint);
+    }
+    problem
 }

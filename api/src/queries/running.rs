@@ -6,7 +6,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use query::{Cost, Ended, Engine, QueryError, Reason, Request, pool::Piece};
+use query::{Answering, Cost, Ended, Engine, QueryError, Reason, Request, pool::Piece};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
@@ -50,7 +50,7 @@ pub(crate) struct Running {
     runner: Runner,
     id: String,
     live: Arc<Live>,
-    pieces: mpsc::Receiver<Piece>,
+    pieces: Answering,
     is_over: bool,
 }
 
@@ -107,12 +107,12 @@ impl Runner {
         };
         let live = Arc::new(Live { seen: Mutex::new(entry), stop: Notify::new() });
         self.lock().running.insert(id.clone(), Arc::clone(&live));
-        let (_, pieces) = mpsc::channel(1);
-        Ok(Running { runner: self.clone(), id, live, pieces, is_over: false })
+        let (_, none) = mpsc::channel(1);
+        Ok(Running { runner: self.clone(), id, live, pieces: none.into(), is_over: false })
     }
 
     /// An answer that is there already, to be written like one that comes.
-    pub(crate) fn replay(&self, entry: Entry, pieces: mpsc::Receiver<Piece>) -> Running {
+    pub(crate) fn replay(&self, entry: Entry, pieces: Answering) -> Running {
         let id = entry.query_id.clone();
         let live = Arc::new(Live { seen: Mutex::new(entry), stop: Notify::new() });
         Running { runner: self.clone(), id, live, pieces, is_over: true }
@@ -162,6 +162,11 @@ impl Running {
 
     pub(crate) fn as_of(&self) -> String {
         self.live.lock().as_of.clone()
+    }
+
+    /// Whether its answer was there already.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.pieces.is_kept()
     }
 
     pub(crate) fn entry(&self) -> Entry {

@@ -62,7 +62,7 @@ cume_dist dense_rank lag lead ntile percent_rank rank row_number
 
 static NAMES: LazyLock<BTreeSet<&str>> = LazyLock::new(|| OFFERED.split_whitespace().collect());
 
-pub(super) fn is_offered(name: &str) -> bool {
+pub(crate) fn is_offered(name: &str) -> bool {
     NAMES.contains(name)
 }
 

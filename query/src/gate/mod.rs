@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::{Token, TokenWithSpan, Tokenizer},
 };
 
+pub(crate) use functions::is_offered;
 pub use functions::{Function, functions};
 pub(crate) use walk::statement;
 
@@ -47,6 +48,7 @@ pub(crate) fn tokens(sql: &str) -> Result<(), QueryError> {
         reason: Reason::Syntax,
         message: error.message,
         position: Some((error.location.line, error.location.column)),
+        hint: None,
     })?;
     let seen: Vec<_> = tokens
         .into_iter()

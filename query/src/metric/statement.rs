@@ -58,18 +58,21 @@ impl Statement {
         };
     }
 
-    /// The rows that the statement reads. What an organization's movement of MRR is follows from all before it.
-    pub(crate) fn scope(&self) -> Option<Scope> {
+    /// The rows that the statement depends on. What an organization's movement of MRR is follows from all before it.
+    pub(crate) fn scopes(&self) -> Vec<Scope> {
         let (_, metric, request) = &self.asked[0];
         let from = request.from.timestamp_micros();
         let (table, from) = match metric.source.as_str() {
-            "usage_events" => (Table::UsageLedger, Some(from)),
-            "mrr_movements" => (Table::BillingEvents, None),
-            name => (Table::parse(name)?, Some(from)),
+            "usage_events" => (Some(Table::UsageLedger), Some(from)),
+            "mrr_movements" => (Some(Table::BillingEvents), None),
+            name => (Table::parse(name), Some(from)),
         };
         let from = if metric.kind == Kind::Cumulative { None } else { from };
         let to = request.to.timestamp_micros();
-        (metric.time == table.time_column()).then_some(Scope { table, from, to })
+        match table {
+            Some(table) if metric.time == table.time_column() => vec![Scope { table, from, to }],
+            _ => Scope::of(&self.sql),
+        }
     }
 
     /// The answer to each question, by its place.
