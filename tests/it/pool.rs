@@ -5,7 +5,7 @@ use std::{fs, process::Command, time::Duration};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::{Client, Reply, Server, admin_key, configure, folder, reply, run_ok, usage};
+use tests::{Client, Reply, Server, admin_key, anew, configure, folder, reply, run_ok, usage};
 use tokio::task::JoinSet;
 
 const EVENTS: i64 = 300;
@@ -119,7 +119,7 @@ async fn flood(client: &Client, queries: usize, refused: usize) -> JoinSet<Reply
 async fn one_organization_cannot_take_all_workers() {
     let (server, _, dir) = lake().await;
     let [a, b] = ["org_a", "org_b"].map(|id| own(&server, &dir, id));
-    assert_eq!(b.rows(COUNT).await, [json!({"n": EVENTS})]);
+    assert_eq!(b.rows(&anew(COUNT)).await, [json!({"n": EVENTS})]);
     // Two workers run something short-lived, and eight for each of them may wait.
     let mut first = JoinSet::new();
     for _ in 0..2 {
@@ -128,7 +128,7 @@ async fn one_organization_cannot_take_all_workers() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let mut floods = vec![flood(&a, 16 + 3, 3).await];
     // The other's query came after all of these, and is next.
-    assert_eq!(b.rows(COUNT).await, [json!({"n": EVENTS})]);
+    assert_eq!(b.rows(&anew(COUNT)).await, [json!({"n": EVENTS})]);
     assert!(floods[0].try_join_next().is_none(), "the flood is still there");
 
     while let Some(answer) = first.join_next().await {
@@ -140,7 +140,7 @@ async fn one_organization_cannot_take_all_workers() {
     for id in ["org_c", "org_d", "org_e"] {
         floods.push(flood(&own(&server, &dir, id), 16 + 2, 2).await);
     }
-    let answer = ask(b.clone(), COUNT, 5_000).await;
+    let answer = ask(b.clone(), &anew(COUNT), 5_000).await;
     let found = (answer.status.as_u16(), answer.json()["code"].clone());
     assert_eq!(found, (503, "unavailable".into()), "{}", answer.text());
     assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0));
@@ -151,7 +151,7 @@ async fn one_organization_cannot_take_all_workers() {
     }
     let mut found = Value::Null;
     for _ in 0..LOOKS {
-        let answer = ask(b.clone(), COUNT, 5_000).await;
+        let answer = ask(b.clone(), &anew(COUNT), 5_000).await;
         found = answer.json()["rows"].clone();
         if answer.status == 200 {
             break;
@@ -167,9 +167,9 @@ async fn a_worker_that_keeps_much_memory_is_replaced() {
     configure(dir.path(), "[query]\nmemory_mib = 64\n");
     let server = Server::serve(dir.path());
     let client = Client::new(&server, &admin_key(dir.path()));
-    assert_eq!(client.rows(COUNT).await, [json!({"n": 0})]);
+    assert_eq!(client.rows(&anew(COUNT)).await, [json!({"n": 0})]);
     let before = server.children();
-    assert_eq!(client.rows(COUNT).await, [json!({"n": 0})]);
+    assert_eq!(client.rows(&anew(COUNT)).await, [json!({"n": 0})]);
     assert_eq!(server.children(), before, "an ordinary query leaves its worker as it is");
     let much = "select count(distinct x) as n from (select unnest(range(1, 1000000)) as x)";
     assert_eq!(client.rows(much).await, [json!({"n": 999_999})]);
@@ -183,5 +183,5 @@ async fn a_worker_that_keeps_much_memory_is_replaced() {
     }
     let kept: Vec<_> = after.iter().filter(|id| before.contains(id)).collect();
     assert_eq!((after.len(), kept.len()), (before.len(), before.len() - 1), "one is new");
-    assert_eq!(client.rows(COUNT).await, [json!({"n": 0})]);
+    assert_eq!(client.rows(&anew(COUNT)).await, [json!({"n": 0})]);
 }

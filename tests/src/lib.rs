@@ -9,7 +9,11 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{OnceLock, mpsc},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -463,4 +467,10 @@ pub fn usage(organization: &str, id: &str, data: Value) -> Value {
         into.extend(data);
     }
     event
+}
+
+/// A statement in words that nobody used before: no kept answer is given for it.
+pub fn anew(sql: &str) -> String {
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    format!("{sql} -- {}", ASKED.fetch_add(1, Ordering::Relaxed))
 }
