@@ -121,6 +121,9 @@ fn arguments() -> Refused {
         "select approx_percentile_cont(input_tokens, 0.5, 9223372036854775807) from usage_events",
         "select approx_percentile_cont(0.5, 9223372036854775807) within group (order by lsn) \
          from usage_events",
+        "select regexp_like('aaaaa', 'a{5}{5}{5}{5}{5}{5}{5}{5}{5}')",
+        "select 1 from usage_events where model ~ '((a{1,99}){1,99}){1,99}'",
+        "select 1 from usage_events where model similar to '(\\w{99}){99}'",
         "select regexp_like(model, concat('(a{1,50}){1,50}', lsn)) from usage_events",
         "select 1 from usage_events where model ~ event_id",
         "select 1 from usage_events where model like event_id",
@@ -232,8 +235,6 @@ async fn what_passes_is_stopped_in_time_and_harms_nobody() {
                 .into(),
             "200 400 422",
         ),
-        // Too large a program; to find that takes a build for tests longer than its time, on a busy machine.
-        ("select regexp_like('aaaaa', 'a{5}{5}{5}{5}{5}{5}{5}{5}{5}')".into(), "422 504"),
         ("select * from usage_events order by event_id limit 5 offset 50000000".into(), "200"),
         (format!("select {}", chain("1", "+", 250)), "200"),
         (chain("select 1", " union all ", 50), "200"),

@@ -74,7 +74,9 @@ fn limit(name: &str) -> Option<&'static str> {
         "approx_percentile" | "approx_percentile_cont" | "approx_percentile_cont_with_weight" => {
             "1,000 centroids"
         }
-        _ if name.starts_with("regexp_") => "a pattern in quotes of 256 bytes",
+        _ if name.starts_with("regexp_") => {
+            "a pattern in quotes of 256 bytes, and 100,000 steps with its repetitions written out"
+        }
         _ => return None,
     })
 }

@@ -6,6 +6,7 @@
 //! Statements that we compile ourselves do not pass here.
 
 mod functions;
+mod pattern;
 mod walk;
 
 use datafusion::sql::sqlparser::{

@@ -64,9 +64,10 @@ fn each_limit_is_where_it_is() {
     let series = |count: usize| format!("select range({count})");
     let pattern = |count: usize| format!("select 1 where a like '{}'", "x".repeat(count));
     let regex = |count: usize| format!("select regexp_count(a, '{}')", "x".repeat(count));
+    let nested = |count: usize| format!("select a ~ '((x{{100}}){{100}}){{{count}}}' from t");
     let text = |count: usize| format!("select '{}'", "x".repeat(count - 9));
     type Make<'a> = &'a dyn Fn(usize) -> String;
-    let cases: [(&str, Make<'_>, usize); 20] = [
+    let cases: [(&str, Make<'_>, usize); 21] = [
         ("operators", &ones, OPERATORS_MAX + 1),
         ("set operations", &unions, SET_OPERATIONS_MAX + 1),
         ("joins", &joins, JOINS_MAX),
@@ -82,6 +83,7 @@ fn each_limit_is_where_it_is() {
         ("range", &series, 1_000_000),
         ("like", &pattern, 256),
         ("regular expression", &regex, 256),
+        ("nested repetitions", &nested, 10),
         ("bytes", &text, SQL_BYTES_MAX),
         ("null tests", &|count| format!("select 1{}", " is null".repeat(count)), OPERATORS_MAX),
         (

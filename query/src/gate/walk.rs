@@ -8,15 +8,13 @@ use datafusion::sql::sqlparser::ast::{
     Select, TableFactor, UnaryOperator, Value, Visit, Visitor, visit_relations,
 };
 
-use super::{JOINS_MAX, functions::is_offered, too_complex};
+use super::{JOINS_MAX, functions::is_offered, pattern, too_complex};
 use crate::{QueryError, Reason};
 
 const COMMON_TABLES_MAX: usize = 20;
 /// Tables that are read once every common table is put in the places that name it. Twenty that each name the one
 /// before twice are a million.
 const REFERENCES_MAX: u64 = 200;
-/// A pattern becomes a program, whose size can be a power of its length.
-const PATTERN_BYTES_MAX: usize = 256;
 const TEXT_LENGTH_MAX: i64 = 10_000;
 const ARRAY_LENGTH_MAX: i64 = 100_000;
 const SERIES_ITEMS_MAX: i64 = 1_000_000;
@@ -77,23 +75,28 @@ impl<F: Fn(&str) -> bool> Visitor for Walk<F> {
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<QueryError> {
         flow(match expression {
             Expr::Function(function) => self.function(function),
-            Expr::Like { pattern, .. }
-            | Expr::ILike { pattern, .. }
-            | Expr::SimilarTo { pattern, .. }
-            | Expr::RLike { pattern, .. } => is_pattern(pattern),
+            Expr::Like { pattern, .. } | Expr::ILike { pattern, .. } => pattern::is_plain(pattern),
+            Expr::SimilarTo { pattern, .. } | Expr::RLike { pattern, .. } => {
+                pattern::is_regular(pattern)
+            }
             Expr::BinaryOp {
                 op:
                     BinaryOperator::PGRegexMatch
                     | BinaryOperator::PGRegexIMatch
                     | BinaryOperator::PGRegexNotMatch
-                    | BinaryOperator::PGRegexNotIMatch
-                    | BinaryOperator::PGLikeMatch
+                    | BinaryOperator::PGRegexNotIMatch,
+                right,
+                ..
+            } => pattern::is_regular(right),
+            Expr::BinaryOp {
+                op:
+                    BinaryOperator::PGLikeMatch
                     | BinaryOperator::PGILikeMatch
                     | BinaryOperator::PGNotLikeMatch
                     | BinaryOperator::PGNotILikeMatch,
                 right,
                 ..
-            } => is_pattern(right),
+            } => pattern::is_plain(right),
             _ => Ok(()),
         })
     }
@@ -162,7 +165,7 @@ impl<F: Fn(&str) -> bool> Walk<F> {
             }
             "range" | "generate_series" => series(name, &arguments),
             _ if name.starts_with("regexp_") => match arguments.get(1) {
-                Some(pattern) => is_pattern(pattern),
+                Some(pattern) => pattern::is_regular(pattern),
                 None => Ok(()),
             },
             _ => Ok(()),
@@ -264,20 +267,5 @@ fn number(expression: &Expr) -> Option<i64> {
             _ => None,
         },
         _ => None,
-    }
-}
-
-fn is_pattern(expression: &Expr) -> Result<(), QueryError> {
-    let text = match expression {
-        Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
-            _ => None,
-        },
-        _ => None,
-    };
-    match text {
-        Some(text) if text.len() <= PATTERN_BYTES_MAX => Ok(()),
-        Some(_) => Err(too_complex(format!("a pattern is longer than {PATTERN_BYTES_MAX} bytes"))),
-        None => Err(too_complex("a pattern is a text in quotes, and no expression")),
     }
 }
