@@ -68,26 +68,29 @@ impl Cache {
         Self { changes, held: Arc::default() }
     }
 
-    /// What was answered at another cut is true at this one when no row of its scopes came in between. Where a
-    /// row is, in the log or in a table, makes no difference.
-    pub(crate) fn get(&self, request: &Request, scopes: &[Scope]) -> Option<Kept> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = held.answers.get(&key(request)?)?;
-        let (then, now) = (&kept.cut, &request.cut);
-        let is_unchanged = |scope: &Scope| {
-            self.changes.last(scope.table, scope.from, scope.to) <= then.lsn.min(now.lsn)
+    /// The answer to a question, else room for it. What was answered at another cut is true at this one when no row
+    /// of its scopes came in between. Where a row is, in the log or in a table, makes no difference.
+    pub(crate) fn find(&self, request: &Request, scopes: &[Scope]) -> Result<Kept, Box<Keeping>> {
+        let key = key(request);
+        let is_true = |kept: &Kept| {
+            let (then, now) = (&kept.cut, &request.cut);
+            let is_unchanged = |scope: &Scope| {
+                self.changes.last(scope.table, scope.from, scope.to) <= then.lsn.min(now.lsn)
+            };
+            let same_rows = then.lsn == now.lsn || scopes.iter().all(is_unchanged);
+            then.log == now.log && same_rows && self.changes.holds(then)
         };
-        let same_rows = then.lsn == now.lsn || scopes.iter().all(is_unchanged);
-        (then.log == now.log && same_rows && self.changes.holds(then)).then(|| kept.clone())
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = held.answers.get(&key).filter(|kept| is_true(kept)).cloned();
+        drop(held);
+        kept.ok_or_else(|| Box::new(self.room(request, key)))
     }
 
-    /// Room for the answer to a question.
-    pub(crate) fn keeping(&self, request: &Request) -> Option<Keeping> {
-        let key = key(request)?;
+    fn room(&self, request: &Request, key: String) -> Keeping {
         let bytes = ENTRY_BYTES + key.len();
         let cut = request.cut.clone();
         let kept = Kept { cut, rows: Vec::new(), ended: Ended::default(), bytes };
-        Some(Keeping { cache: self.clone(), key, kept })
+        Keeping { cache: self.clone(), key, kept }
     }
 
     fn keep(&self, key: String, kept: Kept) {
@@ -112,9 +115,11 @@ impl Keeping {
     /// Adds bytes of the answer; `None` when it is too large to be kept.
     pub(crate) fn with(mut self, rows: &Bytes) -> Option<Self> {
         self.kept.bytes += rows.len();
-        // A copy, since the piece may be a small part of a large buffer.
-        self.kept.rows.push(Bytes::copy_from_slice(rows));
-        (self.kept.bytes <= ANSWER_BYTES_MAX).then_some(self)
+        if self.kept.bytes > ANSWER_BYTES_MAX {
+            return None;
+        }
+        self.kept.rows.push(rows.clone());
+        Some(self)
     }
 
     /// Keeps the answer, when asking again would give the same.
@@ -128,9 +133,9 @@ impl Keeping {
 
 /// All that an answer depends on but the cut. The time of the request is not in it: an answer that depends on that
 /// is not repeatable.
-fn key(request: &Request) -> Option<String> {
+fn key(request: &Request) -> String {
     let Request { author, sql, reach, max_rows, truncate, terms, .. } = request;
-    serde_json::to_string(&(author, sql, reach, max_rows, truncate, terms)).ok()
+    format!("{author:?} {sql:?} {reach:?} {max_rows:?} {truncate} {terms:?}")
 }
 
 #[cfg(test)]
@@ -155,7 +160,8 @@ mod tests {
     }
 
     fn keep(cache: &Cache, request: &Request, rows: u64, bytes: usize, repeatable: bool) {
-        let keeping = cache.keeping(request).unwrap();
+        // As if its query had begun before any other ended.
+        let keeping = cache.room(request, key(request));
         if let Some(keeping) = keeping.with(&vec![0; bytes].into()) {
             keeping.end(&Ended { rows, repeatable, ..Ended::default() });
         }
@@ -170,8 +176,8 @@ mod tests {
         // Of a table in which rows come with each LSN, and of none.
         let rows = |sql: &str, reach: &Reach, lsn| {
             let scopes = Scope::of(sql);
-            let kept = cache.get(&question(sql, reach, lsn), &scopes);
-            kept.map(|kept| kept.ended.rows)
+            let kept = cache.find(&question(sql, reach, lsn), &scopes);
+            kept.ok().map(|kept| kept.ended.rows)
         };
         let sql = "select * from billing_events";
         keep(&cache, &question(sql, &own, 5), 1, 10, true);
@@ -188,10 +194,10 @@ mod tests {
         assert_eq!((rows(sql, &own, 5), rows(sql, &own, 6)), (None, Some(2)));
         let mut other = question(sql, &own, 6);
         other.cut.log = 2;
-        assert!(cache.get(&other, &[]).is_none());
+        assert!(cache.find(&other, &[]).is_err());
         let mut masked = question(sql, &own, 6);
         masked.terms.persons = true;
-        assert!(cache.get(&masked, &[]).is_none());
+        assert!(cache.find(&masked, &[]).is_err());
     }
 
     #[test]
@@ -199,7 +205,7 @@ mod tests {
         let cache = Cache::new(Changes::default());
         let request = question("select now()", &Reach::Staff, 1);
         keep(&cache, &request, 1, 10, false);
-        assert!(cache.get(&request, &[]).is_none());
+        assert!(cache.find(&request, &[]).is_err());
     }
 
     #[test]
@@ -207,11 +213,11 @@ mod tests {
         let cache = Cache::new(Changes::default());
         let large = question("large", &Reach::Staff, 1);
         keep(&cache, &large, 1, ANSWER_BYTES_MAX, true);
-        assert!(cache.get(&large, &[]).is_none());
+        assert!(cache.find(&large, &[]).is_err());
         for n in 0..100 {
             let request = question(&n.to_string(), &Reach::Staff, 1);
             keep(&cache, &request, 1, ANSWER_BYTES_MAX - 2 * ENTRY_BYTES, true);
-            assert!(cache.get(&request, &[]).is_some());
+            assert!(cache.find(&request, &[]).is_ok());
             let held = cache.held.lock().unwrap();
             let bytes: usize = held.answers.values().map(|kept| kept.bytes).sum();
             assert!(bytes == held.bytes && bytes <= BYTES_MAX);

@@ -72,12 +72,16 @@ impl Engine {
             Self::Workers { strangers, reserved, cache } => (strangers, reserved, cache),
             Self::Here(local) => return Ok(local.run(request).into()),
         };
-        let gives_rows = request.terms.task == Task::Rows;
-        if let Some(kept) = gives_rows.then(|| cache.get(&request, scopes)).flatten() {
-            metrics::counter!("query_cache_hits_total").increment(1);
-            return Ok(kept.into());
-        }
-        let keeping = gives_rows.then(|| cache.keeping(&request)).flatten();
+        let keeping = match request.terms.task {
+            Task::Rows => match cache.find(&request, scopes) {
+                Ok(kept) => {
+                    metrics::counter!("query_cache_hits_total").increment(1);
+                    return Ok(kept.into());
+                }
+                Err(keeping) => Some(*keeping),
+            },
+            Task::Explain | Task::Validate => None,
+        };
         let pool = match request.author {
             Author::Stranger => strangers,
             Author::Ourselves => reserved,

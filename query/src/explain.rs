@@ -1,14 +1,12 @@
 //! An engine's error as the one who asked may see it: its class, where in the text it is, and what may have been
 //! meant.
 
-use std::borrow::Cow;
-
 use datafusion::common::{DataFusionError, SchemaError, utils::datafusion_strsim::levenshtein};
 
 use crate::{QueryError, Reach, Reason, gate, schema};
 
-/// Columns that a hint names, at most.
-const COLUMNS_MAX: usize = 12;
+/// Columns or tables that a hint names, at most.
+const NAMES_MAX: usize = 12;
 
 pub(crate) fn explain(error: DataFusionError, reach: &Reach) -> QueryError {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
@@ -94,12 +92,9 @@ fn nearest(name: &str, names: &[&str]) -> Option<String> {
 }
 
 fn listed(what: &str, names: &[&str]) -> Option<String> {
-    let mut shown: Vec<Cow<'_, str>> =
-        names.iter().take(COLUMNS_MAX).map(|name| format!("`{name}`").into()).collect();
-    if names.len() > COLUMNS_MAX {
-        shown.push("…".into());
-    }
-    (!shown.is_empty()).then(|| format!("{what} {}", shown.join(", ")))
+    let shown: Vec<_> = names.iter().take(NAMES_MAX).map(|name| format!("`{name}`")).collect();
+    let more = if names.len() > NAMES_MAX { ", …" } else { "" };
+    (!shown.is_empty()).then(|| format!("{what} {}{more}", shown.join(", ")))
 }
 
 #[cfg(test)]
@@ -115,7 +110,7 @@ mod tests {
         assert_eq!(hint("price"), None);
         assert_eq!(nearest("a", &[]), None);
         assert_eq!(listed("the tables are", &[]), None);
-        let many = ["x"; COLUMNS_MAX + 1];
+        let many = ["x"; NAMES_MAX + 1];
         assert!(listed("the columns are", &many).unwrap().ends_with("`x`, …"));
     }
 }

@@ -18,7 +18,7 @@ use datafusion::{
 use ingest::Table;
 use serde::{Deserialize, Serialize};
 
-use crate::{QueryError, Reach, Reason, format::type_name};
+use crate::{QueryError, Reach, Reason, format::type_name, session::NET};
 
 /// The catalog and the schema that unqualified names are of.
 pub(crate) const CATALOG: &str = "aihub";
@@ -87,7 +87,7 @@ pub fn tables(reach: &Reach) -> Result<Vec<TableDescription>, QueryError> {
 impl Described {
     fn describe(&self, common: &BTreeMap<String, String>) -> TableDescription {
         let name = self.name.as_str();
-        let stored = Table::parse(if name == "usage_events" { "usage_ledger" } else { name });
+        let stored = if name == NET { Some(Table::UsageLedger) } else { Table::parse(name) };
         let columns: Vec<(String, String)> = match stored {
             Some(table) => {
                 let schema = table.schema();

@@ -36,7 +36,7 @@ use crate::{
 const VIEWS: &[(&str, &str)] = &[("mrr_movements", include_str!("../views/mrr_movements.sql"))];
 
 /// The ledger without what was taken back.
-const NET: &str = "usage_events";
+pub(crate) const NET: &str = "usage_events";
 
 /// Plans a query in a session of its own.
 pub async fn plan(

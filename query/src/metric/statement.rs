@@ -12,7 +12,7 @@ use ingest::Table;
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 
 use super::{Grain, Kind, Metric, MetricAnswer, MetricRequest, MetricRow, Unit};
-use crate::{Answer, QueryError, Reason, cache::Scope};
+use crate::{Answer, QueryError, Reason, cache::Scope, session::NET};
 
 /// The width of a histogram's buckets, as a factor: a percentile is at most 2 % too high.
 const BUCKET_FACTOR: &str = "1.02";
@@ -63,7 +63,7 @@ impl Statement {
         let (_, metric, request) = &self.asked[0];
         let from = request.from.timestamp_micros();
         let (table, from) = match metric.source.as_str() {
-            "usage_events" => (Some(Table::UsageLedger), Some(from)),
+            NET => (Some(Table::UsageLedger), Some(from)),
             "mrr_movements" => (Some(Table::BillingEvents), None),
             name => (Table::parse(name), Some(from)),
         };
