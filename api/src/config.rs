@@ -73,7 +73,8 @@ pub struct Ingest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Query {
-    /// Worker processes for the SQL of others, at least 2; one more is reserved for metrics and dashboards.
+    /// Worker processes for the SQL of others, at least 2, of which no organization gets all; one more is reserved
+    /// for metrics and dashboards.
     pub workers: usize,
     /// Memory of the operators of one query, in MiB.
     pub memory_mib: usize,
@@ -172,7 +173,7 @@ impl Default for Ingest {
 impl Default for Query {
     fn default() -> Self {
         Self {
-            workers: WORKERS_MIN,
+            workers: 3,
             memory_mib: 1024,
             spill_mib: 2048,
             deadline_seconds: 30,
@@ -362,13 +363,13 @@ mod tests {
 
     #[test]
     fn later_sources_win() {
-        let file = "[server]\nport = 1\n[query]\nworkers = 3\n";
+        let file = "[server]\nport = 1\n[query]\nworkers = 4\n";
         assert_eq!(load("", &[], &[]).unwrap().server.port, 7700);
         assert_eq!(load(file, &[], &[]).unwrap().server.port, 1);
         let variables =
             [("AIHUB_SERVER_PORT", "2"), ("AIHUB_LAKE_OPTIONS_AWS_REGION", "eu-1"), ("PATH", "/")];
         let config = load(file, &variables, &[]).unwrap();
-        assert_eq!((config.server.port, config.query.workers), (2, 3));
+        assert_eq!((config.server.port, config.query.workers), (2, 4));
         assert_eq!(config.lake.options["aws_region"], "eu-1");
         let flags = [("server", "port", Value::Integer(3))];
         assert_eq!(load(file, &variables, &flags).unwrap().server.port, 3);

@@ -107,7 +107,7 @@ impl State {
         };
         let runner = Runner::new(engine.clone(), clock.clone());
         let kept = Stored::open(&lake::location(&config)?).map_err(OpenError::from)?;
-        let background = Background::new(kept, config.query.workers - 1);
+        let background = Background::new(kept, config.query.workers / 2);
         let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
         let token: [u8; 24] = rand::rng().random();
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -4,7 +4,7 @@
 //!
 //! [`session`] builds what a query may see: the tables of the lake at one cut, and for a customer only its own
 //! rows, behind a physical barrier; `gate` refuses what would take too much before it is planned. [`worker`] is
-//! the child's side, [`pool`] the parent's. [`metric`] holds the named business figures, declared in YAML.
+//! the child's side, [`pool`] the parent's; `threads` are those it computes on. [`metric`] holds the named business figures, declared in YAML.
 //! [`answering`] is an answer while it comes, [`cache`] holds those that are still true; `explain` says what was wrong.
 //! [`encoder`] turns rows into the form that was asked for while they come, with [`format`]; [`parameter`] and
 //! [`zone`] are what a question says besides its text, [`cost`] what it read.
@@ -26,6 +26,7 @@ pub mod request;
 pub mod schema;
 pub mod session;
 pub mod stored;
+mod threads;
 pub mod worker;
 pub mod zone;
 

@@ -4,7 +4,7 @@
 //! frame in is the [`Handshake`], then each is a [`Request`] in JSON. Out come Arrow IPC stream bytes, closed by
 //! [`Ended`] or a [`QueryError`], and now and then a [`Cost`] so far. The process ends when its input does.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use datafusion::execution::{
@@ -14,12 +14,13 @@ use datafusion::execution::{
 use datafusion::{dataframe::DataFrame, physical_plan::execute_stream};
 use futures::StreamExt;
 use pipeline::{Location, Reader};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
-    task::JoinError,
-    time::{Instant, interval_at},
+    task::{JoinError, JoinHandle},
+    time::{Instant, interval_at, timeout},
 };
 
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     cost::{self, MeteredPool},
     explain::explain,
     format, session,
+    threads::{Threads, stack_bytes},
 };
 
 /// What a worker is told once: where the lake is, and how much it may use.
@@ -53,6 +55,11 @@ const CHUNK: usize = 256 * 1024;
 /// How often the parent hears how far a query is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
+/// Addresses that the allocator may hold without using them.
+const AHEAD_BYTES: usize = 2 << 30;
+/// What takes longer is not a short query.
+const SHORT: Duration = Duration::from_millis(200);
+
 /// A lake, and what is needed to query it.
 pub(crate) struct Session {
     pub(crate) reader: Reader,
@@ -61,17 +68,36 @@ pub(crate) struct Session {
     partitions: usize,
 }
 
-/// Serves until the input ends: the parent is gone then, and nobody waits for an answer either.
+impl Handshake {
+    /// What a worker may hold in all: the pool of its operators, and as much again for what is not counted there.
+    pub(crate) fn memory_bytes_max(&self) -> usize {
+        2 * self.memory_bytes + (256 << 20)
+    }
+
+    /// The backstop behind the parent, which looks at what a worker holds now and then: addresses that it may write
+    /// to. The allocator takes some of them ahead.
+    fn limit_addresses(&self) -> io::Result<()> {
+        let bytes = self.memory_bytes_max() + AHEAD_BYTES + stack_bytes(self.partitions);
+        let current = Some(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let limit = Rlimit { current, ..getrlimit(Resource::Data) };
+        Ok(setrlimit(Resource::Data, limit)?)
+    }
+}
+
+/// Serves until the input ends: the parent is gone then, and nobody waits for an answer either. Queries are computed
+/// on threads of their own.
 ///
 /// # Errors
 /// Text for the log, when the pipe breaks or the handshake is not one.
 pub async fn serve(
     mut input: impl AsyncRead + Unpin + Send + 'static,
-    mut output: impl AsyncWrite + Unpin,
+    mut output: impl AsyncWrite + Unpin + Send + 'static,
 ) -> Result<(), String> {
     let Some(handshake) = read_question(&mut input).await? else { return Ok(()) };
     let handshake: Handshake =
         serde_json::from_slice(&handshake).map_err(|error| error.to_string())?;
+    handshake.limit_addresses().map_err(|error| error.to_string())?;
+    let mut threads = Threads::start(handshake.partitions).map_err(|error| error.to_string())?;
     let mut session = Session::open(&handshake).map_err(|error| error.message)?;
     let (questions, mut asked) = mpsc::channel(1);
     let mut reading = tokio::spawn(async move {
@@ -87,16 +113,34 @@ pub async fn serve(
         let Some(question) = asked.recv().await else { return over(reading.await) };
         let request: Request =
             serde_json::from_slice(&question).map_err(|error| error.to_string())?;
-        let answer = tokio::select! {
-            answer = session.answer(&request, &mut output) => answer,
+        let mut computing = threads.spawn(async move {
+            let answer = session.answer(&request, &mut output).await;
+            (session, output, answer)
+        });
+        let computed = tokio::select! {
+            computed = giving_way(&threads, &mut computing) => computed,
             read = &mut reading => return over(read),
         };
+        let answer;
+        (session, output, answer) = computed.map_err(|error| error.to_string())?;
         let (kind, body) = match answer {
             Ok(ended) => (ENDED, serde_json::to_vec(&ended)),
             Err(error) => (FAILED, serde_json::to_vec(&error)),
         };
         let body = body.map_err(|error| error.to_string())?;
         write_frame(&mut output, kind, &body).await.map_err(|error| error.to_string())?;
+        threads = threads.renewed().map_err(|error| error.to_string())?;
+    }
+}
+
+/// Waits for a query. One that is not short gives way to others.
+async fn giving_way<T>(threads: &Threads, computing: &mut JoinHandle<T>) -> Result<T, JoinError> {
+    match timeout(SHORT, &mut *computing).await {
+        Ok(computed) => computed,
+        Err(_) => {
+            threads.give_way();
+            computing.await
+        }
     }
 }
 
@@ -231,17 +275,17 @@ async fn read_question(input: &mut (impl AsyncRead + Unpin)) -> Result<Option<Ve
 pub(crate) async fn read_frame(
     input: &mut (impl AsyncRead + Unpin),
     bytes_max: usize,
-) -> std::io::Result<Option<(u8, Vec<u8>)>> {
+) -> io::Result<Option<(u8, Vec<u8>)>> {
     let mut head = [0; 5];
     match input.read_exact(&mut head).await {
         Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     }
     let [kind, a, b, c, d] = head;
     let length = u32::from_le_bytes([a, b, c, d]) as usize;
     if length > bytes_max {
-        return Err(std::io::Error::other("a frame is too long"));
+        return Err(io::Error::other("a frame is too long"));
     }
     let mut body = vec![0; length];
     input.read_exact(&mut body).await?;
@@ -252,8 +296,8 @@ pub(crate) async fn write_frame(
     output: &mut (impl AsyncWrite + Unpin),
     kind: u8,
     body: &[u8],
-) -> std::io::Result<()> {
-    let length = u32::try_from(body.len()).map_err(std::io::Error::other)?;
+) -> io::Result<()> {
+    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
     output.write_all(&[kind]).await?;
     output.write_all(&length.to_le_bytes()).await?;
     output.write_all(body).await?;

@@ -57,6 +57,8 @@ mod shell;
 #[cfg(test)]
 mod slt;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod tenancy;
 #[cfg(test)]
 mod tidy;

@@ -120,14 +120,14 @@ async fn one_organization_cannot_take_all_workers() {
     let (server, _, dir) = lake().await;
     let [a, b] = ["org_a", "org_b"].map(|id| own(&server, &dir, id));
     assert_eq!(b.rows(&anew(COUNT)).await, [json!({"n": EVENTS})]);
-    // Two workers run something short-lived, and eight for each of them may wait.
+    // Two of three workers run something short-lived, and eight for each of the three may wait.
     let mut first = JoinSet::new();
     for _ in 0..2 {
         first.spawn(ask(a.clone(), ENDLESS, 3_000));
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let mut floods = vec![flood(&a, 16 + 3, 3).await];
-    // The other's query came after all of these, and is next.
+    let mut floods = vec![flood(&a, 24 + 3, 3).await];
+    // The other's query came after all of these, and waits for none: one worker is left for it.
     assert_eq!(b.rows(&anew(COUNT)).await, [json!({"n": EVENTS})]);
     assert!(floods[0].try_join_next().is_none(), "the flood is still there");
 
@@ -137,8 +137,8 @@ async fn one_organization_cannot_take_all_workers() {
     }
     // Now two of the flood run, so that two more may wait. Three more floods fill the line.
     floods.push(flood(&a, 2 + 1, 1).await);
-    for id in ["org_c", "org_d", "org_e"] {
-        floods.push(flood(&own(&server, &dir, id), 16 + 2, 2).await);
+    for (id, runs) in [("org_c", 1), ("org_d", 0), ("org_e", 0)] {
+        floods.push(flood(&own(&server, &dir, id), runs + 24 + 2, 2).await);
     }
     let answer = ask(b.clone(), &anew(COUNT), 5_000).await;
     let found = (answer.status.as_u16(), answer.json()["code"].clone());

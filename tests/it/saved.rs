@@ -1,5 +1,7 @@
 //! Saved queries: versions, typed parameters, and who may run and change them.
 
+use std::process::Command;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Client, Reply, Server, admin_key, folder, reply, run_ok, usage};
@@ -163,4 +165,32 @@ async fn it_is_run_by_those_it_is_shared_with_over_their_own_rows() {
     let path = "/v1/saved-queries/all/rows?p.least=1&p.model=none";
     assert_eq!(analyst.get(path).await.1["rows"], json!([{"n": 2}]));
     assert_eq!(code(&own, path).await, (404, json!("not_found")));
+}
+
+#[tokio::test]
+async fn versions_without_end_are_not_saved() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    let one = json!({"name": "one", "sql": "select 1 as one"});
+    assert_eq!(save(&client, one.clone()).await.status, 201);
+    // 9,998 more, written at once.
+    let script = r#"
+import sqlite3, sys
+state = sqlite3.connect(sys.argv[1], timeout=30)
+versions = 'with recursive n(v) as (select 1 union all select v + 1 from n where v < 9998) select v from n'
+columns = "scope, 'many', v, description, sql, parameters, shared_with, owner_id, created_by, created_at"
+state.execute(f'insert into saved_queries select {columns} from saved_queries, ({versions})')
+state.commit()"#;
+    let filled =
+        Command::new("python3").args(["-c", script]).arg(dir.path().join("state.db")).status();
+    assert!(filled.expect("python3 starts").success());
+    assert_eq!(save(&client, one.clone()).await.status, 201);
+    let refused = save(&client, one.clone()).await;
+    let found = (refused.status.as_u16(), refused.json()["code"].clone());
+    assert_eq!(found, (409, json!("too_many_saved_queries")), "{}", refused.text());
+    // There is room again when one is gone.
+    let removed = reply(client.request(Method::DELETE, "/v1/saved-queries/many")).await;
+    assert_eq!(removed.status, 204);
+    assert_eq!(save(&client, one).await.json()["version"], 3);
 }

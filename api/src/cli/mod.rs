@@ -206,27 +206,20 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     })
 }
 
-/// The other side of the pipe that the server holds. Planning recurses deeply: threads get a large stack.
+/// The other side of the pipe that the server holds.
 fn query_worker() -> ExitCode {
     let _ = tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_max_level(tracing::Level::WARN)
         .try_init();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .thread_name("query")
-        .thread_stack_size(64 << 20)
-        // Files are read on these threads; each keeps memory of its own.
-        .max_blocking_threads(4)
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return ExitCode::FAILURE };
-    let serving = runtime.spawn(async {
+    let served = runtime.block_on(async {
         let (input, output) = pipes().map_err(|error| error.to_string())?;
         ::query::worker::serve(input, output).await
     });
-    let served = runtime.block_on(serving);
     // At once: a query that nobody waits for may be in the middle of a long step.
-    std::process::exit(i32::from(!matches!(served, Ok(Ok(())))))
+    std::process::exit(i32::from(served.is_err()))
 }
 
 /// The other side of the pipe of a server that keeps its tables in order.

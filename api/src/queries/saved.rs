@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use chrono::{DateTime, Utc};
 use query::{Form, Parameters, Task, parameter::Kind as ParameterKind};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -20,9 +22,11 @@ use crate::{
     clock::Clock,
     principal::{Ability, Authorized, Principal, ReadMetrics, RunSql},
     problem::Problem,
-    store::{Doing, Store, StoreError, time_of},
+    store::{Doing, Store, StoreError, Write, time_of},
 };
 
+/// Versions of all queries that staff, or an organization, may have saved.
+const VERSIONS_MAX: u64 = 10_000;
 const DESCRIPTION_BYTES_MAX: usize = 1_000;
 const NAME_BYTES_MAX: usize = 64;
 /// What the address of a run says of a parameter begins so: `p.model=gpt-4o`.
@@ -129,6 +133,11 @@ async fn newest(store: &Store, scope: &str) -> Result<Vec<SavedQuery>, StoreErro
     Ok(queries)
 }
 
+async fn versions(write: &Write, scope: &str) -> Result<u64, StoreError> {
+    let all = row::Entity::find().filter(row::Column::Scope.eq(scope));
+    all.count(write.db()).await.doing("counting saved queries")
+}
+
 /// Adds a version.
 async fn add(
     store: &Store,
@@ -144,6 +153,10 @@ async fn add(
     if before.as_ref().is_some_and(|before| !before.may_change(who)) {
         let detail = format!("`{}` is saved by somebody else", new.name);
         return Err(Problem::conflict("name_taken", detail));
+    }
+    if versions(&write, scope).await? >= VERSIONS_MAX {
+        let detail = format!("{VERSIONS_MAX} versions of queries are saved; remove a query first");
+        return Err(Problem::conflict("too_many_saved_queries", detail));
     }
     let saved = SavedQuery {
         name: new.name.clone(),

@@ -151,7 +151,7 @@ impl Pool {
         pieces: &mpsc::Sender<Piece>,
     ) -> Fate {
         let memory = worker.memory();
-        let outgrown = memory.exceeds(self.launch.memory_bytes_max());
+        let outgrown = memory.exceeds(self.launch.handshake.memory_bytes_max());
         let answering = timeout_at(deadline + GRACE, worker.ask(request, deadline, pieces));
         tokio::select! {
             biased;
@@ -178,11 +178,6 @@ impl Pool {
 }
 
 impl Launch {
-    /// What a worker may hold in all: the pool of its operators, and as much again for what is not counted there.
-    fn memory_bytes_max(&self) -> usize {
-        2 * self.handshake.memory_bytes + (256 << 20)
-    }
-
     /// What a worker may still hold after its query. The next one is quicker with what the last one left.
     fn held_bytes_max(&self) -> usize {
         self.handshake.memory_bytes + (128 << 20)

@@ -6,6 +6,7 @@ use std::{
 };
 
 /// Slots that parties share. The one that holds the fewest goes first; of those that hold as many, they take turns.
+/// No party holds the last slot besides all others, so that one is left for whoever else comes.
 #[derive(Debug)]
 pub(super) struct Shares<K> {
     slots: usize,
@@ -46,8 +47,8 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     pub(super) fn enter(&mut self, party: K) -> Result<Ticket, Full> {
         let own = self.waiting.get(&party).map_or(0, VecDeque::len);
         let all: usize = self.waiting.values().map(VecDeque::len).sum();
-        // While a slot is free nobody waits, so that this one will not either.
-        if self.running.len() >= self.slots {
+        // Who gets a slot at once does not wait.
+        if self.running.len() >= self.slots || self.held(&party) >= self.own_max() {
             if own >= self.each_max {
                 return Err(Full::Own);
             }
@@ -68,9 +69,10 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         if self.running.len() >= self.slots {
             return None;
         }
-        let held = |party: &K| self.running.values().filter(|other| *other == party).count();
+        let held = self.turns.iter().map(|party| self.held(party)).enumerate();
         // The first of equals.
-        let place = (0..self.turns.len()).min_by_key(|place| held(&self.turns[*place]))?;
+        let (place, _) =
+            held.filter(|(_, held)| *held < self.own_max()).min_by_key(|(_, held)| *held)?;
         let party = self.turns.remove(place)?;
         let tickets = self.waiting.get_mut(&party)?;
         let ticket = tickets.pop_front()?;
@@ -81,6 +83,14 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         }
         self.running.insert(ticket, party);
         Some(ticket)
+    }
+
+    fn held(&self, party: &K) -> usize {
+        self.running.values().filter(|other| *other == party).count()
+    }
+
+    fn own_max(&self) -> usize {
+        self.slots.saturating_sub(1).max(1)
     }
 
     /// A ticket is given back, whether it runs or waits.
@@ -108,16 +118,31 @@ mod tests {
 
     #[test]
     fn who_holds_nothing_goes_first() {
-        let mut shares = Shares::new(2, 8, 16);
+        let mut shares = Shares::new(3, 8, 16);
         let tickets = enter(&mut shares, "aaaab");
-        assert_eq!((shares.turn(), shares.turn()), (Some(tickets[0]), Some(tickets[4])));
+        let first = [0, 4, 1].map(|place: usize| Some(tickets[place]));
+        assert_eq!([shares.turn(), shares.turn(), shares.turn()], first);
         assert_eq!(shares.turn(), None);
-        // `c` came last, and holds nothing; then `a` has one like `b` had, and it is its turn.
+        // `c` came last, and holds nothing; `a` goes on when there is nobody else.
         let late = enter(&mut shares, "c")[0];
         shares.end(tickets[4]);
         assert_eq!((shares.turn(), shares.turn()), (Some(late), None));
-        shares.end(late);
-        assert_eq!(shares.turn(), Some(tickets[1]));
+        shares.end(tickets[0]);
+        assert_eq!(shares.turn(), Some(tickets[2]));
+    }
+
+    #[test]
+    fn one_slot_is_left_for_others() {
+        let mut shares = Shares::new(3, 2, 2);
+        let tickets = enter(&mut shares, "aaaa");
+        assert_eq!((shares.turn(), shares.turn()), (Some(tickets[0]), Some(tickets[1])));
+        assert_eq!((shares.turn(), shares.enter('a')), (None, Err(Full::Own)));
+        let other = enter(&mut shares, "b")[0];
+        assert_eq!((shares.turn(), shares.turn()), (Some(other), None));
+        // With one slot there is none to leave.
+        let mut shares = Shares::new(1, 2, 2);
+        let only = enter(&mut shares, "a")[0];
+        assert_eq!(shares.turn(), Some(only));
     }
 
     #[test]
@@ -190,7 +215,12 @@ mod tests {
                     }
                 }
                 assert!(shares.running.len() <= slots, "seed {seed}");
-                assert!(shares.running.len() == slots || shares.waiting.is_empty(), "seed {seed}");
+                let held = |party: &u64| shares.running.values().filter(|p| *p == party).count();
+                let most = shares.running.values().map(held).max().unwrap_or(0);
+                assert!(most <= shares.own_max(), "seed {seed}");
+                let stuck = |party: &u64| held(party) == shares.own_max();
+                let idle = shares.running.len() < slots;
+                assert!(!idle || shares.waiting.keys().all(stuck), "seed {seed}");
             }
         }
     }

@@ -1,0 +1,174 @@
+//! The threads that a worker computes on. Who computes for long gives way to who does not.
+
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    task::JoinHandle,
+};
+
+/// What a worker gives way to: the process that takes events in.
+const NICE: i32 = 3;
+/// What a long query gives way to besides: short queries of other workers.
+const NICE_LONG: i32 = 10;
+/// Planning recurses deeply.
+const STACK_BYTES: usize = 64 << 20;
+/// Files are read on these; each keeps memory of its own.
+const BLOCKING: usize = 4;
+
+/// Threads of one worker. An unprivileged process cannot take a thread's priority back up, so that those that gave
+/// way are replaced.
+pub(crate) struct Threads {
+    handle: Handle,
+    /// Until it is dropped.
+    runtime: Option<Runtime>,
+    started: Started,
+    count: usize,
+}
+
+type Started = Arc<Mutex<Inner>>;
+
+#[derive(Debug, Default)]
+struct Inner {
+    ids: Vec<priority::Id>,
+    given_way: bool,
+}
+
+impl Threads {
+    /// Threads that compute `count` things at once.
+    pub(crate) fn start(count: usize) -> io::Result<Self> {
+        let started = Started::default();
+        let (starting, stopping) = (Arc::clone(&started), Arc::clone(&started));
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(count)
+            .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
+            .max_blocking_threads(BLOCKING)
+            .on_thread_start(move || {
+                let mut started = lock(&starting);
+                let id = priority::own();
+                priority::lower(id, if started.given_way { NICE_LONG } else { NICE });
+                started.ids.push(id);
+            })
+            .on_thread_stop(move || {
+                let id = priority::own();
+                lock(&stopping).ids.retain(|other| *other != id);
+            })
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        Ok(Self { handle, runtime: Some(runtime), started, count })
+    }
+
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        computing: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.handle.spawn(computing)
+    }
+
+    /// From now on these threads run when others have nothing to do.
+    pub(crate) fn give_way(&self) {
+        let mut started = lock(&self.started);
+        started.given_way = true;
+        for id in &started.ids {
+            priority::lower(*id, NICE_LONG);
+        }
+    }
+
+    /// The same, or others in place of those that gave way.
+    pub(crate) fn renewed(self) -> io::Result<Self> {
+        let given_way = lock(&self.started).given_way;
+        if given_way { Self::start(self.count) } else { Ok(self) }
+    }
+}
+
+impl Drop for Threads {
+    /// Whoever waits for them may be one of an asynchronous runtime.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Threads").field("started", &self.started).finish_non_exhaustive()
+    }
+}
+
+fn lock(started: &Started) -> MutexGuard<'_, Inner> {
+    started.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The most of the address space that the threads' stacks take.
+pub(crate) fn stack_bytes(count: usize) -> usize {
+    (count + BLOCKING) * STACK_BYTES
+}
+
+#[cfg(target_os = "linux")]
+mod priority {
+    use rustix::{process, thread};
+
+    pub(super) type Id = thread::Pid;
+
+    pub(super) fn own() -> Id {
+        thread::gettid()
+    }
+
+    /// Linux knows a priority for each thread. One that is lower already stays.
+    pub(super) fn lower(id: Id, nice: i32) {
+        let now = process::getpriority_process(Some(id)).unwrap_or(0);
+        if now < nice {
+            let _ = process::setpriority_process(Some(id), nice);
+        }
+    }
+}
+
+/// Elsewhere all queries are alike.
+#[cfg(not(target_os = "linux"))]
+mod priority {
+    pub(super) type Id = ();
+
+    pub(super) fn own() -> Id {}
+
+    pub(super) fn lower((): Id, _: i32) {}
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nice(threads: &Threads) -> i32 {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        threads.spawn(async move {
+            let _ = sender.send(rustix::process::getpriority_process(None).unwrap());
+        });
+        receiver.recv().unwrap()
+    }
+
+    #[test]
+    fn who_computes_for_long_gives_way_until_the_next_question() {
+        let before = rustix::process::getpriority_process(None).unwrap();
+        let threads = Threads::start(2).unwrap();
+        assert_eq!(nice(&threads), before.max(NICE));
+        threads.give_way();
+        assert_eq!(nice(&threads), before.max(NICE_LONG));
+        // A thread that comes later gives way too.
+        let (sender, receiver) = std::sync::mpsc::channel();
+        threads.handle.spawn_blocking(move || {
+            let _ = sender.send(rustix::process::getpriority_process(None).unwrap());
+        });
+        assert_eq!(receiver.recv().unwrap(), before.max(NICE_LONG));
+        let threads = threads.renewed().unwrap();
+        assert_eq!(nice(&threads), before.max(NICE));
+        let same = Arc::as_ptr(&threads.started);
+        assert_eq!(Arc::as_ptr(&threads.renewed().unwrap().started), same);
+        assert_eq!(rustix::process::getpriority_process(None).unwrap(), before, "of this thread");
+    }
+}
