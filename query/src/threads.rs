@@ -11,9 +11,9 @@ use tokio::{
 };
 
 /// What a worker gives way to: the process that takes events in.
-const NICE: i32 = 3;
+const NICE: i32 = 5;
 /// What a long query gives way to besides: short queries of other workers.
-const NICE_LONG: i32 = 10;
+const NICE_LONG: i32 = 15;
 /// Planning recurses deeply.
 const STACK_BYTES: usize = 64 << 20;
 /// Files are read on these; each keeps memory of its own.
@@ -103,6 +103,11 @@ impl fmt::Debug for Threads {
 
 fn lock(started: &Started) -> MutexGuard<'_, Inner> {
     started.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets the thread that asks give way to the process that takes events in.
+pub(crate) fn give_way_to_intake() {
+    priority::lower(priority::own(), NICE);
 }
 
 /// The most of the address space that the threads' stacks take.

@@ -28,7 +28,7 @@ use crate::{
     cost::{self, MeteredPool},
     explain::explain,
     format, session,
-    threads::{Threads, stack_bytes},
+    threads::{Threads, give_way_to_intake, stack_bytes},
 };
 
 /// What a worker is told once: where the lake is, and how much it may use.
@@ -93,6 +93,7 @@ pub async fn serve(
     mut input: impl AsyncRead + Unpin + Send + 'static,
     mut output: impl AsyncWrite + Unpin + Send + 'static,
 ) -> Result<(), String> {
+    give_way_to_intake();
     let Some(handshake) = read_question(&mut input).await? else { return Ok(()) };
     let handshake: Handshake =
         serde_json::from_slice(&handshake).map_err(|error| error.to_string())?;

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{Launch, Piece};
+use super::{Launch, Piece, line::Party};
 use crate::{
     QueryError, Reason, Request,
     worker::{ENDED, FAILED, PROGRESS, ROWS, read_frame, write_frame},
@@ -24,6 +24,8 @@ pub(super) struct Child {
     process: process::Child,
     input: ChildStdin,
     output: ChildStdout,
+    /// Who asked it last.
+    last: Option<Party>,
 }
 
 /// How a worker stands after a question. All but the first mean that it is of no use any more.
@@ -90,7 +92,7 @@ impl Child {
         };
         let handshake = serde_json::to_vec(&launch.handshake).map_err(|e| lost(e.into()))?;
         write_frame(&mut input, ROWS, &handshake).await.map_err(lost)?;
-        Ok(Self { process, input, output })
+        Ok(Self { process, input, output, last: None })
     }
 
     pub(super) fn is_alive(&mut self) -> bool {
@@ -112,10 +114,20 @@ impl Child {
 
     /// Lets an idle worker end by itself, as it does when its input ends.
     pub(super) async fn end(self) {
-        let Self { mut process, input, output } = self;
+        let Self { mut process, input, output, .. } = self;
         drop((input, output));
         if timeout(END, process.wait()).await.is_err() {
             let _ = process.kill().await;
+        }
+    }
+
+    /// How well it suits a party. One that it asked before has the tables and footers that it asks for at hand; one
+    /// that is new takes nothing from others.
+    pub(super) fn suits(&self, party: &Party) -> u8 {
+        match &self.last {
+            Some(last) if last == party => 2,
+            None => 1,
+            Some(_) => 0,
         }
     }
 
@@ -127,6 +139,7 @@ impl Child {
         pieces: &mpsc::Sender<Piece>,
     ) -> Fate {
         let Ok(question) = serde_json::to_vec(request) else { return Fate::Lost };
+        self.last = Some(Party::of(&request.reach));
         if write_frame(&mut self.input, ROWS, &question).await.is_err() {
             return self.fate(false).await;
         }

@@ -20,8 +20,9 @@ struct Inner {
     called: HashMap<Ticket, oneshot::Sender<()>>,
 }
 
-/// An organization. Staff are one party.
-type Party = Option<String>;
+/// An organization, or staff, who are one party.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Party(Option<String>);
 
 /// A place in the line, and then the slot. It is given back when dropped.
 #[derive(Debug)]
@@ -31,6 +32,15 @@ pub(super) struct Place {
     call: oneshot::Receiver<()>,
 }
 
+impl Party {
+    pub(super) fn of(reach: &Reach) -> Self {
+        Self(match reach {
+            Reach::Organization(id) => Some(id.clone()),
+            Reach::Admin | Reach::Staff => None,
+        })
+    }
+}
+
 impl Line {
     pub(super) fn new(slots: usize, each_max: usize, all_max: usize) -> Self {
         let shares = Shares::new(slots, each_max, all_max);
@@ -38,12 +48,8 @@ impl Line {
     }
 
     pub(super) fn enter(&self, reach: &Reach) -> Result<Place, Full> {
-        let party = match reach {
-            Reach::Organization(id) => Some(id.clone()),
-            Reach::Admin | Reach::Staff => None,
-        };
         let mut inner = self.lock();
-        let ticket = inner.shares.enter(party)?;
+        let ticket = inner.shares.enter(Party::of(reach))?;
         let (sender, call) = oneshot::channel();
         inner.called.insert(ticket, sender);
         inner.call();

@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use child::{Child, Fate};
-use line::{Line, Place};
+use line::{Line, Party, Place};
 use share::Full;
 use tokio::{
     sync::{Mutex, mpsc},
@@ -82,19 +82,24 @@ impl Pool {
         timeout_at(deadline, place.called())
             .await
             .map_err(|_| QueryError::new(Reason::Busy, "no query worker became free in time"))?;
-        let worker = self.take().await?;
+        let worker = self.take(&Party::of(&request.reach)).await?;
         let (pieces, receiver) = mpsc::channel(16);
         let pool = self.clone();
         tokio::spawn(async move { pool.answer(worker, place, &request, deadline, &pieces).await });
         Ok(receiver)
     }
 
-    /// An idle worker that is alive, or a new one.
-    async fn take(&self) -> Result<Child, QueryError> {
+    /// The idle worker that suits best and is alive, or a new one. Without it, who is stopped again and again would
+    /// leave only new workers to others, and those are slow at first.
+    async fn take(&self, party: &Party) -> Result<Child, QueryError> {
         loop {
-            let Some(mut worker) = self.idle.lock().await.pop() else {
+            let mut idle = self.idle.lock().await;
+            let best = (0..idle.len()).max_by_key(|place| idle[*place].suits(party));
+            let Some(mut worker) = best.map(|place| idle.remove(place)) else {
+                drop(idle);
                 return Child::start(&self.launch).await;
             };
+            drop(idle);
             if worker.is_alive() {
                 return Ok(worker);
             }
