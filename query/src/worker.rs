@@ -78,9 +78,11 @@ impl Handshake {
     /// to. The allocator takes some of them ahead.
     fn limit_addresses(&self) -> io::Result<()> {
         let bytes = self.memory_bytes_max() + AHEAD_BYTES + stack_bytes(self.partitions);
-        let current = Some(u64::try_from(bytes).unwrap_or(u64::MAX));
-        let limit = Rlimit { current, ..getrlimit(Resource::Data) };
-        Ok(setrlimit(Resource::Data, limit)?)
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let now = getrlimit(Resource::Data);
+        // Whoever started the server may have set a lower one.
+        let lowest = [now.current, now.maximum].into_iter().flatten().fold(bytes, u64::min);
+        Ok(setrlimit(Resource::Data, Rlimit { current: Some(lowest), ..now })?)
     }
 }
 

@@ -33,7 +33,8 @@ async fn lake() -> (Server, Client, TempDir) {
     (server, client, dir)
 }
 
-fn own(server: &Server, dir: &TempDir, organization: &str) -> Client {
+/// An organization's own key.
+pub(crate) fn own(server: &Server, dir: &TempDir, organization: &str) -> Client {
     let create = ["organization", "create", organization, "--name", organization];
     run_ok(dir.path(), &[&create[..], &["--country", "DE"]].concat());
     let arguments = ["key", "create", "--name", "own", "--organization", organization];

@@ -12,10 +12,10 @@ use std::{
 
 use reqwest::Method;
 use serde_json::json;
-use tests::{Client, Server, admin_key, anew, configure, folder, reply, run_ok, usage};
+use tests::{Client, Server, admin_key, anew, configure, folder, reply, usage};
 use tokio::task::JoinSet;
 
-use crate::hostile::passing;
+use crate::{hostile::passing, pool::own};
 
 const EVENTS: usize = 300;
 const AT_ONCE: usize = 20;
@@ -74,14 +74,7 @@ async fn twenty_hostile_statements_at_once_harm_nobody() {
         .collect();
     let (status, answer) = admin.send("application/x-ndjson", lines.join("\n")).await;
     assert_eq!(status, 200, "{answer}");
-    let key = |organization: &str| {
-        let create = ["organization", "create", organization, "--name", "X", "--country", "DE"];
-        run_ok(dir.path(), &create);
-        let create = ["key", "create", "--name", "own", "--scopes", "read,write", "--organization"];
-        run_ok(dir.path(), &[&create[..], &[organization]].concat())
-    };
-    let hostile = Client::new(&server, &key("org_hostile"));
-    let honest = Client::new(&server, &key("org_honest"));
+    let [hostile, honest] = ["org_hostile", "org_honest"].map(|id| own(&server, &dir, id));
 
     let over = Arc::new(AtomicBool::new(false));
     let mut attackers = JoinSet::new();

@@ -235,10 +235,17 @@ async fn nothing_beside_the_rows_tells_of_another_organization() {
         organizations.each_ref().map(|id| Client::new(&server, &key_of(dir.path(), id, "own")));
     let sql = json!({"sql": "select count(*) as their_secret from usage_events"});
 
-    // A query of theirs that was answered, one that is kept, and one that runs.
+    // A query of theirs that is saved, one that was answered, one that is kept, and one that runs.
+    let saved = json!({"name": "their-secret", "sql": sql["sql"], "shared_with": ["member"]});
+    let saved = send_json(&other, Method::POST, "/v1/saved-queries", &saved).await;
+    assert_eq!(saved.status, 201, "{}", saved.text());
+    for path in ["/v1/saved-queries/their-secret", "/v1/saved-queries/their-secret/rows"] {
+        let (status, answer) = own.get(path).await;
+        assert_eq!((status.as_u16(), &answer["code"]), (404, &json!("not_found")), "{path}");
+    }
     let answered = send_json(&other, Method::POST, "/v1/query", &sql).await;
     let kept = send_json(&other, Method::POST, "/v1/queries", &sql).await;
-    let endless = json!({"sql": "select max(x) from (select unnest(range(1, 1000)) as x from \
+    let endless = json!({"sql": "select max(secret) from (select unnest(range(1, 1000)) as secret from \
         usage_events a, usage_events b, usage_events c)", "timeout_ms": 20_000});
     let runs = send_json(&other, Method::POST, "/v1/queries", &endless).await;
     assert_eq!((kept.status.as_u16(), runs.status.as_u16()), (202, 202));
@@ -257,7 +264,8 @@ async fn nothing_beside_the_rows_tells_of_another_organization() {
     for path in ["/v1/queries", "/v1/queries?status=running", "/v1/saved-queries"] {
         let (status, list) = own.get(path).await;
         assert!(status == 200 && !list.to_string().contains("secret"), "{path}: {list}");
-        assert!(!list.to_string().contains("endless"), "{path}: {list}");
+        let theirs = other.get(path).await.1;
+        assert!(theirs.to_string().contains("secret"), "{path}: {theirs}");
     }
     let (_, state) = other.get(&format!("/v1/queries/{}", ids[1].as_str().expect("an id"))).await;
     assert!(state["status"] == "running" || state["status"] == "queued", "{state}");

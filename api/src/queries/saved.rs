@@ -219,7 +219,7 @@ impl NewQuery {
     request_body = NewQuery,
     responses(
         (status = 201, body = SavedQuery), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 403, body = Problem), (status = 409, description = "Somebody else has the name.", body = Problem),
+        (status = 403, body = Problem), (status = 409, description = "Somebody else has the name, or too many versions are saved.", body = Problem),
     ),
 )]
 pub(crate) async fn save_query(
