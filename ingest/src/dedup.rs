@@ -96,7 +96,9 @@ pub struct Index {
 impl Index {
     /// Opens the index in `dir`, empty where there is none.
     pub fn open(dir: &Path, log: LogId) -> Result<Self, Error> {
-        let database = Database::builder(dir).open()?;
+        // One thread merges: the first of several passes that work on to the others without a pause, as long as
+        // they are busy.
+        let database = Database::builder(dir).worker_threads(1).open()?;
         let keys = database.keyspace("keys", || {
             // Keys come as sorted files, one per flush. Merging half as often costs a look into a filter more.
             // Nearly every probe is of a new key, and ends at the filters: they stay in memory.
@@ -170,7 +172,7 @@ impl std::fmt::Debug for Index {
 /// The keys above the index's mark, and those of the group being written.
 #[derive(Debug, Default)]
 pub(crate) struct Hot {
-    seen: HashMap<Key, Seen>,
+    seen: HashMap<Key, Seen, foldhash::fast::RandomState>,
     order: VecDeque<(Lsn, Key)>,
     /// Keys up to here were moved to the index.
     evicted: Lsn,

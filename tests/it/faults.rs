@@ -97,7 +97,8 @@ async fn a_kill_at_any_call_loses_nothing_and_doubles_nothing() {
     let (mut hits, mut early) = (0, 0);
     let (mut unanswered, mut last): (Option<Range<usize>>, Option<usize>) = (None, None);
     for attempt in 0.. {
-        assert!(attempt < 3 * kills(), "only {hits} of {attempt} kills hit");
+        // About one kill in three hits: a process does not make every call as often as it is to be killed at.
+        assert!(attempt < 6 * kills(), "only {hits} of {attempt} kills hit");
         let (call, most) = CALLS[attempt % CALLS.len()];
         let inject = format!("inject={call}:signal=KILL:when={}", 1 + attempt / CALLS.len() % most);
         let options = ["-e", &format!("trace={call}"), "-e", &inject];
