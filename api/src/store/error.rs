@@ -122,7 +122,7 @@ impl From<StoreError> for Problem {
 }
 
 /// SQLite's primary result code 5 is SQLITE_BUSY; its extended codes keep it in the low byte.
-fn is_busy(error: &DbErr) -> bool {
+pub(super) fn is_busy(error: &DbErr) -> bool {
     let runtime = match error {
         DbErr::ConnectionAcquire(_) => return true,
         DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) => runtime,

@@ -25,6 +25,8 @@ use crate::migration::Migrator;
 
 /// How long a writer waits for the writer before it, in this process or another.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long somebody waits before he asks again, where SQLite does not wait by itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// Readers do not block each other in WAL mode; a few threads serve them all.
 const CONNECTIONS_MAX: u32 = 4;
 
@@ -60,7 +62,7 @@ impl Store {
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
             });
-        let store = Self { db: Database::connect(options).await.map_err(opened)? };
+        let store = Self { db: connect(options).await.map_err(opened)? };
         store.migrate().await?;
         Ok(store)
     }
@@ -111,6 +113,17 @@ impl Write {
     pub(crate) fn db(&self) -> &DatabaseTransaction {
         &self.0
     }
+}
+
+/// Connects, and waits for others who do: SQLite does not wait when two switch a new file to WAL at once.
+async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, DbErr> {
+    for _ in 0..BUSY_TIMEOUT.as_millis() / BUSY_PAUSE.as_millis() {
+        match Database::connect(options.clone()).await {
+            Err(error) if error::is_busy(&error) => tokio::time::sleep(BUSY_PAUSE).await,
+            connected => return connected,
+        }
+    }
+    Database::connect(options).await
 }
 
 /// The time of a column that holds microseconds.
