@@ -81,6 +81,9 @@ impl From<StoreError> for StartError {
 /// How often the first page's answers are looked after.
 const PREPARE_EVERY: Duration = Duration::from_secs(60);
 
+/// How often idle workers are looked at.
+const TRIM_EVERY: Duration = Duration::from_secs(5);
+
 /// Connections that wait for their requests to end are cut after this.
 const SHUTDOWN_SECONDS: u64 = 5;
 
@@ -237,6 +240,15 @@ impl State {
                 }
             }
         });
+        if let Engine::Workers { strangers, reserved, .. } = self.engine.clone() {
+            tasks.spawn(async move {
+                loop {
+                    tokio::time::sleep(TRIM_EVERY).await;
+                    strangers.trim().await;
+                    reserved.trim().await;
+                }
+            });
+        }
         Ok(Running { url: format!("http://{bound}"), state, handle, tasks })
     }
 }

@@ -101,6 +101,30 @@ async fn a_query_whose_worker_is_killed_is_asked_once_more() {
     assert_eq!(client.get("/v1/metrics/requests").await.0, 200);
 }
 
+#[tokio::test]
+async fn an_idle_worker_gives_back_what_it_holds() {
+    let (server, client, _dir) = lake().await;
+    let held_mib = |id: u32| {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let number = anonymous.and_then(|text| text.split_whitespace().next()?.parse().ok());
+        number.unwrap_or(0) / 1024
+    };
+    let most = || server.children().into_iter().map(held_mib).max().unwrap_or(0);
+    let large = "select count(*) as n from (select distinct a.event_id || b.event_id || \
+                 repeat(a.organization_id || b.organization_id, 16) from usage_events a, usage_events b)";
+    assert_eq!(client.rows(large).await, [json!({"n": (3 * EVENTS).pow(2)})]);
+    assert!(most() > 96_u64, "the question is not large enough: {} MiB", most());
+    for _ in 0..LOOKS {
+        if most() <= 96 {
+            assert_eq!(client.rows(&anew(COUNT)).await, [json!({"n": 3 * EVENTS})]);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("a worker still holds {} MiB", most());
+}
+
 /// Sends queries all at once; those that are refused come back, the others run or wait.
 async fn flood(client: &Client, queries: usize, refused: usize) -> JoinSet<Reply> {
     let mut all = JoinSet::new();

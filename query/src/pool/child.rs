@@ -26,6 +26,8 @@ pub(super) struct Child {
     output: ChildStdout,
     /// Who asked it last.
     last: Option<Party>,
+    /// Since when nobody asks it.
+    idle_since: Instant,
 }
 
 /// How a worker stands after a question. All but the first mean that it is of no use any more.
@@ -92,7 +94,7 @@ impl Child {
         };
         let handshake = serde_json::to_vec(&launch.handshake).map_err(|e| lost(e.into()))?;
         write_frame(&mut input, ROWS, &handshake).await.map_err(lost)?;
-        Ok(Self { process, input, output, last: None })
+        Ok(Self { process, input, output, last: None, idle_since: Instant::now() })
     }
 
     pub(super) fn is_alive(&mut self) -> bool {
@@ -106,6 +108,21 @@ impl Child {
     /// What it holds; 0 where the operating system does not tell.
     pub(super) fn held_bytes(&self) -> usize {
         self.memory().bytes().unwrap_or(0)
+    }
+
+    /// Without what it shares with others; 0 where the operating system does not tell.
+    pub(super) fn own_bytes(&self) -> usize {
+        self.memory().own_bytes().unwrap_or(0)
+    }
+
+    /// From now on nobody asks it.
+    pub(super) fn rests(mut self) -> Self {
+        self.idle_since = Instant::now();
+        self
+    }
+
+    pub(super) fn idle_for(&self) -> Duration {
+        self.idle_since.elapsed()
     }
 
     pub(super) async fn kill(&mut self) {
@@ -192,10 +209,19 @@ pub(super) struct Memory {
 
 impl Memory {
     fn bytes(self) -> Option<usize> {
+        self.resident().map(|(all, _)| all)
+    }
+
+    /// Without what it shares with others: its program, above all.
+    fn own_bytes(self) -> Option<usize> {
+        self.resident().map(|(all, shared)| all.saturating_sub(shared))
+    }
+
+    fn resident(self) -> Option<(usize, usize)> {
         const PAGE: usize = 4096;
         let text = std::fs::read_to_string(format!("/proc/{}/statm", self.process?)).ok()?;
-        let pages: usize = text.split(' ').nth(1)?.parse().ok()?;
-        Some(pages * PAGE)
+        let mut fields = text.split(' ').skip(1).map(|pages| pages.parse::<usize>().ok());
+        Some((fields.next()?? * PAGE, fields.next()?? * PAGE))
     }
 
     /// Completes when the process holds more. Where the operating system does not tell, this never does.
@@ -227,6 +253,7 @@ mod tests {
     async fn what_a_process_holds_is_known() {
         let memory = Memory { process: Some(std::process::id()) };
         assert!(memory.bytes() > Some(1 << 20));
+        assert!(memory.own_bytes() > Some(1 << 16) && memory.own_bytes() < memory.bytes());
         memory.exceeds(1 << 20).await;
         assert_eq!(Memory { process: None }.bytes(), None);
     }

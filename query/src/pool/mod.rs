@@ -50,6 +50,9 @@ pub struct Pool {
 /// Queries that may wait for a worker, for each worker there is: of all, and of one organization.
 const WAITING_PER_WORKER: usize = 32;
 const OWN_WAITING_PER_WORKER: usize = 8;
+/// What a worker may hold that nobody asked for so long; a new one holds a tenth of it.
+const IDLE_BYTES_MAX: usize = 96 << 20;
+const UNASKED: Duration = Duration::from_secs(10);
 /// After its deadline a query that did not stop by itself is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -119,7 +122,7 @@ impl Pool {
         loop {
             match self.ask(&mut worker, request, deadline, pieces).await {
                 Fate::Ready if worker.held_bytes() <= self.launch.held_bytes_max() => {
-                    self.idle.lock().await.push(worker);
+                    self.idle.lock().await.push(worker.rests());
                 }
                 // It holds on to much that its query is done with.
                 Fate::Ready => {
@@ -171,6 +174,19 @@ impl Pool {
     pub async fn renew(&self) {
         self.stop().await;
         self.warm().await;
+    }
+
+    /// The same for those that hold much and that nobody asked for a while. An idle process gives nothing back by
+    /// itself.
+    pub async fn trim(&self) {
+        let is_left = |worker: &mut Child| {
+            worker.idle_for() >= UNASKED && worker.own_bytes() > IDLE_BYTES_MAX
+        };
+        let left: Vec<_> = self.idle.lock().await.extract_if(.., is_left).collect();
+        for worker in left {
+            worker.end().await;
+            self.warm().await;
+        }
     }
 
     /// Ends every idle worker.
