@@ -37,8 +37,9 @@ pub struct Task {
     pub checkpoint_commits: u64,
     /// Files and log entries stay so long after the last query could begin that needs them.
     pub grace_ms: i64,
+    /// What compaction takes, about: fewer files are read at once with less.
     pub memory_bytes: usize,
-    /// For what does not fit in memory.
+    /// For files that an erasure lays aside.
     pub spill_dir: PathBuf,
 }
 
@@ -231,9 +232,8 @@ impl<'a> Upkeep<'a> {
         self.table.advance(None).await?;
         let (files, now) = (self.table.files()?, (self.clock)());
         let groups = plan::compaction(&files, self.task.file_bytes, self.task.all, now);
-        let spill_dir = self.task.spill_dir.clone();
         let (memory, file_bytes) = (self.task.memory_bytes, self.task.file_bytes);
-        let rewriter = Rewriter::new(self.root, memory, spill_dir, file_bytes);
+        let rewriter = Rewriter::new(self.root, memory, file_bytes);
         for group in groups {
             if self.task.dry_run {
                 self.report.compacted.add(Amount::of(&group));

@@ -1,16 +1,17 @@
 //! Many files into few: the same rows, sorted, read back before anybody relies on them.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{array::RecordBatch, compute, datatypes::SchemaRef, error::ArrowError};
 use datafusion::{
     dataframe::DataFrame,
-    execution::{
-        disk_manager::{DiskManagerBuilder, DiskManagerMode},
-        memory_pool::FairSpillPool,
-        runtime_env::RuntimeEnvBuilder,
+    error::DataFusionError,
+    execution::{SendableRecordBatchStream, runtime_env::RuntimeEnvBuilder},
+    physical_expr::{LexOrdering, PhysicalSortExpr, expressions::col as physical_col},
+    physical_plan::{
+        ExecutionPlan, execute_stream, sorts::sort_preserving_merge::SortPreservingMergeExec,
+        union::UnionExec,
     },
-    logical_expr::col,
     prelude::{SessionConfig, SessionContext},
 };
 use futures::StreamExt;
@@ -26,24 +27,24 @@ use crate::{
     scan::LakeScan,
 };
 
+/// Rows of one file that are in memory at once, decoded.
+const BATCH_ROWS: usize = 1_024;
+
+/// About what a file takes that is being read: a row group as it is stored, and a page of each column.
+const INPUT_BYTES: usize = 12 << 20;
+
 /// Reads and writes data files of a lake within a limit of memory.
 #[derive(Debug)]
 pub(crate) struct Rewriter {
     root: Root,
     memory_bytes: usize,
-    spill_dir: PathBuf,
     /// A file is closed when it is about so large.
     file_bytes: u64,
 }
 
 impl Rewriter {
-    pub(crate) fn new(
-        root: &Root,
-        memory_bytes: usize,
-        spill_dir: PathBuf,
-        file_bytes: u64,
-    ) -> Self {
-        Self { root: root.clone(), memory_bytes, spill_dir, file_bytes }
+    pub(crate) fn new(root: &Root, memory_bytes: usize, file_bytes: u64) -> Self {
+        Self { root: root.clone(), memory_bytes, file_bytes }
     }
 
     /// Writes the rows of `files`, all of one date, to new files.
@@ -92,7 +93,35 @@ impl Rewriter {
         Ok(digester.finish())
     }
 
+    /// Merges files, which are sorted each, into new ones. Where there are too many to be read at once, some are
+    /// merged before, into files that go again.
     async fn write(
+        &self,
+        table: Table,
+        files: &[DataFile],
+        now_ms: i64,
+    ) -> Result<Vec<Written>, Error> {
+        let at_once = (self.memory_bytes / INPUT_BYTES).max(2);
+        let (mut waiting, mut between) = (files.to_vec(), Vec::new());
+        let merged = loop {
+            let some = match waiting.len().checked_sub(at_once) {
+                None | Some(0) => break self.merge(table, &waiting, now_ms).await,
+                // As few as needed, so that most rows are written once.
+                Some(more) => waiting.drain(..at_once.min(more + 1)).collect::<Vec<_>>(),
+            };
+            match self.merge(table, &some, now_ms).await {
+                Ok(merged) => {
+                    between.extend(merged.iter().map(|written| written.file.clone()));
+                    waiting.extend(merged.into_iter().map(|written| written.file));
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        self.discard(table, &between).await;
+        merged
+    }
+
+    async fn merge(
         &self,
         table: Table,
         files: &[DataFile],
@@ -101,11 +130,7 @@ impl Rewriter {
         let date = files.first().and_then(|file| file.event_date);
         let expected = files.iter().map(|file| file.rows).sum::<u64>();
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
-        // As a flush sorts; the LSN only makes it the same each time.
-        let keys = ["organization_id", table.time_column(), "lsn"];
-        let keys = keys.into_iter().map(|name| col(name).sort(true, true)).collect();
-        let sorted = self.rows(table, files)?.sort(keys).map_err(Error::engine(table))?;
-        let mut rows = sorted.execute_stream().await.map_err(Error::engine(table))?;
+        let mut rows = self.sorted(table, files).await?;
         let schema = file_schema(table);
         let (mut written, mut open) = (Vec::new(), None);
         while let Some(batch) = rows.next().await {
@@ -131,27 +156,57 @@ impl Rewriter {
         Ok(written)
     }
 
-    /// The rows of some files. One core reads them, so that queries keep the others.
-    fn rows(&self, table: Table, files: &[DataFile]) -> Result<DataFrame, Error> {
+    /// The rows of files that are sorted each, in one order: that of a flush. The LSN only makes it the same each
+    /// time.
+    async fn sorted(
+        &self,
+        table: Table,
+        files: &[DataFile],
+    ) -> Result<SendableRecordBatchStream, Error> {
         let engine = Error::engine(table);
-        let disk = DiskManagerBuilder::default()
-            .with_mode(DiskManagerMode::Directories(vec![self.spill_dir.clone()]));
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(self.memory_bytes)))
-            .with_disk_manager_builder(disk)
-            .build_arc()
-            .map_err(engine)?;
+        let mut inputs = Vec::with_capacity(files.len());
+        for file in files {
+            let rows = self.rows(table, std::slice::from_ref(file))?;
+            inputs.push(rows.create_physical_plan().await.map_err(engine)?);
+        }
+        let context = self.context(table)?.task_ctx();
+        let merged = merged(table, inputs).map_err(engine)?;
+        execute_stream(merged, context).map_err(engine)
+    }
+
+    /// The rows of some files.
+    fn rows(&self, table: Table, files: &[DataFile]) -> Result<DataFrame, Error> {
+        let tables = Tables::of_files(&self.root, table, files);
+        let scan = LakeScan::new(&tables, table, None);
+        self.context(table)?.read_table(Arc::new(scan)).map_err(Error::engine(table))
+    }
+
+    /// One core reads files, so that queries keep the others, and few rows of each are in memory at once.
+    fn context(&self, table: Table) -> Result<SessionContext, Error> {
+        let runtime = RuntimeEnvBuilder::new().build_arc().map_err(Error::engine(table))?;
         let url = Url::parse(&self.root.store_url()).map_err(|error| Error::Location {
             location: self.root.url.to_string(),
             reason: error.to_string(),
         })?;
         runtime.register_object_store(&url, Arc::clone(&self.root.store));
-        let config = SessionConfig::new().with_target_partitions(1);
-        let context = SessionContext::new_with_config_rt(config, runtime);
-        let tables = Tables::of_files(&self.root, table, files);
-        let scan = LakeScan::new(&tables, table, None);
-        context.read_table(Arc::new(scan)).map_err(engine)
+        let config = SessionConfig::new().with_target_partitions(1).with_batch_size(BATCH_ROWS);
+        Ok(SessionContext::new_with_config_rt(config, runtime))
     }
+}
+
+/// One sorted input of several.
+fn merged(
+    table: Table,
+    inputs: Vec<Arc<dyn ExecutionPlan>>,
+) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let union = UnionExec::try_new(inputs)?;
+    let key = |name| Ok(PhysicalSortExpr::new_default(physical_col(name, &union.schema())?));
+    let keys = ["organization_id", table.time_column(), "lsn"].into_iter().map(key);
+    let order = LexOrdering::new(keys.collect::<Result<Vec<_>, DataFusionError>>()?);
+    Ok(match order {
+        Some(order) => Arc::new(SortPreservingMergeExec::new(order, union)),
+        None => union,
+    })
 }
 
 /// Rows as queries see them, as a file holds them.

@@ -243,7 +243,7 @@ async fn the_same_files_are_exchanged_once() {
     let dir = tempfile::tempdir().unwrap();
     let (lakehouse, _) = lake(dir.path()).await;
     let root = location(dir.path()).open().unwrap();
-    let rewriter = Rewriter::new(&root, 64 << 20, dir.path().join("spill"), 256 << 20);
+    let rewriter = Rewriter::new(&root, 64 << 20, 256 << 20);
     let table = Table::UsageLedger;
     let mut one = LakeTable::open(&root, table).await.unwrap().unwrap();
     let mut other = LakeTable::open(&root, table).await.unwrap().unwrap();
@@ -269,7 +269,7 @@ async fn files_that_do_not_hold_what_they_should_stay_as_they_are() {
     let root = location(dir.path()).open().unwrap();
     let files = usage_files(dir.path()).await;
     let group = plan::compaction(&files, 256 << 20, true, later()).remove(0);
-    let rewriter = Rewriter::new(&root, 64 << 20, dir.path().join("spill"), 256 << 20);
+    let rewriter = Rewriter::new(&root, 64 << 20, 256 << 20);
     let mut wrong = group.clone();
     wrong[0].rows += 1;
     let refused = rewriter.rewrite(Table::UsageLedger, &wrong, 0).await;
@@ -279,7 +279,7 @@ async fn files_that_do_not_hold_what_they_should_stay_as_they_are() {
     let twin = other.file.object_path(&root, Table::UsageLedger);
     let store = Arc::new(swaps::Swaps { inner: Arc::clone(&root.store), twin });
     let root = Root { store, ..root };
-    let rewriter = Rewriter::new(&root, 64 << 20, dir.path().join("spill"), 256 << 20);
+    let rewriter = Rewriter::new(&root, 64 << 20, 256 << 20);
     let refused = rewriter.rewrite(Table::UsageLedger, &group[1..2], 0).await;
     assert!(matches!(refused, Err(Error::Altered { before: 4, after: 4, .. })), "{refused:?}");
     lakehouse.close().await.unwrap();
