@@ -9,6 +9,7 @@ an NDJSON file to sorted Parquet with zstd, divided by its CPU-seconds.
 """
 
 import argparse
+import collections
 import http.client
 import json
 import os
@@ -90,8 +91,8 @@ def fdatasync_ms(folder):
     return statistics.median(taken)
 
 
-def memory_mb(process):
-    """The proportional set size of a process and of those that it started."""
+def memory_parts(process):
+    """The proportional set size in MB of a process and of those that it started, by what they are."""
     pids = [process.pid]
     for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -99,14 +100,19 @@ def memory_mb(process):
                 pids.append(int(stat.parent.name))
         except (FileNotFoundError, ProcessLookupError):
             continue
-    total = 0
+    parts = collections.Counter()
     for pid in pids:
         try:
+            name = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1].decode()
             lines = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, ProcessLookupError, IndexError):
             continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total / 1024
+        parts[name] += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    return parts
+
+
+def memory_mb(process):
+    return sum(memory_parts(process).values())
 
 
 class Server:
@@ -128,9 +134,6 @@ class Server:
     def cpu_seconds(self):
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
-
-    def memory_mb(self):
-        return memory_mb(self.process)
 
     def metric(self, name):
         connection = http.client.HTTPConnection(self.address)
@@ -313,18 +316,19 @@ def main():
         print(f"event {event_bytes:.0f} bytes")
         print(f"DuckDB  {duck_cpu:,.0f} events per CPU-second, {duck_wall:,.0f} per second, "
               f"{duck_bytes:.1f} bytes per event stored")
-        templates = [lines(first, BATCH, RUN) for first in range(0, 50 * BATCH, BATCH)]
+        # More than a data file holds: repeated events would compress like nobody's.
+        templates = [lines(first, BATCH, RUN) for first in range(0, 500 * BATCH, BATCH)]
         server = Server(arguments.program.resolve(), folder / "data")
         try:
             batches = Batches(server, templates)
             batches.run(3, 4)
             server.drained()
             warm, cpu, start = server.rows(), server.cpu_seconds(), time.perf_counter()
-            peak, stop = [0.0], threading.Event()
+            seen, stop = [], threading.Event()
 
             def watch():
                 while not stop.wait(1):
-                    peak[0] = max(peak[0], server.memory_mb())
+                    seen.append(memory_parts(server.process))
 
             watcher = threading.Thread(target=watch)
             watcher.start()
@@ -346,7 +350,9 @@ def main():
             server.drained()
             stop.set()
             watcher.join()
-            print(f"memory  {peak[0]:.0f} MB at most, the server and its workers")
+            sums = [sum(parts.values()) for parts in seen]
+            parts = ", ".join(f"{name} {mb:.0f}" for name, mb in seen[sums.index(max(sums))].items())
+            print(f"memory  {max(sums):.0f} MB at most ({parts}), {statistics.median(sums):.0f} MB half of the time")
             stored, same = stored_bytes(folder)
             print(f"stored  {stored:.1f} bytes per event before compaction, DuckDB {same:.1f} for the same rows and "
                   f"order with zstd, ratio {stored / same:.2f}; {stored / duck_bytes:.2f} of what was sent alone")
