@@ -1,6 +1,8 @@
 //! Remembers every event that was ever accepted: an index on disk for what the tables hold, a map in memory
 //! for everything newer. Both are functions of the log and the tables, so both can be built anew.
 
+mod filter;
+
 use std::{
     collections::{HashMap, VecDeque},
     io::Read,
@@ -13,10 +15,8 @@ use arrow::{
     datatypes::Int64Type,
     record_batch::RecordBatch,
 };
-use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, PersistMode, compaction::Leveled,
-    config::PinningPolicy,
-};
+use filter::{Filling, Filter};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, compaction::Leveled};
 
 use crate::{
     Error,
@@ -37,6 +37,9 @@ pub const ENTRY_BYTES: usize = 32;
 /// So many keys are written as a sorted file at once. Through the journal they would cost several times as much,
 /// and again at the next start, which replays it.
 const BULK: usize = 10_000;
+
+/// Memory for blocks of the index. Keys are spread over all of it, so that more would seldom hold the right one.
+const CACHE_BYTES: u64 = 8 << 20;
 
 /// Sorted files that are merged at once.
 const RUNS: u8 = 8;
@@ -91,6 +94,9 @@ pub struct Index {
     keys: Keyspace,
     marks: Keyspace,
     log: LogId,
+    filter: Arc<Filter>,
+    /// While it is filled.
+    filling: Option<Arc<Filling>>,
 }
 
 impl Index {
@@ -98,17 +104,20 @@ impl Index {
     pub fn open(dir: &Path, log: LogId) -> Result<Self, Error> {
         // One thread merges: the first of several passes that work on to the others without a pause, as long as
         // they are busy.
-        let database = Database::builder(dir).worker_threads(1).open()?;
+        let database = Database::builder(dir).worker_threads(1).cache_size(CACHE_BYTES).open()?;
         let keys = database.keyspace("keys", || {
-            // Keys come as sorted files, one per flush. Merging half as often costs a look into a filter more.
-            // Nearly every probe is of a new key, and ends at the filters: they stay in memory.
+            // Keys come as sorted files, one per flush. Few are ever looked for, so they need not be merged often.
             let strategy = Leveled::default().with_l0_threshold(RUNS);
-            KeyspaceCreateOptions::default()
-                .compaction_strategy(Arc::new(strategy))
-                .filter_block_pinning_policy(PinningPolicy::all(true))
+            KeyspaceCreateOptions::default().compaction_strategy(Arc::new(strategy))
         })?;
         let marks = database.keyspace("marks", KeyspaceCreateOptions::default)?;
-        Ok(Self { database, keys, marks, log })
+        Ok(Self { database, keys, marks, log, filter: Arc::default(), filling: None })
+    }
+
+    /// The same for one who asks for many keys that are new: they are soon told apart in memory.
+    pub(crate) fn filtered(self, dir: &Path) -> Result<Self, Error> {
+        let filling = Filling::start(Arc::clone(&self.filter), self.keys.clone());
+        Ok(Self { filling: Some(Arc::new(filling.map_err(Error::io(dir))?)), ..self })
     }
 
     /// Every key with an LSN up to this one is in the index.
@@ -119,6 +128,11 @@ impl Index {
 
     pub fn get(&self, key: Key) -> Result<Option<Seen>, Error> {
         Ok(self.keys.get(key.0)?.and_then(|value| Seen::decode(&value)))
+    }
+
+    /// Says of keys, nearly all of which are new, whether the index may hold them.
+    pub(crate) fn filter(&self) -> filter::Reader<'_> {
+        self.filter.reader()
     }
 
     /// Every identity as it stands now, in the order of the keys.
@@ -141,6 +155,9 @@ impl Index {
         let mut keys: Vec<_> = keys.into_iter().collect();
         keys.sort_unstable_by_key(|(key, _)| key.0);
         keys.dedup_by_key(|(key, _)| key.0);
+        if self.filling.is_some() {
+            self.filter.add(keys.iter().map(|(key, _)| *key));
+        }
         let mut batch = self.database.batch();
         if keys.len() >= BULK {
             let mut bulk = self.keys.start_ingestion()?;
@@ -174,13 +191,15 @@ impl std::fmt::Debug for Index {
 pub(crate) struct Hot {
     seen: HashMap<Key, Seen, foldhash::fast::RandomState>,
     order: VecDeque<(Lsn, Key)>,
-    /// Keys up to here were moved to the index.
+    /// Keys up to here are in the index.
+    indexed: Lsn,
+    /// Keys up to here are gone.
     evicted: Lsn,
 }
 
 impl Hot {
     pub(crate) fn new(evicted: Lsn) -> Self {
-        Self { evicted, ..Self::default() }
+        Self { indexed: evicted, evicted, ..Self::default() }
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<Seen> {
@@ -201,14 +220,23 @@ impl Hot {
         }
     }
 
-    /// Lets go of the keys up to `through`, which the index holds by now.
-    pub(crate) fn evict(&mut self, through: Lsn) {
-        self.evicted = self.evicted.max(through);
-        while self.order.front().is_some_and(|(at, _)| *at <= through) {
-            if let Some((_, key)) = self.order.pop_front() {
-                self.seen.remove(&key);
-            }
+    /// The index holds the keys up to `through` by now: they may go.
+    pub(crate) fn indexed(&mut self, through: Lsn) {
+        self.indexed = self.indexed.max(through);
+    }
+
+    /// Lets go of up to `most` keys that may go; `false` when there is none. All keys of a flush at once would keep
+    /// senders waiting for tens of milliseconds.
+    pub(crate) fn evict(&mut self, most: usize) -> bool {
+        for count in 0..most {
+            let Some((lsn, key)) = self.order.pop_front_if(|(lsn, _)| *lsn <= self.indexed) else {
+                self.evicted = self.indexed;
+                return count > 0;
+            };
+            self.seen.remove(&key);
+            self.evicted = lsn;
         }
+        true
     }
 
     pub(crate) fn evicted(&self) -> Lsn {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     OrganizationId, Table,
     decode::correction,
-    identity::{self, Pseudonyms},
+    identity::{Content, Pseudonyms, hashes_of_columns},
     schema::{self, Column},
     time::{Micros, Window},
 };
@@ -255,7 +255,7 @@ fn rehashed(
     rows: &RecordBatch,
     changed: &BooleanArray,
 ) -> Result<RecordBatch, ArrowError> {
-    let Some(anew) = identity::hashes_of_columns(table, rows) else { return Ok(rows.clone()) };
+    let Some(anew) = hashes_of_columns::<Content>(table, rows) else { return Ok(rows.clone()) };
     let place = rows.schema_ref().index_of("content_hash")?;
     let old = compute::cast(rows.column(place), &arrow::datatypes::DataType::Int64)?;
     let ids = rows.column_by_name("event_id").and_then(|c| c.as_string_opt::<i32>());

@@ -17,7 +17,7 @@ use crate::{
     Error, Rejection, RejectionCode, Verdict,
     decode::Batch,
     dedup::{Hot, Index, Seen, keys_of},
-    identity::Key,
+    identity::{Key, first_hash},
     log::{self, LogId, LogWriter, Lsn, Record, Written},
     time::Micros,
 };
@@ -33,6 +33,21 @@ pub struct Submission {
     pub received_at: Micros,
     /// The rows are only true together: all of them are written, or none.
     pub together: bool,
+}
+
+/// A decoded request of which some keys may be in the index on disk.
+#[derive(Debug)]
+pub struct Sifted {
+    submission: Submission,
+    /// Batch and row.
+    doubtful: Vec<(usize, usize)>,
+}
+
+impl Sifted {
+    /// Whether the index must be asked. That waits where its files are being exchanged.
+    pub fn is_doubtful(&self) -> bool {
+        !self.doubtful.is_empty()
+    }
 }
 
 /// What a group commit says of each row: its place in the request, and the verdict.
@@ -103,6 +118,8 @@ pub struct Intake {
 const QUEUE: usize = 1024;
 /// Rows after which a group is closed.
 const GROUP_ROWS: usize = 50_000;
+/// Keys that go from memory at once: less than a millisecond of work.
+const EVICTED_AT_ONCE: usize = 4_096;
 
 impl Intake {
     /// Opens the log and the index and starts the writing thread. Returns the records that are in the log.
@@ -122,6 +139,7 @@ impl Intake {
         if indexed < retired {
             index.insert(catch_up(indexed)?, retired)?;
         }
+        let index = index.filtered(index_dir)?;
         let indexed = index.through()?;
         let mut hot = Hot::new(indexed);
         let records: Vec<_> = tail.take().collect();
@@ -160,14 +178,35 @@ impl Intake {
         &self.dir
     }
 
-    /// Looks every key up in the index on disk: work for the caller's thread, not for the writer's.
-    pub fn probe(&self, batches: Vec<Batch>, received_at: Micros) -> Result<Submission, Error> {
+    /// Says of every key whether the index on disk may hold it, without looking there.
+    pub fn sift(&self, batches: Vec<Batch>, received_at: Micros) -> Sifted {
         let probed_through = self.indexed.load(Ordering::Acquire);
-        let known = batches
-            .iter()
-            .map(|batch| batch.keys.iter().map(|key| self.index.get(*key)).collect())
-            .collect::<Result<_, _>>()?;
-        Ok(Submission { batches, known, probed_through, received_at, together: false })
+        let mut doubtful = Vec::new();
+        let filter = self.index.filter();
+        for (place, batch) in batches.iter().enumerate() {
+            let keys = batch.keys.iter().enumerate();
+            let held = keys.filter(|(_, key)| filter.may_hold(**key));
+            doubtful.extend(held.map(|(row, _)| (place, row)));
+        }
+        let known = batches.iter().map(|batch| vec![None; batch.keys.len()]).collect();
+        let submission =
+            Submission { batches, known, probed_through, received_at, together: false };
+        Sifted { submission, doubtful }
+    }
+
+    /// Looks up what is doubtful: work for the caller's thread, not for the writer's.
+    pub fn look_up(&self, sifted: Sifted) -> Result<Submission, Error> {
+        let Sifted { mut submission, doubtful } = sifted;
+        for (place, row) in doubtful {
+            let key = submission.batches[place].keys[row];
+            submission.known[place][row] = self.index.get(key)?;
+        }
+        Ok(submission)
+    }
+
+    /// Looks up every key that the index on disk may hold.
+    pub fn probe(&self, batches: Vec<Batch>, received_at: Micros) -> Result<Submission, Error> {
+        self.look_up(self.sift(batches, received_at))
     }
 
     /// Hands a request to the writer. `answer` is called once, when the rows are on the disk or refused.
@@ -261,7 +300,7 @@ impl Writing {
     fn run(mut self, messages: &mpsc::Receiver<Message>) {
         let mut stopping = false;
         while !stopping {
-            let Ok(mut message) = messages.recv() else { return };
+            let Some(mut message) = self.next(messages) else { return };
             let mut group = Group::default();
             let first = self.writer.next_lsn();
             loop {
@@ -269,7 +308,7 @@ impl Writing {
                     Message::Submit(submission, answer) => {
                         self.gather(submission, answer, first, &mut group);
                     }
-                    Message::Indexed(through) => self.hot.evict(through),
+                    Message::Indexed(through) => self.hot.indexed(through),
                     // What the group has gathered is not written yet: it goes to the new segment.
                     Message::Roll(answer) => {
                         let _ = answer.send(self.writer.roll());
@@ -284,7 +323,22 @@ impl Writing {
                     Err(_) => break,
                 }
             }
+            let rows = group.rows;
             self.commit(group, first);
+            // More than came: who sends without a pause leaves no other time for it.
+            self.hot.evict(EVICTED_AT_ONCE.max(2 * rows));
+        }
+    }
+
+    /// Waits for the next message, and lets go of old keys meanwhile.
+    fn next(&mut self, messages: &mpsc::Receiver<Message>) -> Option<Message> {
+        loop {
+            match messages.try_recv() {
+                Ok(message) => return Some(message),
+                Err(mpsc::TryRecvError::Disconnected) => return None,
+                Err(mpsc::TryRecvError::Empty) if self.hot.evict(EVICTED_AT_ONCE) => {}
+                Err(mpsc::TryRecvError::Empty) => return messages.recv().ok(),
+            }
         }
     }
 
@@ -301,9 +355,8 @@ impl Writing {
             let start = first + group.rows as Lsn;
             let mut next = start;
             let hashes = content_hashes(&batch);
-            for (row, key) in batch.keys.iter().enumerate() {
-                let hash = hashes.get(row).copied().unwrap_or_default();
-                let verdict = self.verdict(*key, hash, known[row], stale);
+            for (row, (key, hash)) in batch.keys.iter().zip(hashes).enumerate() {
+                let verdict = self.verdict(&batch, row, hash, known[row], stale);
                 if verdict == Verdict::Accepted {
                     self.hot.insert(*key, Seen { content_hash: hash, lsn: next });
                     next += 1;
@@ -331,7 +384,15 @@ impl Writing {
         group.answers.push((answer, settled));
     }
 
-    fn verdict(&self, key: Key, hash: i64, known: Option<Seen>, stale: bool) -> Verdict {
+    fn verdict(
+        &self,
+        batch: &Batch,
+        row: usize,
+        hash: i64,
+        known: Option<Seen>,
+        stale: bool,
+    ) -> Verdict {
+        let key = batch.keys[row];
         // A key may have moved to the index after the sender looked there.
         let seen = known
             .or_else(|| self.hot.get(key))
@@ -339,6 +400,13 @@ impl Writing {
         match seen {
             None => Verdict::Accepted,
             Some(seen) if seen.content_hash == hash => Verdict::Duplicate,
+            // It may have been accepted by an older version.
+            Some(seen)
+                if first_hash(batch.table, &batch.rows.slice(row, 1))
+                    == Some(seen.content_hash) =>
+            {
+                Verdict::Duplicate
+            }
             Some(_) => Verdict::Rejected(conflict()),
         }
     }
@@ -347,8 +415,8 @@ impl Writing {
     fn is_known(&self, submission: &Submission, stale: bool, settled: &mut Settled) -> bool {
         let rows = submission.batches.iter().zip(&submission.known).flat_map(|(batch, known)| {
             let hashes = content_hashes(batch);
-            let rows = batch.keys.iter().zip(known).zip(hashes);
-            rows.map(|((key, known), hash)| self.verdict(*key, hash, *known, stale))
+            let rows = known.iter().zip(hashes).enumerate();
+            rows.map(move |(row, (known, hash))| self.verdict(batch, row, hash, *known, stale))
         });
         let found = rows.into_iter().find(|verdict| *verdict != Verdict::Accepted);
         if let Some(verdict) = &found {

@@ -130,6 +130,18 @@ const API_KEYS: &[Column] = &[
     time("revoked_at"),
 ];
 
+impl Kind {
+    pub(crate) fn data_type(self) -> DataType {
+        match self {
+            Self::Text => DataType::Utf8,
+            Self::Count => DataType::Int64,
+            Self::Flag => DataType::Boolean,
+            Self::Money => DataType::Decimal128(money::PRECISION, money::SCALE),
+            Self::Time => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        }
+    }
+}
+
 impl Column {
     /// Whether it holds the pseudonym of a person.
     pub(crate) fn is_person(&self) -> bool {
@@ -235,21 +247,13 @@ static SCHEMAS: LazyLock<Vec<(SchemaRef, SchemaRef)>> =
     LazyLock::new(|| Table::ALL.into_iter().map(schemas).collect());
 
 fn schemas(table: Table) -> (SchemaRef, SchemaRef) {
-    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let time = Kind::Time.data_type();
     let mut fields = vec![
         Field::new("organization_id", DataType::Utf8, true),
         Field::new(table.time_column(), time.clone(), false),
     ];
-    for column in table.columns() {
-        let data_type = match column.kind {
-            Kind::Text => DataType::Utf8,
-            Kind::Count => DataType::Int64,
-            Kind::Flag => DataType::Boolean,
-            Kind::Money => DataType::Decimal128(money::PRECISION, money::SCALE),
-            Kind::Time => time.clone(),
-        };
-        fields.push(Field::new(column.name, data_type, true));
-    }
+    let columns = table.columns().iter();
+    fields.extend(columns.map(|column| Field::new(column.name, column.kind.data_type(), true)));
     let provenance: [Field; PROVENANCE] = [
         Field::new("attributes", DataType::Utf8, true),
         Field::new("event_id", DataType::Utf8, true),

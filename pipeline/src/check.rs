@@ -17,7 +17,7 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
+    array::{AsArray, RecordBatch},
     datatypes::{Int64Type, TimestampMicrosecondType},
 };
 use ingest::{
@@ -204,16 +204,14 @@ impl Gathered {
         let times = rows
             .column_by_name(table.time_column())
             .and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
-        let anew = identity::content_hashes(table, rows);
-        let (Some(lsns), Some(hashes), Some(times), Some(anew)) =
-            (numbers("lsn"), numbers("content_hash"), times, anew)
-        else {
+        let hashed = identity::are_hashed(table, rows);
+        let (Some(lsns), Some(times), Some(hashed)) = (numbers("lsn"), times, hashed) else {
             let detail = format!("{place} lacks columns that every row has");
             self.findings.add(Kind::File, table, detail);
             return Ok(());
         };
         let is_event = !table.is_dimension() && table != Table::DeadLetter;
-        for (row, anew) in anew.into_iter().enumerate() {
+        for (row, is_hashed) in hashed.into_iter().enumerate() {
             let lsn = lsns.value(row).unsigned_abs();
             self.events_since += u64::from(is_event && lsn > self.since);
             if !self.lsns.insert(lsn) {
@@ -224,7 +222,7 @@ impl Gathered {
                 };
                 self.findings.add(Kind::Lsn, table, detail);
             }
-            if anew.is_some_and(|anew| hashes.is_null(row) || hashes.value(row) != anew) {
+            if !is_hashed {
                 let detail = format!("{place}: the row with LSN {lsn} is not what was accepted");
                 self.findings.add(Kind::Content, table, detail);
             }

@@ -385,11 +385,11 @@ impl Lakehouse {
             intake.retire(through)
         };
         tokio::task::spawn_blocking(retire).await.map_err(|_| Error::Stopped)??;
-        let is_due = {
+        let (moved, is_due) = {
             let mut state = self.shared.lock();
-            state.forget(through);
-            state.is_due()
+            (state.forget(through), state.is_due())
         };
+        drop(moved);
         if is_due {
             // What came meanwhile is not left to the next row or to the timer.
             self.shared.full.notify_one();
@@ -436,12 +436,17 @@ impl State {
         self.bytes >= self.flush_at.0 || self.rows >= self.flush_at.1
     }
 
-    fn forget(&mut self, through: Lsn) {
+    /// Gives the records up to `through` back, which the tables hold by now. Freeing them takes milliseconds, in
+    /// which senders would wait for the lock.
+    fn forget(&mut self, through: Lsn) -> Vec<Record> {
+        let mut moved = Vec::new();
         while let Some(record) = self.pending.pop_front_if(|r| r.last_lsn() <= through) {
             self.bytes = self.bytes.saturating_sub(get_record_batch_memory_size(&record.rows));
             self.rows -= record.rows.num_rows();
+            moved.push(record);
         }
         self.floor = through;
+        moved
     }
 }
 

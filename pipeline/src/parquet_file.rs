@@ -3,21 +3,23 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
-    array::{AsArray, Date32Array, Int64Array, RecordBatch},
+    array::{Array, ArrayRef, AsArray, Date32Array, Int64Array, RecordBatch, new_null_array},
     compute,
     datatypes::{SchemaRef, TimestampMicrosecondType},
     error::ArrowError,
 };
 use deltalake_core::kernel::Add;
+use foldhash::fast::RandomState;
 use ingest::{
     Table,
     log::{LogId, Lsn, Record},
-    time,
+    time::{self, Micros},
 };
 use object_store::path::Path;
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, Encoding, ZstdLevel},
+    errors::ParquetError,
     file::properties::{EnabledStatistics, WriterProperties},
     schema::types::ColumnPath,
 };
@@ -83,13 +85,14 @@ pub(crate) fn encode(
     rows: &[RecordBatch],
     modified_ms: i64,
 ) -> Result<Vec<Encoded>, Error> {
-    let rows = sort(rows).map_err(Error::arrow(table))?;
+    let order = order(table, rows);
+    let source = Source::new(table, rows);
     let mut files = Vec::new();
-    for (date, rows) in by_date(table, &rows) {
-        let bytes =
-            write(table, &rows).map_err(|source| Error::Parquet { table: table.name(), source })?;
+    for places in order.chunk_by(|one, next| one.date == next.date) {
+        let date = places.first().and_then(|place| place.date);
         let mut statistics = Statistics::new(table);
-        statistics.add(&rows);
+        let bytes = write(table, &source, places, &mut statistics)
+            .map_err(|source| Error::Parquet { table: table.name(), source })?;
         let path = new_path(date);
         let size = bytes.len() as u64;
         let add = describe(path.clone(), date, size, modified_ms, &statistics);
@@ -141,11 +144,20 @@ pub(crate) fn partition_values(date: Option<i32>) -> HashMap<String, Option<Stri
     date.map(|days| ("event_date".to_owned(), Some(time::date_text(days)))).into_iter().collect()
 }
 
+/// Where a row is, after what it is sorted by. There are few organizations, so that they are numbers here.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    date: Option<i32>,
+    organization: u32,
+    at: Micros,
+    batch: usize,
+    row: usize,
+}
+
 /// All rows in the order of date, organization and time; equal ones in the order they came.
-fn sort(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
+fn order(table: Table, batches: &[RecordBatch]) -> Vec<Place> {
     let owners: Vec<_> = batches.iter().map(|rows| rows.column(0).as_string::<i32>()).collect();
-    // Numbers compare faster than texts, and there are few organizations.
-    let mut ranks: HashMap<Option<&str>, u32> = HashMap::new();
+    let mut ranks: HashMap<Option<&str>, u32, RandomState> = HashMap::default();
     for owner in owners.iter().flat_map(|owners| owners.iter()) {
         ranks.entry(owner).or_default();
     }
@@ -157,40 +169,74 @@ fn sort(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
         let times = rows.column(1).as_primitive::<TimestampMicrosecondType>().values();
         let keys = owners.iter().zip(times).enumerate();
         order.extend(keys.map(|(row, (owner, at))| {
-            let rank = ranks.get(&owner).copied().unwrap_or_default();
-            (time::date_of(*at), rank, *at, batch, row)
+            let organization = ranks.get(&owner).copied().unwrap_or_default();
+            let date = table.is_partitioned().then(|| time::date_of(*at));
+            Place { date, organization, at: *at, batch, row }
         }));
     }
     order.sort_unstable();
-    let places: Vec<_> = order.into_iter().map(|(_, _, _, batch, row)| (batch, row)).collect();
-    compute::interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &places)
+    order
 }
 
-/// Splits sorted rows by their date, and leaves the date out of the rows: it is in the path.
-fn by_date(table: Table, rows: &RecordBatch) -> Vec<(Option<i32>, RecordBatch)> {
-    if !table.is_partitioned() {
-        return vec![(None, rows.clone())];
-    }
-    let last = rows.num_columns() - 1;
-    let dates = rows.column(last).as_primitive::<arrow::datatypes::Date32Type>().values();
-    let mut parts = Vec::new();
-    let mut start = 0;
-    for end in 1..=dates.len() {
-        if end == dates.len() || dates[end] != dates[start] {
-            let mut part = rows.slice(start, end - start);
-            part.remove_column(last);
-            parts.push((Some(dates[start]), part));
-            start = end;
-        }
-    }
-    parts
+/// The columns of a file, as they came. The date is not among them: it is in the path.
+struct Source {
+    schema: SchemaRef,
+    columns: Vec<Column>,
 }
 
-fn write(table: Table, rows: &RecordBatch) -> Result<Vec<u8>, parquet::errors::ParquetError> {
+enum Column {
+    /// Most senders leave many columns out.
+    Null,
+    Some(Vec<ArrayRef>),
+}
+
+impl Source {
+    fn new(table: Table, batches: &[RecordBatch]) -> Self {
+        let schema = file_schema(table);
+        let column = |at: usize| {
+            let arrays = batches.iter().map(|rows| rows.column(at));
+            if arrays.clone().all(|array| array.null_count() == array.len()) {
+                Column::Null
+            } else {
+                Column::Some(arrays.cloned().collect())
+            }
+        };
+        Self { columns: (0..schema.fields().len()).map(column).collect(), schema }
+    }
+
+    /// These rows, in their order.
+    fn take(&self, places: &[Place]) -> Result<RecordBatch, ArrowError> {
+        let rows: Vec<_> = places.iter().map(|place| (place.batch, place.row)).collect();
+        let columns = self.columns.iter().zip(self.schema.fields());
+        let columns = columns.map(|(column, field)| match column {
+            Column::Null => Ok(new_null_array(field.data_type(), rows.len())),
+            Column::Some(arrays) => {
+                let arrays: Vec<_> = arrays.iter().map(AsRef::as_ref).collect();
+                compute::interleave(&arrays, &rows)
+            }
+        });
+        RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)
+    }
+}
+
+/// Rows that are taken and encoded at once: few enough to stay in the processor's cache in between.
+const CHUNK_ROWS: usize = 4_096;
+
+fn write(
+    table: Table,
+    source: &Source,
+    places: &[Place],
+    statistics: &mut Statistics,
+) -> Result<Vec<u8>, ParquetError> {
     let mut bytes = Vec::new();
-    let properties = writer_properties(table, rows.num_rows())?;
-    let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties))?;
-    writer.write(rows)?;
+    let properties = writer_properties(table, places.len())?;
+    let schema = Arc::clone(&source.schema);
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties))?;
+    for places in places.chunks(CHUNK_ROWS) {
+        let rows = source.take(places)?;
+        statistics.add(&rows);
+        writer.write(&rows)?;
+    }
     writer.close()?;
     Ok(bytes)
 }
@@ -199,7 +245,7 @@ fn write(table: Table, rows: &RecordBatch) -> Result<Vec<u8>, parquet::errors::P
 pub(crate) fn writer_properties(
     table: Table,
     rows: usize,
-) -> Result<WriterProperties, parquet::errors::ParquetError> {
+) -> Result<WriterProperties, ParquetError> {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))

@@ -7,15 +7,18 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::{Client, Server, admin_key, configure, flushed, folder, run, run_ok};
 
-/// The one that today's version writes.
-const TODAY: &str = "folder-1.tar.gz";
+/// All of them; the last one is as today's version writes it.
+///
+/// 1: content hashes of version 1, log records with every column. 2: content hashes of version 2, log records without
+/// the columns that are null.
+const FOLDERS: [&str; 2] = ["folder-1.tar.gz", "folder-2.tar.gz"];
 
 /// Events of the fixture: 40 are in tables, five more only in the log.
 const IN_TABLES: u32 = 40;
 const EVENTS: u32 = 45;
 
-fn archive() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(TODAY)
+fn archive(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
 fn tar(arguments: &[&str]) {
@@ -23,9 +26,9 @@ fn tar(arguments: &[&str]) {
     assert!(status.success(), "tar {arguments:?}: {status}");
 }
 
-fn unpacked() -> TempDir {
+fn unpacked(name: &str) -> TempDir {
     let dir = folder();
-    tar(&["-xzf", &archive().display().to_string(), "-C", &dir.path().display().to_string()]);
+    tar(&["-xzf", &archive(name).display().to_string(), "-C", &dir.path().display().to_string()]);
     dir
 }
 
@@ -65,8 +68,14 @@ async fn send(client: &Client, events: impl IntoIterator<Item = Value>) -> Value
 }
 
 #[tokio::test]
-async fn a_folder_of_today_is_read_by_every_later_version() {
-    let dir = unpacked();
+async fn folders_of_every_format_are_read_and_go_on() {
+    for name in FOLDERS {
+        reads_and_goes_on(name).await;
+    }
+}
+
+async fn reads_and_goes_on(name: &str) {
+    let dir = unpacked(name);
     let sql = "select count(*) as n, sum(input_tokens) as tokens, cast(sum(cost) as varchar) as cost, \
                count(distinct user_id) as users, min(cast(occurred_at as varchar)) as first \
                from usage_events";
@@ -75,12 +84,12 @@ async fn a_folder_of_today_is_read_by_every_later_version() {
         "first": "2026-01-01T12:00:00.123456Z",
     });
     let text = run_ok(dir.path(), &["query", sql, "--format", "json"]);
-    assert_eq!(serde_json::from_str::<Value>(&text).unwrap()[0], known);
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap()[0], known, "{name}");
 
     let sound = || {
         let output = run(dir.path(), &["check", "--format", "json"]);
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(output.status.code(), Some(0), "{answer}");
+        assert_eq!(output.status.code(), Some(0), "{name}: {answer}");
         answer["tables"].clone()
     };
     let tables = sound();
@@ -97,6 +106,15 @@ async fn a_folder_of_today_is_read_by_every_later_version() {
     assert_eq!(client.rows(sql).await[0], known);
     let answer = send(&client, (0..EVENTS + 1).map(event).chain(others())).await;
     assert_eq!((&answer["duplicate"], &answer["accepted"]), (&json!(EVENTS + 2), &json!(1)));
+    // Another content under a known identity is a conflict, wherever the identity is known from.
+    let changed = [3, EVENTS - 1].map(|id| {
+        let mut event = event(id);
+        event["data"]["output_tokens"] = 2.into();
+        event
+    });
+    let answer = send(&client, changed.into_iter().chain([event(0)])).await;
+    assert_eq!((&answer["rejected"], &answer["duplicate"]), (&json!(2), &json!(1)), "{name}");
+    assert_eq!(answer["results"][0]["code"], "id_conflict", "{name}");
     let users = client.rows("select count(distinct user_id) as users from usage_events").await;
     assert_eq!(users[0]["users"], 3);
     server.stop();
@@ -125,7 +143,7 @@ async fn the_fixture_is_written() {
         fs::remove_file(dir.path().join(name)).unwrap();
     }
     fs::remove_dir_all(dir.path().join("spill")).unwrap();
-    fs::create_dir_all(archive().parent().unwrap()).unwrap();
-    let (archive, dir) = (archive().display().to_string(), dir.path().display().to_string());
+    let archive = archive(FOLDERS[FOLDERS.len() - 1]).display().to_string();
+    let dir = dir.path().display().to_string();
     tar(&["-czf", &archive, "-C", &dir, "."]);
 }

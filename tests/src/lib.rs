@@ -377,9 +377,17 @@ impl ObjectStore {
     /// # Panics
     /// When the server is gone.
     pub async fn fail_as(&self, plan: &Value) -> Value {
-        let made = reply(self.request(Method::GET, "-/faults")).await.json();
+        let made = self.faults().await;
         reply(self.request(Method::PUT, "-/faults").body(plan.to_string())).await;
         made
+    }
+
+    /// Which requests failed since the plan, by the way.
+    ///
+    /// # Panics
+    /// When the server is gone.
+    pub async fn faults(&self) -> Value {
+        reply(self.request(Method::GET, "-/faults")).await.json()
     }
 
     /// The configuration of a folder whose tables are in this store.

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     Error, OrganizationId, Rejection, Table,
     erasure::Lookup,
-    identity::{Content, Key, Pseudonyms},
+    identity::{Canonical, Content, FirstContent, Key, Pseudonyms, hashes_of_columns},
     log::{LogId, Lsn},
     schema::Kind,
     time::Micros,
@@ -76,10 +76,10 @@ pub fn reversed(event_id: &str) -> Option<(LogId, Lsn)> {
 /// `hash` is the one that it has.
 pub(crate) fn erased_hash(event_id: &str, occurred_at: Micros, hash: i64) -> Option<i64> {
     reversed(event_id)?;
-    let mut content = Content::default();
+    let mut content = FirstContent::default();
     content.begin(REVERSAL, event_id, occurred_at);
     if content.hash() != hash {
-        content.column("replacement", b"erased");
+        content.fixed(0, "replacement", b"erased");
     }
     Some(content.hash())
 }
@@ -145,10 +145,10 @@ impl LedgerRow {
         let mut rows = Rows::new(LEDGER);
         rows.push(&envelope, organization.as_ref(), &values, 0);
         let again = rows.finish()?.rows;
-        let (before, after) = (hash_of(&self.row), hash_of(&again));
-        if before == after {
+        if hash_of::<Content>(&self.row) == hash_of::<Content>(&again) {
             return Ok(Ok(None));
         }
+        let after = hash_of::<FirstContent>(&again);
         let again = with(&again, "corrects_id", Arc::new(StringArray::from(vec![original])))?;
         let reversal = self.reversal(original, after)?;
         let rows = compute::concat_batches(&LEDGER.record_schema(), [&reversal, &again])?;
@@ -156,7 +156,8 @@ impl LedgerRow {
     }
 
     /// `replacement` is the content of the row that comes in its place: two corrections of one row that say
-    /// different things are a conflict, which the second one loses.
+    /// different things are a conflict, which the second one loses. It is hashed as the first version did, since
+    /// what a row corrects cannot be told from its columns.
     fn reversal(&self, original: &str, replacement: Option<i64>) -> Result<RecordBatch, Error> {
         let mut row = self.row.clone();
         for name in QUANTITIES {
@@ -165,10 +166,10 @@ impl LedgerRow {
             }
         }
         let id = self.id(REVERSAL);
-        let mut content = Content::default();
+        let mut content = FirstContent::default();
         content.begin(REVERSAL, &id, self.occurred_at());
         if let Some(hash) = replacement {
-            content.column("replacement", &hash.to_le_bytes());
+            content.fixed(0, "replacement", &hash.to_le_bytes());
         }
         let provenance: [(&str, ArrayRef); 3] = [
             ("event_id", Arc::new(StringArray::from(vec![id]))),
@@ -221,9 +222,8 @@ fn with(rows: &RecordBatch, name: &str, column: ArrayRef) -> Result<RecordBatch,
     Ok(RecordBatch::try_new(rows.schema(), columns)?)
 }
 
-fn hash_of(row: &RecordBatch) -> Option<i64> {
-    let hashes = row.column_by_name("content_hash")?.as_primitive_opt::<Int64Type>()?;
-    hashes.iter().next().flatten()
+fn hash_of<C: Canonical>(row: &RecordBatch) -> Option<i64> {
+    hashes_of_columns::<C>(LEDGER, row)?.into_iter().next().flatten()
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array as _, ArrayRef, BooleanBuilder, Decimal128Builder, Int64Builder, StringBuilder,
-        TimestampMicrosecondBuilder,
+        Array as _, ArrayBuilder as _, ArrayRef, BooleanBuilder, Decimal128Builder, Int64Builder,
+        StringBuilder, TimestampMicrosecondBuilder, new_null_array,
     },
     record_batch::RecordBatch,
 };
@@ -18,8 +18,7 @@ use super::{
 use crate::{
     Error, OrganizationId, Rejection, Table,
     erasure::{LETTER_REASON, Lookup},
-    identity::{Content, Key},
-    money,
+    identity::{Canonical, Content, Key},
     schema::Kind,
     time::Micros,
 };
@@ -30,7 +29,8 @@ pub(super) struct Rows {
     table: Table,
     organization_id: StringBuilder,
     at: TimestampMicrosecondBuilder,
-    columns: Vec<Builder>,
+    /// A column that no event named so far has none.
+    columns: Vec<Option<Builder>>,
     attributes: StringBuilder,
     event_id: StringBuilder,
     source: StringBuilder,
@@ -55,7 +55,7 @@ impl Rows {
             table,
             organization_id: StringBuilder::new(),
             at: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
-            columns: table.columns().iter().map(|column| Builder::new(column.kind)).collect(),
+            columns: table.columns().iter().map(|_| None).collect(),
             attributes: StringBuilder::new(),
             event_id: StringBuilder::new(),
             source: StringBuilder::new(),
@@ -79,17 +79,18 @@ impl Rows {
         content.begin(&envelope.event_type, named, envelope.occurred_at);
         self.organization_id.append_option(owner);
         self.at.append_value(envelope.occurred_at);
+        let row = self.keys.len();
         let columns = self.table.columns();
-        for ((column, builder), value) in columns.iter().zip(&mut self.columns).zip(&values.columns)
-        {
-            builder.append(value.as_ref());
+        let columns = columns.iter().zip(&mut self.columns).zip(&values.columns);
+        for (place, ((column, builder), value)) in columns.enumerate() {
             if let Some(value) = value {
-                value.hash_into(column.name, content);
+                builder.get_or_insert_with(|| Builder::new(column.kind)).append(row, value);
+                value.hash_into(place, column.name, content);
             }
         }
         let attributes = values.attributes_json();
         if let Some(attributes) = &attributes {
-            content.column("attributes", attributes.as_bytes());
+            content.attributes(attributes);
         }
         self.attributes.append_option(attributes);
         self.event_id.append_value(&envelope.id);
@@ -103,7 +104,11 @@ impl Rows {
         let rows = self.keys.len();
         let mut arrays: Vec<ArrayRef> =
             vec![Arc::new(self.organization_id.finish()), Arc::new(self.at.finish())];
-        arrays.extend(self.columns.into_iter().map(Builder::finish));
+        let columns = self.columns.into_iter().zip(self.table.columns());
+        arrays.extend(columns.map(|(builder, column)| match builder {
+            Some(builder) => builder.finish(rows),
+            None => new_null_array(&column.kind.data_type(), rows),
+        }));
         arrays.push(Arc::new(self.attributes.finish()));
         arrays.push(Arc::new(self.event_id.finish()));
         arrays.push(Arc::new(self.source.finish()));
@@ -117,13 +122,13 @@ impl Rows {
 }
 
 impl Value<'_> {
-    fn hash_into(&self, name: &str, content: &mut Content) {
+    fn hash_into(&self, place: usize, name: &str, content: &mut Content) {
         match self {
-            Self::Text(text) => content.column(name, text.as_bytes()),
-            Self::Count(count) => content.column(name, &count.to_le_bytes()),
-            Self::Flag(flag) => content.column(name, &[u8::from(*flag)]),
-            Self::Money(amount) => content.column(name, &amount.to_le_bytes()),
-            Self::Time(at) => content.column(name, &at.to_le_bytes()),
+            Self::Text(text) => content.text(place, name, text),
+            Self::Count(count) => content.fixed(place, name, &count.to_le_bytes()),
+            Self::Flag(flag) => content.fixed(place, name, &[u8::from(*flag)]),
+            Self::Money(amount) => content.fixed(place, name, &amount.to_le_bytes()),
+            Self::Time(at) => content.fixed(place, name, &at.to_le_bytes()),
         }
     }
 }
@@ -134,30 +139,40 @@ impl Builder {
             Kind::Text => Self::Text(StringBuilder::new()),
             Kind::Count => Self::Count(Int64Builder::new()),
             Kind::Flag => Self::Flag(BooleanBuilder::new()),
-            Kind::Money => Self::Money(Decimal128Builder::new().with_data_type(
-                arrow::datatypes::DataType::Decimal128(money::PRECISION, money::SCALE),
-            )),
+            Kind::Money => {
+                Self::Money(Decimal128Builder::new().with_data_type(Kind::Money.data_type()))
+            }
             Kind::Time => Self::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
         }
     }
 
-    /// Appends a value of this builder's kind, or null.
-    fn append(&mut self, value: Option<&Value<'_>>) {
+    /// Puts a value of this builder's kind into a row; rows without one that were passed over are null.
+    fn append(&mut self, row: usize, value: &Value<'_>) {
+        self.fill(row);
         match (self, value) {
-            (Self::Text(b), Some(Value::Text(text))) => b.append_value(text),
-            (Self::Text(b), _) => b.append_null(),
-            (Self::Count(b), Some(Value::Count(count))) => b.append_value(*count),
-            (Self::Count(b), _) => b.append_null(),
-            (Self::Flag(b), Some(Value::Flag(flag))) => b.append_value(*flag),
-            (Self::Flag(b), _) => b.append_null(),
-            (Self::Money(b), Some(Value::Money(amount))) => b.append_value(*amount),
-            (Self::Money(b), _) => b.append_null(),
-            (Self::Time(b), Some(Value::Time(at))) => b.append_value(*at),
-            (Self::Time(b), _) => b.append_null(),
+            (Self::Text(b), Value::Text(text)) => b.append_value(text),
+            (Self::Count(b), Value::Count(count)) => b.append_value(*count),
+            (Self::Flag(b), Value::Flag(flag)) => b.append_value(*flag),
+            (Self::Money(b), Value::Money(amount)) => b.append_value(*amount),
+            (Self::Time(b), Value::Time(at)) => b.append_value(*at),
+            _ => {}
         }
     }
 
-    fn finish(self) -> ArrayRef {
+    /// Nulls up to a row.
+    fn fill(&mut self, row: usize) {
+        match self {
+            Self::Text(b) if b.len() < row => b.append_nulls(row - b.len()),
+            Self::Count(b) if b.len() < row => b.append_nulls(row - b.len()),
+            Self::Flag(b) if b.len() < row => b.append_nulls(row - b.len()),
+            Self::Money(b) if b.len() < row => b.append_nulls(row - b.len()),
+            Self::Time(b) if b.len() < row => b.append_nulls(row - b.len()),
+            _ => {}
+        }
+    }
+
+    fn finish(mut self, rows: usize) -> ArrayRef {
+        self.fill(rows);
         match self {
             Self::Text(mut b) => Arc::new(b.finish()),
             Self::Count(mut b) => Arc::new(b.finish()),
@@ -227,12 +242,12 @@ impl<'a> DeadLetters<'a> {
             Arc::new(self.raw.finish()),
         ];
         arrays.extend((0..4).map(|_| no_text(self.rows)));
-        arrays.push(arrow::array::new_null_array(&arrow::datatypes::DataType::Int64, self.rows));
+        arrays.push(new_null_array(&arrow::datatypes::DataType::Int64, self.rows));
         let rows = RecordBatch::try_new(Table::DeadLetter.record_schema(), arrays)?;
         Ok(Some(Batch { table: Table::DeadLetter, rows, keys: Vec::new(), index: Vec::new() }))
     }
 }
 
 fn no_text(rows: usize) -> ArrayRef {
-    arrow::array::new_null_array(&arrow::datatypes::DataType::Utf8, rows)
+    new_null_array(&arrow::datatypes::DataType::Utf8, rows)
 }

@@ -65,12 +65,19 @@ fn the_map_takes_back_what_was_not_written_and_lets_go_of_what_the_index_holds()
     assert_eq!([4, 5, 6].map(|n| hot.get(key(n)).is_some()), [true, false, false]);
     // Sent again, the row takes the same LSN.
     hot.insert(key(6), seen(5));
-    hot.evict(3);
+    assert!(!hot.evict(9), "the index holds none of them");
+    hot.indexed(3);
+    assert!(hot.evict(2));
+    assert_eq!([1, 2, 3].map(|n| hot.get(key(n)).is_some()), [false, false, true]);
+    assert_eq!(hot.evicted(), 2, "what stays is found here");
+    assert!(hot.evict(2) && !hot.evict(2));
     assert_eq!([1, 3, 4].map(|n| hot.get(key(n)).is_some()), [false, false, true]);
     assert_eq!((hot.get(key(6)), hot.evicted()), (Some(seen(5)), 3));
-    hot.evict(2);
+    hot.indexed(2);
+    assert!(!hot.evict(9));
     assert_eq!(hot.evicted(), 3, "the mark never goes back");
-    hot.evict(5);
+    hot.indexed(5);
+    assert!(hot.evict(9));
     assert!(hot.seen.is_empty() && hot.order.is_empty());
 }
 

@@ -186,6 +186,21 @@ fn what_the_index_took_over_is_found_by_a_probe_from_before() {
 }
 
 #[test]
+fn what_an_older_version_accepted_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, _) = open(dir.path());
+    let older = |events: &[(&str, u32)]| {
+        let batch = batches(events).remove(0);
+        let content_hash = first_hash(batch.table, &batch.rows).unwrap();
+        (batch.keys[0], Seen { content_hash, lsn: 1 })
+    };
+    intake.reindex(vec![older(&[("a", 1)]), older(&[("b", 1)])]).unwrap();
+    let verdicts = send(&intake, &[("a", 1), ("b", 2), ("c", 1), ("c", 1)]);
+    assert_eq!(verdicts, ["duplicate", "id_conflict", "accepted", "duplicate"]);
+    intake.stop();
+}
+
+#[test]
 fn a_restart_knows_the_log_and_the_index() {
     let dir = tempfile::tempdir().unwrap();
     let (intake, kept) = open(dir.path());

@@ -1,7 +1,7 @@
 //! The write-ahead log: a directory of segments, each a run of records with dense row numbers (LSNs).
 //!
 //! ```text
-//! LOG/log.json                     format, log id, shards; written once
+//! LOG/log.json                     format, log id, shards
 //! LOG/lock                         held by the one process that writes
 //! LOG/retired                      the highest LSN that tables and index hold durably
 //! LOG/00000000000000000001.seg     records from that LSN on
@@ -37,7 +37,7 @@ pub type Lsn = u64;
 #[serde(transparent)]
 pub struct LogId(pub i64);
 
-/// `log.json`: what a log is, decided when it is created.
+/// `log.json`: what a log is. Its id and its shards are decided when it is created.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
@@ -47,7 +47,8 @@ pub struct Description {
     shards: u32,
 }
 
-const FORMAT: u32 = 1;
+/// Version 2 has records that leave columns out. Version 1 is read, and becomes version 2 when it is written to.
+const FORMAT: u32 = 2;
 const SHARDS: u32 = 64;
 
 /// Reads the description of a log; `None` where there is no log yet.

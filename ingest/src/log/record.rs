@@ -4,14 +4,17 @@
 //! segment: "AIHUBLOG" · format u32 · log id i64 · first LSN u64 · records…
 //! record:  length u32 · CRC32C u32 · body            (length and CRC cover the body)
 //! body:    first LSN u64 · first LSN of its group u64 · ingested_at i64 · rows u32 · table u8
-//!          · table format u8 · length u32 · Arrow IPC message · Arrow IPC buffers
+//!          · table format u8 · columns u64 · length u32 · Arrow IPC message · Arrow IPC buffers
 //! ```
-//! Integers are little-endian. The Arrow schema is not repeated: table and table format tell it.
+//! Integers are little-endian. The Arrow schema is not repeated: table, table format and `columns` tell it. A
+//! column whose bit is not set is null in every row. In table format 1 every column is there, and no `columns`.
 
-use std::{collections::HashMap, io::Write};
+use std::{collections::HashMap, io::Write, sync::Arc};
 
 use arrow::{
+    array::{Array, ArrayRef, new_null_array},
     buffer::Buffer,
+    datatypes::FieldRef,
     error::ArrowError,
     ipc::{
         self,
@@ -38,7 +41,8 @@ pub(super) const RECORD_HEAD: usize = 8;
 const BODY_HEAD: usize = 8 + 8 + 8 + 4 + 1 + 1;
 const MAGIC: &[u8; 8] = b"AIHUBLOG";
 const SEGMENT_FORMAT: u32 = 1;
-const TABLE_FORMAT: u8 = 1;
+const TABLE_FORMAT: u8 = 2;
+const FIRST_TABLE_FORMAT: u8 = 1;
 /// Longer than any group: a length beyond it is not a record.
 pub(super) const RECORD_BYTES_MAX: usize = 256 << 20;
 
@@ -68,8 +72,14 @@ impl Record {
         out.extend_from_slice(&self.ingested_at.to_le_bytes());
         out.extend_from_slice(&word(self.rows.num_rows()).to_le_bytes());
         out.extend_from_slice(&[self.table as u8, TABLE_FORMAT]);
+        // Most senders leave many columns out: they are a third of the bytes.
+        let held = |(_, column): &(usize, &ArrayRef)| column.null_count() < column.len();
+        let held = self.rows.columns().iter().enumerate().filter(held).map(|(place, _)| place);
+        let held: Vec<usize> = held.collect();
+        let columns = held.iter().fold(0, |columns: u64, place| columns | 1 << place);
+        out.extend_from_slice(&columns.to_le_bytes());
         let (_, encoded) = IpcDataGenerator::default().encode(
-            &self.rows,
+            &self.rows.project(&held)?,
             &mut DictionaryTracker::new(false),
             &IpcWriteOptions::default(),
             &mut Default::default(),
@@ -89,31 +99,55 @@ impl Record {
         let first_lsn = u64::from_le_bytes(body.get(..8)?.try_into().ok()?);
         let ingested_at = i64::from_le_bytes(body.get(16..24)?.try_into().ok()?);
         let [table, format] = *body.get(28..BODY_HEAD)? else { return None };
-        if format != TABLE_FORMAT {
-            return None;
-        }
         let table = Table::from_code(table)?;
-        let length = u32::from_le_bytes(body.get(BODY_HEAD..BODY_HEAD + 4)?.try_into().ok()?);
-        let (message, data) = body.get(BODY_HEAD + 4..)?.split_at_checked(length as usize)?;
-        let rows = decode_rows(table, message, data);
+        let (columns, rest) = match format {
+            TABLE_FORMAT => {
+                let (columns, rest) = body.get(BODY_HEAD..)?.split_first_chunk()?;
+                (u64::from_le_bytes(*columns), rest)
+            }
+            FIRST_TABLE_FORMAT => (u64::MAX, body.get(BODY_HEAD..)?),
+            _ => return None,
+        };
+        let (length, rest) = rest.split_first_chunk()?;
+        let (message, data) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let rows = decode_rows(table, columns, message, data);
         Some(rows.map(|rows| Self { table, first_lsn, ingested_at, rows }))
     }
 }
 
-fn decode_rows(table: Table, message: &[u8], data: &[u8]) -> Result<RecordBatch, ArrowError> {
+fn decode_rows(
+    table: Table,
+    columns: u64,
+    message: &[u8],
+    data: &[u8],
+) -> Result<RecordBatch, ArrowError> {
     let message =
         ipc::root_as_message(message).map_err(|error| ArrowError::IpcError(error.to_string()))?;
     let header = message
         .header_as_record_batch()
         .ok_or_else(|| ArrowError::IpcError("not a record batch".into()))?;
-    ipc::reader::read_record_batch(
+    let schema = table.record_schema();
+    let is_held = |place: &usize| columns >> place & 1 == 1;
+    let held: Vec<usize> = (0..schema.fields().len()).filter(is_held).collect();
+    let rows = ipc::reader::read_record_batch(
         &Buffer::from(data),
         header,
-        table.record_schema(),
+        Arc::new(schema.project(&held)?),
         &HashMap::new(),
         None,
         &message.version(),
-    )
+    )?;
+    if held.len() == schema.fields().len() {
+        return Ok(rows);
+    }
+    let mut columns = rows.columns().iter();
+    let column = |(place, field): (usize, &FieldRef)| match is_held(&place) {
+        true => columns.next().map(Arc::clone),
+        false => Some(new_null_array(field.data_type(), rows.num_rows())),
+    };
+    let columns: Option<_> = schema.fields().iter().enumerate().map(column).collect();
+    let columns = columns.ok_or_else(|| ArrowError::IpcError("a column is missing".into()))?;
+    RecordBatch::try_new(Arc::clone(&schema), columns)
 }
 
 pub(super) fn segment_head(log: LogId, first: Lsn) -> Vec<u8> {

@@ -171,10 +171,20 @@ fn a_segment_without_a_head_and_retired_ones_are_no_trouble() {
 }
 
 #[test]
-fn a_newer_format_is_refused() {
+fn a_newer_format_is_refused_and_an_older_one_becomes_ours() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("log.json"), "{\"format\":2,\"log\":1,\"shards\":64}").unwrap();
-    assert!(matches!(LogWriter::open(dir.path(), LOG), Err(Error::NewerFormat { found: 2, .. })));
+    let describe = |format: u32| {
+        let text = format!("{{\"format\":{format},\"log\":{},\"shards\":64}}", LOG.0);
+        fs::write(dir.path().join("log.json"), text).unwrap();
+    };
+    write(dir.path(), &[&[2]]);
+    describe(FORMAT + 1);
+    let refused = LogWriter::open(dir.path(), LOG);
+    assert!(matches!(refused, Err(Error::NewerFormat { found, .. }) if found == FORMAT + 1));
+    describe(1);
+    assert_eq!(super::describe(dir.path()).unwrap().unwrap().format, 1, "reading changes nothing");
+    assert_eq!(reopened(dir.path()).unwrap(), 2);
+    assert_eq!(super::describe(dir.path()).unwrap().unwrap().format, FORMAT);
 }
 
 /// Where each record of a segment begins.

@@ -58,7 +58,9 @@ impl LogWriter {
         sync_directory(dir.parent().unwrap_or(dir))?;
         let lock = lock(dir)?;
         let description = match super::describe(dir)? {
-            Some(description) => description,
+            Some(description) if description.format == FORMAT => description,
+            // From now on an older program refuses it.
+            Some(description) => create(dir, description.log)?,
             None => create(dir, fresh)?,
         };
         let retired = super::retired_through(dir)?;

@@ -7,7 +7,7 @@ use ingest::{
     OrganizationId, Rejection, RejectionCode, Verdict,
     decode::{self, Batch, Coding, Decoded, Form, Malformed, Sender},
     erasure::Lookup,
-    intake::{Refused, Settled, Submission},
+    intake::{Refused, Settled, Sifted, Submission},
     mapping::{FileRows, Mapping},
     time::Window,
 };
@@ -57,7 +57,7 @@ pub struct FileDelivery {
 struct Arrived {
     texts: Texts,
     decoded: Decoded,
-    probed: Submission,
+    sifted: Sifted,
     admission: Admission,
 }
 
@@ -140,8 +140,8 @@ impl Lakehouse {
             let FileDelivery { mapping, file, rows } = &delivery;
             let mut decoded = decode::decode_file(mapping, rows, file, &sender, received_at)?;
             let batches = std::mem::take(&mut decoded.batches);
-            let probed = lakehouse.intake.probe(batches, received_at)?;
-            Ok(Ok(Arrived { texts: Texts::File(delivery), decoded, probed, admission }))
+            let sifted = lakehouse.intake.sift(batches, received_at);
+            Ok(Ok(Arrived { texts: Texts::File(delivery), decoded, sifted, admission }))
         })
         .await
     }
@@ -156,10 +156,11 @@ impl Lakehouse {
         let decoding = move || decode(&lakehouse);
         let arrived = tokio::task::spawn_blocking(decoding).await.map_err(|_| Error::Stopped)??;
         drop(permit);
-        let Arrived { texts, decoded, probed, admission } = match arrived {
+        let Arrived { texts, decoded, sifted, admission } = match arrived {
             Ok(arrived) => arrived,
             Err(outcome) => return Ok(outcome),
         };
+        let probed = self.look_up(sifted).await?;
         let settled = match self.settle(probed).await? {
             Ok(settled) => settled,
             Err(refused) => {
@@ -185,6 +186,16 @@ impl Lakehouse {
         drop(admission);
         self.shared.accepted.fetch_add(count::verdicts(&verdicts), Ordering::AcqRel);
         Ok(Outcome::Settled(verdicts))
+    }
+
+    /// Whoever waits for the index keeps nobody from decoding.
+    async fn look_up(&self, sifted: Sifted) -> Result<Submission, Error> {
+        let intake = self.intake.clone();
+        if !sifted.is_doubtful() {
+            return Ok(intake.look_up(sifted)?);
+        }
+        let looked_up = tokio::task::spawn_blocking(move || intake.look_up(sifted)).await;
+        Ok(looked_up.map_err(|_| Error::Stopped)??)
     }
 
     /// Stores rows that are not events of a request: changes of dimensions. Known ones are left out.
@@ -238,9 +249,9 @@ impl Lakehouse {
             Ok(decoded) => decoded,
             Err(malformed) => return Ok(Err(Outcome::Malformed(malformed))),
         };
-        let probed = self.intake.probe(std::mem::take(&mut decoded.batches), received_at)?;
+        let sifted = self.intake.sift(std::mem::take(&mut decoded.batches), received_at);
         let (form, owner) = (delivery.form, delivery.organization.clone());
-        Ok(Ok(Arrived { texts: Texts::Body { form, body, owner }, decoded, probed, admission }))
+        Ok(Ok(Arrived { texts: Texts::Body { form, body, owner }, decoded, sifted, admission }))
     }
 
     pub(super) async fn settle(

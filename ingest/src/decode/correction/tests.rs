@@ -158,7 +158,7 @@ fn what_changes_nothing_is_no_correction() {
     assert!(amended(&again, r#"{"input_tokens":3}"#).unwrap().is_none());
     let back = amended(&again, r#"{"input_tokens":10}"#).unwrap().expect("a change");
     assert_eq!(text(&back.rows, "event_id", 0).as_deref(), Some("reversal:7.14"));
-    assert_eq!(hash_of(&back.rows.slice(1, 1)), hash_of(&row.row));
+    assert_eq!(hash_of::<Content>(&back.rows.slice(1, 1)), hash_of::<Content>(&row.row));
 }
 
 #[test]
