@@ -30,8 +30,9 @@ use crate::{
 /// Rows of one file that are in memory at once, decoded.
 const BATCH_ROWS: usize = 1_024;
 
-/// About what a file takes that is being read: a row group as it is stored, and a page of each column.
-const INPUT_BYTES: usize = 12 << 20;
+/// About what a file takes that is being read: a row group as it is stored, and a page and the dictionary of each
+/// column.
+const INPUT_BYTES: usize = 8 << 20;
 
 /// Reads and writes data files of a lake within a limit of memory.
 #[derive(Debug)]
