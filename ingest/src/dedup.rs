@@ -200,8 +200,8 @@ pub(crate) struct Hot {
 
 type Map = HashMap<Key, Seen, foldhash::fast::RandomState>;
 
-/// A map that grows, or tidies up after a million keys came and went, moves every key at once. In one map of all keys
-/// that kept every sender waiting for up to half a second.
+/// A map that grows, or tidies up after many keys came and went, moves every key that it holds, while all senders wait:
+/// of a million keys in as many maps these are few at a time.
 const MAPS: usize = 64;
 
 /// Not of the bytes that a map looks at.

@@ -29,8 +29,8 @@ pub(super) struct Filter {
 
 /// Keys that the first layer holds.
 const FIRST: usize = 1 << 20;
-/// Of 25,000 new keys one is looked up in vain. While the index exchanges its files, which takes up to half a second
-/// now and then, whoever asks it waits: with one key in a hundred that would be nearly every batch.
+/// Of 25,000 new keys one is looked up in vain. While the index syncs an exchange of its files, whoever asks it waits:
+/// with one key in a hundred that would be nearly every batch.
 const BITS_PER_KEY: usize = 24;
 const HASHES: u32 = 8;
 /// More keys than this would take too much memory: 384 MiB. Then the index is always asked itself.

@@ -34,7 +34,7 @@ const BATCH_ROWS: usize = 1_024;
 /// column.
 const INPUT_BYTES: usize = 8 << 20;
 
-/// Reads and writes data files of a lake within a limit of memory.
+/// Reads and writes data files of a lake, only so many at once.
 #[derive(Debug)]
 pub(crate) struct Rewriter {
     root: Root,
@@ -95,7 +95,7 @@ impl Rewriter {
     }
 
     /// Merges files, which are sorted each, into new ones. Where there are too many to be read at once, some are
-    /// merged before, into files that go again.
+    /// merged before, into one file that goes again: of whatever size, so that each step leaves fewer.
     async fn write(
         &self,
         table: Table,
@@ -106,11 +106,11 @@ impl Rewriter {
         let (mut waiting, mut between) = (files.to_vec(), Vec::new());
         let merged = loop {
             let some = match waiting.len().checked_sub(at_once) {
-                None | Some(0) => break self.merge(table, &waiting, now_ms).await,
+                None | Some(0) => break self.merge(table, &waiting, self.file_bytes, now_ms).await,
                 // As few as needed, so that most rows are written once.
                 Some(more) => waiting.drain(..at_once.min(more + 1)).collect::<Vec<_>>(),
             };
-            match self.merge(table, &some, now_ms).await {
+            match self.merge(table, &some, u64::MAX, now_ms).await {
                 Ok(merged) => {
                     between.extend(merged.iter().map(|written| written.file.clone()));
                     waiting.extend(merged.into_iter().map(|written| written.file));
@@ -122,10 +122,12 @@ impl Rewriter {
         merged
     }
 
+    /// Files of about `file_bytes` each.
     async fn merge(
         &self,
         table: Table,
         files: &[DataFile],
+        file_bytes: u64,
         now_ms: i64,
     ) -> Result<Vec<Written>, Error> {
         let date = files.first().and_then(|file| file.event_date);
@@ -145,7 +147,7 @@ impl Rewriter {
                 }
             };
             file.write(&batch).await?;
-            if file.size_bytes() >= self.file_bytes
+            if file.size_bytes() >= file_bytes
                 && let Some(full) = open.take()
             {
                 written.push(full.close(now_ms).await?);

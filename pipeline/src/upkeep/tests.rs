@@ -263,6 +263,43 @@ async fn the_same_files_are_exchanged_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_files_than_are_read_at_once_are_merged_in_steps_that_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let lakehouse = Lakehouse::open(settings(dir.path())).await.unwrap();
+    for step in 0..4 {
+        send(&lakehouse, step * 9_000..step * 9_000 + 9_000).await;
+        lakehouse.flush().await.unwrap();
+    }
+    let root = location(dir.path()).open().unwrap();
+    let files = usage_files(dir.path()).await;
+    let group = plan::compaction(&files, 256 << 20, true, later()).remove(0);
+    assert_eq!(group.len(), 4);
+    let folder = dir.path().join("lake/usage_ledger");
+    let count = || parquet_files(&folder);
+    let before = count();
+    // Two at once, and every batch would fill a file: a step that gave more files than it took would have no end.
+    let rewriter = Rewriter::new(&root, 0, 1);
+    let rewriting = rewriter.rewrite(Table::UsageLedger, &group, 0);
+    let written = tokio::time::timeout(std::time::Duration::from_secs(30), rewriting).await;
+    let written = written.expect("it ends").unwrap();
+    let rows = |files: &[DataFile]| files.iter().map(|file| file.rows).sum::<u64>();
+    let new: Vec<_> = written.into_iter().map(|written| written.file).collect();
+    assert!(new.len() > 2, "{} files", new.len());
+    assert_eq!(rows(&new), rows(&group));
+    assert_eq!(count(), before + new.len(), "what was merged in between is gone");
+    lakehouse.close().await.unwrap();
+}
+
+fn parquet_files(folder: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.map(|path| match path.is_dir() {
+        true => parquet_files(&path),
+        false => usize::from(path.extension().is_some_and(|end| end == "parquet")),
+    });
+    files.sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_that_do_not_hold_what_they_should_stay_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let (lakehouse, _) = lake(dir.path()).await;
