@@ -107,7 +107,7 @@ pub struct Maintain {
     /// Files that left a table are removed after so long, and its log entries too; never sooner than the longest
     /// query needs them.
     pub grace_minutes: u64,
-    /// Memory of the sort, in MiB.
+    /// Memory for the files that compaction merges at once, in MiB.
     pub memory_mib: usize,
 }
 
@@ -193,7 +193,7 @@ impl Default for Maintain {
             checkpoint_commits: 50,
             file_mib: 256,
             grace_minutes: 24 * 60,
-            memory_mib: 128,
+            memory_mib: 64,
         }
     }
 }

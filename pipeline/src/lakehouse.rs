@@ -389,7 +389,9 @@ impl Lakehouse {
             let mut state = self.shared.lock();
             (state.forget(through), state.is_due())
         };
-        drop(moved);
+        // Megabytes to free, and below files to unlink: while a thread of the runtime does that, no task of it hears of
+        // its pipes.
+        tokio::task::spawn_blocking(move || drop(moved));
         if is_due {
             // What came meanwhile is not left to the next row or to the timer.
             self.shared.full.notify_one();
@@ -406,7 +408,10 @@ impl Lakehouse {
         while let Some((_, through)) =
             flusher.retired.pop_front_if(|(at, _)| now.saturating_sub(*at) > keep)
         {
-            match self.intake.unlink_retired(through) {
+            let intake = self.intake.clone();
+            let unlink = move || intake.unlink_retired(through);
+            let Ok(unlinked) = tokio::task::spawn_blocking(unlink).await else { return };
+            match unlinked {
                 Ok(freed) => {
                     self.shared.log_bytes.fetch_sub(freed, Ordering::Relaxed);
                 }

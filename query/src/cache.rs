@@ -155,6 +155,7 @@ mod tests {
             deadline_ms: 1,
             max_rows: None,
             truncate: false,
+            gives_way: false,
             terms: Terms::default(),
         }
     }

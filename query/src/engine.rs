@@ -28,6 +28,18 @@ pub enum Engine {
 #[derive(Clone)]
 pub struct Local(Arc<Mutex<Session>>);
 
+/// What metric questions are asked with.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    pub catalog: &'a Catalog,
+    pub reach: &'a Reach,
+    pub cut: &'a Cut,
+    /// As in [`Request`], like the two after it.
+    pub now: i64,
+    pub deadline_ms: u64,
+    pub gives_way: bool,
+}
+
 /// A whole answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -111,13 +123,10 @@ impl Engine {
     /// Answers metric questions, in the order asked. Those that differ only in the metric share one query.
     pub async fn metrics(
         &self,
-        catalog: &Catalog,
         requests: &[MetricRequest],
-        reach: &Reach,
-        cut: &Cut,
-        now: i64,
-        deadline_ms: u64,
+        asking: Asking<'_>,
     ) -> Result<Vec<MetricAnswer>, QueryError> {
+        let Asking { catalog, reach, cut, now, deadline_ms, gives_way } = asking;
         // Metrics read no table that only admins see: what was answered for one is true for all staff.
         let reach = match reach {
             Reach::Admin => &Reach::Staff,
@@ -134,6 +143,7 @@ impl Engine {
                 deadline_ms,
                 max_rows: Some(statement.rows_max),
                 truncate: false,
+                gives_way,
                 terms: Terms { persons: true, ..Terms::default() },
             };
             let rows = gather(self.begin(request, &statement.scopes()).await?).await?;

@@ -52,6 +52,9 @@ pub struct Request {
     /// More rows than this are an error, or cut off with `truncate`.
     pub max_rows: Option<u64>,
     pub truncate: bool,
+    /// Whether nobody waits for it at once, so that short queries go first from its start.
+    #[serde(default)]
+    pub gives_way: bool,
     #[serde(default)]
     pub terms: Terms,
 }

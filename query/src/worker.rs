@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    Cost, Ended, Estimate, Planned, QueryError, Reach, Reason, Request, Task,
+    Author, Cost, Ended, Estimate, Planned, QueryError, Reach, Reason, Request, Task,
     cost::{self, MeteredPool},
     explain::explain,
     format, session,
@@ -116,6 +116,9 @@ pub async fn serve(
         let Some(question) = asked.recv().await else { return over(reading.await) };
         let request: Request =
             serde_json::from_slice(&question).map_err(|error| error.to_string())?;
+        if request.gives_way {
+            threads.give_way();
+        }
         let mut computing = threads.spawn(async move {
             let answer = session.answer(&request, &mut output).await;
             (session, output, answer)
@@ -177,7 +180,10 @@ impl Session {
         let failed = |error| explain(error, &request.reach);
         let encoding =
             |error| explain(datafusion::common::DataFusionError::from(error), &request.reach);
-        let frame = session::plan(request, &tables, &self.runtime, self.partitions).await?;
+        // What nobody waits for takes one core, and the memory of one.
+        let ours = request.author == Author::Ourselves;
+        let partitions = if ours && request.gives_way { 1 } else { self.partitions };
+        let frame = session::plan(request, &tables, &self.runtime, partitions).await?;
         if request.terms.task != Task::Rows {
             return planned(frame, request).await;
         }

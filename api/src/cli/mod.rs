@@ -30,7 +30,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tokio::net::unix::pipe;
+use tokio::{net::unix::pipe, runtime::Builder};
 use toml::Value;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 
@@ -127,7 +127,16 @@ impl Command {
             _ => None,
         }
     }
+
+    /// Whether it does what can wait, beside a server: on one core, and in little memory. What a thread frees that
+    /// another one allocated stays with that one for a while, so that few threads hold less.
+    fn is_upkeep(&self) -> bool {
+        matches!(self, Self::Maintain(_) | Self::UpkeepWorker | Self::CheckWorker)
+    }
 }
+
+/// Files are read and written on these.
+const UPKEEP_BLOCKING: usize = 2;
 
 /// How a command says what it did, or that its server is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -176,11 +185,15 @@ fn line(error: &anyhow::Error) -> String {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let folder = cli.folder;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .thread_name("lake")
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
+    let mut threads = match cli.command.is_upkeep() {
+        true => Builder::new_current_thread(),
+        false => Builder::new_multi_thread(),
+    };
+    if cli.command.is_upkeep() {
+        threads.max_blocking_threads(UPKEEP_BLOCKING);
+    }
+    let runtime =
+        threads.thread_name("lake").enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         match cli.command {
             Command::Demo(demo) => Box::pin(demo.run(&folder)).await,
@@ -212,7 +225,7 @@ fn query_worker() -> ExitCode {
         .with_writer(io::stderr)
         .with_max_level(tracing::Level::WARN)
         .try_init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return ExitCode::FAILURE };
     let served = runtime.block_on(async {
         let (input, output) = pipes().map_err(|error| error.to_string())?;

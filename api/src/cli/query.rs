@@ -253,6 +253,7 @@ impl Reading {
             deadline_ms: self.deadline_ms(),
             max_rows: asked.max_rows,
             truncate: false,
+            gives_way: false,
             terms: Terms { parameters, zone, persons: true, task },
         })
     }

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Days, NaiveTime, Utc};
 use clap::{Args, ValueEnum};
 use query::{
-    Engine, Reach,
+    Asking, Engine, Reach,
     metric::{Catalog, Grain, MetricAnswer, MetricRequest},
 };
 use reports::outlook;
@@ -77,11 +77,15 @@ impl Reading {
     }
 
     async fn metric(&self, request: MetricRequest) -> anyhow::Result<MetricAnswer> {
-        let now = self.clock.now().timestamp_micros();
-        let answers = self
-            .engine
-            .metrics(&self.catalog, &[request], &Reach::Admin, &self.cut, now, self.deadline_ms())
-            .await?;
+        let asking = Asking {
+            catalog: &self.catalog,
+            reach: &Reach::Admin,
+            cut: &self.cut,
+            now: self.clock.now().timestamp_micros(),
+            deadline_ms: self.deadline_ms(),
+            gives_way: false,
+        };
+        let answers = self.engine.metrics(&[request], asking).await?;
         answers.into_iter().next().context("the metric has no answer")
     }
 }

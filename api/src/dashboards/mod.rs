@@ -7,7 +7,7 @@ mod workbench;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use chrono::{DateTime, Utc};
 use pipeline::Cut;
-use query::{Engine, QueryError, Reach, metric::Catalog};
+use query::{Asking, Engine, QueryError, Reach, metric::Catalog};
 use reports::{Answered, Dashboard, Forecasts, Language, Page, Window, outlook};
 use serde::Deserialize;
 
@@ -55,12 +55,16 @@ pub(crate) async fn prepare(state: &State) {
     else {
         return;
     };
-    let deadline_ms = state.config.query.deadline_seconds * 1_000;
     let requests = dashboard.requests(&window);
-    let (cut, now) = (state.lakehouse.cut(), now.timestamp_micros());
-    let asked =
-        state.engine.metrics(&state.catalog, &requests, &Reach::Staff, &cut, now, deadline_ms);
-    if let Err(error) = asked.await {
+    let asking = Asking {
+        catalog: &state.catalog,
+        reach: &Reach::Staff,
+        cut: &state.lakehouse.cut(),
+        now: now.timestamp_micros(),
+        deadline_ms: state.config.query.deadline_seconds * 1_000,
+        gives_way: true,
+    };
+    if let Err(error) = state.engine.metrics(&requests, asking).await {
         tracing::warn!(%error, "the first page is not prepared");
     }
 }
@@ -143,11 +147,15 @@ impl Reading<'_> {
     ) -> Result<String, DashboardError> {
         page.as_of = self.cut.token();
         let requests = dashboard.requests(&page.window);
-        let now = self.now.timestamp_micros();
-        let answers = self
-            .engine
-            .metrics(self.catalog, &requests, &self.reach, &self.cut, now, self.deadline_ms)
-            .await?;
+        let asking = Asking {
+            catalog: self.catalog,
+            reach: &self.reach,
+            cut: &self.cut,
+            now: self.now.timestamp_micros(),
+            deadline_ms: self.deadline_ms,
+            gives_way: false,
+        };
+        let answers = self.engine.metrics(&requests, asking).await?;
         let answers: Vec<Answered> = requests
             .into_iter()
             .zip(answers)

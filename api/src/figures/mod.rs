@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use pipeline::Lakehouse;
 use query::{
-    Engine,
+    Asking, Engine,
     metric::{Catalog, Grain, Metric, MetricAnswer, MetricRequest, Unit},
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive};
@@ -214,10 +214,9 @@ impl Figures {
         let now = self.clock.now().timestamp_micros();
         let deadline_ms = self.limits.deadline_seconds * 1_000;
         let reach = reach(principal);
-        self.engine
-            .metrics(&self.catalog, requests, &reach, &cut, now, deadline_ms)
-            .await
-            .map_err(problem)
+        let (catalog, reach, cut) = (&self.catalog, &reach, &cut);
+        let asking = Asking { catalog, reach, cut, now, deadline_ms, gives_way: false };
+        self.engine.metrics(requests, asking).await.map_err(problem)
     }
 }
 

@@ -192,6 +192,7 @@ async fn queried(engine: &Engine, table: Table, cut: &Cut, clock: &Clock) -> any
         deadline_ms: DEADLINE_MS,
         max_rows: None,
         truncate: false,
+        gives_way: true,
         terms: query::Terms { persons: true, ..query::Terms::default() },
     };
     let answer = engine.run(request).await?;

@@ -37,6 +37,7 @@ impl Asker {
             deadline_ms: self.deadline_ms(),
             max_rows: None,
             truncate: false,
+            gives_way: false,
             terms: Terms { persons: true, ..Terms::default() },
         };
         let answer = self.engine.run(request).await.map_err(problem)?;

@@ -207,6 +207,7 @@ pub(crate) async fn start_query(
     let follows = body.as_of.is_none();
     let deadline_ms = asker.limits.background_deadline_seconds * 1_000;
     let request = asker.question(&principal, body, deadline_ms, Task::Rows).await?;
+    let request = Request { gives_way: true, ..request };
     let place = Arc::clone(&background.waiting)
         .try_acquire_owned()
         .map_err(|_| Problem::too_many_requests(10).explained("too many queries wait already"))?;

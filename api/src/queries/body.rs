@@ -112,6 +112,7 @@ impl QueryBody {
             deadline_ms: self.timeout_ms.unwrap_or(deadline_ms).clamp(1, deadline_ms),
             max_rows: self.max_rows,
             truncate: self.truncate,
+            gives_way: false,
             terms: Terms { parameters, zone: zone.unwrap_or_default(), persons, task },
             cut,
         })

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -30,6 +31,8 @@ pub(super) struct Place {
     line: Line,
     ticket: Ticket,
     call: oneshot::Receiver<()>,
+    /// When the slot came.
+    since: Option<Instant>,
 }
 
 impl Party {
@@ -53,7 +56,7 @@ impl Line {
         let (sender, call) = oneshot::channel();
         inner.called.insert(ticket, sender);
         inner.call();
-        Ok(Place { line: self.clone(), ticket, call })
+        Ok(Place { line: self.clone(), ticket, call, since: None })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -76,6 +79,12 @@ impl Place {
     /// Completes when the slot is there.
     pub(super) async fn called(&mut self) {
         let _ = (&mut self.call).await;
+        self.since = Some(Instant::now());
+    }
+
+    /// Whether its party runs nothing else.
+    pub(super) fn is_only(&self) -> bool {
+        self.line.lock().shares.is_only(self.ticket)
     }
 }
 
@@ -83,7 +92,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut inner = self.line.lock();
         inner.called.remove(&self.ticket);
-        inner.shares.end(self.ticket);
+        let took = self.since.map(|since| since.elapsed()).unwrap_or_default();
+        inner.shares.end(self.ticket, took);
         inner.call();
     }
 }

@@ -79,12 +79,13 @@ impl Pool {
 
     /// Sends a query to a worker, and returns the pieces of its answer as they come. Dropping the receiver
     /// stops the query.
-    pub async fn run(&self, request: Request) -> Result<mpsc::Receiver<Piece>, QueryError> {
+    pub async fn run(&self, mut request: Request) -> Result<mpsc::Receiver<Piece>, QueryError> {
         let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
         let mut place = self.line.enter(&request.reach).map_err(refused)?;
         timeout_at(deadline, place.called())
             .await
             .map_err(|_| QueryError::new(Reason::Busy, "no query worker became free in time"))?;
+        request.gives_way |= !place.is_only();
         let worker = self.take(&Party::of(&request.reach)).await?;
         let (pieces, receiver) = mpsc::channel(16);
         let pool = self.clone();
@@ -97,6 +98,7 @@ impl Pool {
     async fn take(&self, party: &Party) -> Result<Child, QueryError> {
         loop {
             let mut idle = self.idle.lock().await;
+            // Of equals the one that was given back last: whoever had it had this slot.
             let best = (0..idle.len()).max_by_key(|place| idle[*place].suits(party));
             let Some(mut worker) = best.map(|place| idle.remove(place)) else {
                 drop(idle);

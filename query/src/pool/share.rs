@@ -3,10 +3,14 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     hash::Hash,
+    time::Duration,
 };
 
-/// Slots that parties share. The one that holds the fewest goes first; of those that hold as many, they take turns.
-/// No party holds the last slot besides all others, so that one is left for whoever else comes.
+/// Slots that parties share. The one that holds the fewest goes first; of those that hold as many, one that never held
+/// any, and then they take turns.
+///
+/// The last slot is kept free for whoever asks short questions: no party holds it besides all others, and those that
+/// ask long ones, or have yet to show what they ask, do not hold it even together.
 #[derive(Debug)]
 pub(super) struct Shares<K> {
     slots: usize,
@@ -18,8 +22,19 @@ pub(super) struct Shares<K> {
     /// Every party that waits, the one that waits longest for its turn first.
     turns: VecDeque<K>,
     waiting: HashMap<K, VecDeque<Ticket>>,
+    /// What each party earned with short questions, and did not lose with long ones.
+    credit: HashMap<K, u32>,
 }
 
+/// A question that holds a slot for longer is not short. Most that are take a tenth of it, and more on a busy machine.
+const QUICK: Duration = Duration::from_millis(500);
+/// A short question earns one, and a long one loses so much. Who has as much asks short ones: it is more than somebody
+/// earns whose long ones are among statements that are refused.
+const CREDIT: u32 = 16;
+/// Who always asked short ones may ask a few long ones.
+const CREDIT_MAX: u32 = 4 * CREDIT;
+/// Those that are remembered. When there are more, all start again.
+const REMEMBERED: usize = 10_000;
 pub(super) type Ticket = u64;
 
 /// Why nobody else may wait.
@@ -40,6 +55,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
             running: BTreeMap::new(),
             turns: VecDeque::new(),
             waiting: HashMap::new(),
+            credit: HashMap::new(),
         }
     }
 
@@ -48,7 +64,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         let own = self.waiting.get(&party).map_or(0, VecDeque::len);
         let all: usize = self.waiting.values().map(VecDeque::len).sum();
         // Who gets a slot at once does not wait.
-        if self.running.len() >= self.slots || self.held(&party) >= self.own_max() {
+        if self.running.len() >= self.slots || !self.may_hold(&party, self.slow()) {
             if own >= self.each_max {
                 return Err(Full::Own);
             }
@@ -69,10 +85,11 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         if self.running.len() >= self.slots {
             return None;
         }
-        let held = self.turns.iter().map(|party| self.held(party)).enumerate();
+        let slow = self.slow();
+        let may = self.turns.iter().enumerate().filter(|(_, party)| self.may_hold(party, slow));
         // The first of equals.
         let (place, _) =
-            held.filter(|(_, held)| *held < self.own_max()).min_by_key(|(_, held)| *held)?;
+            may.min_by_key(|(_, party)| (self.held(party), self.credit.contains_key(*party)))?;
         let party = self.turns.remove(place)?;
         let tickets = self.waiting.get_mut(&party)?;
         let ticket = tickets.pop_front()?;
@@ -89,13 +106,40 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         self.running.values().filter(|other| *other == party).count()
     }
 
+    /// Whether a running ticket is the only one of its party.
+    pub(super) fn is_only(&self, ticket: Ticket) -> bool {
+        self.running.get(&ticket).is_some_and(|party| self.held(party) == 1)
+    }
+
+    /// Whether a party may hold one more slot that is free, beside so many of those that ask long questions.
+    fn may_hold(&self, party: &K, slow: usize) -> bool {
+        self.held(party) < self.own_max() && (self.is_quick(party) || slow < self.own_max())
+    }
+
+    /// The slots held by those that do not ask short questions.
+    fn slow(&self) -> usize {
+        self.running.values().filter(|party| !self.is_quick(party)).count()
+    }
+
+    fn is_quick(&self, party: &K) -> bool {
+        self.credit.get(party).is_some_and(|credit| *credit >= CREDIT)
+    }
+
     fn own_max(&self) -> usize {
         self.slots.saturating_sub(1).max(1)
     }
 
-    /// A ticket is given back, whether it runs or waits.
-    pub(super) fn end(&mut self, ticket: Ticket) {
-        if self.running.remove(&ticket).is_some() {
+    /// A ticket is given back, whether it waits or held a slot for so long.
+    pub(super) fn end(&mut self, ticket: Ticket, took: Duration) {
+        if let Some(party) = self.running.remove(&ticket) {
+            if self.credit.len() >= REMEMBERED && !self.credit.contains_key(&party) {
+                self.credit.clear();
+            }
+            let credit = self.credit.entry(party).or_default();
+            *credit = match took <= QUICK {
+                true => CREDIT_MAX.min(*credit + 1),
+                false => credit.saturating_sub(CREDIT),
+            };
             return;
         }
         for tickets in self.waiting.values_mut() {
@@ -116,24 +160,50 @@ mod tests {
         parties.chars().map(|party| shares.enter(party).unwrap()).collect()
     }
 
+    /// Shares that know what parties ask.
+    fn knowing(mut shares: Shares<char>, habits: &[(&str, Duration)]) -> Shares<char> {
+        for (parties, took) in habits {
+            for party in parties.chars() {
+                for _ in 0..CREDIT_MAX {
+                    let ticket = enter(&mut shares, &party.to_string())[0];
+                    assert_eq!(shares.turn(), Some(ticket));
+                    shares.end(ticket, *took);
+                }
+            }
+        }
+        shares
+    }
+
+    #[test]
+    fn who_runs_nothing_else_is_known() {
+        let mut shares = knowing(Shares::new(3, 8, 16), &[("ab", QUICK)]);
+        let tickets = enter(&mut shares, "abaa");
+        while shares.turn().is_some() {}
+        let only =
+            |shares: &Shares<char>| tickets.iter().map(|t| shares.is_only(*t)).collect::<Vec<_>>();
+        assert_eq!(only(&shares), [false, true, false, false]);
+        shares.end(tickets[0], Duration::ZERO);
+        assert_eq!(only(&shares), [false, true, true, false]);
+    }
+
     #[test]
     fn who_holds_nothing_goes_first() {
-        let mut shares = Shares::new(3, 8, 16);
+        let mut shares = knowing(Shares::new(3, 8, 16), &[("abc", QUICK)]);
         let tickets = enter(&mut shares, "aaaab");
         let first = [0, 4, 1].map(|place: usize| Some(tickets[place]));
         assert_eq!([shares.turn(), shares.turn(), shares.turn()], first);
         assert_eq!(shares.turn(), None);
-        // `c` came last, and holds nothing; `a` goes on when there is nobody else.
+        // `c` came last, and holds nothing.
         let late = enter(&mut shares, "c")[0];
-        shares.end(tickets[4]);
+        shares.end(tickets[4], Duration::ZERO);
         assert_eq!((shares.turn(), shares.turn()), (Some(late), None));
-        shares.end(tickets[0]);
+        shares.end(tickets[0], Duration::ZERO);
         assert_eq!(shares.turn(), Some(tickets[2]));
     }
 
     #[test]
     fn one_slot_is_left_for_others() {
-        let mut shares = Shares::new(3, 2, 2);
+        let mut shares = knowing(Shares::new(3, 2, 2), &[("a", QUICK)]);
         let tickets = enter(&mut shares, "aaaa");
         assert_eq!((shares.turn(), shares.turn()), (Some(tickets[0]), Some(tickets[1])));
         assert_eq!((shares.turn(), shares.enter('a')), (None, Err(Full::Own)));
@@ -145,6 +215,42 @@ mod tests {
         assert_eq!(shares.turn(), Some(only));
     }
 
+    /// `q` is known for short questions, the others for long ones, and `n` is new.
+    #[test]
+    fn one_slot_is_left_for_short_questions() {
+        let habits = [("q", QUICK / 10), ("abd", 9 * QUICK)];
+        let mut shares = knowing(Shares::new(3, 8, 16), &habits);
+        let [a, b, d, n] = enter(&mut shares, "abdn")[..] else { unreachable!() };
+        assert_eq!((shares.turn(), shares.turn(), shares.turn()), (Some(n), Some(a), None));
+        let q = enter(&mut shares, "q")[0];
+        assert_eq!((shares.turn(), shares.turn()), (Some(q), None));
+        shares.end(n, QUICK / 10);
+        assert_eq!((shares.turn(), shares.turn()), (Some(b), None));
+        // Now and then a long one is no habit.
+        let mut q = q;
+        for _ in 0..CREDIT_MAX / CREDIT - 1 {
+            shares.end(q, 2 * QUICK);
+            q = enter(&mut shares, "q")[0];
+            assert_eq!((shares.turn(), shares.turn()), (Some(q), None));
+        }
+        shares.end(q, 2 * QUICK);
+        enter(&mut shares, "q");
+        assert_eq!(shares.turn(), None, "all ask long ones now");
+        shares.end(b, 9 * QUICK);
+        assert_eq!((shares.turn(), shares.turn()), (Some(d), None));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut shares = Shares::new(1, 1, 1);
+        for party in 0..=REMEMBERED {
+            let ticket = shares.enter(party).unwrap();
+            assert_eq!(shares.turn(), Some(ticket));
+            shares.end(ticket, Duration::ZERO);
+        }
+        assert_eq!(shares.credit.len(), 1);
+    }
+
     #[test]
     fn parties_take_turns() {
         let mut shares = Shares::new(1, 8, 16);
@@ -152,31 +258,32 @@ mod tests {
         let mut order = Vec::new();
         while let Some(ticket) = shares.turn() {
             order.push(ticket);
-            shares.end(ticket);
+            shares.end(ticket, Duration::ZERO);
         }
         assert_eq!(order, [0, 3, 5, 1, 4, 2].map(|place: usize| tickets[place]));
     }
 
     #[test]
     fn one_party_or_all_of_them_are_too_many() {
-        let mut shares = Shares::new(1, 2, 3);
+        let mut shares = knowing(Shares::new(1, 2, 3), &[("ab", QUICK)]);
         let first = enter(&mut shares, "a")[0];
         assert_eq!(shares.turn(), Some(first));
         let waiting = enter(&mut shares, "aab");
         assert_eq!((shares.enter('a'), shares.enter('b')), (Err(Full::Own), Err(Full::All)));
         // Who goes away makes room, and is not called.
-        shares.end(waiting[0]);
+        shares.end(waiting[0], Duration::ZERO);
         let last = enter(&mut shares, "b")[0];
-        shares.end(first);
+        shares.end(first, Duration::ZERO);
         assert_eq!(shares.turn(), Some(waiting[1]));
-        shares.end(waiting[1]);
+        shares.end(waiting[1], Duration::ZERO);
         assert_eq!(shares.turn(), Some(waiting[2]));
-        shares.end(waiting[2]);
+        shares.end(waiting[2], Duration::ZERO);
         assert_eq!(shares.turn(), Some(last));
     }
 
-    /// Parties that come and go at random, one of them a flood. Never more run than there are slots, no slot
-    /// stays free while somebody waits, and one that holds nothing waits at most for one turn of each other.
+    /// Parties that come and go at random, one of them a flood. Never more run than there are slots, no slot stays free
+    /// that somebody who waits may hold, and one that may hold it and holds nothing waits at most for one turn of each
+    /// other, and for one more where the other is new.
     #[test]
     fn nobody_starves() {
         for seed in 0..200 {
@@ -200,25 +307,38 @@ mod tests {
                         Some(oldest) if random.random_bool(0.8) => oldest,
                         _ => tickets[random.random_range(0..tickets.len())],
                     };
-                    shares.end(gone);
+                    shares.end(gone, if random.random_bool(0.5) { QUICK / 9 } else { 9 * QUICK });
                     owner.remove(&gone);
                     passed.retain(|party, _| shares.waiting.contains_key(party));
                 }
-                while let Some(ticket) = shares.turn() {
+                loop {
+                    let slow = shares.slow();
+                    let is_passed = |party: &u64| {
+                        let holds = shares.running.values().any(|other| other == party);
+                        let waits = shares.waiting.contains_key(party);
+                        (!holds && waits).then(|| shares.may_hold(party, slow))
+                    };
+                    let before: Vec<_> = (0..parties).map(|party| is_passed(&party)).collect();
+                    let Some(ticket) = shares.turn() else { break };
                     let served = owner[&ticket];
-                    for party in 0..parties {
-                        let holds = shares.running.values().any(|other| *other == party);
-                        let waits = shares.waiting.contains_key(&party);
+                    assert!(shares.is_quick(&served) || slow < shares.own_max(), "seed {seed}");
+                    for (party, before) in (0..parties).zip(before) {
                         let count = passed.entry(party).or_default();
-                        *count = if waits && !holds && party != served { *count + 1 } else { 0 };
-                        assert!(*count < parties, "seed {seed}: {party} waits for {count} turns");
+                        match before {
+                            Some(may) if party != served => *count += u64::from(may),
+                            _ => *count = 0,
+                        }
+                        assert!(
+                            *count < 2 * parties,
+                            "seed {seed}: {party} waits for {count} turns"
+                        );
                     }
                 }
                 assert!(shares.running.len() <= slots, "seed {seed}");
                 let held = |party: &u64| shares.running.values().filter(|p| *p == party).count();
                 let most = shares.running.values().map(held).max().unwrap_or(0);
                 assert!(most <= shares.own_max(), "seed {seed}");
-                let stuck = |party: &u64| held(party) == shares.own_max();
+                let stuck = |party: &u64| !shares.may_hold(party, shares.slow());
                 let idle = shares.running.len() < slots;
                 assert!(!idle || shares.waiting.keys().all(stuck), "seed {seed}");
             }
