@@ -25,6 +25,7 @@ struct Held {
     days: BTreeMap<(Table, i64), Lsn>,
     /// The version of each table in which somebody else changed its files, which may take rows away.
     exchanged: BTreeMap<Table, u64>,
+    erasures: u64,
 }
 
 const DAY: Micros = 86_400_000_000;
@@ -84,6 +85,16 @@ impl Changes {
     pub fn holds(&self, cut: &Cut) -> bool {
         let read = |table: Table| cut.mark(table).map_or(0, |mark| mark.version);
         self.lock().exchanged.iter().all(|(table, version)| read(*table) >= *version)
+    }
+
+    /// Notes that persons were erased, and that no table shows them any more.
+    pub fn note_erasure(&self) {
+        self.lock().erasures += 1;
+    }
+
+    /// How often persons were erased. What was read before it last grew may name some.
+    pub fn erasures(&self) -> u64 {
+        self.lock().erasures
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {

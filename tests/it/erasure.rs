@@ -18,13 +18,18 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
-    Client, ObjectStore, Server, admin_key, configure, flushed, folder, reply, run, run_ok, usage,
+    Client, ObjectStore, Server, admin_key, configure, flushed, folder, reply, run, run_ok, signal,
+    usage,
 };
 
 const NDJSON: &str = "application/x-ndjson";
 const PERSONS: u32 = 200;
 const SUMS: &str = "select organization_id, event_date, count(*) as n, sum(input_tokens) as tokens, \
                     sum(cost) as cost from";
+
+/// Takes seconds.
+const SLOW: &str = "select u.user_id, count(*) as n from usage_ledger u, unnest(range(0, 30000)) as more \
+                    group by u.user_id";
 
 fn id(person: u32) -> String {
     format!("person-{person:03}@example.com")
@@ -208,6 +213,18 @@ async fn sums(client: &Client) -> Vec<Value> {
     sums
 }
 
+/// A query in the background, when it is over.
+async fn ended(client: &Client, query: &str) -> Value {
+    for _ in 0..600 {
+        let (_, found) = client.get(query).await;
+        if !["queued", "running"].iter().any(|status| found["status"] == *status) {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{query} does not end");
+}
+
 impl Planted {
     /// Erases the 20, as users and as visitors.
     fn erase(&self, more: &[&str]) -> Value {
@@ -279,8 +296,25 @@ async fn persons_are_erased_beside_a_running_server() {
     let refused = run(dir, &["erase", "--now"]);
     assert_eq!(refused.status.code(), Some(1));
 
+    // It has read everything, and then it stands still until after the erasure.
+    let body = json!({"sql": SLOW});
+    let begun = reply(client.request(Method::POST, "/v1/queries").json(&body)).await.json();
+    let slow = format!("/v1/queries/{}", begun["query_id"].as_str().expect("an id"));
+    let worker = server.busy_child(None).await;
+    signal(worker, "STOP");
+
     let answer = planted.erase(&[]);
     planted.assert_told(&answer);
+    // The client hears that its connection was closed meanwhile.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (_, found) = client.get(&slow).await;
+    assert_eq!(found["status"], "running", "{found}");
+    signal(worker, "CONT");
+    assert_eq!(ended(&client, &slow).await["status"], "done");
+    let (_, kept) = client.get(&format!("{slow}/result?format=json")).await;
+    let named =
+        kept["rows"].as_array().expect("rows").iter().filter(|row| !row["user_id"].is_null());
+    assert_eq!(named.count(), 180, "nobody who is erased");
     assert!(answer["files_removed"].as_u64() > Some(0), "{answer}");
     planted.assert_gone(dir);
     run_ok(dir, &["check"]);

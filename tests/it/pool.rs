@@ -1,11 +1,13 @@
 //! The workers: replaced when they are lost, and shared among organizations.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::{Client, Reply, Server, admin_key, anew, configure, folder, reply, run_ok, usage};
+use tests::{
+    Client, Reply, Server, admin_key, anew, configure, folder, reply, run_ok, signal, usage,
+};
 use tokio::task::JoinSet;
 
 const EVENTS: i64 = 300;
@@ -46,30 +48,11 @@ async fn ask(client: Client, sql: &str, timeout_ms: u64) -> Reply {
     reply(client.request(Method::POST, "/v1/query").json(&body)).await
 }
 
-/// What a process has computed, in hundredths of a second.
-fn ticks(process: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let after_name = text.rsplit(')').next().unwrap_or_default();
-    let numbers = after_name.split_whitespace().skip(11).take(2);
-    numbers.filter_map(|number| number.parse::<u64>().ok()).sum()
-}
-
 /// Kills the worker that computes, once it has begun.
 async fn kill_the_busy_worker(server: &Server, spare: Option<u32>) -> u32 {
-    let before: Vec<_> = server.children().into_iter().map(|id| (id, ticks(id))).collect();
-    for _ in 0..LOOKS {
-        let had = |id: u32| before.iter().find(|(other, _)| *other == id).map_or(0, |(_, n)| *n);
-        let busy = server.children().into_iter().filter(|id| Some(*id) != spare);
-        // A worker that starts computes as well, but less.
-        let enough = |id: u32| if had(id) == 0 { 200 } else { 40 };
-        if let Some(id) = busy.into_iter().find(|id| ticks(*id) >= had(*id) + enough(*id)) {
-            let killed = Command::new("kill").args(["-KILL", &id.to_string()]).status();
-            assert!(killed.expect("kill starts").success());
-            return id;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("no worker computes");
+    let id = server.busy_child(spare).await;
+    signal(id, "KILL");
+    id
 }
 
 #[tokio::test]
@@ -94,8 +77,7 @@ async fn a_query_whose_worker_is_killed_is_asked_once_more() {
 
     // Workers that die while they are idle take no query along.
     for id in server.children() {
-        let killed = Command::new("kill").args(["-KILL", &id.to_string()]).status();
-        assert!(killed.expect("kill starts").success());
+        signal(id, "KILL");
     }
     assert_eq!(client.rows(COUNT).await, [json!({"n": 3 * EVENTS})]);
     assert_eq!(client.get("/v1/metrics/requests").await.0, 200);

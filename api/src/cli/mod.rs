@@ -128,14 +128,15 @@ impl Command {
         }
     }
 
-    /// Whether it does what can wait, beside a server: on one core, and in little memory. What a thread frees that
-    /// another one allocated stays with that one for a while, so that few threads hold less.
+    /// Whether it does what can wait, beside a server: on one core, and in little memory.
     fn is_upkeep(&self) -> bool {
         matches!(self, Self::Maintain(_) | Self::UpkeepWorker | Self::CheckWorker)
     }
 }
 
-/// Files are read and written on these.
+/// Files are read and written on these, and rows encoded. What one of them frees that another allocated stays with
+/// that one for a while, so that many would hold much: a server that had read a few dozen commits at once kept 48.
+const BLOCKING: usize = 8;
 const UPKEEP_BLOCKING: usize = 2;
 
 /// How a command says what it did, or that its server is ready.
@@ -189,9 +190,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         true => Builder::new_current_thread(),
         false => Builder::new_multi_thread(),
     };
-    if cli.command.is_upkeep() {
-        threads.max_blocking_threads(UPKEEP_BLOCKING);
-    }
+    threads.max_blocking_threads(if cli.command.is_upkeep() { UPKEEP_BLOCKING } else { BLOCKING });
     let runtime =
         threads.thread_name("lake").enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {

@@ -150,7 +150,8 @@ impl Site<'_> {
         tokio::time::sleep(self.grace).await;
         self.lakehouse.unlink_log(retired).await?;
         let removed = self.perform(false, Erasure::Remove { before_ms }).await?;
-        // Answers that are kept for later may name them.
+        // Answers that are kept for later may name them, and those that queries under way will give.
+        self.lakehouse.changes().note_erasure();
         Stored::open(&lake::location(self.config)?)?.clear().await?;
         fs::remove_file(&entries).map_err(failed(&entries))?;
         let files_removed = removed.tables.iter().map(|table| table.vacuumed.files).sum();

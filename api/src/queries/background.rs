@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use chrono::TimeDelta;
+use pipeline::Lakehouse;
 use query::{Cost, Ended, QueryError, Reason, Request, Task, pool::Piece, stored::Stored};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -86,7 +87,8 @@ impl Background {
         &self,
         running: &mut Running,
         mut request: Request,
-        newest: impl Fn() -> Option<pipeline::Cut>,
+        follows: bool,
+        lakehouse: &Lakehouse,
         bytes_max: u64,
     ) -> Result<Ended, QueryError> {
         let slot = tokio::select! {
@@ -100,10 +102,16 @@ impl Background {
         let mut attempt = 1;
         loop {
             // What is read is what is there when it is its turn, unless an earlier cut was asked for.
-            if let Some(cut) = newest() {
-                request.cut = cut;
+            if follows {
+                request.cut = lakehouse.cut();
             }
-            let outcome = self.attempt(running, request.clone(), bytes_max).await;
+            let erasures = lakehouse.changes().erasures();
+            let mut outcome = self.attempt(running, request.clone(), bytes_max).await;
+            if outcome.is_ok() && lakehouse.changes().erasures() != erasures {
+                self.stored.remove(running.id()).await?;
+                let message = "persons were erased while the query ran; ask again";
+                outcome = Err(QueryError::new(Reason::Unavailable, message));
+            }
             match &outcome {
                 Err(error)
                     if matches!(error.reason, Reason::Unavailable | Reason::Busy)
@@ -215,9 +223,9 @@ pub(crate) async fn start_query(
     let entry = running.entry();
     history::write(&asker.store, std::slice::from_ref(&entry)).await?;
     tokio::spawn(async move {
-        let newest = || follows.then(|| asker.lakehouse.cut());
         let bytes_max = asker.limits.result_mib << 20;
-        let outcome = background.run(&mut running, request, newest, bytes_max).await;
+        let outcome =
+            background.run(&mut running, request, follows, &asker.lakehouse, bytes_max).await;
         if outcome.is_ok() {
             running.keep_until(asker.clock.now() + KEPT);
         }
