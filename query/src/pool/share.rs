@@ -9,8 +9,8 @@ use std::{
 /// Slots that parties share. The one that holds the fewest goes first; of those that hold as many, one that never held
 /// any, and then they take turns.
 ///
-/// The last slot is kept free for whoever asks short questions: no party holds it besides all others, and those that
-/// ask long ones, or have yet to show what they ask, do not hold it even together.
+/// The last slot is kept free: no party holds it besides all others. Several that ask long questions, or have yet to
+/// show what they ask, do not hold it even together, so that it is there for whoever asks short ones.
 #[derive(Debug)]
 pub(super) struct Shares<K> {
     slots: usize,
@@ -64,7 +64,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         let own = self.waiting.get(&party).map_or(0, VecDeque::len);
         let all: usize = self.waiting.values().map(VecDeque::len).sum();
         // Who gets a slot at once does not wait.
-        if self.running.len() >= self.slots || !self.may_hold(&party, self.slow()) {
+        if self.running.len() >= self.slots || !self.may_hold(&party) {
             if own >= self.each_max {
                 return Err(Full::Own);
             }
@@ -85,8 +85,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         if self.running.len() >= self.slots {
             return None;
         }
-        let slow = self.slow();
-        let may = self.turns.iter().enumerate().filter(|(_, party)| self.may_hold(party, slow));
+        let may = self.turns.iter().enumerate().filter(|(_, party)| self.may_hold(party));
         // The first of equals.
         let (place, _) =
             may.min_by_key(|(_, party)| (self.held(party), self.credit.contains_key(*party)))?;
@@ -111,9 +110,17 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         self.running.get(&ticket).is_some_and(|party| self.held(party) == 1)
     }
 
-    /// Whether a party may hold one more slot that is free, beside so many of those that ask long questions.
-    fn may_hold(&self, party: &K, slow: usize) -> bool {
-        self.held(party) < self.own_max() && (self.is_quick(party) || slow < self.own_max())
+    /// Whether a party may hold one more slot that is free.
+    fn may_hold(&self, party: &K) -> bool {
+        let is_last = self.slow() >= self.own_max();
+        let may_last = self.is_quick(party) || self.is_new(party) && self.is_one_party();
+        self.held(party) < self.own_max() && (!is_last || may_last)
+    }
+
+    /// Whether nobody but one party holds a slot.
+    fn is_one_party(&self) -> bool {
+        let mut holders = self.running.values();
+        holders.next().is_none_or(|first| holders.all(|other| other == first))
     }
 
     /// The slots held by those that do not ask short questions.
@@ -123,6 +130,11 @@ impl<K: Clone + Eq + Hash> Shares<K> {
 
     fn is_quick(&self, party: &K) -> bool {
         self.credit.get(party).is_some_and(|credit| *credit >= CREDIT)
+    }
+
+    /// Whether its last question was not a long one, as far as is known.
+    fn is_new(&self, party: &K) -> bool {
+        self.credit.get(party).is_none_or(|credit| *credit > 0)
     }
 
     fn own_max(&self) -> usize {
@@ -213,6 +225,20 @@ mod tests {
         let mut shares = Shares::new(1, 2, 2);
         let only = enter(&mut shares, "a")[0];
         assert_eq!(shares.turn(), Some(only));
+    }
+
+    #[test]
+    fn beside_one_party_the_last_slot_is_for_everybody_else() {
+        let mut shares = knowing(Shares::new(3, 8, 16), &[("abc", 9 * QUICK)]);
+        let [_, first, n, m, b] = enter(&mut shares, "aanmb")[..] else { unreachable!() };
+        assert_eq!((shares.turn(), shares.turn(), shares.turn()), (Some(n), Some(m), None));
+        shares.end(n, 9 * QUICK);
+        shares.end(m, QUICK);
+        assert!(shares.turn().is_some() && shares.turn() == Some(b) && shares.turn().is_none());
+        shares.end(b, 9 * QUICK);
+        assert_eq!(shares.turn(), Some(first), "one party has two of three");
+        let late = enter(&mut shares, "bm");
+        assert_eq!((shares.turn(), shares.turn()), (Some(late[1]), None), "not for long ones");
     }
 
     /// `q` is known for short questions, the others for long ones, and `n` is new.
@@ -312,16 +338,16 @@ mod tests {
                     passed.retain(|party, _| shares.waiting.contains_key(party));
                 }
                 loop {
-                    let slow = shares.slow();
+                    let may: Vec<_> = (0..parties).map(|party| shares.may_hold(&party)).collect();
                     let is_passed = |party: &u64| {
                         let holds = shares.running.values().any(|other| other == party);
                         let waits = shares.waiting.contains_key(party);
-                        (!holds && waits).then(|| shares.may_hold(party, slow))
+                        (!holds && waits).then(|| may[*party as usize])
                     };
                     let before: Vec<_> = (0..parties).map(|party| is_passed(&party)).collect();
                     let Some(ticket) = shares.turn() else { break };
                     let served = owner[&ticket];
-                    assert!(shares.is_quick(&served) || slow < shares.own_max(), "seed {seed}");
+                    assert!(may[served as usize], "seed {seed}");
                     for (party, before) in (0..parties).zip(before) {
                         let count = passed.entry(party).or_default();
                         match before {
@@ -338,7 +364,7 @@ mod tests {
                 let held = |party: &u64| shares.running.values().filter(|p| *p == party).count();
                 let most = shares.running.values().map(held).max().unwrap_or(0);
                 assert!(most <= shares.own_max(), "seed {seed}");
-                let stuck = |party: &u64| !shares.may_hold(party, shares.slow());
+                let stuck = |party: &u64| !shares.may_hold(party);
                 let idle = shares.running.len() < slots;
                 assert!(!idle || shares.waiting.keys().all(stuck), "seed {seed}");
             }
