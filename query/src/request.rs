@@ -52,7 +52,7 @@ pub struct Request {
     /// More rows than this are an error, or cut off with `truncate`.
     pub max_rows: Option<u64>,
     pub truncate: bool,
-    /// Whether nobody waits for it at once, so that short queries go first from its start.
+    /// Whether short queries go first from its start: nobody waits for it at once, or more of its kind wait.
     #[serde(default)]
     pub gives_way: bool,
     #[serde(default)]

@@ -84,9 +84,14 @@ impl Stored {
     /// Removes every kept answer, and what a broken-off one left.
     pub async fn clear(&self) -> Result<(), QueryError> {
         let kept = self.store.list(Some(&self.prefix)).map_ok(|file| file.location).boxed();
-        let removed: Vec<_> =
-            self.store.delete_stream(kept).try_collect().await.map_err(unavailable)?;
-        tracing::debug!(answers = removed.len(), "kept answers were removed");
+        let mut removing = self.store.delete_stream(kept);
+        while let Some(removed) = removing.next().await {
+            match removed {
+                // Its query removed it.
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(unavailable(error)),
+            }
+        }
         Ok(())
     }
 }

@@ -180,7 +180,7 @@ impl Session {
         let failed = |error| explain(error, &request.reach);
         let encoding =
             |error| explain(datafusion::common::DataFusionError::from(error), &request.reach);
-        // What nobody waits for takes one core, and the memory of one.
+        // What we ask before anybody does takes one core, and the memory of one.
         let ours = request.author == Author::Ourselves;
         let partitions = if ours && request.gives_way { 1 } else { self.partitions };
         let frame = session::plan(request, &tables, &self.runtime, partitions).await?;

@@ -297,7 +297,9 @@ async fn persons_are_erased_beside_a_running_server() {
     assert_eq!(refused.status.code(), Some(1));
 
     // It has read everything, and then it stands still until after the erasure.
-    let body = json!({"sql": SLOW});
+    let now = json!({"sql": "select count(*) as n from usage_ledger"});
+    let now = reply(client.request(Method::POST, "/v1/query").json(&now)).await.json();
+    let body = json!({"sql": SLOW, "as_of": now["as_of"]});
     let begun = reply(client.request(Method::POST, "/v1/queries").json(&body)).await.json();
     let slow = format!("/v1/queries/{}", begun["query_id"].as_str().expect("an id"));
     let worker = server.busy_child(None).await;

@@ -87,7 +87,7 @@ impl Background {
         &self,
         running: &mut Running,
         mut request: Request,
-        follows: bool,
+        as_of: Option<&str>,
         lakehouse: &Lakehouse,
         bytes_max: u64,
     ) -> Result<Ended, QueryError> {
@@ -101,16 +101,17 @@ impl Background {
         let _slot = slot.map_err(|_| QueryError::new(Reason::Unavailable, "the server stops"))?;
         let mut attempt = 1;
         loop {
-            // What is read is what is there when it is its turn, unless an earlier cut was asked for.
-            if follows {
-                request.cut = lakehouse.cut();
-            }
+            // What is read is what is there when it is its turn; of an earlier cut, too, from the files of now.
+            let cut =
+                as_of.map_or_else(|| Ok(lakehouse.cut()), |token| lakehouse.cut().back_to(token));
+            request.cut =
+                cut.map_err(|error| QueryError::new(Reason::Unavailable, error.to_string()))?;
             let erasures = lakehouse.changes().erasures();
             let mut outcome = self.attempt(running, request.clone(), bytes_max).await;
             if outcome.is_ok() && lakehouse.changes().erasures() != erasures {
-                self.stored.remove(running.id()).await?;
                 let message = "persons were erased while the query ran; ask again";
-                outcome = Err(QueryError::new(Reason::Unavailable, message));
+                let again = Err(QueryError::new(Reason::Unavailable, message));
+                outcome = self.stored.remove(running.id()).await.and(again);
             }
             match &outcome {
                 Err(error)
@@ -212,7 +213,7 @@ pub(crate) async fn start_query(
     background: web::Data<Background>,
 ) -> Result<HttpResponse, Problem> {
     let body = body.into_inner();
-    let follows = body.as_of.is_none();
+    let as_of = body.as_of.clone();
     let deadline_ms = asker.limits.background_deadline_seconds * 1_000;
     let request = asker.question(&principal, body, deadline_ms, Task::Rows).await?;
     let request = Request { gives_way: true, ..request };
@@ -224,8 +225,9 @@ pub(crate) async fn start_query(
     history::write(&asker.store, std::slice::from_ref(&entry)).await?;
     tokio::spawn(async move {
         let bytes_max = asker.limits.result_mib << 20;
-        let outcome =
-            background.run(&mut running, request, follows, &asker.lakehouse, bytes_max).await;
+        let outcome = background
+            .run(&mut running, request, as_of.as_deref(), &asker.lakehouse, bytes_max)
+            .await;
         if outcome.is_ok() {
             running.keep_until(asker.clock.now() + KEPT);
         }

@@ -179,6 +179,7 @@ impl Running {
             let mut seen = self.live.lock();
             seen.status = Status::Running;
             seen.as_of = request.cut.token();
+            seen.bytes = 0;
         }
         self.pieces = tokio::select! {
             biased;

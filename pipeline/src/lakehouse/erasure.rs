@@ -33,7 +33,9 @@ impl Lakehouse {
     /// Unlinks the segments that hold nothing above `through`, whoever still reads them.
     pub async fn unlink_log(&self, through: Lsn) -> Result<(), Error> {
         let _flusher = self.flusher.lock().await;
-        let freed = self.intake.unlink_retired(through)?;
+        let intake = self.intake.clone();
+        let unlinking = tokio::task::spawn_blocking(move || intake.unlink_retired(through));
+        let freed = unlinking.await.map_err(|_| Error::Stopped)??;
         self.shared.log_bytes.fetch_sub(freed, Ordering::Relaxed);
         Ok(())
     }

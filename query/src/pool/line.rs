@@ -82,9 +82,9 @@ impl Place {
         self.since = Some(Instant::now());
     }
 
-    /// Whether its party runs nothing else.
-    pub(super) fn is_only(&self) -> bool {
-        self.line.lock().shares.is_only(self.ticket)
+    /// Whether more of its party wait.
+    pub(super) fn has_more_waiting(&self) -> bool {
+        self.line.lock().shares.has_more_waiting(self.ticket)
     }
 }
 

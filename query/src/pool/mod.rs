@@ -85,7 +85,7 @@ impl Pool {
         timeout_at(deadline, place.called())
             .await
             .map_err(|_| QueryError::new(Reason::Busy, "no query worker became free in time"))?;
-        request.gives_way |= !place.is_only();
+        request.gives_way |= place.has_more_waiting();
         let worker = self.take(&Party::of(&request.reach)).await?;
         let (pieces, receiver) = mpsc::channel(16);
         let pool = self.clone();

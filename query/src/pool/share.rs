@@ -10,7 +10,8 @@ use std::{
 /// any, and then they take turns.
 ///
 /// The last slot is kept free: no party holds it besides all others. Several that ask long questions, or have yet to
-/// show what they ask, do not hold it even together, so that it is there for whoever asks short ones.
+/// show what they ask, do not hold it even together, so that it is there for whoever asks short ones; beside a single
+/// party somebody new may have it.
 #[derive(Debug)]
 pub(super) struct Shares<K> {
     slots: usize,
@@ -105,9 +106,9 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         self.running.values().filter(|other| *other == party).count()
     }
 
-    /// Whether a running ticket is the only one of its party.
-    pub(super) fn is_only(&self, ticket: Ticket) -> bool {
-        self.running.get(&ticket).is_some_and(|party| self.held(party) == 1)
+    /// Whether more wait of the party that holds a slot with a ticket.
+    pub(super) fn has_more_waiting(&self, ticket: Ticket) -> bool {
+        self.running.get(&ticket).is_some_and(|party| self.waiting.contains_key(party))
     }
 
     /// Whether a party may hold one more slot that is free.
@@ -187,15 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn who_runs_nothing_else_is_known() {
-        let mut shares = knowing(Shares::new(3, 8, 16), &[("ab", QUICK)]);
-        let tickets = enter(&mut shares, "abaa");
+    fn who_has_more_waiting_is_known() {
+        let mut shares = Shares::new(2, 8, 16);
+        let tickets = enter(&mut shares, "aab");
         while shares.turn().is_some() {}
-        let only =
-            |shares: &Shares<char>| tickets.iter().map(|t| shares.is_only(*t)).collect::<Vec<_>>();
-        assert_eq!(only(&shares), [false, true, false, false]);
-        shares.end(tickets[0], Duration::ZERO);
-        assert_eq!(only(&shares), [false, true, true, false]);
+        let more =
+            |shares: &Shares<char>| [0, 1, 2].map(|n: usize| shares.has_more_waiting(tickets[n]));
+        assert_eq!(more(&shares), [true, false, false]);
+        shares.end(tickets[1], Duration::ZERO);
+        assert_eq!(more(&shares), [false; 3]);
     }
 
     #[test]
