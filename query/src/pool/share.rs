@@ -133,7 +133,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         self.credit.get(party).is_some_and(|credit| *credit >= CREDIT)
     }
 
-    /// Whether its last question was not a long one, as far as is known.
+    /// Whether it never asked, or has some credit left.
     fn is_new(&self, party: &K) -> bool {
         self.credit.get(party).is_none_or(|credit| *credit > 0)
     }
