@@ -408,18 +408,20 @@ impl Lakehouse {
         while let Some((_, through)) =
             flusher.retired.pop_front_if(|(at, _)| now.saturating_sub(*at) > keep)
         {
-            let intake = self.intake.clone();
-            let unlink = move || intake.unlink_retired(through);
-            let Ok(unlinked) = tokio::task::spawn_blocking(unlink).await else { return };
-            match unlinked {
-                Ok(freed) => {
-                    self.shared.log_bytes.fetch_sub(freed, Ordering::Relaxed);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "retired log segments could not be removed");
-                }
+            if let Err(error) = self.unlink(through).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "retired log segments could not be removed");
             }
         }
+    }
+
+    /// Unlinks the segments that hold nothing above `through`.
+    async fn unlink(&self, through: Lsn) -> Result<(), Error> {
+        let intake = self.intake.clone();
+        let unlinking = tokio::task::spawn_blocking(move || intake.unlink_retired(through));
+        let freed = unlinking.await.map_err(|_| Error::Stopped)??;
+        self.shared.log_bytes.fetch_sub(freed, Ordering::Relaxed);
+        Ok(())
     }
 }
 

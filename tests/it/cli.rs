@@ -168,8 +168,7 @@ async fn a_terminated_server_ends_well_and_keeps_what_it_took() {
         .await
         .unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    tests::signal(child.id(), "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(!dir.path().join("server.json").exists());
     let server = Server::serve(dir.path());

@@ -101,15 +101,14 @@ fn interrupted(dir: &Path, signal: &str) {
         assert!(started.elapsed() < Duration::from_secs(60), "nothing is loaded");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    tests::signal(child.id(), signal);
     assert!(!child.wait().unwrap().success(), "an interrupted load is no success");
     assert!(!dir.join("truth.json").exists(), "{signal}: all was loaded by then");
 }
 
 #[tokio::test]
 async fn an_interrupted_load_goes_on_and_is_exact() {
-    for signal in ["-INT", "-KILL"] {
+    for signal in ["INT", "KILL"] {
         let dir = folder();
         interrupted(dir.path(), signal);
         let server = demo(dir.path(), "3", &[]);

@@ -33,11 +33,7 @@ impl Lakehouse {
     /// Unlinks the segments that hold nothing above `through`, whoever still reads them.
     pub async fn unlink_log(&self, through: Lsn) -> Result<(), Error> {
         let _flusher = self.flusher.lock().await;
-        let intake = self.intake.clone();
-        let unlinking = tokio::task::spawn_blocking(move || intake.unlink_retired(through));
-        let freed = unlinking.await.map_err(|_| Error::Stopped)??;
-        self.shared.log_bytes.fetch_sub(freed, Ordering::Relaxed);
-        Ok(())
+        self.unlink(through).await
     }
 
     /// Gives identities of stored rows the content hashes that a file names, one entry after the other.
