@@ -74,7 +74,7 @@ pub struct Ingest {
 #[serde(deny_unknown_fields, default)]
 pub struct Query {
     /// Worker processes for the SQL of others, at least 2, of which no organization gets all; one more is reserved
-    /// for metrics and dashboards.
+    /// for metrics and dashboards, and another comes for pages that are prepared and for nightly checks.
     pub workers: usize,
     /// Memory of the operators of one query, in MiB.
     pub memory_mib: usize,
@@ -158,7 +158,7 @@ impl Default for Ingest {
     fn default() -> Self {
         Self {
             body_bytes_max: 10 << 20,
-            flush_bytes: 64 << 20,
+            flush_bytes: 48 << 20,
             flush_rows: 256_000,
             flush_seconds: 10,
             waiting_bytes_soft: 160 << 20,

@@ -105,7 +105,8 @@ impl State {
         };
         let engine = Engine::Workers {
             strangers: Pool::new(launch.clone(), config.query.workers),
-            reserved: Pool::reserved(launch),
+            reserved: Pool::reserved(launch.clone()),
+            ahead: Pool::ahead(Launch { environment: &allocator::LEAN, ..launch }),
             cache: Cache::new(lakehouse.changes()),
         };
         let runner = Runner::new(engine.clone(), clock.clone());
@@ -232,20 +233,19 @@ impl State {
                 tokio::join!(strangers.warm(), reserved.warm());
                 // The first page asks two dozen questions. Their answers stay true until the day ends, or a row
                 // of an earlier day comes.
-                dashboards::prepare(&warmed).await;
-                reserved.renew().await;
                 loop {
-                    tokio::time::sleep(PREPARE_EVERY).await;
                     dashboards::prepare(&warmed).await;
+                    tokio::time::sleep(PREPARE_EVERY).await;
                 }
             }
         });
-        if let Engine::Workers { strangers, reserved, .. } = self.engine.clone() {
+        if let Engine::Workers { strangers, reserved, ahead, .. } = self.engine.clone() {
             tasks.spawn(async move {
                 loop {
                     tokio::time::sleep(TRIM_EVERY).await;
                     strangers.trim().await;
                     reserved.trim().await;
+                    ahead.trim().await;
                 }
             });
         }
@@ -272,9 +272,10 @@ impl Running {
     pub async fn stop(mut self) {
         self.handle.stop(true).await;
         self.tasks.shutdown().await;
-        if let Engine::Workers { strangers, reserved, .. } = &self.state.engine {
+        if let Engine::Workers { strangers, reserved, ahead, .. } = &self.state.engine {
             strangers.stop().await;
             reserved.stop().await;
+            ahead.stop().await;
         }
         let written = queries::write_ended(&self.state.runner, &self.state.store).await;
         if let Err(error) = written {

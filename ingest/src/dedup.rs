@@ -16,12 +16,17 @@ use arrow::{
     record_batch::RecordBatch,
 };
 use filter::{Filling, Filter};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, compaction::Leveled};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, PersistMode,
+    compaction::Leveled,
+    config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy},
+};
 
 use crate::{
     Error,
     identity::Key,
     log::{LogId, Lsn},
+    priority,
 };
 
 /// What is remembered of an accepted event.
@@ -44,6 +49,23 @@ const CACHE_BYTES: u64 = 8 << 20;
 /// Sorted files that are merged at once, with all that was merged before: with 8 of them it was a quarter of the
 /// intake's time at ten million keys. From 20 on the tree slows its writers down.
 const RUNS: u8 = 16;
+
+/// What merges of files give way to: all that senders wait for.
+const MERGING_NICE: i32 = 5;
+
+/// The database, whose threads start with the priority of the one that opens it.
+fn open(dir: &Path) -> Result<Database, Error> {
+    let opened = std::thread::scope(|scope| {
+        let opening = || {
+            priority::lower(priority::own(), MERGING_NICE);
+            // One thread merges: the first of several passes that work on to the others without a pause, as long as
+            // they are busy.
+            Database::builder(dir).worker_threads(1).cache_size(CACHE_BYTES).open()
+        };
+        scope.spawn(opening).join()
+    });
+    Ok(opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
+}
 
 impl Seen {
     fn encode(self) -> [u8; 16] {
@@ -103,13 +125,19 @@ pub struct Index {
 impl Index {
     /// Opens the index in `dir`, empty where there is none.
     pub fn open(dir: &Path, log: LogId) -> Result<Self, Error> {
-        // One thread merges: the first of several passes that work on to the others without a pause, as long as
-        // they are busy.
-        let database = Database::builder(dir).worker_threads(1).cache_size(CACHE_BYTES).open()?;
+        let database = open(dir)?;
         let keys = database.keyspace("keys", || {
             // Keys come as sorted files, one per flush. Few are ever looked for, so they need not be merged often.
             let strategy = Leveled::default().with_l0_threshold(RUNS);
-            KeyspaceCreateOptions::default().compaction_strategy(Arc::new(strategy))
+            // In one piece they are megabytes, which are read for a single key.
+            let in_pieces = PartitioningPolicy::all(true);
+            let bloom = FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(10.0));
+            KeyspaceCreateOptions::default()
+                .compaction_strategy(Arc::new(strategy))
+                .index_block_partitioning_policy(in_pieces.clone())
+                .filter_block_partitioning_policy(in_pieces)
+                // Of files that were merged there are few for one key, and a filter costs as much as a look.
+                .filter_policy(FilterPolicy::new([bloom, bloom, FilterPolicyEntry::None]))
         })?;
         let marks = database.keyspace("marks", KeyspaceCreateOptions::default)?;
         Ok(Self { database, keys, marks, log, filter: Arc::default(), filling: None })
@@ -127,7 +155,11 @@ impl Index {
         Ok(mark.and_then(|mark| mark[..].try_into().ok().map(Lsn::from_le_bytes)).unwrap_or(0))
     }
 
+    /// Looks on the disk only for what the filter does not rule out.
     pub fn get(&self, key: Key) -> Result<Option<Seen>, Error> {
+        if !self.filter().may_hold(key) {
+            return Ok(None);
+        }
         Ok(self.keys.get(key.0)?.and_then(|value| Seen::decode(&value)))
     }
 

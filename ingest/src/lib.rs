@@ -17,6 +17,7 @@ pub mod intake;
 pub mod log;
 pub mod mapping;
 pub mod money;
+pub mod priority;
 pub mod schema;
 pub mod time;
 

@@ -49,6 +49,11 @@ impl Cut {
         Ok(self)
     }
 
+    /// This cut moved back to the rows that the tables hold: whoever reads it does not read the log.
+    pub fn of_tables(self) -> Self {
+        Self { lsn: self.floor, ..self }
+    }
+
     pub fn mark(&self, table: Table) -> Option<Mark> {
         self.tables.get(table.name()).copied()
     }

@@ -319,7 +319,8 @@ impl Lakehouse {
                 tokio::time::sleep_until(soonest).await;
             };
             tokio::select! {
-                () = self.shared.full.notified() => {}
+                // While rows were moved it was told of them, too.
+                () = self.shared.full.notified() => if !self.shared.lock().is_due() { continue },
                 () = hastened => {}
                 () = tokio::time::sleep(self.settings.flush_age) => {}
             }

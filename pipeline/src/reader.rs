@@ -8,7 +8,7 @@ use std::{
 };
 
 use arrow::{
-    array::{AsArray, RecordBatch},
+    array::{AsArray, RecordBatch, RecordBatchOptions},
     compute,
     datatypes::{DataType, Int64Type, Schema, SchemaRef},
     error::ArrowError,
@@ -39,7 +39,7 @@ pub struct Reader {
     reversals: FileReversals,
 }
 
-/// Rows of the log, shaped as queries read them.
+/// Rows of the log, shaped as [`Table::schema`].
 #[derive(Debug, Clone)]
 struct FreshRows {
     table: Table,
@@ -61,7 +61,7 @@ pub struct Tables {
 #[derive(Debug, Clone, Default)]
 pub struct Contents {
     pub files: Arc<Vec<DataFile>>,
-    /// Rows of the log that no file holds, shaped as [`query_schema`].
+    /// Rows of the log that no file holds, shaped as [`Table::schema`].
     pub fresh: Vec<RecordBatch>,
 }
 
@@ -149,7 +149,6 @@ impl Reader {
         tail.read_to(cut.lsn)?;
         for record in tail.take() {
             let rows = parquet_file::read_shape(log, &record, 0, Lsn::MAX)
-                .and_then(|rows| rows.map(|rows| to_views(&rows)).transpose())
                 .map_err(Error::arrow(record.table))?;
             if let Some(rows) = rows {
                 let (table, first_lsn, last_lsn) =
@@ -206,7 +205,8 @@ impl Tables {
     }
 }
 
-fn to_views(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+/// Rows as queries see them. Views take more memory than text: only columns that a query reads become some.
+pub(crate) fn to_views(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = with_views(&rows.schema());
     let columns = rows
         .columns()
@@ -214,7 +214,9 @@ fn to_views(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         .zip(schema.fields())
         .map(|(column, field)| compute::cast(column, field.data_type()))
         .collect::<Result<_, _>>()?;
-    RecordBatch::try_new(schema, columns)
+    // Without a column there are rows, too.
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(schema, columns, &options)
 }
 
 /// The identities of a table's rows above `after`, read from its files.

@@ -10,7 +10,7 @@ mod prune;
 
 use std::sync::Arc;
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -45,7 +45,7 @@ use net::{Hidden, Reversal};
 
 use crate::{
     DataFile, parquet_file,
-    reader::{Contents, Tables, query_schema, with_views},
+    reader::{Contents, Tables, query_schema, to_views, with_views},
 };
 
 /// One table of the lake at a cut, as far as a session may see it.
@@ -97,7 +97,7 @@ impl LakeScan {
         }
         let lsn = self.tables.cut.lsn;
         for rows in &self.contents.fresh {
-            hidden.add(&net::reversals(rows, None), lsn);
+            hidden.add(&net::reversals(rows, None)?, lsn);
         }
         let mut reading = Vec::new();
         for file in files.iter().filter(|file| file.corrects) {
@@ -122,7 +122,7 @@ impl LakeScan {
         let mut rows = execute_stream(plan, state.task_ctx())?;
         let mut found = Vec::new();
         while let Some(rows) = rows.try_next().await? {
-            found.extend(net::reversals(&rows, file.event_date));
+            found.extend(net::reversals(&rows, file.event_date)?);
         }
         let found: Arc<[Reversal]> = found.into();
         self.tables.reversals.keep(&file.path, Arc::clone(&found));
@@ -155,9 +155,10 @@ impl LakeScan {
             inputs.push(self.parquet(state, files, columns, predicate, limit)?);
         }
         if !fresh.is_empty() {
-            let fresh = [fresh];
-            let schema = Arc::clone(&self.schema);
-            inputs.push(MemorySourceConfig::try_new_exec(&fresh, schema, Some(columns.to_vec()))?);
+            let rows = fresh.iter().map(|rows| to_views(&rows.project(columns)?));
+            let rows = [rows.collect::<Result<_, ArrowError>>()?];
+            let schema = Arc::new(self.schema.project(columns)?);
+            inputs.push(MemorySourceConfig::try_new_exec(&rows, schema, None)?);
         }
         match inputs.len() {
             0 => Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(columns)?)))),

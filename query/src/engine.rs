@@ -18,8 +18,8 @@ use crate::{
 /// Runs queries. Clones share the workers.
 #[derive(Debug, Clone)]
 pub enum Engine {
-    /// Strangers' SQL in one pool, our own plans in a reserved one.
-    Workers { strangers: Pool, reserved: Pool, cache: Cache },
+    /// Strangers' SQL in one pool, our own plans in a reserved one, and those that nobody waits for in a third.
+    Workers { strangers: Pool, reserved: Pool, ahead: Pool, cache: Cache },
     /// In this process, which takes no events in.
     Here(Local),
 }
@@ -80,8 +80,12 @@ impl Engine {
         if request.author == Author::Stranger {
             gate::tokens(&request.sql)?;
         }
-        let (strangers, reserved, cache) = match self {
-            Self::Workers { strangers, reserved, cache } => (strangers, reserved, cache),
+        let (pool, cache) = match self {
+            Self::Workers { strangers, reserved, ahead, cache } => match request.author {
+                Author::Stranger => (strangers, cache),
+                Author::Ourselves if request.gives_way => (ahead, cache),
+                Author::Ourselves => (reserved, cache),
+            },
             Self::Here(local) => return Ok(local.run(request).into()),
         };
         let keeping = match request.terms.task {
@@ -93,10 +97,6 @@ impl Engine {
                 Err(keeping) => Some(*keeping),
             },
             Task::Explain | Task::Validate => None,
-        };
-        let pool = match request.author {
-            Author::Stranger => strangers,
-            Author::Ourselves => reserved,
         };
         Ok(Answering::begun(pool.run(request).await?, keeping))
     }

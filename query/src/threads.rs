@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use ingest::priority;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     task::JoinHandle,
@@ -113,35 +114,6 @@ pub(crate) fn give_way_to_intake() {
 /// The most of the address space that the threads' stacks take.
 pub(crate) fn stack_bytes(count: usize) -> usize {
     (count + BLOCKING) * STACK_BYTES
-}
-
-#[cfg(target_os = "linux")]
-mod priority {
-    use rustix::{process, thread};
-
-    pub(super) type Id = thread::Pid;
-
-    pub(super) fn own() -> Id {
-        thread::gettid()
-    }
-
-    /// Linux knows a priority for each thread. One that is lower already stays.
-    pub(super) fn lower(id: Id, nice: i32) {
-        let now = process::getpriority_process(Some(id)).unwrap_or(0);
-        if now < nice {
-            let _ = process::setpriority_process(Some(id), nice);
-        }
-    }
-}
-
-/// Elsewhere all queries are alike.
-#[cfg(not(target_os = "linux"))]
-mod priority {
-    pub(super) type Id = ();
-
-    pub(super) fn own() -> Id {}
-
-    pub(super) fn lower((): Id, _: i32) {}
 }
 
 #[cfg(target_os = "linux")]

@@ -59,7 +59,8 @@ pub(crate) async fn prepare(state: &State) {
     let asking = Asking {
         catalog: &state.catalog,
         reach: &Reach::Staff,
-        cut: &state.lakehouse.cut(),
+        // What came since takes memory, and is hardly ever of a day that is over.
+        cut: &state.lakehouse.cut().of_tables(),
         now: now.timestamp_micros(),
         deadline_ms: state.config.query.deadline_seconds * 1_000,
         gives_way: true,

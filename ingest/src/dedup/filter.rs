@@ -28,13 +28,12 @@ pub(super) struct Filter {
 }
 
 /// Keys that the first layer holds.
-const FIRST: usize = 1 << 20;
-/// Of 25,000 new keys one is looked up in vain. While the index syncs an exchange of its files, whoever asks it waits:
-/// with one key in a hundred that would be nearly every batch.
-const BITS_PER_KEY: usize = 24;
+const FIRST: usize = 8 << 20;
+/// Each layer that is full claims three of a thousand new keys, which are looked up in vain, for some microseconds.
+const BITS_PER_KEY: usize = 12;
 const HASHES: u32 = 8;
 /// More keys than this would take too much memory: 384 MiB. Then the index is always asked itself.
-const KEYS_MAX: usize = 128 << 20;
+const KEYS_MAX: usize = 256 << 20;
 /// Keys that are added at once while the index is read through.
 const STEP: usize = 10_000;
 
@@ -72,10 +71,7 @@ impl Filter {
         let held: usize = self.layers().iter().map(|layer| layer.num_bits() / BITS_PER_KEY).sum();
         let room = held.max(keys).max(FIRST);
         let is_full = self.is_full.load(Ordering::Acquire) || held + room > KEYS_MAX;
-        let filter = (!is_full).then(|| {
-            let bits = AtomicBloomFilter::with_num_bits(room * BITS_PER_KEY);
-            Arc::new(bits.hashes(HASHES))
-        });
+        let filter = (!is_full).then(|| Arc::new(layer(room)));
         let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
         match &filter {
             Some(filter) => layers.push(Arc::clone(filter)),
@@ -96,6 +92,10 @@ impl Reader<'_> {
         let hash = hash(key);
         !self.is_complete || self.layers.iter().any(|layer| layer.contains_hash(hash))
     }
+}
+
+fn layer(keys: usize) -> AtomicBloomFilter {
+    AtomicBloomFilter::with_num_bits(keys * BITS_PER_KEY).hashes(HASHES)
 }
 
 /// A key is a digest already.
@@ -161,22 +161,33 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_never_denied_and_little_else_is_claimed() {
+    fn what_is_held_is_never_denied() {
         let filter = Filter::default();
         assert!(filter.reader().may_hold(key(0)), "nobody knows yet");
         filter.is_complete.store(true, Ordering::Release);
         assert!(!filter.reader().may_hold(key(0)));
-        // Three layers.
+        // Three layers, with room for a hundred times as many.
         let steps = 3 * FIRST / STEP;
+        let keys = |step: usize| (step * STEP / 100..(step + 1) * STEP / 100).map(key);
         for step in 0..steps {
-            filter.add((step * STEP..(step + 1) * STEP).map(key));
+            assert!(filter.room(STEP - STEP / 100).is_some());
+            filter.add(keys(step).collect::<Vec<_>>().into_iter());
         }
         let reader = filter.reader();
         let rooms = reader.layers.iter().map(|layer| layer.num_bits() / BITS_PER_KEY / FIRST);
         assert_eq!(rooms.collect::<Vec<_>>(), [1, 1, 2]);
-        assert!((0..steps * STEP).step_by(7).all(|n| reader.may_hold(key(n))));
-        let claimed = (1..=100_000).filter(|n| reader.may_hold(key(usize::MAX - n))).count();
-        assert!(claimed < 100, "{claimed} of 100,000");
+        assert!((0..steps).flat_map(keys).all(|key| reader.may_hold(key)));
+    }
+
+    #[test]
+    fn a_full_layer_claims_little_else() {
+        const KEYS: usize = 100_000;
+        let layer = layer(KEYS);
+        for n in 0..KEYS {
+            layer.insert_hash(hash(key(n)));
+        }
+        let claimed = (KEYS..2 * KEYS).filter(|n| layer.contains_hash(hash(key(*n)))).count();
+        assert!(claimed < KEYS / 200, "{claimed} of {KEYS}");
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::{
 use arrow::{
     array::{Array, AsArray, BooleanArray, RecordBatch},
     compute,
-    datatypes::{Date32Type, Int64Type},
+    datatypes::{DataType, Date32Type, Int64Type},
+    error::ArrowError,
 };
 use datafusion::common::{Result, internal_err};
 use ingest::{decode::correction, log::Lsn};
@@ -64,19 +65,23 @@ impl FileReversals {
 pub(super) const COLUMNS: [&str; 4] = ["event_id", "corrects_id", "log", "lsn"];
 
 /// The reversals among some rows, all of one day if `day` is given.
-pub(super) fn reversals(rows: &RecordBatch, day: Option<i32>) -> Vec<Reversal> {
+pub(super) fn reversals(rows: &RecordBatch, day: Option<i32>) -> Result<Vec<Reversal>, ArrowError> {
     let number = |name: &str| rows.column_by_name(name)?.as_primitive_opt::<Int64Type>();
-    let text = |name: &str| rows.column_by_name(name)?.as_string_view_opt();
-    let (Some(ids), Some(corrects), Some(logs), Some(lsns)) =
-        (text("event_id"), text("corrects_id"), number("log"), number("lsn"))
-    else {
-        return Vec::new();
+    let (Some(ids), Some(corrects), Some(logs), Some(lsns)) = (
+        rows.column_by_name("event_id"),
+        rows.column_by_name("corrects_id"),
+        number("log"),
+        number("lsn"),
+    ) else {
+        return Ok(Vec::new());
     };
     if corrects.null_count() == rows.num_rows() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
+    let ids = compute::cast(ids, &DataType::Utf8View)?;
+    let ids = ids.as_string_view();
     let days = rows.column_by_name("event_date").and_then(|c| c.as_primitive_opt::<Date32Type>());
-    (0..rows.num_rows())
+    let found = (0..rows.num_rows())
         .filter(|row| corrects.is_valid(*row) && ids.is_valid(*row))
         .filter_map(|row| {
             let (log, lsn) = correction::reversed(ids.value(row))?;
@@ -85,8 +90,8 @@ pub(super) fn reversals(rows: &RecordBatch, day: Option<i32>) -> Vec<Reversal> {
                 own: (lsns.value(row), logs.value(row)),
                 reversed: (i64::try_from(lsn).ok()?, log.0),
             })
-        })
-        .collect()
+        });
+    Ok(found.collect())
 }
 
 impl Hidden {

@@ -82,9 +82,9 @@ impl Place {
         self.since = Some(Instant::now());
     }
 
-    /// Whether more of its party wait.
-    pub(super) fn has_more_waiting(&self) -> bool {
-        self.line.lock().shares.has_more_waiting(self.ticket)
+    /// Whether its party is to leave the cores to others, where they want them.
+    pub(super) fn gives_way(&self) -> bool {
+        self.line.lock().shares.gives_way(self.ticket)
     }
 }
 

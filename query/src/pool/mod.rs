@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{Cost, Ended, QueryError, Reason, Request, worker::Handshake};
+use crate::{Author, Cost, Ended, QueryError, Reason, Request, worker::Handshake};
 
 /// How workers are started.
 #[derive(Debug, Clone)]
@@ -45,13 +45,15 @@ pub struct Pool {
     launch: Arc<Launch>,
     idle: Arc<Mutex<Vec<Child>>>,
     line: Line,
+    /// Whether a worker is there before somebody asks.
+    is_ready: bool,
 }
 
 /// Queries that may wait for a worker, for each worker there is: of all, and of one organization.
 const WAITING_PER_WORKER: usize = 32;
 const OWN_WAITING_PER_WORKER: usize = 8;
 /// What a worker may hold that nobody asked for so long; a new one holds a tenth of it.
-const IDLE_BYTES_MAX: usize = 96 << 20;
+const IDLE_BYTES_MAX: usize = 64 << 20;
 const UNASKED: Duration = Duration::from_secs(10);
 /// After its deadline a query that did not stop by itself is killed.
 const GRACE: Duration = Duration::from_secs(2);
@@ -60,17 +62,26 @@ impl Pool {
     /// A pool of `workers`, none of them started yet.
     pub fn new(launch: Launch, workers: usize) -> Self {
         let (own, all) = (workers * OWN_WAITING_PER_WORKER, workers * WAITING_PER_WORKER);
-        Self { launch: Arc::new(launch), idle: Arc::default(), line: Line::new(workers, own, all) }
+        let line = Line::new(workers, own, all);
+        Self { launch: Arc::new(launch), idle: Arc::default(), line, is_ready: true }
     }
 
     /// One worker for our own plans: nobody floods it, since nobody but us writes its statements.
     pub fn reserved(launch: Launch) -> Self {
         let line = Line::new(1, WAITING_PER_WORKER, WAITING_PER_WORKER);
-        Self { launch: Arc::new(launch), idle: Arc::default(), line }
+        Self { launch: Arc::new(launch), idle: Arc::default(), line, is_ready: true }
+    }
+
+    /// One worker for our own plans that nobody waits for. It is there while it has something to do.
+    pub fn ahead(launch: Launch) -> Self {
+        Self { is_ready: false, ..Self::reserved(launch) }
     }
 
     /// Starts a worker ahead of the first query, so that it does not wait for it.
     pub async fn warm(&self) {
+        if !self.is_ready {
+            return;
+        }
         match Child::start(&self.launch).await {
             Ok(worker) => self.idle.lock().await.push(worker),
             Err(error) => tracing::error!(%error, "a query worker did not start"),
@@ -85,7 +96,7 @@ impl Pool {
         timeout_at(deadline, place.called())
             .await
             .map_err(|_| QueryError::new(Reason::Busy, "no query worker became free in time"))?;
-        request.gives_way |= place.has_more_waiting();
+        request.gives_way |= request.author == Author::Stranger && place.gives_way();
         let worker = self.take(&Party::of(&request.reach)).await?;
         let (pieces, receiver) = mpsc::channel(16);
         let pool = self.clone();
@@ -172,17 +183,12 @@ impl Pool {
         }
     }
 
-    /// Puts a new worker in the place of the idle ones: what they keep for the next query is given back.
-    pub async fn renew(&self) {
-        self.stop().await;
-        self.warm().await;
-    }
-
-    /// The same for those that hold much and that nobody asked for a while. An idle process gives nothing back by
-    /// itself.
+    /// Puts a new worker in the place of idle ones that hold much and that nobody asked for a while. An idle process
+    /// gives nothing back by itself.
     pub async fn trim(&self) {
         let is_left = |worker: &mut Child| {
-            worker.idle_for() >= UNASKED && worker.own_bytes() > IDLE_BYTES_MAX
+            let holds_much = || !self.is_ready || worker.own_bytes() > IDLE_BYTES_MAX;
+            worker.idle_for() >= UNASKED && holds_much()
         };
         let left: Vec<_> = self.idle.lock().await.extract_if(.., is_left).collect();
         for worker in left {

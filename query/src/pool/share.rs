@@ -106,9 +106,11 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         self.running.values().filter(|other| *other == party).count()
     }
 
-    /// Whether more wait of the party that holds a slot with a ticket.
-    pub(super) fn has_more_waiting(&self, ticket: Ticket) -> bool {
-        self.running.get(&ticket).is_some_and(|party| self.waiting.contains_key(party))
+    /// Whether the party that holds a slot with a ticket has more that wait, or nothing left of its credit.
+    pub(super) fn gives_way(&self, ticket: Ticket) -> bool {
+        self.running
+            .get(&ticket)
+            .is_some_and(|party| self.waiting.contains_key(party) || !self.is_new(party))
     }
 
     /// Whether a party may hold one more slot that is free.
@@ -188,15 +190,15 @@ mod tests {
     }
 
     #[test]
-    fn who_has_more_waiting_is_known() {
-        let mut shares = Shares::new(2, 8, 16);
-        let tickets = enter(&mut shares, "aab");
+    fn who_has_more_waiting_or_asked_long_ones_gives_way() {
+        let mut shares = knowing(Shares::new(3, 8, 16), &[("b", QUICK), ("c", 2 * QUICK)]);
+        let tickets = enter(&mut shares, "aabc");
         while shares.turn().is_some() {}
-        let more =
-            |shares: &Shares<char>| [0, 1, 2].map(|n: usize| shares.has_more_waiting(tickets[n]));
-        assert_eq!(more(&shares), [true, false, false]);
+        let gives_way =
+            |shares: &Shares<char>| [0, 2, 3].map(|n: usize| shares.gives_way(tickets[n]));
+        assert_eq!(gives_way(&shares), [true, false, true]);
         shares.end(tickets[1], Duration::ZERO);
-        assert_eq!(more(&shares), [false; 3]);
+        assert_eq!(gives_way(&shares), [false, false, true]);
     }
 
     #[test]
