@@ -81,7 +81,7 @@ impl From<StoreError> for StartError {
 /// How often the first page's answers are looked after.
 const PREPARE_EVERY: Duration = Duration::from_secs(60);
 
-/// How often idle workers are looked at.
+/// How often memory that nobody needs is given back.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 
 /// Connections that wait for their requests to end are cut after this.
@@ -239,10 +239,13 @@ impl State {
                 }
             }
         });
+        let recorder = self.recorder.clone();
         if let Engine::Workers { strangers, reserved, ahead, .. } = self.engine.clone() {
             tasks.spawn(async move {
                 loop {
                     tokio::time::sleep(TRIM_EVERY).await;
+                    // Times are kept one by one until somebody asks for the metrics, or this.
+                    recorder.run_upkeep();
                     strangers.trim().await;
                     reserved.trim().await;
                     ahead.trim().await;

@@ -48,6 +48,31 @@ fn a_bulk_of_keys_is_found_like_a_few_and_survives() {
 }
 
 #[test]
+fn what_the_filter_rules_out_is_not_looked_up_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(dir.path(), LOG).unwrap().filtered(dir.path()).unwrap();
+    let filled = (0..1_000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        !index.filter().may_hold(key(0))
+    });
+    assert!(filled, "an empty index is read through at once");
+    let count = BULK as u64;
+    index.insert((1..=count).map(|n| (key(n), seen(n))), count).unwrap();
+    let new = (count + 1..).map(key).find(|key| !index.filter().may_hold(*key)).unwrap();
+    let tables = std::fs::read_dir(dir.path().join("keyspaces/1/tables")).unwrap();
+    for table in tables {
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(table.unwrap().path())
+            .unwrap()
+            .set_len(0)
+            .unwrap();
+    }
+    assert_eq!(index.get(new).unwrap(), None);
+    assert!(index.get(key(1)).is_err(), "what may be there is looked up");
+}
+
+#[test]
 fn each_log_has_its_own_mark() {
     let dir = tempfile::tempdir().unwrap();
     Index::open(dir.path(), LOG).unwrap().insert([], 9).unwrap();
