@@ -50,6 +50,10 @@ const CACHE_BYTES: u64 = 8 << 20;
 /// intake's time at ten million keys. From 20 on the tree slows its writers down.
 const RUNS: u8 = 16;
 
+/// Bytes of a merged file. Whoever looks up a key waits while files are exchanged, and the old ones unlinked: at 64 MiB
+/// each, with a gigabyte of them at once, it was a third of a second.
+const FILE_BYTES: u64 = 16 << 20;
+
 /// What merges of files give way to: all that senders wait for.
 const MERGING_NICE: i32 = 5;
 
@@ -128,7 +132,8 @@ impl Index {
         let database = open(dir)?;
         let keys = database.keyspace("keys", || {
             // Keys come as sorted files, one per flush. Few are ever looked for, so they need not be merged often.
-            let strategy = Leveled::default().with_l0_threshold(RUNS);
+            let strategy =
+                Leveled::default().with_l0_threshold(RUNS).with_table_target_size(FILE_BYTES);
             // In one piece they are megabytes, which are read for a single key.
             let in_pieces = PartitioningPolicy::all(true);
             let bloom = FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(10.0));

@@ -64,6 +64,8 @@ pub enum Error {
     Cut(String),
     #[error("{0}")]
     Backup(String),
+    #[error("threads could not be started: {0}")]
+    Threads(String),
     #[error("a task of the lake was stopped")]
     Stopped,
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod count;
+mod decoders;
 mod delivery;
 mod erasure;
 mod replay;
@@ -19,6 +20,7 @@ use std::{
 };
 
 use datafusion::common::utils::memory::get_record_batch_memory_size;
+use decoders::Decoders;
 use ingest::{
     Table,
     dedup::Seen,
@@ -27,10 +29,7 @@ use ingest::{
     log::{self, LogId, Lsn, Record, Written},
     time::Micros,
 };
-use tokio::{
-    sync::{Notify, Semaphore},
-    time::Instant,
-};
+use tokio::{sync::Notify, time::Instant};
 
 pub use admission::{Admission, Watermarks};
 pub use count::{FSYNC_SECONDS, Standing};
@@ -65,7 +64,7 @@ pub struct Lakehouse {
     intake: Intake,
     shared: Arc<Shared>,
     flusher: Arc<tokio::sync::Mutex<Flusher>>,
-    decoding: Arc<Semaphore>,
+    decoders: Decoders,
     /// Shared by what is between its decoding and the log.
     under_way: Arc<tokio::sync::RwLock<()>>,
     settings: Arc<Settings>,
@@ -197,7 +196,6 @@ impl Lakehouse {
         shared.durable(records);
         let started_at = shared.lock().durable;
         shared.changes.begin_after(started_at);
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Self {
             intake,
             shared,
@@ -206,7 +204,7 @@ impl Lakehouse {
                 tables,
                 retired: VecDeque::from([((settings.clock)(), floor)]),
             })),
-            decoding: Arc::new(Semaphore::new(cores)),
+            decoders: Decoders::start()?,
             under_way: Arc::default(),
             settings: Arc::new(settings),
             started_at,

@@ -151,11 +151,8 @@ impl Lakehouse {
         decode: impl FnOnce(&Self) -> Result<Result<Arrived, Outcome>, Error> + Send + 'static,
     ) -> Result<Outcome, Error> {
         let _under_way = self.under_way.read().await;
-        let permit = self.decoding.acquire().await.map_err(|_| Error::Stopped)?;
         let lakehouse = self.clone();
-        let decoding = move || decode(&lakehouse);
-        let arrived = tokio::task::spawn_blocking(decoding).await.map_err(|_| Error::Stopped)??;
-        drop(permit);
+        let arrived = self.decoders.run(move || decode(&lakehouse)).await??;
         let Arrived { texts, decoded, sifted, admission } = match arrived {
             Ok(arrived) => arrived,
             Err(outcome) => return Ok(outcome),

@@ -28,12 +28,9 @@ impl Lakehouse {
             return Ok(Outcome::Refused(refused));
         }
         let _under_way = self.under_way.read().await;
-        let permit = self.decoding.acquire().await.map_err(|_| Error::Stopped)?;
         let (lakehouse, events) = (self.clone(), letters.len());
         let decoding = move || lakehouse.decode_again(&letters, is_history);
-        let decoded = tokio::task::spawn_blocking(decoding).await.map_err(|_| Error::Stopped)?;
-        drop(permit);
-        let (rejected, submission) = decoded?;
+        let (rejected, submission) = self.decoders.run(decoding).await??;
         let mut verdicts = vec![Verdict::Accepted; events];
         let settled = match self.settle(submission).await? {
             Ok(settled) => settled,
