@@ -247,12 +247,13 @@ def stored_bytes(folder):
     files = list((folder / "data/lake/usage_ledger").rglob("*.parquet"))
     ours, theirs, rows = 0, 0, 0
     for file in files:
-        target, size = folder / "same.parquet", file.stat().st_size
+        target = folder / "same.parquet"
         try:
+            size = file.stat().st_size
             count = duckdb.sql(f"select count(*) from read_parquet('{file}')").fetchall()[0][0]
             duckdb.sql(f"copy (from read_parquet('{file}', hive_partitioning = false)) to '{target}' "
                        "(format parquet, compression zstd)")
-        except duckdb.IOException:
+        except (duckdb.IOException, FileNotFoundError):
             continue  # Upkeep merged files in between, and removed this one.
         ours, theirs, rows = ours + size, theirs + target.stat().st_size, rows + count
     return ours / rows, theirs / rows
