@@ -246,7 +246,9 @@ impl MultipartUpload for DurableUpload {
         Box::pin(off_thread(move || {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(offset))?;
-            data.iter().try_for_each(|chunk| file.write_all(chunk))
+            data.iter().try_for_each(|chunk| file.write_all(chunk))?;
+            // All at once, at the end, would keep the log from its disk for as long as that takes.
+            file.sync_data()
         }))
     }
 
