@@ -44,9 +44,9 @@ class Watch(threading.Thread):
         answered, ticks = 0, threads(self.server.process)
         while not self.over.wait(1):
             self.seen.append(memory_parts(self.server.process))
-            if len(self.seen) % EVERY:
-                continue
             latencies = self.batches.latencies[answered:]
+            if len(self.seen) % EVERY or not latencies:
+                continue
             answered += len(latencies)
             now = threads(self.server.process)
             busiest = ", ".join(f"{name} {used / EVERY:.0f}" for name, used in (now - ticks).most_common(5))

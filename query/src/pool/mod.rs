@@ -187,8 +187,8 @@ impl Pool {
     /// gives nothing back by itself.
     pub async fn trim(&self) {
         let is_left = |worker: &mut Child| {
-            let holds_much = || !self.is_ready || worker.own_bytes() > IDLE_BYTES_MAX;
-            worker.idle_for() >= UNASKED && holds_much()
+            let may_go = || !self.is_ready || worker.own_bytes() > IDLE_BYTES_MAX;
+            worker.idle_for() >= UNASKED && may_go()
         };
         let left: Vec<_> = self.idle.lock().await.extract_if(.., is_left).collect();
         for worker in left {
