@@ -15,6 +15,7 @@ import decimal
 import itertools
 import json
 import math
+import os
 import pathlib
 import statistics
 import subprocess
@@ -142,6 +143,15 @@ class Server:
                 return table, int(reply.headers.get("X-Bytes-Scanned") or 0)
         except urllib.error.HTTPError as error:
             raise SystemExit(f"{sql}: {error.read().decode()}") from error
+
+    def settle(self):
+        """Waits until it has read its index of identities through, as it does once after each start."""
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat")
+        used = [0, 0]
+        while len(used) < 4 or used[-1] - used[-2] > 0.05 * os.sysconf("SC_CLK_TCK"):
+            time.sleep(1)
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+            used.append(int(fields[11]) + int(fields[12]))
 
     def stop(self):
         self.process.terminate()
@@ -305,6 +315,7 @@ def main():
     parquet = open_duckdb(asked.dir)
     native = None if asked.without_native else open_native(asked.dir)
     server = Server(program, asked.dir / "data")
+    server.settle()
     rate = bandwidth()
     print(f"DuckDB {duckdb.__version__}; seconds, medians of {asked.rounds}", flush=True)
     print(f"{'':38} {'ours':>8} {'DuckDB':>8} {'ratio':>6} {'native':>8} {'read MB':>8} {'floor':>7}")

@@ -14,7 +14,7 @@ use std::{
 use fastbloom::AtomicBloomFilter;
 use fjall::Keyspace;
 
-use crate::identity::Key;
+use crate::{identity::Key, priority};
 
 /// Bloom filters that hold every key of the index, once it was read through. One cannot grow, so that the next is as
 /// large as all before it.
@@ -34,6 +34,8 @@ const BITS_PER_KEY: usize = 12;
 const HASHES: u32 = 8;
 /// More keys than this would take too much memory: 384 MiB. Then the index is always asked itself.
 const KEYS_MAX: usize = 256 << 20;
+/// What reading the index through gives way to: merges, and questions that are asked right after the start.
+const FILLING_NICE: i32 = 10;
 /// Keys that are added at once while the index is read through.
 const STEP: usize = 10_000;
 
@@ -118,7 +120,10 @@ impl Filling {
         let is_over = Arc::new(AtomicBool::new(false));
         let thread = {
             let is_over = Arc::clone(&is_over);
-            let fill = move || fill(&filter, &keys, &is_over);
+            let fill = move || {
+                priority::lower(priority::own(), FILLING_NICE);
+                fill(&filter, &keys, &is_over);
+            };
             std::thread::Builder::new().name("index-filter".into()).spawn(fill)?
         };
         Ok(Self { is_over, thread: Some(thread) })

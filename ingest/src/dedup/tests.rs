@@ -12,6 +12,26 @@ fn seen(n: u64) -> Seen {
     Seen { content_hash: n as i64 - 3, lsn: n }
 }
 
+/// A thread's nice value is the 19th field of its status; the second one is its name, in parentheses.
+#[cfg(target_os = "linux")]
+#[test]
+fn merges_give_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let _index = Index::open(dir.path(), LOG).unwrap();
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    // Threads of other tests end meanwhile.
+    let status =
+        threads.filter_map(|t| std::fs::read_to_string(t.unwrap().path().join("stat")).ok());
+    let mut merging = 0;
+    for status in status.filter(|status| status.contains("(fjall:worker")) {
+        let (_, fields) = status.rsplit_once(") ").unwrap();
+        let nice: i32 = fields.split(' ').nth(16).unwrap().parse().unwrap();
+        assert!(nice >= MERGING_NICE, "{status}");
+        merging += 1;
+    }
+    assert!(merging > 0);
+}
+
 #[test]
 fn the_index_survives_a_reopening() {
     let dir = tempfile::tempdir().unwrap();
