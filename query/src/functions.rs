@@ -1,4 +1,7 @@
-//! Functions of our own, beside the engine's: access to `attributes`, and the name that others give percentiles.
+//! Functions of our own, beside the engine's: access to `attributes`, the name that others give percentiles, and a
+//! quicker `approx_distinct`.
+
+mod distinct;
 
 use std::sync::{Arc, LazyLock};
 
@@ -37,9 +40,13 @@ pub(crate) fn scalar() -> Vec<ScalarUDF> {
     [Kind::Text, Kind::Number, Kind::Boolean].map(|kind| ScalarUDF::from(JsonGet::new(kind))).into()
 }
 
-/// Aggregates of the engine under another name as well.
-pub(crate) fn aggregate() -> AggregateUDF {
-    approx_percentile_cont_udaf().as_ref().clone().with_aliases(["approx_percentile"])
+/// Aggregates of the engine, one under another name as well.
+pub(crate) fn aggregate() -> [AggregateUDF; 2] {
+    let percentile = approx_percentile_cont_udaf();
+    [
+        percentile.as_ref().clone().with_aliases(["approx_percentile"]),
+        AggregateUDF::from(distinct::ApproxDistinct::new()),
+    ]
 }
 
 impl JsonGet {

@@ -105,7 +105,9 @@ async fn session(
     for function in functions::scalar() {
         context.register_udf(function);
     }
-    context.register_udaf(functions::aggregate());
+    for function in functions::aggregate() {
+        context.register_udaf(function);
+    }
     let url = url::Url::parse(&tables.root.store_url())
         .map_err(|error| DataFusionError::External(error.into()))?;
     context.register_object_store(&url, Arc::clone(&tables.root.store));
