@@ -189,11 +189,12 @@ class Batches:
         while time.perf_counter() < end:
             with self.lock:
                 run, self.next = self.next, self.next + 1
+            # What is sent is made before it is due: its making is not the server's time.
+            template = self.templates[run % len(self.templates)]
+            body = template.replace(b"evt-" + RUN.encode(), b"evt-%08d" % run)
             due = begun + (run - first) / per_second if per_second else None
             if due is not None:
                 time.sleep(max(0, due - time.perf_counter()))
-            template = self.templates[run % len(self.templates)]
-            body = template.replace(b"evt-" + RUN.encode(), b"evt-%08d" % run)
             while True:
                 start = time.perf_counter()
                 connection.request("POST", "/v1/events", body, headers)

@@ -1,5 +1,7 @@
 //! Tables of texts and what they become.
 
+mod parts;
+
 use std::sync::Arc;
 
 use arrow::{
