@@ -32,6 +32,7 @@ use crate::{
     DataFile, Error, Mark, Root,
     parquet_file::{self, Encoded},
     statistics,
+    threads::Threads,
 };
 
 /// An open table.
@@ -120,6 +121,7 @@ impl LakeTable {
     /// [`Error::Fenced`] when somebody else moved the table; after any other error the rows can be sent again.
     pub async fn append(
         &mut self,
+        threads: &Threads,
         log: LogId,
         records: &[Record],
         through: Lsn,
@@ -135,9 +137,7 @@ impl LakeTable {
         if rows.is_empty() {
             return Ok(Mark { version: self.version(), txn: committed });
         }
-        let files = tokio::task::spawn_blocking(move || parquet_file::encode(table, &rows, now_ms))
-            .await
-            .map_err(|_| Error::Stopped)??;
+        let files = threads.run(move || parquet_file::encode(table, &rows, now_ms)).await??;
         let adds = self.store(files).await?;
         self.commit(log, adds, committed, through).await?;
         Ok(Mark { version: self.version(), txn: through })

@@ -2,7 +2,6 @@
 
 mod admission;
 mod count;
-mod decoders;
 mod delivery;
 mod erasure;
 mod replay;
@@ -20,7 +19,6 @@ use std::{
 };
 
 use datafusion::common::utils::memory::get_record_batch_memory_size;
-use decoders::Decoders;
 use ingest::{
     Table,
     dedup::Seen,
@@ -36,7 +34,7 @@ pub use count::{FSYNC_SECONDS, Standing};
 pub use delivery::{Delivery, FileDelivery, Outcome};
 pub use replay::Letter;
 
-use crate::{Changes, Cut, Error, LakeTable, Location, Mark, Root, reader};
+use crate::{Changes, Cut, Error, LakeTable, Location, Mark, Root, reader, threads::Threads};
 
 /// Where a lakehouse is, and when it moves rows from the log to the tables.
 #[derive(Debug, Clone)]
@@ -64,7 +62,7 @@ pub struct Lakehouse {
     intake: Intake,
     shared: Arc<Shared>,
     flusher: Arc<tokio::sync::Mutex<Flusher>>,
-    decoders: Decoders,
+    decoders: Threads,
     /// Shared by what is between its decoding and the log.
     under_way: Arc<tokio::sync::RwLock<()>>,
     settings: Arc<Settings>,
@@ -110,6 +108,7 @@ const HASTENED: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Flusher {
     root: Root,
+    threads: Threads,
     tables: BTreeMap<Table, LakeTable>,
     retired: VecDeque<(Micros, Lsn)>,
 }
@@ -201,10 +200,11 @@ impl Lakehouse {
             shared,
             flusher: Arc::new(tokio::sync::Mutex::new(Flusher {
                 root,
+                threads: Threads::flushing()?,
                 tables,
                 retired: VecDeque::from([((settings.clock)(), floor)]),
             })),
-            decoders: Decoders::start()?,
+            decoders: Threads::decoding()?,
             under_way: Arc::default(),
             settings: Arc::new(settings),
             started_at,
@@ -383,7 +383,7 @@ impl Lakehouse {
             intake.index(&records, through)?;
             intake.retire(through)
         };
-        tokio::task::spawn_blocking(retire).await.map_err(|_| Error::Stopped)??;
+        flusher.threads.run(retire).await??;
         let (moved, is_due) = {
             let mut state = self.shared.lock();
             (state.forget(through), state.is_due())
@@ -470,7 +470,7 @@ impl Flusher {
             self.tables.insert(table, opened);
         }
         let opened = self.tables.get_mut(&table).ok_or(Error::Stopped)?;
-        let appended = opened.append(log, records, through, now / 1000).await;
+        let appended = opened.append(&self.threads, log, records, through, now / 1000).await;
         if appended.is_err() {
             // What is on disk is read anew before the next attempt.
             self.tables.remove(&table);

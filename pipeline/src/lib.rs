@@ -24,6 +24,7 @@ pub mod reader;
 pub mod scan;
 mod statistics;
 pub mod store;
+pub mod threads;
 pub mod upkeep;
 
 pub use append::LakeTable;

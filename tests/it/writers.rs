@@ -21,7 +21,7 @@ use ingest::{
     time::Window,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use pipeline::{Error, LakeTable, Location, Root};
+use pipeline::{Error, LakeTable, Location, Root, threads::Threads};
 use serde_json::Value;
 use tests::{configure, folder, run};
 
@@ -59,6 +59,7 @@ fn record(log: LogId, first_lsn: Lsn, rows: u64) -> Record {
 
 /// Appends until there are commits enough, as the intake does, and gives the last LSN.
 async fn write(root: Root, log: LogId, done: Arc<AtomicU64>) -> Lsn {
+    let threads = Threads::flushing().expect("a thread");
     let mut last = 0;
     while done.fetch_add(1, Ordering::AcqRel) < commits() {
         let record = record(log, last + 1, 1 + (last * 7 + log.0.unsigned_abs()) % 5);
@@ -67,7 +68,7 @@ async fn write(root: Root, log: LogId, done: Arc<AtomicU64>) -> Lsn {
             let mut table = LakeTable::open_or_create(&root, TABLE).await.expect("the table");
             // What others did meanwhile is found at the commit.
             tokio::task::yield_now().await;
-            match table.append(log, std::slice::from_ref(&record), through, 0).await {
+            match table.append(&threads, log, std::slice::from_ref(&record), through, 0).await {
                 Ok(mark) => break assert_eq!(mark.txn, through),
                 Err(Error::Fenced { .. }) => panic!("nobody else writes this log"),
                 // The rows are in the log, and are sent again.

@@ -24,6 +24,10 @@ use crate::Location;
 
 const LOG: LogId = LogId(5);
 
+fn threads() -> Threads {
+    Threads::flushing().unwrap()
+}
+
 /// A store that stores a commit and then loses the reply, once.
 #[derive(Debug)]
 struct LosesReply {
@@ -129,13 +133,13 @@ async fn the_same_rows_are_appended_once() {
     let root = Location::folder(dir.path()).unwrap().open().unwrap();
     let mut table = LakeTable::open_or_create(&root, Table::UsageLedger).await.unwrap();
     let records: Vec<_> = (1..=3).map(record).collect();
-    table.append(LOG, &records, 2, 0).await.unwrap();
+    table.append(&threads(), LOG, &records, 2, 0).await.unwrap();
     assert_eq!((rows(&table), table.committed(LOG).await.unwrap()), (2, 2));
-    let mark = table.append(LOG, &records, 2, 0).await.unwrap();
+    let mark = table.append(&threads(), LOG, &records, 2, 0).await.unwrap();
     assert_eq!((rows(&table), mark.txn), (2, 2));
     // Opened anew, the table knows what it holds: only the third row is missing.
     let mut table = LakeTable::open(&root, Table::UsageLedger).await.unwrap().unwrap();
-    table.append(LOG, &records, 3, 0).await.unwrap();
+    table.append(&threads(), LOG, &records, 3, 0).await.unwrap();
     assert_eq!((rows(&table), table.committed(LOG).await.unwrap()), (3, 3));
 }
 
@@ -148,7 +152,7 @@ async fn a_commit_whose_reply_was_lost_is_not_made_twice() {
     root.store = Arc::<LosesReply>::clone(&store);
     let mut table = LakeTable::open_or_create(&root, Table::UsageLedger).await.unwrap();
     store.armed.store(true, Ordering::Release);
-    table.append(LOG, &[record(1), record(2)], 2, 0).await.unwrap();
+    table.append(&threads(), LOG, &[record(1), record(2)], 2, 0).await.unwrap();
     assert!(!store.armed.load(Ordering::Acquire), "the fault was not met");
     assert_eq!((rows(&table), table.committed(LOG).await.unwrap()), (2, 2));
 }
@@ -159,9 +163,9 @@ async fn a_second_writer_of_the_same_log_is_told_apart() {
     let root = Location::folder(dir.path()).unwrap().open().unwrap();
     let mut one = LakeTable::open_or_create(&root, Table::UsageLedger).await.unwrap();
     let mut other = LakeTable::open(&root, Table::UsageLedger).await.unwrap().unwrap();
-    one.append(LOG, &[record(1)], 1, 0).await.unwrap();
+    one.append(&threads(), LOG, &[record(1)], 1, 0).await.unwrap();
     // The other one still believes that the table is empty, and is ahead of the first in its log.
-    let late = other.append(LOG, &[record(1), record(2), record(3)], 3, 0).await;
+    let late = other.append(&threads(), LOG, &[record(1), record(2), record(3)], 3, 0).await;
     assert!(matches!(late, Err(Error::Fenced { expected: 0, found: 1, .. })), "{late:?}");
     assert_eq!(rows(&other), 1);
 }
@@ -169,8 +173,8 @@ async fn a_second_writer_of_the_same_log_is_told_apart() {
 /// A table of two files, and one that stands for both.
 async fn two_files(root: &Root) -> (LakeTable, Vec<DataFile>, Add) {
     let mut table = LakeTable::open_or_create(root, Table::UsageLedger).await.unwrap();
-    table.append(LOG, &[record(1)], 1, 0).await.unwrap();
-    table.append(LOG, &[record(2)], 2, 0).await.unwrap();
+    table.append(&threads(), LOG, &[record(1)], 1, 0).await.unwrap();
+    table.append(&threads(), LOG, &[record(2)], 2, 0).await.unwrap();
     let files = table.files().unwrap();
     let records = [record(1), record(2)];
     let all = parquet_file::rows_between(Table::UsageLedger, LOG, &records, 0, 2).unwrap();
@@ -220,6 +224,6 @@ async fn a_table_whose_creation_was_cut_off_is_created_anew() {
     std::fs::write(entries.join(".1b4e28ba.tmp"), "{").unwrap();
     assert!(LakeTable::open(&root, Table::UsageLedger).await.unwrap().is_none());
     let mut table = LakeTable::open_or_create(&root, Table::UsageLedger).await.unwrap();
-    table.append(LOG, &[record(1)], 1, 0).await.unwrap();
+    table.append(&threads(), LOG, &[record(1)], 1, 0).await.unwrap();
     assert_eq!(table.files().unwrap().len(), 1);
 }

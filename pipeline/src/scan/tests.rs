@@ -26,7 +26,7 @@ use ingest::{
 };
 
 use super::*;
-use crate::{Cut, LakeTable, Location, Mark, Reader, Root};
+use crate::{Cut, LakeTable, Location, Mark, Reader, Root, threads::Threads};
 
 const LOG: LogId = LogId(4);
 const DAY: i64 = 86_400_000_000;
@@ -101,10 +101,11 @@ async fn lake(dir: &Path, records: &[Record], fresh: usize) -> Tables {
     let (mut writer, _) = LogWriter::open(&log, LOG).unwrap();
     writer.append(records).unwrap();
     let mut table = LakeTable::open_or_create(&root(dir), Table::UsageLedger).await.unwrap();
+    let threads = Threads::flushing().unwrap();
     let mut mark = Mark { version: table.version(), txn: 0 };
     for record in &records[..records.len() - fresh] {
         let record = std::slice::from_ref(record);
-        mark = table.append(LOG, record, record[0].last_lsn(), 0).await.unwrap();
+        mark = table.append(&threads, LOG, record, record[0].last_lsn(), 0).await.unwrap();
     }
     let cut = Cut {
         log: LOG.0,

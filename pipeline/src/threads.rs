@@ -1,0 +1,113 @@
+//! Threads for work that takes long. They are few and always the same: what a thread allocated and another one freed
+//! stays with it until it allocates again, so that of many threads each would hold much.
+
+use std::sync::Arc;
+
+use ingest::priority;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use tokio::sync::oneshot;
+
+use crate::Error;
+
+/// Some threads of one name and priority. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Threads(Arc<ThreadPool>);
+
+/// Moving rows to the tables gives way to taking them in.
+const FLUSHING_NICE: i32 = 5;
+
+impl Threads {
+    /// Decode events: one for each core.
+    pub fn decoding() -> Result<Self, Error> {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self::start("decode", cores, None)
+    }
+
+    /// Moves rows to the tables: one thing after another.
+    pub fn flushing() -> Result<Self, Error> {
+        Self::start("flush", 1, Some(FLUSHING_NICE))
+    }
+
+    fn start(name: &'static str, threads: usize, nice: Option<i32>) -> Result<Self, Error> {
+        let threads = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|_| name.into())
+            .start_handler(move |_| {
+                if let Some(nice) = nice {
+                    priority::lower(priority::own(), nice);
+                }
+            })
+            // Whoever waits for what panicked is told that it was stopped.
+            .panic_handler(|_| {})
+            .build();
+        Ok(Self(Arc::new(threads.map_err(|error| Error::Threads(error.to_string()))?)))
+    }
+
+    /// Does something on one of the threads, once one is free, unless nobody waits for it any more by then.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.spawn(move || {
+            if !sender.is_closed() {
+                let _ = sender.send(work());
+            }
+        });
+        receiver.await.map_err(|_| Error::Stopped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_stops_only_what_panicked() {
+        let threads = Threads::decoding().unwrap();
+        let stopped = threads.run(|| panic!("an event that nobody foresaw")).await;
+        assert!(matches!(stopped, Err::<(), _>(Error::Stopped)));
+        assert_eq!(threads.run(|| 3).await.unwrap(), 3);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn moving_rows_gives_way_to_decoding() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let before = nice();
+        let [decoding, flushing] = [Threads::decoding(), Threads::flushing()].map(Result::unwrap);
+        assert_eq!(flushing.run(nice).await.unwrap(), before.max(FLUSHING_NICE));
+        assert_eq!(decoding.run(nice).await.unwrap(), before);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_not_done() {
+        let threads = Threads::decoding().unwrap();
+        let cores = threads.0.current_num_threads();
+        // All threads are held until the one that waits is gone.
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(std::sync::Mutex::new(held));
+        let holders: Vec<_> = (0..cores)
+            .map(|_| {
+                let (threads, held) = (threads.clone(), Arc::clone(&held));
+                tokio::spawn(async move {
+                    threads.run(move || held.lock().unwrap().recv().unwrap_err()).await
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let (done, was_done) = std::sync::mpsc::channel();
+        let left = threads.run(move || done.send(()).unwrap());
+        tokio::select! {
+            biased;
+            _ = left => panic!("no thread was free"),
+            () = std::future::ready(()) => {}
+        }
+        drop(hold);
+        for holder in holders {
+            holder.await.unwrap().unwrap();
+        }
+        threads.run(|| ()).await.unwrap();
+        assert!(was_done.recv().is_err());
+    }
+}
