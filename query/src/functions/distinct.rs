@@ -15,8 +15,8 @@ use datafusion::{
 };
 
 /// The engine's sketch, after repeated texts were left out. Events lie by organization, so that few users, sessions or
-/// keys follow each other again and again: each row of them was hashed, and the hashes of a small group were sorted
-/// every 256 rows, in two thirds of the time of the question.
+/// keys follow each other again and again: to hash each row of them, and to sort the hashes of a small group every 256
+/// rows, took half of the question's time.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct ApproxDistinct(approx_distinct::ApproxDistinct);
 
