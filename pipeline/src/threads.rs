@@ -11,7 +11,14 @@ use crate::Error;
 
 /// Some threads of one name and priority. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Threads(Arc<ThreadPool>);
+pub struct Threads(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    pool: ThreadPool,
+    /// Held by all work that is being done or waits.
+    work: Arc<()>,
+}
 
 /// Moving rows to the tables gives way to taking them in.
 const FLUSHING_NICE: i32 = 5;
@@ -40,7 +47,14 @@ impl Threads {
             // Whoever waits for what panicked is told that it was stopped.
             .panic_handler(|_| {})
             .build();
-        Ok(Self(Arc::new(threads.map_err(|error| Error::Threads(error.to_string()))?)))
+        let pool = threads.map_err(|error| Error::Threads(error.to_string()))?;
+        Ok(Self(Arc::new(Inner { pool, work: Arc::default() })))
+    }
+
+    /// Threads that have nothing to do.
+    pub(crate) fn idle(&self) -> usize {
+        let under_way = Arc::strong_count(&self.0.work) - 1;
+        self.0.pool.current_num_threads().saturating_sub(under_way)
     }
 
     /// Does something on one of the threads, once one is free, unless nobody waits for it any more by then.
@@ -49,7 +63,9 @@ impl Threads {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
         let (sender, receiver) = oneshot::channel();
-        self.0.spawn(move || {
+        let held = Arc::clone(&self.0.work);
+        self.0.pool.spawn(move || {
+            let _held = held;
             if !sender.is_closed() {
                 let _ = sender.send(work());
             }
@@ -83,7 +99,8 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_waits_for_is_not_done() {
         let threads = Threads::decoding().unwrap();
-        let cores = threads.0.current_num_threads();
+        let cores = threads.0.pool.current_num_threads();
+        assert_eq!(threads.idle(), cores);
         // All threads are held until the one that waits is gone.
         let (hold, held) = std::sync::mpsc::channel::<()>();
         let held = Arc::new(std::sync::Mutex::new(held));
@@ -96,6 +113,7 @@ mod tests {
             })
             .collect();
         tokio::task::yield_now().await;
+        assert_eq!(threads.idle(), 0);
         let (done, was_done) = std::sync::mpsc::channel();
         let left = threads.run(move || done.send(()).unwrap());
         tokio::select! {

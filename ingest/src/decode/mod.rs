@@ -87,12 +87,25 @@ pub struct Decoded {
     pub rejected: Vec<(u32, Rejection)>,
 }
 
-/// Decodes and checks a whole body: on a thread of a [`rayon`] pool, with its other threads if there are many events.
+/// Decodes and checks a whole body.
 ///
 /// # Errors
 /// [`Malformed`] when the body as a whole cannot be read; a bad event among good ones is in
 /// [`Decoded::rejected`] instead, and among the dead letters in [`Decoded::batches`].
 pub fn decode(
+    form: Form,
+    body: &[u8],
+    sender: &Sender<'_>,
+    received_at: Micros,
+) -> Result<Result<Decoded, Malformed>, Error> {
+    decode_on(1, form, body, sender, received_at)
+}
+
+/// The same on up to so many threads, if there are many events: called on a thread of a [`rayon`] pool, with its other
+/// threads. Who waits for their parts takes the next work of the pool meanwhile, and is not back before that is done: so
+/// it should be for as many threads as have nothing to do.
+pub fn decode_on(
+    threads: usize,
     form: Form,
     body: &[u8],
     sender: &Sender<'_>,
@@ -107,7 +120,7 @@ pub fn decode(
         Err(malformed) => return Ok(Err(malformed)),
     };
     let total = u32::try_from(events.len()).unwrap_or(u32::MAX);
-    let part = PART_MIN.max(events.len().div_ceil(threads()));
+    let part = PART_MIN.max(events.len().div_ceil(threads.max(1)));
     let firsts = (0..total).step_by(part);
     let parts: Vec<_> = firsts.zip(events.chunks(part)).collect();
     let erased = Lookup::new(sender.pseudonyms);
@@ -129,11 +142,6 @@ pub fn decode(
 
 /// Events that are worth another thread: about a millisecond.
 const PART_MIN: usize = 256;
-
-/// How many threads there are to decode with: those of the pool that asks.
-fn threads() -> usize {
-    if rayon::current_thread_index().is_some() { rayon::current_num_threads() } else { 1 }
-}
 
 /// Decodes some events of a body, of which `first` is the place of the first one.
 fn decode_part(

@@ -242,7 +242,9 @@ impl Lakehouse {
             pseudonyms: &self.settings.pseudonyms,
             window: if delivery.is_history { window.with_history() } else { window },
         };
-        let mut decoded = match decode::decode(delivery.form, &body, &sender, received_at)? {
+        let threads = 1 + self.decoders.idle();
+        let decoded = decode::decode_on(threads, delivery.form, &body, &sender, received_at)?;
+        let mut decoded = match decoded {
             Ok(decoded) => decoded,
             Err(malformed) => return Ok(Err(Outcome::Malformed(malformed))),
         };

@@ -38,7 +38,10 @@ fn parts_make_the_same_whole() {
     for events in [1, PART_MIN, PART_MIN + 1, 3 * PART_MIN + 7, EVENTS_MAX] {
         let body = body(events);
         let alone = decoded(Form::Ndjson, &body).unwrap();
-        let shared = threads.install(|| decoded(Form::Ndjson, &body)).unwrap();
+        let (names, text) = (names(), body.as_bytes());
+        let sender = Sender { organization: None, pseudonyms: &names, window: Window::ANY };
+        let shared = threads.install(|| decode_on(3, Form::Ndjson, text, &sender, 0));
+        let shared = shared.unwrap().unwrap();
         assert_eq!(alone.batches.len(), tables(&alone).len(), "one thread makes one batch a table");
         let parts = events.div_ceil(PART_MIN).min(3);
         assert_eq!(shared.batches.len().div_ceil(parts), alone.batches.len(), "{events} events");
