@@ -68,13 +68,16 @@ fn ways(made: &Value) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_fails_loses_nothing_and_doubles_nothing() {
     let (dir, store) = (folder(), ObjectStore::start().await);
-    let often = "[ingest]\nflush_seconds = 1\nflush_rows = 2000\n";
-    configure(dir.path(), &format!("{}{often}", store.configuration("lake")));
+    let total = events();
+    // Files enough, but not so many that a query of a store that fails reads them longer than a client waits.
+    let rows = 2_000.max(total / 100);
+    let often = format!("[ingest]\nflush_seconds = 1\nflush_rows = {rows}\n");
+    let patient = "[query]\ndeadline_seconds = 50\n";
+    configure(dir.path(), &format!("{}{often}{patient}", store.configuration("lake")));
     let key = admin_key(dir.path());
     let server = Server::serve(dir.path());
     let client = Client::new(&server, &key);
     store.fail(7, 0.2).await;
-    let total = events();
     for from in (0..total).step_by(1_000) {
         let to = total.min(from + 1_000);
         loop {
