@@ -31,6 +31,7 @@ import pyarrow.parquet
 ORGANIZATIONS = 400
 ASKED = itertools.count()
 DAYS = 30
+SETTLE_SECONDS_MAX = 300
 FIRST = datetime.date(2026, 10, 1)
 
 # Sender's columns of the generated file, and the columns of the table that they become.
@@ -147,11 +148,15 @@ class Server:
     def settle(self):
         """Waits until it has read its index of identities through, as it does once after each start."""
         stat = pathlib.Path(f"/proc/{self.process.pid}/stat")
-        used = [0, 0]
-        while len(used) < 4 or used[-1] - used[-2] > 0.05 * os.sysconf("SC_CLK_TCK"):
-            time.sleep(1)
+        before = None
+        for _ in range(SETTLE_SECONDS_MAX):
             fields = stat.read_text().rsplit(")", 1)[1].split()
-            used.append(int(fields[11]) + int(fields[12]))
+            used = int(fields[11]) + int(fields[12])
+            if before is not None and used - before < 0.05 * os.sysconf("SC_CLK_TCK"):
+                return
+            before = used
+            time.sleep(1)
+        raise SystemExit(f"the server is still busy after {SETTLE_SECONDS_MAX} s")
 
     def stop(self):
         self.process.terminate()

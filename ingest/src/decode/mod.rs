@@ -126,6 +126,7 @@ pub fn decode_on(
     let erased = Lookup::new(sender.pseudonyms);
     let decode = |(first, events)| decode_part(events, first, sender, &erased, received_at);
     let decoded: Vec<_> = match parts.len() {
+        // Who has no pool would start one.
         1 => parts.into_iter().map(decode).collect(),
         _ => parts.into_par_iter().map(decode).collect(),
     };
