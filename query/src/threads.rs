@@ -3,18 +3,24 @@
 use std::{
     fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use ingest::priority;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
+    time::{Instant, interval_at},
 };
 
 /// What a worker gives way to: the process that takes events in.
 const NICE: i32 = 5;
 /// What a long query gives way to besides: short queries of other workers.
 const NICE_LONG: i32 = 15;
+/// What computes for longer is not a short query.
+const SHORT: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Planning recurses deeply.
 const STACK_BYTES: usize = 64 << 20;
 /// Files are read on these; each keeps memory of its own.
@@ -71,6 +77,24 @@ impl Threads {
         self.handle.spawn(computing)
     }
 
+    /// Waits for a query. One that is not short, by a clock of what it computed, gives way to others.
+    pub(crate) async fn wait<T>(
+        &self,
+        computing: &mut JoinHandle<T>,
+        computed: impl Fn() -> Duration,
+    ) -> Result<T, JoinError> {
+        let before = computed();
+        let mut looks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        while computed().saturating_sub(before) < SHORT {
+            tokio::select! {
+                done = &mut *computing => return done,
+                _ = looks.tick() => {}
+            }
+        }
+        self.give_way();
+        computing.await
+    }
+
     /// From now on these threads run when others have nothing to do.
     pub(crate) fn give_way(&self) {
         let mut started = lock(&self.started);
@@ -104,6 +128,12 @@ impl fmt::Debug for Threads {
 
 fn lock(started: &Started) -> MutexGuard<'_, Inner> {
     started.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What all threads of this process computed since it started. Waiting for the cores is not in it: who waits would give
+/// way because of that, and wait longer still.
+pub(crate) fn computed() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
 }
 
 /// Lets the thread that asks give way to the process that takes events in.
@@ -147,5 +177,19 @@ mod tests {
         let same = Arc::as_ptr(&threads.started);
         assert_eq!(Arc::as_ptr(&threads.renewed().unwrap().started), same);
         assert_eq!(rustix::process::getpriority_process(None).unwrap(), before, "of this thread");
+    }
+    #[tokio::test]
+    async fn who_waits_for_long_does_not_give_way() {
+        let threads = Threads::start(1).unwrap();
+        let long = || threads.spawn(tokio::time::sleep(2 * SHORT));
+        threads.wait(&mut long(), || Duration::ZERO).await.unwrap();
+        assert!(!lock(&threads.started).given_way);
+        let computed = std::cell::Cell::new(Duration::ZERO);
+        let clock = || computed.replace(computed.get() + SHORT / 3);
+        threads.wait(&mut long(), clock).await.unwrap();
+        assert!(lock(&threads.started).given_way);
+        // The clock of this process goes on while it computes.
+        let before = super::computed();
+        assert!((0..10_000_000).any(|_| super::computed() > before));
     }
 }

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
-    task::{JoinError, JoinHandle},
-    time::{Instant, interval_at, timeout},
+    task::JoinError,
+    time::{Instant, interval_at},
 };
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
     cost::{self, MeteredPool},
     explain::explain,
     format, session,
-    threads::{Threads, give_way_to_intake, stack_bytes},
+    threads::{Threads, computed, give_way_to_intake, stack_bytes},
 };
 
 /// What a worker is told once: where the lake is, and how much it may use.
@@ -57,9 +57,6 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// Addresses that the allocator may hold without using them.
 const AHEAD_BYTES: usize = 2 << 30;
-/// What takes longer is not a short query.
-const SHORT: Duration = Duration::from_millis(200);
-
 /// A lake, and what is needed to query it.
 pub(crate) struct Session {
     pub(crate) reader: Reader,
@@ -124,7 +121,7 @@ pub async fn serve(
             (session, output, answer)
         });
         let computed = tokio::select! {
-            computed = giving_way(&threads, &mut computing) => computed,
+            computed = threads.wait(&mut computing, computed) => computed,
             read = &mut reading => return over(read),
         };
         let answer;
@@ -136,17 +133,6 @@ pub async fn serve(
         let body = body.map_err(|error| error.to_string())?;
         write_frame(&mut output, kind, &body).await.map_err(|error| error.to_string())?;
         threads = threads.renewed().map_err(|error| error.to_string())?;
-    }
-}
-
-/// Waits for a query. One that is not short gives way to others.
-async fn giving_way<T>(threads: &Threads, computing: &mut JoinHandle<T>) -> Result<T, JoinError> {
-    match timeout(SHORT, &mut *computing).await {
-        Ok(computed) => computed,
-        Err(_) => {
-            threads.give_way();
-            computing.await
-        }
     }
 }
 

@@ -169,6 +169,36 @@ async fn one_organization_cannot_take_all_workers() {
 }
 
 #[tokio::test]
+async fn who_waits_for_the_cores_still_asks_short_questions() {
+    let (server, _, dir) = lake().await;
+    let [a, b] = ["org_a", "org_b"].map(|id| own(&server, &dir, id));
+    // Enough for all the credit there is.
+    for _ in 0..64 {
+        assert_eq!(a.rows(&anew(COUNT)).await, [json!({"n": EVENTS})]);
+    }
+    // A process that is stopped gets nothing of the cores. So many questions that take long would cost all of it.
+    for _ in 0..4 {
+        let workers = server.children();
+        workers.iter().for_each(|id| signal(*id, "STOP"));
+        let client = a.clone();
+        let answer = tokio::spawn(async move { ask(client, &anew(COUNT), 30_000).await });
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert!(!answer.is_finished());
+        workers.iter().for_each(|id| signal(*id, "CONT"));
+        assert_eq!(answer.await.expect("the request ends").status, 200);
+    }
+    // The other, who is new, has as many as it may, and somebody without credit would wait for it.
+    let mut long = JoinSet::new();
+    for _ in 0..2 {
+        long.spawn(ask(b.clone(), ENDLESS, 12_000));
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let answer = ask(a, &anew(COUNT), 8_000).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(long.try_join_next().is_none(), "the long ones are still there");
+}
+
+#[tokio::test]
 async fn a_worker_that_keeps_much_memory_is_replaced() {
     let dir = folder();
     configure(dir.path(), "[query]\nmemory_mib = 64\n");

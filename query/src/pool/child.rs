@@ -28,6 +28,8 @@ pub(super) struct Child {
     last: Option<Party>,
     /// Since when nobody asks it.
     idle_since: Instant,
+    /// How long the answer to its last question waited for its reader.
+    unread: Duration,
 }
 
 /// How a worker stands after a question. All but the first mean that it is of no use any more.
@@ -94,7 +96,14 @@ impl Child {
         };
         let handshake = serde_json::to_vec(&launch.handshake).map_err(|e| lost(e.into()))?;
         write_frame(&mut input, ROWS, &handshake).await.map_err(lost)?;
-        Ok(Self { process, input, output, last: None, idle_since: Instant::now() })
+        Ok(Self {
+            process,
+            input,
+            output,
+            last: None,
+            idle_since: Instant::now(),
+            unread: Duration::ZERO,
+        })
     }
 
     pub(super) fn is_alive(&mut self) -> bool {
@@ -113,6 +122,17 @@ impl Child {
     /// Without what it shares with others; 0 where the operating system does not tell.
     pub(super) fn own_bytes(&self) -> usize {
         self.memory().own_bytes().unwrap_or(0)
+    }
+
+    /// What it computed since it started. `None` where the operating system does not tell.
+    pub(super) fn computed(&self) -> Option<Duration> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()?)).ok()?;
+        computed(&text, rustix::param::clock_ticks_per_second())
+    }
+
+    /// How long the answer to its last question waited for its reader.
+    pub(super) fn unread(&self) -> Duration {
+        self.unread
     }
 
     /// From now on nobody asks it.
@@ -157,6 +177,7 @@ impl Child {
     ) -> Fate {
         let Ok(question) = serde_json::to_vec(request) else { return Fate::Lost };
         self.last = Some(Party::of(&request.reach));
+        self.unread = Duration::ZERO;
         if write_frame(&mut self.input, ROWS, &question).await.is_err() {
             return self.fate(false).await;
         }
@@ -177,7 +198,10 @@ impl Child {
             let Some(piece) = piece else { return Fate::Lost };
             let last = !matches!(piece, Piece::Rows(_) | Piece::Progress(_));
             passed_on |= matches!(piece, Piece::Rows(_));
-            if pieces.send(piece).await.is_err() && !last {
+            let came = Instant::now();
+            let is_gone = pieces.send(piece).await.is_err();
+            self.unread += came.elapsed();
+            if is_gone && !last {
                 return Fate::Unread;
             }
             if last {
@@ -194,6 +218,15 @@ impl Child {
             _ => Fate::Lost,
         }
     }
+}
+
+/// The time of all threads, in user mode and in the kernel, of a line of `/proc/PID/stat` (proc_pid_stat(5): `utime`,
+/// `stime`). The second field is a name that may hold anything.
+fn computed(stat: &str, ticks_per_second: u64) -> Option<Duration> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+    let both = ticks.next()?.ok()? + ticks.next()?.ok()?;
+    Some(Duration::from_millis(both.checked_mul(1000)?.checked_div(ticks_per_second)?))
 }
 
 fn is_own_doing(status: ExitStatus) -> bool {
@@ -245,6 +278,15 @@ mod tests {
         let raw = ExitStatus::from_raw;
         for (status, own) in [(9, false), (15, false), (6, true), (11, true), (1 << 8, true)] {
             assert_eq!(is_own_doing(raw(status)), own, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_process_is_read() {
+        let line = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 31 19 5 6 20 0 9 0 1 2 3";
+        assert_eq!(computed(line, 100), Some(Duration::from_millis(500)));
+        for (line, ticks) in [(line, 0), ("7 (a) S 1 7", 100), ("", 100)] {
+            assert_eq!(computed(line, ticks), None, "{line}");
         }
     }
 

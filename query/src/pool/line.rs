@@ -3,12 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
-use super::share::{Full, Shares, Ticket};
+use super::share::{Full, Shares, Showed, Ticket};
 use crate::Reach;
 
 /// Those who wait and those who run. Clones share them.
@@ -33,7 +33,12 @@ pub(super) struct Place {
     call: oneshot::Receiver<()>,
     /// When the slot came.
     since: Option<Instant>,
+    /// What the answer said.
+    showed: Option<Showed>,
 }
+
+/// A question that uses a slot for longer is not short. Most that are use a tenth of it.
+const QUICK: Duration = Duration::from_millis(500);
 
 impl Party {
     pub(super) fn of(reach: &Reach) -> Self {
@@ -56,7 +61,7 @@ impl Line {
         let (sender, call) = oneshot::channel();
         inner.called.insert(ticket, sender);
         inner.call();
-        Ok(Place { line: self.clone(), ticket, call, since: None })
+        Ok(Place { line: self.clone(), ticket, call, since: None, showed: None })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -82,6 +87,28 @@ impl Place {
         self.since = Some(Instant::now());
     }
 
+    /// Its question was answered, and used so much of the time that it had the slot. Who waited for the cores, or for the
+    /// store, is not to blame for it: short questions that take long where others take the cores would lose their credit,
+    /// give way because of that, and take longer still.
+    pub(super) fn answered(&mut self, used: Duration) {
+        self.showed = Some(if used > QUICK { Showed::Long } else { Showed::Short });
+    }
+
+    /// Its question cost us the worker.
+    pub(super) fn lost(&mut self) {
+        self.showed = Some(Showed::Long);
+    }
+
+    /// How long it has the slot.
+    pub(super) fn held(&self) -> Duration {
+        self.since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
+    /// What a question says that is stopped now. Whose time came just before its deadline did not show anything.
+    fn stopped(&self) -> Showed {
+        if self.held() > QUICK { Showed::Long } else { Showed::Nothing }
+    }
+
     /// Whether its party is to leave the cores to others, where they want them.
     pub(super) fn gives_way(&self) -> bool {
         self.line.lock().shares.gives_way(self.ticket)
@@ -92,8 +119,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut inner = self.line.lock();
         inner.called.remove(&self.ticket);
-        let took = self.since.map(|since| since.elapsed()).unwrap_or_default();
-        inner.shares.end(self.ticket, took);
+        inner.shares.end(self.ticket, self.showed.unwrap_or_else(|| self.stopped()));
         inner.call();
     }
 }

@@ -126,14 +126,26 @@ impl Pool {
     async fn answer(
         &self,
         mut worker: Child,
-        _place: Place,
+        mut place: Place,
         request: &Request,
         deadline: Instant,
         pieces: &mpsc::Sender<Piece>,
     ) {
         let mut again = true;
         loop {
-            match self.ask(&mut worker, request, deadline, pieces).await {
+            let before = worker.computed();
+            let fate = self.ask(&mut worker, request, deadline, pieces).await;
+            match fate {
+                Fate::Ready => place.answered(match (before, worker.computed()) {
+                    (Some(before), Some(after)) => {
+                        place.held().min(after.saturating_sub(before) + worker.unread())
+                    }
+                    _ => place.held(),
+                }),
+                Fate::Lost | Fate::Outgrown => place.lost(),
+                Fate::Vanished | Fate::Overdue | Fate::Unread => {}
+            }
+            match fate {
                 Fate::Ready if worker.held_bytes() <= self.launch.held_bytes_max() => {
                     self.idle.lock().await.push(worker.rests());
                 }

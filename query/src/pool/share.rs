@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     hash::Hash,
-    time::Duration,
 };
 
 /// Slots that parties share. The one that holds the fewest goes first; of those that hold as many, one that never held
@@ -27,8 +26,6 @@ pub(super) struct Shares<K> {
     credit: HashMap<K, u32>,
 }
 
-/// A question that holds a slot for longer is not short. Most that are take a tenth of it, and more on a busy machine.
-const QUICK: Duration = Duration::from_millis(500);
 /// A short question earns one, and a long one loses so much. Who has as much asks short ones: it is more than somebody
 /// earns whose long ones are among statements that are refused.
 const CREDIT: u32 = 16;
@@ -37,6 +34,15 @@ const CREDIT_MAX: u32 = 4 * CREDIT;
 /// Those that are remembered. When there are more, all start again.
 const REMEMBERED: usize = 10_000;
 pub(super) type Ticket = u64;
+
+/// What a question said of the party that asked it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Showed {
+    Short,
+    Long,
+    /// It got no slot, or was stopped soon after.
+    Nothing,
+}
 
 /// Why nobody else may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,11 +112,13 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         self.running.values().filter(|other| *other == party).count()
     }
 
-    /// Whether the party that holds a slot with a ticket has more that wait, or nothing left of its credit.
+    /// Whether the party that holds a slot with a ticket has more that wait, or asked before and has no credit for short
+    /// questions.
     pub(super) fn gives_way(&self, ticket: Ticket) -> bool {
+        let has_shown = |party| self.credit.contains_key(party) && !self.is_quick(party);
         self.running
             .get(&ticket)
-            .is_some_and(|party| self.waiting.contains_key(party) || !self.is_new(party))
+            .is_some_and(|party| self.waiting.contains_key(party) || has_shown(party))
     }
 
     /// Whether a party may hold one more slot that is free.
@@ -144,17 +152,14 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         self.slots.saturating_sub(1).max(1)
     }
 
-    /// A ticket is given back, whether it waits or held a slot for so long.
-    pub(super) fn end(&mut self, ticket: Ticket, took: Duration) {
+    /// A ticket is given back, whether it waits or holds a slot.
+    pub(super) fn end(&mut self, ticket: Ticket, showed: Showed) {
         if let Some(party) = self.running.remove(&ticket) {
-            if self.credit.len() >= REMEMBERED && !self.credit.contains_key(&party) {
-                self.credit.clear();
+            match showed {
+                Showed::Short => self.change(party, |credit| CREDIT_MAX.min(credit + 1)),
+                Showed::Long => self.change(party, |credit| credit.saturating_sub(CREDIT)),
+                Showed::Nothing => {}
             }
-            let credit = self.credit.entry(party).or_default();
-            *credit = match took <= QUICK {
-                true => CREDIT_MAX.min(*credit + 1),
-                false => credit.saturating_sub(CREDIT),
-            };
             return;
         }
         for tickets in self.waiting.values_mut() {
@@ -163,62 +168,71 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         self.waiting.retain(|_, tickets| !tickets.is_empty());
         self.turns.retain(|party| self.waiting.contains_key(party));
     }
+
+    fn change(&mut self, party: K, change: impl Fn(u32) -> u32) {
+        if self.credit.len() >= REMEMBERED && !self.credit.contains_key(&party) {
+            self.credit.clear();
+        }
+        let credit = self.credit.entry(party).or_default();
+        *credit = change(*credit);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use rand::{Rng, SeedableRng, rngs::StdRng};
 
-    use super::*;
+    use super::{Showed::*, *};
 
     fn enter(shares: &mut Shares<char>, parties: &str) -> Vec<Ticket> {
         parties.chars().map(|party| shares.enter(party).unwrap()).collect()
     }
 
     /// Shares that know what parties ask.
-    fn knowing(mut shares: Shares<char>, habits: &[(&str, Duration)]) -> Shares<char> {
-        for (parties, took) in habits {
+    fn knowing(mut shares: Shares<char>, habits: &[(&str, Showed)]) -> Shares<char> {
+        for (parties, showed) in habits {
             for party in parties.chars() {
                 for _ in 0..CREDIT_MAX {
                     let ticket = enter(&mut shares, &party.to_string())[0];
                     assert_eq!(shares.turn(), Some(ticket));
-                    shares.end(ticket, *took);
+                    shares.end(ticket, *showed);
                 }
             }
         }
         shares
     }
 
+    /// `a` has more that wait, `q` asked short ones, `l` long ones, `b` both, and `n` nothing yet.
     #[test]
-    fn who_has_more_waiting_or_asked_long_ones_gives_way() {
-        let mut shares = knowing(Shares::new(3, 8, 16), &[("b", QUICK), ("c", 2 * QUICK)]);
-        let tickets = enter(&mut shares, "aabc");
+    fn who_has_more_waiting_or_no_credit_gives_way() {
+        let habits = [("qb", Short), ("l", Long)];
+        let mut shares = knowing(Shares::new(9, 8, 16), &habits);
+        shares.credit.insert('b', CREDIT - 1);
+        let tickets = enter(&mut shares, "aqlbn");
         while shares.turn().is_some() {}
-        let gives_way =
-            |shares: &Shares<char>| [0, 2, 3].map(|n: usize| shares.gives_way(tickets[n]));
-        assert_eq!(gives_way(&shares), [true, false, true]);
-        shares.end(tickets[1], Duration::ZERO);
-        assert_eq!(gives_way(&shares), [false, false, true]);
+        enter(&mut shares, "a");
+        let giving: Vec<_> = tickets.iter().map(|ticket| shares.gives_way(*ticket)).collect();
+        assert_eq!(giving, [true, false, true, true, false]);
     }
 
     #[test]
     fn who_holds_nothing_goes_first() {
-        let mut shares = knowing(Shares::new(3, 8, 16), &[("abc", QUICK)]);
+        let mut shares = knowing(Shares::new(3, 8, 16), &[("abc", Short)]);
         let tickets = enter(&mut shares, "aaaab");
         let first = [0, 4, 1].map(|place: usize| Some(tickets[place]));
         assert_eq!([shares.turn(), shares.turn(), shares.turn()], first);
         assert_eq!(shares.turn(), None);
         // `c` came last, and holds nothing.
         let late = enter(&mut shares, "c")[0];
-        shares.end(tickets[4], Duration::ZERO);
+        shares.end(tickets[4], Nothing);
         assert_eq!((shares.turn(), shares.turn()), (Some(late), None));
-        shares.end(tickets[0], Duration::ZERO);
+        shares.end(tickets[0], Nothing);
         assert_eq!(shares.turn(), Some(tickets[2]));
     }
 
     #[test]
     fn one_slot_is_left_for_others() {
-        let mut shares = knowing(Shares::new(3, 2, 2), &[("a", QUICK)]);
+        let mut shares = knowing(Shares::new(3, 2, 2), &[("a", Short)]);
         let tickets = enter(&mut shares, "aaaa");
         assert_eq!((shares.turn(), shares.turn()), (Some(tickets[0]), Some(tickets[1])));
         assert_eq!((shares.turn(), shares.enter('a')), (None, Err(Full::Own)));
@@ -232,13 +246,13 @@ mod tests {
 
     #[test]
     fn beside_one_party_the_last_slot_is_for_everybody_else() {
-        let mut shares = knowing(Shares::new(3, 8, 16), &[("abc", 9 * QUICK)]);
+        let mut shares = knowing(Shares::new(3, 8, 16), &[("abc", Long)]);
         let [_, first, n, m, b] = enter(&mut shares, "aanmb")[..] else { unreachable!() };
         assert_eq!((shares.turn(), shares.turn(), shares.turn()), (Some(n), Some(m), None));
-        shares.end(n, 9 * QUICK);
-        shares.end(m, QUICK);
+        shares.end(n, Long);
+        shares.end(m, Short);
         assert!(shares.turn().is_some() && shares.turn() == Some(b) && shares.turn().is_none());
-        shares.end(b, 9 * QUICK);
+        shares.end(b, Long);
         assert_eq!(shares.turn(), Some(first), "one party has two of three");
         let late = enter(&mut shares, "bm");
         assert_eq!((shares.turn(), shares.turn()), (Some(late[1]), None), "not for long ones");
@@ -247,26 +261,38 @@ mod tests {
     /// `q` is known for short questions, the others for long ones, and `n` is new.
     #[test]
     fn one_slot_is_left_for_short_questions() {
-        let habits = [("q", QUICK / 10), ("abd", 9 * QUICK)];
+        let habits = [("q", Short), ("abd", Long)];
         let mut shares = knowing(Shares::new(3, 8, 16), &habits);
         let [a, b, d, n] = enter(&mut shares, "abdn")[..] else { unreachable!() };
         assert_eq!((shares.turn(), shares.turn(), shares.turn()), (Some(n), Some(a), None));
         let q = enter(&mut shares, "q")[0];
         assert_eq!((shares.turn(), shares.turn()), (Some(q), None));
-        shares.end(n, QUICK / 10);
+        shares.end(n, Short);
         assert_eq!((shares.turn(), shares.turn()), (Some(b), None));
         // Now and then a long one is no habit.
         let mut q = q;
         for _ in 0..CREDIT_MAX / CREDIT - 1 {
-            shares.end(q, 2 * QUICK);
+            shares.end(q, Long);
             q = enter(&mut shares, "q")[0];
             assert_eq!((shares.turn(), shares.turn()), (Some(q), None));
         }
-        shares.end(q, 2 * QUICK);
+        shares.end(q, Long);
         enter(&mut shares, "q");
         assert_eq!(shares.turn(), None, "all ask long ones now");
-        shares.end(b, 9 * QUICK);
+        shares.end(b, Long);
         assert_eq!((shares.turn(), shares.turn()), (Some(d), None));
+    }
+
+    #[test]
+    fn who_was_stopped_soon_showed_nothing() {
+        for (showed, may) in [(Nothing, false), (Short, true)] {
+            let habits = [("ab", Long), ("q", showed)];
+            let mut shares = knowing(Shares::new(3, 8, 16), &habits);
+            enter(&mut shares, "ab");
+            assert!(shares.turn().is_some() && shares.turn().is_some());
+            let last = enter(&mut shares, "q")[0];
+            assert_eq!(shares.turn(), may.then_some(last), "{showed:?}");
+        }
     }
 
     #[test]
@@ -275,7 +301,7 @@ mod tests {
         for party in 0..=REMEMBERED {
             let ticket = shares.enter(party).unwrap();
             assert_eq!(shares.turn(), Some(ticket));
-            shares.end(ticket, Duration::ZERO);
+            shares.end(ticket, Short);
         }
         assert_eq!(shares.credit.len(), 1);
     }
@@ -287,26 +313,26 @@ mod tests {
         let mut order = Vec::new();
         while let Some(ticket) = shares.turn() {
             order.push(ticket);
-            shares.end(ticket, Duration::ZERO);
+            shares.end(ticket, Nothing);
         }
         assert_eq!(order, [0, 3, 5, 1, 4, 2].map(|place: usize| tickets[place]));
     }
 
     #[test]
     fn one_party_or_all_of_them_are_too_many() {
-        let mut shares = knowing(Shares::new(1, 2, 3), &[("ab", QUICK)]);
+        let mut shares = knowing(Shares::new(1, 2, 3), &[("ab", Short)]);
         let first = enter(&mut shares, "a")[0];
         assert_eq!(shares.turn(), Some(first));
         let waiting = enter(&mut shares, "aab");
         assert_eq!((shares.enter('a'), shares.enter('b')), (Err(Full::Own), Err(Full::All)));
         // Who goes away makes room, and is not called.
-        shares.end(waiting[0], Duration::ZERO);
+        shares.end(waiting[0], Nothing);
         let last = enter(&mut shares, "b")[0];
-        shares.end(first, Duration::ZERO);
+        shares.end(first, Nothing);
         assert_eq!(shares.turn(), Some(waiting[1]));
-        shares.end(waiting[1], Duration::ZERO);
+        shares.end(waiting[1], Nothing);
         assert_eq!(shares.turn(), Some(waiting[2]));
-        shares.end(waiting[2], Duration::ZERO);
+        shares.end(waiting[2], Nothing);
         assert_eq!(shares.turn(), Some(last));
     }
 
@@ -336,7 +362,7 @@ mod tests {
                         Some(oldest) if random.random_bool(0.8) => oldest,
                         _ => tickets[random.random_range(0..tickets.len())],
                     };
-                    shares.end(gone, if random.random_bool(0.5) { QUICK / 9 } else { 9 * QUICK });
+                    shares.end(gone, if random.random_bool(0.5) { Short } else { Long });
                     owner.remove(&gone);
                     passed.retain(|party, _| shares.waiting.contains_key(party));
                 }
