@@ -162,7 +162,9 @@ impl Local {
         tokio::spawn(async move {
             let (mut output, mut frames) = tokio::io::duplex(1 << 20);
             let answering = tokio::spawn(async move {
-                let answer = session.lock().await.answer(&request, &mut output).await;
+                let mut session = session.lock().await;
+                let partitions = session.partitions;
+                let answer = session.answer(&request, partitions, &mut output).await;
                 let (kind, body) = match answer {
                     Ok(ended) => (ENDED, serde_json::to_vec(&ended)),
                     Err(error) => (FAILED, serde_json::to_vec(&error)),

@@ -18,8 +18,8 @@ use tokio::{
 const NICE: i32 = 5;
 /// What a long query gives way to besides: short queries of other workers.
 const NICE_LONG: i32 = 15;
-/// What computes for longer is not a short query.
-const SHORT: Duration = Duration::from_millis(200);
+/// What computes for longer, for each of its threads, is not a short query.
+const SHORT: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Planning recurses deeply.
 const STACK_BYTES: usize = 64 << 20;
@@ -77,15 +77,16 @@ impl Threads {
         self.handle.spawn(computing)
     }
 
-    /// Waits for a query. One that is not short, by a clock of what it computed, gives way to others.
+    /// Waits for a query. One that is not short, by a clock of what its threads compute, gives way to others.
     pub(crate) async fn wait<T>(
         &self,
         computing: &mut JoinHandle<T>,
-        computed: impl Fn() -> Duration,
+        cpu_time: impl Fn() -> Duration,
     ) -> Result<T, JoinError> {
-        let before = computed();
+        let short = SHORT * u32::try_from(self.count).unwrap_or(u32::MAX);
+        let before = cpu_time();
         let mut looks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
-        while computed().saturating_sub(before) < SHORT {
+        while cpu_time().saturating_sub(before) < short {
             tokio::select! {
                 done = &mut *computing => return done,
                 _ = looks.tick() => {}
@@ -132,7 +133,7 @@ fn lock(started: &Started) -> MutexGuard<'_, Inner> {
 
 /// What all threads of this process computed since it started. Waiting for the cores is not in it: who waits would give
 /// way because of that, and wait longer still.
-pub(crate) fn computed() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
 }
 
@@ -180,16 +181,26 @@ mod tests {
     }
     #[tokio::test]
     async fn who_waits_for_long_does_not_give_way() {
-        let threads = Threads::start(1).unwrap();
-        let long = || threads.spawn(tokio::time::sleep(2 * SHORT));
-        threads.wait(&mut long(), || Duration::ZERO).await.unwrap();
+        let threads = Threads::start(2).unwrap();
+        let mut waiting = threads.spawn(tokio::time::sleep(4 * SHORT));
+        threads.wait(&mut waiting, || Duration::ZERO).await.unwrap();
         assert!(!lock(&threads.started).given_way);
+        // One that computes until it gives way.
+        let started = Arc::clone(&threads.started);
+        let mut computing = threads.spawn(async move {
+            for _ in 0..1000 {
+                if lock(&started).given_way {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            false
+        });
         let computed = std::cell::Cell::new(Duration::ZERO);
         let clock = || computed.replace(computed.get() + SHORT / 3);
-        threads.wait(&mut long(), clock).await.unwrap();
-        assert!(lock(&threads.started).given_way);
+        assert!(threads.wait(&mut computing, clock).await.unwrap());
         // The clock of this process goes on while it computes.
-        let before = super::computed();
-        assert!((0..10_000_000).any(|_| super::computed() > before));
+        let before = cpu_time();
+        assert!((0..10_000_000).any(|_| cpu_time() > before));
     }
 }

@@ -24,11 +24,11 @@ use tokio::{
 };
 
 use crate::{
-    Author, Cost, Ended, Estimate, Planned, QueryError, Reach, Reason, Request, Task,
+    Cost, Ended, Estimate, Planned, QueryError, Reach, Reason, Request, Task,
     cost::{self, MeteredPool},
     explain::explain,
     format, session,
-    threads::{Threads, computed, give_way_to_intake, stack_bytes},
+    threads::{Threads, cpu_time, give_way_to_intake, stack_bytes},
 };
 
 /// What a worker is told once: where the lake is, and how much it may use.
@@ -40,6 +40,13 @@ pub struct Handshake {
     pub memory_bytes: usize,
     pub spill_bytes: u64,
     pub partitions: usize,
+}
+
+/// A query, and on how many partitions it is computed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Question<R> {
+    pub(crate) request: R,
+    pub(crate) partitions: usize,
 }
 
 /// The kinds of frames that a worker writes.
@@ -62,7 +69,7 @@ pub(crate) struct Session {
     pub(crate) reader: Reader,
     runtime: Arc<RuntimeEnv>,
     memory: Arc<MeteredPool>,
-    partitions: usize,
+    pub(crate) partitions: usize,
 }
 
 impl Handshake {
@@ -111,17 +118,17 @@ pub async fn serve(
     let over = |read: Result<Result<(), String>, JoinError>| read.unwrap_or(Ok(()));
     loop {
         let Some(question) = asked.recv().await else { return over(reading.await) };
-        let request: Request =
+        let Question::<Request> { request, partitions } =
             serde_json::from_slice(&question).map_err(|error| error.to_string())?;
         if request.gives_way {
             threads.give_way();
         }
         let mut computing = threads.spawn(async move {
-            let answer = session.answer(&request, &mut output).await;
+            let answer = session.answer(&request, partitions, &mut output).await;
             (session, output, answer)
         });
         let computed = tokio::select! {
-            computed = threads.wait(&mut computing, computed) => computed,
+            computed = threads.wait(&mut computing, cpu_time) => computed,
             read = &mut reading => return over(read),
         };
         let answer;
@@ -157,6 +164,7 @@ impl Session {
     pub(crate) async fn answer(
         &mut self,
         request: &Request,
+        partitions: usize,
         output: &mut (impl AsyncWrite + Unpin),
     ) -> Result<Ended, QueryError> {
         let tables = self.reader.at(&request.cut).await.map_err(|error| {
@@ -166,9 +174,6 @@ impl Session {
         let failed = |error| explain(error, &request.reach);
         let encoding =
             |error| explain(datafusion::common::DataFusionError::from(error), &request.reach);
-        // What we ask before anybody does takes one core, and the memory of one.
-        let ours = request.author == Author::Ourselves;
-        let partitions = if ours && request.gives_way { 1 } else { self.partitions };
         let frame = session::plan(request, &tables, &self.runtime, partitions).await?;
         if request.terms.task != Task::Rows {
             return planned(frame, request).await;

@@ -196,7 +196,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     runtime.block_on(async {
         match cli.command {
             Command::Demo(demo) => Box::pin(demo.run(&folder)).await,
-            Command::Serve(serve) => serve.run(&folder).await,
+            Command::Serve(serve) => Box::pin(serve.run(&folder)).await,
             Command::Import(import) => import.run(&folder).await,
             Command::Query(query) => query.run(&folder).await,
             Command::Metrics(metrics) => metrics.run(&folder).await,

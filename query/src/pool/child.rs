@@ -15,7 +15,7 @@ use tokio::{
 use super::{Launch, Piece, line::Party};
 use crate::{
     QueryError, Reason, Request,
-    worker::{ENDED, FAILED, PROGRESS, ROWS, read_frame, write_frame},
+    worker::{ENDED, FAILED, PROGRESS, Question, ROWS, read_frame, write_frame},
 };
 
 /// A running worker. Dropping it kills the process.
@@ -28,8 +28,9 @@ pub(super) struct Child {
     last: Option<Party>,
     /// Since when nobody asks it.
     idle_since: Instant,
-    /// How long the answer to its last question waited for its reader.
+    /// How long the answer to its last question waited for its reader, and since when it waits now.
     unread: Duration,
+    unread_since: Option<Instant>,
 }
 
 /// How a worker stands after a question. All but the first mean that it is of no use any more.
@@ -103,6 +104,7 @@ impl Child {
             last: None,
             idle_since: Instant::now(),
             unread: Duration::ZERO,
+            unread_since: None,
         })
     }
 
@@ -124,15 +126,15 @@ impl Child {
         self.memory().own_bytes().unwrap_or(0)
     }
 
-    /// What it computed since it started. `None` where the operating system does not tell.
-    pub(super) fn computed(&self) -> Option<Duration> {
+    /// What all its threads computed since it started. `None` where the operating system does not tell.
+    pub(super) fn cpu_time(&self) -> Option<Duration> {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()?)).ok()?;
-        computed(&text, rustix::param::clock_ticks_per_second())
+        cpu_time(&text, rustix::param::clock_ticks_per_second())
     }
 
     /// How long the answer to its last question waited for its reader.
     pub(super) fn unread(&self) -> Duration {
-        self.unread
+        self.unread + self.unread_since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
     /// From now on nobody asks it.
@@ -171,14 +173,14 @@ impl Child {
     /// Asks one question and passes the answer on.
     pub(super) async fn ask(
         &mut self,
-        request: &Request,
+        question: &Question<&Request>,
         deadline: Instant,
         pieces: &mpsc::Sender<Piece>,
     ) -> Fate {
-        let Ok(question) = serde_json::to_vec(request) else { return Fate::Lost };
-        self.last = Some(Party::of(&request.reach));
-        self.unread = Duration::ZERO;
-        if write_frame(&mut self.input, ROWS, &question).await.is_err() {
+        let Ok(text) = serde_json::to_vec(question) else { return Fate::Lost };
+        self.last = Some(Party::of(&question.request.reach));
+        (self.unread, self.unread_since) = (Duration::ZERO, None);
+        if write_frame(&mut self.input, ROWS, &text).await.is_err() {
             return self.fate(false).await;
         }
         let mut passed_on = false;
@@ -198,9 +200,10 @@ impl Child {
             let Some(piece) = piece else { return Fate::Lost };
             let last = !matches!(piece, Piece::Rows(_) | Piece::Progress(_));
             passed_on |= matches!(piece, Piece::Rows(_));
-            let came = Instant::now();
+            self.unread_since = Some(Instant::now());
             let is_gone = pieces.send(piece).await.is_err();
-            self.unread += came.elapsed();
+            self.unread = self.unread();
+            self.unread_since = None;
             if is_gone && !last {
                 return Fate::Unread;
             }
@@ -222,7 +225,7 @@ impl Child {
 
 /// The time of all threads, in user mode and in the kernel, of a line of `/proc/PID/stat` (proc_pid_stat(5): `utime`,
 /// `stime`). The second field is a name that may hold anything.
-fn computed(stat: &str, ticks_per_second: u64) -> Option<Duration> {
+fn cpu_time(stat: &str, ticks_per_second: u64) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
     let both = ticks.next()?.ok()? + ticks.next()?.ok()?;
@@ -284,9 +287,9 @@ mod tests {
     #[test]
     fn the_time_of_a_process_is_read() {
         let line = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 31 19 5 6 20 0 9 0 1 2 3";
-        assert_eq!(computed(line, 100), Some(Duration::from_millis(500)));
+        assert_eq!(cpu_time(line, 100), Some(Duration::from_millis(500)));
         for (line, ticks) in [(line, 0), ("7 (a) S 1 7", 100), ("", 100)] {
-            assert_eq!(computed(line, ticks), None, "{line}");
+            assert_eq!(cpu_time(line, ticks), None, "{line}");
         }
     }
 

@@ -33,12 +33,14 @@ pub(super) struct Place {
     call: oneshot::Receiver<()>,
     /// When the slot came.
     since: Option<Instant>,
-    /// What the answer said.
-    showed: Option<Showed>,
+    /// What its question said of the party.
+    showed: Showed,
 }
 
 /// A question that uses a slot for longer is not short. Most that are use a tenth of it.
 const QUICK: Duration = Duration::from_millis(500);
+/// One that holds it for longer is no example of a short one, whatever it waits for.
+const HELD: Duration = Duration::from_secs(5);
 
 impl Party {
     pub(super) fn of(reach: &Reach) -> Self {
@@ -61,7 +63,7 @@ impl Line {
         let (sender, call) = oneshot::channel();
         inner.called.insert(ticket, sender);
         inner.call();
-        Ok(Place { line: self.clone(), ticket, call, since: None, showed: None })
+        Ok(Place { line: self.clone(), ticket, call, since: None, showed: Showed::Nothing })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -87,26 +89,26 @@ impl Place {
         self.since = Some(Instant::now());
     }
 
-    /// Its question was answered, and used so much of the time that it had the slot. Who waited for the cores, or for the
+    /// Its question is over, and used so much of the time that it had the slot. Who waited for the cores, or for the
     /// store, is not to blame for it: short questions that take long where others take the cores would lose their credit,
     /// give way because of that, and take longer still.
-    pub(super) fn answered(&mut self, used: Duration) {
-        self.showed = Some(if used > QUICK { Showed::Long } else { Showed::Short });
+    pub(super) fn used(&mut self, time: Option<Duration>, is_answered: bool) {
+        let held = self.since.map(|since| since.elapsed()).unwrap_or_default();
+        self.showed = match time.unwrap_or(held).min(held) {
+            time if time > QUICK => Showed::Long,
+            _ if is_answered && held <= HELD => Showed::Short,
+            _ => Showed::Nothing,
+        };
     }
 
-    /// Its question cost us the worker.
+    /// Its question ended its worker.
     pub(super) fn lost(&mut self) {
-        self.showed = Some(Showed::Long);
+        self.showed = Showed::Long;
     }
 
-    /// How long it has the slot.
-    pub(super) fn held(&self) -> Duration {
-        self.since.map(|since| since.elapsed()).unwrap_or_default()
-    }
-
-    /// What a question says that is stopped now. Whose time came just before its deadline did not show anything.
-    fn stopped(&self) -> Showed {
-        if self.held() > QUICK { Showed::Long } else { Showed::Nothing }
+    /// Whether others wait, so that every slot is taken.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.line.lock().shares.is_crowded()
     }
 
     /// Whether its party is to leave the cores to others, where they want them.
@@ -119,7 +121,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut inner = self.line.lock();
         inner.called.remove(&self.ticket);
-        inner.shares.end(self.ticket, self.showed.unwrap_or_else(|| self.stopped()));
+        inner.shares.end(self.ticket, self.showed);
         inner.call();
     }
 }
@@ -134,7 +136,9 @@ mod tests {
         let organization = |id: &str| Reach::Organization(id.to_owned());
         let mut first = line.enter(&organization("a")).unwrap();
         first.called().await;
+        assert!(!first.is_crowded());
         let second = line.enter(&Reach::Staff).unwrap();
+        assert!(first.is_crowded());
         let mut third = line.enter(&organization("b")).unwrap();
         assert_eq!(line.enter(&organization("c")).map(drop), Err(Full::All));
         assert!(third.call.try_recv().is_err());
@@ -142,6 +146,33 @@ mod tests {
         drop(first);
         drop(second);
         third.called().await;
+        assert!(!third.is_crowded());
         assert!(line.lock().called.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_a_question_used_says_whether_it_was_short() {
+        let line = Line::new(1, 2, 2);
+        let now = Instant::now();
+        let ago = |time| now.checked_sub(time).unwrap();
+        let slow = 2 * QUICK;
+        for (held, time, is_answered, showed) in [
+            (QUICK / 2, None, true, Showed::Short),
+            (slow, None, true, Showed::Long),
+            (slow, Some(QUICK / 9), true, Showed::Short),
+            (slow, Some(QUICK / 9), false, Showed::Nothing),
+            (slow, Some(9 * QUICK), false, Showed::Long),
+            // Of several threads, in the time of one.
+            (QUICK / 2, Some(slow), true, Showed::Short),
+            (2 * HELD, Some(QUICK / 9), true, Showed::Nothing),
+        ] {
+            let mut place = line.enter(&Reach::Staff).unwrap();
+            assert_eq!(place.showed, Showed::Nothing);
+            place.since = Some(ago(held));
+            place.used(time, is_answered);
+            assert_eq!(place.showed, showed, "{held:?} {time:?} {is_answered}");
+            place.lost();
+            assert_eq!(place.showed, Showed::Long);
+        }
     }
 }

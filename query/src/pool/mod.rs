@@ -15,7 +15,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{Author, Cost, Ended, QueryError, Reason, Request, worker::Handshake};
+use crate::{
+    Author, Cost, Ended, QueryError, Reason, Request,
+    worker::{Handshake, Question},
+};
 
 /// How workers are started.
 #[derive(Debug, Clone)]
@@ -45,6 +48,9 @@ pub struct Pool {
     launch: Arc<Launch>,
     idle: Arc<Mutex<Vec<Child>>>,
     line: Line,
+    /// On how many partitions a query is computed, and on how many while others wait.
+    partitions: usize,
+    crowded_partitions: usize,
     /// Whether a worker is there before somebody asks.
     is_ready: bool,
 }
@@ -62,19 +68,27 @@ impl Pool {
     /// A pool of `workers`, none of them started yet.
     pub fn new(launch: Launch, workers: usize) -> Self {
         let (own, all) = (workers * OWN_WAITING_PER_WORKER, workers * WAITING_PER_WORKER);
-        let line = Line::new(workers, own, all);
-        Self { launch: Arc::new(launch), idle: Arc::default(), line, is_ready: true }
+        Self::with(launch, workers, Line::new(workers, own, all))
     }
 
     /// One worker for our own plans: nobody floods it, since nobody but us writes its statements.
     pub fn reserved(launch: Launch) -> Self {
-        let line = Line::new(1, WAITING_PER_WORKER, WAITING_PER_WORKER);
-        Self { launch: Arc::new(launch), idle: Arc::default(), line, is_ready: true }
+        Self::with(launch, 1, Line::new(1, WAITING_PER_WORKER, WAITING_PER_WORKER))
     }
 
-    /// One worker for our own plans that nobody waits for. It is there while it has something to do.
+    /// One worker for our own plans that nobody waits for. It is there while it has something to do, and takes one core,
+    /// and the memory of one.
     pub fn ahead(launch: Launch) -> Self {
-        Self { is_ready: false, ..Self::reserved(launch) }
+        let pool = Self::reserved(launch);
+        Self { is_ready: false, partitions: 1, crowded_partitions: 1, ..pool }
+    }
+
+    fn with(launch: Launch, workers: usize, line: Line) -> Self {
+        let partitions = launch.handshake.partitions;
+        // Where all workers are busy the cores are as well, and more threads than these only get in each other's way.
+        let crowded_partitions = (partitions / workers).max(1);
+        let (launch, idle) = (Arc::new(launch), Arc::default());
+        Self { launch, idle, line, partitions, crowded_partitions, is_ready: true }
     }
 
     /// Starts a worker ahead of the first query, so that it does not wait for it.
@@ -100,7 +114,11 @@ impl Pool {
         let worker = self.take(&Party::of(&request.reach)).await?;
         let (pieces, receiver) = mpsc::channel(16);
         let pool = self.clone();
-        tokio::spawn(async move { pool.answer(worker, place, &request, deadline, &pieces).await });
+        let partitions = if place.is_crowded() { self.crowded_partitions } else { self.partitions };
+        tokio::spawn(async move {
+            let question = Question { request: &request, partitions };
+            pool.answer(worker, place, &question, deadline, &pieces).await;
+        });
         Ok(receiver)
     }
 
@@ -127,23 +145,22 @@ impl Pool {
         &self,
         mut worker: Child,
         mut place: Place,
-        request: &Request,
+        question: &Question<&Request>,
         deadline: Instant,
         pieces: &mpsc::Sender<Piece>,
     ) {
         let mut again = true;
         loop {
-            let before = worker.computed();
-            let fate = self.ask(&mut worker, request, deadline, pieces).await;
+            let before = worker.cpu_time();
+            let fate = self.ask(&mut worker, question, deadline, pieces).await;
             match fate {
-                Fate::Ready => place.answered(match (before, worker.computed()) {
-                    (Some(before), Some(after)) => {
-                        place.held().min(after.saturating_sub(before) + worker.unread())
-                    }
-                    _ => place.held(),
-                }),
                 Fate::Lost | Fate::Outgrown => place.lost(),
-                Fate::Vanished | Fate::Overdue | Fate::Unread => {}
+                Fate::Vanished => {}
+                Fate::Ready | Fate::Overdue | Fate::Unread => {
+                    let computed = before.zip(worker.cpu_time());
+                    let computed = computed.map(|(before, after)| after.saturating_sub(before));
+                    place.used(computed.map(|time| time + worker.unread()), fate == Fate::Ready);
+                }
             }
             match fate {
                 Fate::Ready if worker.held_bytes() <= self.launch.held_bytes_max() => {
@@ -167,7 +184,7 @@ impl Pool {
                 },
                 fate => {
                     worker.kill().await;
-                    let _ = pieces.try_send(Piece::Failed(fate.error(request)));
+                    let _ = pieces.try_send(Piece::Failed(fate.error(question.request)));
                     self.warm().await;
                 }
             }
@@ -179,13 +196,13 @@ impl Pool {
     async fn ask(
         &self,
         worker: &mut Child,
-        request: &Request,
+        question: &Question<&Request>,
         deadline: Instant,
         pieces: &mpsc::Sender<Piece>,
     ) -> Fate {
         let memory = worker.memory();
         let outgrown = memory.exceeds(self.launch.handshake.memory_bytes_max());
-        let answering = timeout_at(deadline + GRACE, worker.ask(request, deadline, pieces));
+        let answering = timeout_at(deadline + GRACE, worker.ask(question, deadline, pieces));
         tokio::select! {
             biased;
             fate = answering => fate.unwrap_or(Fate::Overdue),

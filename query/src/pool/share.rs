@@ -40,7 +40,7 @@ pub(super) type Ticket = u64;
 pub(super) enum Showed {
     Short,
     Long,
-    /// It got no slot, or was stopped soon after.
+    /// Neither: it got no slot, was stopped before it used much of it, or waited for the store.
     Nothing,
 }
 
@@ -112,8 +112,12 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         self.running.values().filter(|other| *other == party).count()
     }
 
-    /// Whether the party that holds a slot with a ticket has more that wait, or asked before and has no credit for short
-    /// questions.
+    /// Whether anybody waits.
+    pub(super) fn is_crowded(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether the party that holds a slot with a ticket has more that wait, or held one before and has too little credit.
     pub(super) fn gives_way(&self, ticket: Ticket) -> bool {
         let has_shown = |party| self.credit.contains_key(party) && !self.is_quick(party);
         self.running
@@ -158,7 +162,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
             match showed {
                 Showed::Short => self.change(party, |credit| CREDIT_MAX.min(credit + 1)),
                 Showed::Long => self.change(party, |credit| credit.saturating_sub(CREDIT)),
-                Showed::Nothing => {}
+                Showed::Nothing => self.change(party, |credit| credit),
             }
             return;
         }
@@ -204,7 +208,7 @@ mod tests {
 
     /// `a` has more that wait, `q` asked short ones, `l` long ones, `b` both, and `n` nothing yet.
     #[test]
-    fn who_has_more_waiting_or_no_credit_gives_way() {
+    fn who_has_more_waiting_or_too_little_credit_gives_way() {
         let habits = [("qb", Short), ("l", Long)];
         let mut shares = knowing(Shares::new(9, 8, 16), &habits);
         shares.credit.insert('b', CREDIT - 1);
@@ -284,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_stopped_soon_showed_nothing() {
+    fn who_was_stopped_soon_showed_nothing_and_is_not_new() {
         for (showed, may) in [(Nothing, false), (Short, true)] {
             let habits = [("ab", Long), ("q", showed)];
             let mut shares = knowing(Shares::new(3, 8, 16), &habits);
@@ -362,7 +366,7 @@ mod tests {
                         Some(oldest) if random.random_bool(0.8) => oldest,
                         _ => tickets[random.random_range(0..tickets.len())],
                     };
-                    shares.end(gone, if random.random_bool(0.5) { Short } else { Long });
+                    shares.end(gone, [Short, Long, Nothing][random.random_range(0..3)]);
                     owner.remove(&gone);
                     passed.retain(|party, _| shares.waiting.contains_key(party));
                 }
