@@ -106,7 +106,7 @@ impl Place {
         self.showed = Showed::Long;
     }
 
-    /// Whether others wait, so that every slot is taken.
+    /// Whether others wait.
     pub(super) fn is_crowded(&self) -> bool {
         self.line.lock().shares.is_crowded()
     }
