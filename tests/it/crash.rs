@@ -53,6 +53,10 @@ async fn every_acknowledged_event_survives_the_kill_once() {
         for sender in senders {
             sender.await.unwrap();
         }
+        // No server lives long enough for its own upkeep: what each start reads would grow and grow.
+        if round % 25 == 24 {
+            run_ok(dir.path(), &["maintain", "--all"]);
+        }
     }
     let server = Server::serve(dir.path());
     let client = Client::new(&server, &key);

@@ -54,12 +54,15 @@ pub struct Server {
     child: Child,
 }
 
-/// The program under test, built before the tests by `tests/run` (or `cargo build`).
+/// The program under test: `AIHUB_TEST_BIN`, or what `tests/run` (or `cargo build`) built before the tests.
 ///
 /// # Panics
 /// When it is not there.
 #[must_use]
 pub fn aihub() -> PathBuf {
+    if let Some((_, named)) = std::env::vars_os().find(|(name, _)| name == "AIHUB_TEST_BIN") {
+        return named.into();
+    }
     let test = std::env::current_exe().unwrap_or_default();
     let built = test.ancestors().skip(1).map(|dir| dir.join("aihub")).find(|path| path.is_file());
     built.unwrap_or_else(|| panic!("the binary `aihub` is not built: run `cargo build` first"))
