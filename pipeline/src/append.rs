@@ -115,7 +115,8 @@ impl LakeTable {
     }
 
     /// Appends the rows of `records` that the table does not hold yet, up to `through`, in one commit, and
-    /// returns where the table stands then. They are sorted and encoded on `threads`. Rows that are there already are left out; that is no error.
+    /// returns where the table stands then. They are sorted and encoded on `threads`. Rows that are there already are left
+    /// out; that is no error.
     ///
     /// # Errors
     /// [`Error::Fenced`] when somebody else moved the table; after any other error the rows can be sent again.

@@ -179,6 +179,7 @@ mod tests {
         assert_eq!(Arc::as_ptr(&threads.renewed().unwrap().started), same);
         assert_eq!(rustix::process::getpriority_process(None).unwrap(), before, "of this thread");
     }
+
     #[tokio::test]
     async fn who_waits_for_long_does_not_give_way() {
         let threads = Threads::start(2).unwrap();

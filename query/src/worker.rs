@@ -64,6 +64,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// Addresses that the allocator may hold without using them.
 const AHEAD_BYTES: usize = 2 << 30;
+
 /// A lake, and what is needed to query it.
 pub(crate) struct Session {
     pub(crate) reader: Reader,

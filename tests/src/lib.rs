@@ -60,12 +60,19 @@ pub struct Server {
 /// When it is not there.
 #[must_use]
 pub fn aihub() -> PathBuf {
-    if let Some((_, named)) = std::env::vars_os().find(|(name, _)| name == "AIHUB_TEST_BIN") {
-        return named.into();
-    }
+    let found = named("AIHUB_TEST_BIN").or_else(|| made("aihub"));
+    found.unwrap_or_else(|| panic!("the binary `aihub` is not built: run `cargo build` first"))
+}
+
+/// A path that the environment names.
+fn named(variable: &str) -> Option<PathBuf> {
+    std::env::vars_os().find(|(name, _)| name == variable).map(|(_, path)| path.into())
+}
+
+/// A file that was made for the tests, in a folder above theirs.
+fn made(path: &str) -> Option<PathBuf> {
     let test = std::env::current_exe().unwrap_or_default();
-    let built = test.ancestors().skip(1).map(|dir| dir.join("aihub")).find(|path| path.is_file());
-    built.unwrap_or_else(|| panic!("the binary `aihub` is not built: run `cargo build` first"))
+    test.ancestors().skip(1).map(|dir| dir.join(path)).find(|path| path.is_file())
 }
 
 /// A new empty folder, gone when dropped.
@@ -329,9 +336,8 @@ impl ObjectStore {
     /// # Panics
     /// When it does not start.
     pub async fn start() -> Self {
-        let made = aihub().ancestors().nth(2).map(|dir| dir.join("object-store-venv/bin/python"));
-        let named = std::env::vars().find(|(name, _)| name == "AIHUB_TEST_PYTHON");
-        let python = named.map(|(_, path)| PathBuf::from(path)).or(made).unwrap_or_default();
+        let python = named("AIHUB_TEST_PYTHON").or_else(|| made("object-store-venv/bin/python"));
+        let python = python.unwrap_or_default();
         let mut child = Command::new(&python)
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/object_store/server.py"))
             .stdin(Stdio::piped())

@@ -48,9 +48,9 @@ pub struct Pool {
     launch: Arc<Launch>,
     idle: Arc<Mutex<Vec<Child>>>,
     line: Line,
-    /// On how many partitions a query is computed, and on how many while others wait.
+    workers: usize,
+    /// On how many a query is computed while nobody else waits.
     partitions: usize,
-    crowded_partitions: usize,
     /// Whether a worker is there before somebody asks.
     is_ready: bool,
 }
@@ -80,15 +80,13 @@ impl Pool {
     /// and the memory of one.
     pub fn ahead(launch: Launch) -> Self {
         let pool = Self::reserved(launch);
-        Self { is_ready: false, partitions: 1, crowded_partitions: 1, ..pool }
+        Self { is_ready: false, partitions: 1, ..pool }
     }
 
     fn with(launch: Launch, workers: usize, line: Line) -> Self {
         let partitions = launch.handshake.partitions;
-        // Where all workers are busy the cores are as well, and more threads than these only get in each other's way.
-        let crowded_partitions = (partitions / workers).max(1);
         let (launch, idle) = (Arc::new(launch), Arc::default());
-        Self { launch, idle, line, partitions, crowded_partitions, is_ready: true }
+        Self { launch, idle, line, workers, partitions, is_ready: true }
     }
 
     /// Starts a worker ahead of the first query, so that it does not wait for it.
@@ -114,7 +112,11 @@ impl Pool {
         let worker = self.take(&Party::of(&request.reach)).await?;
         let (pieces, receiver) = mpsc::channel(16);
         let pool = self.clone();
-        let partitions = if place.is_crowded() { self.crowded_partitions } else { self.partitions };
+        let partitions = match place.is_crowded() {
+            // Where all workers are busy the cores are as well: more threads than these get in each other's way.
+            true => (self.partitions / self.workers).max(1),
+            false => self.partitions,
+        };
         tokio::spawn(async move {
             let question = Question { request: &request, partitions };
             pool.answer(worker, place, &question, deadline, &pieces).await;

@@ -159,11 +159,15 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     /// A ticket is given back, whether it waits or holds a slot.
     pub(super) fn end(&mut self, ticket: Ticket, showed: Showed) {
         if let Some(party) = self.running.remove(&ticket) {
-            match showed {
-                Showed::Short => self.change(party, |credit| CREDIT_MAX.min(credit + 1)),
-                Showed::Long => self.change(party, |credit| credit.saturating_sub(CREDIT)),
-                Showed::Nothing => self.change(party, |credit| credit),
+            if self.credit.len() >= REMEMBERED && !self.credit.contains_key(&party) {
+                self.credit.clear();
             }
+            let credit = self.credit.entry(party).or_default();
+            *credit = match showed {
+                Showed::Short => CREDIT_MAX.min(*credit + 1),
+                Showed::Long => credit.saturating_sub(CREDIT),
+                Showed::Nothing => *credit,
+            };
             return;
         }
         for tickets in self.waiting.values_mut() {
@@ -171,14 +175,6 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         }
         self.waiting.retain(|_, tickets| !tickets.is_empty());
         self.turns.retain(|party| self.waiting.contains_key(party));
-    }
-
-    fn change(&mut self, party: K, change: impl Fn(u32) -> u32) {
-        if self.credit.len() >= REMEMBERED && !self.credit.contains_key(&party) {
-            self.credit.clear();
-        }
-        let credit = self.credit.entry(party).or_default();
-        *credit = change(*credit);
     }
 }
 
