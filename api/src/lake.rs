@@ -55,8 +55,23 @@ pub(crate) fn prepare(config: &Config) -> Result<(), OpenError> {
 
 /// Opens the lake for writing. Only one process can.
 pub(crate) async fn open(config: &Config) -> Result<Lakehouse, OpenError> {
+    Ok(Lakehouse::open(settings(config)?).await?)
+}
+
+/// Opens the lake to load much at once: fewer and larger files, for more memory.
+pub(crate) async fn open_for_bulk(config: &Config) -> Result<Lakehouse, OpenError> {
+    let mut settings = settings(config)?;
+    settings.is_bulk = true;
+    settings.flush_bytes *= 2;
+    settings.flush_rows *= 2;
+    settings.watermarks.waiting_bytes_soft *= 3;
+    settings.watermarks.waiting_bytes_hard *= 3;
+    Ok(Lakehouse::open(settings).await?)
+}
+
+fn settings(config: &Config) -> Result<Settings, OpenError> {
     prepare(config)?;
-    let settings = Settings {
+    Ok(Settings {
         log_dir: log_dir(config),
         index_dir: config.dir.join("index"),
         location: location(config)?,
@@ -70,10 +85,10 @@ pub(crate) async fn open(config: &Config) -> Result<Lakehouse, OpenError> {
             waiting_bytes_hard: config.ingest.waiting_bytes_max,
             log_bytes: config.ingest.log_bytes_max.max(LOG_BYTES_MIN),
         },
+        is_bulk: false,
         keep_log: Duration::from_secs(config.query.deadline_seconds + 5),
         clock: now,
-    };
-    Ok(Lakehouse::open(settings).await?)
+    })
 }
 
 /// An empty folder for what queries spill. A worker that was killed left its files behind.

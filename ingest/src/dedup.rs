@@ -2,6 +2,7 @@
 //! for everything newer. Both are functions of the log and the tables, so both can be built anew.
 
 mod filter;
+mod held;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,6 +22,7 @@ use fjall::{
     compaction::Leveled,
     config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy},
 };
+use held::{Held, Run};
 
 use crate::{
     Error,
@@ -124,6 +126,7 @@ pub struct Index {
     filter: Arc<Filter>,
     /// While it is filled.
     filling: Option<Arc<Filling>>,
+    held: Arc<Held>,
 }
 
 impl Index {
@@ -145,7 +148,15 @@ impl Index {
                 .filter_policy(FilterPolicy::new([bloom, bloom, FilterPolicyEntry::None]))
         })?;
         let marks = database.keyspace("marks", KeyspaceCreateOptions::default)?;
-        Ok(Self { database, keys, marks, log, filter: Arc::default(), filling: None })
+        Ok(Self {
+            database,
+            keys,
+            marks,
+            log,
+            filter: Arc::default(),
+            filling: None,
+            held: Arc::default(),
+        })
     }
 
     /// The same for one who asks for many keys that are new: they are soon told apart in memory.
@@ -154,16 +165,19 @@ impl Index {
         Ok(Self { filling: Some(Arc::new(filling.map_err(Error::io(dir))?)), ..self })
     }
 
-    /// Every key with an LSN up to this one is in the index.
+    /// Every key with an LSN up to this one is on the disk.
     pub fn through(&self) -> Result<Lsn, Error> {
         let mark = self.marks.get(self.log.0.to_le_bytes())?;
         Ok(mark.and_then(|mark| mark[..].try_into().ok().map(Lsn::from_le_bytes)).unwrap_or(0))
     }
 
-    /// Looks on the disk only for what the filter does not rule out.
+    /// Looks only for what the filter does not rule out.
     pub fn get(&self, key: Key) -> Result<Option<Seen>, Error> {
         if !self.filter().may_hold(key) {
             return Ok(None);
+        }
+        if let Some(seen) = self.held.get(key) {
+            return Ok(Some(seen));
         }
         Ok(self.keys.get(key.0)?.and_then(|value| Seen::decode(&value)))
     }
@@ -173,7 +187,7 @@ impl Index {
         self.filter.reader()
     }
 
-    /// Every identity as it stands now, in the order of the keys.
+    /// Every identity that is on the disk now, in the order of the keys.
     pub fn entries(&self) -> impl Iterator<Item = Result<(Key, Seen), Error>> + use<> {
         self.keys.iter().filter_map(|entry| match entry.into_inner() {
             Ok((key, value)) => {
@@ -184,18 +198,47 @@ impl Index {
         })
     }
 
-    /// Adds keys, and moves the mark to `through` once they are all there.
+    /// Takes the keys of a flush: they are found from now on, and written once enough of them wait.
+    pub(crate) fn hold(
+        &self,
+        keys: impl IntoIterator<Item = (Key, Seen)>,
+        through: Lsn,
+    ) -> Result<(), Error> {
+        let run: Run = sorted(keys).into();
+        self.announce(&run);
+        if self.held.push(run, through) { self.write_held() } else { Ok(()) }
+    }
+
+    /// Writes what waits.
+    pub(crate) fn write_held(&self) -> Result<(), Error> {
+        let (_writing, runs, through) = self.held.begin();
+        if !runs.is_empty() {
+            // Of a key that came again the newest stays.
+            let newest_first = runs.iter().rev().flat_map(|run| run.iter().copied());
+            self.write(sorted(newest_first), through)?;
+            self.held.forget(runs.len());
+        }
+        Ok(())
+    }
+
+    /// Writes keys, and moves the mark to `through` once they are all there.
     pub fn insert(
         &self,
         keys: impl IntoIterator<Item = (Key, Seen)>,
         through: Lsn,
     ) -> Result<(), Error> {
-        let mut keys: Vec<_> = keys.into_iter().collect();
-        keys.sort_unstable_by_key(|(key, _)| key.0);
-        keys.dedup_by_key(|(key, _)| key.0);
+        let keys = sorted(keys);
+        self.announce(&keys);
+        self.write(keys, through)
+    }
+
+    fn announce(&self, keys: &[(Key, Seen)]) {
         if self.filling.is_some() {
             self.filter.add(keys.iter().map(|(key, _)| *key));
         }
+    }
+
+    fn write(&self, keys: Vec<(Key, Seen)>, through: Lsn) -> Result<(), Error> {
         let mut batch = self.database.batch();
         if keys.len() >= BULK {
             let mut bulk = self.keys.start_ingestion()?;
@@ -224,7 +267,20 @@ impl std::fmt::Debug for Index {
     }
 }
 
-/// The keys above the index's mark, and those of the group being written.
+/// Where a key is in the order of all keys. Numbers are compared faster than bytes.
+fn place(key: Key) -> u128 {
+    u128::from_be_bytes(key.0)
+}
+
+/// The keys in their order. Of equal ones the first stays.
+fn sorted(keys: impl IntoIterator<Item = (Key, Seen)>) -> Vec<(Key, Seen)> {
+    let mut keys: Vec<_> = keys.into_iter().collect();
+    keys.sort_by_key(|(key, _)| place(*key));
+    keys.dedup_by_key(|(key, _)| key.0);
+    keys
+}
+
+/// The keys that the index does not have yet, and those of the group being written.
 #[derive(Debug)]
 pub(crate) struct Hot {
     seen: [Map; MAPS],

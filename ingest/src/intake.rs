@@ -1,6 +1,8 @@
 //! The thread that writes: it takes decoded requests from a bounded queue, settles duplicates, writes one
 //! group of records with one fsync, and only then answers everybody in the group.
 
+mod refused;
+
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -12,6 +14,7 @@ use std::{
 };
 
 use arrow::{array::BooleanArray, compute};
+pub use refused::Refused;
 
 use crate::{
     Error, Rejection, RejectionCode, Verdict,
@@ -55,36 +58,6 @@ pub type Settled = Vec<(u32, Verdict)>;
 
 /// Called once with the outcome, from the writing thread.
 pub type Answer = Box<dyn FnOnce(Result<Settled, Refused>) + Send>;
-
-/// A submission that was not written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    #[error("the disk is full")]
-    DiskFull,
-    #[error("the log is as large as it may grow, until its rows are in the tables")]
-    LogFull,
-    #[error("many events wait; send more slowly")]
-    Busy,
-    #[error("too many events wait for the disk")]
-    Overloaded,
-    #[error("the log cannot be written")]
-    Broken,
-}
-
-impl Refused {
-    pub const ALL: [Self; 5] =
-        [Self::DiskFull, Self::LogFull, Self::Busy, Self::Overloaded, Self::Broken];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::DiskFull => "disk_full",
-            Self::LogFull => "log_full",
-            Self::Busy => "busy",
-            Self::Overloaded => "overloaded",
-            Self::Broken => "broken",
-        }
-    }
-}
 
 /// What the writing thread reports, before anybody is answered.
 pub trait Observer: Send + Sync + 'static {
@@ -226,21 +199,28 @@ impl Intake {
         }
     }
 
-    /// Adds the keys of rows that the tables hold durably to the index, up to `through`.
+    /// Adds the keys of rows that the tables hold durably to the index, up to `through`. They are written when enough
+    /// of them wait, or by [`Self::write_index`].
     pub fn index(&self, records: &[Record], through: Lsn) -> Result<(), Error> {
         let keys = records
             .iter()
             .flat_map(|record| keys_of(&record.rows, |row| record.first_lsn + row as Lsn));
-        self.index.insert(keys.filter(|(_, seen)| seen.lsn <= through), through)?;
+        self.index.hold(keys.filter(|(_, seen)| seen.lsn <= through), through)?;
         self.indexed.store(through, Ordering::Release);
         // A stopped writer has no map to empty.
         let _ = self.queue.send(Message::Indexed(through));
         Ok(())
     }
 
+    /// Writes the keys that wait in the index.
+    pub fn write_index(&self) -> Result<(), Error> {
+        self.index.write_held()
+    }
+
     /// Gives keys that the index holds another content.
     pub fn reindex(&self, entries: Vec<(Key, Seen)>) -> Result<(), Error> {
-        self.index.insert(entries, self.indexed.load(Ordering::Acquire))?;
+        self.index.write_held()?;
+        self.index.insert(entries, self.index.through()?)?;
         self.index.sync()
     }
 
@@ -255,14 +235,19 @@ impl Intake {
     /// Every identity that the index holds now, in the order of the keys.
     pub fn entries(
         &self,
-    ) -> impl Iterator<Item = Result<(crate::identity::Key, Seen), Error>> + use<> {
-        self.index.entries()
+    ) -> Result<impl Iterator<Item = Result<(Key, Seen), Error>> + use<>, Error> {
+        self.index.write_held()?;
+        Ok(self.index.entries())
     }
 
-    /// Notes that tables and index hold everything up to `through` durably.
-    pub fn retire(&self, through: Lsn) -> Result<(), Error> {
-        self.index.sync()?;
-        log::retire(&self.dir, through)
+    /// Notes how far the index is written: up to there, it and the tables hold everything durably. Gives that LSN.
+    pub fn retire(&self) -> Result<Lsn, Error> {
+        let through = self.index.through()?;
+        if through > log::retired_through(&self.dir)? {
+            self.index.sync()?;
+            log::retire(&self.dir, through)?;
+        }
+        Ok(through)
     }
 
     /// Unlinks the segments that hold nothing above `through`, and gives the bytes that they held.

@@ -5,6 +5,7 @@ mod count;
 mod delivery;
 mod erasure;
 mod replay;
+mod retire;
 #[cfg(test)]
 mod sample;
 
@@ -50,6 +51,8 @@ pub struct Settings {
     pub flush_rows: usize,
     pub flush_age: Duration,
     pub watermarks: Watermarks,
+    /// Nobody waits for an answer: moving rows does not give way, and takes all cores.
+    pub is_bulk: bool,
     /// Log segments are kept so long after their rows were moved: the longest query deadline and some.
     pub keep_log: Duration,
     /// Microseconds since 1970, UTC.
@@ -160,7 +163,8 @@ impl Lakehouse {
             let runtime = tokio::runtime::Handle::current();
             let open = move || {
                 let catch_up = |after| {
-                    runtime.block_on(stored_keys(&root, after)).map_err(|error| match error {
+                    runtime.block_on(reader::stored_keys(&root, after)).map_err(|error| match error
+                    {
                         Error::Ingest(error) => error,
                         error => ingest::Error::Mapping(error.to_string()),
                     })
@@ -200,7 +204,7 @@ impl Lakehouse {
             shared,
             flusher: Arc::new(tokio::sync::Mutex::new(Flusher {
                 root,
-                threads: Threads::flushing()?,
+                threads: Threads::flushing(settings.is_bulk)?,
                 tables,
                 retired: VecDeque::from([((settings.clock)(), floor)]),
             })),
@@ -227,8 +231,12 @@ impl Lakehouse {
         (self.shared.accepted.load(Ordering::Acquire), self.started_at)
     }
 
-    /// Every identity that the index holds now, in the order of the keys.
-    pub fn entries(&self) -> impl Iterator<Item = Result<(Key, Seen), ingest::Error>> + use<> {
+    /// Every identity that the index holds now, in the order of the keys. Writes those that wait: work for a thread of
+    /// its own.
+    pub fn entries(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(Key, Seen), ingest::Error>> + use<>, ingest::Error>
+    {
         self.intake.entries()
     }
 
@@ -251,16 +259,18 @@ impl Lakehouse {
         }
     }
 
-    /// Moves everything that is in the log now to the tables.
-    pub async fn flush(&self) -> Result<(), Error> {
+    /// Moves everything that is in the log now to the tables, and gives the LSN up to which the log holds nothing
+    /// else.
+    pub async fn flush(&self) -> Result<Lsn, Error> {
         let until = self.shared.lock().durable;
         while self.shared.lock().floor < until {
             if !self.flush_once().await? {
                 break;
             }
         }
+        let retired = self.retire_all().await?;
         self.unlink_retired().await;
-        Ok(())
+        Ok(retired)
     }
 
     /// Waits until the tables hold everything up to `lsn` durably, and makes that come sooner. `false` when it
@@ -325,7 +335,11 @@ impl Lakehouse {
             // In a task of its own, which goes on when this future is dropped: a put that nobody waits for would
             // land behind the back of the next flush.
             let lakehouse = self.clone();
-            let flushing = tokio::spawn(async move { lakehouse.flush_once().await });
+            let flushing = tokio::spawn(async move {
+                let has_moved = lakehouse.flush_once().await?;
+                // When no rows come any more, maybe since the log is full, no more keys come that others wait for.
+                if has_moved { Ok(()) } else { lakehouse.retire_all().await.map(drop) }
+            });
             if let Err(error) = flushing.await.unwrap_or(Err(Error::Stopped)) {
                 tracing::error!(error = &error as &dyn std::error::Error, "rows stay in the log");
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -355,7 +369,7 @@ impl Lakehouse {
     pub async fn close(&self) -> Result<(), Error> {
         let intake = self.intake.clone();
         let _ = tokio::task::spawn_blocking(move || intake.stop()).await;
-        self.flush().await
+        self.flush().await.map(drop)
     }
 
     /// Moves one flush's worth of rows; `false` when there was nothing to move.
@@ -381,9 +395,9 @@ impl Lakehouse {
         let intake = self.intake.clone();
         let retire = move || {
             intake.index(&records, through)?;
-            intake.retire(through)
+            intake.retire()
         };
-        flusher.threads.run(retire).await??;
+        let retired = flusher.threads.run(retire).await??;
         let (moved, is_due) = {
             let mut state = self.shared.lock();
             (state.forget(through), state.is_due())
@@ -396,31 +410,8 @@ impl Lakehouse {
             self.shared.full.notify_one();
         }
         self.shared.moved.notify_waiters();
-        flusher.retired.push_back((now, through));
+        flusher.retired.push_back((now, retired));
         Ok(true)
-    }
-
-    async fn unlink_retired(&self) {
-        let mut flusher = self.flusher.lock().await;
-        let keep = i64::try_from(self.settings.keep_log.as_micros()).unwrap_or(i64::MAX);
-        let now = (self.settings.clock)();
-        while let Some((_, through)) =
-            flusher.retired.pop_front_if(|(at, _)| now.saturating_sub(*at) > keep)
-        {
-            if let Err(error) = self.unlink(through).await {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "retired log segments could not be removed");
-            }
-        }
-    }
-
-    /// Unlinks the segments that hold nothing above `through`.
-    async fn unlink(&self, through: Lsn) -> Result<(), Error> {
-        let intake = self.intake.clone();
-        let unlinking = tokio::task::spawn_blocking(move || intake.unlink_retired(through));
-        let freed = unlinking.await.map_err(|_| Error::Stopped)??;
-        self.shared.log_bytes.fetch_sub(freed, Ordering::Relaxed);
-        Ok(())
     }
 }
 
@@ -477,15 +468,4 @@ impl Flusher {
         }
         Ok((appended?, self.tables.get(&table).ok_or(Error::Stopped)?.size()?))
     }
-}
-
-/// The identities of the rows above `after` that the tables hold.
-async fn stored_keys(root: &Root, after: Lsn) -> Result<Vec<(Key, Seen)>, Error> {
-    let mut keys = Vec::new();
-    for table in Table::ALL {
-        if let Some(opened) = LakeTable::open(root, table).await? {
-            keys.extend(reader::stored_keys(root, &opened, after).await?);
-        }
-    }
-    Ok(keys)
 }

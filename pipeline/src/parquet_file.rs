@@ -17,14 +17,21 @@ use ingest::{
 };
 use object_store::path::Path;
 use parquet::{
-    arrow::ArrowWriter,
+    arrow::{
+        ArrowWriter,
+        arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves},
+    },
     basic::{Compression, Encoding, ZstdLevel},
     errors::ParquetError,
     file::properties::{EnabledStatistics, WriterProperties},
     schema::types::ColumnPath,
 };
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
-use crate::{Error, Root, statistics::Statistics};
+use crate::{
+    Error, Root,
+    statistics::{Seen, Statistics},
+};
 
 /// An encoded file, not yet stored.
 #[derive(Debug)]
@@ -204,24 +211,39 @@ impl Source {
         Self { columns: (0..schema.fields().len()).map(column).collect(), schema }
     }
 
-    /// These rows, in their order.
-    fn take(&self, places: &[Place]) -> Result<RecordBatch, ArrowError> {
-        let rows: Vec<_> = places.iter().map(|place| (place.batch, place.row)).collect();
-        let columns = self.columns.iter().zip(self.schema.fields());
-        let columns = columns.map(|(column, field)| match column {
-            Column::Null => Ok(new_null_array(field.data_type(), rows.len())),
-            Column::Some(arrays) => {
-                let arrays: Vec<_> = arrays.iter().map(AsRef::as_ref).collect();
-                compute::interleave(&arrays, &rows)
+    /// Encodes these rows of a column, and looks at them when `is_told`.
+    fn encode(
+        &self,
+        at: usize,
+        rows: &[(usize, usize)],
+        mut writer: ArrowColumnWriter,
+        is_told: bool,
+    ) -> Result<(ArrowColumnChunk, Seen), ParquetError> {
+        let field = self.schema.field(at);
+        let mut seen = Seen::default();
+        for rows in rows.chunks(CHUNK_ROWS) {
+            let values = match &self.columns[at] {
+                Column::Null => new_null_array(field.data_type(), rows.len()),
+                Column::Some(arrays) => {
+                    let arrays: Vec<_> = arrays.iter().map(AsRef::as_ref).collect();
+                    compute::interleave(&arrays, rows)?
+                }
+            };
+            if is_told {
+                seen.add(&values);
             }
-        });
-        RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)
+            for leaf in compute_leaves(field, &values)? {
+                writer.write(&leaf)?;
+            }
+        }
+        Ok((writer.close()?, seen))
     }
 }
 
-/// Rows that are taken and encoded at once: few enough to stay in the processor's cache in between.
+/// Values that are taken and encoded at once: few enough to stay in the processor's cache in between.
 const CHUNK_ROWS: usize = 4_096;
 
+/// Encodes one column after the other, or several at once on a pool of several threads.
 fn write(
     table: Table,
     source: &Source,
@@ -231,11 +253,23 @@ fn write(
     let mut bytes = Vec::new();
     let properties = writer_properties(table, places.len())?;
     let schema = Arc::clone(&source.schema);
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties))?;
-    for places in places.chunks(CHUNK_ROWS) {
-        let rows = source.take(places)?;
-        statistics.add(&rows);
-        writer.write(&rows)?;
+    let writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties))?;
+    let (mut writer, columns) = writer.into_serialized_writer()?;
+    for (number, places) in places.chunks(ROW_GROUP_ROWS).enumerate() {
+        let rows: Vec<_> = places.iter().map(|place| (place.batch, place.row)).collect();
+        let encoders = columns.create_column_writers(number)?.into_par_iter();
+        let fields = source.schema.fields();
+        let encode =
+            |(at, encoder)| source.encode(at, &rows, encoder, statistics.has(fields[at].name()));
+        let encoded: Vec<_> = encoders.enumerate().map(encode).collect::<Result<_, _>>()?;
+        let mut group = writer.next_row_group()?;
+        let mut told = Vec::with_capacity(encoded.len());
+        for ((chunk, seen), field) in encoded.into_iter().zip(fields) {
+            chunk.append_to_row_group(&mut group)?;
+            told.push((field.name().as_str(), seen));
+        }
+        group.close()?;
+        statistics.add_columns(rows.len(), told.into_iter());
     }
     writer.close()?;
     Ok(bytes)

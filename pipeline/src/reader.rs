@@ -219,26 +219,26 @@ pub(crate) fn to_views(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new_with_options(schema, columns, &options)
 }
 
-/// The identities of a table's rows above `after`, read from its files.
-pub(crate) async fn stored_keys(
-    root: &Root,
-    table: &LakeTable,
-    after: Lsn,
-) -> Result<Vec<(Key, Seen)>, Error> {
-    let name = table.table();
+/// The identities of the rows above `after` that the tables hold, read from their files.
+pub(crate) async fn stored_keys(root: &Root, after: Lsn) -> Result<Vec<(Key, Seen)>, Error> {
     let mut keys = Vec::new();
-    for file in table.files()?.iter().filter(|file| file.max_lsn > after) {
-        let path = file.object_path(root, name);
-        let stored = |source| Error::Store { path: path.to_string(), source };
-        let bytes = root.store.get(&path).await.map_err(stored)?.bytes().await.map_err(stored)?;
-        let parquet = |source| Error::Parquet { table: name.name(), source };
-        let rows = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(parquet)?;
-        for rows in rows.build().map_err(parquet)? {
-            let rows = rows.map_err(Error::arrow(name))?;
-            let lsns = rows.column_by_name("lsn").and_then(|c| c.as_primitive_opt::<Int64Type>());
-            let Some(lsns) = lsns else { continue };
-            let found = keys_of(&rows, |row| lsns.value(row).unsigned_abs());
-            keys.extend(found.into_iter().filter(|(_, seen)| seen.lsn > after));
+    for table in Table::ALL {
+        let Some(opened) = LakeTable::open(root, table).await? else { continue };
+        for file in opened.files()?.iter().filter(|file| file.max_lsn > after) {
+            let path = file.object_path(root, table);
+            let stored = |source| Error::Store { path: path.to_string(), source };
+            let bytes = root.store.get(&path).await.map_err(stored)?;
+            let bytes = bytes.bytes().await.map_err(stored)?;
+            let parquet = |source| Error::Parquet { table: table.name(), source };
+            let rows = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(parquet)?;
+            for rows in rows.build().map_err(parquet)? {
+                let rows = rows.map_err(Error::arrow(table))?;
+                let lsns = rows.column_by_name("lsn");
+                let lsns = lsns.and_then(|column| column.as_primitive_opt::<Int64Type>());
+                let Some(lsns) = lsns else { continue };
+                let found = keys_of(&rows, |row| lsns.value(row).unsigned_abs());
+                keys.extend(found.into_iter().filter(|(_, seen)| seen.lsn > after));
+            }
         }
     }
     Ok(keys)

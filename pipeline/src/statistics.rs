@@ -26,12 +26,12 @@ pub(crate) fn columns(table: Table) -> impl Iterator<Item = &'static str> {
 #[derive(Debug)]
 pub(crate) struct Statistics {
     rows: usize,
-    columns: Vec<Seen>,
+    columns: Vec<(&'static str, Seen)>,
 }
 
-#[derive(Debug)]
-struct Seen {
-    name: &'static str,
+/// What was seen of one column.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
     nulls: usize,
     bounds: Option<(Bound, Bound)>,
 }
@@ -47,32 +47,45 @@ enum Bound {
 
 impl Statistics {
     pub(crate) fn new(table: Table) -> Self {
-        let columns = columns(table).map(|name| Seen { name, nulls: 0, bounds: None }).collect();
-        Self { rows: 0, columns }
+        Self { rows: 0, columns: columns(table).map(|name| (name, Seen::default())).collect() }
     }
 
     pub(crate) fn add(&mut self, rows: &RecordBatch) {
         self.rows += rows.num_rows();
-        for seen in &mut self.columns {
-            let Some(column) = rows.column_by_name(seen.name) else { continue };
-            seen.nulls += column.null_count();
-            seen.bounds = match (seen.bounds.take(), bounds(column)) {
-                (Some((low, high)), Some((lower, higher))) => {
-                    Some((low.min(lower), high.max(higher)))
-                }
-                (known, new) => known.or(new),
-            };
+        for (name, seen) in &mut self.columns {
+            if let Some(column) = rows.column_by_name(name) {
+                seen.add(column);
+            }
+        }
+    }
+
+    /// Whether anything is said of a column.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.columns.iter().any(|(known, _)| *known == name)
+    }
+
+    /// Adds rows of which each column was looked at for itself.
+    pub(crate) fn add_columns<'a>(
+        &mut self,
+        rows: usize,
+        columns: impl Iterator<Item = (&'a str, Seen)>,
+    ) {
+        self.rows += rows;
+        for (name, new) in columns {
+            if let Some((_, seen)) = self.columns.iter_mut().find(|(known, _)| *known == name) {
+                seen.merge(new);
+            }
         }
     }
 
     /// As the Delta protocol wants it.
     pub(crate) fn json(&self) -> String {
         let (mut min, mut max, mut nulls) = (Map::new(), Map::new(), Map::new());
-        for seen in &self.columns {
-            nulls.insert(seen.name.into(), json!(seen.nulls));
+        for (name, seen) in &self.columns {
+            nulls.insert((*name).into(), json!(seen.nulls));
             if let Some((low, high)) = &seen.bounds {
-                min.insert(seen.name.into(), low.json());
-                max.insert(seen.name.into(), high.json());
+                min.insert((*name).into(), low.json());
+                max.insert((*name).into(), high.json());
             }
         }
         json!({
@@ -82,6 +95,20 @@ impl Statistics {
             "nullCount": nulls,
         })
         .to_string()
+    }
+}
+
+impl Seen {
+    pub(crate) fn add(&mut self, column: &ArrayRef) {
+        self.merge(Self { nulls: column.null_count(), bounds: bounds(column) });
+    }
+
+    fn merge(&mut self, new: Self) {
+        self.nulls += new.nulls;
+        self.bounds = match (self.bounds.take(), new.bounds) {
+            (Some((low, high)), Some((lower, higher))) => Some((low.min(lower), high.max(higher))),
+            (known, new) => known.or(new),
+        };
     }
 }
 

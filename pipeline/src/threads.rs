@@ -23,16 +23,23 @@ struct Inner {
 /// Moving rows to the tables gives way to taking them in.
 const FLUSHING_NICE: i32 = 5;
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
 impl Threads {
     /// Decode events: one for each core.
     pub fn decoding() -> Result<Self, Error> {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        Self::start("decode", cores, None)
+        Self::start("decode", cores(), None)
     }
 
-    /// Moves rows to the tables: one thing after another.
-    pub fn flushing() -> Result<Self, Error> {
-        Self::start("flush", 1, Some(FLUSHING_NICE))
+    /// Moves rows to the tables: one thing after another, or, while a bulk is loaded, on all cores.
+    pub fn flushing(is_bulk: bool) -> Result<Self, Error> {
+        if is_bulk {
+            Self::start("flush", cores(), None)
+        } else {
+            Self::start("flush", 1, Some(FLUSHING_NICE))
+        }
     }
 
     fn start(name: &'static str, threads: usize, nice: Option<i32>) -> Result<Self, Error> {
@@ -91,8 +98,12 @@ mod tests {
     async fn moving_rows_gives_way_to_decoding() {
         let nice = || rustix::process::getpriority_process(None).unwrap();
         let before = nice();
-        let [decoding, flushing] = [Threads::decoding(), Threads::flushing()].map(Result::unwrap);
-        assert_eq!(flushing.run(nice).await.unwrap(), before.max(FLUSHING_NICE));
+        let flushing = [false, true].map(|is_bulk| Threads::flushing(is_bulk).unwrap());
+        let [patient, bulk] = &flushing;
+        assert_eq!(patient.run(nice).await.unwrap(), before.max(FLUSHING_NICE));
+        assert_eq!(bulk.run(nice).await.unwrap(), before, "nobody sends beside an import");
+        assert_eq!(flushing.map(|f| f.0.pool.current_num_threads()), [1, cores()]);
+        let decoding = Threads::decoding().unwrap();
         assert_eq!(decoding.run(nice).await.unwrap(), before);
     }
 

@@ -107,6 +107,7 @@ async fn open_and_close(dir: &Path) -> Result<(), pipeline::Error> {
             waiting_bytes_hard: 1 << 30,
             log_bytes: 1 << 30,
         },
+        is_bulk: false,
         keep_log: Duration::from_secs(60),
         clock,
     })

@@ -59,7 +59,7 @@ fn record(log: LogId, first_lsn: Lsn, rows: u64) -> Record {
 
 /// Appends until there are commits enough, as the intake does, and gives the last LSN.
 async fn write(root: Root, log: LogId, done: Arc<AtomicU64>) -> Lsn {
-    let threads = Threads::flushing().expect("a thread");
+    let threads = Threads::flushing(false).expect("a thread");
     let mut last = 0;
     while done.fetch_add(1, Ordering::AcqRel) < commits() {
         let record = record(log, last + 1, 1 + (last * 7 + log.0.unsigned_abs()) % 5);

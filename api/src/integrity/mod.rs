@@ -54,25 +54,10 @@ async fn identities(
     lakehouse: web::Data<Lakehouse>,
 ) -> Result<HttpResponse, Problem> {
     let (sender, receiver) = mpsc::channel::<Result<Bytes, ingest::Error>>(4);
-    let entries = lakehouse.entries();
     tokio::task::spawn_blocking(move || {
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        for entry in entries {
-            match entry {
-                Ok((key, seen)) => piece.extend_from_slice(&encode_entry(key, seen)),
-                Err(error) => {
-                    let _ = sender.blocking_send(Err(error));
-                    return;
-                }
-            }
-            if piece.len() >= PIECE_BYTES {
-                let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES));
-                if sender.blocking_send(Ok(full.into())).is_err() {
-                    return;
-                }
-            }
+        if let Err(error) = send_identities(&lakehouse, &sender) {
+            let _ = sender.blocking_send(Err(error));
         }
-        let _ = sender.blocking_send(Ok(piece.into()));
     });
     let pieces = stream::unfold(receiver, async |mut receiver| {
         let piece = receiver.recv().await?;
@@ -84,4 +69,24 @@ async fn identities(
         // Digests do not get smaller.
         .insert_header(("Content-Encoding", "identity"))
         .streaming(Box::pin(pieces)))
+}
+
+/// Ends early when nobody receives any more.
+fn send_identities(
+    lakehouse: &Lakehouse,
+    sender: &mpsc::Sender<Result<Bytes, ingest::Error>>,
+) -> Result<(), ingest::Error> {
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    for entry in lakehouse.entries()? {
+        let (key, seen) = entry?;
+        piece.extend_from_slice(&encode_entry(key, seen));
+        if piece.len() >= PIECE_BYTES {
+            let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES));
+            if sender.blocking_send(Ok(full.into())).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    let _ = sender.blocking_send(Ok(piece.into()));
+    Ok(())
 }

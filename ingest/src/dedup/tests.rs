@@ -149,3 +149,32 @@ fn the_index_lists_its_entries_in_order_and_an_entry_leads_back() {
         assert_eq!(decode_entry(&encode_entry(key, seen)), (key, seen));
     }
 }
+
+#[test]
+fn keys_that_wait_are_found_and_written_when_there_are_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(dir.path(), LOG).unwrap();
+    let hold = |n: u64, seen: Seen| index.hold([(key(n), seen), (key(100 + n), seen)], n).unwrap();
+    let on_disk = || index.keys.get(key(1).0).unwrap().is_some();
+    for n in 1..8 {
+        hold(n, seen(n));
+        assert_eq!(index.get(key(n)).unwrap(), Some(seen(n)));
+        assert_eq!((index.get(key(n + 1)).unwrap(), index.through().unwrap()), (None, 0));
+    }
+    assert!(!on_disk());
+    hold(8, seen(8));
+    assert_eq!((on_disk(), index.through().unwrap()), (true, 8), "eight flushes waited");
+    assert_eq!(index.get(key(101)).unwrap(), Some(seen(1)));
+    // Of a key that comes again the newest counts, while it waits and afterwards.
+    index.hold([(key(1), seen(9))], 9).unwrap();
+    index.hold([(key(1), seen(10))], 10).unwrap();
+    index.hold([(key(1), seen(11))], 10).unwrap();
+    assert_eq!(index.get(key(1)).unwrap(), Some(seen(10)), "a flush that is repeated is here");
+    index.write_held().unwrap();
+    assert_eq!(index.get(key(1)).unwrap(), Some(seen(10)));
+    assert_eq!((index.entries().count(), index.through().unwrap()), (16, 10));
+    // Many keys do not wait.
+    let many = (1_000..).take(512 << 10).map(|n| (key(n), seen(n)));
+    index.hold(many, 600_000).unwrap();
+    assert_eq!(index.through().unwrap(), 600_000);
+}

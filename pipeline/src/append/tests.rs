@@ -25,7 +25,7 @@ use crate::Location;
 const LOG: LogId = LogId(5);
 
 fn threads() -> Threads {
-    Threads::flushing().unwrap()
+    Threads::flushing(false).unwrap()
 }
 
 /// A store that stores a commit and then loses the reply, once.

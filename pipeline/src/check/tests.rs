@@ -40,7 +40,7 @@ async fn proved(
     change: impl FnOnce(&mut Vec<Entry>),
 ) -> Proof {
     let cut = lakehouse.cut();
-    let mut entries: Vec<_> = lakehouse.entries().collect::<Result<_, _>>().unwrap();
+    let mut entries: Vec<_> = lakehouse.entries().unwrap().collect::<Result<_, _>>().unwrap();
     change(&mut entries);
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("index");

@@ -258,7 +258,9 @@ async fn the_net_is_what_a_simple_model_says_at_every_cut() {
         let any = history.seeded.below(history.ids.len().max(1) as i64) as usize;
         match (kind, history.ids.get(any).cloned()) {
             (0 | 1, _) | (_, None) => history.accept(step).await,
-            (2, _) => history.lakehouse.flush().await.unwrap(),
+            (2, _) => {
+                history.lakehouse.flush().await.unwrap();
+            }
             (3, Some(key)) => history.void(&key).await,
             (4, Some(key)) => history.race(&key).await,
             (_, Some(key)) => history.correct(&key).await,

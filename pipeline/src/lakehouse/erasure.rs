@@ -26,8 +26,7 @@ impl Lakehouse {
         let rolling = tokio::task::spawn_blocking(move || intake.roll());
         let grown = rolling.await.map_err(|_| Error::Stopped)??;
         self.shared.log_bytes.fetch_add(grown, Ordering::Relaxed);
-        self.flush().await?;
-        Ok(self.shared.lock().floor)
+        self.flush().await
     }
 
     /// Unlinks the segments that hold nothing above `through`, whoever still reads them.

@@ -24,6 +24,7 @@ impl Settings {
                 waiting_bytes_hard: 128 << 20,
                 log_bytes: 1 << 30,
             },
+            is_bulk: false,
             keep_log: Duration::from_secs(1_000_000),
             clock: || 1_767_312_000_000_000,
         }

@@ -101,7 +101,7 @@ async fn lake(dir: &Path, records: &[Record], fresh: usize) -> Tables {
     let (mut writer, _) = LogWriter::open(&log, LOG).unwrap();
     writer.append(records).unwrap();
     let mut table = LakeTable::open_or_create(&root(dir), Table::UsageLedger).await.unwrap();
-    let threads = Threads::flushing().unwrap();
+    let threads = Threads::flushing(false).unwrap();
     let mut mark = Mark { version: table.version(), txn: 0 };
     for record in &records[..records.len() - fresh] {
         let record = std::slice::from_ref(record);

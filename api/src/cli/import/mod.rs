@@ -80,7 +80,7 @@ impl Import {
         }
         let target = match ServerFile::find(&config.dir).await {
             Some(file) => Target::Server { client: reqwest::Client::new(), file: Arc::new(file) },
-            None => Target::Folder(lake::open(&config).await?),
+            None => Target::Folder(lake::open_for_bulk(&config).await?),
         };
         let mover = target.mover();
         let mut tally = Tally::default();

@@ -1,0 +1,106 @@
+//! How the log gets rid of rows that tables and index hold.
+
+use std::sync::atomic::Ordering;
+
+use ingest::log::Lsn;
+
+use super::Lakehouse;
+use crate::Error;
+
+impl Lakehouse {
+    /// Writes the keys that wait for the index, so that the log needs to hold nothing that is in the tables.
+    pub(super) async fn retire_all(&self) -> Result<Lsn, Error> {
+        let mut flusher = self.flusher.lock().await;
+        let intake = self.intake.clone();
+        let write = move || {
+            intake.write_index()?;
+            intake.retire()
+        };
+        let retired = flusher.threads.run(write).await??;
+        flusher.retired.push_back(((self.settings.clock)(), retired));
+        Ok(retired)
+    }
+
+    pub(super) async fn unlink_retired(&self) {
+        let mut flusher = self.flusher.lock().await;
+        let keep = i64::try_from(self.settings.keep_log.as_micros()).unwrap_or(i64::MAX);
+        let now = (self.settings.clock)();
+        while let Some((_, through)) =
+            flusher.retired.pop_front_if(|(at, _)| now.saturating_sub(*at) > keep)
+        {
+            if let Err(error) = self.unlink(through).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "retired log segments could not be removed");
+            }
+        }
+    }
+
+    /// Unlinks the segments that hold nothing above `through`.
+    pub(super) async fn unlink(&self, through: Lsn) -> Result<(), Error> {
+        let intake = self.intake.clone();
+        let unlinking = tokio::task::spawn_blocking(move || intake.unlink_retired(through));
+        let freed = unlinking.await.map_err(|_| Error::Stopped)??;
+        self.shared.log_bytes.fetch_sub(freed, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ingest::{Verdict, log};
+
+    use super::*;
+    use crate::{Delivery, Outcome, lakehouse::Settings};
+
+    const EVENTS: usize = 5;
+
+    async fn send(lakehouse: &Lakehouse) -> Vec<Verdict> {
+        let events: String = (0..EVENTS)
+            .map(|n| {
+                format!(
+                    "{{\"id\":\"{n}\",\"source\":\"/s\",\"type\":\"usage.request\",\"subject\":\"o\",\
+                     \"time\":\"2026-01-01T00:00:00Z\",\"data\":{{\"model\":\"m\"}}}}\n"
+                )
+            })
+            .collect();
+        let delivery = Delivery::of_history(events.into());
+        let outcome = lakehouse.take_in(lakehouse.admit().unwrap(), delivery).await.unwrap();
+        let Outcome::Settled(verdicts) = outcome else { panic!("{outcome:?}") };
+        verdicts
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_tables_hold_stays_in_the_log_until_the_index_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings::sample(dir.path());
+        let retired = || log::retired_through(&settings.log_dir).unwrap();
+        let lakehouse = Lakehouse::open(settings.clone()).await.unwrap();
+        assert_eq!(send(&lakehouse).await, vec![Verdict::Accepted; EVENTS]);
+        assert!(lakehouse.flush_once().await.unwrap());
+        assert_eq!((lakehouse.cut().floor, retired()), (5, 0));
+        // Killed here, it finds them in the log again, and in the tables.
+        lakehouse.intake.stop();
+        drop(lakehouse);
+        let lakehouse = Lakehouse::open(settings.clone()).await.unwrap();
+        assert_eq!(lakehouse.standing().lag_rows, EVENTS);
+        assert_eq!(send(&lakehouse).await, vec![Verdict::Duplicate; EVENTS]);
+        // Nobody sends any more: after a while nothing waits.
+        let running = {
+            let lakehouse = lakehouse.clone();
+            tokio::spawn(async move { lakehouse.run().await })
+        };
+        for _ in 0..1_000 {
+            if retired() == 5 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        running.abort();
+        assert_eq!((lakehouse.standing().lag_rows, retired()), (0, 5));
+        assert_eq!(send(&lakehouse).await, vec![Verdict::Duplicate; EVENTS]);
+        assert_eq!(lakehouse.entries().unwrap().count(), EVENTS);
+        lakehouse.close().await.unwrap();
+    }
+}
