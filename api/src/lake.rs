@@ -58,15 +58,23 @@ pub(crate) async fn open(config: &Config) -> Result<Lakehouse, OpenError> {
     Ok(Lakehouse::open(settings(config)?).await?)
 }
 
-/// Opens the lake to load much at once: fewer and larger files, for more memory.
+/// Opens the lake for an import. See [`for_bulk`].
 pub(crate) async fn open_for_bulk(config: &Config) -> Result<Lakehouse, OpenError> {
-    let mut settings = settings(config)?;
-    settings.is_bulk = true;
-    settings.flush_bytes *= 2;
-    settings.flush_rows *= 2;
-    settings.watermarks.waiting_bytes_soft *= 3;
-    settings.watermarks.waiting_bytes_hard *= 3;
-    Ok(Lakehouse::open(settings).await?)
+    Ok(Lakehouse::open(Settings { is_bulk: true, ..settings(config)? }).await?)
+}
+
+/// To load much at once: fewer and larger files, for more memory.
+pub(crate) fn for_bulk(mut config: Config) -> Config {
+    let ingest = &mut config.ingest;
+    for (size, times) in [
+        (&mut ingest.flush_bytes, 2),
+        (&mut ingest.flush_rows, 2),
+        (&mut ingest.waiting_bytes_soft, 3),
+        (&mut ingest.waiting_bytes_max, 3),
+    ] {
+        *size = size.saturating_mul(times);
+    }
+    config
 }
 
 fn settings(config: &Config) -> Result<Settings, OpenError> {

@@ -1,5 +1,5 @@
-//! Remembers every event that was ever accepted: an index on disk for what the tables hold, a map in memory
-//! for everything newer. Both are functions of the log and the tables, so both can be built anew.
+//! Remembers every event that was ever accepted: an index for what the tables hold, nearly all of it on the disk, and a
+//! map in memory for everything newer. Both are functions of the log and the tables, so both can be built anew.
 
 mod filter;
 mod held;
@@ -134,7 +134,7 @@ impl Index {
     pub fn open(dir: &Path, log: LogId) -> Result<Self, Error> {
         let database = open(dir)?;
         let keys = database.keyspace("keys", || {
-            // Keys come as sorted files, one per flush. Few are ever looked for, so they need not be merged often.
+            // Keys come as sorted files. Few are ever looked for, so they need not be merged often.
             let strategy =
                 Leveled::default().with_l0_threshold(RUNS).with_table_target_size(FILE_BYTES);
             // In one piece they are megabytes, which are read for a single key.
@@ -204,7 +204,8 @@ impl Index {
         keys: impl IntoIterator<Item = (Key, Seen)>,
         through: Lsn,
     ) -> Result<(), Error> {
-        let run: Run = sorted(keys).into();
+        let held = self.held.through();
+        let run: Run = sorted(keys.into_iter().filter(|(_, seen)| seen.lsn > held)).into();
         self.announce(&run);
         if self.held.push(run, through) { self.write_held() } else { Ok(()) }
     }
@@ -221,7 +222,7 @@ impl Index {
         Ok(())
     }
 
-    /// Writes keys, and moves the mark to `through` once they are all there.
+    /// Writes keys, and moves the mark on to `through` once they are all there.
     pub fn insert(
         &self,
         keys: impl IntoIterator<Item = (Key, Seen)>,
@@ -241,6 +242,8 @@ impl Index {
     fn write(&self, keys: Vec<(Key, Seen)>, through: Lsn) -> Result<(), Error> {
         let mut batch = self.database.batch();
         if keys.len() >= BULK {
+            // One that cannot write any more says so here, before a file is written for nothing.
+            self.database.persist(PersistMode::Buffer)?;
             let mut bulk = self.keys.start_ingestion()?;
             for (key, seen) in keys {
                 bulk.write(key.0, seen.encode())?;
@@ -251,7 +254,8 @@ impl Index {
                 batch.insert(&self.keys, key.0, seen.encode());
             }
         }
-        batch.insert(&self.marks, self.log.0.to_le_bytes(), through.to_le_bytes());
+        let mark = through.max(self.through()?);
+        batch.insert(&self.marks, self.log.0.to_le_bytes(), mark.to_le_bytes());
         Ok(batch.commit()?)
     }
 

@@ -206,7 +206,7 @@ impl Intake {
             .iter()
             .flat_map(|record| keys_of(&record.rows, |row| record.first_lsn + row as Lsn));
         self.index.hold(keys.filter(|(_, seen)| seen.lsn <= through), through)?;
-        self.indexed.store(through, Ordering::Release);
+        self.indexed.fetch_max(through, Ordering::AcqRel);
         // A stopped writer has no map to empty.
         let _ = self.queue.send(Message::Indexed(through));
         Ok(())

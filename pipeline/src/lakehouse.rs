@@ -184,7 +184,7 @@ impl Lakehouse {
                 tables.insert(table, opened);
             }
         }
-        let floor = log::retired_through(intake.dir())?;
+        let (floor, records) = settle_stored(&intake, &marks, records).await?;
         {
             let mut state = shared.lock();
             state.flush_at = (settings.flush_bytes, settings.flush_rows);
@@ -337,8 +337,11 @@ impl Lakehouse {
             let lakehouse = self.clone();
             let flushing = tokio::spawn(async move {
                 let has_moved = lakehouse.flush_once().await?;
-                // When no rows come any more, maybe since the log is full, no more keys come that others wait for.
-                if has_moved { Ok(()) } else { lakehouse.retire_all().await.map(drop) }
+                // Keys that wait for others, which may not come soon, keep the log large.
+                if has_moved && !lakehouse.is_log_large() {
+                    return Ok(());
+                }
+                lakehouse.retire_all().await.map(drop)
             });
             if let Err(error) = flushing.await.unwrap_or(Err(Error::Stopped)) {
                 tracing::error!(error = &error as &dyn std::error::Error, "rows stay in the log");
@@ -410,9 +413,33 @@ impl Lakehouse {
             self.shared.full.notify_one();
         }
         self.shared.moved.notify_waiters();
-        flusher.retired.push_back((now, retired));
+        flusher.note_retired(now, retired);
         Ok(true)
     }
+}
+
+/// Indexes the first of the records of a log that are in the tables already: all flushes before the start whose keys
+/// were not written. Gives the LSN up to which the log is retired then, and the other records.
+async fn settle_stored(
+    intake: &Intake,
+    marks: &BTreeMap<Table, Mark>,
+    mut records: Vec<Record>,
+) -> Result<(Lsn, Vec<Record>), Error> {
+    let is_stored = |record: &Record| {
+        marks.get(&record.table).is_some_and(|mark| mark.txn >= record.last_lsn())
+    };
+    let stored = records.iter().take_while(|record| is_stored(record)).count();
+    let others = records.split_off(stored);
+    let intake = intake.clone();
+    let index = move || {
+        if let Some(last) = records.last() {
+            intake.index(&records, last.last_lsn())?;
+            intake.write_index()?;
+        }
+        intake.retire()
+    };
+    let retired = tokio::task::spawn_blocking(index).await.map_err(|_| Error::Stopped)??;
+    Ok((retired, others))
 }
 
 impl State {

@@ -30,7 +30,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterato
 
 use crate::{
     Error, Root,
-    statistics::{Seen, Statistics},
+    statistics::{self, Seen, Statistics},
 };
 
 /// An encoded file, not yet stored.
@@ -86,7 +86,8 @@ pub(crate) fn read_shape(
     RecordBatch::try_new(record.table.schema(), columns).map(Some)
 }
 
-/// Sorts rows by (date, organization, time) and encodes one file per date.
+/// Sorts rows by (date, organization, time) and encodes one file per date, on the threads of the pool that it is called
+/// on.
 pub(crate) fn encode(
     table: Table,
     rows: &[RecordBatch],
@@ -189,6 +190,8 @@ fn order(table: Table, batches: &[RecordBatch]) -> Vec<Place> {
 struct Source {
     schema: SchemaRef,
     columns: Vec<Column>,
+    /// The columns that the Delta log tells something about.
+    told: Vec<&'static str>,
 }
 
 enum Column {
@@ -208,16 +211,16 @@ impl Source {
                 Column::Some(arrays.cloned().collect())
             }
         };
-        Self { columns: (0..schema.fields().len()).map(column).collect(), schema }
+        let columns = (0..schema.fields().len()).map(column).collect();
+        Self { schema, columns, told: statistics::columns(table).collect() }
     }
 
-    /// Encodes these rows of a column, and looks at them when `is_told`.
+    /// Encodes these rows of a column, and says what there is to say of it.
     fn encode(
         &self,
         at: usize,
         rows: &[(usize, usize)],
         mut writer: ArrowColumnWriter,
-        is_told: bool,
     ) -> Result<(ArrowColumnChunk, Seen), ParquetError> {
         let field = self.schema.field(at);
         let mut seen = Seen::default();
@@ -229,7 +232,7 @@ impl Source {
                     compute::interleave(&arrays, rows)?
                 }
             };
-            if is_told {
+            if self.told.contains(&field.name().as_str()) {
                 seen.add(&values);
             }
             for leaf in compute_leaves(field, &values)? {
@@ -243,7 +246,7 @@ impl Source {
 /// Values that are taken and encoded at once: few enough to stay in the processor's cache in between.
 const CHUNK_ROWS: usize = 4_096;
 
-/// Encodes one column after the other, or several at once on a pool of several threads.
+/// Encodes one row group after the other, each column for itself.
 fn write(
     table: Table,
     source: &Source,
@@ -257,19 +260,18 @@ fn write(
     let (mut writer, columns) = writer.into_serialized_writer()?;
     for (number, places) in places.chunks(ROW_GROUP_ROWS).enumerate() {
         let rows: Vec<_> = places.iter().map(|place| (place.batch, place.row)).collect();
-        let encoders = columns.create_column_writers(number)?.into_par_iter();
-        let fields = source.schema.fields();
-        let encode =
-            |(at, encoder)| source.encode(at, &rows, encoder, statistics.has(fields[at].name()));
-        let encoded: Vec<_> = encoders.enumerate().map(encode).collect::<Result<_, _>>()?;
+        // One for each column, since none has parts.
+        let encoders = columns.create_column_writers(number)?.into_par_iter().enumerate();
+        let encoded: Vec<_> = encoders
+            .map(|(at, encoder)| source.encode(at, &rows, encoder))
+            .collect::<Result<_, _>>()?;
         let mut group = writer.next_row_group()?;
-        let mut told = Vec::with_capacity(encoded.len());
-        for ((chunk, seen), field) in encoded.into_iter().zip(fields) {
+        for ((chunk, seen), field) in encoded.into_iter().zip(source.schema.fields()) {
             chunk.append_to_row_group(&mut group)?;
-            told.push((field.name().as_str(), seen));
+            statistics.add_column(field.name(), seen);
         }
         group.close()?;
-        statistics.add_columns(rows.len(), told.into_iter());
+        statistics.add_rows(rows.len());
     }
     writer.close()?;
     Ok(bytes)

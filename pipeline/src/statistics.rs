@@ -51,7 +51,7 @@ impl Statistics {
     }
 
     pub(crate) fn add(&mut self, rows: &RecordBatch) {
-        self.rows += rows.num_rows();
+        self.add_rows(rows.num_rows());
         for (name, seen) in &mut self.columns {
             if let Some(column) = rows.column_by_name(name) {
                 seen.add(column);
@@ -59,22 +59,15 @@ impl Statistics {
         }
     }
 
-    /// Whether anything is said of a column.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.columns.iter().any(|(known, _)| *known == name)
+    /// Counts rows of which each column is added for itself.
+    pub(crate) fn add_rows(&mut self, rows: usize) {
+        self.rows += rows;
     }
 
-    /// Adds rows of which each column was looked at for itself.
-    pub(crate) fn add_columns<'a>(
-        &mut self,
-        rows: usize,
-        columns: impl Iterator<Item = (&'a str, Seen)>,
-    ) {
-        self.rows += rows;
-        for (name, new) in columns {
-            if let Some((_, seen)) = self.columns.iter_mut().find(|(known, _)| *known == name) {
-                seen.merge(new);
-            }
+    /// Adds what was seen of a column, if anything is said of it.
+    pub(crate) fn add_column(&mut self, name: &str, new: Seen) {
+        if let Some((_, seen)) = self.columns.iter_mut().find(|(known, _)| *known == name) {
+            seen.merge(new);
         }
     }
 

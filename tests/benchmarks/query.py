@@ -168,19 +168,25 @@ def command(program, folder, *arguments):
     return done.stdout.strip()
 
 
+def generate(history, rows):
+    """A file of usage, sorted by time."""
+    start = time.time()
+    with duckdb.connect() as db:
+        db.execute("SET TimeZone = 'UTC'")
+        db.execute(
+            GENERATE.format(
+                rows=rows, organizations=ORGANIZATIONS, first=FIRST, days=DAYS, path=history
+            )
+        )
+    print(f"generated {rows:,} rows in {time.time() - start:.0f} s", flush=True)
+
+
 def build(program, folder, rows):
     """The lake: usage through the importer, subscriptions through the intake, then compaction."""
     folder.mkdir(parents=True, exist_ok=True)
     history, mapping, data = folder / "history.parquet", folder / "mapping.toml", folder / "data"
     mapping.write_text(MAPPING)
-    start = time.time()
-    generate = GENERATE.format(
-        rows=rows, organizations=ORGANIZATIONS, first=FIRST, days=DAYS, path=history
-    )
-    with duckdb.connect() as db:
-        db.execute("SET TimeZone = 'UTC'")
-        db.execute(generate)
-    print(f"generated {rows:,} rows in {time.time() - start:.0f} s", flush=True)
+    generate(history, rows)
     start = time.time()
     command(program, data, "import", "--map", mapping, history)
     print(f"imported them in {time.time() - start:.0f} s", flush=True)

@@ -30,16 +30,20 @@ struct Waiting {
 }
 
 impl Held {
-    /// Adds the keys of a flush up to `through`, unless they wait already: a flush that failed comes again. `true`
-    /// when all that waits should be written.
+    /// Adds the keys of a flush up to `through`, unless they wait already. `true` when all that waits should be written.
     pub(super) fn push(&self, run: Run, through: Lsn) -> bool {
         let mut waiting = self.change();
-        if waiting.runs.is_empty() || through > waiting.through {
+        if through > waiting.through {
             waiting.runs.push(run);
             waiting.through = through;
         }
         let keys: usize = waiting.runs.iter().map(|run| run.len()).sum();
         keys >= KEYS_MAX || waiting.runs.len() >= RUNS_MAX
+    }
+
+    /// The last LSN of what waits or was written. A flush that could not be indexed comes again, and with more.
+    pub(super) fn through(&self) -> Lsn {
+        self.waiting().through
     }
 
     pub(super) fn get(&self, key: Key) -> Option<Seen> {
@@ -59,9 +63,7 @@ impl Held {
 
     /// The oldest `runs` are written.
     pub(super) fn forget(&self, runs: usize) {
-        let written: Vec<_> = self.change().runs.drain(..runs).collect();
-        // Freed while nobody waits.
-        drop(written);
+        self.change().runs.drain(..runs);
     }
 
     fn waiting(&self) -> RwLockReadGuard<'_, Waiting> {

@@ -227,3 +227,29 @@ async fn a_table_whose_creation_was_cut_off_is_created_anew() {
     table.append(&threads(), LOG, &[record(1)], 1, 0).await.unwrap();
     assert_eq!(table.files().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn on_one_thread_or_several_a_file_is_the_same() {
+    // Rows of two days, and two row groups of one of them.
+    let one = parquet_file::rows_between(Table::UsageLedger, LOG, &[record(1)], 0, 1).unwrap();
+    let day = |days: i64, rows: u32| {
+        let copies = arrow::array::UInt32Array::from(vec![0; rows as usize]);
+        let rows = arrow::compute::take_record_batch(&one[0], &copies).unwrap();
+        let times = (0..rows.num_rows() as i64).map(|n| (days * 86_400 + n) * 1_000_000);
+        let mut columns = rows.columns().to_vec();
+        let times = arrow::array::TimestampMicrosecondArray::from_iter_values(times);
+        columns[1] = Arc::new(times.with_timezone("UTC"));
+        arrow::array::RecordBatch::try_new(rows.schema(), columns).unwrap()
+    };
+    let batches = [day(20_000, 40_000), day(20_001, 70_000), day(20_001, 80_000)];
+    let mut files = Vec::new();
+    for is_bulk in [false, true] {
+        let batches = batches.clone();
+        let encode = move || parquet_file::encode(Table::UsageLedger, &batches, 0).unwrap();
+        let encoded = Threads::flushing(is_bulk).unwrap().run(encode).await.unwrap();
+        let told = encoded.into_iter().map(|file| (file.bytes, file.add.stats));
+        files.push(told.collect::<Vec<_>>());
+    }
+    assert_eq!(files[0].len(), 2);
+    assert!(files[0] == files[1]);
+}

@@ -37,14 +37,15 @@ impl Lakehouse {
 
     /// Gives identities of stored rows the content hashes that a file names, one entry after the other.
     pub async fn reindex(&self, entries: &Path) -> Result<(), Error> {
-        let _flusher = self.flusher.lock().await;
+        let flusher = self.flusher.lock().await;
         let file = match File::open(entries) {
             Ok(file) => BufReader::new(file),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Error::file(entries)(error)),
         };
         for batch in read_entries(file, IDENTITIES) {
-            self.intake.reindex(batch)?;
+            let intake = self.intake.clone();
+            flusher.threads.run(move || intake.reindex(batch)).await??;
         }
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use ingest::log::Lsn;
+use ingest::{log::Lsn, time::Micros};
 
-use super::Lakehouse;
+use super::{Flusher, Lakehouse};
 use crate::Error;
 
 impl Lakehouse {
@@ -17,8 +17,13 @@ impl Lakehouse {
             intake.retire()
         };
         let retired = flusher.threads.run(write).await??;
-        flusher.retired.push_back(((self.settings.clock)(), retired));
+        flusher.note_retired((self.settings.clock)(), retired);
         Ok(retired)
+    }
+
+    /// Whether the log takes half of what it may take.
+    pub(super) fn is_log_large(&self) -> bool {
+        self.shared.load().log_bytes > self.settings.watermarks.log_bytes / 2
     }
 
     pub(super) async fn unlink_retired(&self) {
@@ -42,6 +47,15 @@ impl Lakehouse {
         let freed = unlinking.await.map_err(|_| Error::Stopped)??;
         self.shared.log_bytes.fetch_sub(freed, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+impl Flusher {
+    /// From now on the segments up to `through` are kept only for those that still read them.
+    pub(super) fn note_retired(&mut self, now: Micros, through: Lsn) {
+        if self.retired.back().is_none_or(|(_, last)| *last < through) {
+            self.retired.push_back((now, through));
+        }
     }
 }
 
@@ -80,12 +94,6 @@ mod tests {
         assert_eq!(send(&lakehouse).await, vec![Verdict::Accepted; EVENTS]);
         assert!(lakehouse.flush_once().await.unwrap());
         assert_eq!((lakehouse.cut().floor, retired()), (5, 0));
-        // Killed here, it finds them in the log again, and in the tables.
-        lakehouse.intake.stop();
-        drop(lakehouse);
-        let lakehouse = Lakehouse::open(settings.clone()).await.unwrap();
-        assert_eq!(lakehouse.standing().lag_rows, EVENTS);
-        assert_eq!(send(&lakehouse).await, vec![Verdict::Duplicate; EVENTS]);
         // Nobody sends any more: after a while nothing waits.
         let running = {
             let lakehouse = lakehouse.clone();
@@ -102,5 +110,34 @@ mod tests {
         assert_eq!(send(&lakehouse).await, vec![Verdict::Duplicate; EVENTS]);
         assert_eq!(lakehouse.entries().unwrap().count(), EVENTS);
         lakehouse.close().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn after_a_kill_only_what_no_table_holds_is_moved_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings::sample(dir.path());
+        let retired = || log::retired_through(&settings.log_dir).unwrap();
+        let lakehouse = Lakehouse::open(settings.clone()).await.unwrap();
+        assert_eq!(send(&lakehouse).await, vec![Verdict::Accepted; EVENTS]);
+        assert!(lakehouse.flush_once().await.unwrap());
+        // Written for a check, and not retired yet.
+        assert_eq!(lakehouse.entries().unwrap().count(), EVENTS);
+        let others = "{\"id\":\"o\",\"source\":\"/s\",\"type\":\"activity.page_view\",\"subject\":\"o\",\
+                      \"time\":\"2026-01-01T00:00:00Z\"}";
+        for (events, moves) in [(others.replace("\"o\"", "\"p\""), true), (others.into(), false)] {
+            let delivery = Delivery::of_history(events.into());
+            lakehouse.take_in(lakehouse.admit().unwrap(), delivery).await.unwrap();
+            if moves {
+                assert!(lakehouse.flush_once().await.unwrap());
+            }
+        }
+        assert_eq!((lakehouse.cut().floor, retired()), (6, 5));
+        lakehouse.intake.stop();
+        drop(lakehouse);
+        let lakehouse = Lakehouse::open(settings.clone()).await.unwrap();
+        assert_eq!((lakehouse.cut().floor, retired(), lakehouse.standing().lag_rows), (6, 6, 1));
+        assert_eq!(send(&lakehouse).await, vec![Verdict::Duplicate; EVENTS]);
+        lakehouse.close().await.unwrap();
+        assert_eq!((retired(), lakehouse.entries().unwrap().count()), (7, 7));
     }
 }

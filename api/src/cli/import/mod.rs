@@ -78,9 +78,15 @@ impl Import {
             }
             Format::of(file)?.check(file, &mapping)?;
         }
-        let target = match ServerFile::find(&config.dir).await {
-            Some(file) => Target::Server { client: reqwest::Client::new(), file: Arc::new(file) },
-            None => Target::Folder(lake::open_for_bulk(&config).await?),
+        let (target, config) = match ServerFile::find(&config.dir).await {
+            Some(file) => {
+                let client = reqwest::Client::new();
+                (Target::Server { client, file: Arc::new(file) }, config)
+            }
+            None => {
+                let config = lake::for_bulk(config);
+                (Target::Folder(lake::open_for_bulk(&config).await?), config)
+            }
         };
         let mover = target.mover();
         let mut tally = Tally::default();
