@@ -58,13 +58,9 @@ pub(crate) async fn open(config: &Config) -> Result<Lakehouse, OpenError> {
     Ok(Lakehouse::open(settings(config)?).await?)
 }
 
-/// Opens the lake for an import. See [`for_bulk`].
-pub(crate) async fn open_for_bulk(config: &Config) -> Result<Lakehouse, OpenError> {
-    Ok(Lakehouse::open(Settings { is_bulk: true, ..settings(config)? }).await?)
-}
-
-/// To load much at once: fewer and larger files, for more memory.
-pub(crate) fn for_bulk(mut config: Config) -> Config {
+/// Opens the lake to load much at once: fewer and larger files, for more memory. The sizes are in the configuration
+/// afterwards.
+pub(crate) async fn open_for_bulk(config: &mut Config) -> Result<Lakehouse, OpenError> {
     let ingest = &mut config.ingest;
     for (size, times) in [
         (&mut ingest.flush_bytes, 2),
@@ -74,7 +70,7 @@ pub(crate) fn for_bulk(mut config: Config) -> Config {
     ] {
         *size = size.saturating_mul(times);
     }
-    config
+    Ok(Lakehouse::open(Settings { is_bulk: true, ..settings(config)? }).await?)
 }
 
 fn settings(config: &Config) -> Result<Settings, OpenError> {

@@ -29,7 +29,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Submission {
     pub batches: Vec<Batch>,
-    /// For each batch and row, what the index on disk knows of the key ([`Intake::probe`]).
+    /// For each batch and row, what the index knows of the key ([`Intake::probe`]).
     pub known: Vec<Vec<Option<Seen>>>,
     /// How far the index reached when it was asked.
     pub probed_through: Lsn,
@@ -38,7 +38,7 @@ pub struct Submission {
     pub together: bool,
 }
 
-/// A decoded request of which some keys may be in the index on disk.
+/// A decoded request of which some keys may be in the index.
 #[derive(Debug)]
 pub struct Sifted {
     submission: Submission,
@@ -151,7 +151,7 @@ impl Intake {
         &self.dir
     }
 
-    /// Says of every key whether the index on disk may hold it, without looking there.
+    /// Says of every key whether the index may hold it, without looking there.
     pub fn sift(&self, batches: Vec<Batch>, received_at: Micros) -> Sifted {
         let probed_through = self.indexed.load(Ordering::Acquire);
         let mut doubtful = Vec::new();
@@ -177,7 +177,7 @@ impl Intake {
         Ok(submission)
     }
 
-    /// Looks up every key that the index on disk may hold.
+    /// Looks up every key that the index may hold.
     pub fn probe(&self, batches: Vec<Batch>, received_at: Micros) -> Result<Submission, Error> {
         self.look_up(self.sift(batches, received_at))
     }

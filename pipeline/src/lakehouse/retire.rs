@@ -85,14 +85,20 @@ mod tests {
         verdicts
     }
 
+    /// A new lakehouse whose events are in the tables, with keys that wait for the index.
+    async fn moved(settings: &Settings) -> Lakehouse {
+        let lakehouse = Lakehouse::open(settings.clone()).await.unwrap();
+        assert_eq!(send(&lakehouse).await, vec![Verdict::Accepted; EVENTS]);
+        assert!(lakehouse.flush_once().await.unwrap());
+        lakehouse
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn what_the_tables_hold_stays_in_the_log_until_the_index_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let settings = Settings::sample(dir.path());
         let retired = || log::retired_through(&settings.log_dir).unwrap();
-        let lakehouse = Lakehouse::open(settings.clone()).await.unwrap();
-        assert_eq!(send(&lakehouse).await, vec![Verdict::Accepted; EVENTS]);
-        assert!(lakehouse.flush_once().await.unwrap());
+        let lakehouse = moved(&settings).await;
         assert_eq!((lakehouse.cut().floor, retired()), (5, 0));
         // Nobody sends any more: after a while nothing waits.
         let running = {
@@ -117,9 +123,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let settings = Settings::sample(dir.path());
         let retired = || log::retired_through(&settings.log_dir).unwrap();
-        let lakehouse = Lakehouse::open(settings.clone()).await.unwrap();
-        assert_eq!(send(&lakehouse).await, vec![Verdict::Accepted; EVENTS]);
-        assert!(lakehouse.flush_once().await.unwrap());
+        let lakehouse = moved(&settings).await;
         // Written for a check, and not retired yet.
         assert_eq!(lakehouse.entries().unwrap().count(), EVENTS);
         let others = "{\"id\":\"o\",\"source\":\"/s\",\"type\":\"activity.page_view\",\"subject\":\"o\",\

@@ -71,22 +71,16 @@ impl Import {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let (mapping, text) = mapping(&self.map)?;
         let mapping = Arc::new(mapping);
-        let config = folder.load(&[])?;
+        let mut config = folder.load(&[])?;
         for file in &self.files {
             if !file.is_file() {
                 bail!("there is no file {}", file.display());
             }
             Format::of(file)?.check(file, &mapping)?;
         }
-        let (target, config) = match ServerFile::find(&config.dir).await {
-            Some(file) => {
-                let client = reqwest::Client::new();
-                (Target::Server { client, file: Arc::new(file) }, config)
-            }
-            None => {
-                let config = lake::for_bulk(config);
-                (Target::Folder(lake::open_for_bulk(&config).await?), config)
-            }
+        let target = match ServerFile::find(&config.dir).await {
+            Some(file) => Target::Server { client: reqwest::Client::new(), file: Arc::new(file) },
+            None => Target::Folder(lake::open_for_bulk(&mut config).await?),
         };
         let mover = target.mover();
         let mut tally = Tally::default();
