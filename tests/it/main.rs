@@ -53,6 +53,8 @@ mod queries;
 #[cfg(test)]
 mod saved;
 #[cfg(test)]
+mod security;
+#[cfg(test)]
 mod shell;
 #[cfg(test)]
 mod slt;

@@ -1,0 +1,1 @@
+//! Accounts, the audit log, headers and the throttle of sign-in.

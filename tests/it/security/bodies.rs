@@ -1,0 +1,1 @@
+//! Bodies that unpack to much, come slowly, or never end.

@@ -1,0 +1,1 @@
+//! Files that others may not read, and texts that a terminal or a spreadsheet would run.

@@ -1,0 +1,1 @@
+//! Functions that are not offered, in every spelling.

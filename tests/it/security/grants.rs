@@ -1,0 +1,1 @@
+//! Which key may state what.

@@ -1,0 +1,1 @@
+//! Columns that say something of persons, and what can be derived from them.

@@ -1,0 +1,1 @@
+//! Queues that one organization could fill.
