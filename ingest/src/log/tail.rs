@@ -134,7 +134,14 @@ impl Tail {
         let Some((first, path, offset)) = &mut self.position else {
             return Ok(Step::End { what: "the segment is missing", offset: 0 });
         };
-        let mut file = File::open(&*path).map_err(Error::io(path))?;
+        let mut file = match File::open(&*path) {
+            Ok(file) => file,
+            // Removed since: the tables hold what it held. Whether that is all, the next segment tells.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Step::End { what: "the segment is gone", offset: *offset });
+            }
+            Err(error) => return Err(Error::io(path)(error)),
+        };
         if *offset == 0 {
             let mut head = [0; SEGMENT_HEAD];
             if !read_whole(&mut file, &mut head).map_err(Error::io(path))? {

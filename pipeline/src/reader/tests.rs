@@ -151,6 +151,55 @@ async fn a_cut_is_read_as_long_as_its_log_is_kept_and_never_wrongly_after() {
     }
 }
 
+/// A worker that was idle meanwhile has its place in a segment that is gone, and at a version whose successors are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_goes_on_when_the_segment_that_it_read_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let lakehouse = Lakehouse::open(settings(dir.path())).await.unwrap();
+    let mut follower = reader(dir.path());
+    let first = dir.path().join("log").join(format!("{:020}.seg", 1));
+    send(&lakehouse, 0..5).await;
+    let cut = lakehouse.cut();
+    assert_eq!(lsns(&mut follower, &cut).await.unwrap(), all(&cut));
+    // As an erasure does it.
+    let through = lakehouse.clear_log().await.unwrap();
+    lakehouse.unlink_log(through).await.unwrap();
+    assert!(!first.exists());
+    send(&lakehouse, 5..10).await;
+    let cut = lakehouse.cut();
+    assert_eq!((cut.lsn, cut.floor), (20, 10));
+    assert_eq!(lsns(&mut follower, &cut).await.unwrap(), all(&cut));
+    lakehouse.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_goes_on_when_the_entries_after_its_version_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let lakehouse = Lakehouse::open(settings(dir.path())).await.unwrap();
+    let mut follower = reader(dir.path());
+    send(&lakehouse, 0..5).await;
+    lakehouse.flush().await.unwrap();
+    let cut = lakehouse.cut();
+    assert_eq!(lsns(&mut follower, &cut).await.unwrap(), all(&cut));
+    for step in 1..5 {
+        send(&lakehouse, step * 5..step * 5 + 5).await;
+        lakehouse.flush().await.unwrap();
+    }
+    let root = Location::folder(&dir.path().join("lake")).unwrap().open().unwrap();
+    let mut removed = 0;
+    for table in [Table::UsageLedger, Table::ActivityEvents] {
+        let table = LakeTable::open(&root, table).await.unwrap().unwrap();
+        table.checkpoint().await.unwrap();
+        removed += table.clean_log(i64::MAX / 2_000).await.unwrap();
+    }
+    assert!(removed > 0);
+    send(&lakehouse, 25..30).await;
+    lakehouse.flush().await.unwrap();
+    let cut = lakehouse.cut();
+    assert_eq!(lsns(&mut follower, &cut).await.unwrap(), all(&cut));
+    lakehouse.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_the_tables_is_told_when_they_hold_the_rows_or_that_they_do_not() {
     let dir = tempfile::tempdir().unwrap();
