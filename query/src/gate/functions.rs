@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use datafusion::{execution::SessionStateDefaults, logical_expr::Documentation};
+use datafusion::{
+    execution::SessionStateDefaults,
+    logical_expr::{AggregateUDF, Documentation, ScalarUDF, WindowUDF},
+};
 use serde::Serialize;
 
 use crate::functions as own;
@@ -66,6 +69,56 @@ pub(crate) fn is_offered(name: &str) -> bool {
     NAMES.contains(name)
 }
 
+/// The functions of a session.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    pub(crate) scalar: Vec<Arc<ScalarUDF>>,
+    pub(crate) aggregate: Vec<Arc<AggregateUDF>>,
+    pub(crate) window: Vec<Arc<WindowUDF>>,
+}
+
+/// Every function that is offered, ours in place of the engine's.
+pub(crate) fn offered() -> &'static Offered {
+    static OFFERED: LazyLock<Offered> = LazyLock::new(|| {
+        let mut scalar = SessionStateDefaults::default_scalar_functions();
+        scalar.extend(own::scalar().into_iter().map(Arc::new));
+        scalar.retain(|function| is_offered(function.name()));
+        let mut aggregate = SessionStateDefaults::default_aggregate_functions();
+        let ours = own::aggregate();
+        aggregate.retain(|f| is_offered(f.name()) && ours.iter().all(|own| own.name() != f.name()));
+        aggregate.extend(ours.map(Arc::new));
+        let mut window = SessionStateDefaults::default_window_functions();
+        window.retain(|function| is_offered(function.name()));
+        Offered { scalar, aggregate, window }
+    });
+    &OFFERED
+}
+
+/// Whether the engine has a function of this name that is not offered.
+pub(crate) fn is_withheld(name: &str) -> bool {
+    static WITHHELD: LazyLock<BTreeSet<String>> =
+        LazyLock::new(|| engine_names().filter(|name| !is_offered(name)).collect());
+    WITHHELD.contains(name)
+}
+
+/// The names of the engine's functions.
+fn engine_names() -> impl Iterator<Item = String> {
+    fn names(name: &str, aliases: &[String]) -> Vec<String> {
+        [&[name.to_owned()], aliases].concat()
+    }
+    let scalar = SessionStateDefaults::default_scalar_functions().into_iter();
+    let higher = SessionStateDefaults::default_higher_order_functions().into_iter();
+    let aggregate = SessionStateDefaults::default_aggregate_functions().into_iter();
+    let window = SessionStateDefaults::default_window_functions().into_iter();
+    let table = SessionStateDefaults::default_table_functions().into_iter();
+    scalar
+        .flat_map(|f| names(f.name(), f.aliases()))
+        .chain(higher.flat_map(|f| names(f.name(), f.aliases())))
+        .chain(aggregate.flat_map(|f| names(f.name(), f.aliases())))
+        .chain(window.flat_map(|f| names(f.name(), f.aliases())))
+        .chain(table.map(|f| f.name().to_owned()))
+}
+
 fn limit(name: &str) -> Option<&'static str> {
     Some(match name {
         "repeat" | "lpad" | "rpad" => "a length of 10,000",
@@ -83,32 +136,25 @@ fn limit(name: &str) -> Option<&'static str> {
 
 /// Every function that is offered, by name.
 pub fn functions() -> Vec<Function> {
-    let describe = |class, name: &str, aliases: &[String], about: Option<&Documentation>| {
-        is_offered(name).then(|| Function {
+    let describe =
+        |class, name: &str, aliases: &[String], about: Option<&Documentation>| Function {
             name: name.to_owned(),
             class,
-            aliases: aliases.iter().filter(|alias| is_offered(alias)).cloned().collect(),
+            aliases: aliases.to_vec(),
             syntax: about
                 .map_or_else(|| format!("{name}(…)"), |about| about.syntax_example.clone()),
             description: about.map_or_else(String::new, |about| about.description.clone()),
             example: about.and_then(|about| about.sql_example.clone()),
             limit: limit(name),
-        })
-    };
-    let mut scalar = SessionStateDefaults::default_scalar_functions();
-    scalar.extend(own::scalar().into_iter().map(Arc::new));
+        };
+    let Offered { scalar, aggregate, window } = offered();
     let scalar =
         scalar.iter().map(|f| describe("scalar", f.name(), f.aliases(), f.documentation()));
-    let mut aggregate = SessionStateDefaults::default_aggregate_functions();
-    let ours = own::aggregate();
-    aggregate.retain(|f| ours.iter().all(|own| own.name() != f.name()));
-    aggregate.extend(ours.map(Arc::new));
     let aggregate =
         aggregate.iter().map(|f| describe("aggregate", f.name(), f.aliases(), f.documentation()));
-    let window = SessionStateDefaults::default_window_functions();
     let window =
         window.iter().map(|f| describe("window", f.name(), f.aliases(), f.documentation()));
-    let mut all: Vec<_> = scalar.chain(aggregate).chain(window).flatten().collect();
+    let mut all: Vec<_> = scalar.chain(aggregate).chain(window).collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all.dedup_by(|a, b| a.name == b.name && a.class == b.class);
     all
@@ -119,11 +165,14 @@ mod tests {
     use super::*;
 
     /// What the engine has and strangers do not get: it tells of the machine or of files, gives another answer each
-    /// time, takes time by the square of its arguments, or is of no use to an analyst.
+    /// time, takes time by the square of its arguments, computes what no walk of the plan sees (lambdas), or is of no
+    /// use to an analyst.
     const WITHHELD: &str = "
         file_row_index input_file_name version
         rand random uuid
         levenshtein
+        any_match array_any_match array_filter array_first array_transform list_any_match list_filter list_first
+        list_transform
         array_add array_compact array_normalize array_product array_scale array_subtract cosine_distance dot_product
         inner_product list_add list_compact list_normalize list_product list_scale list_subtract
         arrow_field arrow_metadata cast_to_type try_cast_to_type union_extract union_tag with_metadata
@@ -131,25 +180,17 @@ mod tests {
 
     #[test]
     fn every_function_of_the_engine_is_offered_or_withheld() {
-        let mut known = BTreeSet::new();
-        let mut add = |name: &str, aliases: &[String]| {
+        let mut known: BTreeSet<_> = engine_names().collect();
+        let Offered { scalar, aggregate, .. } = offered();
+        for (name, aliases) in scalar
+            .iter()
+            .map(|f| (f.name(), f.aliases()))
+            .chain(aggregate.iter().map(|f| (f.name(), f.aliases())))
+        {
             known.insert(name.to_owned());
             known.extend(aliases.iter().cloned());
-        };
-        for f in SessionStateDefaults::default_scalar_functions() {
-            add(f.name(), f.aliases());
-        }
-        for f in SessionStateDefaults::default_aggregate_functions() {
-            add(f.name(), f.aliases());
-        }
-        for f in SessionStateDefaults::default_window_functions() {
-            add(f.name(), f.aliases());
-        }
-        for f in own::scalar() {
-            add(f.name(), f.aliases());
-        }
-        for f in own::aggregate() {
-            add(f.name(), f.aliases());
+            // All names of a function come with it.
+            assert!(aliases.iter().all(|alias| is_offered(alias)), "{name}: {aliases:?}");
         }
         // A function that comes with another version of the engine is on neither list: somebody has to look at it.
         let withheld: BTreeSet<_> = WITHHELD.split_whitespace().collect();

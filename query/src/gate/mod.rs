@@ -2,9 +2,11 @@
 //! minutes or overflow the stack; so a statement is measured before anything is done with it.
 //!
 //! [`tokens`] looks at the flat list of tokens, before the parser: it takes linear time and no stack. [`statement`]
-//! walks what was parsed: references to common tables, functions and their arguments, patterns, relations.
-//! Statements that we compile ourselves do not pass here.
+//! walks what was parsed: references to common tables, and relations. [`arguments`] walks what was planned, before
+//! anything rewrites it: lengths and patterns. Which functions there are is not decided by their names: a session
+//! has those that are [`offered`], and no others. Statements that we compile ourselves are not measured.
 
+mod arguments;
 mod functions;
 mod pattern;
 mod walk;
@@ -15,8 +17,9 @@ use datafusion::sql::sqlparser::{
     tokenizer::{Token, TokenWithSpan, Tokenizer},
 };
 
-pub(crate) use functions::is_offered;
+pub(crate) use arguments::arguments;
 pub use functions::{Function, functions};
+pub(crate) use functions::{is_offered, offered};
 pub(crate) use walk::statement;
 
 use crate::{QueryError, Reason};

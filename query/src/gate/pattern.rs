@@ -1,7 +1,7 @@
 //! Patterns: a text in quotes, so that it can be measured. A regular expression becomes a program, whose size can be
 //! a power of its length.
 
-use datafusion::sql::sqlparser::ast::{Expr, Value};
+use datafusion::logical_expr::Expr;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::too_complex;
@@ -28,16 +28,15 @@ pub(super) fn is_regular(expression: &Expr) -> Result<(), QueryError> {
 
 fn text(expression: &Expr) -> Result<&str, QueryError> {
     let text = match expression {
-        Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
-            _ => None,
-        },
+        // A parameter that has no value yet.
+        Expr::Placeholder(_) => Some(""),
+        Expr::Literal(value, _) => value.try_as_str().map(Option::unwrap_or_default),
         _ => None,
     };
     match text {
         Some(text) if text.len() <= PATTERN_BYTES_MAX => Ok(text),
         Some(_) => Err(too_complex(format!("a pattern is longer than {PATTERN_BYTES_MAX} bytes"))),
-        None => Err(too_complex("a pattern is a text in quotes, and no expression")),
+        None => Err(too_complex("a pattern is a text in quotes or a parameter, and no expression")),
     }
 }
 

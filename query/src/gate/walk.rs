@@ -1,48 +1,39 @@
-//! What was parsed: common tables, relations, functions with their arguments, and patterns.
+//! What was parsed: common tables and relations. What has a name is compared as the planner does it, whatever its
+//! quotes.
 
 use std::{collections::HashMap, ops::ControlFlow};
 
-use chrono::NaiveDate;
 use datafusion::sql::sqlparser::ast::{
-    self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, Query,
-    Select, TableFactor, UnaryOperator, Value, Visit, Visitor, visit_relations,
+    self, Expr, ObjectName, Query, Select, TableFactor, Visit, Visitor, visit_relations,
 };
 
-use super::{JOINS_MAX, functions::is_offered, pattern, too_complex};
+use super::{JOINS_MAX, functions::is_withheld, too_complex};
 use crate::{QueryError, Reason};
 
 const COMMON_TABLES_MAX: usize = 20;
 /// Tables that are read once every common table is put in the places that name it. Twenty that each name the one
 /// before twice are a million.
 const REFERENCES_MAX: u64 = 200;
-const TEXT_LENGTH_MAX: i64 = 10_000;
-const ARRAY_LENGTH_MAX: i64 = 100_000;
-const SERIES_ITEMS_MAX: i64 = 1_000_000;
-const CENTROIDS_MAX: i64 = 1_000;
 
-/// Measures a parsed statement. `is_known` says whether the engine has a function of this name.
+/// Measures a parsed statement.
 ///
 /// # Errors
 /// [`Reason::TooComplex`] or [`Reason::NotAllowed`].
-pub(crate) fn statement(
-    statement: &ast::Statement,
-    is_known: impl Fn(&str) -> bool,
-) -> Result<(), QueryError> {
-    let mut walk = Walk { is_known, common_tables: 0, weights: HashMap::new() };
-    match statement.visit(&mut walk) {
+pub(crate) fn statement(statement: &ast::Statement) -> Result<(), QueryError> {
+    match statement.visit(&mut Walk::default()) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
     }
 }
 
-struct Walk<F> {
-    is_known: F,
+#[derive(Default)]
+struct Walk {
     common_tables: usize,
     /// How many tables are read where a common table is named.
     weights: HashMap<String, u64>,
 }
 
-impl<F: Fn(&str) -> bool> Visitor for Walk<F> {
+impl Visitor for Walk {
     type Break = QueryError;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<QueryError> {
@@ -72,37 +63,19 @@ impl<F: Fn(&str) -> bool> Visitor for Walk<F> {
         }
     }
 
+    /// The session has no such function either. Here its name gets the better answer.
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<QueryError> {
-        flow(match expression {
-            Expr::Function(function) => self.function(function),
-            Expr::Like { pattern, .. } | Expr::ILike { pattern, .. } => pattern::is_plain(pattern),
-            Expr::SimilarTo { pattern, .. } | Expr::RLike { pattern, .. } => {
-                pattern::is_regular(pattern)
-            }
-            Expr::BinaryOp {
-                op:
-                    BinaryOperator::PGRegexMatch
-                    | BinaryOperator::PGRegexIMatch
-                    | BinaryOperator::PGRegexNotMatch
-                    | BinaryOperator::PGRegexNotIMatch,
-                right,
-                ..
-            } => pattern::is_regular(right),
-            Expr::BinaryOp {
-                op:
-                    BinaryOperator::PGLikeMatch
-                    | BinaryOperator::PGILikeMatch
-                    | BinaryOperator::PGNotLikeMatch
-                    | BinaryOperator::PGNotILikeMatch,
-                right,
-                ..
-            } => pattern::is_plain(right),
-            _ => Ok(()),
-        })
+        let Expr::Function(function) = expression else { return ControlFlow::Continue(()) };
+        let name = last_part(&function.name);
+        if is_withheld(&name) {
+            let message = format!("the function `{name}` is not offered; see /v1/functions");
+            return ControlFlow::Break(QueryError::new(Reason::NotAllowed, message));
+        }
+        ControlFlow::Continue(())
     }
 }
 
-impl<F: Fn(&str) -> bool> Walk<F> {
+impl Walk {
     fn common_tables(&mut self, query: &Query) -> Result<(), QueryError> {
         let Some(with) = &query.with else { return Ok(()) };
         if with.recursive {
@@ -131,45 +104,11 @@ impl<F: Fn(&str) -> bool> Walk<F> {
     fn weight(&self, part: &impl Visit) -> u64 {
         let mut sum = 0_u64;
         let _ = visit_relations(part, |name| {
-            let weight = self.weights.get(&name.to_string().to_lowercase()).copied();
+            let weight = self.weights.get(&last_part(name)).copied();
             sum = sum.saturating_add(weight.unwrap_or(1));
             ControlFlow::<()>::Continue(())
         });
         sum
-    }
-
-    fn function(&self, function: &ast::Function) -> Result<(), QueryError> {
-        let name = function.name.to_string().to_lowercase();
-        let name = name.trim_matches('"');
-        if !is_offered(name) {
-            if !(self.is_known)(name) {
-                // The planner says what it could have meant.
-                return Ok(());
-            }
-            let message = format!("the function `{name}` is not offered; see /v1/functions");
-            return Err(QueryError::new(Reason::NotAllowed, message));
-        }
-        let arguments = arguments(function);
-        // The column may stand in WITHIN GROUP instead.
-        let given = arguments.len() + usize::from(!function.within_group.is_empty());
-        match name {
-            "repeat" | "lpad" | "rpad" => at_most(name, arguments.get(1), TEXT_LENGTH_MAX),
-            "array_repeat" | "list_repeat" | "array_resize" | "list_resize" => {
-                at_most(name, arguments.get(1), ARRAY_LENGTH_MAX)
-            }
-            "approx_percentile" | "approx_percentile_cont" if given > 2 => {
-                at_most(name, arguments.last(), CENTROIDS_MAX)
-            }
-            "approx_percentile_cont_with_weight" if given > 3 => {
-                at_most(name, arguments.last(), CENTROIDS_MAX)
-            }
-            "range" | "generate_series" => series(name, &arguments),
-            _ if name.starts_with("regexp_") => match arguments.get(1) {
-                Some(pattern) => pattern::is_regular(pattern),
-                None => Ok(()),
-            },
-            _ => Ok(()),
-        }
     }
 }
 
@@ -186,86 +125,8 @@ fn is_place(name: &ObjectName) -> bool {
     text.contains(['/', '\\', '\''])
 }
 
-fn arguments(function: &ast::Function) -> Vec<&Expr> {
-    let FunctionArguments::List(list) = &function.args else { return Vec::new() };
-    let expression = |argument| match argument {
-        &FunctionArg::Named { ref arg, .. }
-        | &FunctionArg::ExprNamed { ref arg, .. }
-        | &FunctionArg::Unnamed(ref arg) => match arg {
-            FunctionArgExpr::Expr(expression) => Some(expression),
-            _ => None,
-        },
-    };
-    list.args.iter().filter_map(expression).collect()
-}
-
-fn at_most(name: &str, argument: Option<&&Expr>, most: i64) -> Result<(), QueryError> {
-    match argument.map(|argument| number(argument)) {
-        // Without it the planner says what is missing.
-        None => Ok(()),
-        Some(Some(given)) if given <= most => Ok(()),
-        Some(Some(given)) => Err(too_complex(format!("`{name}` with {given}: {most} is the most"))),
-        Some(None) => Err(too_complex(format!(
-            "`{name}` needs a number as its length, of at most {most}, and no expression"
-        ))),
-    }
-}
-
-/// The items of a series are known before it is made: of numbers, or of dates.
-fn series(name: &str, arguments: &[&Expr]) -> Result<(), QueryError> {
-    let numbers: Option<Vec<_>> = arguments.iter().map(|argument| number(argument)).collect();
-    let items = match (numbers.as_deref(), arguments) {
-        (Some([stop]), _) => Some(i128::from(*stop)),
-        (Some([start, stop]), _) => Some(i128::from(*stop) - i128::from(*start)),
-        (Some([start, stop, step]), _) if *step != 0 => {
-            Some((i128::from(*stop) - i128::from(*start)) / i128::from(*step))
-        }
-        (None, [start, stop, step]) => days(start, stop, step),
-        _ => None,
-    };
-    match items {
-        Some(items) if items <= i128::from(SERIES_ITEMS_MAX) => Ok(()),
-        Some(items) => {
-            Err(too_complex(format!("`{name}` of {items}: {SERIES_ITEMS_MAX} is the most")))
-        }
-        None => Err(too_complex(format!("`{name}` needs bounds that are numbers or dates"))),
-    }
-}
-
-/// The most steps between two dates.
-fn days(start: &Expr, stop: &Expr, step: &Expr) -> Option<i128> {
-    let Expr::Interval(interval) = step else { return None };
-    let step = interval.to_string().to_lowercase();
-    let per_day = match () {
-        () if step.contains("second") || step.contains('.') => return None,
-        () if step.contains("minute") => 1_440,
-        () if step.contains("hour") => 24,
-        () if ["day", "week", "month", "year"].iter().any(|unit| step.contains(unit)) => 1,
-        () => return None,
-    };
-    let days = date(stop)?.signed_duration_since(date(start)?).num_days();
-    Some((i128::from(days) + 1) * per_day)
-}
-
-fn date(expression: &Expr) -> Option<NaiveDate> {
-    let text = match expression {
-        Expr::TypedString(typed) => match &typed.value.value {
-            Value::SingleQuotedString(text) => text,
-            _ => return None,
-        },
-        _ => return None,
-    };
-    NaiveDate::parse_from_str(text.get(..10)?, "%Y-%m-%d").ok()
-}
-
-fn number(expression: &Expr) -> Option<i64> {
-    match expression {
-        Expr::Nested(inner) => number(inner),
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => number(expr)?.checked_neg(),
-        Expr::Value(value) => match &value.value {
-            Value::Number(text, _) => text.parse().ok(),
-            _ => None,
-        },
-        _ => None,
-    }
+/// A name without its quotes. Two that differ only in case may be two to the planner; here they count as one.
+fn last_part(name: &ObjectName) -> String {
+    let ident = name.0.last().and_then(|part| part.as_ident());
+    ident.map_or_else(|| name.to_string(), |ident| ident.value.clone()).to_lowercase()
 }
