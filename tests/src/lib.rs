@@ -322,6 +322,15 @@ pub fn admin_key(dir: &Path) -> String {
     run_ok(dir, &["key", "create", "--name", "test", "--scopes", "admin,read,write,backfill"])
 }
 
+/// Creates an organization with a key of its own, and gives the secret.
+#[must_use]
+pub fn organization_key(dir: &Path, organization: &str, scopes: &str) -> String {
+    let named = ["--name", organization, "--country", "DE"];
+    run_ok(dir, &[&["organization", "create", organization], &named[..]].concat());
+    let of = ["--organization", organization, "--scopes", scopes];
+    run_ok(dir, &[&["key", "create", "--name", organization], &of[..]].concat())
+}
+
 /// An S3 server on loopback, which can be made to fail. Dropping it ends it.
 #[derive(Debug)]
 pub struct ObjectStore {

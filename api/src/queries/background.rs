@@ -42,9 +42,10 @@ const WAITING: usize = 100;
 const ATTEMPTS: u32 = 3;
 const LIMIT: u64 = 100;
 const LIMIT_MAX: u64 = 1_000;
-/// How often ended queries are written to the history, and how often it is tidied up.
+/// How often ended queries are written to the history, and how often it is tidied up: also after so many bytes.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 const TIDY_EVERY: u32 = 600;
+const TIDY_BYTES: usize = 4 << 20;
 
 /// Which queries, newest first.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -158,16 +159,18 @@ impl Background {
 
 /// Writes what ended to the history, and removes what is old, until the future is dropped.
 pub(crate) async fn keep(runner: &Runner, background: &Background, store: &Store, clock: &Clock) {
+    let failed = |error: StoreError| {
+        tracing::error!(error = &error as &dyn std::error::Error, "the history of queries");
+    };
+    let mut written = 0;
     for round in 0u32.. {
-        if round.is_multiple_of(TIDY_EVERY)
-            && let Err(error) = tidy(background, store, clock).await
-        {
-            tracing::error!(error = &error as &dyn std::error::Error, "the history of queries");
+        if round.is_multiple_of(TIDY_EVERY) || written > TIDY_BYTES {
+            written = 0;
+            tidy(background, store, clock).await.unwrap_or_else(failed);
         }
         tokio::time::sleep(WRITE_EVERY).await;
-        if let Err(error) = write_ended(runner, store).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the history of queries");
-        }
+        written += runner.ended_bytes();
+        write_ended(runner, store).await.unwrap_or_else(failed);
     }
 }
 
@@ -223,6 +226,7 @@ pub(crate) async fn start_query(
     let mut running = asker.runner.admit(&principal, &request)?;
     let entry = running.entry();
     history::write(&asker.store, std::slice::from_ref(&entry)).await?;
+    running.note_listed();
     tokio::spawn(async move {
         let bytes_max = asker.limits.result_mib << 20;
         let outcome = background

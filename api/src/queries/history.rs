@@ -1,9 +1,11 @@
-//! The history of queries: who asked what, when, and what it took. Kept for thirty days.
+//! The history of queries: who asked what, when, and what it took. Kept for thirty days, as far as its bytes go: what
+//! one organization asks takes no room from the others. A statement that was refused never ran: it is counted, and
+//! not kept.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect, Statement, sea_query::OnConflict,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,7 +14,14 @@ use super::history_row as row;
 use crate::store::{Doing, Store, StoreError, time_of};
 
 const DAYS: i64 = 30;
-const ROWS_MAX: u64 = 200_000;
+/// Bytes of a statement that are kept, and of a failure's text.
+const SQL_BYTES_MAX: usize = 8 << 10;
+const DETAIL_BYTES_MAX: usize = 1 << 10;
+/// What an entry takes beside its texts, about.
+const ENTRY_BYTES: usize = 512;
+/// Bytes of all entries, and of those of one organization.
+const BYTES_MAX: usize = 64 << 20;
+const ORGANIZATION_BYTES_MAX: usize = 8 << 20;
 /// Rows written by one statement: SQLite takes 32,766 values.
 const BATCH: usize = 1_000;
 
@@ -185,19 +194,20 @@ pub(crate) async fn expired(store: &Store, now: DateTime<Utc>) -> Result<Vec<Ent
     rows.into_iter().map(Entry::try_from).collect()
 }
 
-/// Removes what is too old or too much. Entries with a kept answer stay until it is gone.
+/// Removes what is too old, and the oldest of what is too much. Entries with a kept answer stay until it is gone.
 pub(crate) async fn prune(store: &Store, now: DateTime<Utc>) -> Result<(), StoreError> {
+    prune_to(store, now, BYTES_MAX, ORGANIZATION_BYTES_MAX).await
+}
+
+async fn prune_to(
+    store: &Store,
+    now: DateTime<Utc>,
+    bytes_max: usize,
+    organization_bytes_max: usize,
+) -> Result<(), StoreError> {
     use row::Column::{KeptUntil, StartedAt};
-    let oldest = (now - TimeDelta::days(DAYS)).timestamp_micros();
     let doing = "pruning the history of queries";
-    let beyond = row::Entity::find()
-        .order_by_desc(StartedAt)
-        .offset(ROWS_MAX)
-        .limit(1)
-        .one(store.db())
-        .await
-        .doing(doing)?;
-    let oldest = beyond.map_or(oldest, |row| row.started_at.max(oldest));
+    let oldest = (now - TimeDelta::days(DAYS)).timestamp_micros();
     let write = store.write().await?;
     row::Entity::delete_many()
         .filter(StartedAt.lte(oldest))
@@ -205,10 +215,44 @@ pub(crate) async fn prune(store: &Store, now: DateTime<Utc>) -> Result<(), Store
         .exec(write.db())
         .await
         .doing(doing)?;
+    // Newest first: what lies beyond the room of its organization, or of all.
+    let sql = format!(
+        "DELETE FROM queries WHERE kept_until IS NULL AND query_id IN (SELECT query_id FROM (SELECT query_id, \
+         organization_id, sum(bytes) OVER (PARTITION BY organization_id ORDER BY started_at DESC, query_id) AS own, \
+         sum(bytes) OVER (ORDER BY started_at DESC, query_id) AS all_bytes FROM (SELECT query_id, organization_id, \
+         started_at, {ENTRY_BYTES} + octet_length(sql) + octet_length(coalesce(detail, '')) AS bytes FROM queries) \
+         AS entries) AS summed WHERE all_bytes > {bytes_max} \
+         OR organization_id IS NOT NULL AND own > {organization_bytes_max})"
+    );
+    let statement = Statement::from_string(write.db().get_database_backend(), sql);
+    write.db().execute_raw(statement).await.doing(doing)?;
     write.commit().await
 }
 
+/// A text cut to so many bytes; one that was cut ends with `…`.
+fn cut(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(bytes_max)])
+}
+
+/// As much of a statement as the history keeps.
+pub(super) fn kept_sql(sql: &str) -> String {
+    cut(sql, SQL_BYTES_MAX)
+}
+
+/// As much of a failure's text as the history keeps.
+pub(super) fn kept_detail(detail: &str) -> String {
+    cut(detail, DETAIL_BYTES_MAX)
+}
+
 impl Entry {
+    /// About what it takes, in memory and in the database.
+    pub(super) fn bytes(&self) -> usize {
+        ENTRY_BYTES + self.sql.len() + self.detail.as_ref().map_or(0, String::len)
+    }
+
     fn row(&self) -> row::ActiveModel {
         let number = |n: u64| Set(i64::try_from(n).unwrap_or(i64::MAX));
         row::ActiveModel {
@@ -259,5 +303,68 @@ impl TryFrom<row::Model> for Entry {
             bytes_scanned: row.bytes_scanned.map(i64::unsigned_abs),
             memory_bytes: row.memory_bytes.unsigned_abs(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{Scratch, noon};
+
+    fn entry(id: usize, organization: Option<&str>, sql: &str) -> Entry {
+        Entry {
+            query_id: format!("qry_{id:05}"),
+            principal_id: "key_1".into(),
+            principal: "k".into(),
+            organization_id: organization.map(str::to_owned),
+            sql: kept_sql(sql),
+            as_of: "a.b".into(),
+            started_at: noon() + TimeDelta::milliseconds(i64::try_from(id).unwrap()),
+            duration_ms: 1,
+            status: Status::Done,
+            code: None,
+            detail: None,
+            rows: 0,
+            bytes: 0,
+            truncated: false,
+            rows_scanned: 0,
+            bytes_scanned: None,
+            memory_bytes: 0,
+            kept_until: None,
+        }
+    }
+
+    async fn ids(store: &Store) -> Vec<String> {
+        let filter = Filter { limit: 10_000, ..Filter::default() };
+        let entries = list(store, &filter).await.unwrap();
+        entries.into_iter().rev().map(|entry| entry.query_id).collect()
+    }
+
+    #[tokio::test]
+    async fn what_one_organization_asks_takes_no_room_from_others() {
+        let Scratch { store, .. } = &Scratch::new().await;
+        let long = "x".repeat(1_000_000);
+        let mut entries: Vec<_> = (0..40).map(|id| entry(id, Some("org_a"), &long)).collect();
+        entries.extend((40..44).map(|id| entry(id, Some("org_b"), "select 1")));
+        entries.extend((44..48).map(|id| entry(id, None, "select 1")));
+        entries[0].kept_until = Some(noon());
+        write(store, &entries).await.unwrap();
+        // Room for four long statements of one organization.
+        prune_to(store, noon(), 1 << 20, 5 * SQL_BYTES_MAX).await.unwrap();
+        let expected = [0].into_iter().chain(36..48).map(|id| entry(id, None, "").query_id);
+        assert_eq!(ids(store).await, expected.collect::<Vec<_>>());
+        // Room for the newest of all.
+        prune_to(store, noon(), 6 * ENTRY_BYTES, 1 << 20).await.unwrap();
+        let expected = [0].into_iter().chain(43..48).map(|id| entry(id, None, "").query_id);
+        assert_eq!(ids(store).await, expected.collect::<Vec<_>>());
+        prune_to(store, noon() + TimeDelta::days(31), 1 << 20, 1 << 20).await.unwrap();
+        assert_eq!(ids(store).await, ["qry_00000"]);
+    }
+
+    #[test]
+    fn texts_are_cut_between_letters() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("aбв", 4), "aб…");
+        assert_eq!(kept_sql(&"д".repeat(100_000)).len(), SQL_BYTES_MAX + "…".len());
     }
 }

@@ -10,7 +10,7 @@ use query::{Answering, Cost, Ended, Engine, QueryError, Reason, Request, pool::P
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    history::{Entry, Status},
+    history::{Entry, Status, kept_detail, kept_sql},
     problem,
 };
 use crate::{
@@ -52,10 +52,14 @@ pub(crate) struct Running {
     live: Arc<Live>,
     pieces: Answering,
     is_over: bool,
+    /// Whether the history has it already.
+    is_listed: bool,
 }
 
 /// Entries that wait to be written, at most: more are forgotten rather than held.
-const ENDED_MAX: usize = 10_000;
+const ENDED_MAX: usize = 2_000;
+/// Statements that were refused before they ran, by code.
+const REFUSALS: &str = "query_refusals_total";
 
 impl Runner {
     pub(crate) fn new(engine: Engine, clock: Clock) -> Self {
@@ -65,7 +69,7 @@ impl Runner {
     /// Starts a query.
     ///
     /// # Errors
-    /// Its problem, with its id: one that is refused is in the history too.
+    /// Its problem, with its id.
     pub(crate) async fn start(
         &self,
         who: &Principal,
@@ -90,7 +94,7 @@ impl Runner {
             principal_id: who.id.clone(),
             principal: who.name.clone(),
             organization_id: who.reach.organization_id().map(str::to_owned),
-            sql: request.sql.clone(),
+            sql: kept_sql(&request.sql),
             as_of: request.cut.token(),
             started_at: self.clock.now(),
             duration_ms: 0,
@@ -108,14 +112,21 @@ impl Runner {
         let live = Arc::new(Live { seen: Mutex::new(entry), stop: Notify::new() });
         self.lock().running.insert(id.clone(), Arc::clone(&live));
         let (_, none) = mpsc::channel(1);
-        Ok(Running { runner: self.clone(), id, live, pieces: none.into(), is_over: false })
+        Ok(Running {
+            runner: self.clone(),
+            id,
+            live,
+            pieces: none.into(),
+            is_over: false,
+            is_listed: false,
+        })
     }
 
     /// An answer that is there already, to be written like one that comes.
     pub(crate) fn replay(&self, entry: Entry, pieces: Answering) -> Running {
         let id = entry.query_id.clone();
         let live = Arc::new(Live { seen: Mutex::new(entry), stop: Notify::new() });
-        Running { runner: self.clone(), id, live, pieces, is_over: true }
+        Running { runner: self.clone(), id, live, pieces, is_over: true, is_listed: true }
     }
 
     /// Queries that are under way, newest first, as far as they are of interest.
@@ -135,6 +146,11 @@ impl Runner {
             live.stop.notify_one();
         }
         live.is_some()
+    }
+
+    /// The bytes of the entries that wait to be written.
+    pub(super) fn ended_bytes(&self) -> usize {
+        self.lock().ended.iter().map(Entry::bytes).sum()
     }
 
     /// Takes the entries that wait to be written.
@@ -167,6 +183,11 @@ impl Running {
     /// Whether its answer was there already.
     pub(crate) fn is_kept(&self) -> bool {
         self.pieces.is_kept()
+    }
+
+    /// Says that the history has it: how it ends is written there, whatever that is.
+    pub(crate) fn note_listed(&mut self) {
+        self.is_listed = true;
     }
 
     pub(crate) fn entry(&self) -> Entry {
@@ -227,6 +248,15 @@ impl Running {
 
     /// Writes down how the query ended.
     pub(crate) fn end(&mut self, outcome: Result<&Ended, &QueryError>) {
+        if let Err(error) = outcome
+            && is_refusal(error.reason)
+            && !self.is_listed
+        {
+            metrics::counter!(REFUSALS, "code" => problem(error.clone()).code).increment(1);
+            self.is_over = true;
+            self.runner.lock().running.remove(&self.id);
+            return;
+        }
         {
             let mut seen = self.live.lock();
             match outcome {
@@ -239,7 +269,7 @@ impl Running {
                     let stopped = error.reason == Reason::Canceled;
                     seen.status = if stopped { Status::Canceled } else { Status::Failed };
                     seen.code = Some(problem(error.clone()).code.to_owned());
-                    seen.detail = Some(error.message.clone());
+                    seen.detail = Some(kept_detail(&error.message));
                 }
             }
         }
@@ -293,6 +323,12 @@ impl Entry {
         self.bytes_scanned = cost.bytes_scanned;
         self.memory_bytes = cost.memory_bytes;
     }
+}
+
+/// Whether a statement was refused before it ran.
+fn is_refusal(reason: Reason) -> bool {
+    use Reason::{Busy, Invalid, NotAllowed, Parameters, Syntax, TooComplex, TooMany};
+    matches!(reason, Busy | Invalid | NotAllowed | Parameters | Syntax | TooComplex | TooMany)
 }
 
 fn canceled() -> QueryError {

@@ -9,7 +9,8 @@ use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use chrono::{DateTime, Utc};
 use query::{Form, Parameters, Task, parameter::Kind as ParameterKind};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::Expr,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -27,6 +28,8 @@ use crate::{
 
 /// Versions of all queries that staff, or an organization, may have saved.
 const VERSIONS_MAX: u64 = 10_000;
+/// Bytes of the statements that an organization, or all staff, may save.
+const BYTES_MAX: u64 = 8 << 20;
 const DESCRIPTION_BYTES_MAX: usize = 1_000;
 const NAME_BYTES_MAX: usize = 64;
 /// What the address of a run says of a parameter begins so: `p.model=gpt-4o`.
@@ -133,9 +136,26 @@ async fn newest(store: &Store, scope: &str) -> Result<Vec<SavedQuery>, StoreErro
     Ok(queries)
 }
 
-async fn versions(write: &Write, scope: &str) -> Result<u64, StoreError> {
-    let all = row::Entity::find().filter(row::Column::Scope.eq(scope));
-    all.count(write.db()).await.doing("counting saved queries")
+async fn check_room(write: &Write, scope: &str, sql: &str) -> Result<(), Problem> {
+    let all = row::Entity::find().filter(row::Column::Scope.eq(scope)).select_only();
+    let all = all
+        .column_as(Expr::cust("count(*)"), "versions")
+        .column_as(Expr::cust("coalesce(sum(octet_length(sql)), 0)"), "bytes");
+    let taken: Option<(i64, i64)> =
+        all.into_tuple().one(write.db()).await.doing("counting saved queries")?;
+    let (versions, bytes) =
+        taken.map_or((0, 0), |(n, bytes)| (n.unsigned_abs(), bytes.unsigned_abs()));
+    let full = |what: String| {
+        let detail = format!("{what} of queries are saved; remove a query first");
+        Err(Problem::conflict("too_many_saved_queries", detail))
+    };
+    if versions >= VERSIONS_MAX {
+        return full(format!("{VERSIONS_MAX} versions"));
+    }
+    if bytes + sql.len() as u64 > BYTES_MAX {
+        return full(format!("{} MiB", BYTES_MAX >> 20));
+    }
+    Ok(())
 }
 
 /// Adds a version.
@@ -154,10 +174,7 @@ async fn add(
         let detail = format!("`{}` is saved by somebody else", new.name);
         return Err(Problem::conflict("name_taken", detail));
     }
-    if versions(&write, scope).await? >= VERSIONS_MAX {
-        let detail = format!("{VERSIONS_MAX} versions of queries are saved; remove a query first");
-        return Err(Problem::conflict("too_many_saved_queries", detail));
-    }
+    check_room(&write, scope, &new.sql).await?;
     let saved = SavedQuery {
         name: new.name.clone(),
         version: before.as_ref().map_or(1, |before| before.version + 1),

@@ -5,6 +5,7 @@ mod accounts;
 mod answers;
 mod bodies;
 mod files;
+mod floods;
 mod gate;
 mod grants;
 mod masks;
