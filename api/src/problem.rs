@@ -6,12 +6,10 @@ use std::fmt;
 
 use actix_web::{
     HttpResponse, ResponseError,
-    error::JsonPayloadError,
     http::{
         StatusCode,
         header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
     },
-    web,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -171,40 +169,6 @@ impl ResponseError for Problem {
         let body = serde_json::to_vec(self).unwrap_or_default();
         response.content_type(CONTENT_TYPE).body(body)
     }
-}
-
-/// How handlers read a JSON body: at most `size_bytes_max`, and a problem when it is not what they expect.
-pub fn json_config(size_bytes_max: usize) -> web::JsonConfig {
-    web::JsonConfig::default().limit(size_bytes_max).error_handler(|error, _| {
-        let problem = match &error {
-            JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
-                Problem::payload_too_large("the body is too large")
-            }
-            JsonPayloadError::ContentType => {
-                Problem::unsupported_media_type("the body must be application/json")
-            }
-            JsonPayloadError::Deserialize(fault) => invalid_json(fault),
-            _ => Problem::bad_request("invalid_body", "the body could not be read"),
-        };
-        problem.into()
-    })
-}
-
-/// serde's message may quote the body, and the body may hold a password: only the place and the kind are told,
-/// and the message only where it names a field.
-fn invalid_json(fault: &serde_json::Error) -> Problem {
-    let message = fault.to_string();
-    let names_field = ["missing field", "unknown field", "duplicate field"]
-        .iter()
-        .any(|start| message.starts_with(start));
-    let detail = match (names_field, fault.is_data()) {
-        (true, _) => message,
-        (false, true) => "a field has the wrong type or value".to_owned(),
-        (false, false) => "the body is not JSON".to_owned(),
-    };
-    Problem::bad_request("invalid_json", detail)
-        .with("line", fault.line())
-        .with("column", fault.column())
 }
 
 #[cfg(test)]

@@ -27,10 +27,12 @@ use tokio::task::JoinSet;
 use crate::{
     accounts::{self, Accounts},
     allocator,
+    body::Bodies,
     clock::Clock,
     config::{self, Config},
     dashboards, dead_letters, erasure, events, figures, health, integrity, keys,
     lake::{self, OpenError},
+    open_files::OpenFiles,
     openapi, persons,
     principal::Gate,
     problem::{self, Problem},
@@ -83,6 +85,9 @@ const PREPARE_EVERY: Duration = Duration::from_secs(60);
 
 /// How often memory that nobody needs is given back.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
+
+/// Threads that speak HTTP; they do nothing else.
+const HTTP_WORKERS: usize = 2;
 
 /// Connections that wait for their requests to end are cut after this.
 const SHUTDOWN_SECONDS: u64 = 5;
@@ -141,6 +146,7 @@ impl State {
             .with_local_token(&self.local_token)
             .with_secure_cookie(self.config.server.secure_cookie);
         let gate = web::Data::new(gate);
+        let bodies = web::Data::new(Bodies::default());
         let accounts = web::Data::new(Accounts::new(self.store.clone(), &self.clock));
         let store = web::Data::new(self.store.clone());
         let lakehouse = web::Data::new(self.lakehouse.clone());
@@ -156,6 +162,7 @@ impl State {
         move |routes| {
             routes
                 .app_data(gate.clone())
+                .app_data(bodies.clone())
                 .app_data(accounts.clone())
                 .app_data(store.clone())
                 .app_data(lakehouse.clone())
@@ -192,13 +199,16 @@ impl State {
         let listener = TcpListener::bind(address).map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?;
         let routes = self.routes();
+        let files = OpenFiles::raise();
         let server = HttpServer::new(move || {
             App::new()
                 .wrap(middleware::Compress::default())
                 .wrap(from_fn(problem::stamp))
                 .configure(routes.clone())
         })
-        .workers(2)
+        .workers(HTTP_WORKERS)
+        // Of each worker; beyond that connections wait to be accepted.
+        .max_connections((files.connections / HTTP_WORKERS).max(1))
         // A client that closes its side is gone: its query must not go on.
         .h1_allow_half_closed(false)
         .shutdown_timeout(SHUTDOWN_SECONDS)

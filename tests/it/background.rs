@@ -140,19 +140,20 @@ async fn everybody_sees_their_own_queries_and_administrators_all() {
     let analyst = Client::new(server, &key);
     analyst.rows("select 1 as mine").await;
     client.rows("select 2 as theirs").await;
-    let (status, _) = analyst.query("select nothing").await;
-    assert_eq!(status, 400);
+    // What is refused never ran.
+    assert_eq!(analyst.query("select nothing").await.0, 400);
+    assert_eq!(analyst.query("select 1 / 0").await.0, 422);
     let statements = async |client: &Client| {
         let (_, list) = client.get("/v1/queries").await;
         let queries = list["queries"].as_array().expect("queries").clone();
         queries.iter().map(|q| q["sql"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(statements(&analyst).await, ["select nothing", "select 1 as mine"]);
+    assert_eq!(statements(&analyst).await, ["select 1 / 0", "select 1 as mine"]);
     let all = statements(client).await;
-    assert_eq!(all[..3], ["select nothing", "select 2 as theirs", "select 1 as mine"]);
+    assert_eq!(all[..3], ["select 1 / 0", "select 2 as theirs", "select 1 as mine"]);
     let (_, list) = client.get("/v1/queries?limit=1").await;
     let failed = &list["queries"][0];
-    assert_eq!((&failed["status"], &failed["code"]), (&json!("failed"), &json!("invalid_query")));
+    assert_eq!((&failed["status"], &failed["code"]), (&json!("failed"), &json!("query_failed")));
     assert_eq!(failed["principal"], "analyst");
     let next = list["next"].as_str().expect("there are more");
     let (_, list) = client.get(&format!("/v1/queries?limit=1&cursor={next}")).await;

@@ -7,12 +7,13 @@ use utoipa::ToSchema;
 
 use super::{Accounts, Email, SignedInSession};
 use crate::{
+    body::{Body, BodyLimit},
     keys::Scope,
     principal::{
         Ability, Authorized, Gate, Kind, Principal, SESSION_COOKIE, SignedIn, caller,
         refuse_cross_site,
     },
-    problem::{Problem, json_config},
+    problem::Problem,
 };
 
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -63,7 +64,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
     config
         .service(
             web::scope("/v1/auth")
-                .app_data(json_config(BODY_BYTES_MAX))
+                .app_data(BodyLimit(BODY_BYTES_MAX))
                 .service(login)
                 .service(logout),
         )
@@ -85,12 +86,13 @@ pub fn configure(config: &mut web::ServiceConfig) {
 )]
 #[post("/login")]
 async fn login(
-    body: web::Json<LoginBody>,
+    body: Body,
     accounts: web::Data<Accounts>,
     gate: web::Data<Gate>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     refuse_cross_site(&request)?;
+    let body: LoginBody = body.json_of_stranger().await?;
     let email = Email::parse(&body.email)?;
     let now = gate.now();
     let session =
@@ -135,8 +137,8 @@ async fn logout(
     )
 )]
 #[get("/v1/me")]
-async fn me(principal: Authorized<SignedIn>) -> web::Json<Me> {
-    web::Json(principal.into_principal().into())
+async fn me(principal: Authorized<SignedIn>) -> HttpResponse {
+    HttpResponse::Ok().json(Me::from(principal.into_principal()))
 }
 
 impl From<Principal> for Me {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::{html_page, language, see_other};
 use crate::{
     accounts::{Accounts, Email},
+    body::Body,
     principal::{Gate, SESSION_COOKIE, caller, refuse_cross_site},
     problem::Problem,
     store::StoreError,
@@ -47,10 +48,11 @@ async fn begin(
     request: HttpRequest,
     accounts: web::Data<Accounts>,
     gate: web::Data<Gate>,
-    form: web::Form<Credentials>,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
     refuse_cross_site(&request)?;
     let language = language(&request, None);
+    let form: Credentials = body.form_of_stranger().await?;
     let next = own_path(form.next.as_deref());
     let now = gate.now();
     let begun = match Email::parse(&form.email) {

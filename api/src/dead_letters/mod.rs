@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    body::BodyLimit,
     principal::{Administer, Authorized, Principal},
-    problem::{Problem, json_config},
+    problem::Problem,
     queries::{Asker, literal},
 };
 
@@ -26,7 +27,7 @@ const LETTERS_MAX: u64 = 1_000;
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
     config.service(web::resource("/v1/dead-letters").route(web::get().to(list_letters))).service(
         web::resource("/v1/dead-letters/replay")
-            .app_data(json_config(BODY_BYTES_MAX))
+            .app_data(BodyLimit(BODY_BYTES_MAX))
             .route(web::post().to(replay_letters)),
     );
 }

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::{Filter, Found, LETTERS_MAX, Letter, Place, find, letter};
 use crate::{
     audit::{self, Act},
+    body::Body,
     events,
     principal::{Ability, Administer, Authorized, Gate, Principal},
     problem::Problem,
@@ -92,9 +93,9 @@ pub(crate) async fn replay_letters(
     request: HttpRequest,
     asker: Asker,
     gate: web::Data<Gate>,
-    body: web::Json<ReplayBody>,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let body = body.into_inner();
+    let body: ReplayBody = body.json(&admin).await?;
     let wanted = body.ids.clone();
     let found = match &wanted {
         Some(ids) => by_ids(&asker, &admin, &body, ids).await?,

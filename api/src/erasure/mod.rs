@@ -4,15 +4,16 @@
 mod persons;
 mod work;
 
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 
 pub(crate) use persons::Persons;
 use work::EraseError;
 pub(crate) use work::{Erasing, Site, grace, keep_away};
 
 use crate::{
+    body::{Body, BodyLimit},
     principal::{Administer, Authorized},
-    problem::{Problem, json_config},
+    problem::Problem,
     server::State,
 };
 
@@ -39,7 +40,7 @@ fn site(state: &State) -> Site<'_> {
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
     config.service(
         web::resource("/v1/erasures")
-            .app_data(json_config(BODY_BYTES_MAX))
+            .app_data(BodyLimit(BODY_BYTES_MAX))
             .route(web::post().to(erase_persons)),
     );
 }
@@ -61,8 +62,9 @@ pub(crate) async fn erase_persons(
     admin: Authorized<Administer>,
     request: HttpRequest,
     state: web::Data<State>,
-    body: web::Json<Persons>,
-) -> Result<web::Json<Erasing>, Problem> {
+    body: Body,
+) -> Result<HttpResponse, Problem> {
+    let body: Persons = body.json(&admin).await?;
     let persons = body.resolve(state.lakehouse.pseudonyms())?;
     let (origin, dry_run) = (admin.origin(&request), body.dry_run);
     let erasing = actix_web::rt::spawn(async move {
@@ -73,7 +75,7 @@ pub(crate) async fn erase_persons(
         }
     });
     match erasing.await {
-        Ok(Ok(done)) => Ok(web::Json(done)),
+        Ok(Ok(done)) => Ok(HttpResponse::Ok().json(done)),
         Ok(Err(EraseError::Busy)) => Err(Problem::unavailable(60)),
         Ok(Err(error)) => {
             tracing::error!(error = &error as &dyn std::error::Error, "persons are not erased yet");

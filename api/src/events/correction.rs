@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     audit::{self, Act, Origin},
+    body::Body,
     principal::{Ability, Authorized, Gate, Principal, SendEvents},
     problem::Problem,
     queries::Asker,
@@ -94,9 +95,9 @@ pub(crate) async fn void_event(
     asker: Asker,
     gate: web::Data<Gate>,
     door: web::Data<Door>,
-    body: web::Json<VoidBody>,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let body = body.into_inner();
+    let body: VoidBody = body.json(&sender).await?;
     let event = event(&sender, body.organization.as_deref(), body.source, body.id)?;
     let desk = Desk { origin: sender.origin(&request), sender: &sender, asker, gate, door };
     desk.change(event, Change::Void).await
@@ -125,9 +126,9 @@ pub(crate) async fn correct_event(
     asker: Asker,
     gate: web::Data<Gate>,
     door: web::Data<Door>,
-    body: web::Json<CorrectBody>,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let body = body.into_inner();
+    let body: CorrectBody = body.json(&sender).await?;
     if body.time.is_none() && body.data.is_none() {
         let detail = "say what was wrong: `time`, `data` or both";
         return Err(Problem::bad_request("invalid_json", detail));

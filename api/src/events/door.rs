@@ -1,21 +1,17 @@
-//! From an HTTP request to a delivery: media type, compression, and the body as it comes in.
+//! From an HTTP request to a delivery: media type and compression, and what is said where nothing is taken.
 
 use actix_web::{
     HttpRequest,
-    error::PayloadError,
-    http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
-    web::{self, Bytes, BytesMut},
+    http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue},
 };
-use futures::StreamExt;
 use ingest::{
     decode::{Coding, Form},
     intake::Refused,
 };
-use pipeline::Admission;
 use serde_json::{Map, Value};
 
 use super::binary;
-use crate::problem::Problem;
+use crate::{body::unsupported_coding, problem::Problem};
 
 /// What the headers say of a body.
 #[derive(Debug, PartialEq)]
@@ -71,44 +67,6 @@ fn form(media_type: Option<&str>) -> Result<Form, Problem> {
              application/cloudevents+json, application/cloudevents-batch+json"
         ))),
     }
-}
-
-fn unsupported_coding() -> Problem {
-    Problem::unsupported_media_type("Content-Encoding must be gzip, zstd or identity")
-        .with_header(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd, identity"))
-}
-
-/// Reads the body as it came, still compressed, up to its limit.
-pub(super) async fn body(
-    request: &HttpRequest,
-    mut payload: web::Payload,
-    admission: &mut Admission,
-    bytes_max: usize,
-) -> Result<Bytes, Problem> {
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
-    if length > bytes_max {
-        return Err(too_large(bytes_max));
-    }
-    let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(unreadable)?;
-        if body.len() + chunk.len() > bytes_max {
-            return Err(too_large(bytes_max));
-        }
-        admission.grow(chunk.len()).map_err(refused)?;
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
-}
-
-pub(super) fn too_large(bytes_max: usize) -> Problem {
-    Problem::payload_too_large(format!("a body has at most {bytes_max} bytes after decompression"))
-}
-
-fn unreadable(error: PayloadError) -> Problem {
-    tracing::debug!(%error, "a body broke off");
-    Problem::bad_request("invalid_body", "the body could not be read")
 }
 
 /// Too much waits, or nothing can be written: the sender is told when to come back.

@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    body::{self, Body, BodyLimit},
     clock::Clock,
     config,
     principal::{Ability, Authorized, Principal, SendEvents},
-    problem::{Problem, json_config},
+    problem::Problem,
 };
 pub(crate) use door::refused;
 use rate::{Limiter, Rates};
@@ -48,7 +49,7 @@ pub(crate) fn configure(
             ("/v1/events/void", web::post().to(void_event)),
             ("/v1/events/correct", web::post().to(correct_event)),
         ] {
-            let body = json_config(correction::BODY_BYTES_MAX);
+            let body = BodyLimit(correction::BODY_BYTES_MAX);
             config.service(web::resource(path).app_data(body).route(route));
         }
     }
@@ -143,7 +144,7 @@ pub(crate) async fn take_in(
     lakehouse: web::Data<Lakehouse>,
     door: web::Data<Door>,
     clock: web::Data<Clock>,
-    payload: web::Payload,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
     let manner = manner
         .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
@@ -162,7 +163,8 @@ pub(crate) async fn take_in(
     }
     let mut admission = lakehouse.admit().map_err(door::refused)?;
     let bytes_max = door.body_bytes_max;
-    let body = door::body(&request, payload, &mut admission, bytes_max).await?;
+    let body = body.packed(&sender, bytes_max).await?;
+    admission.grow(body.len()).map_err(door::refused)?;
     charge(0, body.len());
     let delivery = Delivery {
         form: announced.form,
@@ -256,7 +258,7 @@ fn answer(
 
 fn unreadable(malformed: &Malformed) -> Problem {
     match malformed {
-        Malformed::TooLarge(bytes_max) => door::too_large(*bytes_max),
+        Malformed::TooLarge(bytes_max) => body::too_large(*bytes_max),
         Malformed::TooMany => Problem::payload_too_large(malformed.to_string()),
         Malformed::Compressed(_) => Problem::bad_request("invalid_body", malformed.to_string()),
         Malformed::Encoding(_) | Malformed::Json(_) | Malformed::Empty => {

@@ -42,10 +42,11 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
 }
 
 /// For `aihub check` and `aihub backup` on this machine; no part of the documented interface.
-async fn cut(_: Authorized<Administer>, lakehouse: web::Data<Lakehouse>) -> web::Json<Standing> {
+async fn cut(_: Authorized<Administer>, lakehouse: web::Data<Lakehouse>) -> HttpResponse {
     // Counted first: every event that was counted is in the cut.
     let (accepted_events, started_at_lsn) = lakehouse.accepted();
-    web::Json(Standing { cut: lakehouse.cut(), accepted_events, started_at_lsn })
+    let cut = lakehouse.cut();
+    HttpResponse::Ok().json(Standing { cut, accepted_events, started_at_lsn })
 }
 
 /// The index, 32 bytes for each identity, in the order of the keys.

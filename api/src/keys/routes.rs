@@ -7,8 +7,9 @@ use utoipa::ToSchema;
 
 use super::{ApiKey, NewKey, Scope, Scopes};
 use crate::{
+    body::{Body, BodyLimit},
     principal::{Administer, Authorized, Gate},
-    problem::{Problem, json_config},
+    problem::Problem,
 };
 
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -63,7 +64,7 @@ pub struct KeyList {
 pub fn configure(config: &mut web::ServiceConfig) {
     config.service(
         web::scope("/v1/keys")
-            .app_data(json_config(BODY_BYTES_MAX))
+            .app_data(BodyLimit(BODY_BYTES_MAX))
             .service(list_keys)
             .service(create_key)
             .service(revoke_key),
@@ -84,9 +85,10 @@ pub fn configure(config: &mut web::ServiceConfig) {
 async fn list_keys(
     _: Authorized<Administer>,
     gate: web::Data<Gate>,
-) -> Result<web::Json<KeyList>, Problem> {
+) -> Result<HttpResponse, Problem> {
     let keys = super::list(gate.store()).await?;
-    Ok(web::Json(KeyList { keys: keys.into_iter().map(KeyView::from).collect() }))
+    let keys = keys.into_iter().map(KeyView::from).collect();
+    Ok(HttpResponse::Ok().json(KeyList { keys }))
 }
 
 /// Creates an API key. The answer is the only place that ever shows its secret.
@@ -104,11 +106,11 @@ async fn list_keys(
 #[post("")]
 async fn create_key(
     principal: Authorized<Administer>,
-    body: web::Json<NewKeyBody>,
+    body: Body,
     gate: web::Data<Gate>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let body = body.into_inner();
+    let body: NewKeyBody = body.json(&principal).await?;
     let new = NewKey {
         name: body.name,
         organization_id: body.organization_id,

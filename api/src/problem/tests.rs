@@ -3,17 +3,20 @@ use actix_web::{
 };
 use serde_json::{Value, json};
 
-use super::{Problem, json_config, stamp};
-use crate::store::StoreError;
+use super::{Problem, stamp};
+use crate::{
+    body::{Bodies, Body, BodyLimit},
+    store::StoreError,
+};
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct Number {
     number: u32,
 }
 
-async fn take(body: web::Json<Body>) -> Result<HttpResponse, Problem> {
-    match body.number {
+async fn take(body: Body) -> Result<HttpResponse, Problem> {
+    match body.json_of_stranger::<Number>().await?.number {
         0 => Err(Problem::unavailable(7)),
         1 => Err(StoreError::Hash { reason: "secret reason".to_owned() }.into()),
         2 => Err(Problem::bad_request("bad_number", "two")
@@ -24,8 +27,11 @@ async fn take(body: web::Json<Body>) -> Result<HttpResponse, Problem> {
 }
 
 async fn ask(body: &'static str, id: &str) -> (u16, String, Option<String>, Value) {
-    let app =
-        App::new().wrap(from_fn(stamp)).app_data(json_config(100)).route("/", web::post().to(take));
+    let app = App::new()
+        .wrap(from_fn(stamp))
+        .app_data(BodyLimit(100))
+        .app_data(web::Data::new(Bodies::default()))
+        .route("/", web::post().to(take));
     let app = test::init_service(app).await;
     let request = test::TestRequest::post()
         .insert_header(("content-type", "application/json"))

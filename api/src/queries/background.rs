@@ -20,6 +20,7 @@ use super::{
     running::{Runner, Running},
 };
 use crate::{
+    body::Body,
     clock::Clock,
     principal::{Ability, Authorized, Principal, RunSql},
     problem::Problem,
@@ -211,11 +212,11 @@ async fn tidy(background: &Background, store: &Store, clock: &Clock) -> Result<(
 )]
 pub(crate) async fn start_query(
     principal: Authorized<RunSql>,
-    body: web::Json<QueryBody>,
+    body: Body,
     asker: Asker,
     background: web::Data<Background>,
 ) -> Result<HttpResponse, Problem> {
-    let body = body.into_inner();
+    let body: QueryBody = body.json(&principal).await?;
     let as_of = body.as_of.clone();
     let deadline_ms = asker.limits.background_deadline_seconds * 1_000;
     let request = asker.question(&principal, body, deadline_ms, Task::Rows).await?;

@@ -34,14 +34,15 @@ pub(crate) use saved::{
 use body::Written;
 
 use crate::{
+    body::{Body, BodyLimit},
     principal::{Ability, Authorized, Principal, RunSql},
-    problem::{Problem, json_config},
+    problem::Problem,
 };
 
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
-    let body = || json_config(BODY_BYTES_MAX);
+    let body = || BodyLimit(BODY_BYTES_MAX);
     config
         .service(
             web::resource("/v1/query")
@@ -114,13 +115,22 @@ pub(crate) async fn post_query(
     principal: Authorized<RunSql>,
     request: HttpRequest,
     asker: Asker,
-    body: web::Json<QueryBody>,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let body = body.into_inner();
-    let written = body.written(&request);
+    let body = body.json(&principal).await?;
+    run(&principal, &request, &asker, body).await
+}
+
+async fn run(
+    principal: &Principal,
+    request: &HttpRequest,
+    asker: &Asker,
+    body: QueryBody,
+) -> Result<HttpResponse, Problem> {
+    let written = body.written(request);
     let body = body.limited(written.form, &asker.limits);
-    let asked = asker.question(&principal, body, asker.deadline_ms(), Task::Rows).await?;
-    rows(&principal, &asker, asked, written).await
+    let asked = asker.question(principal, body, asker.deadline_ms(), Task::Rows).await?;
+    rows(principal, asker, asked, written).await
 }
 
 /// Runs a query whose client waits for the rows.
@@ -152,7 +162,7 @@ pub(crate) async fn get_query(
     let asked = asked
         .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
         .into_inner();
-    post_query(principal, request, asker, web::Json(asked.into_body()?)).await
+    run(&principal, &request, &asker, asked.into_body()?).await
 }
 
 /// Says how a query would run and what it would read, without running it.
@@ -170,9 +180,9 @@ pub(crate) async fn get_query(
 pub(crate) async fn explain_query(
     principal: Authorized<RunSql>,
     asker: Asker,
-    body: web::Json<QueryBody>,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
-    planned(&principal, &asker, body.into_inner(), Task::Explain).await
+    planned(&principal, &asker, body.json(&principal).await?, Task::Explain).await
 }
 
 /// Says whether a query is right: its columns and its parameters, without running it.
@@ -190,9 +200,9 @@ pub(crate) async fn explain_query(
 pub(crate) async fn validate_query(
     principal: Authorized<RunSql>,
     asker: Asker,
-    body: web::Json<QueryBody>,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
-    planned(&principal, &asker, body.into_inner(), Task::Validate).await
+    planned(&principal, &asker, body.json(&principal).await?, Task::Validate).await
 }
 
 async fn planned(

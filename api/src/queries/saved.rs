@@ -20,6 +20,7 @@ use super::{Asker, QueryBody, problem, rows, saved_row as row};
 use crate::{
     accounts::Role,
     audit::{self, Act, Origin},
+    body::Body,
     clock::Clock,
     principal::{Ability, Authorized, Principal, ReadMetrics, RunSql},
     problem::Problem,
@@ -242,9 +243,10 @@ impl NewQuery {
 pub(crate) async fn save_query(
     principal: Authorized<RunSql>,
     request: HttpRequest,
-    new: web::Json<NewQuery>,
+    body: Body,
     asker: Asker,
 ) -> Result<HttpResponse, Problem> {
+    let new: NewQuery = body.json(&principal).await?;
     new.check()?;
     // A statement that could not run is not saved.
     let body = QueryBody { sql: new.sql.clone(), ..QueryBody::default() };
