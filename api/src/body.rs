@@ -6,32 +6,40 @@
 //! whoever holds nothing finds room.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     future::{Ready, ready},
     net::IpAddr,
+    pin::Pin,
+    rc::Rc,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use actix_web::{
-    FromRequest, HttpRequest,
-    dev::Payload,
+    Error, FromRequest, HttpMessage, HttpRequest,
+    body::{BodySize, BoxBody, MessageBody},
+    dev::{Payload, ServiceRequest, ServiceResponse},
     error::PayloadError,
     http::{
         StatusCode,
         header::{
             ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-            HeaderValue,
+            HeaderValue, TRANSFER_ENCODING,
         },
     },
+    middleware::Next,
     web::{self, Bytes, BytesMut},
 };
-use futures::StreamExt;
+use futures::{Stream, StreamExt, stream};
 use ingest::decode::{Coding, Malformed};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{principal::Principal, problem::Problem};
+
+type PayloadStream = Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>;
 
 /// Bytes of the body that a route takes, unpacked. Registered with its resource.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +55,46 @@ const UNFINISHED_BYTES: usize = 192 << 20;
 const UNFINISHED: usize = 4_096;
 /// Of these, who is not signed in, by address.
 const STRANGERS_UNFINISHED: usize = 64;
+
+/// Ends a connection whose request was answered before its chunked body was complete. Left to itself, the framework
+/// reads and forgets what still comes, for as long as it comes. For `App::wrap(middleware::from_fn(…))`.
+pub(crate) async fn end_unread<B: MessageBody + 'static>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    if !request.headers().contains_key(TRANSFER_ENCODING) {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    }
+    let payload = Rc::new(RefCell::new(request.take_payload()));
+    let read = Rc::clone(&payload);
+    let pieces =
+        stream::poll_fn(move |context| Pin::new(&mut *read.borrow_mut()).poll_next(context));
+    request.set_payload(Payload::from(Box::pin(pieces) as PayloadStream));
+    let response = next.call(request).await?.map_into_boxed_body();
+    Ok(response.map_body(|_, body| BoxBody::new(Answer { body, _unread: payload })))
+}
+
+/// The body of an answer. What was not read of the request lives as long: the framework reads on only where nobody
+/// holds that.
+struct Answer {
+    body: BoxBody,
+    _unread: Rc<RefCell<Payload>>,
+}
+
+impl MessageBody for Answer {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
+}
 
 /// Who sends a body.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use crate::{
     accounts::{self, Accounts},
     allocator,
-    body::Bodies,
+    body::{self, Bodies},
     clock::Clock,
     config::{self, Config},
     dashboards, dead_letters, erasure, events, figures, health, integrity, keys,
@@ -204,6 +204,7 @@ impl State {
             App::new()
                 .wrap(middleware::Compress::default())
                 .wrap(from_fn(problem::stamp))
+                .wrap(from_fn(body::end_unread))
                 .configure(routes.clone())
         })
         .workers(HTTP_WORKERS)

@@ -160,3 +160,21 @@ async fn many_open_bodies_of_strangers_leave_the_server_in_reach() {
     // Those that had a place waited in vain; the others were sent back at once.
     assert_eq!((of(408), of(429)), (64, 1_100 - 64), "{seen:?}");
 }
+
+/// A connection that nobody waits for any more ends, whatever still comes on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunked_body_does_not_outlive_its_answer() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let head = "POST /v1/query HTTP/1.1\nHost: x\nAuthorization: Bearer aihub_wrong\n\
+                Content-Type: application/json\nTransfer-Encoding: chunked\n\n";
+    let mut stream = begin(&server, head, b"4\r\nabcd\r\n");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer[9..], b"401");
+    let open = (0..150).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        stream.write_all(b"4\r\nabcd\r\n").is_err()
+    });
+    assert!(open, "the connection stays open");
+}
