@@ -14,6 +14,8 @@ pub use permission::{
 };
 pub(crate) use same_origin::refuse_cross_site;
 
+use ingest::Grant;
+
 use crate::{accounts::Role, keys::Scopes};
 
 /// Whoever makes a request, after the credentials were found right.
@@ -25,6 +27,8 @@ pub struct Principal {
     pub name: String,
     pub kind: Kind,
     pub reach: Reach,
+    /// What it may write, as far as its key was narrowed.
+    pub grant: Grant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +87,7 @@ impl Principal {
             name: "local process".to_owned(),
             kind: Kind::LocalProcess,
             reach: Reach::All,
+            grant: Grant::ALL,
         }
     }
 

@@ -56,7 +56,12 @@ fn timed<T>(work: impl FnOnce() -> T) -> Duration {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let body = (0..EVENTS).map(event).collect::<Vec<_>>().join("\n");
     let pseudonyms = Pseudonyms::new([7; 32]);
-    let sender = Sender { organization: None, pseudonyms: &pseudonyms, window: Window::ANY };
+    let sender = Sender {
+        organization: None,
+        grant: &ingest::Grant::ALL,
+        pseudonyms: &pseudonyms,
+        window: Window::ANY,
+    };
     let decoded = || decode(Form::Ndjson, body.as_bytes(), &sender, 0);
     let rows: RecordBatch = decoded()??.batches.first().ok_or("no event was decoded")?.rows.clone();
     let dir = tempfile::tempdir()?;

@@ -84,10 +84,16 @@ pub enum RejectionCode {
     TimeInFuture,
     /// The same identity was accepted before with other content.
     IdConflict,
+    /// The key may not write under this source.
+    SourceNotAllowed,
+    /// The key may not write events of this type.
+    TypeNotAllowed,
+    /// An organization's own key states no cost, price or currency.
+    MoneyNotAllowed,
 }
 
 impl RejectionCode {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::MalformedJson,
         Self::MissingField,
         Self::WrongType,
@@ -100,7 +106,15 @@ impl RejectionCode {
         Self::TimeTooOld,
         Self::TimeInFuture,
         Self::IdConflict,
+        Self::SourceNotAllowed,
+        Self::TypeNotAllowed,
+        Self::MoneyNotAllowed,
     ];
+
+    /// Whether the sender may not write that, whatever it says.
+    pub fn is_outside_grant(self) -> bool {
+        matches!(self, Self::SourceNotAllowed | Self::TypeNotAllowed | Self::MoneyNotAllowed)
+    }
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -116,6 +130,9 @@ impl RejectionCode {
             Self::TimeTooOld => "time_too_old",
             Self::TimeInFuture => "time_in_future",
             Self::IdConflict => "id_conflict",
+            Self::SourceNotAllowed => "source_not_allowed",
+            Self::TypeNotAllowed => "type_not_allowed",
+            Self::MoneyNotAllowed => "money_not_allowed",
         }
     }
 }

@@ -340,8 +340,14 @@ impl Writing {
             let start = first + group.rows as Lsn;
             let mut next = start;
             let hashes = content_hashes(&batch);
+            let mut barred = batch.barred.iter().peekable();
             for (row, (key, hash)) in batch.keys.iter().zip(hashes).enumerate() {
-                let verdict = self.verdict(&batch, row, hash, known[row], stale);
+                let bar = barred.next_if(|(place, _)| *place == row).map(|(_, why)| why);
+                let verdict = match bar {
+                    None => self.verdict(&batch, row, hash, known[row], stale),
+                    Some(_) if self.seen(*key, known[row], stale).is_some() => Verdict::Duplicate,
+                    Some(why) => Verdict::Rejected(why.clone()),
+                };
                 if verdict == Verdict::Accepted {
                     self.hot.insert(*key, Seen { content_hash: hash, lsn: next });
                     next += 1;
@@ -377,12 +383,7 @@ impl Writing {
         known: Option<Seen>,
         stale: bool,
     ) -> Verdict {
-        let key = batch.keys[row];
-        // A key may have moved to the index after the sender looked there.
-        let seen = known
-            .or_else(|| self.hot.get(key))
-            .or_else(|| if stale { self.index.get(key).ok().flatten() } else { None });
-        match seen {
+        match self.seen(batch.keys[row], known, stale) {
             None => Verdict::Accepted,
             Some(seen) if seen.content_hash == hash => Verdict::Duplicate,
             // It may have been accepted by an older version.
@@ -394,6 +395,13 @@ impl Writing {
             }
             Some(_) => Verdict::Rejected(conflict()),
         }
+    }
+
+    /// What is known of a key. It may have moved to the index after the sender looked there.
+    fn seen(&self, key: Key, known: Option<Seen>, stale: bool) -> Option<Seen> {
+        known
+            .or_else(|| self.hot.get(key))
+            .or_else(|| if stale { self.index.get(key).ok().flatten() } else { None })
     }
 
     /// Whether a row of the submission was accepted before. Then the verdict of the first such row is everyone's.

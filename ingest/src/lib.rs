@@ -12,6 +12,7 @@ pub mod dedup;
 pub mod erasure;
 pub mod error;
 pub mod event;
+pub mod grant;
 pub mod identity;
 pub mod intake;
 pub mod log;
@@ -23,4 +24,5 @@ pub mod time;
 
 pub use error::Error;
 pub use event::{OrganizationId, Rejection, RejectionCode, Verdict};
+pub use grant::Grant;
 pub use schema::Table;

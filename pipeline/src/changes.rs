@@ -132,6 +132,7 @@ mod tests {
             .collect();
         let sender = Sender {
             organization: None,
+            grant: &ingest::Grant::ALL,
             pseudonyms: &Pseudonyms::new([1; 32]),
             window: Window::ANY,
         };

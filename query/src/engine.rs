@@ -133,7 +133,7 @@ impl Engine {
             other => other,
         };
         let mut answers: Vec<Option<MetricAnswer>> = vec![None; requests.len()];
-        for statement in catalog.compile(requests)? {
+        for statement in catalog.compile(requests, reach)? {
             let request = Request {
                 author: Author::Ourselves,
                 sql: statement.sql.clone(),

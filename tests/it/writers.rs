@@ -50,7 +50,12 @@ fn record(log: LogId, first_lsn: Lsn, rows: u64) -> Record {
         })
         .collect();
     let pseudonyms = Pseudonyms::new([1; 32]);
-    let sender = Sender { organization: None, pseudonyms: &pseudonyms, window: Window::ANY };
+    let sender = Sender {
+        organization: None,
+        grant: &ingest::Grant::ALL,
+        pseudonyms: &pseudonyms,
+        window: Window::ANY,
+    };
     let decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 0);
     let mut decoded = decoded.expect("events").expect("events");
     let rows = decoded.batches.remove(0).rows;

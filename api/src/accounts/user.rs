@@ -1,6 +1,7 @@
 //! Users: the people who sign in.
 
 use chrono::{DateTime, Utc};
+use ingest::Grant;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
 use serde_json::json;
 
@@ -125,6 +126,7 @@ impl User {
             name: self.email.to_string(),
             kind: Kind::User(self.role),
             reach: Reach::from(self.organization_id),
+            grant: Grant::ALL,
         }
     }
 

@@ -351,6 +351,7 @@ async fn make_ways_in(state: &State, demo: &mut DemoFile) -> anyhow::Result<()> 
         name: "demo".into(),
         organization_id: None,
         scopes: Scopes::of(["read", "write", "backfill"])?,
+        grant: ingest::Grant::ALL,
         expires_at: None,
     };
     let (_, secret) = keys::create(&state.store, new, &origin, now).await?;

@@ -22,6 +22,12 @@ pub(super) enum Key {
         /// What it may do
         #[arg(long, value_enum, value_delimiter = ',', default_value = "read,write")]
         scopes: Vec<Scope>,
+        /// Of a platform key: beginnings of the sources that it may send under, such as /gateway/
+        #[arg(long, value_delimiter = ',')]
+        sources: Vec<String>,
+        /// The types that it may send, such as usage.request or billing.*
+        #[arg(long, value_delimiter = ',')]
+        types: Vec<String>,
     },
     /// List the keys
     List,
@@ -51,7 +57,7 @@ impl Key {
         let store = Store::open(&config.dir.join("state.db")).await?;
         let (now, origin) = (Clock::system().now(), Origin::local("command-line"));
         match self {
-            Self::Create { name, organization, scopes } => {
+            Self::Create { name, organization, scopes, sources, types } => {
                 let names = scopes.iter().map(|scope| match scope {
                     Scope::Read => "read",
                     Scope::Write => "write",
@@ -59,7 +65,9 @@ impl Key {
                     Scope::Admin => "admin",
                 });
                 let scopes = Scopes::of(names)?;
-                let new = NewKey { name, organization_id: organization, scopes, expires_at: None };
+                let grant = keys::grant(sources, types)?;
+                let organization_id = organization;
+                let new = NewKey { name, organization_id, scopes, grant, expires_at: None };
                 let (key, secret) = keys::create(&store, new, &origin, now).await?;
                 say(&format!("{}\n", secret.reveal()))?;
                 tracing::info!(id = key.api_key_id, "created a key");

@@ -12,7 +12,7 @@ use ingest::decode;
 use super::LetterView;
 
 /// What [`read`] reads.
-pub(super) const SELECT: &str = "select log, lsn, received_at, organization_id, code, pointer, reason, raw \
+pub(super) const SELECT: &str = "select log, lsn, received_at, organization_id, code, pointer, reason, raw, source \
                                  from dead_letter";
 
 /// A row's place in its log, which no other row has: a letter's id. Its text is both numbers in base 36.
@@ -30,6 +30,8 @@ pub(super) struct Letter {
     pub(super) code: String,
     pub(super) pointer: String,
     pub(super) reason: String,
+    /// Whose key sent it; none of a letter from before that was kept.
+    pub(super) sender: Option<String>,
     /// None once a person whom it named was erased.
     pub(super) raw: Option<String>,
 }
@@ -69,6 +71,7 @@ pub(super) fn read(batches: &[RecordBatch]) -> Option<Vec<Letter>> {
                 code: text("code", row)?,
                 pointer: text("pointer", row)?,
                 reason: text("reason", row)?,
+                sender: text("source", row),
                 raw: text("raw", row),
             });
         }

@@ -4,7 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
-use ingest::{OrganizationId, RejectionCode, Verdict, decode};
+use ingest::{
+    OrganizationId, RejectionCode, Verdict,
+    decode::{self, SENT_BY_PLATFORM},
+};
 use pipeline::Outcome;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -64,7 +67,7 @@ pub(crate) struct ReplayResult {
     /// `accepted`, `duplicate`, `rejected`, `not_replayable` or `not_found`.
     #[schema(value_type = String)]
     pub(crate) status: &'static str,
-    /// Of a rejection, or `truncated`, `erased` or `unknown_sender`.
+    /// Of a rejection, or `truncated`, `erased`, `outside_grant` or `unknown_sender`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub(crate) code: Option<&'static str>,
@@ -234,12 +237,21 @@ fn sender(letter: &Letter) -> Result<(Option<OrganizationId>, &str), (&'static s
         let reason = "only the first 16 KiB of the event were kept; its sender must send it again";
         return Err(("truncated", reason));
     }
+    if RejectionCode::ALL.iter().any(|code| code.is_outside_grant() && code.as_str() == letter.code)
+    {
+        let reason = "its sender may not write that; a key that may must send the event";
+        return Err(("outside_grant", reason));
+    }
     let unknown = ("unknown_sender", "the letter does not say whose key sent the event");
-    match &letter.organization_id {
-        Some(id) => OrganizationId::parse(id).map(|id| (Some(id), raw.as_str())).ok_or(unknown),
+    match (letter.sender.as_deref(), &letter.organization_id) {
+        (Some(SENT_BY_PLATFORM), _) => Ok((None, raw)),
+        (_, Some(id)) => {
+            OrganizationId::parse(id).map(|id| (Some(id), raw.as_str())).ok_or(unknown)
+        }
         // Taken for an event of the platform, it would get what it was refused: rows of another organization.
-        None if letter.code == RejectionCode::WrongOrganization.as_str() => Err(unknown),
-        None => Ok((None, raw)),
+        (Some(_), None) => Err(unknown),
+        (None, None) if letter.code == RejectionCode::WrongOrganization.as_str() => Err(unknown),
+        (None, None) => Ok((None, raw)),
     }
 }
 

@@ -1,14 +1,19 @@
 //! `POST /v1/events/void` and `/v1/events/correct`: an event that was wrong is taken back, and entered again.
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpRequest, HttpResponse, web};
-use ingest::time::{self, Window};
+use ingest::{
+    Rejection, RejectionCode,
+    time::{self, Window},
+};
 use pipeline::correction::{Chain, Change, Changed, EventName};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{json, value::RawValue};
 use utoipa::ToSchema;
 
 use super::{
-    Door, door, rate,
+    Door, door, own_organization, rate,
     whereabouts::{locate, owner, unknown},
 };
 use crate::{
@@ -140,6 +145,7 @@ pub(crate) async fn correct_event(
         })?),
         None => None,
     };
+    check_no_money(&sender, body.data.as_deref())?;
     let event = event(&sender, body.organization.as_deref(), body.source, body.id)?;
     let desk = Desk { origin: sender.origin(&request), sender: &sender, asker, gate, door };
     desk.change(event, Change::Correct { occurred_at, data: body.data }).await
@@ -151,16 +157,39 @@ fn event(
     source: String,
     id: String,
 ) -> Result<EventName, Problem> {
-    // A customer that sends events must not take back what the gateway reported of it.
     if sender.reach.organization_id().is_some() && !sender.may(Ability::Backfill) {
         let detail = "an organization's own key needs the scope `backfill` to void or correct";
         return Err(Problem::forbidden("forbidden", detail));
     }
+    // Nobody takes back what somebody else reported.
+    let own = own_organization(sender)?;
+    sender.grant.check(own.as_ref(), &source, "usage.request").map_err(outside_grant)?;
     let organization = owner(sender, organization)?.ok_or_else(|| {
         let detail = "`organization` is required with a key of the platform";
         Problem::bad_request("invalid_json", detail)
     })?;
     Ok(EventName { organization, source, id })
+}
+
+/// What only the platform states.
+fn check_no_money(sender: &Principal, data: Option<&RawValue>) -> Result<(), Problem> {
+    let named: BTreeMap<String, IgnoredAny> =
+        data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
+    let is_money = |name: &&String| ["cost", "list_price", "currency"].contains(&name.as_str());
+    match named.keys().find(is_money) {
+        Some(name) if sender.reach.organization_id().is_some() => {
+            Err(outside_grant(Rejection::new(
+                RejectionCode::MoneyNotAllowed,
+                format!("/data/{name}"),
+                "an organization's own key states no cost, price or currency",
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn outside_grant(why: Rejection) -> Problem {
+    Problem::forbidden(why.code.as_str(), why.reason).with("pointer", why.pointer)
 }
 
 /// What a change needs beside the event.

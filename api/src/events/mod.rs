@@ -173,6 +173,7 @@ pub(crate) async fn take_in(
         body,
         bytes_max,
         organization: organization.clone(),
+        grant: sender.grant.clone(),
         is_history: sender.may(Ability::Backfill),
     };
     let outcome = lakehouse.take_in(admission, delivery).await.map_err(|error| {

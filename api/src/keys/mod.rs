@@ -7,6 +7,7 @@ mod scope;
 mod secret;
 
 use chrono::{DateTime, Utc};
+use ingest::Grant;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
 use serde_json::{Map, Value, json};
 
@@ -32,6 +33,8 @@ pub struct ApiKey {
     /// The first characters of the secret.
     pub start: String,
     pub scopes: Scopes,
+    /// What it may write, as far as it was narrowed.
+    pub grant: Grant,
     /// The id of the principal that created it.
     pub created_by: String,
     pub created_at: DateTime<Utc>,
@@ -46,6 +49,7 @@ pub struct NewKey {
     pub name: String,
     pub organization_id: Option<String>,
     pub scopes: Scopes,
+    pub grant: Grant,
     pub expires_at: Option<DateTime<Utc>>,
 }
 
@@ -64,6 +68,7 @@ pub async fn create(
         name: new.name,
         start: secret.start().to_owned(),
         scopes: new.scopes,
+        grant: new.grant,
         created_by: origin.actor.clone(),
         created_at: now,
         expires_at: new.expires_at,
@@ -83,6 +88,8 @@ pub async fn create(
     let detail = json!({
         "organization_id": key.organization_id,
         "scopes": key.scopes.to_string(),
+        "sources": key.grant.sources(),
+        "types": key.grant.types(),
         "expires_at": key.expires_at.map(rfc3339),
     });
     let act = Act { action: "key.created", target: key.api_key_id.clone(), detail };
@@ -143,6 +150,15 @@ impl NewKey {
         if self.organization_id.is_some() && self.scopes.contains(Scope::Admin) {
             return invalid("scopes", "cannot hold admin for one organization's key");
         }
+        if self.organization_id.is_some() && !self.grant.sources().is_empty() {
+            return invalid(
+                "sources",
+                "are for keys of the platform; an organization's has its own",
+            );
+        }
+        if self.grant != Grant::ALL && !self.scopes.contains(Scope::Write) {
+            return invalid("scopes", "must hold write beside what may be written");
+        }
         Ok(())
     }
 }
@@ -180,6 +196,8 @@ impl ApiKey {
             expires_at: micros(self.expires_at),
             last_used_at: micros(self.last_used_at),
             revoked_at: micros(self.revoked_at),
+            write_sources: ActiveValue::Set(joined(self.grant.sources())),
+            write_types: ActiveValue::Set(joined(self.grant.types())),
         }
     }
 }
@@ -191,6 +209,7 @@ impl TryFrom<row::Model> for ApiKey {
         let time = |at| time_of("api_keys", at);
         let damaged = |_| StoreError::Damaged { table: "api_keys", what: "unknown scopes" };
         Ok(Self {
+            grant: row.grant()?,
             scopes: Scopes::parse(&row.scopes).map_err(damaged)?,
             created_at: time(row.created_at)?,
             expires_at: row.expires_at.map(time).transpose()?,
@@ -203,6 +222,26 @@ impl TryFrom<row::Model> for ApiKey {
             created_by: row.created_by,
         })
     }
+}
+
+impl row::Model {
+    fn grant(&self) -> Result<Grant, StoreError> {
+        let list = |text: &Option<String>| {
+            text.iter().flat_map(|text| text.split(',')).map(str::to_owned).collect()
+        };
+        Grant::new(list(&self.write_sources), list(&self.write_types))
+            .map_err(|_| StoreError::Damaged { table: "api_keys", what: "an unknown grant" })
+    }
+}
+
+fn joined(entries: &[String]) -> Option<String> {
+    (!entries.is_empty()).then(|| entries.join(","))
+}
+
+/// A grant as it was asked for.
+pub(crate) fn grant(sources: Vec<String>, types: Vec<String>) -> Result<Grant, StoreError> {
+    Grant::new(sources, types)
+        .map_err(|reason| StoreError::Invalid { field: "sources or types", reason })
 }
 
 #[cfg(test)]

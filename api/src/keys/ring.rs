@@ -58,6 +58,7 @@ impl KeyRing {
         self.note_use(&row, now).await;
         let principal = Principal {
             kind: Kind::Key(Scopes::parse(&row.scopes)?),
+            grant: row.grant()?,
             reach: Reach::from(row.organization_id),
             id: row.api_key_id,
             name: row.name,

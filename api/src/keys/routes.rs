@@ -23,6 +23,12 @@ pub struct NewKeyBody {
     pub organization_id: Option<String>,
     /// Some of `read`, `write`, `backfill`, `admin`.
     pub scopes: Vec<String>,
+    /// Of a platform key: beginnings of the sources that it may send under. Left out: all.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// The types that it may send, such as `usage.request` or `billing.*`. Left out: all.
+    #[serde(default)]
+    pub types: Vec<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -36,6 +42,10 @@ pub struct KeyView {
     /// The first characters of the secret.
     pub start: String,
     pub scopes: Vec<&'static str>,
+    /// Beginnings of the sources that it may send under; empty where it is not narrowed.
+    pub sources: Vec<String>,
+    /// The types that it may send; empty where it is not narrowed.
+    pub types: Vec<String>,
     pub created_by: String,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: DateTime<Utc>,
@@ -115,6 +125,7 @@ async fn create_key(
         name: body.name,
         organization_id: body.organization_id,
         scopes: Scopes::of(body.scopes.iter().map(String::as_str))?,
+        grant: super::grant(body.sources, body.types)?,
         expires_at: body.expires_at,
     };
     let (key, secret) =
@@ -151,6 +162,8 @@ impl From<ApiKey> for KeyView {
     fn from(key: ApiKey) -> Self {
         Self {
             scopes: key.scopes.iter().map(Scope::as_str).collect(),
+            sources: key.grant.sources().to_vec(),
+            types: key.grant.types().to_vec(),
             api_key_id: key.api_key_id,
             organization_id: key.organization_id,
             name: key.name,

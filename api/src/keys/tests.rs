@@ -24,6 +24,7 @@ pub(crate) async fn key(
         name: "gateway".to_owned(),
         organization_id: organization_id.map(ToOwned::to_owned),
         scopes: Scopes::parse(scopes).unwrap(),
+        grant: ingest::Grant::ALL,
         expires_at: None,
     };
     create(store, new, &tester(), noon()).await.unwrap()
@@ -101,6 +102,7 @@ async fn a_key_expires_also_while_it_is_remembered() {
         name: "short".to_owned(),
         organization_id: None,
         scopes: Scopes::parse("read").unwrap(),
+        grant: ingest::Grant::ALL,
         expires_at: Some(expires_at),
     };
     let (_, secret) = create(store, new.clone(), &tester(), noon()).await.unwrap();
@@ -121,6 +123,7 @@ async fn what_makes_no_sense_is_refused() {
             name: name.to_owned(),
             organization_id: organization_id.map(ToOwned::to_owned),
             scopes: Scopes::parse(scopes).unwrap(),
+            grant: ingest::Grant::ALL,
             expires_at: None,
         };
         create(store, new, &tester(), noon()).await.map(drop)

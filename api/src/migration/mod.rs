@@ -2,6 +2,7 @@
 
 mod m0001_first_tables;
 mod m0002_queries;
+mod m0003_key_grants;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -10,6 +11,10 @@ pub(crate) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first_tables::Step), Box::new(m0002_queries::Step)]
+        vec![
+            Box::new(m0001_first_tables::Step),
+            Box::new(m0002_queries::Step),
+            Box::new(m0003_key_grants::Step),
+        ]
     }
 }

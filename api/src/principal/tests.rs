@@ -30,7 +30,7 @@ use crate::{
 const LOCAL_TOKEN: &str = "local-0123456789";
 
 fn principal(kind: Kind, reach: Reach) -> Principal {
-    Principal { id: "p".to_owned(), name: "p".to_owned(), kind, reach }
+    Principal { id: "p".to_owned(), name: "p".to_owned(), kind, reach, grant: ingest::Grant::ALL }
 }
 
 #[test]
@@ -81,6 +81,7 @@ async fn app(scratch: &Scratch) -> Client {
     user(&accounts, "manager@example.com", Role::Manager, None).await;
     let app = App::new()
         .wrap(from_fn(stamp))
+        .app_data(web::Data::new(crate::body::Bodies::default()))
         .app_data(web::Data::new(Gate::new(store, clock).with_local_token(LOCAL_TOKEN)))
         .app_data(web::Data::new(accounts))
         .configure(accounts::configure)

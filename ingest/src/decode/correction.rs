@@ -213,7 +213,7 @@ impl LedgerRow {
 
 fn batch<const N: usize>(rows: RecordBatch, keys: [Key; N]) -> Batch {
     let index = (0..).take(N).collect();
-    Batch { table: LEDGER, rows, keys: keys.to_vec(), index }
+    Batch { table: LEDGER, rows, keys: keys.to_vec(), index, barred: Vec::new() }
 }
 
 fn with(rows: &RecordBatch, name: &str, column: ArrayRef) -> Result<RecordBatch, Error> {

@@ -286,6 +286,15 @@ impl Column {
         }
     }
 
+    /// What is taken back is reversed by a correction, not by an amount below zero.
+    fn money<'a>(&self, amount: Option<i128>) -> Result<Value<'a>, Rejection> {
+        match amount {
+            Some(amount) if amount >= 0 => Ok(Value::Money(amount)),
+            Some(_) => Err(self.invalid("must not be negative")),
+            None => Err(self.wrong()),
+        }
+    }
+
     fn time<'a>(&self, text: Option<&str>) -> Result<Value<'a>, Rejection> {
         let text = text.ok_or_else(|| self.wrong())?;
         time::parse_rfc3339(text)
@@ -302,7 +311,7 @@ fn value<'a>(column: &Column, json: &'a str) -> Result<Value<'a>, Rejection> {
         Kind::Flag => json.parse().map(Value::Flag).map_err(|_| column.wrong()),
         Kind::Money => {
             let number = text(json).unwrap_or(Cow::Borrowed(json));
-            money::parse(&number).map(Value::Money).ok_or_else(|| column.wrong())
+            column.money(money::parse(&number))
         }
         Kind::Time => column.time(text(json).as_deref()),
     }
@@ -315,7 +324,7 @@ pub(super) fn cell_value<'a>(column: &Column, cell: Cell<'a>) -> Result<Value<'a
         (Kind::Text, cell) => column.text(cell.text().map(|text| Cow::Owned(text.into_owned()))),
         (Kind::Count, cell) => column.count(cell.count()),
         (Kind::Flag, cell) => cell.flag().map(Value::Flag).ok_or_else(|| column.wrong()),
-        (Kind::Money, cell) => cell.money().map(Value::Money).ok_or_else(|| column.wrong()),
+        (Kind::Money, cell) => column.money(cell.money()),
         (Kind::Time, Cell::Time(at)) => time::in_range(at)
             .map(Value::Time)
             .ok_or_else(|| column.invalid("not a time between 1970 and 2261")),

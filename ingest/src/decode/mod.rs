@@ -17,7 +17,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::{
-    Error, OrganizationId, Rejection, RejectionCode, Table,
+    Error, Grant, OrganizationId, Rejection, RejectionCode, Table,
     erasure::Lookup,
     identity::{Key, Pseudonyms},
     time::{Micros, Window},
@@ -27,6 +27,7 @@ pub(crate) use data::text;
 use envelope::Envelope;
 pub use mapped::{decode_file, file_event};
 use rows::{DeadLetters, Rows};
+pub use rows::{SENT_BY_ORGANIZATION, SENT_BY_PLATFORM};
 
 /// The form that events arrive in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub enum Form {
 pub struct Sender<'a> {
     /// The organization of an organization's own key; `None` for the platform, which names one per event.
     pub organization: Option<&'a OrganizationId>,
+    pub grant: &'a Grant,
     pub pseudonyms: &'a Pseudonyms,
     /// The times that its events may name.
     pub window: Window,
@@ -77,6 +79,9 @@ pub struct Batch {
     pub keys: Vec<Key>,
     /// For each row its place in the request.
     pub index: Vec<u32>,
+    /// Rows that their sender may not write, in order. Where their identity is known they are duplicates, whatever
+    /// they say: who may not write there learns nothing of what is stored.
+    pub barred: Vec<(usize, Rejection)>,
 }
 
 /// A decoded request: every event is either in a batch or rejected.
@@ -154,7 +159,7 @@ fn decode_part(
 ) -> Result<Decoded, Error> {
     let mut tables = BTreeMap::new();
     let mut rejected = Vec::new();
-    let mut dead = DeadLetters::new(received_at, erased);
+    let mut dead = DeadLetters::new(received_at, sender.organization, erased);
     for (index, raw) in (first..).zip(events) {
         if let Err((organization, rejection)) =
             decode_event(raw, index, sender, erased, &mut tables)
@@ -171,14 +176,16 @@ fn decode_part(
     Ok(Decoded { events, batches, rejected })
 }
 
-/// Dead letters for events that turn out bad only after decoding: an identity with other content.
+/// Dead letters for events that turn out bad only after decoding: an identity with other content, or one that is new
+/// and that `sender` may not write.
 pub fn dead_letters<'a>(
     letters: impl IntoIterator<Item = (Option<&'a str>, &'a Rejection, &'a str)>,
+    sender: Option<&OrganizationId>,
     received_at: Micros,
     pseudonyms: &Pseudonyms,
 ) -> Result<Option<Batch>, Error> {
     let erased = Lookup::new(pseudonyms);
-    let mut dead = DeadLetters::new(received_at, &erased);
+    let mut dead = DeadLetters::new(received_at, sender, &erased);
     for (organization, rejection, raw) in letters {
         dead.push(organization, rejection, raw);
     }
@@ -197,7 +204,8 @@ pub fn again(
     let mut rejected = Vec::new();
     let total = u32::try_from(letters.len()).unwrap_or(u32::MAX);
     for (index, (organization, raw)) in (0..total).zip(letters) {
-        let sender = Sender { organization: organization.as_ref(), pseudonyms, window };
+        let (organization, grant) = (organization.as_ref(), &Grant::ALL);
+        let sender = Sender { organization, grant, pseudonyms, window };
         if let Err((_, rejection)) = decode_event(raw, index, &sender, &erased, &mut tables) {
             rejected.push((index, rejection));
         }
@@ -270,15 +278,28 @@ fn admit<'a>(
     read: impl FnOnce(Table, Option<&'a str>) -> Result<data::Values<'a>, Rejection>,
 ) -> Result<(), Refusal> {
     let organization = envelope.organization(sender.organization).map_err(|r| (None, r))?;
-    let refuse = |rejection| (organization.as_ref().map(ToString::to_string), rejection);
+    let granted = sender.grant.check(sender.organization, &envelope.source, &envelope.event_type);
+    let mut barred = granted.err();
+    // Who may not write that is told so, whatever else is wrong.
+    let named = barred.clone();
+    let refuse = |rejection| {
+        let owner = organization.as_ref().map(ToString::to_string);
+        (owner, named.clone().unwrap_or(rejection))
+    };
     sender.window.check(envelope.occurred_at).map_err(refuse)?;
     let (table, word) = envelope.route().map_err(refuse)?;
     let mut values = read(table, word).map_err(refuse)?;
     rules::check(table, word, organization.is_some(), &values).map_err(refuse)?;
+    if barred.is_none() && sender.organization.is_some() {
+        barred = rules::check_no_money(table, &values).err();
+    }
     values.pseudonymize(table, organization.as_ref(), sender.pseudonyms);
     values.forget_erased(envelope.occurred_at, erased);
     let rows = tables.entry(table).or_insert_with(|| Rows::new(table));
     rows.push(envelope, organization.as_ref(), &values, index);
+    if let Some(why) = barred {
+        rows.bar(why);
+    }
     Ok(())
 }
 

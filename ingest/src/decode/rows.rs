@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::{
     array::{
         Array as _, ArrayBuilder as _, ArrayRef, BooleanBuilder, Decimal128Builder, Int64Builder,
-        StringBuilder, TimestampMicrosecondBuilder, new_null_array,
+        StringArray, StringBuilder, TimestampMicrosecondBuilder, new_null_array,
     },
     record_batch::RecordBatch,
 };
@@ -38,6 +38,7 @@ pub(super) struct Rows {
     content: Content,
     keys: Vec<Key>,
     index: Vec<u32>,
+    barred: Vec<(usize, Rejection)>,
 }
 
 #[derive(Debug)]
@@ -63,7 +64,13 @@ impl Rows {
             content: Content::default(),
             keys: Vec::new(),
             index: Vec::new(),
+            barred: Vec::new(),
         }
+    }
+
+    /// Says that the last row may not be written.
+    pub(super) fn bar(&mut self, why: Rejection) {
+        self.barred.push((self.keys.len() - 1, why));
     }
 
     pub(super) fn push(
@@ -117,7 +124,8 @@ impl Rows {
         // The builders begin with room for 1,024 values, and most requests bring fewer.
         arrays.iter_mut().for_each(|array| array.shrink_to_fit());
         let rows = RecordBatch::try_new(self.table.record_schema(), arrays)?;
-        Ok(Batch { table: self.table, rows, keys: self.keys, index: self.index })
+        let Self { table, keys, index, barred, .. } = self;
+        Ok(Batch { table, rows, keys, index, barred })
     }
 }
 
@@ -187,6 +195,7 @@ impl Builder {
 #[derive(Debug)]
 pub(super) struct DeadLetters<'a> {
     received_at: Micros,
+    sender: Option<&'a OrganizationId>,
     erased: &'a Lookup<'a>,
     organization_id: StringBuilder,
     code: StringBuilder,
@@ -196,13 +205,22 @@ pub(super) struct DeadLetters<'a> {
     rows: usize,
 }
 
+/// The `source` of a letter: whose key sent the event.
+pub const SENT_BY_ORGANIZATION: &str = "organization";
+pub const SENT_BY_PLATFORM: &str = "platform";
 /// Bytes kept of a rejected event.
 pub(super) const RAW_BYTES_MAX: usize = 16 * 1024;
 
 impl<'a> DeadLetters<'a> {
-    pub(super) fn new(received_at: Micros, erased: &'a Lookup<'a>) -> Self {
+    /// Letters of one sender: an organization's own key, or the platform.
+    pub(super) fn new(
+        received_at: Micros,
+        sender: Option<&'a OrganizationId>,
+        erased: &'a Lookup<'a>,
+    ) -> Self {
         Self {
             received_at,
+            sender,
             erased,
             organization_id: StringBuilder::new(),
             code: StringBuilder::new(),
@@ -241,10 +259,15 @@ impl<'a> DeadLetters<'a> {
             Arc::new(self.reason.finish()),
             Arc::new(self.raw.finish()),
         ];
-        arrays.extend((0..4).map(|_| no_text(self.rows)));
+        arrays.extend([no_text(self.rows), no_text(self.rows)]);
+        let sender = if self.sender.is_some() { SENT_BY_ORGANIZATION } else { SENT_BY_PLATFORM };
+        arrays.push(Arc::new(StringArray::from_iter_values(vec![sender; self.rows])));
+        arrays.push(no_text(self.rows));
         arrays.push(new_null_array(&arrow::datatypes::DataType::Int64, self.rows));
         let rows = RecordBatch::try_new(Table::DeadLetter.record_schema(), arrays)?;
-        Ok(Some(Batch { table: Table::DeadLetter, rows, keys: Vec::new(), index: Vec::new() }))
+        let table = Table::DeadLetter;
+        let (keys, index, barred) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Some(Batch { table, rows, keys, index, barred }))
     }
 }
 

@@ -56,6 +56,20 @@ pub(super) fn check(
 
 const AMOUNTS: [&str; 3] = ["cost", "list_price", "amount"];
 
+/// Whether an event states something of money, which only the platform does.
+pub(super) fn check_no_money(table: Table, values: &Values<'_>) -> Result<(), Rejection> {
+    let places = &PLACES[table as usize - 1];
+    let stated = AMOUNTS.iter().zip(places.amounts).chain([(&"currency", places.currency)]);
+    match stated.into_iter().find(|(_, place)| values.at(*place).is_some()) {
+        Some((name, _)) => Err(Rejection::new(
+            RejectionCode::MoneyNotAllowed,
+            format!("/data/{name}"),
+            "an organization's own key states no cost, price or currency",
+        )),
+        None => Ok(()),
+    }
+}
+
 /// `input_tokens` includes cached and cache-write tokens; `output_tokens` includes reasoning and audio.
 const TOTALS: [[&str; 3]; 2] = [
     ["input_tokens", "cached_input_tokens", "cache_write_input_tokens"],

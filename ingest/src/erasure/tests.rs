@@ -63,7 +63,12 @@ fn events() -> Vec<String> {
 }
 
 fn decoded(lines: &[String], names: &Pseudonyms) -> Decoded {
-    let sender = Sender { organization: None, pseudonyms: names, window: Window::ANY };
+    let sender = Sender {
+        organization: None,
+        grant: &crate::Grant::ALL,
+        pseudonyms: names,
+        window: Window::ANY,
+    };
     decode(Form::Ndjson, lines.join("\n").as_bytes(), &sender, 0).unwrap().unwrap()
 }
 
@@ -162,7 +167,7 @@ fn letters_that_name_the_person_lose_their_text() {
     }
     let why = crate::Rejection::new(crate::RejectionCode::IdConflict, "/id", "x");
     let letter = [(Some("org_a"), &why, "{\"user_id\":\"ada\"}")];
-    let conflict = dead_letters(letter, 0, &after).unwrap().unwrap().rows;
+    let conflict = dead_letters(letter, None, 0, &after).unwrap().unwrap().rows;
     assert_eq!(texts(&conflict, "raw"), [None]);
 }
 

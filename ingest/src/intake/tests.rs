@@ -56,8 +56,12 @@ fn batches(events: &[(&str, u32)]) -> Vec<Batch> {
             )
         })
         .collect();
-    let sender =
-        Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]), window: Window::ANY };
+    let sender = Sender {
+        organization: None,
+        grant: &crate::Grant::ALL,
+        pseudonyms: &Pseudonyms::new([1; 32]),
+        window: Window::ANY,
+    };
     decode(Form::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap().batches
 }
 

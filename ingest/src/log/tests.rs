@@ -22,8 +22,12 @@ fn record(first_lsn: Lsn, rows: usize) -> Record {
             )
         })
         .collect();
-    let sender =
-        Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]), window: Window::ANY };
+    let sender = Sender {
+        organization: None,
+        grant: &crate::Grant::ALL,
+        pseudonyms: &Pseudonyms::new([1; 32]),
+        window: Window::ANY,
+    };
     let mut decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 9).unwrap().unwrap();
     let rows = decoded.batches.remove(0).rows;
     Record { table: Table::UsageLedger, first_lsn, ingested_at: 9, rows }
@@ -339,8 +343,12 @@ fn a_record_of_any_table_is_read_as_it_was_written() {
 {"id":"3","source":"/s","type":"billing.trial_started","subject":"o","time":"2026-01-01T00:00:00Z","data":{"plan":"p"}}
 {"id":"4","source":"/s","type":"activity.page_view","time":"2026-01-01T00:00:00Z","data":{"anonymous_id":"v"}}
 broken"#;
-    let sender =
-        Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]), window: Window::ANY };
+    let sender = Sender {
+        organization: None,
+        grant: &crate::Grant::ALL,
+        pseudonyms: &Pseudonyms::new([1; 32]),
+        window: Window::ANY,
+    };
     let mut batches = decode(Form::Ndjson, lines.as_bytes(), &sender, 9).unwrap().unwrap().batches;
     for (table, payload) in [
         (

@@ -112,8 +112,12 @@ fn record(first_lsn: Lsn) -> Record {
         "{{\"id\":\"{first_lsn}\",\"source\":\"/s\",\"type\":\"usage.request\",\"subject\":\"o\",\
          \"time\":\"2026-01-01T00:00:00Z\",\"data\":{{\"model\":\"m\"}}}}"
     );
-    let sender =
-        Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]), window: Window::ANY };
+    let sender = Sender {
+        organization: None,
+        grant: &ingest::Grant::ALL,
+        pseudonyms: &Pseudonyms::new([1; 32]),
+        window: Window::ANY,
+    };
     let mut decoded = decode(Form::Ndjson, line.as_bytes(), &sender, 0).unwrap().unwrap();
     Record {
         table: Table::UsageLedger,

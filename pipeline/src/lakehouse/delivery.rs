@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use ingest::{
-    OrganizationId, Rejection, RejectionCode, Verdict,
+    Grant, OrganizationId, Rejection, Verdict,
     decode::{self, Batch, Coding, Decoded, Form, Malformed, Sender},
     erasure::Lookup,
     intake::{Refused, Settled, Sifted, Submission},
@@ -29,6 +29,8 @@ pub struct Delivery {
     pub bytes_max: usize,
     /// The organization of an organization's own key.
     pub organization: Option<OrganizationId>,
+    /// What else the key may write.
+    pub grant: Grant,
     /// Whether its events may be of any age.
     pub is_history: bool,
 }
@@ -77,6 +79,7 @@ impl Delivery {
             bytes_max: body.len(),
             body,
             organization: None,
+            grant: Grant::ALL,
             is_history: true,
         }
     }
@@ -94,6 +97,14 @@ impl Delivery {
 }
 
 impl Texts {
+    /// The organization whose own key sent them.
+    fn sender(&self) -> Option<&OrganizationId> {
+        match self {
+            Self::Body { owner, .. } => owner.as_ref(),
+            Self::File(_) => None,
+        }
+    }
+
     /// The organizations and the texts of some events, by their places.
     fn pick(&self, places: &[u32]) -> Vec<(Option<String>, String)> {
         let text = |event: &str| (decode::subject(event), event.to_owned());
@@ -134,6 +145,7 @@ impl Lakehouse {
             let received_at = (lakehouse.settings.clock)();
             let sender = Sender {
                 organization: None,
+                grant: &Grant::ALL,
                 pseudonyms: &lakehouse.settings.pseudonyms,
                 window: Window::at(received_at).with_history(),
             };
@@ -168,17 +180,18 @@ impl Lakehouse {
         let mut verdicts = vec![Verdict::Accepted; decoded.events as usize];
         let rejected =
             decoded.rejected.into_iter().map(|(index, why)| (index, Verdict::Rejected(why)));
-        let mut conflicts = Vec::new();
-        for (index, verdict) in rejected.chain(settled) {
-            if let Verdict::Rejected(why) = &verdict
-                && why.code == RejectionCode::IdConflict
-            {
-                conflicts.push((index, why.clone()));
+        for (index, verdict) in rejected {
+            verdicts[index as usize] = verdict;
+        }
+        let mut late = Vec::new();
+        for (index, verdict) in settled {
+            if let Verdict::Rejected(why) = &verdict {
+                late.push((index, why.clone()));
             }
             verdicts[index as usize] = verdict;
         }
-        if !conflicts.is_empty() {
-            self.keep_conflicts(&texts, &conflicts).await?;
+        if !late.is_empty() {
+            self.keep_late(&texts, &late).await?;
         }
         drop(admission);
         self.shared.accepted.fetch_add(count::verdicts(&verdicts), Ordering::AcqRel);
@@ -239,6 +252,7 @@ impl Lakehouse {
         let window = Window::at(received_at);
         let sender = Sender {
             organization: delivery.organization.as_ref(),
+            grant: &delivery.grant,
             pseudonyms: &self.settings.pseudonyms,
             window: if delivery.is_history { window.with_history() } else { window },
         };
@@ -268,22 +282,18 @@ impl Lakehouse {
         receiver.await.map_err(|_| Error::Stopped)
     }
 
-    /// An identity with other content is only found at the log: its dead letter follows.
-    async fn keep_conflicts(
-        &self,
-        texts: &Texts,
-        conflicts: &[(u32, Rejection)],
-    ) -> Result<(), Error> {
-        let places: Vec<_> = conflicts.iter().map(|(place, _)| *place).collect();
+    /// What is only found at the log, such as an identity with other content: its dead letter follows.
+    async fn keep_late(&self, texts: &Texts, late: &[(u32, Rejection)]) -> Result<(), Error> {
+        let places: Vec<_> = late.iter().map(|(place, _)| *place).collect();
         let events = texts.pick(&places);
         let letters = events
             .iter()
-            .zip(conflicts)
+            .zip(late)
             .map(|((owner, event), (_, why))| (owner.as_deref(), why, event.as_str()));
         let now = (self.settings.clock)();
-        let batch = decode::dead_letters(letters, now, &self.settings.pseudonyms)?;
+        let batch = decode::dead_letters(letters, texts.sender(), now, &self.settings.pseudonyms)?;
         if let Err(refused) = self.store(batch.into_iter().collect()).await? {
-            tracing::warn!(%refused, "conflicting events were answered, but not kept as dead letters");
+            tracing::warn!(%refused, "rejected events were answered, but not kept as dead letters");
         }
         Ok(())
     }

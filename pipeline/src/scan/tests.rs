@@ -83,8 +83,12 @@ fn record(first_lsn: Lsn, facts: &[Fact]) -> Record {
             )
         })
         .collect();
-    let sender =
-        Sender { organization: None, pseudonyms: &Pseudonyms::new([1; 32]), window: Window::ANY };
+    let sender = Sender {
+        organization: None,
+        grant: &ingest::Grant::ALL,
+        pseudonyms: &Pseudonyms::new([1; 32]),
+        window: Window::ANY,
+    };
     let mut decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap();
     let rows = decoded.batches.remove(0).rows;
     Record { table: Table::UsageLedger, first_lsn, ingested_at: START, rows }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{MetricRequest, Statement, Unit};
-use crate::{QueryError, Reason};
+use crate::{QueryError, Reach, Reason};
 
 /// The metrics of a deployment.
 #[derive(Debug, Clone)]
@@ -74,8 +74,13 @@ impl Catalog {
             .ok_or_else(|| QueryError::new(Reason::Invalid, format!("there is no metric `{name}`")))
     }
 
-    /// Turns questions into statements. Those that read the same rows in the same buckets share one.
-    pub fn compile(&self, requests: &[MetricRequest]) -> Result<Vec<Statement>, QueryError> {
+    /// Turns questions into statements. Those that read the same rows in the same buckets share one. Staff's leave
+    /// out what organizations say of themselves.
+    pub fn compile(
+        &self,
+        requests: &[MetricRequest],
+        reach: &Reach,
+    ) -> Result<Vec<Statement>, QueryError> {
         let mut statements: Vec<Statement> = Vec::new();
         for (index, request) in requests.iter().enumerate() {
             let metric = self.get(&request.metric)?;
@@ -86,7 +91,7 @@ impl Catalog {
             }
         }
         for statement in &mut statements {
-            statement.write();
+            statement.write(reach);
         }
         Ok(statements)
     }

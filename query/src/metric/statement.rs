@@ -8,11 +8,11 @@ use arrow::{
     datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType},
 };
 use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveTime, Utc};
-use ingest::Table;
+use ingest::{Table, grant::SELF_REPORTED};
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 
 use super::{Grain, Kind, Metric, MetricAnswer, MetricRequest, MetricRow, Unit};
-use crate::{Answer, QueryError, Reason, cache::Scope, session::NET};
+use crate::{Answer, QueryError, Reach, Reason, cache::Scope, session::NET};
 
 /// The width of a histogram's buckets, as a factor: a percentile is at most 2 % too high.
 const BUCKET_FACTOR: &str = "1.02";
@@ -47,14 +47,20 @@ impl Statement {
         self.asked.push((index, metric.clone(), request.clone()));
     }
 
-    pub(super) fn write(&mut self) {
+    pub(super) fn write(&mut self, reach: &Reach) {
         let (_, metric, request) = &self.asked[0];
         let values: Vec<_> =
             self.asked.iter().map(|(_, metric, _)| metric.value.as_str()).collect();
+        let only = match (reach, metric.source.as_str()) {
+            (Reach::Admin | Reach::Staff, NET | "activity_events") => {
+                format!(" AND source NOT LIKE '{SELF_REPORTED}%'")
+            }
+            _ => String::new(),
+        };
         self.sql = match metric.kind {
-            Kind::Aggregate => aggregate(metric, request, &values),
-            Kind::Cumulative => cumulative(metric, request),
-            Kind::Percentile => percentile(metric, request),
+            Kind::Aggregate => aggregate(metric, request, &values, &only),
+            Kind::Cumulative => cumulative(metric, request, &only),
+            Kind::Percentile => percentile(metric, request, &only),
         };
     }
 
@@ -102,23 +108,23 @@ impl Statement {
     }
 }
 
-fn aggregate(metric: &Metric, request: &MetricRequest, values: &[&str]) -> String {
+fn aggregate(metric: &Metric, request: &MetricRequest, values: &[&str], only: &str) -> String {
     let keys = keys(metric, request, bucket(metric, request));
     let values = values.iter().enumerate().map(|(i, value)| format!("{value} AS value{i}"));
-    select(metric, &keys, values, &within(metric, request))
+    select(metric, &keys, values, &(within(metric, request) + only))
 }
 
 /// Everything before the window lands in a bucket without a time: the opening balance.
-fn cumulative(metric: &Metric, request: &MetricRequest) -> String {
+fn cumulative(metric: &Metric, request: &MetricRequest, only: &str) -> String {
     let bucket = bucket(metric, request).map(|bucket| {
         format!("CASE WHEN {} >= {} THEN {bucket} END", metric.time, literal(request.from))
     });
     let keys = keys(metric, request, bucket);
     let value = [format!("{} AS value0", metric.value)];
-    select(metric, &keys, value, &format!("{} < {}", metric.time, literal(request.to)))
+    select(metric, &keys, value, &format!("{} < {}{only}", metric.time, literal(request.to)))
 }
 
-fn percentile(metric: &Metric, request: &MetricRequest) -> String {
+fn percentile(metric: &Metric, request: &MetricRequest, only: &str) -> String {
     let keys = keys(metric, request, bucket(metric, request));
     let names: Vec<_> = keys.iter().map(|(_, name)| name.as_str()).collect();
     let names = names.join(", ");
@@ -129,7 +135,7 @@ fn percentile(metric: &Metric, request: &MetricRequest) -> String {
         format!("ceil(ln(greatest(CAST({} AS DOUBLE), 1)) / ln({BUCKET_FACTOR}))", metric.value),
         "bucket".into(),
     ));
-    let filter = format!("{} AND {} IS NOT NULL", within(metric, request), metric.value);
+    let filter = format!("{}{only} AND {} IS NOT NULL", within(metric, request), metric.value);
     let histogram = select(metric, &inner, ["count(*) AS n".to_owned()], &filter);
     let share = metric.percentile.unwrap_or(0.5);
     let group = if names.is_empty() { String::new() } else { format!(" GROUP BY {names}") };

@@ -18,7 +18,12 @@ fn ledger_row(data: &str) -> LedgerRow {
          \"time\":\"2026-01-01T00:00:00Z\",\"data\":{data}}}"
     );
     let names = names();
-    let sender = Sender { organization: None, pseudonyms: &names, window: Window::ANY };
+    let sender = Sender {
+        organization: None,
+        grant: &crate::Grant::ALL,
+        pseudonyms: &names,
+        window: Window::ANY,
+    };
     let mut decoded = decode(Form::Json, event.as_bytes(), &sender, 0).unwrap().unwrap();
     assert_eq!(decoded.rejected, []);
     LedgerRow::new(LogId(7), 12, decoded.batches.remove(0).rows)

@@ -22,7 +22,8 @@ const HEAD: &str = "type = \"usage.request\"\nsource = \"/x\"\norganization = \"
                     [time]\ncolumn = \"at\"\n[constants]\nmodel = \"m\"\n[columns]\n";
 
 fn sender(pseudonyms: &Pseudonyms) -> Sender<'_> {
-    Sender { organization: None, pseudonyms, window: Window::ANY }
+    static ALL: crate::Grant = crate::Grant::ALL;
+    Sender { organization: None, grant: &ALL, pseudonyms, window: Window::ANY }
 }
 
 fn decoded(mapping: &Mapping, rows: &FileRows) -> Decoded {

@@ -39,7 +39,12 @@ fn parts_make_the_same_whole() {
         let body = body(events);
         let alone = decoded(Form::Ndjson, &body).unwrap();
         let (names, text) = (names(), body.as_bytes());
-        let sender = Sender { organization: None, pseudonyms: &names, window: Window::ANY };
+        let sender = Sender {
+            organization: None,
+            grant: &crate::Grant::ALL,
+            pseudonyms: &names,
+            window: Window::ANY,
+        };
         let shared = threads.install(|| decode_on(3, Form::Ndjson, text, &sender, 0));
         let shared = shared.unwrap().unwrap();
         assert_eq!(alone.batches.len(), tables(&alone).len(), "one thread makes one batch a table");
