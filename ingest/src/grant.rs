@@ -4,7 +4,7 @@
 //! organization's own key writes what it says of itself: usage and activity under its own source, and nothing of
 //! money. So nobody takes an identity from somebody else, and what a customer says is never a fact of the platform.
 
-use crate::{OrganizationId, Rejection, RejectionCode};
+use crate::{OrganizationId, Rejection, RejectionCode, event::route};
 
 /// Sources of what organizations say of themselves: this, the organization's id, and `/`.
 pub const SELF_REPORTED: &str = "/organizations/";
@@ -44,9 +44,7 @@ impl Grant {
             return Err("names a source of organizations: only their own keys write there");
         }
         let is_type = |name: &String| {
-            OWN_TYPES.contains(&name.as_str())
-                || name == "billing.*"
-                || crate::event::route(name).is_some()
+            OWN_TYPES.contains(&name.as_str()) || name == "billing.*" || route(name).is_some()
         };
         if !types.iter().all(is_type) {
             return Err("names a type that there is not, such as usage.request or billing.*");
@@ -75,6 +73,8 @@ impl Grant {
         let source_refused = |reason: String| {
             Err(Rejection::new(RejectionCode::SourceNotAllowed, "/source", reason))
         };
+        // What is no type at all is refused as that.
+        let is_type = route(event_type).is_some();
         match owner {
             Some(id) => {
                 let own = source.strip_prefix(SELF_REPORTED);
@@ -84,7 +84,7 @@ impl Grant {
                         "an organization's own key sends under `{SELF_REPORTED}{id}/`"
                     ));
                 }
-                if !fits(&OWN_TYPES, event_type) {
+                if is_type && !fits(&OWN_TYPES, event_type) {
                     return type_refused("an organization's own key sends usage and activity");
                 }
             }
@@ -99,7 +99,7 @@ impl Grant {
         if !self.sources.is_empty() && !self.sources.iter().any(named) {
             return source_refused("the key may not send under this source".into());
         }
-        if !self.types.is_empty() && !fits(&self.types, event_type) {
+        if is_type && !self.types.is_empty() && !fits(&self.types, event_type) {
             return type_refused("the key may not send events of this type");
         }
         Ok(())
@@ -147,6 +147,7 @@ mod tests {
             (&all, Some("org_a"), "/organizations/org_a/", "usage.request", None),
             (&all, Some("org_a"), "/organizations/org_a/app", "activity.login", None),
             (&all, Some("org_a"), "/organizations/org_a/app", "billing.signed_up", kind),
+            (&all, Some("org_a"), "/organizations/org_a/app", "billing.gift", None),
             (&all, Some("org_a"), "/organizations/org_a", "usage.request", source),
             (&all, Some("org_a"), "/organizations/org_ab/", "usage.request", source),
             (&all, Some("org_a"), "/Organizations/org_a/", "usage.request", source),

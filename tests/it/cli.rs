@@ -10,7 +10,7 @@ use std::{
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tests::{Client, Server, aihub, configure, folder, run, run_ok, usage};
+use tests::{Client, Server, aihub, configure, folder, own_usage, run, run_ok, usage};
 
 /// The exit code, and the one line on standard error.
 fn refused(dir: &Path, arguments: &[&str]) -> (Option<i32>, String) {
@@ -64,7 +64,7 @@ async fn keys_and_users_are_made_beside_a_running_server() {
     let key = run_ok(dir.path(), &["key", "create", "--name", "k", "--organization", "org_a"]);
     let client = Client::new(&server, &key);
     let (status, answer) =
-        client.send("application/json", usage("org_a", "1", json!({})).to_string()).await;
+        client.send("application/json", own_usage("org_a", "1", json!({})).to_string()).await;
     assert_eq!((status, &answer["accepted"]), (StatusCode::OK, &json!(1)), "{answer}");
     let list = run_ok(dir.path(), &["key", "list"]);
     assert!(list.contains("org_a") && !list.contains(key.trim()), "{list}");

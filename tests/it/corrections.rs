@@ -2,7 +2,9 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, flushed, folder, reply, run_ok, usage};
+use tests::{
+    Client, Server, admin_key, flushed, folder, own_source, own_usage, reply, run_ok, usage,
+};
 
 const NDJSON: &str = "application/x-ndjson";
 const SUMS: &str = "select count(*) as n, sum(input_tokens) as tokens, sum(cost) as cost from ";
@@ -164,16 +166,25 @@ async fn only_own_usage_events_are_corrected() {
     let (full, mut elsewhere) =
         (json!({"organization": "org_a", "source": "/test", "id": "1"}), name("1"));
     elsewhere["source"] = "/elsewhere".into();
+    let mine = |id: &str| json!({"source": own_source("org_a"), "id": id});
+    let event = own_usage("org_a", "own", json!({}));
+    assert_eq!(own.send(NDJSON, event.to_string()).await.0, 200);
     for (client, body, status, code) in [
-        (&other, name("1"), 404, "not_found"),
+        (&other, mine("own"), 403, "source_not_allowed"),
+        (&own, name("1"), 403, "source_not_allowed"),
         (&other, full.clone(), 403, "forbidden"),
         (&reader, full.clone(), 403, "forbidden"),
         (&sender, name("1"), 403, "forbidden"),
-        (&own, name("2"), 404, "not_found"),
-        (&own, elsewhere, 404, "not_found"),
-        (&own, name("1' or true --"), 404, "not_found"),
+        (&own, mine("2"), 404, "not_found"),
+        (&own, elsewhere, 403, "source_not_allowed"),
+        (&own, mine("own' or true --"), 404, "not_found"),
         (&admin, name("1"), 400, "invalid_json"),
-        (&own, name("b"), 409, "not_correctable"),
+        (
+            &admin,
+            json!({"organization": "org_a", "source": "/test", "id": "b"}),
+            409,
+            "not_correctable",
+        ),
         (&own, json!({"source": "/test", "id": "1", "reason": "x"}), 400, "invalid_json"),
     ] {
         let (found, answer) = post(client, "/v1/events/void", body.clone()).await;
@@ -190,9 +201,9 @@ async fn only_own_usage_events_are_corrected() {
     }
     let (found, answer) = post(&admin, "/v1/events/correct", full.clone()).await;
     assert_eq!((found.as_u16(), &answer["code"]), (400, &json!("invalid_json")), "{answer}");
-    assert_eq!(sums(&admin, "usage_ledger", None).await.0, 1, "nothing was written");
-    assert_eq!(post(&own, "/v1/events/void", name("1")).await.0, 200);
-    assert_eq!(sums(&admin, "usage_events", None).await.0, 0);
+    assert_eq!(sums(&admin, "usage_ledger", None).await.0, 2, "nothing was written");
+    assert_eq!(post(&own, "/v1/events/void", mine("own")).await.0, 200);
+    assert_eq!(sums(&admin, "usage_events", None).await.0, 1);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, flushed, folder, reply, run_ok, usage};
+use tests::{Client, Server, admin_key, flushed, folder, own_source, reply, run_ok, usage};
 
 const NDJSON: &str = "application/x-ndjson";
 const COUNT: &str = "select count(*) as n from dead_letter";
@@ -32,6 +32,12 @@ fn aged(organization: &str, id: &str, days: i64) -> Value {
     let recent: DateTime<Utc> =
         event["time"].as_str().and_then(|t| t.parse().ok()).expect("a time");
     event["time"] = (recent - TimeDelta::days(days)).to_rfc3339().into();
+    event
+}
+
+fn own_aged(organization: &str, id: &str, days: i64) -> Value {
+    let mut event = aged(organization, id, days);
+    event["source"] = own_source(organization).into();
     event
 }
 
@@ -65,8 +71,8 @@ async fn rejected() -> Rejected {
     let (status, answer) = plain.send(NDJSON, lines.join("\n")).await;
     assert_eq!((status.as_u16(), &answer["rejected"]), (200, &json!(7)), "{answer}");
     let lines = [
-        aged("org_b", "5", 40).to_string(),
-        aged("org_b", "6", 40).to_string(),
+        own_aged("org_b", "5", 40).to_string(),
+        own_aged("org_b", "6", 40).to_string(),
         usage("org_a", "stray", json!({})).to_string(),
     ];
     assert_eq!(own.send(NDJSON, lines.join("\n")).await.0, 400);

@@ -1,13 +1,14 @@
 //! How events come in: every mode and compression, what is waited for, how old they may be, and what a sender
 //! is told who comes too fast.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
-    Client, Reply, Server, admin_key, configure, flushed, folder, packed, reply, run_ok, usage,
+    Client, Reply, Server, admin_key, configure, flushed, folder, organization_key, own_usage,
+    packed, reply, run_ok, usage,
 };
 
 const NDJSON: &str = "application/x-ndjson";
@@ -28,14 +29,6 @@ fn lines(ids: std::ops::Range<u32>) -> String {
 fn problem(answer: &Reply) -> (u16, String) {
     let code = answer.json()["code"].as_str().unwrap_or_default().to_owned();
     (answer.status.as_u16(), code)
-}
-
-fn organization_key(dir: &Path, organization: &str) -> String {
-    run_ok(
-        dir,
-        &["organization", "create", organization, "--name", organization, "--country", "DE"],
-    );
-    run_ok(dir, &["key", "create", "--name", organization, "--organization", organization])
 }
 
 /// The value of a series on `/metrics`.
@@ -197,9 +190,9 @@ async fn an_event_is_found_by_its_identity_and_only_by_its_own() {
     configure(dir.path(), "[ingest]\nflush_seconds = 3600\n");
     let server = Server::serve(dir.path());
     let admin = Client::new(&server, &admin_key(dir.path()));
-    let own = Client::new(&server, &organization_key(dir.path(), "org_a"));
-    let other = Client::new(&server, &organization_key(dir.path(), "org_b"));
-    let (_, answer) = own.send(NDJSON, lines(1..2)).await;
+    let own = Client::new(&server, &organization_key(dir.path(), "org_a", "read,write"));
+    let other = Client::new(&server, &organization_key(dir.path(), "org_b", "read,write"));
+    let (_, answer) = admin.send(NDJSON, lines(1..2)).await;
     assert_eq!(answer["accepted"], 1, "{answer}");
     let path = "/v1/events?source=/test&id=1";
     let (status, found) = own.get(path).await;
@@ -336,11 +329,16 @@ async fn an_organization_has_a_rate_and_is_told_where_it_stands() {
     let dir = folder();
     configure(dir.path(), "[ingest]\norganization_events_per_second = 2\n");
     let server = Server::serve(dir.path());
-    let key = organization_key(dir.path(), "org_a");
+    let key = organization_key(dir.path(), "org_a", "read,write");
     let (own, platform) =
         (Client::new(&server, &key), Client::new(&server, &admin_key(dir.path())));
-    let send = async |client: &Client, ids| {
-        post(client, "/v1/events", &[("content-type", NDJSON)], lines(ids).into_bytes()).await
+    let send = async |client: &Client, ids: std::ops::Range<u32>| {
+        let event = |id: u32| match client.key() == key.trim() {
+            true => own_usage("org_a", &id.to_string(), json!({})),
+            false => usage("org_a", &id.to_string(), json!({})),
+        };
+        let lines: String = ids.map(|id| format!("{}\n", event(id))).collect();
+        post(client, "/v1/events", &[("content-type", NDJSON)], lines.into_bytes()).await
     };
     let answer = send(&own, 0..3).await;
     assert_eq!(answer.status, 200, "{}", answer.text());

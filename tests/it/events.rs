@@ -5,7 +5,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
-    Client, Reply, Server, admin_key, configure, flushed, folder, packed, reply, run_ok, usage,
+    Client, Reply, Server, admin_key, configure, flushed, folder, own_source, packed, reply,
+    run_ok, usage,
 };
 
 const NDJSON: &str = "application/x-ndjson";
@@ -174,6 +175,9 @@ async fn every_reason_to_reject_has_its_code_and_place() {
             let mut event = event.clone();
             if event["subject"] == "org_a" {
                 event["subject"] = own.into();
+            }
+            if event["source"] == "/test" {
+                event["source"] = own_source(own).into();
             }
             event
         })

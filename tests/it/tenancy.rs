@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Client, Reply, Server, admin_key, configure, flushed, folder, reply, run_ok, usage};
+use tests::{
+    Client, Reply, Server, admin_key, configure, flushed, folder, own_source, reply, run_ok, usage,
+};
 
 const TABLES: [(&str, &str); 7] = [
     ("usage_events", "occurred_at"),
@@ -90,6 +92,8 @@ async fn hidden_from(client: &Client, other: &str, admin: &Client) {
     assert_eq!(status, 400);
     assert_eq!(answer["results"][0]["code"], "wrong_organization");
     let mut own = usage("", "implied", json!({}));
+    let (_, me) = client.get("/v1/me").await;
+    own["source"] = own_source(me["organization_id"].as_str().expect("an id")).into();
     own.as_object_mut().expect("an object").remove("subject");
     let (status, answer) = client.send("application/json", own.to_string()).await;
     assert_eq!((status.as_u16(), &answer["accepted"]), (200, &json!(1)), "{answer}");

@@ -3,6 +3,7 @@
 //! replaces a part of the system.
 
 pub mod browser;
+mod event;
 mod processes;
 mod traced;
 
@@ -11,7 +12,6 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{
-        OnceLock,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -23,6 +23,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub use event::{own_source, own_usage, usage};
 pub use processes::signal;
 pub use traced::{Traced, traced};
 
@@ -460,34 +461,6 @@ pub fn packed(program: &str, bytes: &[u8]) -> Vec<u8> {
     let written = writing.join().ok().flatten().is_some_and(|written| written.is_ok());
     assert!(written, "{program} did not read its input");
     output.unwrap_or_else(|error| panic!("{program} does not end: {error}")).stdout
-}
-
-/// An hour before the tests began, to the second: recent, and the same for the whole run.
-fn recent() -> &'static str {
-    static RECENT: OnceLock<String> = OnceLock::new();
-    RECENT.get_or_init(|| {
-        #[expect(clippy::disallowed_methods, reason = "the server under test reads the clock too")]
-        let now = chrono::Utc::now();
-        (now - chrono::TimeDelta::hours(1)).format("%Y-%m-%dT%H:%M:%SZ").to_string()
-    })
-}
-
-/// A usage event with the fields that a test cares about, an hour old.
-#[must_use]
-pub fn usage(organization: &str, id: &str, data: Value) -> Value {
-    let mut event = json!({
-        "specversion": "1.0",
-        "id": id,
-        "source": "/test",
-        "type": "usage.request",
-        "subject": organization,
-        "time": recent(),
-        "data": {"model": "m", "input_tokens": 1, "output_tokens": 1},
-    });
-    if let (Some(into), Value::Object(data)) = (event["data"].as_object_mut(), data) {
-        into.extend(data);
-    }
-    event
 }
 
 /// A statement in words that nobody used before: no kept answer is given for it.

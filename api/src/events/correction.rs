@@ -161,13 +161,13 @@ fn event(
         let detail = "an organization's own key needs the scope `backfill` to void or correct";
         return Err(Problem::forbidden("forbidden", detail));
     }
-    // Nobody takes back what somebody else reported.
-    let own = own_organization(sender)?;
-    sender.grant.check(own.as_ref(), &source, "usage.request").map_err(outside_grant)?;
     let organization = owner(sender, organization)?.ok_or_else(|| {
         let detail = "`organization` is required with a key of the platform";
         Problem::bad_request("invalid_json", detail)
     })?;
+    // Nobody takes back what somebody else reported.
+    let own = own_organization(sender)?;
+    sender.grant.check(own.as_ref(), &source, "usage.request").map_err(outside_grant)?;
     Ok(EventName { organization, source, id })
 }
 

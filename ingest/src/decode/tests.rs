@@ -12,18 +12,16 @@ use arrow::{
 use super::*;
 use crate::identity::are_hashed;
 
+static ALL: crate::Grant = crate::Grant::ALL;
+
 fn names() -> Pseudonyms {
     Pseudonyms::new([1; 32])
 }
 
 fn decoded(form: Form, body: &str) -> Result<Decoded, Malformed> {
     let names = names();
-    let sender = Sender {
-        organization: None,
-        grant: &crate::Grant::ALL,
-        pseudonyms: &names,
-        window: Window::ANY,
-    };
+    let sender =
+        Sender { organization: None, grant: &ALL, pseudonyms: &names, window: Window::ANY };
     decode(form, body.as_bytes(), &sender, 0).unwrap()
 }
 
@@ -96,12 +94,8 @@ fn an_array_is_read_as_a_whole() {
     for bad in ["", "[", "[{}", "{", "{}{}", "[1,]", "nul"] {
         assert!(matches!(decoded(Form::Json, bad), Err(Malformed::Json(_))), "{bad}");
     }
-    let sender = Sender {
-        organization: None,
-        grant: &crate::Grant::ALL,
-        pseudonyms: &names(),
-        window: Window::ANY,
-    };
+    let sender =
+        Sender { organization: None, grant: &ALL, pseudonyms: &names(), window: Window::ANY };
     let bad = decode(Form::Json, b"{\"id\":\"\xff\"}", &sender, 0).unwrap();
     assert_eq!(bad.unwrap_err(), Malformed::Encoding(7));
     // Depth is no matter of the stack.
@@ -131,8 +125,7 @@ fn events_outside_of_the_window_are_rejected_alone() {
         at("3", "2026-03-01T00:05:01Z"),
     ];
     let codes = |window: Window| {
-        let sender =
-            Sender { organization: None, grant: &crate::Grant::ALL, pseudonyms: &names(), window };
+        let sender = Sender { organization: None, grant: &ALL, pseudonyms: &names(), window };
         let decoded = decode(Form::Ndjson, body.join("\n").as_bytes(), &sender, now).unwrap();
         let rejected = decoded.unwrap().rejected;
         rejected.into_iter().map(|(index, why)| (index, why.code.as_str())).collect::<Vec<_>>()
@@ -293,12 +286,8 @@ fn no_text_makes_the_decoder_panic() {
                 _ => body.insert(at, spice[next(spice.len())]),
             }
         }
-        let sender = Sender {
-            organization: None,
-            grant: &crate::Grant::ALL,
-            pseudonyms: &names,
-            window: Window::ANY,
-        };
+        let sender =
+            Sender { organization: None, grant: &ALL, pseudonyms: &names, window: Window::ANY };
         let form = [Form::Json, Form::Ndjson][next(2)];
         let Ok(decoded) = decode(form, &body, &sender, 0).unwrap() else { continue };
         let good: usize = decoded
@@ -323,7 +312,7 @@ fn no_text_makes_the_decoder_panic() {
 fn one_event_holds_little_memory() {
     let sender = Sender {
         organization: None,
-        grant: &crate::Grant::ALL,
+        grant: &ALL,
         pseudonyms: &Pseudonyms::new([1; 32]),
         window: Window::ANY,
     };
@@ -380,12 +369,8 @@ fn the_content_hash_of_a_row_can_be_computed_anew() {
 fn a_letter_says_whose_it_is_and_can_be_decoded_again() {
     let names = Pseudonyms::new([1; 32]);
     let own = OrganizationId::parse("own").unwrap();
-    let sender = Sender {
-        organization: Some(&own),
-        grant: &crate::Grant::ALL,
-        pseudonyms: &names,
-        window: Window::at(0),
-    };
+    let sender =
+        Sender { organization: Some(&own), grant: &ALL, pseudonyms: &names, window: Window::at(0) };
     let event = |subject: &str| {
         format!(
             "{{\"id\":\"1\",\"source\":\"/s\",\"type\":\"usage.request\",\"subject\":\"{subject}\",\
@@ -475,12 +460,8 @@ fn any_body_is_decoded_or_refused_and_each_event_has_one_verdict() {
         (Form::Ndjson, format!("{good}\n{activity}\r\n{good}\n")),
     ];
     let names = names();
-    let sender = Sender {
-        organization: None,
-        grant: &crate::Grant::ALL,
-        pseudonyms: &names,
-        window: Window::ANY,
-    };
+    let sender =
+        Sender { organization: None, grant: &ALL, pseudonyms: &names, window: Window::ANY };
     let mut seeded = Seeded(0x9e37_79b9_7f4a_7c15);
     let (mut taken, mut refused) = (0, 0);
     for round in 0..20_000 {
