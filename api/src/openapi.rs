@@ -7,7 +7,7 @@ use utoipa::{
 };
 
 use crate::{
-    accounts, dead_letters, erasure, events, figures, health, keys, persons,
+    accounts, audit, dead_letters, erasure, events, figures, health, keys, persons,
     principal::SESSION_COOKIE, queries,
 };
 
@@ -35,7 +35,8 @@ async fn document() -> HttpResponse {
         events::take_in, events::find_event, events::void_event, events::correct_event, queries::post_query, queries::get_query, queries::get_schema, queries::save_query, queries::list_saved, queries::get_saved,
         queries::remove_saved, queries::run_saved, queries::get_functions, queries::explain_query, queries::validate_query,
         queries::start_query, queries::list_queries, queries::get_query_state, queries::stop_query, queries::get_result, figures::list_metrics,
-        figures::get_metric, figures::get_forecast, accounts::login, accounts::logout, accounts::me,
+        figures::get_metric, figures::get_forecast, accounts::login, accounts::logout, accounts::me, accounts::list_users, accounts::disable_user, accounts::enable_user,
+        accounts::reset_password, accounts::sign_out_user, audit::list_acts, audit::verify_acts,
         dead_letters::list_letters, dead_letters::replay_letters, erasure::erase_persons, persons::list_grants, persons::grant_persons, persons::revoke_persons, keys::list_keys, keys::create_key, keys::revoke_key, health::alive, health::ready,
         health::measurements,
     ),

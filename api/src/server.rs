@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     accounts::{self, Accounts},
-    allocator,
+    allocator, audit,
     body::{self, Bodies},
     clock::Clock,
     config::{self, Config},
@@ -178,6 +178,7 @@ impl State {
                 .configure(integrity::configure)
                 .configure(openapi::configure)
                 .configure(accounts::configure)
+                .configure(audit::configure)
                 .configure(keys::configure)
                 .configure(queries::configure)
                 .configure(persons::configure)
@@ -233,6 +234,10 @@ impl State {
         let asked = self.clone();
         tasks.spawn(async move {
             queries::keep(&asked.runner, &asked.background, &asked.store, &asked.clock).await;
+        });
+        let departing = self.clone();
+        tasks.spawn(async move {
+            queries::watch_departed(&departing.runner, &departing.store).await;
         });
         let erased = self.clone();
         tasks.spawn(async move { erasure::run(&erased).await });

@@ -1,5 +1,7 @@
 //! Users and how they sign in.
 
+mod admin_routes;
+mod administration;
 mod email;
 mod password;
 mod role;
@@ -11,6 +13,13 @@ mod throttle;
 mod user;
 mod user_row;
 
+pub use admin_routes::{
+    __path_disable_user, __path_enable_user, __path_list_users, __path_reset_password,
+    __path_sign_out_user,
+};
+pub use admin_routes::{AccountList, AccountView, NewPassword, ResetBody};
+pub(crate) use administration::disabled_of;
+pub use administration::made_up_password;
 pub use email::Email;
 pub use password::{PasswordFault, check_password};
 pub use role::Role;
@@ -19,7 +28,7 @@ pub use routes::{LoginBody, LoginView, Me, UserView, configure};
 pub use session::{SessionToken, session_user};
 pub use sign_in::SignedInSession;
 pub use throttle::Throttle;
-pub use user::{NewUser, Status, User, list_users};
+pub use user::{NewUser, Status, User, find_user, list_users};
 
 use crate::{clock::Clock, store::Store};
 use password::Hasher;

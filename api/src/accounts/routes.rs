@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Accounts, Email, SignedInSession};
+use super::{Accounts, Email, SignedInSession, admin_routes};
 use crate::{
     body::{Body, BodyLimit},
     keys::Scope,
@@ -68,7 +68,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
                 .service(login)
                 .service(logout),
         )
-        .service(me);
+        .service(me)
+        .configure(admin_routes::configure);
 }
 
 /// Signs in: the answer sets the session cookie.

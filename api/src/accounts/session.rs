@@ -97,13 +97,14 @@ pub(super) async fn begin(
     Ok(SessionToken(token))
 }
 
-pub(super) async fn end_all(write: &Write, user_id: &str) -> Result<(), StoreError> {
-    row::Entity::delete_many()
+/// Ends all sessions of a user, and gives how many there were.
+pub(super) async fn end_all(write: &Write, user_id: &str) -> Result<u64, StoreError> {
+    let ended = row::Entity::delete_many()
         .filter(row::Column::UserId.eq(user_id))
         .exec(write.db())
         .await
         .doing("ending a user's sessions")?;
-    Ok(())
+    Ok(ended.rows_affected)
 }
 
 impl fmt::Debug for SessionToken {

@@ -38,24 +38,36 @@ impl Accounts {
             .one(self.store.db())
             .await
             .doing("looking up a user")?;
-        let hash = row.as_ref().map(|row| row.password_hash.as_str());
-        let right = self.hasher.verify(password, hash).await?;
+        let hash = row.as_ref().map(|row| row.password_hash.clone());
+        let right = self.hasher.verify(password, hash.as_deref()).await?;
         let user = row.map(User::try_from).transpose()?;
-        match user {
-            Some(user) if right && user.status == Status::Active => {
-                self.admit(user, origin, now).await
+        match (user, hash) {
+            (Some(user), Some(hash)) if right && user.status == Status::Active => {
+                self.admit(user, &hash, origin, now).await
             }
-            user => Err(self.refuse(user, right, origin, now).await?),
+            (user, _) => Err(self.refuse(user, right, origin, now).await?),
         }
     }
 
-    async fn admit(
+    /// `hash` is the one that the password was found to have: an administrator may have reset it meanwhile.
+    pub(super) async fn admit(
         &self,
         user: User,
+        hash: &str,
         origin: &Origin,
         now: DateTime<Utc>,
     ) -> Result<SignedInSession, StoreError> {
         let write = self.store.write().await?;
+        let unchanged = user_row::Entity::find_by_id(&user.user_id)
+            .filter(user_row::Column::PasswordHash.eq(hash))
+            .filter(user_row::Column::Status.eq(Status::Active.as_str()))
+            .one(write.db())
+            .await
+            .doing("reading a user")?;
+        if unchanged.is_none() {
+            drop(write);
+            return Err(self.refuse(Some(user), false, origin, now).await?);
+        }
         let token = session::begin(&write, &user.user_id, now).await?;
         let origin = Origin { actor: user.user_id.clone(), ..origin.clone() };
         let act = Act { action: "user.signed_in", target: user.user_id.clone(), detail: json!({}) };

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use super::{
     Accounts, Email, NewUser, PasswordFault, Role, Status, Throttle, User, check_password,
-    session_user,
+    find_user, session_user,
 };
 use crate::{
     audit::{self, Origin, Verdict},
@@ -192,6 +192,57 @@ async fn users_that_make_no_sense_are_refused() {
     let weak = attempt(new("b@example.com", "password", Role::Admin, None)).await;
     assert!(matches!(weak, StoreError::Password(PasswordFault::Common)));
     assert_eq!(audit::verify(store).await.unwrap(), Verdict::Intact { rows: 1 });
+}
+
+#[tokio::test]
+async fn what_administrators_do_to_users() {
+    let Scratch { store, .. } = &Scratch::new().await;
+    let accounts = Accounts::new(store.clone(), &Clock::fixed(noon()));
+    let ann = user(&accounts, "ann@example.com", Role::Admin, None).await;
+    let bob = user(&accounts, "bob@example.com", Role::Admin, None).await;
+    let sign_in = async |user: &User, password: &str| {
+        accounts.sign_in(&user.email, password, &from("192.0.2.1"), noon()).await
+    };
+    let set = async |user: &User, status| {
+        accounts.set_status(&user.user_id, status, &tester(), noon()).await
+    };
+    for named in [bob.user_id.as_str(), "BOB@example.com"] {
+        assert_eq!(find_user(store, named).await.unwrap(), bob);
+    }
+    for unknown in ["user_x", "x@example.com", ""] {
+        let found = find_user(store, unknown).await;
+        assert!(matches!(found, Err(StoreError::UnknownUser { .. })), "{unknown}");
+    }
+
+    let old = sign_in(&bob, PASSWORD).await.unwrap().token;
+    let weak = accounts.reset_password(&bob, "bob", &tester(), noon()).await;
+    assert!(matches!(weak, Err(StoreError::Password(PasswordFault::TooShort))));
+    assert!(session_user(store, old.reveal(), noon()).await.unwrap().is_some());
+    accounts.reset_password(&bob, "another horse battery", &tester(), noon()).await.unwrap();
+    assert_eq!(session_user(store, old.reveal(), noon()).await.unwrap(), None);
+    assert!(matches!(sign_in(&bob, PASSWORD).await, Err(StoreError::WrongCredentials)));
+    let new = sign_in(&bob, "another horse battery").await.unwrap().token;
+    assert_eq!(accounts.end_sessions(&bob.user_id, &tester(), noon()).await.unwrap(), 1);
+    assert_eq!(session_user(store, new.reveal(), noon()).await.unwrap(), None);
+
+    set(&ann, Status::Disabled).await.unwrap();
+    set(&ann, Status::Disabled).await.unwrap();
+    assert!(matches!(set(&bob, Status::Disabled).await, Err(StoreError::LastAdministrator)));
+    set(&ann, Status::Active).await.unwrap();
+    set(&bob, Status::Disabled).await.unwrap();
+    let acts: Vec<_> =
+        audit::recent(store, 4).await.unwrap().into_iter().map(|act| act.action).collect();
+    assert_eq!(acts, ["user.disabled", "user.enabled", "user.disabled", "user.sessions_ended"]);
+}
+
+/// An administrator resets a password because somebody else knows it, who may just be signing in.
+#[tokio::test]
+async fn no_session_begins_with_a_password_that_was_reset_meanwhile() {
+    let Scratch { store, .. } = &Scratch::new().await;
+    let accounts = Accounts::new(store.clone(), &Clock::fixed(noon()));
+    let ann = user(&accounts, "ann@example.com", Role::Admin, None).await;
+    let admitted = accounts.admit(ann.clone(), "an old hash", &from("192.0.2.1"), noon()).await;
+    assert!(matches!(admitted, Err(StoreError::WrongCredentials)), "{admitted:?}");
 }
 
 #[test]

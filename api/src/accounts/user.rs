@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use ingest::Grant;
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::json;
 
-use super::{Accounts, Email, Role, check_password, session, user_row as row};
+use super::{Accounts, Email, Role, check_password, user_row as row};
 use crate::{
     audit::{self, Act, Origin},
     principal::{Kind, Principal, Reach},
@@ -72,41 +72,6 @@ impl Accounts {
         write.commit().await?;
         Ok(user)
     }
-
-    /// Disables a user, and ends the user's sessions, or activates the user again.
-    pub async fn set_status(
-        &self,
-        user_id: &str,
-        status: Status,
-        origin: &Origin,
-        now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        let write = self.store.write().await?;
-        let updated = row::Entity::update_many()
-            .col_expr(row::Column::Status, Expr::value(status.as_str()))
-            .filter(row::Column::UserId.eq(user_id))
-            .exec(write.db())
-            .await
-            .doing("changing a user's status")?;
-        if updated.rows_affected == 0 {
-            return Err(StoreError::UnknownUser { user_id: user_id.to_owned() });
-        }
-        let action = match status {
-            Status::Active => "user.activated",
-            Status::Disabled => "user.disabled",
-        };
-        if status == Status::Disabled {
-            session::end_all(&write, user_id).await?;
-        }
-        audit::append(
-            &write,
-            origin,
-            Act { action, target: user_id.to_owned(), detail: json!({}) },
-            now,
-        )
-        .await?;
-        write.commit().await
-    }
 }
 
 /// All users by e-mail address.
@@ -117,6 +82,17 @@ pub async fn list_users(store: &Store) -> Result<Vec<User>, StoreError> {
         .await
         .doing("listing users")?;
     rows.into_iter().map(User::try_from).collect()
+}
+
+/// The user with this id or e-mail address.
+pub async fn find_user(store: &Store, named: &str) -> Result<User, StoreError> {
+    let of = match Email::parse(named) {
+        Ok(email) => row::Column::Email.eq(email.as_str()),
+        Err(_) => row::Column::UserId.eq(named),
+    };
+    let row = row::Entity::find().filter(of).one(store.db()).await.doing("looking up a user")?;
+    let unknown = || StoreError::UnknownUser { user_id: named.to_owned() };
+    row.ok_or_else(unknown).and_then(User::try_from)
 }
 
 impl User {

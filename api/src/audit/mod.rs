@@ -4,14 +4,18 @@
 //! that was edited, removed or moved. Rows cut off at the end leave no trace inside the table: keep a copy of
 //! [`head`] elsewhere to notice. Rows name users by id and hold no e-mail address, which could never be erased.
 
+mod routes;
 mod row;
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+pub use routes::{__path_list_acts, __path_verify_acts};
+pub use routes::{AuditList, AuditVerdict, AuditView, configure};
 
 use crate::store::{Doing, Store, StoreError, Write, time_of};
 
@@ -49,6 +53,16 @@ pub struct Record {
     pub hash: [u8; 32],
 }
 
+/// Which rows.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    pub target: Option<String>,
+    /// Only rows older than this one.
+    pub before: Option<i64>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Intact {
@@ -58,6 +72,34 @@ pub enum Verdict {
     Broken {
         seq: i64,
     },
+}
+
+/// The place and the hash of a row: `seq:hash` in hexadecimal digits. Kept elsewhere, it shows whether the rows up
+/// to it are still the same, and none is missing at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub seq: i64,
+    pub hash: [u8; 32],
+}
+
+impl Head {
+    pub fn parse(text: &str) -> Option<Self> {
+        let (seq, digits) = text.split_once(':')?;
+        let seq = seq.parse().ok().filter(|seq| *seq > 0)?;
+        let plain = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let mut hash = [0; 32];
+        for (byte, pair) in hash.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        plain.then_some(Self { seq, hash })
+    }
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.seq)?;
+        self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 impl Origin {
@@ -127,15 +169,25 @@ pub async fn record(
 
 /// Walks the whole chain.
 pub async fn verify(store: &Store) -> Result<Verdict, StoreError> {
+    verify_against(store, None).await
+}
+
+/// The same; with a head that was kept, the row at its place must be the one of then.
+pub async fn verify_against(store: &Store, kept: Option<Head>) -> Result<Verdict, StoreError> {
     let (mut seq, mut prev_hash) = (0, NO_HASH.to_vec());
     loop {
         let rows = page(store, seq).await?;
         if rows.is_empty() {
-            return Ok(Verdict::Intact { rows: seq.unsigned_abs() });
+            return Ok(match kept {
+                Some(kept) if kept.seq > seq => Verdict::Broken { seq: seq + 1 },
+                _ => Verdict::Intact { rows: seq.unsigned_abs() },
+            });
         }
         for row in rows {
             seq += 1;
-            if row.seq != seq || row.prev_hash != prev_hash || row.hash != seal(&row) {
+            let is_other = kept.is_some_and(|kept| kept.seq == seq && kept.hash[..] != row.hash);
+            let is_sealed = row.prev_hash == prev_hash && row.hash == seal(&row);
+            if row.seq != seq || !is_sealed || is_other {
                 return Ok(Verdict::Broken { seq });
             }
             prev_hash = row.hash;
@@ -144,18 +196,31 @@ pub async fn verify(store: &Store) -> Result<Verdict, StoreError> {
 }
 
 /// The newest row's place and hash.
-pub async fn head(store: &Store) -> Result<Option<(i64, [u8; 32])>, StoreError> {
-    Ok(recent(store, 1).await?.first().map(|record| (record.seq, record.hash)))
+pub async fn head(store: &Store) -> Result<Option<Head>, StoreError> {
+    Ok(recent(store, 1).await?.first().map(Record::head))
 }
 
 /// The newest rows, newest first.
 pub async fn recent(store: &Store, limit: u64) -> Result<Vec<Record>, StoreError> {
-    let rows = row::Entity::find()
-        .order_by_desc(row::Column::Seq)
-        .limit(limit)
-        .all(store.db())
-        .await
-        .doing("reading the audit log")?;
+    list(store, &Filter::default(), limit).await
+}
+
+/// Rows as the filter says, newest first.
+pub async fn list(store: &Store, filter: &Filter, limit: u64) -> Result<Vec<Record>, StoreError> {
+    let mut rows = row::Entity::find().order_by_desc(row::Column::Seq).limit(limit);
+    for (column, wanted) in [
+        (row::Column::Actor, &filter.actor),
+        (row::Column::Action, &filter.action),
+        (row::Column::Target, &filter.target),
+    ] {
+        if let Some(wanted) = wanted {
+            rows = rows.filter(column.eq(wanted));
+        }
+    }
+    if let Some(seq) = filter.before {
+        rows = rows.filter(row::Column::Seq.lt(seq));
+    }
+    let rows = rows.all(store.db()).await.doing("reading the audit log")?;
     rows.into_iter().map(Record::try_from).collect()
 }
 
@@ -185,6 +250,12 @@ fn seal(row: &row::Model) -> [u8; 32] {
         hasher.update(text);
     }
     hasher.finalize().into()
+}
+
+impl Record {
+    pub fn head(&self) -> Head {
+        Head { seq: self.seq, hash: self.hash }
+    }
 }
 
 impl TryFrom<row::Model> for Record {

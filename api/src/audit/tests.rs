@@ -1,6 +1,8 @@
 use serde_json::json;
 
-use super::{Act, Origin, Verdict, head, recent, record, verify};
+use super::{
+    Act, Filter, Head, Origin, Verdict, head, list, recent, record, verify, verify_against,
+};
 use crate::store::tests::{Scratch, noon};
 
 async fn log_of(rows: usize) -> Scratch {
@@ -73,4 +75,36 @@ async fn a_kept_head_shows_a_cut_end() {
     scratch.tamper("DELETE FROM audit_log WHERE seq = 5").await;
     assert_eq!(verify(&scratch.store).await.unwrap(), Verdict::Intact { rows: 4 });
     assert_ne!(head(&scratch.store).await.unwrap(), kept);
+    assert_eq!(verify_against(&scratch.store, kept).await.unwrap(), Verdict::Broken { seq: 5 });
+    let other = head(&log_of(4).await.store).await.unwrap();
+    assert_eq!(verify_against(&scratch.store, other).await.unwrap(), Verdict::Intact { rows: 4 });
+    let other = other.map(|head| Head { seq: 3, ..head });
+    assert_eq!(verify_against(&scratch.store, other).await.unwrap(), Verdict::Broken { seq: 3 });
+}
+
+#[tokio::test]
+async fn a_head_is_read_as_it_is_written() {
+    let kept = head(&log_of(2).await.store).await.unwrap().unwrap();
+    assert_eq!(Head::parse(&kept.to_string()), Some(kept));
+    let digits = "0".repeat(64);
+    for wrong in ["", "2", "2:", "2:00", &format!("0:{digits}"), &format!("2:{}é", "0".repeat(62))]
+    {
+        assert_eq!(Head::parse(wrong), None, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn rows_are_found_by_what_they_say() {
+    let scratch = log_of(5).await;
+    let seqs = async |filter: Filter, limit| -> Vec<i64> {
+        let found = list(&scratch.store, &filter, limit).await.unwrap();
+        found.iter().map(|record| record.seq).collect()
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let all = Filter::default();
+    assert_eq!(seqs(Filter { before: Some(4), ..all.clone() }, 2).await, [3, 2]);
+    assert_eq!(seqs(Filter { actor: text("user_2"), ..all.clone() }, 9).await, [3]);
+    assert_eq!(seqs(Filter { target: text("key_0"), ..all.clone() }, 9).await, [1]);
+    assert_eq!(seqs(Filter { action: text("key.created"), ..all.clone() }, 9).await.len(), 5);
+    assert!(seqs(Filter { action: text("key.revoked"), ..all }, 9).await.is_empty());
 }

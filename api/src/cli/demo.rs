@@ -19,10 +19,9 @@ use super::{
     Folder, Shape,
     running::{ServerFile, StopSignal, until_stopped},
     say,
-    user::made_up_password,
 };
 use crate::{
-    accounts::{Accounts, Email, NewUser, Role},
+    accounts::{Accounts, Email, NewUser, Role, made_up_password},
     audit::Origin,
     clock::Clock,
     config::Config,

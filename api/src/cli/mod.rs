@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 not started (wrong arguments, a damaged configuration, a folder or a port
 //! that cannot be used).
 
+mod audit;
 mod backup;
 mod check;
 mod demo;
@@ -100,6 +101,9 @@ enum Command {
     /// Manage users
     #[command(subcommand)]
     User(user::User),
+    /// Read and verify the audit log
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Write made-up events to files, with the true answers
     Generate(generate::Generate),
     /// Serve one query at a time on standard input (started by the server)
@@ -205,6 +209,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Key(key) => key.run(&folder).await,
             Command::Organization(organization) => organization.run(&folder).await,
             Command::User(user) => user.run(&folder).await,
+            Command::Audit(audit) => audit.run(&folder).await,
             Command::Maintain(maintain) => maintain.run(&folder).await,
             Command::Generate(generate) => generate.run(),
             Command::UpkeepWorker => upkeep_worker().await,

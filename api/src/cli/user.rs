@@ -24,8 +24,29 @@ pub(super) enum User {
         #[arg(long)]
         organization: Option<String>,
     },
-    /// List the users
+    /// List the users: e-mail address, role, status, organization, id
     List,
+    /// Disable a user: end the user's sessions and running queries, and let no new session begin
+    Disable {
+        /// The e-mail address or the id, `user_…`
+        user: String,
+    },
+    /// Let a disabled user sign in again
+    Enable {
+        /// The e-mail address or the id, `user_…`
+        user: String,
+    },
+    /// Give a user another password and end the user's sessions. It is read from standard input when something is
+    /// piped in, else one is made up and printed, once
+    ResetPassword {
+        /// The e-mail address or the id, `user_…`
+        user: String,
+    },
+    /// End all sessions of a user
+    SignOut {
+        /// The e-mail address or the id, `user_…`
+        user: String,
+    },
     /// Show a role what says something of a person in SQL; administrators see it anyway
     GrantPersons {
         #[arg(value_enum)]
@@ -65,6 +86,8 @@ impl User {
         lake::prepare(&config)?;
         let clock = Clock::system();
         let store = Store::open(&config.dir.join("state.db")).await?;
+        let (origin, now) = (Origin::local("command-line"), clock.now());
+        let accounts = Accounts::new(store.clone(), &clock);
         match self {
             Self::Create { email, role, organization } => {
                 let (password, made_up) = password()?;
@@ -74,11 +97,30 @@ impl User {
                     role: role.into(),
                     organization_id: organization,
                 };
-                let origin = Origin::local("command-line");
-                Accounts::new(store, &clock).create_user(new, &origin, clock.now()).await?;
+                accounts.create_user(new, &origin, now).await?;
                 if made_up {
                     say(&format!("{password}\n"))?;
                 }
+            }
+            Self::Disable { user } => {
+                let id = accounts::find_user(&store, &user).await?.user_id;
+                accounts.set_status(&id, accounts::Status::Disabled, &origin, now).await?;
+            }
+            Self::Enable { user } => {
+                let id = accounts::find_user(&store, &user).await?.user_id;
+                accounts.set_status(&id, accounts::Status::Active, &origin, now).await?;
+            }
+            Self::ResetPassword { user } => {
+                let user = accounts::find_user(&store, &user).await?;
+                let (password, made_up) = password()?;
+                accounts.reset_password(&user, &password, &origin, now).await?;
+                if made_up {
+                    say(&format!("{password}\n"))?;
+                }
+            }
+            Self::SignOut { user } => {
+                let id = accounts::find_user(&store, &user).await?.user_id;
+                accounts.end_sessions(&id, &origin, now).await?;
             }
             Self::GrantPersons { role } => show_persons(&store, role, true, &clock).await?,
             Self::RevokePersons { role } => show_persons(&store, role, false, &clock).await?,
@@ -91,8 +133,8 @@ impl User {
             Self::List => {
                 for user in accounts::list_users(&store).await? {
                     let owner = user.organization_id.as_deref().unwrap_or("-");
-                    let line =
-                        [user.email.as_str(), user.role.as_str(), user.status.as_str(), owner];
+                    let (role, status) = (user.role.as_str(), user.status.as_str());
+                    let line = [user.email.as_str(), role, status, owner, &user.user_id];
                     say(&format!("{}\n", line.join("\t")))?;
                 }
             }
@@ -117,13 +159,5 @@ fn password() -> io::Result<(String, bool)> {
             return Ok((line.to_owned(), false));
         }
     }
-    Ok((made_up_password(), true))
-}
-
-/// 20 characters that are not mistaken for each other: 100 bits and more.
-pub(super) fn made_up_password() -> String {
-    use rand::Rng;
-    const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-    let mut random = rand::rng();
-    (0..20).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect()
+    Ok((accounts::made_up_password(), true))
 }

@@ -6,6 +6,8 @@ mod row;
 mod scope;
 mod secret;
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use ingest::Grant;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
@@ -136,6 +138,20 @@ pub async fn revoke(
     let act = Act { action: "key.revoked", target: key.api_key_id, detail: json!({}) };
     audit::append(&write, origin, act, now).await?;
     write.commit().await
+}
+
+/// Those of the keys that are revoked.
+pub(crate) async fn revoked_of(
+    store: &Store,
+    api_key_ids: &HashSet<String>,
+) -> Result<HashSet<String>, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::ApiKeyId.is_in(api_key_ids))
+        .filter(row::Column::RevokedAt.is_not_null())
+        .all(store.db())
+        .await
+        .doing("looking for revoked API keys")?;
+    Ok(rows.into_iter().map(|row| row.api_key_id).collect())
 }
 
 impl NewKey {

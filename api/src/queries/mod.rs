@@ -4,6 +4,7 @@ mod answer;
 mod ask;
 mod background;
 mod body;
+mod departed;
 mod history;
 mod history_row;
 mod running;
@@ -24,6 +25,7 @@ pub(crate) use background::{
     write_ended,
 };
 pub(crate) use body::{QueryBody, QueryParameters};
+pub(crate) use departed::{run as watch_departed, stop_departed};
 pub(crate) use history::give_up_unfinished;
 pub(crate) use running::Runner;
 pub(crate) use saved::{

@@ -37,6 +37,8 @@ pub enum StoreError {
     UnknownOrganization { organization_id: String },
     #[error("there is no user `{user_id}`")]
     UnknownUser { user_id: String },
+    #[error("the last administrator who can sign in cannot be disabled")]
+    LastAdministrator,
     #[error("there is no API key `{api_key_id}`")]
     UnknownKey { api_key_id: String },
     /// One answer for an unknown address, a wrong password and a disabled account.
@@ -93,6 +95,7 @@ impl From<StoreError> for Problem {
                 Self::bad_request("unknown_organization", detail)
             }
             StoreError::EmailTaken => Self::conflict("email_taken", detail),
+            StoreError::LastAdministrator => Self::conflict("last_administrator", detail),
             StoreError::UnknownUser { .. } | StoreError::UnknownKey { .. } => {
                 Self::not_found(detail)
             }

@@ -1,1 +1,218 @@
-//! Accounts, the audit log, headers and the throttle of sign-in.
+//! What administrators do to accounts, what a thief of a password or a guesser can do, and what answers give away.
+
+use std::path::Path;
+
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tests::{Client, Reply, Server, admin_key, folder, reply, run, run_ok};
+
+const PASSWORD: &str = "correct horse battery";
+
+/// Creates a user with a made-up password, and gives it.
+fn user(dir: &Path, email: &str, role: &str) -> String {
+    let made = run_ok(dir, &["user", "create", "--email", email, "--role", role]);
+    made.trim().to_owned()
+}
+
+/// Signs in.
+async fn sign_in(nobody: &Client, email: &str, password: &str) -> Reply {
+    let login = nobody.request(Method::POST, "/v1/auth/login");
+    reply(login.json(&json!({"email": email, "password": password}))).await
+}
+
+/// The cookie of this name that an answer sets, as a browser sends it back.
+fn cookie(answer: &Reply, name: &str) -> Option<String> {
+    let set = answer.headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = set.filter_map(|text| text.split(';').next());
+    pairs.find(|pair| pair.starts_with(&format!("{name}="))).map(str::to_owned)
+}
+
+fn session(answer: &Reply) -> String {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    cookie(answer, "aihub_session").expect("a session")
+}
+
+async fn is_signed_in(nobody: &Client, session: &str) -> bool {
+    let me = nobody.request(Method::GET, "/v1/me").header("cookie", session);
+    reply(me).await.status == StatusCode::OK
+}
+
+async fn post(client: &Client, path: &str, body: Value) -> Reply {
+    let request: RequestBuilder = client.request(Method::POST, path);
+    reply(request.json(&body)).await
+}
+
+#[tokio::test]
+async fn administrators_disable_reset_and_sign_out() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let admin = Client::new(&server, &admin_key(dir.path()));
+    let nobody = Client::new(&server, "");
+    let password = user(dir.path(), "ann@example.com", "analyst");
+    let (_, list) = admin.get("/v1/admin/users").await;
+    assert_eq!(list["users"].as_array().map(Vec::len), Some(1), "{list}");
+    let ann = list["users"][0]["user_id"].as_str().expect("an id").to_owned();
+    let path = |act: &str| format!("/v1/admin/users/{ann}/{act}");
+
+    let first = session(&sign_in(&nobody, "ann@example.com", &password).await);
+    assert_eq!(post(&admin, &path("sign-out"), json!({})).await.status, 204);
+    assert!(!is_signed_in(&nobody, &first).await);
+
+    // The old password and its sessions are over; the new one is shown once.
+    let second = session(&sign_in(&nobody, "ann@example.com", &password).await);
+    let reset = post(&admin, &path("reset-password"), json!({})).await;
+    let fresh = reset.json()["password"].as_str().expect("a password").to_owned();
+    assert_eq!(reset.header("cache-control"), "no-store");
+    assert!(!is_signed_in(&nobody, &second).await);
+    let third = session(&sign_in(&nobody, "ann@example.com", &fresh).await);
+    let weak = post(&admin, &path("reset-password"), json!({"password": "short"})).await;
+    assert_eq!((weak.status.as_u16(), &weak.json()["code"]), (400, &json!("weak_password")));
+    let named = post(&admin, &path("reset-password"), json!({"password": PASSWORD})).await;
+    assert_eq!(named.json(), json!({"user_id": ann, "password": null}));
+    assert!(!is_signed_in(&nobody, &third).await);
+
+    // What a disabled user started stops, and nothing begins.
+    let fourth = session(&sign_in(&nobody, "ann@example.com", PASSWORD).await);
+    let endless = "select count(*) as n from generate_series(1, 100000) a(x) cross join \
+                   generate_series(1, 100000) b(y) where (x * y) % 7 = 3";
+    let start = nobody.request(Method::POST, "/v1/queries").header("cookie", &fourth);
+    let start = start.header("sec-fetch-site", "same-origin").json(&json!({"sql": endless}));
+    let started = reply(start).await;
+    assert_eq!(started.status, 202, "{}", started.text());
+    let query = format!("/v1/queries/{}", started.json()["query_id"].as_str().expect("an id"));
+    assert_eq!(post(&admin, &path("disable"), json!({})).await.status, 204);
+    assert!(!is_signed_in(&nobody, &fourth).await);
+    assert_eq!(sign_in(&nobody, "ann@example.com", PASSWORD).await.status, 401);
+    let mut state = Value::Null;
+    for _ in 0..100 {
+        state = admin.get(&query).await.1;
+        if state["status"] == "canceled" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(state["status"], "canceled", "{state}");
+    assert_eq!(post(&admin, &path("enable"), json!({})).await.status, 204);
+
+    let unknown = post(&admin, "/v1/admin/users/user_x/disable", json!({})).await;
+    assert_eq!(unknown.status, 404);
+    let acts = admin.get(&format!("/v1/admin/audit?target={ann}")).await.1;
+    let acts: Vec<_> = acts["acts"].as_array().expect("acts").iter().collect();
+    let done = |action: &str| acts.iter().filter(|act| act["action"] == action).count();
+    for (action, times) in [
+        ("user.disabled", 1),
+        ("user.enabled", 1),
+        ("user.password_reset", 2),
+        ("user.sessions_ended", 1),
+        ("user.signed_in", 4),
+    ] {
+        assert_eq!(done(action), times, "{action}: {acts:?}");
+    }
+    let disabled = acts.iter().find(|act| act["action"] == "user.disabled").expect("an act");
+    assert!(disabled["actor"].as_str().is_some_and(|actor| actor.starts_with("key_")));
+    assert_eq!(
+        (&disabled["ip"], &disabled["detail"]),
+        (&json!("127.0.0.1"), &json!({"sessions": 1}))
+    );
+}
+
+#[tokio::test]
+async fn the_command_line_does_the_same_beside_a_server() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let nobody = Client::new(&server, "");
+    let password = user(dir.path(), "root@example.com", "admin");
+    let first = session(&sign_in(&nobody, "root@example.com", &password).await);
+    run_ok(dir.path(), &["user", "sign-out", "root@example.com"]);
+    assert!(!is_signed_in(&nobody, &first).await);
+    let fresh = run_ok(dir.path(), &["user", "reset-password", "root@example.com"]);
+    assert_eq!(sign_in(&nobody, "root@example.com", &password).await.status, 401);
+    let second = session(&sign_in(&nobody, "root@example.com", fresh.trim()).await);
+
+    // Nobody locks everybody out by mistake.
+    let refused = run(dir.path(), &["user", "disable", "root@example.com"]);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && error.contains("last administrator"), "{error}");
+    let admin = nobody.request(Method::GET, "/v1/admin/users").header("cookie", &second);
+    let list = reply(admin).await.json();
+    let root = list["users"][0]["user_id"].as_str().expect("an id").to_owned();
+    let disable = nobody.request(Method::POST, &format!("/v1/admin/users/{root}/disable"));
+    let disable = disable.header("cookie", &second).header("sec-fetch-site", "same-origin");
+    let refused = reply(disable).await;
+    assert_eq!(refused.status, 409);
+    assert_eq!(refused.json()["code"], "last_administrator");
+    assert!(is_signed_in(&nobody, &second).await);
+
+    user(dir.path(), "other@example.com", "admin");
+    run_ok(dir.path(), &["user", "disable", &root]);
+    assert!(!is_signed_in(&nobody, &second).await);
+    assert!(run_ok(dir.path(), &["user", "list"]).contains("root@example.com\tadmin\tdisabled\t"));
+    run_ok(dir.path(), &["user", "enable", &root]);
+    session(&sign_in(&nobody, "root@example.com", fresh.trim()).await);
+
+    let acts = run_ok(dir.path(), &["audit", "list", "--target", &root, "--format", "json"]);
+    let acts = acts.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let acts: Vec<_> = acts.filter(|act| act["actor"] == "command-line").collect();
+    let named: Vec<_> = acts.iter().filter_map(|act| act["action"].as_str()).collect();
+    let expected = [
+        "user.enabled",
+        "user.disabled",
+        "user.password_reset",
+        "user.sessions_ended",
+        "user.created",
+    ];
+    assert_eq!(named, expected);
+}
+
+#[tokio::test]
+async fn the_audit_log_is_read_in_pages_and_verified() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let admin = Client::new(&server, &admin_key(dir.path()));
+    user(dir.path(), "ann@example.com", "analyst");
+    user(dir.path(), "bob@example.com", "manager");
+    let (_, first) = admin.get("/v1/admin/audit?limit=2").await;
+    let seqs = |page: &Value| -> Vec<i64> {
+        let acts = page["acts"].as_array().into_iter().flatten();
+        acts.filter_map(|act| act["seq"].as_i64()).collect()
+    };
+    assert_eq!((seqs(&first), &first["next"]), (vec![3, 2], &json!(2)), "{first}");
+    let (_, rest) = admin.get("/v1/admin/audit?limit=2&cursor=2").await;
+    assert_eq!((seqs(&rest), &rest["next"]), (vec![1], &Value::Null), "{rest}");
+    let (_, users) = admin.get("/v1/admin/audit?action=user.created").await;
+    assert_eq!(seqs(&users), [3, 2]);
+    for wrong in ["?limit=0", "?limit=1001", "?cursor=x", "?color=red", "/verify?head=x"] {
+        let (status, answer) = admin.get(&format!("/v1/admin/audit{wrong}")).await;
+        let found = (status.as_u16(), &answer["code"]);
+        assert_eq!(found, (400, &json!("invalid_parameters")), "{wrong}");
+    }
+    let (_, verdict) = admin.get("/v1/admin/audit/verify").await;
+    assert_eq!((&verdict["intact"], &verdict["rows"]), (&json!(true), &json!(3)), "{verdict}");
+    let head = verdict["head"].as_str().expect("a head").to_owned();
+    let printed = run_ok(dir.path(), &["audit", "verify", "--head", &head]);
+    assert!(printed.starts_with("3 rows, ") && printed.contains(&head), "{printed}");
+    // One that was never there.
+    let other = format!("3:{}", "0".repeat(64));
+    let broken = run(dir.path(), &["audit", "verify", "--head", &other]);
+    assert_eq!(broken.status.code(), Some(1));
+    let (_, verdict) = admin.get(&format!("/v1/admin/audit/verify?head={other}")).await;
+    assert_eq!((&verdict["intact"], &verdict["broken_at"]), (&json!(false), &json!(3)));
+
+    // None of it is for others.
+    let reader = run_ok(dir.path(), &["key", "create", "--name", "r", "--scopes", "read,write"]);
+    for (client, status) in [(Client::new(&server, ""), 401), (Client::new(&server, &reader), 403)]
+    {
+        for (method, path) in [
+            (Method::GET, "/v1/admin/users"),
+            (Method::POST, "/v1/admin/users/user_x/disable"),
+            (Method::POST, "/v1/admin/users/user_x/enable"),
+            (Method::POST, "/v1/admin/users/user_x/reset-password"),
+            (Method::POST, "/v1/admin/users/user_x/sign-out"),
+            (Method::GET, "/v1/admin/audit"),
+            (Method::GET, "/v1/admin/audit/verify"),
+        ] {
+            let request = client.request(method, path).json(&json!({}));
+            assert_eq!(reply(request).await.status, status, "{path}");
+        }
+    }
+}

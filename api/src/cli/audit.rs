@@ -1,0 +1,83 @@
+use anyhow::bail;
+use clap::Subcommand;
+
+use super::{Folder, Shape, say};
+use crate::{
+    audit::{self, AuditView, Filter, Head, Verdict},
+    lake,
+    store::{Store, rfc3339},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Audit {
+    /// List what was done, newest first: place, time, actor, action, target, network address, detail
+    List {
+        /// The most rows
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+        /// Only rows older than the one with this place
+        #[arg(long, value_name = "SEQ")]
+        before: Option<i64>,
+        /// Only acts of this principal: an id, `anonymous` or `command-line`
+        #[arg(long)]
+        actor: Option<String>,
+        /// Only acts of this kind, such as `user.disabled`
+        #[arg(long)]
+        action: Option<String>,
+        /// Only what was done to this id
+        #[arg(long)]
+        target: Option<String>,
+        /// How to show them: lines of text, or of JSON
+        #[arg(long, value_enum, default_value = "text")]
+        format: Shape,
+    },
+    /// Verify that no row was edited or removed. Exit code 1 if one was
+    Verify {
+        /// What an earlier run printed: rows that are missing at the end are noticed only with it
+        #[arg(long, value_name = "SEQ:HASH")]
+        head: Option<String>,
+    },
+}
+
+impl Audit {
+    pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
+        let config = folder.load(&[])?;
+        lake::prepare(&config)?;
+        let store = Store::open(&config.dir.join("state.db")).await?;
+        match self {
+            Self::List { limit, before, actor, action, target, format } => {
+                let filter = Filter { actor, action, target, before };
+                for record in audit::list(&store, &filter, limit).await? {
+                    let view = AuditView::from(record);
+                    match format {
+                        Shape::Json => say(&format!("{}\n", serde_json::to_string(&view)?))?,
+                        Shape::Text => {
+                            let (place, at) = (view.seq.to_string(), rfc3339(view.at));
+                            let ip = view.ip.as_deref().unwrap_or("-");
+                            let detail = view.detail.to_string();
+                            let line =
+                                [&place, &at, &view.actor, &view.action, &view.target, ip, &detail];
+                            say(&format!("{}\n", line.join("\t")))?;
+                        }
+                    }
+                }
+                Ok(())
+            }
+            Self::Verify { head } => {
+                let kept = head.map(|text| {
+                    Head::parse(&text).ok_or_else(|| anyhow::anyhow!("`{text}` is not SEQ:HASH"))
+                });
+                let newest = audit::head(&store).await?;
+                match audit::verify_against(&store, kept.transpose()?).await? {
+                    Verdict::Intact { rows } => {
+                        let head = newest.map_or_else(|| "-".to_owned(), |head| head.to_string());
+                        Ok(say(&format!("{rows} rows, all as they were written\nhead {head}\n"))?)
+                    }
+                    Verdict::Broken { seq } => {
+                        bail!("row {seq} of the audit log is missing, or not what was written")
+                    }
+                }
+            }
+        }
+    }
+}
