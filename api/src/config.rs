@@ -5,13 +5,15 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env, fmt, fs,
     net::IpAddr,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+
+use crate::principal::TrustedProxies;
 
 /// The settings of a process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -27,6 +29,7 @@ pub struct Config {
     pub maintain: Maintain,
     pub retention: Retention,
     pub check: Check,
+    pub metrics: Metrics,
     pub log: Log,
 }
 
@@ -39,6 +42,8 @@ pub struct Server {
     pub port: u16,
     /// Mark cookies `Secure`: when the server is reached over TLS.
     pub secure_cookie: bool,
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses and networks.
+    pub trusted_proxies: TrustedProxies,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -139,6 +144,17 @@ pub struct Check {
     pub hour_utc: u8,
 }
 
+/// Who reads `/metrics`. It names tables and counts everybody's events.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Whether everybody does.
+    pub open: bool,
+    /// A token that admits to it and to nothing else, for the one that collects them. Empty: there is none, and an
+    /// administrator's key is asked for.
+    pub token: String,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
@@ -148,9 +164,21 @@ pub struct Log {
     pub format: String,
 }
 
+impl fmt::Debug for Metrics {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("open", &self.open).finish_non_exhaustive()
+    }
+}
+
 impl Default for Server {
     fn default() -> Self {
-        Self { bind: IpAddr::from([127, 0, 0, 1]), port: 7700, secure_cookie: false }
+        Self {
+            bind: IpAddr::from([127, 0, 0, 1]),
+            port: 7700,
+            secure_cookie: false,
+            trusted_proxies: TrustedProxies::default(),
+        }
     }
 }
 
@@ -225,6 +253,8 @@ pub enum ConfigError {
 
 /// With one worker a long query of one organization is in the way of all others.
 const WORKERS_MIN: usize = 2;
+/// A shorter token could be guessed.
+const METRICS_TOKEN_MIN: usize = 16;
 /// The data folder when none is named.
 const DIR: &str = ".aihub";
 /// Variables with our prefix that are for tests and notebooks, not for the program.
@@ -289,6 +319,10 @@ impl Config {
             let hour = config.check.hour_utc;
             return Err(ConfigError::Value(format!("check.hour_utc: {hour} is not an hour")));
         }
+        if (1..METRICS_TOKEN_MIN).contains(&config.metrics.token.len()) {
+            let message = format!("metrics.token: has less than {METRICS_TOKEN_MIN} characters");
+            return Err(ConfigError::Value(message));
+        }
         if config.query.workers < WORKERS_MIN {
             let message = format!("query.workers: {WORKERS_MIN} are the fewest");
             return Err(ConfigError::Value(message));
@@ -329,6 +363,10 @@ fn apply_variable(table: &mut Table, name: &str, text: &str) -> Result<(), Confi
     let value = match default {
         Value::Integer(_) => text.parse().map(Value::Integer).unwrap_or_else(|_| text.into()),
         Value::Boolean(_) => text.parse().map(Value::Boolean).unwrap_or_else(|_| text.into()),
+        Value::Array(_) => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Value::Array(parts.map(Value::from).collect())
+        }
         _ => text.into(),
     };
     set(table, section, key, value);
@@ -371,6 +409,9 @@ mod tests {
         let config = load(file, &variables, &[]).unwrap();
         assert_eq!((config.server.port, config.query.workers), (2, 4));
         assert_eq!(config.lake.options["aws_region"], "eu-1");
+        let proxies = [("AIHUB_SERVER_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8")];
+        let proxies = Vec::from(load("", &proxies, &[]).unwrap().server.trusted_proxies);
+        assert_eq!(proxies, ["127.0.0.1/32", "10.0.0.0/8"]);
         let flags = [("server", "port", Value::Integer(3))];
         assert_eq!(load(file, &variables, &flags).unwrap().server.port, 3);
     }
@@ -386,6 +427,9 @@ mod tests {
             ("", vec![("AIHUB_SERVER_PORT", "many")], "many"),
             ("[check]\nhour_utc = 24\n", vec![], "24 is not an hour"),
             ("[query]\nworkers = 1\n", vec![], "2 are the fewest"),
+            ("[metrics]\ntoken = \"short\"\n", vec![], "16 characters"),
+            ("[server]\ntrusted_proxies = [\"localhost\"]\n", vec![], "`localhost` is neither"),
+            ("", vec![("AIHUB_SERVER_TRUSTED_PROXIES", "10.0.0.0/8,x")], "`x` is neither"),
         ];
         for (file, variables, part) in cases {
             let error = load(file, &variables, &[]).unwrap_err().to_string();

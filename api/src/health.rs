@@ -1,11 +1,16 @@
 //! `/healthz`, `/readyz`, `/metrics`: for those who watch the process.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use pipeline::Lakehouse;
 
-use crate::{problem::Problem, store::Store};
+use crate::{
+    config,
+    principal::{Ability, Gate, bearer_token},
+    problem::Problem,
+    store::{Store, digest},
+};
 
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -37,13 +42,21 @@ pub(crate) async fn ready(
     Ok(HttpResponse::Ok().content_type("text/plain").body("ready\n"))
 }
 
-/// Counters and gauges in the Prometheus text format.
+/// Counters and gauges in the Prometheus text format, for administrators and for who has `metrics.token`; for
+/// everybody when `metrics.open` is set.
 #[utoipa::path(get, path = "/metrics", tag = "operation",
-    responses((status = 200, description = "Prometheus text format.", body = String)))]
+    responses(
+        (status = 200, description = "Prometheus text format.", body = String), (status = 401, body = Problem),
+        (status = 403, body = Problem),
+    ))]
 pub(crate) async fn measurements(
+    request: HttpRequest,
+    gate: web::Data<Gate>,
+    settings: web::Data<config::Metrics>,
     recorder: web::Data<PrometheusHandle>,
     lakehouse: web::Data<Lakehouse>,
-) -> HttpResponse {
+) -> Result<HttpResponse, Problem> {
+    admit(&request, &gate, &settings).await?;
     let standing = lakehouse.standing();
     gauge!("ingest_lag_rows").set(standing.lag_rows as f64);
     gauge!("ingest_lag_seconds").set(standing.lag.as_secs_f64());
@@ -54,5 +67,26 @@ pub(crate) async fn measurements(
         gauge!("lake_table_files", "table" => table.name()).set(files as f64);
         gauge!("lake_table_bytes", "table" => table.name()).set(bytes as f64);
     }
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(recorder.render())
+    let text = recorder.render();
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
+}
+
+async fn admit(
+    request: &HttpRequest,
+    gate: &Gate,
+    settings: &config::Metrics,
+) -> Result<(), Problem> {
+    // Digests are compared: how long that takes says nothing about the token.
+    let is_theirs =
+        |token: &str| !settings.token.is_empty() && digest(token) == digest(&settings.token);
+    if settings.open || bearer_token(request).is_some_and(is_theirs) {
+        return Ok(());
+    }
+    let principal = gate.admit(request).await?;
+    if principal.may(Ability::Administer) {
+        return Ok(());
+    }
+    let name = Ability::Administer.name();
+    let detail = format!("this needs the permission `{name}`, or `metrics.token`");
+    Err(Problem::forbidden("forbidden", detail).with("permission", name))
 }

@@ -164,6 +164,11 @@ fn secret(dir: &Path) -> Result<[u8; 32], OpenError> {
     }
 }
 
+/// The secret that marks devices which have signed in: made from the other one, so that there is one to back up.
+pub(crate) fn device_key(dir: &Path) -> Result<[u8; 32], OpenError> {
+    Ok(blake3::derive_key("aihub devices, version 1", &secret(dir)?))
+}
+
 /// Writes a file that only its owner can read, and that stays.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("tmp");

@@ -5,13 +5,17 @@
 mod extract;
 mod gate;
 mod permission;
+mod proxies;
 mod same_origin;
 
 pub use extract::{Authorized, caller};
-pub use gate::{Gate, SESSION_COOKIE};
+pub(crate) use gate::bearer_token;
+pub use gate::{DEVICE_COOKIE, Gate, SESSION_COOKIE};
 pub use permission::{
     Administer, Permission, ReadMetrics, RunSql, SendEvents, SignedIn, ViewDashboard,
 };
+pub use proxies::TrustedProxies;
+pub(crate) use proxies::client_ip;
 pub(crate) use same_origin::refuse_cross_site;
 
 use ingest::Grant;

@@ -25,7 +25,7 @@ use rand::Rng;
 use tokio::task::JoinSet;
 
 use crate::{
-    accounts::{self, Accounts},
+    accounts::{self, Accounts, Devices},
     allocator, audit,
     body::{self, Bodies},
     clock::Clock,
@@ -55,6 +55,7 @@ pub struct State {
     pub catalog: Catalog,
     /// Admits commands on this machine that can read `server.json`.
     pub local_token: String,
+    devices: Devices,
     /// This program, to be started as a worker.
     pub program: PathBuf,
     recorder: PrometheusHandle,
@@ -119,6 +120,7 @@ impl State {
         let background = Background::new(kept, config.query.workers / 2);
         let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
         let token: [u8; 24] = rand::rng().random();
+        let devices = Devices::new(lake::device_key(&config.dir)?);
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self {
             config,
@@ -130,6 +132,7 @@ impl State {
             background,
             catalog,
             local_token,
+            devices,
             program,
             recorder,
         })
@@ -144,10 +147,13 @@ impl State {
     pub fn routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
         let gate = Gate::new(self.store.clone(), self.clock.clone())
             .with_local_token(&self.local_token)
-            .with_secure_cookie(self.config.server.secure_cookie);
+            .with_secure_cookie(self.config.server.secure_cookie)
+            .with_trusted_proxies(self.config.server.trusted_proxies.clone());
         let gate = web::Data::new(gate);
         let bodies = web::Data::new(Bodies::default());
-        let accounts = web::Data::new(Accounts::new(self.store.clone(), &self.clock));
+        let accounts = Accounts::new(self.store.clone(), &self.clock);
+        let accounts = web::Data::new(accounts.with_devices(self.devices.clone()));
+        let measured: web::Data<config::Metrics> = web::Data::new(self.config.metrics.clone());
         let store = web::Data::new(self.store.clone());
         let lakehouse = web::Data::new(self.lakehouse.clone());
         let engine = web::Data::new(self.engine.clone());
@@ -173,6 +179,7 @@ impl State {
                 .app_data(limits.clone())
                 .app_data(clock.clone())
                 .app_data(recorder.clone())
+                .app_data(measured.clone())
                 .app_data(state.clone())
                 .configure(health::configure)
                 .configure(integrity::configure)

@@ -196,7 +196,7 @@ async fn a_server_checks_at_night_and_tells_it_in_its_metrics() {
     fs::write(dir.path().join("check.json"), last.to_string()).unwrap();
     fs::remove_file(&data_files(dir.path())[0]).unwrap();
     let server = Server::serve(dir.path());
-    let client = Client::new(&server, "");
+    let client = Client::new(&server, &tests::admin_key(dir.path()));
     let found = async {
         loop {
             let measured = reply(client.request(Method::GET, "/metrics")).await.text();

@@ -191,7 +191,7 @@ async fn the_server_tells_how_it_is() {
     let body = [usage("org_a", "1", json!({})), usage("org_a", "2", json!({}))];
     assert_eq!(client.send("application/json", json!(body).to_string()).await.0, 200);
     assert_eq!(client.query("select 1 as one").await.0, 200);
-    let measured = reply(nobody.request(Method::GET, "/metrics")).await;
+    let measured = reply(client.request(Method::GET, "/metrics")).await;
     assert!(measured.header("content-type").starts_with("text/plain"));
     let text = measured.text();
     for line in ["ingest_accepted_events_total 2", "query_requests_total 1"] {

@@ -164,7 +164,7 @@ async fn reset_password(
     let password = body.password.as_deref().or(made_up.as_deref()).unwrap_or_default();
     accounts.reset_password(&user, password, &admin.origin(&request), gate.now()).await?;
     let view = NewPassword { user_id: user.user_id, password: made_up };
-    Ok(HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(view))
+    Ok(HttpResponse::Ok().json(view))
 }
 
 /// Ends all sessions of a user.

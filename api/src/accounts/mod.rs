@@ -2,6 +2,7 @@
 
 mod admin_routes;
 mod administration;
+mod device;
 mod email;
 mod password;
 mod role;
@@ -20,6 +21,7 @@ pub use admin_routes::{
 pub use admin_routes::{AccountList, AccountView, NewPassword, ResetBody};
 pub(crate) use administration::disabled_of;
 pub use administration::made_up_password;
+pub use device::Devices;
 pub use email::Email;
 pub use password::{PasswordFault, check_password};
 pub use role::Role;
@@ -30,6 +32,8 @@ pub use sign_in::SignedInSession;
 pub use throttle::Throttle;
 pub use user::{NewUser, Status, User, find_user, list_users};
 
+use rand::Rng;
+
 use crate::{clock::Clock, store::Store};
 use password::Hasher;
 
@@ -38,12 +42,21 @@ use password::Hasher;
 pub struct Accounts {
     store: Store,
     throttle: Throttle,
+    devices: Devices,
     hasher: Hasher,
 }
 
 impl Accounts {
     pub fn new(store: Store, clock: &Clock) -> Self {
-        Self { store, throttle: Throttle::new(clock), hasher: Hasher::new() }
+        // A process that signs nobody in needs no devices that another one knows.
+        let devices = Devices::new(rand::rng().random());
+        Self { store, throttle: Throttle::new(clock), devices, hasher: Hasher::new() }
+    }
+
+    /// Knows devices again that other processes with the same key have marked.
+    pub fn with_devices(mut self, devices: Devices) -> Self {
+        self.devices = devices;
+        self
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{
     body::{Body, BodyLimit},
     keys::Scope,
     principal::{
-        Ability, Authorized, Gate, Kind, Principal, SESSION_COOKIE, SignedIn, caller,
-        refuse_cross_site,
+        Ability, Authorized, DEVICE_COOKIE, Gate, Kind, Principal, SESSION_COOKIE, SignedIn,
+        caller, refuse_cross_site,
     },
     problem::Problem,
 };
@@ -72,7 +72,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .configure(admin_routes::configure);
 }
 
-/// Signs in: the answer sets the session cookie.
+/// Signs in: the answer sets the session cookie, and one by which the device is known again. Who sends that back
+/// is not slowed down when others guess the password.
 #[utoipa::path(
     context_path = "/v1/auth",
     tag = "accounts",
@@ -96,14 +97,15 @@ async fn login(
     let body: LoginBody = body.json_of_stranger().await?;
     let email = Email::parse(&body.email)?;
     let now = gate.now();
-    let session =
-        accounts.sign_in(&email, &body.password, &caller("anonymous", &request), now).await?;
-    let SignedInSession { token, user, expires_at } = session;
-    let cookie = gate.session_cookie(token.reveal(), (expires_at - now).num_seconds());
+    let (origin, device) = (caller("anonymous", &request), request.cookie(DEVICE_COOKIE));
+    let device = device.as_ref().map(|cookie| cookie.value());
+    let session = accounts.sign_in(&email, &body.password, device, &origin, now).await?;
+    let [cookie, device] = gate.cookies(&session, now);
+    let SignedInSession { user, expires_at, .. } = session;
     let user =
         UserView { user_id: user.user_id, email: user.email.to_string(), role: user.role.as_str() };
     let view = LoginView { user, expires_at };
-    Ok(HttpResponse::Ok().cookie(cookie).insert_header(("cache-control", "no-store")).json(view))
+    Ok(HttpResponse::Ok().cookie(cookie).cookie(device).json(view))
 }
 
 /// Ends the session of the cookie.

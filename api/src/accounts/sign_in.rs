@@ -5,7 +5,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde_json::json;
 
 use super::{
-    Accounts, Email, Status, User,
+    Accounts, Devices, Email, Status, User,
     session::{self, LIFETIME, SessionToken},
     user_row,
 };
@@ -20,19 +20,24 @@ pub struct SignedInSession {
     pub token: SessionToken,
     pub user: User,
     pub expires_at: DateTime<Utc>,
+    /// The mark of the user's device, to be shown at the next sign-in.
+    pub device: String,
 }
 
 impl Accounts {
     /// Begins a session. An unknown address, a wrong password and a disabled user get the same answer after the
-    /// same work; only the audit log tells them apart. Attempts are throttled, right or wrong.
+    /// same work; only the audit log tells them apart. Attempts are throttled; `device` is the mark that an earlier
+    /// session gave, by which a user gets in while others guess.
     pub async fn sign_in(
         &self,
         email: &Email,
         password: &str,
+        device: Option<&str>,
         origin: &Origin,
         now: DateTime<Utc>,
     ) -> Result<SignedInSession, StoreError> {
-        self.throttle.attempt(email, origin.ip)?;
+        let device = device.and_then(|mark| self.devices.recognize(mark, email));
+        let lane = self.throttle.attempt(email, origin.ip, device.clone())?;
         let row = user_row::Entity::find()
             .filter(user_row::Column::Email.eq(email.as_str()))
             .one(self.store.db())
@@ -43,20 +48,24 @@ impl Accounts {
         let user = row.map(User::try_from).transpose()?;
         match (user, hash) {
             (Some(user), Some(hash)) if right && user.status == Status::Active => {
-                self.admit(user, &hash, origin, now).await
+                let token = self.admit(&user, &hash, origin, now).await?;
+                self.throttle.succeeded(&lane, email, origin.ip);
+                let device = device.map_or_else(Devices::fresh, Ok)?;
+                let device = self.devices.mark(&device, email);
+                Ok(SignedInSession { token, user, expires_at: now + LIFETIME, device })
             }
-            (user, _) => Err(self.refuse(user, right, origin, now).await?),
+            (user, _) => Err(self.refuse(user.as_ref(), right, origin, now).await?),
         }
     }
 
     /// `hash` is the one that the password was found to have: an administrator may have reset it meanwhile.
     pub(super) async fn admit(
         &self,
-        user: User,
+        user: &User,
         hash: &str,
         origin: &Origin,
         now: DateTime<Utc>,
-    ) -> Result<SignedInSession, StoreError> {
+    ) -> Result<SessionToken, StoreError> {
         let write = self.store.write().await?;
         let unchanged = user_row::Entity::find_by_id(&user.user_id)
             .filter(user_row::Column::PasswordHash.eq(hash))
@@ -73,12 +82,12 @@ impl Accounts {
         let act = Act { action: "user.signed_in", target: user.user_id.clone(), detail: json!({}) };
         audit::append(&write, &origin, act, now).await?;
         write.commit().await?;
-        Ok(SignedInSession { token, user, expires_at: now + LIFETIME })
+        Ok(token)
     }
 
     async fn refuse(
         &self,
-        user: Option<User>,
+        user: Option<&User>,
         right: bool,
         origin: &Origin,
         now: DateTime<Utc>,
@@ -88,7 +97,7 @@ impl Accounts {
             (Some(_), false) => "wrong_password",
             (Some(_), true) => "disabled",
         };
-        let target = user.map_or_else(|| "unknown".to_owned(), |user| user.user_id);
+        let target = user.map_or_else(|| "unknown".to_owned(), |user| user.user_id.clone());
         let act = Act { action: "user.sign_in_refused", target, detail: json!({"reason": reason}) };
         audit::record(&self.store, origin, act, now).await?;
         Ok(StoreError::WrongCredentials)

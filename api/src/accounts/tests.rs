@@ -3,7 +3,7 @@ use std::{net::IpAddr, time::Duration};
 use chrono::TimeDelta;
 
 use super::{
-    Accounts, Email, NewUser, PasswordFault, Role, Status, Throttle, User, check_password,
+    Accounts, Devices, Email, NewUser, PasswordFault, Role, Status, Throttle, User, check_password,
     find_user, session_user,
 };
 use crate::{
@@ -94,7 +94,8 @@ async fn sign_in_begins_a_session_that_ends() {
     let accounts = Accounts::new(store.clone(), &Clock::fixed(noon()));
     let ann = user(&accounts, "ann@example.com", Role::Analyst, None).await;
     let email = Email::parse("ANN@example.com").unwrap();
-    let session = accounts.sign_in(&email, PASSWORD, &from("192.0.2.1"), noon()).await.unwrap();
+    let session =
+        accounts.sign_in(&email, PASSWORD, None, &from("192.0.2.1"), noon()).await.unwrap();
     let token = session.token.reveal();
     assert_eq!(session.expires_at, noon() + TimeDelta::hours(12));
     assert_eq!(session_user(store, token, noon()).await.unwrap(), Some(ann.clone()));
@@ -123,7 +124,7 @@ async fn every_refusal_is_the_same_to_the_client() {
     let bob = user(&accounts, "bob@example.com", Role::Manager, None).await;
     let email = |text| Email::parse(text).unwrap();
     let session = accounts
-        .sign_in(&email("bob@example.com"), PASSWORD, &from("192.0.2.1"), noon())
+        .sign_in(&email("bob@example.com"), PASSWORD, None, &from("192.0.2.1"), noon())
         .await
         .unwrap();
     accounts.set_status(&bob.user_id, Status::Disabled, &tester(), noon()).await.unwrap();
@@ -135,7 +136,8 @@ async fn every_refusal_is_the_same_to_the_client() {
         ("bob@example.com", PASSWORD, "disabled", &bob.user_id),
         ("bob@example.com", "", "wrong_password", &bob.user_id),
     ] {
-        let refused = accounts.sign_in(&email(address), password, &from("192.0.2.1"), noon()).await;
+        let refused =
+            accounts.sign_in(&email(address), password, None, &from("192.0.2.1"), noon()).await;
         assert!(matches!(refused, Err(StoreError::WrongCredentials)), "{address}");
         let act = &audit::recent(store, 1).await.unwrap()[0];
         assert_eq!((act.action.as_str(), act.target.as_str()), ("user.sign_in_refused", target));
@@ -144,7 +146,7 @@ async fn every_refusal_is_the_same_to_the_client() {
     }
     accounts.set_status(&bob.user_id, Status::Active, &tester(), noon()).await.unwrap();
     accounts
-        .sign_in(&email("bob@example.com"), PASSWORD, &from("192.0.2.1"), noon())
+        .sign_in(&email("bob@example.com"), PASSWORD, None, &from("192.0.2.1"), noon())
         .await
         .unwrap();
     assert!(matches!(audit::verify(store).await.unwrap(), Verdict::Intact { .. }));
@@ -161,7 +163,7 @@ async fn an_unknown_user_costs_as_much_as_a_known_one() {
     for _ in 0..5 {
         for (email, fastest) in [&known, &unknown].into_iter().zip(&mut fastest) {
             let started = std::time::Instant::now();
-            let refused = accounts.sign_in(email, "wrong password", &tester(), noon()).await;
+            let refused = accounts.sign_in(email, "wrong password", None, &tester(), noon()).await;
             assert!(matches!(refused, Err(StoreError::WrongCredentials)));
             *fastest = started.elapsed().min(*fastest);
         }
@@ -201,7 +203,7 @@ async fn what_administrators_do_to_users() {
     let ann = user(&accounts, "ann@example.com", Role::Admin, None).await;
     let bob = user(&accounts, "bob@example.com", Role::Admin, None).await;
     let sign_in = async |user: &User, password: &str| {
-        accounts.sign_in(&user.email, password, &from("192.0.2.1"), noon()).await
+        accounts.sign_in(&user.email, password, None, &from("192.0.2.1"), noon()).await
     };
     let set = async |user: &User, status| {
         accounts.set_status(&user.user_id, status, &tester(), noon()).await
@@ -241,35 +243,74 @@ async fn no_session_begins_with_a_password_that_was_reset_meanwhile() {
     let Scratch { store, .. } = &Scratch::new().await;
     let accounts = Accounts::new(store.clone(), &Clock::fixed(noon()));
     let ann = user(&accounts, "ann@example.com", Role::Admin, None).await;
-    let admitted = accounts.admit(ann.clone(), "an old hash", &from("192.0.2.1"), noon()).await;
+    let admitted = accounts.admit(&ann, "an old hash", &from("192.0.2.1"), noon()).await;
     assert!(matches!(admitted, Err(StoreError::WrongCredentials)), "{admitted:?}");
 }
 
+fn ip(text: &str) -> Option<IpAddr> {
+    Some(text.parse().unwrap())
+}
+
 #[test]
-fn attempts_are_bounded_per_email_and_per_network() {
+fn attempts_are_bounded_per_network() {
+    let throttle = Throttle::new(&Clock::fixed(noon()));
+    let email = |n: u32| Email::parse(&format!("user{n}@example.com")).unwrap();
+    for n in 100..120 {
+        throttle.attempt(&email(n), ip(&format!("2001:db8::{n}")), None).unwrap();
+    }
+    assert!(throttle.attempt(&email(200), ip("2001:db8::ffff:1"), None).is_err());
+    throttle.attempt(&email(200), ip("2001:db8:0:1::1"), None).unwrap();
+    throttle.attempt(&email(201), ip("192.0.2.1"), None).unwrap();
+    // A known device is not held up by others in its network.
+    let device = Devices::fresh().unwrap();
+    throttle.attempt(&email(1), ip("2001:db8::1"), Some(device)).unwrap();
+}
+
+#[test]
+fn guessing_gets_slower_and_slower() {
     let clock = Clock::fixed(noon());
     let throttle = Throttle::new(&clock);
-    let email = |n: u32| Email::parse(&format!("user{n}@example.com")).unwrap();
-    let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+    let ann = Email::parse("ann@example.com").unwrap();
+    // From everywhere: each guess has a network of its own.
+    let mut network = 0u32;
+    let mut guess = || {
+        network += 1;
+        throttle.attempt(&ann, Some(IpAddr::from(network.to_be_bytes())), None)
+    };
     for _ in 0..5 {
-        throttle.attempt(&email(0), None).unwrap();
+        guess().unwrap();
     }
-    let refused = throttle.attempt(&email(0), None);
-    assert!(
-        matches!(refused, Err(StoreError::TooManyAttempts { retry_after_s: 12..=13 })),
-        "{refused:?}"
-    );
-    throttle.attempt(&email(1), None).unwrap();
-    clock.advance(Duration::from_secs(12));
-    throttle.attempt(&email(0), None).unwrap();
-    assert!(throttle.attempt(&email(0), None).is_err());
+    for wait in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
+        let refused = guess();
+        let Err(StoreError::TooManyAttempts { retry_after_s }) = refused else { panic!("{wait}") };
+        assert_eq!(retry_after_s, wait + 1);
+        clock.advance(Duration::from_secs(wait));
+        guess().unwrap();
+    }
+    assert!(guess().is_err());
+    clock.advance(Duration::from_secs(24 * 3600));
+    guess().unwrap();
+    guess().unwrap();
+}
 
-    for n in 100..120 {
-        throttle.attempt(&email(n), ip(&format!("2001:db8::{n}"))).unwrap();
+#[test]
+fn a_right_password_ends_the_delay_of_its_lane() {
+    let throttle = Throttle::new(&Clock::fixed(noon()));
+    let ann = Email::parse("ann@example.com").unwrap();
+    let (home, elsewhere) = (ip("192.0.2.1"), ip("198.51.100.7"));
+    let lane = throttle.attempt(&ann, home, None).unwrap();
+    throttle.succeeded(&lane, &ann, home);
+    while throttle.attempt(&ann, elsewhere, None).is_ok() {}
+    // Where the user has signed in before, nobody guesses.
+    for _ in 0..10 {
+        throttle.attempt(&ann, home, None).unwrap();
     }
-    assert!(throttle.attempt(&email(200), ip("2001:db8::ffff:1")).is_err());
-    throttle.attempt(&email(200), ip("2001:db8:0:1::1")).unwrap();
-    throttle.attempt(&email(201), ip("192.0.2.1")).unwrap();
+    assert!(throttle.attempt(&ann, home, None).is_err());
+    let device = Devices::fresh().unwrap();
+    for _ in 0..20 {
+        let lane = throttle.attempt(&ann, elsewhere, Some(device.clone())).unwrap();
+        throttle.succeeded(&lane, &ann, None);
+    }
 }
 
 #[tokio::test]
@@ -279,11 +320,19 @@ async fn the_throttle_stands_before_the_password() {
     let accounts = Accounts::new(store.clone(), &clock);
     user(&accounts, "ann@example.com", Role::Admin, None).await;
     let email = Email::parse("ann@example.com").unwrap();
-    for _ in 0..5 {
-        accounts.sign_in(&email, "wrong password", &tester(), clock.now()).await.unwrap_err();
+    let sign_in = async |password: &str, device: Option<&str>| {
+        accounts.sign_in(&email, password, device, &tester(), clock.now()).await
+    };
+    let device = sign_in(PASSWORD, None).await.unwrap().device;
+    for _ in 0..10 {
+        sign_in("wrong password", None).await.unwrap_err();
     }
-    let refused = accounts.sign_in(&email, PASSWORD, &tester(), clock.now()).await;
-    assert!(matches!(refused, Err(StoreError::TooManyAttempts { .. })));
-    clock.advance(Duration::from_secs(12));
-    accounts.sign_in(&email, PASSWORD, &tester(), clock.now()).await.unwrap();
+    for unknown in [None, Some("x"), Some(&device[1..])] {
+        let refused = sign_in(PASSWORD, unknown).await;
+        assert!(matches!(refused, Err(StoreError::TooManyAttempts { .. })), "{unknown:?}");
+    }
+    let again = sign_in(PASSWORD, Some(&device)).await.unwrap();
+    assert_eq!(again.device, device);
+    clock.advance(Duration::from_secs(1));
+    sign_in(PASSWORD, None).await.unwrap();
 }

@@ -8,7 +8,7 @@ use super::{html_page, language, see_other};
 use crate::{
     accounts::{Accounts, Email},
     body::Body,
-    principal::{Gate, SESSION_COOKIE, caller, refuse_cross_site},
+    principal::{DEVICE_COOKIE, Gate, SESSION_COOKIE, caller, refuse_cross_site},
     problem::Problem,
     store::StoreError,
 };
@@ -57,17 +57,18 @@ async fn begin(
     let now = gate.now();
     let begun = match Email::parse(&form.email) {
         Ok(email) => {
-            accounts.sign_in(&email, &form.password, &caller("anonymous", &request), now).await
+            let (origin, device) = (caller("anonymous", &request), request.cookie(DEVICE_COOKIE));
+            let device = device.as_ref().map(|cookie| cookie.value());
+            accounts.sign_in(&email, &form.password, device, &origin, now).await
         }
         Err(_) => Err(StoreError::WrongCredentials),
     };
     match begun {
         Ok(session) => {
-            let lifetime = (session.expires_at - now).num_seconds();
             let mut response = see_other(next);
-            response
-                .add_cookie(&gate.session_cookie(session.token.reveal(), lifetime))
-                .map_err(|_| Problem::internal())?;
+            for cookie in gate.cookies(&session, now) {
+                response.add_cookie(&cookie).map_err(|_| Problem::internal())?;
+            }
             Ok(response)
         }
         Err(StoreError::WrongCredentials) => {

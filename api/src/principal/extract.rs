@@ -5,7 +5,7 @@ use std::{marker::PhantomData, ops::Deref};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, web};
 use futures::future::LocalBoxFuture;
 
-use super::{Gate, Permission, Principal};
+use super::{Gate, Permission, Principal, client_ip};
 use crate::{
     audit::Origin,
     problem::{Problem, RequestId},
@@ -58,12 +58,8 @@ impl<P: Permission> FromRequest for Authorized<P> {
     }
 }
 
-/// The origin of a request for the audit log. The address is the connection's: a header could say anything.
+/// The origin of a request, for the audit log and the throttle.
 pub fn caller(actor: &str, request: &HttpRequest) -> Origin {
     let request_id = request.extensions().get::<RequestId>().map(|id| id.as_str().to_owned());
-    Origin {
-        actor: actor.to_owned(),
-        request_id,
-        ip: request.peer_addr().map(|address| address.ip()),
-    }
+    Origin { actor: actor.to_owned(), request_id, ip: client_ip(request) }
 }

@@ -7,9 +7,9 @@ use actix_web::{
 };
 use chrono::{DateTime, Utc};
 
-use super::{Principal, same_origin};
+use super::{Principal, TrustedProxies, same_origin};
 use crate::{
-    accounts,
+    accounts::{self, SignedInSession},
     clock::Clock,
     keys::KeyRing,
     problem::Problem,
@@ -17,6 +17,10 @@ use crate::{
 };
 
 pub const SESSION_COOKIE: &str = "aihub_session";
+/// It admits to nothing: it only says that this browser has signed in before.
+pub const DEVICE_COOKIE: &str = "aihub_device";
+/// Browsers keep a cookie no longer than 400 days.
+const DEVICE_LIFETIME_S: i64 = 400 * 24 * 3600;
 
 /// What every guarded handler needs; registered once per process as `web::Data<Gate>`.
 #[derive(Debug)]
@@ -26,12 +30,14 @@ pub struct Gate {
     keys: KeyRing,
     local_token: Option<[u8; 32]>,
     secure_cookie: bool,
+    proxies: TrustedProxies,
 }
 
 impl Gate {
     pub fn new(store: Store, clock: Clock) -> Self {
         let keys = KeyRing::new(store.clone());
-        Self { store, clock, keys, local_token: None, secure_cookie: false }
+        let proxies = TrustedProxies::default();
+        Self { store, clock, keys, local_token: None, secure_cookie: false, proxies }
     }
 
     /// A token that commands on this machine find in a private file. It admits as administrator.
@@ -40,10 +46,25 @@ impl Gate {
         self
     }
 
-    /// Marks the session cookie `Secure`: for servers that are reached over TLS.
+    /// Marks cookies `Secure`: for servers that are reached over TLS only.
     pub fn with_secure_cookie(mut self, secure: bool) -> Self {
         self.secure_cookie = secure;
         self
+    }
+
+    /// Takes the word of these about where a request comes from.
+    pub fn with_trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
+    pub(super) fn proxies(&self) -> &TrustedProxies {
+        &self.proxies
+    }
+
+    /// Whether clients reach us over TLS, whatever a proxy says.
+    pub(super) fn is_behind_tls(&self) -> bool {
+        self.secure_cookie
     }
 
     pub fn store(&self) -> &Store {
@@ -61,9 +82,8 @@ impl Gate {
     /// The principal of a request: by its `Authorization` header, else by its session cookie. Never by its URL,
     /// which ends in logs and histories.
     pub async fn admit(&self, request: &HttpRequest) -> Result<Principal, Problem> {
-        if let Some(header) = request.headers().get(AUTHORIZATION) {
-            let token = header.to_str().ok().and_then(bearer_token);
-            let token = token.ok_or_else(|| {
+        if request.headers().contains_key(AUTHORIZATION) {
+            let token = bearer_token(request).ok_or_else(|| {
                 Problem::unauthorized("wrong_credentials", "send `Authorization: Bearer <key>`")
             })?;
             return self.admit_token(token).await;
@@ -86,8 +106,25 @@ impl Gate {
         Ok(self.keys.verify(token, self.now()).await?)
     }
 
+    /// What a browser gets that has signed in: its session, and the mark of its device.
+    pub(crate) fn cookies(
+        &self,
+        session: &SignedInSession,
+        now: DateTime<Utc>,
+    ) -> [Cookie<'static>; 2] {
+        let lifetime_s = (session.expires_at - now).num_seconds();
+        [
+            self.session_cookie(session.token.reveal(), lifetime_s),
+            self.cookie(DEVICE_COOKIE, &session.device, DEVICE_LIFETIME_S),
+        ]
+    }
+
     pub(crate) fn session_cookie(&self, token: &str, lifetime_s: i64) -> Cookie<'static> {
-        Cookie::build(SESSION_COOKIE, token.to_owned())
+        self.cookie(SESSION_COOKIE, token, lifetime_s)
+    }
+
+    fn cookie(&self, name: &'static str, value: &str, lifetime_s: i64) -> Cookie<'static> {
+        Cookie::build(name, value.to_owned())
             .path("/")
             .http_only(true)
             .same_site(SameSite::Lax)
@@ -97,7 +134,9 @@ impl Gate {
     }
 }
 
-fn bearer_token(header: &str) -> Option<&str> {
+/// What the `Authorization` header holds.
+pub(crate) fn bearer_token(request: &HttpRequest) -> Option<&str> {
+    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

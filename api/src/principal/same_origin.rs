@@ -6,6 +6,7 @@ use actix_web::{
     http::header::{HOST, ORIGIN},
 };
 
+use super::proxies::is_https;
 use crate::problem::Problem;
 
 /// What the browser says about where a request comes from.
@@ -47,10 +48,15 @@ fn site_of(request: &HttpRequest) -> Site {
     // HTTP/2 names the host in the request's target.
     let target = request.head().uri.authority().map(|authority| authority.as_str());
     let host = header(HOST.as_str()).or(target);
-    let origin =
-        header(ORIGIN.as_str()).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    // A page that came without TLS may have been written by anybody on the way.
+    let ours = if is_https(request) { "https" } else { "http" };
+    let origin = header(ORIGIN.as_str()).and_then(|origin| origin.split_once("://"));
     match (origin, host) {
-        (Some(origin), Some(host)) if origin.eq_ignore_ascii_case(host) => Site::Own,
+        (Some((scheme, origin)), Some(host))
+            if scheme.eq_ignore_ascii_case(ours) && origin.eq_ignore_ascii_case(host) =>
+        {
+            Site::Own
+        }
         _ => Site::Other,
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     Ability, Administer, Authorized, Gate, Kind, Permission, Principal, Reach, ReadMetrics, RunSql,
-    SESSION_COOKIE, SendEvents, SignedIn, ViewDashboard,
+    SESSION_COOKIE, SendEvents, SignedIn, TrustedProxies, ViewDashboard,
 };
 use crate::{
     accounts::{
@@ -75,6 +75,10 @@ type Answer = ServiceResponse<BoxBody>;
 type Client = Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, Answer>>;
 
 async fn app(scratch: &Scratch) -> Client {
+    app_behind(scratch, |gate| gate).await
+}
+
+async fn app_behind(scratch: &Scratch, setting: impl FnOnce(Gate) -> Gate) -> Client {
     let (store, clock) = (scratch.store.clone(), Clock::fixed(noon()));
     let accounts = Accounts::new(store.clone(), &clock);
     user(&accounts, "admin@example.com", Role::Admin, None).await;
@@ -82,7 +86,7 @@ async fn app(scratch: &Scratch) -> Client {
     let app = App::new()
         .wrap(from_fn(stamp))
         .app_data(web::Data::new(crate::body::Bodies::default()))
-        .app_data(web::Data::new(Gate::new(store, clock).with_local_token(LOCAL_TOKEN)))
+        .app_data(web::Data::new(setting(Gate::new(store, clock).with_local_token(LOCAL_TOKEN))))
         .app_data(web::Data::new(accounts))
         .configure(accounts::configure)
         .configure(keys::configure)
@@ -200,7 +204,7 @@ async fn a_session_from_sign_in_to_sign_out() {
         answers.push(json_of(answer).await);
     }
     assert_eq!(answers[0], answers[1]);
-    for _ in 0..3 {
+    for _ in 0..9 {
         call(&app, TestRequest::post().uri("/v1/auth/login").set_json(&wrong)).await;
     }
     let answer = call(&app, TestRequest::post().uri("/v1/auth/login").set_json(&wrong)).await;
@@ -218,7 +222,10 @@ async fn another_site_cannot_use_the_cookie_to_change_anything() {
         (vec![("sec-fetch-site", "same-origin")], 201),
         (vec![("sec-fetch-site", "none")], 201),
         (vec![("origin", "http://hub.example:8080")], 201),
-        (vec![("origin", "https://HUB.example:8080")], 201),
+        (vec![("origin", "HTTP://HUB.example:8080")], 201),
+        (vec![("origin", "https://hub.example:8080")], 403),
+        // Nobody trusts this one.
+        (vec![("origin", "https://hub.example:8080"), ("x-forwarded-proto", "https")], 403),
         (vec![], 403),
         (vec![("sec-fetch-site", "cross-site")], 403),
         (vec![("sec-fetch-site", "same-site"), ("origin", "http://hub.example:8080")], 403),
@@ -242,6 +249,28 @@ async fn another_site_cannot_use_the_cookie_to_change_anything() {
         TestRequest::post().uri("/v1/auth/login").insert_header(("origin", "http://evil.example"));
     let login = login.set_json(json!({"email": "admin@example.com", "password": PASSWORD}));
     assert_eq!(call(&app, login).await.status(), 403);
+}
+
+#[actix_web::test]
+async fn behind_tls_our_own_pages_have_it_too() {
+    let scratch = Scratch::new().await;
+    let proxies = || TrustedProxies::try_from(vec!["192.0.2.0/24".to_owned()]).unwrap();
+    let secure = app_behind(&scratch, |gate| gate.with_secure_cookie(true)).await;
+    let scratch = Scratch::new().await;
+    let proxied = app_behind(&scratch, |gate| gate.with_trusted_proxies(proxies())).await;
+    for (app, forwarded, origin, status) in [
+        (&secure, "http", "https://hub.example:8080", 401),
+        (&secure, "http", "http://hub.example:8080", 403),
+        (&proxied, "https", "https://hub.example:8080", 401),
+        (&proxied, "https", "http://hub.example:8080", 403),
+        (&proxied, "http", "http://hub.example:8080", 401),
+        (&proxied, "http", "https://hub.example:8080", 403),
+    ] {
+        let login = TestRequest::post().uri("/v1/auth/login").insert_header(("origin", origin));
+        let login = login.insert_header(("x-forwarded-proto", forwarded));
+        let login = login.set_json(json!({"email": "a@example.com", "password": "wrong"}));
+        assert_eq!(call(app, login).await.status(), status, "{forwarded} {origin}");
+    }
 }
 
 #[actix_web::test]

@@ -9,7 +9,7 @@ use actix_web::{
     Error, FromRequest, HttpMessage, HttpRequest, ResponseError,
     body::{BoxBody, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
-    http::header::{HeaderName, HeaderValue},
+    http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS},
     middleware::Next,
 };
 use tracing::Instrument;
@@ -25,7 +25,7 @@ const LENGTH_MAX: usize = 64;
 pub struct RequestId(Arc<str>);
 
 /// Gives the request its id, the answer the same as `X-Request-Id`, and a [`Problem`] the same as `instance`.
-/// For `App::wrap(middleware::from_fn(problem::stamp))`.
+/// Every answer also says how it may be handled. For `App::wrap(middleware::from_fn(problem::stamp))`.
 pub async fn stamp<B>(
     request: ServiceRequest,
     next: Next<B>,
@@ -46,7 +46,17 @@ where
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(HEADER, value);
     }
+    guard(response.headers_mut());
     Ok(response)
+}
+
+/// What we say is of one principal and of this moment: it is kept nowhere, unless the answer itself says otherwise.
+/// And it is what its type says: no browser looks for a script in it.
+fn guard(headers: &mut HeaderMap) {
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
 impl RequestId {

@@ -1,10 +1,10 @@
 //! What administrators do to accounts, what a thief of a password or a guesser can do, and what answers give away.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path, time::Duration};
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use tests::{Client, Reply, Server, admin_key, folder, reply, run, run_ok};
+use tests::{Client, Reply, Server, admin_key, configure, folder, reply, run, run_ok};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -64,6 +64,7 @@ async fn administrators_disable_reset_and_sign_out() {
     let fresh = reset.json()["password"].as_str().expect("a password").to_owned();
     assert_eq!(reset.header("cache-control"), "no-store");
     assert!(!is_signed_in(&nobody, &second).await);
+    assert_eq!(sign_in(&nobody, "ann@example.com", &password).await.status, 401);
     let third = session(&sign_in(&nobody, "ann@example.com", &fresh).await);
     let weak = post(&admin, &path("reset-password"), json!({"password": "short"})).await;
     assert_eq!((weak.status.as_u16(), &weak.json()["code"]), (400, &json!("weak_password")));
@@ -89,10 +90,11 @@ async fn administrators_disable_reset_and_sign_out() {
         if state["status"] == "canceled" {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(state["status"], "canceled", "{state}");
     assert_eq!(post(&admin, &path("enable"), json!({})).await.status, 204);
+    session(&sign_in(&nobody, "ann@example.com", PASSWORD).await);
 
     let unknown = post(&admin, "/v1/admin/users/user_x/disable", json!({})).await;
     assert_eq!(unknown.status, 404);
@@ -104,7 +106,7 @@ async fn administrators_disable_reset_and_sign_out() {
         ("user.enabled", 1),
         ("user.password_reset", 2),
         ("user.sessions_ended", 1),
-        ("user.signed_in", 4),
+        ("user.signed_in", 5),
     ] {
         assert_eq!(done(action), times, "{action}: {acts:?}");
     }
@@ -215,4 +217,161 @@ async fn the_audit_log_is_read_in_pages_and_verified() {
             assert_eq!(reply(request).await.status, status, "{path}");
         }
     }
+}
+
+/// A sign-in from an address behind a proxy, from a browser with these cookies.
+async fn sign_in_from(nobody: &Client, ip: &str, password: &str, cookies: &str) -> Reply {
+    let login = nobody.request(Method::POST, "/v1/auth/login").header("x-forwarded-for", ip);
+    let login = login.header("cookie", cookies);
+    reply(login.json(&json!({"email": "ann@example.com", "password": password}))).await
+}
+
+#[tokio::test]
+async fn guesses_lock_nobody_out_who_has_signed_in_before() {
+    let dir = folder();
+    configure(dir.path(), "[server]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n");
+    let server = Server::serve(dir.path());
+    let nobody = Client::new(&server, "");
+    let password = user(dir.path(), "ann@example.com", "analyst");
+    let first = sign_in_from(&nobody, "192.0.2.1", &password, "").await;
+    let device = cookie(&first, "aihub_device").expect("a device");
+    let set = first.headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok());
+    let set: Vec<_> = set.filter(|text| text.starts_with("aihub_device=")).collect();
+    assert!(set[0].contains("; HttpOnly; SameSite=Lax; Path=/; Max-Age="), "{set:?}");
+    // What the client writes before its own address does not make it another one.
+    let mut refused = None;
+    for guess in 0..12 {
+        let ip = format!("192.0.2.1, 198.51.100.{guess}, 10.1.2.3");
+        let answer = sign_in_from(&nobody, &ip, "wrong password", "").await;
+        assert!([401, 429].contains(&answer.status.as_u16()), "{}", answer.text());
+        if answer.status == 429 {
+            refused = Some(answer);
+        }
+    }
+    let refused = refused.expect("a refusal");
+    assert_eq!(refused.json()["code"], "too_many_requests");
+    assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|wait| wait <= 9));
+    // The device gets in from anywhere, and so does the address that it came from before.
+    for (ip, cookies) in [("203.0.113.9", device.as_str()), ("192.0.2.1", "")] {
+        session(&sign_in_from(&nobody, ip, &password, cookies).await);
+    }
+    let forged = format!("{}x", &device[..device.len() - 1]);
+    let stranger = sign_in_from(&nobody, "203.0.113.9", &password, &forged).await;
+    // It signed in from there a moment ago, with its device.
+    assert_eq!(stranger.status, 200);
+    // Right after a guess that was let in, which the delay follows, nobody else is.
+    for guess in 20..200 {
+        let ip = format!("198.51.100.{guess}");
+        if sign_in_from(&nobody, &ip, "wrong password", "").await.status == 401 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let stranger = sign_in_from(&nobody, "203.0.113.10", &password, &forged).await;
+    assert_eq!(stranger.status, 429);
+
+    let acts = run_ok(dir.path(), &["audit", "list", "--format", "json"]);
+    let of = |action: &str| -> Vec<String> {
+        let acts = acts.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let acts = acts.filter(|act| act["action"] == action);
+        acts.filter_map(|act| act["ip"].as_str().map(str::to_owned)).collect()
+    };
+    let signed_in = ["203.0.113.9", "192.0.2.1", "203.0.113.9", "192.0.2.1"];
+    assert_eq!(of("user.signed_in"), signed_in);
+    let guessed: HashSet<_> = of("user.sign_in_refused").into_iter().collect();
+    assert!(guessed.len() >= 5 && guessed.iter().all(|ip| ip.starts_with("198.51.100.")));
+}
+
+#[tokio::test]
+async fn a_stranger_does_not_say_where_he_is() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let nobody = Client::new(&server, "");
+    user(dir.path(), "ann@example.com", "analyst");
+    let mut last = 0;
+    for guess in 0..12 {
+        let ip = format!("198.51.100.{guess}");
+        last = sign_in_from(&nobody, &ip, "wrong password", "").await.status.as_u16();
+    }
+    assert_eq!(last, 429);
+    let acts = run_ok(dir.path(), &["audit", "list", "--action", "user.sign_in_refused"]);
+    assert!(acts.lines().count() >= 5 && acts.lines().all(|act| act.contains("\t127.0.0.1\t")));
+    // Nor whether he speaks TLS.
+    let login = nobody.request(Method::POST, "/v1/auth/login").header("x-forwarded-proto", "https");
+    let origin = server.ready.url.replace("http:", "https:");
+    let login = login.header("origin", origin).json(&json!({"email": "x@y.z", "password": "x"}));
+    let answer = reply(login).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.json()["code"]),
+        (403, &json!("cross_site_request"))
+    );
+}
+
+#[tokio::test]
+async fn metrics_are_for_operators() {
+    let dir = folder();
+    let token = "a-token-for-the-collector";
+    configure(dir.path(), &format!("[metrics]\ntoken = \"{token}\"\n"));
+    let server = Server::serve(dir.path());
+    let key = |scopes| run_ok(dir.path(), &["key", "create", "--name", "k", "--scopes", scopes]);
+    for (key, status) in [
+        (String::new(), 401),
+        ("wrong".to_owned(), 401),
+        (key("read,write"), 403),
+        (key("admin"), 200),
+        (token.to_owned(), 200),
+    ] {
+        let client = Client::new(&server, &key);
+        let answer = reply(client.request(Method::GET, "/metrics")).await;
+        assert_eq!(answer.status, status, "{key}");
+        assert_eq!(answer.text().contains("ingest_accepted_events_total"), status == 200);
+    }
+    // The token admits to nothing else.
+    assert_eq!(Client::new(&server, token).get("/v1/me").await.0, 401);
+    drop(server);
+    configure(dir.path(), "[metrics]\nopen = true\n");
+    let server = Server::serve(dir.path());
+    assert_eq!(Client::new(&server, "").get("/metrics").await.0, 200);
+    drop(server);
+    configure(dir.path(), "");
+    let server = Server::serve(dir.path());
+    assert_eq!(Client::new(&server, "").get("/metrics").await.0, 401);
+}
+
+#[tokio::test]
+async fn answers_are_kept_by_nobody_and_are_what_they_say() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let (admin, nobody) = (Client::new(&server, &admin_key(dir.path())), Client::new(&server, ""));
+    for client in [&admin, &nobody] {
+        for path in [
+            "/v1/me",
+            "/v1/keys",
+            "/v1/query?q=select+1",
+            "/v1/query?q=select+1&format=csv",
+            "/v1/query?q=nonsense",
+            "/v1/queries",
+            "/v1/metrics",
+            "/v1/schema",
+            "/v1/events?source=s&id=1",
+            "/v1/dead-letters",
+            "/v1/admin/users",
+            "/dashboards/business",
+            "/sign-in",
+            "/sql",
+            "/metrics",
+            "/openapi.json",
+            "/healthz",
+            "/nothing",
+        ] {
+            let answer = reply(client.request(Method::GET, path)).await;
+            let status = answer.status;
+            assert_eq!(answer.header("x-content-type-options"), "nosniff", "{status} {path}");
+            assert_eq!(answer.header("cache-control"), "no-store", "{status} {path}");
+        }
+        let answer = post(client, "/v1/events", json!([])).await;
+        assert_eq!(answer.header("cache-control"), "no-store", "{}", answer.text());
+    }
+    let script = reply(nobody.request(Method::GET, "/sql/workbench.js")).await;
+    assert_eq!(script.header("cache-control"), "no-cache");
 }
