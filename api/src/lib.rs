@@ -30,6 +30,7 @@ pub mod organizations;
 pub mod outbox;
 mod persons;
 pub mod principal;
+mod private;
 pub mod problem;
 mod queries;
 mod relay;

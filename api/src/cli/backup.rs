@@ -24,6 +24,7 @@ use crate::{
     erasure::{Site, keep_away},
     integrity,
     lake::{self, ERASED},
+    private::{self, BACKUP},
     store::Store,
 };
 
@@ -114,12 +115,6 @@ impl Restore {
         };
         lake::prepare(&config)?;
         let manifest = backup::put_back(&from, &config.dir, &lake::location(&config)?).await?;
-        for secret in ["state.db", "pseudonym.key", ERASED] {
-            let path = config.dir.join(secret);
-            if path.exists() {
-                private(&path, 0o600)?;
-            }
-        }
         let cut = &manifest.cut;
         let identities = config.dir.join("identities");
         fill_index(&config, LogId(cut.log), &identities, cut.lsn, cut.floor)?;
@@ -213,24 +208,12 @@ fn fill_index(
     Ok(index.sync()?)
 }
 
-/// A new folder for a backup is its owner's only.
+/// The folder of a backup is its owner's only.
 fn make_private(target: &Location) -> anyhow::Result<()> {
     if target.url.scheme() != "file" {
         return Ok(());
     }
     let dir: PathBuf = target.url.to_file_path().map_err(|()| anyhow::anyhow!("not a path"))?;
-    if !dir.exists() {
-        fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-        private(&dir, 0o700)?;
-    }
-    Ok(())
-}
-
-fn private(path: &Path, mode: u32) -> anyhow::Result<()> {
-    #[cfg(unix)]
-    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
-        .with_context(|| format!("protecting {}", path.display()))?;
-    #[cfg(not(unix))]
-    let _ = (path, mode);
-    Ok(())
+    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    Ok(private::close(&dir, BACKUP)?)
 }

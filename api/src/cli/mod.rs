@@ -40,6 +40,7 @@ use crate::{
     config::{Config, ConfigError},
     integrity,
     lake::OpenError,
+    private::{self, DATA_FOLDER, PrivacyError},
     server::StartError,
     upkeep,
 };
@@ -155,6 +156,10 @@ enum Shape {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Its files are the user's own.
+    if !matches!(cli.command, Command::Generate(_)) {
+        private::begin();
+    }
     if matches!(cli.command, Command::QueryWorker) {
         return query_worker();
     }
@@ -168,7 +173,8 @@ pub fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "aihub: {}", line(&error));
             let start = error.downcast_ref::<StartError>().is_some()
                 || error.downcast_ref::<ConfigError>().is_some()
-                || error.downcast_ref::<OpenError>().is_some();
+                || error.downcast_ref::<OpenError>().is_some()
+                || error.downcast_ref::<PrivacyError>().is_some();
             ExitCode::from(if start { 2 } else { 1 })
         }
     }
@@ -260,8 +266,14 @@ fn pipes() -> io::Result<(pipe::Receiver, pipe::Sender)> {
 }
 
 impl Folder {
-    /// The settings, with logging set up by them.
-    fn load(&self, flags: &[(&str, &str, Value)]) -> Result<Config, ConfigError> {
+    /// The settings, with logging set up by them. A data folder that others can read is closed, or refused.
+    fn load(&self, flags: &[(&str, &str, Value)]) -> anyhow::Result<Config> {
+        let config = self.settings(flags)?;
+        private::close(&config.dir, DATA_FOLDER)?;
+        Ok(config)
+    }
+
+    fn settings(&self, flags: &[(&str, &str, Value)]) -> Result<Config, ConfigError> {
         let config =
             Config::load(self.dir.as_deref(), self.config.as_deref(), std::env::vars(), flags)?;
         let filter = filter(&config.log.filter)

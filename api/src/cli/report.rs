@@ -1,4 +1,4 @@
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -10,7 +10,7 @@ use super::{
     read::{Reading, asked_time},
     say,
 };
-use crate::dashboards;
+use crate::{dashboards, private::write_for_user};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Report {
@@ -76,6 +76,6 @@ impl Report {
         if out.as_os_str() == "-" {
             return Ok(say(&html)?);
         }
-        fs::write(&out, html).with_context(|| format!("writing {}", out.display()))
+        write_for_user(&out, html.as_bytes()).with_context(|| format!("writing {}", out.display()))
     }
 }
