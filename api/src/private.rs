@@ -2,6 +2,7 @@
 //! beside them. One rule for the whole process makes it so, and so do the modes of folders that are there already.
 
 use std::{
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -100,8 +101,10 @@ pub(crate) fn close(dir: &Path, layout: Layout) -> Result<(), PrivacyError> {
         Err(_) => return Ok(()),
     };
     let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
-    let is_used = names.iter().any(|name| layout.marks.iter().any(|mark| name == mark));
-    let is_ours = is_used || names.iter().all(|name| name == layout.guest);
+    let is_own = |name: &OsString| name.to_str().is_some_and(|name| layout.creates(name));
+    let is_used = names.iter().any(is_own);
+    let is_ours = names.iter().any(|name| layout.marks.iter().any(|mark| name == mark))
+        || names.iter().all(|name| is_own(name) || name == layout.guest);
     let mut closed = is_open(&fs::metadata(dir).map_err(failed)?);
     if closed && !is_ours {
         return Err(PrivacyError::Shared(dir.to_path_buf()));
@@ -109,13 +112,7 @@ pub(crate) fn close(dir: &Path, layout: Layout) -> Result<(), PrivacyError> {
     if closed {
         close_one(dir, true)?;
     }
-    let is_own = |name: &str| {
-        let is_temporary =
-            |own: &&str| name.strip_prefix(*own).is_some_and(|rest| rest.starts_with('-'));
-        layout.own.contains(&name) || layout.own.iter().any(is_temporary)
-    };
-    for name in names.iter().filter_map(|name| name.to_str()).filter(|name| is_ours && is_own(name))
-    {
+    for name in names.iter().filter(|name| is_ours && is_own(name)) {
         closed |= close_all(&dir.join(name), true)?;
     }
     // In a new one there was nothing to read.
@@ -157,6 +154,14 @@ fn close_all(path: &Path, follows: bool) -> Result<bool, PrivacyError> {
     Ok(true)
 }
 
+impl Layout {
+    fn creates(&self, name: &str) -> bool {
+        let is_temporary =
+            |own: &&str| name.strip_prefix(*own).is_some_and(|rest| rest.starts_with('-'));
+        self.own.contains(&name) || self.own.iter().any(is_temporary)
+    }
+}
+
 #[cfg(unix)]
 fn is_open(found: &fs::Metadata) -> bool {
     std::os::unix::fs::MetadataExt::mode(found) & 0o077 != 0
@@ -171,7 +176,8 @@ fn close_one(path: &Path, is_dir: bool) -> Result<(), PrivacyError> {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -235,7 +241,7 @@ mod tests {
         assert_eq!((mode(dir.path()), mode(&dir.path().join("notes"))), (0o755, 0o644));
         fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();
         close(dir.path(), DATA_FOLDER).unwrap();
-        for names in [&[][..], &["aihub.toml"]] {
+        for names in [&[][..], &["aihub.toml"], &["aihub.toml", "lake/t/f"]] {
             let dir = folder(names);
             close(dir.path(), DATA_FOLDER).unwrap();
             assert_eq!(mode(dir.path()), 0o700);

@@ -7,6 +7,7 @@
 //! [`intake`] (the thread that ties them together). Nothing here knows of HTTP, Delta tables or SQL, nothing
 //! here is asynchronous, and the clock is always a parameter.
 
+pub mod control;
 pub mod decode;
 pub mod dedup;
 pub mod erasure;

@@ -143,6 +143,11 @@ impl Kind {
 }
 
 impl Column {
+    /// Whether a person may have written it, with lines: all the others are ids, names and words of a program.
+    pub(crate) fn is_prose(&self) -> bool {
+        matches!(self.name, "reason" | "path" | "referrer")
+    }
+
     /// Whether it holds the pseudonym of a person.
     pub(crate) fn is_person(&self) -> bool {
         matches!(self.name, USER_ID | ANONYMOUS_ID)

@@ -15,7 +15,7 @@ use parquet::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Ended, format};
+use crate::{Ended, cells, format};
 
 /// The forms of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,7 @@ pub struct Encoder {
     begun: bool,
     rows: u64,
     text_integers: bool,
+    spreadsheet: bool,
     parquet: Option<ArrowWriter<Vec<u8>>>,
 }
 
@@ -89,8 +90,22 @@ impl Form {
 impl Encoder {
     /// `as_of` stands in a JSON answer.
     pub fn new(form: Form, as_of: String) -> Self {
-        let decoder = StreamDecoder::new();
-        Self { form, as_of, decoder, begun: false, rows: 0, text_integers: false, parquet: None }
+        Self {
+            form,
+            as_of,
+            decoder: StreamDecoder::new(),
+            begun: false,
+            rows: 0,
+            text_integers: false,
+            spreadsheet: false,
+            parquet: None,
+        }
+    }
+
+    /// Whether CSV is for a spreadsheet: what it would run is quoted.
+    pub fn with_spreadsheet(mut self, spreadsheet: bool) -> Self {
+        self.spreadsheet = spreadsheet;
+        self
     }
 
     /// Whether 64-bit integers are text in JSON.
@@ -160,6 +175,10 @@ impl Encoder {
                 let columns = format::columns(&schema);
                 out.extend_from_slice(format!("{{\"columns\":{columns},\"rows\":[").as_bytes());
             }
+            Form::Csv if self.spreadsheet => {
+                let head = cells::for_spreadsheet(&RecordBatch::new_empty(schema))?;
+                out.extend_from_slice(&format::csv(&head.schema(), &[], true)?);
+            }
             Form::Csv => out.extend_from_slice(&format::csv(&schema, &[], true)?),
             Form::Parquet => self.parquet = Some(parquet(schema)?),
             Form::Ndjson | Form::Arrow => {}
@@ -182,6 +201,10 @@ impl Encoder {
                 out.extend_from_slice(&rows[1..rows.len() - 1]);
             }
             Form::Ndjson => out.extend_from_slice(&format::ndjson(batches, self.text_integers)?),
+            Form::Csv if self.spreadsheet => {
+                let safe = cells::for_spreadsheet(batch)?;
+                out.extend_from_slice(&format::csv(&safe.schema(), &[safe], false)?);
+            }
             Form::Csv => out.extend_from_slice(&format::csv(&batch.schema(), batches, false)?),
             Form::Parquet => {
                 let Some(parquet) = &mut self.parquet else { return Ok(()) };

@@ -15,7 +15,7 @@ use arrow::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use crate::Answer;
+use crate::{Answer, cells};
 
 /// `[{"name": …, "type": …}, …]`.
 pub fn columns(schema: &SchemaRef) -> Value {
@@ -62,11 +62,12 @@ pub fn csv(
     Ok(bytes)
 }
 
-/// Rows as an aligned table, for a terminal.
+/// Rows as an aligned table, for a terminal: nothing in it moves the cursor.
 pub fn table(answer: &Answer) -> Result<String, ArrowError> {
     let empty = [RecordBatch::new_empty(Arc::clone(&answer.schema))];
     let batches = if answer.batches.is_empty() { &empty[..] } else { &answer.batches };
-    Ok(arrow::util::pretty::pretty_format_batches(&readable(batches, false)?)?.to_string())
+    let shown = batches.iter().map(cells::for_terminal).collect::<Result<Vec<_>, _>>()?;
+    Ok(arrow::util::pretty::pretty_format_batches(&readable(&shown, false)?)?.to_string())
 }
 
 /// Decimals become text, and 64-bit integers where that is asked for; the rest is written as it is.

@@ -11,6 +11,7 @@
 
 pub mod answering;
 pub mod cache;
+mod cells;
 pub mod cost;
 pub mod encoder;
 pub mod engine;

@@ -180,7 +180,8 @@
   }
   const download = () => asked(async (seconds) => {
     const format = $("format").value;
-    const answer = await ask("/v1/query", { ...question(), format, max_rows: Number.MAX_SAFE_INTEGER });
+    const csv = format === "csv" ? "spreadsheet" : null;
+    const answer = await ask("/v1/query", { ...question(), format, csv, max_rows: Number.MAX_SAFE_INTEGER });
     const file = await answer.blob();
     const link = element("a");
     link.href = URL.createObjectURL(file);

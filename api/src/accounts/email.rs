@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ingest::control;
+
 use crate::store::StoreError;
 
 /// Lowercase, `local@domain.tld`, at most 254 bytes (RFC 5321). Whether it exists, only a mail can tell.
@@ -11,7 +13,8 @@ pub struct Email(String);
 impl Email {
     pub fn parse(text: &str) -> Result<Self, StoreError> {
         let text = text.trim().to_lowercase();
-        let plain = text.len() <= 254 && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+        let plain =
+            text.len() <= 254 && !text.contains(char::is_whitespace) && !control::in_name(&text);
         let parts = text.split_once('@').filter(|(local, domain)| {
             let labels = domain.split('.').collect::<Vec<_>>();
             (1..=64).contains(&local.len())

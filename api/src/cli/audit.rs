@@ -1,7 +1,7 @@
 use anyhow::bail;
 use clap::Subcommand;
 
-use super::{Folder, Shape, say};
+use super::{Folder, Shape, say, say_row};
 use crate::{
     audit::{self, AuditView, Filter, Head, Verdict},
     lake,
@@ -57,7 +57,7 @@ impl Audit {
                             let detail = view.detail.to_string();
                             let line =
                                 [&place, &at, &view.actor, &view.action, &view.target, ip, &detail];
-                            say(&format!("{}\n", line.join("\t")))?;
+                            say_row(&line)?;
                         }
                     }
                 }

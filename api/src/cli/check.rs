@@ -1,5 +1,6 @@
 use anyhow::bail;
 use clap::Args;
+use ingest::control;
 
 use super::{Folder, Shape, running::ServerFile, say};
 use crate::{
@@ -27,7 +28,7 @@ impl Check {
         let checked = integrity::prove(&config, server.as_ref(), &Clock::system()).await?;
         match self.format {
             Shape::Json => say(&format!("{}\n", serde_json::to_string(&checked)?))?,
-            Shape::Text => say(&text(&checked))?,
+            Shape::Text => say(&control::shown_lines(&text(&checked)))?,
         }
         match checked.proof.count {
             0 => Ok(()),

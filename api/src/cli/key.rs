@@ -1,6 +1,6 @@
 use clap::{Subcommand, ValueEnum};
 
-use super::{Folder, say};
+use super::{Folder, say, say_row};
 use crate::{
     audit::Origin,
     clock::Clock,
@@ -79,7 +79,7 @@ impl Key {
                     let scopes: Vec<_> = key.scopes.iter().map(keys::Scope::as_str).collect();
                     let line =
                         [&key.api_key_id, state, owner, &scopes.join(","), &key.start, &key.name];
-                    say(&format!("{}\n", line.join("\t")))?;
+                    say_row(&line)?;
                 }
             }
             Self::Revoke { id } => keys::revoke(&store, &id, &origin, now).await?,

@@ -22,6 +22,7 @@ mod serve;
 mod user;
 
 use std::{
+    borrow::Cow,
     fs::File,
     io::{self, IsTerminal, Write},
     os::fd::AsFd,
@@ -31,6 +32,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ingest::control;
 use tokio::{net::unix::pipe, runtime::Builder};
 use toml::Value;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
@@ -170,7 +172,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "aihub: {}", line(&error));
+            let _ = writeln!(io::stderr(), "aihub: {}", control::shown(&line(&error)));
             let start = error.downcast_ref::<StartError>().is_some()
                 || error.downcast_ref::<ConfigError>().is_some()
                 || error.downcast_ref::<OpenError>().is_some()
@@ -305,9 +307,16 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Writes to standard output, which may be closed.
+/// Writes to standard output, which may be closed. A terminal gets no controls but tabs and line ends.
 fn say(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
+    let text = if out.is_terminal() { control::shown_lines(text) } else { Cow::Borrowed(text) };
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+/// Writes a row of a list for people. No cell goes beyond its place.
+fn say_row(cells: &[&str]) -> io::Result<()> {
+    let cells: Vec<_> = cells.iter().map(|cell| control::shown(cell)).collect();
+    say(&format!("{}\n", cells.join("\t")))
 }

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use clap::{Subcommand, ValueEnum};
 
-use super::{Folder, say};
+use super::{Folder, say_row};
 use crate::{clock::Clock, lake, organizations, store::Store};
 
 #[derive(Debug, Subcommand)]
@@ -63,7 +63,7 @@ impl Organization {
                         &row.country,
                         &row.name,
                     ];
-                    say(&format!("{}\n", line.join("\t")))?;
+                    say_row(&line)?;
                 }
             }
         }

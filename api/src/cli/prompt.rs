@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Instant};
 
+use ingest::control;
 use rustyline::{
     Config, Context, Editor, Helper,
     completion::{Completer, Pair},
@@ -67,7 +68,7 @@ pub(super) async fn run(source: Source, mut asked: Asked, mut shape: Shape) -> a
         tokio::select! {
             done = step(&source, &mut asked, &mut shape, &tables, line) => {
                 if let Err(error) = done {
-                    say(&format!("error: {error:#}\n"))?;
+                    say(&format!("error: {}\n", control::shown(&format!("{error:#}"))))?;
                 }
             }
             _ = tokio::signal::ctrl_c() => say("stopped\n")?,

@@ -12,6 +12,7 @@ use ::query::{
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use futures::StreamExt;
+use ingest::control;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -157,6 +158,9 @@ impl Source {
                 }
                 Ok(rows as u64)
             }
+            Shape::Arrow | Shape::Parquet if io::stdout().is_terminal() => {
+                bail!("a terminal does not show this format: write it to a file with `> FILE`")
+            }
             Shape::Ndjson => stream(pieces, Form::Ndjson).await,
             Shape::Csv => stream(pieces, Form::Csv).await,
             Shape::Arrow => stream(pieces, Form::Arrow).await,
@@ -263,8 +267,13 @@ impl Reading {
 async fn stream(mut pieces: Answering, form: Form) -> anyhow::Result<u64> {
     let mut encoder = Encoder::new(form, String::new());
     let mut out = io::stdout().lock();
+    let is_terminal = out.is_terminal();
     while let Some(piece) = pieces.recv().await {
         match piece {
+            Piece::Rows(rows) if is_terminal => {
+                let lines = encoder.rows(rows)?;
+                out.write_all(control::shown_lines(&String::from_utf8_lossy(&lines)).as_bytes())?;
+            }
             Piece::Rows(rows) => out.write_all(&encoder.rows(rows)?)?,
             Piece::Progress(_) => {}
             Piece::Failed(error) => return Err(told(error)),

@@ -10,7 +10,7 @@ use query::{
 use reports::outlook;
 use serde_json::json;
 
-use super::{Folder, say};
+use super::{Folder, say, say_row};
 use crate::{clock::Clock, config::Config, figures, lake};
 
 #[derive(Debug, Args)]
@@ -114,7 +114,7 @@ impl Metrics {
             line.extend(row.group.iter().map(|group| group.clone().unwrap_or_else(|| "-".into())));
             line.extend(row.currency.clone());
             line.push(row.value.map_or_else(|| "-".into(), |value| value.to_string()));
-            say(&format!("{}\n", line.join("\t")))?;
+            say_row(&line.iter().map(String::as_str).collect::<Vec<_>>())?;
         }
         Ok(())
     }

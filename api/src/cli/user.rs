@@ -2,7 +2,7 @@ use std::io::{self, BufRead, IsTerminal};
 
 use clap::{Subcommand, ValueEnum};
 
-use super::{Folder, say};
+use super::{Folder, say, say_row};
 use crate::{
     accounts::{self, Accounts, Email, NewUser},
     audit::Origin,
@@ -127,7 +127,7 @@ impl User {
             Self::PersonGrants => {
                 for grant in persons::grants(&store).await? {
                     let at = rfc3339(grant.granted_at);
-                    say(&format!("{}\t{}\t{at}\n", grant.role, grant.granted_by))?;
+                    say_row(&[&grant.role, &grant.granted_by, &at])?;
                 }
             }
             Self::List => {
@@ -135,7 +135,7 @@ impl User {
                     let owner = user.organization_id.as_deref().unwrap_or("-");
                     let (role, status) = (user.role.as_str(), user.status.as_str());
                     let line = [user.email.as_str(), role, status, owner, &user.user_id];
-                    say(&format!("{}\n", line.join("\t")))?;
+                    say_row(&line)?;
                 }
             }
         }

@@ -19,6 +19,8 @@ pub use routes::{KeyList, KeyView, NewKeyBody, NewKeyView, configure};
 pub use scope::{Scope, Scopes};
 pub use secret::Secret;
 
+use ingest::control;
+
 use crate::{
     audit::{self, Act, Origin},
     outbox::{self, Mirrored},
@@ -159,6 +161,9 @@ impl NewKey {
         let invalid = |field, reason| Err(StoreError::Invalid { field, reason });
         if self.name.trim().is_empty() || self.name.chars().count() > 100 {
             return invalid("name", "must be 1 to 100 characters long");
+        }
+        if control::in_name(&self.name) {
+            return invalid("name", "must not hold control characters");
         }
         if self.expires_at.is_some_and(|at| at <= now) {
             return invalid("expires_at", "must be in the future");

@@ -10,6 +10,8 @@ use sea_orm::{
 };
 use serde_json::{Map, Value, json};
 
+use ingest::control;
+
 use crate::{
     outbox::{self, Mirrored},
     store::{Doing, Store, StoreError, Write, rfc3339, time_of},
@@ -115,6 +117,10 @@ impl Organization {
         {
             if text.is_empty() || text.len() > TEXT_LENGTH_MAX {
                 return Err(StoreError::Invalid { field, reason: "must be 1 to 200 bytes long" });
+            }
+            if control::in_name(text) {
+                let reason = "must not hold control characters";
+                return Err(StoreError::Invalid { field, reason });
             }
         }
         Ok(())

@@ -52,7 +52,9 @@ pub(crate) async fn respond(
         // Compressing these costs more than it saves; Parquet is compressed inside.
         response.insert_header((CONTENT_ENCODING, HeaderValue::from_static("identity")));
     }
-    let encoder = Encoder::new(form, as_of).with_text_integers(written.text_integers);
+    let encoder = Encoder::new(form, as_of)
+        .with_text_integers(written.text_integers)
+        .with_spreadsheet(written.spreadsheet);
     let mut out = encode(running, encoder);
     let (mut begun, mut bytes) = (Vec::new(), 0);
     while bytes <= WHOLE_BYTES_MAX {

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Asker, QueryBody,
     answer::respond,
-    body::{Int64, Written},
+    body::{Csv, Int64, Written},
     history::{self, Entry, Filter, Status},
     problem,
     running::{Runner, Running},
@@ -71,6 +71,7 @@ pub(crate) struct QueryList {
 pub(crate) struct ResultParameters {
     #[param(value_type = Option<String>)]
     pub(crate) format: Option<query::Form>,
+    pub(crate) csv: Option<Csv>,
     pub(crate) int64: Option<Int64>,
 }
 
@@ -402,7 +403,8 @@ pub(crate) async fn get_result(
     if entry.kept_until.is_none() {
         return Err(gone());
     }
-    let body = QueryBody { format: asked.format, int64: asked.int64, ..QueryBody::default() };
+    let ResultParameters { format, csv, int64 } = asked;
+    let body = QueryBody { format, csv, int64, ..QueryBody::default() };
     let written: Written = body.written(&request);
     let cost = Cost {
         rows_scanned: entry.rows_scanned,

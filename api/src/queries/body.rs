@@ -26,6 +26,8 @@ pub(crate) struct QueryBody {
     /// `json` (the default), `ndjson`, `csv`, `arrow` or `parquet`; else the `Accept` header says.
     #[schema(value_type = Option<String>)]
     pub(crate) format: Option<Form>,
+    /// `spreadsheet`: CSV for a spreadsheet, with a `'` before what it would run as a formula.
+    pub(crate) csv: Option<Csv>,
     /// At most the server's own limit.
     pub(crate) timeout_ms: Option<u64>,
     /// More rows are an error, unless `truncate` is set. JSON answers have 10,000 unless this says otherwise.
@@ -50,6 +52,7 @@ pub(crate) struct QueryParameters {
     pub(crate) params: Option<String>,
     #[param(value_type = Option<String>)]
     pub(crate) format: Option<Form>,
+    pub(crate) csv: Option<Csv>,
     pub(crate) timeout_ms: Option<u64>,
     pub(crate) max_rows: Option<u64>,
     #[serde(default)]
@@ -67,18 +70,43 @@ pub(crate) enum Int64 {
     String,
 }
 
+/// Who reads CSV.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Csv {
+    /// A program: every cell is what it is.
+    Raw,
+    Spreadsheet,
+}
+
+impl Csv {
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        match name {
+            "raw" => Some(Self::Raw),
+            "spreadsheet" => Some(Self::Spreadsheet),
+            _ => None,
+        }
+    }
+}
+
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Written {
     pub(crate) form: Form,
     pub(crate) text_integers: bool,
+    pub(crate) spreadsheet: bool,
 }
 
 impl QueryBody {
-    /// How the answer is wanted: the body's word, else the first of `Accept` that is known, else JSON.
+    /// How the answer is wanted: the body's word, else the first of `Accept` that is known, else JSON. Who says how
+    /// CSV is to be wants CSV.
     pub(crate) fn written(&self, request: &HttpRequest) -> Written {
-        let form = self.format.or_else(|| accepted(request.headers())).unwrap_or(Form::Json);
-        Written { form, text_integers: self.int64 == Some(Int64::String) }
+        let form = self.format.or(self.csv.map(|_| Form::Csv));
+        Written {
+            form: form.or_else(|| accepted(request.headers())).unwrap_or(Form::Json),
+            text_integers: self.int64 == Some(Int64::String),
+            spreadsheet: self.csv == Some(Csv::Spreadsheet),
+        }
     }
 
     /// The question to the engine. `deadline_ms` is the most that a query may take; `persons`, whether its author
@@ -136,6 +164,7 @@ impl QueryParameters {
             sql: self.q,
             params,
             format: self.format,
+            csv: self.csv,
             timeout_ms: self.timeout_ms,
             max_rows: self.max_rows,
             truncate: self.truncate,

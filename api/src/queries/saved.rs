@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use chrono::{DateTime, Utc};
+use ingest::control;
 use query::{Form, Parameters, Task, parameter::Kind as ParameterKind};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{Asker, QueryBody, problem, rows, saved_row as row};
+use super::{Asker, QueryBody, body::Csv, problem, rows, saved_row as row};
 use crate::{
     accounts::Role,
     audit::{self, Act, Origin},
@@ -211,6 +212,10 @@ impl NewQuery {
         if self.description.len() > DESCRIPTION_BYTES_MAX {
             return refuse(format!("`description` is longer than {DESCRIPTION_BYTES_MAX} bytes"));
         }
+        if control::in_text(&self.description) {
+            let detail = "`description` holds other control characters than tabs and line ends";
+            return refuse(detail.to_owned());
+        }
         for role in &self.shared_with {
             if Role::parse(role).is_err() {
                 return refuse(format!(
@@ -380,6 +385,7 @@ impl Run {
             };
             match name.as_str() {
                 "version" => run.version = Some(text.parse().map_err(|_| refuse())?),
+                "csv" => run.body.csv = Some(Csv::parse(&text).ok_or_else(refuse)?),
                 "format" => run.body.format = Some(Form::parse(&text).ok_or_else(refuse)?),
                 "max_rows" => run.body.max_rows = Some(text.parse().map_err(|_| refuse())?),
                 "timeout_ms" => run.body.timeout_ms = Some(text.parse().map_err(|_| refuse())?),
@@ -423,7 +429,7 @@ impl SavedQuery {
     path = "/v1/saved-queries/{name}/rows",
     tag = "query",
     params(
-        ("name" = String, Path), ("version" = Option<i32>, Query), ("format" = Option<String>, Query),
+        ("name" = String, Path), ("version" = Option<i32>, Query), ("format" = Option<String>, Query), ("csv" = Option<Csv>, Query),
         ("max_rows" = Option<u64>, Query), ("truncate" = Option<bool>, Query),
         ("timeout_ms" = Option<u64>, Query), ("tz" = Option<String>, Query), ("as_of" = Option<String>, Query),
     ),

@@ -9,7 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    OrganizationId, Rejection, RejectionCode, Table,
+    OrganizationId, Rejection, RejectionCode, Table, control,
     erasure::Lookup,
     identity::Pseudonyms,
     mapping::Cell,
@@ -232,8 +232,18 @@ impl<'a> Values<'a> {
             return refuse("an attribute is a text, a number or a truth value".into());
         }
         // It is stored as it stands, so it must be readable: half of a surrogate pair is not.
-        if raw.starts_with('"') && text(&raw).is_none() {
-            return refuse("not a text".into());
+        if raw.starts_with('"') {
+            match text(&raw) {
+                None => return refuse("not a text".into()),
+                Some(text) if control::in_text(&text) => {
+                    let reason = "holds another control character than tabs and line ends";
+                    return refuse(reason.into());
+                }
+                Some(_) => {}
+            }
+        }
+        if control::in_name(&key) {
+            return refuse("its name holds a control character".into());
         }
         if raw.len().max(key.len()) > ATTRIBUTE_BYTES_MAX {
             return refuse(format!("longer than {ATTRIBUTE_BYTES_MAX} bytes"));
@@ -272,8 +282,16 @@ impl Column {
 
     fn text<'a>(&self, text: Option<Cow<'a, str>>) -> Result<Value<'a>, Rejection> {
         match text {
-            Some(text) if text.len() <= TEXT_BYTES_MAX => Ok(Value::Text(text)),
-            Some(_) => Err(self.invalid("longer than 1024 bytes")),
+            Some(text) if text.len() > TEXT_BYTES_MAX => {
+                Err(self.invalid("longer than 1024 bytes"))
+            }
+            Some(text) if self.is_prose() && control::in_text(&text) => {
+                Err(self.invalid("holds another control character than tabs and line ends"))
+            }
+            Some(text) if !self.is_prose() && control::in_name(&text) => {
+                Err(self.invalid("holds a control character"))
+            }
+            Some(text) => Ok(Value::Text(text)),
             None => Err(self.wrong()),
         }
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{data::Data, missing};
-use crate::{OrganizationId, Rejection, RejectionCode, Table, event, time};
+use crate::{OrganizationId, Rejection, RejectionCode, Table, control, event, time};
 
 /// A CloudEvent, borrowed from its text.
 #[derive(Debug)]
@@ -130,10 +130,13 @@ pub(super) fn unreadable_time() -> Rejection {
     Rejection::new(RejectionCode::InvalidValue, "/time", reason)
 }
 
-/// The text itself, unless it is empty or long.
+/// The text itself, unless it is empty or long, or holds what no name holds.
 pub(super) fn short<'a>(text: Cow<'a, str>, pointer: &str) -> Result<Cow<'a, str>, Rejection> {
     match text.len() {
         0 => Err(missing(pointer)),
+        _ if control::in_name(&text) => {
+            Err(Rejection::new(RejectionCode::InvalidValue, pointer, "holds a control character"))
+        }
         1..=NAME_BYTES_MAX => Ok(text),
         _ => Err(Rejection::new(
             RejectionCode::InvalidValue,

@@ -28,7 +28,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    Error, OrganizationId, Table, event,
+    Error, OrganizationId, Table, control, event,
     time::{self, Micros},
 };
 pub(crate) use cells::Cell;
@@ -117,6 +117,9 @@ impl Mapping {
         }
         if written.source.is_empty() {
             return refuse("`source` is empty");
+        }
+        if control::in_name(&written.source) {
+            return refuse("`source` holds a control character");
         }
         let mut columns = Vec::new();
         let mut place = |name: String| {

@@ -7,8 +7,11 @@ use std::{
     process::{Command, Stdio},
 };
 
+use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Client, admin_key, aihub, configure, flushed, folder, run, run_ok, usage};
+use tests::{
+    Client, Reply, Server, admin_key, aihub, configure, flushed, folder, reply, run, run_ok, usage,
+};
 
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).expect("a file").permissions().mode() & 0o777
@@ -140,4 +143,213 @@ fn a_folder_that_others_can_read_is_closed_or_refused() {
     let out = made.path().to_str().expect("UTF-8");
     run_ok(dir.path(), &["generate", "--out", out, "--days", "2", "--organizations", "2"]);
     assert_eq!(mode(&ours), mode(&theirs));
+}
+
+/// It clears a terminal.
+const ESCAPE: &str = "\u{1b}[2J";
+
+/// Each of these does something to a terminal, or ends a line where a name is.
+const CONTROLS: [&str; 8] =
+    ["\0", "\u{1b}[2J", "\u{7f}", "\u{9b}2J", "\n", "\t", "\u{202e}", "\u{2028}"];
+
+#[tokio::test]
+async fn names_hold_no_controls() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    let mut events = Vec::new();
+    let mut expected = Vec::new();
+    let mut event = |members: Value, data: Value, pointer: &str| {
+        let mut event = usage("org_a", &format!("e{}", events.len()), data);
+        for (name, value) in members.as_object().expect("members") {
+            event[name] = value.clone();
+        }
+        events.push(event);
+        expected.push(pointer.to_owned());
+    };
+    for control in CONTROLS {
+        let text = format!("a{control}b");
+        event(json!({"id": text}), json!({}), "/id");
+        event(json!({"source": text}), json!({}), "/source");
+        event(json!({"type": text}), json!({}), "/type");
+        event(json!({"subject": text}), json!({}), "/subject");
+        for column in [
+            "project_id",
+            "api_key_id",
+            "user_id",
+            "session_id",
+            "model",
+            "provider",
+            "operation",
+            "service_tier",
+            "feature",
+            "error_code",
+            "region",
+        ] {
+            event(json!({}), json!({column: text}), &format!("/data/{column}"));
+        }
+        event(json!({}), json!({text.clone(): 1}), &format!("/data/{text}"));
+    }
+    // What people write may have lines.
+    for control in ["\0", "\u{1b}", "\u{9b}", "\u{202e}"] {
+        event(json!({}), json!({"note": format!("a{control}")}), "/data/note");
+        let activity = json!({"type": "activity.page_viewed"});
+        event(activity, json!({"path": format!("/a{control}")}), "/data/path");
+    }
+    let sent = events.len();
+    let (status, answer) = client.send("application/json", json!(events).to_string()).await;
+    assert_eq!(status, 400, "{answer}");
+    let results = answer["results"].as_array().expect("results");
+    assert_eq!((results.len(), &answer["accepted"]), (sent, &json!(0)));
+    for (result, pointer) in results.iter().zip(&expected) {
+        assert_eq!(result["pointer"], *pointer, "{result}");
+        let code = result["code"].as_str().unwrap_or_default();
+        assert!(["invalid_value", "invalid_attributes"].contains(&code), "{result}");
+    }
+    let lines = usage("org_a", "lines", json!({"note": "a\tb\r\nc", "model": "Zoë 株式会社"}));
+    let (status, answer) = client.send("application/json", lines.to_string()).await;
+    assert_eq!(status, 200, "{answer}");
+    let found = client.rows("select model, attributes from usage_events").await;
+    assert_eq!(
+        found,
+        [json!({"model": "Zoë 株式会社", "attributes": "{\"note\":\"a\\tb\\r\\nc\"}"})]
+    );
+}
+
+#[tokio::test]
+async fn names_of_our_own_things_hold_none_either() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    for control in CONTROLS {
+        let name = format!("a{control}b");
+        let bodies = [
+            ("/v1/keys", json!({"name": name, "scopes": ["read"]})),
+            ("/v1/saved-queries", json!({"name": name, "sql": "select 1"})),
+        ];
+        for (path, body) in bodies {
+            let answer = reply(client.request(Method::POST, path).json(&body)).await;
+            assert_eq!(answer.status, 400, "{path} {name:?}");
+            assert_eq!(answer.json()["code"], "invalid_field", "{path} {name:?}");
+        }
+    }
+    let named = ["organization", "create", "org_a", "--country", "DE", "--name", ESCAPE];
+    assert_eq!(run(dir.path(), &named).status.code(), Some(1));
+    let named = ["user", "create", "--role", "admin", "--email", "a\u{202e}b@example.com"];
+    assert_eq!(run(dir.path(), &named).status.code(), Some(1));
+}
+
+#[test]
+fn a_terminal_is_not_moved() {
+    let dir = folder();
+    let key = admin_key(dir.path());
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &key);
+    let waiting = tokio::runtime::Runtime::new().expect("a runtime");
+    waiting.block_on(fill(&client));
+    let statement = format!("select '{ESCAPE}' as x, ['{ESCAPE}'] as y, 1 as \"{ESCAPE}\"");
+    let no_such = format!("user_{ESCAPE}");
+    for arguments in [
+        &["query", "--format", "table", &statement][..],
+        &["query", &format!("select \"{ESCAPE}\" from usage_events")],
+        &["query", "--explain", &statement],
+        &["user", "disable", &no_such],
+        &["audit", "verify", "--head", ESCAPE],
+        &["metrics", ESCAPE],
+        &["key", "list"],
+    ] {
+        let output = run(dir.path(), arguments);
+        let shown = [&output.stdout[..], &output.stderr[..]].concat();
+        assert!(!shown.is_empty(), "{arguments:?}");
+        // The plan of a statement is told as it is, but not to a terminal.
+        let raw = arguments[1] == "--explain";
+        assert!(
+            raw || !shown.contains(&0x1b),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&shown)
+        );
+    }
+    let table = run_ok(dir.path(), &["query", "--format", "table", &statement]);
+    assert_eq!(table.matches("\\u{1b}[2J").count(), 3, "{table}");
+    // For a program, a cell is what it is.
+    let statement = format!("select '{ESCAPE}' as x, 1 as \"{ESCAPE}\"");
+    assert!(run_ok(dir.path(), &["query", "--format", "csv", &statement]).contains(ESCAPE));
+    for format in ["csv", "ndjson", "json", "table"] {
+        let shown = in_a_terminal(dir.path(), &["query", "--format", format, &statement]);
+        assert!(shown.contains("[2J") && !shown.contains('\u{1b}'), "{format}: {shown:?}");
+    }
+    let plan = in_a_terminal(dir.path(), &["query", "--explain", &statement]);
+    assert!(plan.contains("[2J") && !plan.contains('\u{1b}'), "{plan:?}");
+    let binary = in_a_terminal(dir.path(), &["query", "--format", "arrow", &statement]);
+    assert!(binary.contains("does not show this format"), "{binary}");
+}
+
+/// What a command writes to a terminal, which `script` makes.
+fn in_a_terminal(dir: &Path, arguments: &[&str]) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+    let mut line = quoted(aihub().to_str().expect("UTF-8"));
+    let dir = ["--dir", dir.to_str().expect("UTF-8")];
+    for argument in arguments.iter().chain(&dir) {
+        line = format!("{line} {}", quoted(argument));
+    }
+    let output = Command::new("script")
+        .args(["-q", "-e", "-c", &line, "/dev/null"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("`script` of util-linux");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test]
+async fn a_spreadsheet_runs_nothing() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    let (status, answer) = client
+        .send("application/json", usage("org_a", "1", json!({"feature": "=1+1"})).to_string())
+        .await;
+    assert_eq!(status, 200, "{answer}");
+    let sql = "select feature as \"@head\", '-1+cmd|calc' as a, '＝1' as b, -5 as n, \
+               cast('-1.50' as decimal(10, 2)) as money, -0.5e0 as f, 'x=1' as c, '-7' as d \
+               from usage_events";
+    let raw = "@head,a,b,n,money,f,c,d\n=1+1,-1+cmd|calc,＝1,-5,-1.50,-0.5,x=1,-7\n";
+    let safe = "'@head,a,b,n,money,f,c,d\n'=1+1,'-1+cmd|calc,'＝1,-5,-1.50,-0.5,x=1,-7\n";
+    let text = |answer: Reply| {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(answer.header("content-type").starts_with("text/csv"));
+        answer.text()
+    };
+    let post =
+        async |path: &str, body: Value| reply(client.request(Method::POST, path).json(&body)).await;
+    for (more, expected) in [
+        (json!({"format": "csv"}), raw),
+        (json!({"csv": "raw"}), raw),
+        (json!({"format": "csv", "csv": "spreadsheet"}), safe),
+        (json!({"csv": "spreadsheet"}), safe),
+    ] {
+        let mut body = json!({"sql": sql});
+        body.as_object_mut().expect("it").extend(more.as_object().expect("it").clone());
+        assert_eq!(text(post("/v1/query", body).await), expected, "{more}");
+    }
+    let get = async |path: String| reply(client.request(Method::GET, &path)).await;
+    let asked: String = sql.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let asked = format!("/v1/query?q={asked}&format=csv&csv=");
+    assert_eq!(text(get(format!("{asked}spreadsheet")).await), safe);
+    assert_eq!(get(format!("{asked}excel")).await.status, 400);
+    // The same for answers that are kept, and for saved queries.
+    let started = post("/v1/queries", json!({"sql": sql})).await.json();
+    let id = started["query_id"].as_str().expect("an id");
+    for _ in 0..100 {
+        if client.get(&format!("/v1/queries/{id}")).await.1["status"] == "done" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let kept = format!("/v1/queries/{id}/result?format=csv");
+    assert_eq!(text(get(kept.clone()).await), raw);
+    assert_eq!(text(get(format!("{kept}&csv=spreadsheet")).await), safe);
+    let saved = post("/v1/saved-queries", json!({"name": "sheet", "sql": sql})).await;
+    assert_eq!(saved.status, 201, "{}", saved.text());
+    let rows = "/v1/saved-queries/sheet/rows?csv=spreadsheet".to_owned();
+    assert_eq!(text(get(rows).await), safe);
 }
