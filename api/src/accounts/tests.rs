@@ -311,6 +311,8 @@ fn a_right_password_ends_the_delay_of_its_lane() {
         let lane = throttle.attempt(&ann, elsewhere, Some(device.clone())).unwrap();
         throttle.succeeded(&lane, &ann, None);
     }
+    // Also a right password costs a hash, from whichever of the user's devices.
+    assert!(throttle.attempt(&ann, elsewhere, Some(Devices::fresh().unwrap())).is_err());
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use governor::{Quota, RateLimiter, middleware::NoOpMiddleware, state::keyed::Das
 use super::{Email, device::Device};
 use crate::{clock::Clock, store::StoreError};
 
-const PER_NETWORK_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+const PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 /// Failures in a row that cost no time: of strangers, and where the user was before. A person who looks for the
 /// right password gets by with them.
 const FREE_FOR_STRANGERS: u32 = 5;
@@ -31,12 +31,14 @@ const KEYS_MAX: usize = 10_000;
 
 type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, Clock, NoOpMiddleware<Duration>>;
 
-/// Twenty attempts a minute for a network, refilled evenly; and for each lane of a user, some failures, then one
-/// attempt after each delay.
+/// Twenty attempts a minute, refilled evenly, for a network, and for a user's known devices, right or wrong, since
+/// each costs a hash; and for each lane of a user, some failures, then one attempt after each delay.
 #[derive(Debug)]
 pub struct Throttle {
     clock: Clock,
     by_network: Limiter<IpAddr>,
+    /// All devices of a user together: a user may have any number.
+    by_user: Limiter<Email>,
     memory: Mutex<Memory>,
 }
 
@@ -66,9 +68,10 @@ struct Failures {
 
 impl Throttle {
     pub fn new(clock: &Clock) -> Self {
-        let quota = Quota::per_minute(PER_NETWORK_MINUTE);
+        let quota = Quota::per_minute(PER_MINUTE);
         Self {
             by_network: RateLimiter::new(quota, DashMapStateStore::default(), clock.clone()),
+            by_user: RateLimiter::new(quota, DashMapStateStore::default(), clock.clone()),
             memory: Mutex::default(),
             clock: clock.clone(),
         }
@@ -83,9 +86,11 @@ impl Throttle {
         device: Option<Device>,
     ) -> Result<Lane, StoreError> {
         let network = ip.map(network_of);
-        // A known device has its own lane, which only its user can have: others in its network do not take it away.
-        if let (Some(network), None) = (network, &device) {
-            self.count(network)?;
+        match (&device, network) {
+            // Only the user has one: others in the network do not take its attempts away.
+            (Some(_), _) => self.count(&self.by_user, email)?,
+            (None, Some(network)) => self.count(&self.by_network, &network)?,
+            (None, None) => {}
         }
         let now = self.now();
         let mut memory = self.lock();
@@ -109,13 +114,11 @@ impl Throttle {
         }
     }
 
-    fn count(&self, network: IpAddr) -> Result<(), StoreError> {
-        if self.by_network.len() > KEYS_MAX {
-            self.by_network.retain_recent();
+    fn count<K: Hash + Eq + Clone>(&self, limiter: &Limiter<K>, key: &K) -> Result<(), StoreError> {
+        if limiter.len() > KEYS_MAX {
+            limiter.retain_recent();
         }
-        self.by_network
-            .check_key(&network)
-            .map_err(|until| too_many(until.wait_time_from(self.now())))
+        limiter.check_key(key).map_err(|until| too_many(until.wait_time_from(self.now())))
     }
 
     fn now(&self) -> Duration {

@@ -206,6 +206,7 @@ async fn names_hold_no_controls() {
         let code = result["code"].as_str().unwrap_or_default();
         assert!(["invalid_value", "invalid_attributes"].contains(&code), "{result}");
     }
+    refused_in_headers(&client, events[0]["time"].as_str().expect("a time")).await;
     let lines = usage("org_a", "lines", json!({"note": "a\tb\r\nc", "model": "Zoë 株式会社"}));
     let (status, answer) = client.send("application/json", lines.to_string()).await;
     assert_eq!(status, 200, "{answer}");
@@ -214,6 +215,21 @@ async fn names_hold_no_controls() {
         found,
         [json!({"model": "Zoë 株式会社", "attributes": "{\"note\":\"a\\tb\\r\\nc\"}"})]
     );
+}
+
+/// In headers they are written as `%1b`.
+async fn refused_in_headers(client: &Client, time: &str) {
+    let binary =
+        client.request(Method::POST, "/v1/events").header("content-type", "application/json");
+    let members =
+        [("specversion", "1.0"), ("id", "a%1b[2J"), ("source", "/s"), ("subject", "org_a")];
+    let binary = members
+        .iter()
+        .fold(binary, |request, (name, value)| request.header(format!("ce-{name}"), *value));
+    let binary = binary.header("ce-type", "usage.request").header("ce-time", time);
+    let answer = reply(binary.body("{\"model\":\"m\"}")).await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.json()["results"][0]["pointer"], "/id", "{}", answer.text());
 }
 
 #[tokio::test]

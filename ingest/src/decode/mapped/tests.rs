@@ -149,6 +149,32 @@ fn bad_rows_are_named_and_kept() {
 }
 
 #[test]
+fn names_in_a_file_hold_no_controls() {
+    let text_of = format!("id_column = \"id\"\n{HEAD}name = \"region\"\nnote = \"note\"\n");
+    let mapping = Mapping::parse(&text_of);
+    let mapping = mapping.unwrap();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("at", Arc::new(TimestampNanosecondArray::from(vec![AT * 1000; 4]))),
+        ("id", text(&[Some("a\u{1b}"), Some("b"), Some("c"), Some("d")])),
+        ("name", text(&[None, Some("eu\u{9b}"), None, None])),
+        ("note", text(&[None, None, Some("\0"), Some("two\nlines")])),
+    ];
+    let rows = RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, column)| (name, column, true)),
+    );
+    let rows = FileRows::typed(&mapping, &rows.unwrap(), vec![1, 2, 3, 4]).unwrap();
+    let decoded = decoded(&mapping, &rows);
+    let why: Vec<_> =
+        decoded.rejected.iter().map(|(row, why)| (*row, why.code, why.pointer.as_str())).collect();
+    let expected = [
+        (0, RejectionCode::InvalidValue, "/id"),
+        (1, RejectionCode::InvalidValue, "/data/region"),
+        (2, RejectionCode::InvalidAttributes, "/data/note"),
+    ];
+    assert_eq!(why, expected);
+}
+
+#[test]
 fn a_column_that_has_a_value_wins_over_a_constant() {
     let mapping = Mapping::parse(&format!("{HEAD}engine = \"model\"\n")).unwrap();
     let at = Some("2026-01-01T00:00:00Z");
