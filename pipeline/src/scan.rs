@@ -37,8 +37,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use ingest::{OrganizationId, Table};
 use object_store::ObjectMeta;
 
-pub use barrier::BarrierExec;
 use barrier::Keep;
+pub use barrier::{BarrierExec, alone};
 pub use latest::LatestRows;
 pub(crate) use net::FileReversals;
 use net::{Hidden, Reversal};
@@ -77,15 +77,27 @@ impl LakeScan {
         Self { net: true, ..self }
     }
 
+    /// What says that a row is of the organization that the session is for.
+    fn own(&self) -> Option<Expr> {
+        self.reach.as_ref().map(|id| col("organization_id").eq(lit(id.as_str())))
+    }
+
     /// What every row must satisfy, whatever the query says; `None` when the files may be read as they are.
     fn condition(&self, files: &[DataFile]) -> Option<Expr> {
-        let own = self.reach.as_ref().map(|id| col("organization_id").eq(lit(id.as_str())));
         let lsn = self.tables.cut.lsn;
         let cut = files
             .iter()
             .any(|file| file.max_lsn > lsn)
             .then(|| col("lsn").lt_eq(lit(i64::try_from(lsn).unwrap_or(i64::MAX))));
-        conjunction([own, cut].into_iter().flatten())
+        conjunction([self.own(), cut].into_iter().flatten())
+    }
+
+    /// Whether files may be left out by a filter of the query. Statistics are of all rows of a file: what leaves one
+    /// out tells of others' rows in it. For one organization only its time does, which a query must not read whole
+    /// years for; everything else is evaluated above the barrier.
+    fn prunes(&self, filter: &Expr) -> bool {
+        let is_time = |name: &str| name == self.table.time_column() || name == "event_date";
+        self.reach.is_none() || filter.column_refs().iter().all(|column| is_time(&column.name))
     }
 
     /// What the net leaves out of these files and of the log's rows. A row and its reversal have the same
@@ -130,8 +142,8 @@ impl LakeScan {
     }
 
     fn files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<DataFile>> {
-        let own = self.reach.as_ref().map(|id| col("organization_id").eq(lit(id.as_str())));
-        let wanted = conjunction(filters.iter().cloned().chain(own));
+        let theirs = filters.iter().filter(|filter| self.prunes(filter)).cloned();
+        let wanted = conjunction(theirs.chain(self.own()));
         match wanted {
             Some(wanted) => {
                 let predicate = physical(state, &self.schema, &wanted)?;
@@ -309,9 +321,10 @@ impl LakeScan {
         question: &Question<'_>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let condition = self.condition(&rows.0);
-        // Where rows are hidden from somebody, only our own condition meets them, or statistics of them.
-        let theirs = if self.reach.is_none() { question.filters } else { &[] };
-        let pruning = conjunction(theirs.iter().cloned().chain(condition.clone()));
+        // Row groups and pages of one organization are found by its id alone, at any cut.
+        let pruning = self
+            .own()
+            .or_else(|| conjunction(question.filters.iter().cloned().chain(condition.clone())));
         let pruning = pruning.map(|pruning| physical(state, &self.schema, &pruning)).transpose()?;
         if condition.is_none() && hidden.is_none() {
             return self.source(state, rows, question.columns, pruning, question.limit);
@@ -328,7 +341,8 @@ impl LakeScan {
         let input = self.source(state, rows, &columns, pruning, None)?;
         let condition =
             condition.map(|keep| physical(state, &input.schema(), &keep)).transpose()?;
-        let keep = Keep { condition, hidden: hidden.map(Arc::new) };
+        let is_isolating = self.reach.is_some();
+        let keep = Keep { condition, hidden: hidden.map(Arc::new), is_isolating };
         Ok(Arc::new(BarrierExec::new(input, keep, question.columns.len())?))
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, mem};
 use tokio::sync::mpsc;
 
 use crate::{
-    Cost, Ended,
+    Ended,
     cache::{Keeping, Kept},
     pool::Piece,
 };
@@ -58,14 +58,7 @@ impl From<mpsc::Receiver<Piece>> for Answering {
 
 impl From<Kept> for Answering {
     fn from(kept: Kept) -> Self {
-        let read = |figure: Option<u64>| figure.map(|_| 0);
-        let Cost { bytes_scanned, files_scanned, .. } = kept.ended.cost;
-        let cost = Cost {
-            bytes_scanned: read(bytes_scanned),
-            files_scanned: read(files_scanned),
-            ..Cost::default()
-        };
-        let ended = Ended { cost, ..kept.ended };
+        let ended = Ended { cost: kept.ended.cost.of_kept(), ..kept.ended };
         let rows = kept.rows.into_iter().map(Piece::Rows);
         let source = Source::Kept(rows.chain([Piece::Ended(ended)]).collect());
         Self { source, keeping: None }

@@ -20,23 +20,24 @@ use datafusion::{
         statistics::{StatisticsArgs, StatisticsContext},
     },
 };
-use pipeline::scan::BarrierExec;
 use serde::{Deserialize, Serialize};
 
 use crate::Reach;
 
-/// What a query cost.
+/// What a query cost. An organization is told nothing of it: others' rows are in the same files, and what is read
+/// of them, even of its own rows, depends on which files those rows are in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Rows that the scans gave; for an organization those of its own.
-    pub rows_scanned: u64,
-    /// Absent for an organization: others' rows are in the same files.
+    /// Rows that the scans gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_scanned: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_scanned: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files_scanned: Option<u64>,
     /// The most that sorts, joins and groups held at once.
-    pub memory_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 /// What a plan would read.
@@ -52,33 +53,40 @@ pub struct Estimate {
 impl Cost {
     /// Of a plan that ran.
     pub(crate) fn of(plan: &Arc<dyn ExecutionPlan>, reach: &Reach, memory_bytes: usize) -> Self {
-        let own_only = matches!(reach, Reach::Organization(_));
-        let mut cost = Self { memory_bytes: memory_bytes as u64, ..Self::default() };
-        let mut files = HashSet::new();
+        if matches!(reach, Reach::Organization(_)) {
+            return Self::default();
+        }
+        let (mut rows, mut bytes, mut files) = (0, 0, HashSet::new());
         visit(plan, &mut |node| {
             let metrics = node.metrics();
-            if own_only && node.downcast_ref::<BarrierExec>().is_some()
-                || !own_only && is_leaf(node)
-            {
+            if is_leaf(node) {
                 // Rows that are in memory are not counted while they are read.
-                let rows = metrics.as_ref().and_then(|metrics| metrics.output_rows());
-                cost.rows_scanned += rows.map_or_else(|| rows_of(node), |rows| rows as u64);
-            }
-            if own_only {
-                return;
+                let read = metrics.as_ref().and_then(|metrics| metrics.output_rows());
+                rows += read.map_or_else(|| rows_of(node), |read| read as u64);
             }
             if let Some(scan) = scan(node) {
                 let read = metrics.and_then(|metrics| metrics.sum_by_name("bytes_scanned"));
-                let read = read.map_or(0, |read| read.as_usize());
-                *cost.bytes_scanned.get_or_insert(0) += read as u64;
+                bytes += read.map_or(0, |read| read.as_usize()) as u64;
                 files.extend(paths(scan));
             }
         });
-        if !own_only {
-            cost.bytes_scanned.get_or_insert(0);
-            cost.files_scanned = Some(files.len() as u64);
+        Self {
+            rows_scanned: Some(rows),
+            bytes_scanned: Some(bytes),
+            files_scanned: Some(files.len() as u64),
+            memory_bytes: Some(memory_bytes as u64),
         }
-        cost
+    }
+
+    /// The same question answered from what was kept: nothing was read for it.
+    pub(crate) fn of_kept(self) -> Self {
+        let none = |figure: Option<u64>| figure.map(|_| 0);
+        Self {
+            rows_scanned: none(self.rows_scanned),
+            bytes_scanned: none(self.bytes_scanned),
+            files_scanned: none(self.files_scanned),
+            memory_bytes: none(self.memory_bytes),
+        }
     }
 }
 
@@ -106,31 +114,27 @@ impl Estimate {
     }
 }
 
-/// A plan as text, one operator a line, indented: without paths, and for an organization without the number of
-/// files, which others' rows are in too.
-pub(crate) fn describe(plan: &Arc<dyn ExecutionPlan>, reach: &Reach) -> String {
+/// A plan as text, one operator a line, indented: without paths.
+pub(crate) fn describe(plan: &Arc<dyn ExecutionPlan>) -> String {
     let mut text = String::new();
-    describe_below(plan, reach, 0, &mut text);
+    describe_below(plan, 0, &mut text);
     text
 }
 
-fn describe_below(plan: &Arc<dyn ExecutionPlan>, reach: &Reach, depth: usize, text: &mut String) {
+fn describe_below(plan: &Arc<dyn ExecutionPlan>, depth: usize, text: &mut String) {
     let line = match scan(plan) {
         Some(scan) => {
             let names: Vec<_> =
                 plan.schema().fields().iter().map(|field| field.name().clone()).collect();
-            let files = match reach {
-                Reach::Organization(_) => String::new(),
-                Reach::Admin | Reach::Staff => format!("files={}, ", paths(scan).count()),
-            };
-            format!("ParquetScan: {files}columns=[{}]", names.join(", "))
+            let files = paths(scan).count();
+            format!("ParquetScan: files={files}, columns=[{}]", names.join(", "))
         }
         None if is_leaf(plan) => plan.name().to_owned(),
         None => displayable(plan.as_ref()).one_line().to_string().trim_end().to_owned(),
     };
     text.push_str(&format!("{}{line}\n", "  ".repeat(depth)));
     for child in plan.children() {
-        describe_below(child, reach, depth + 1, text);
+        describe_below(child, depth + 1, text);
     }
 }
 

@@ -7,7 +7,7 @@
 //! the child's side, [`pool`] the parent's; `threads` are those it computes on. [`metric`] holds the named business figures, declared in YAML.
 //! [`answering`] is an answer while it comes, [`cache`] holds those that are still true; `explain` says what was wrong.
 //! [`encoder`] turns rows into the form that was asked for while they come, with [`format`]; [`parameter`] and
-//! [`zone`] are what a question says besides its text, [`cost`] what it read.
+//! [`zone`] are what a question says besides its text, [`cost`] what it read; `even` cuts an organization's rows anew.
 
 pub mod answering;
 pub mod cache;
@@ -16,6 +16,7 @@ pub mod cost;
 pub mod encoder;
 pub mod engine;
 pub mod error;
+mod even;
 mod explain;
 pub mod format;
 mod functions;

@@ -26,6 +26,7 @@ use tokio::{
 use crate::{
     Cost, Ended, Estimate, Planned, QueryError, Reach, Reason, Request, Task,
     cost::{self, MeteredPool},
+    even::Even,
     explain::explain,
     format, session,
     threads::{Threads, cpu_time, give_way_to_intake, stack_bytes},
@@ -187,6 +188,7 @@ impl Session {
         let options = IpcWriteOptions::default();
         let mut writer = StreamWriter::try_new_with_options(Vec::new(), &rows.schema(), options)
             .map_err(encoding)?;
+        let mut even = Even::new(&rows.schema(), &request.reach);
         let mut ended = Ended { repeatable, ..Ended::default() };
         let max_rows = request.max_rows.unwrap_or(u64::MAX);
         let mut progress = interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
@@ -213,13 +215,18 @@ impl Session {
                 batch = batch.slice(0, usize::try_from(room).unwrap_or(usize::MAX));
             }
             ended.rows += batch.num_rows() as u64;
-            writer.write(&batch).map_err(encoding)?;
+            for batch in even.push(batch).map_err(encoding)? {
+                writer.write(&batch).map_err(encoding)?;
+            }
             if writer.get_ref().len() >= CHUNK {
                 send(output, writer.get_mut()).await?;
             }
             if ended.truncated {
                 break;
             }
+        }
+        for batch in even.finish().map_err(encoding)? {
+            writer.write(&batch).map_err(encoding)?;
         }
         writer.finish().map_err(encoding)?;
         send(output, writer.get_mut()).await?;
@@ -242,12 +249,18 @@ async fn planned(frame: DataFrame, request: &Request) -> Result<Ended, QueryErro
         parameters: parameters.collect(),
         ..Planned::default()
     };
-    if request.terms.task == Task::Explain {
-        let plan = frame.create_physical_plan().await.map_err(failed)?;
-        planned.plan = Some(cost::describe(&plan, &request.reach));
-        if !matches!(request.reach, Reach::Organization(_)) {
+    match (request.terms.task, &request.reach) {
+        // How it would run depends on which files there are, and others' rows are in the same.
+        (Task::Explain, Reach::Organization(_)) => {
+            let plan = frame.into_optimized_plan().map_err(failed)?;
+            planned.plan = Some(format!("{}\n", plan.display_indent()));
+        }
+        (Task::Explain, Reach::Admin | Reach::Staff) => {
+            let plan = frame.create_physical_plan().await.map_err(failed)?;
+            planned.plan = Some(cost::describe(&plan));
             planned.scan = Some(Estimate::of(&plan));
         }
+        (Task::Rows | Task::Validate, _) => {}
     }
     Ok(Ended { planned: Some(Box::new(planned)), ..Ended::default() })
 }

@@ -107,6 +107,7 @@ const CHINESE: Labels = Labels {
 const ENGLISH_MESSAGES: &[(&str, &str)] = &[
     ("running", "Running …"),
     ("done", "Rows: {rows} · read: {read} · {seconds} s · as of {as_of}"),
+    ("answered", "Rows: {rows} · {seconds} s"),
     (
         "truncated",
         "The first {rows} rows are shown. There are more: download all, or narrow the question.",
@@ -127,6 +128,7 @@ const ENGLISH_MESSAGES: &[(&str, &str)] = &[
 const CHINESE_MESSAGES: &[(&str, &str)] = &[
     ("running", "运行中 …"),
     ("done", "{rows} 行，用时 {seconds} 秒 · 读取 {read} 行 · 数据截至 {as_of}"),
+    ("answered", "{rows} 行，用时 {seconds} 秒"),
     ("truncated", "仅显示前 {rows} 行，还有更多：请下载全部，或缩小查询范围。"),
     ("planned", "最多读取 {files} 个文件、{bytes} 字节、{rows} 行。"),
     ("plannedin", "计划用时 {seconds} 秒。"),

@@ -141,8 +141,11 @@
     const body = { ...question(), format: "json", int64: "string", max_rows: ROWS, truncate: true };
     const answer = await ask("/v1/query", body).then((answer) => answer.json());
     show(answer.columns, answer.rows);
-    const read = number(answer.statistics.rows_scanned);
-    $("state").textContent = say("done", { rows: number(answer.row_count), seconds: seconds(), read, as_of: answer.as_of });
+    const rows = number(answer.row_count), read = answer.statistics.rows_scanned;
+    // An organization is not told what was read.
+    $("state").textContent = read === undefined
+      ? say("answered", { rows, seconds: seconds() })
+      : say("done", { rows, seconds: seconds(), read: number(read), as_of: answer.as_of });
     $("banner").hidden = !answer.truncated;
     $("banner").textContent = say("truncated", { rows: number(ROWS) });
   });

@@ -79,7 +79,7 @@ fn figures(response: &mut HttpResponseBuilder, ended: &Ended) {
     let cost = &ended.cost;
     let numbers = [
         ("x-rows", Some(ended.rows)),
-        ("x-rows-scanned", Some(cost.rows_scanned)),
+        ("x-rows-scanned", cost.rows_scanned),
         ("x-bytes-scanned", cost.bytes_scanned),
         ("x-files-scanned", cost.files_scanned),
     ];

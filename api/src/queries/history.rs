@@ -48,11 +48,11 @@ pub(crate) struct Entry {
     /// Of the answer so far, as Arrow.
     pub(crate) bytes: u64,
     pub(crate) truncated: bool,
-    pub(crate) rows_scanned: u64,
-    /// Absent for an organization: others' rows are in the same files.
+    /// Null of an organization's query, as the two after it: others' rows are in the same files.
+    pub(crate) rows_scanned: Option<u64>,
     pub(crate) bytes_scanned: Option<u64>,
     /// The most that sorts, joins and groups held at once.
-    pub(crate) memory_bytes: u64,
+    pub(crate) memory_bytes: Option<u64>,
     /// The answer can be fetched until then.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) kept_until: Option<DateTime<Utc>>,
@@ -270,9 +270,9 @@ impl Entry {
             row_count: number(self.rows),
             byte_count: number(self.bytes),
             truncated: Set(self.truncated),
-            rows_scanned: number(self.rows_scanned),
+            rows_scanned: number(self.rows_scanned.unwrap_or(0)),
             bytes_scanned: Set(self.bytes_scanned.map(|n| i64::try_from(n).unwrap_or(i64::MAX))),
-            memory_bytes: number(self.memory_bytes),
+            memory_bytes: number(self.memory_bytes.unwrap_or(0)),
             kept_until: Set(self.kept_until.map(|at| at.timestamp_micros())),
         }
     }
@@ -283,6 +283,8 @@ impl TryFrom<row::Model> for Entry {
 
     fn try_from(row: row::Model) -> Result<Self, StoreError> {
         let damaged = StoreError::Damaged { table: "queries", what: "an unknown status" };
+        let is_staff = row.organization_id.is_none();
+        let told = |n: Option<i64>| n.filter(|_| is_staff).map(i64::unsigned_abs);
         Ok(Self {
             started_at: time_of("queries", row.started_at)?,
             kept_until: row.kept_until.map(|at| time_of("queries", at)).transpose()?,
@@ -299,9 +301,9 @@ impl TryFrom<row::Model> for Entry {
             rows: row.row_count.unsigned_abs(),
             bytes: row.byte_count.unsigned_abs(),
             truncated: row.truncated,
-            rows_scanned: row.rows_scanned.unsigned_abs(),
-            bytes_scanned: row.bytes_scanned.map(i64::unsigned_abs),
-            memory_bytes: row.memory_bytes.unsigned_abs(),
+            rows_scanned: told(Some(row.rows_scanned)),
+            bytes_scanned: told(row.bytes_scanned),
+            memory_bytes: told(Some(row.memory_bytes)),
         })
     }
 }

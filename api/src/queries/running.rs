@@ -104,9 +104,9 @@ impl Runner {
             rows: 0,
             bytes: 0,
             truncated: false,
-            rows_scanned: 0,
+            rows_scanned: None,
             bytes_scanned: None,
-            memory_bytes: 0,
+            memory_bytes: None,
             kept_until: None,
         };
         let live = Arc::new(Live { seen: Mutex::new(entry), stop: Notify::new() });

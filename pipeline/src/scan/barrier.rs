@@ -4,13 +4,17 @@
 //! fails on a hidden row tells its value in the error. No expression passes this node: it offers no filter
 //! pushdown, it reports no statistics of what lies below (a bare `count(*)` would be answered from them), and
 //! what comes out of it holds only rows that satisfy our own condition.
+//!
+//! Nor does their memory: a column of text points into the pages that it was read from, and the Arrow form of an
+//! answer is that memory as it is.
 
 use std::{fmt, sync::Arc};
 
 use arrow::{
-    array::RecordBatch,
+    array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions},
     compute::{and, filter_record_batch},
-    datatypes::SchemaRef,
+    datatypes::{DataType, SchemaRef},
+    error::ArrowError,
 };
 use datafusion::{
     common::{Result, Statistics, cast::as_boolean_array, tree_node::TreeNodeRecursion},
@@ -33,6 +37,8 @@ pub(crate) struct Keep {
     /// Evaluated on the rows below.
     pub(crate) condition: Option<Arc<dyn PhysicalExpr>>,
     pub(crate) hidden: Option<Arc<Hidden>>,
+    /// Whether hidden rows are another organization's: then nothing of their bytes goes on either.
+    pub(crate) is_isolating: bool,
 }
 
 /// Keeps the rows that satisfy a condition, and the first columns of them.
@@ -147,5 +153,19 @@ fn pass(batch: &RecordBatch, keep: &Keep, columns: &[usize]) -> Result<RecordBat
     if let Some(mask) = mask {
         passing = filter_record_batch(&passing, &mask)?;
     }
-    Ok(passing)
+    Ok(if keep.is_isolating { alone(&passing)? } else { passing })
+}
+
+/// The same rows in memory that holds nothing else.
+pub fn alone(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let copied = |column: &ArrayRef| -> ArrayRef {
+        match column.data_type() {
+            DataType::Utf8View => Arc::new(column.as_string_view().gc()),
+            DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+            _ => Arc::clone(column),
+        }
+    };
+    let columns = rows.columns().iter().map(copied).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(rows.schema(), columns, &options)
 }

@@ -79,7 +79,7 @@ fn record(first_lsn: Lsn, facts: &[Fact]) -> Record {
             format!(
                 "{{\"id\":\"{first_lsn}-{row}\",\"source\":\"/s\",\"type\":\"usage.request\",\
                  \"subject\":\"{organization}\",\"time\":\"{time}\",\
-                 \"data\":{{\"model\":\"m\",\"input_tokens\":{tokens}}}}}\n"
+                 \"data\":{{\"model\":\"a model of {organization}\",\"input_tokens\":{tokens}}}}}\n"
             )
         })
         .collect();
@@ -252,6 +252,51 @@ async fn an_organization_sees_its_own_rows_and_no_statistics_of_others() {
         let nobody = OrganizationId::parse("org_nobody").unwrap();
         let scan = LakeScan::new(&tables, Table::UsageLedger, Some(&nobody));
         assert_eq!(number(&registered(&tables, scan), "select count(*) from t").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_another_organization_prunes_a_file_or_stays_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let everything = facts(&mut Seeded(9), 200);
+    let records = [record(1, &everything[..150]), record(151, &everything[150..])];
+    let tables = lake(dir.path(), &records, 1).await;
+    for own in ORGANIZATIONS {
+        let id = OrganizationId::parse(own).unwrap();
+        let scan = || LakeScan::new(&tables, Table::UsageLedger, Some(&id));
+        let context = registered(&tables, scan());
+        let state = context.state();
+        let files = |filter: Expr| scan().files(&state, &[filter]).unwrap().len();
+        let all = files(lit(true));
+        assert!(all > 0 && files(col("occurred_at").lt(moment(START))) == 0);
+        for (column, value) in [
+            ("organization_id", lit("org_b")),
+            ("event_id", lit("1-1")),
+            ("lsn", lit(1_000_000_i64)),
+            ("input_tokens", lit(1_000_000_i64)),
+        ] {
+            let filter = col(column).gt(value);
+            assert_eq!(files(filter.clone()), all, "{filter}");
+            let mixed = filter.clone().or(col("occurred_at").lt(moment(START)));
+            assert_eq!(files(mixed.clone()), all, "{mixed}");
+            let plan =
+                scan().scan(&state, None, std::slice::from_ref(&filter), None).await.unwrap();
+            let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(true);
+            let plan = plan.to_string();
+            let ours = format!(" predicate=organization_id@0 = CAST({own} AS Utf8View), ");
+            assert!(plan.contains(&ours) && !plan.contains("> 1000000"), "{plan}");
+        }
+        let frame = context.sql("select model, event_id from t").await.unwrap();
+        for rows in frame.collect().await.unwrap() {
+            for column in rows.columns().iter().filter(|column| !column.is_empty()) {
+                for bytes in column.as_string_view().data_buffers() {
+                    let text = String::from_utf8_lossy(bytes);
+                    for other in ORGANIZATIONS.iter().filter(|other| **other != own) {
+                        assert!(!text.contains(&format!("model of {other}")), "{own}: {text}");
+                    }
+                }
+            }
+        }
     }
 }
 

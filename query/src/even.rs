@@ -1,0 +1,74 @@
+//! Rows of an organization in batches of one size.
+//!
+//! Where a scan's batches end depends on the rows of others that lie between: an answer in Arrow's form, and the
+//! number of its bytes, would tell how many those are.
+
+use arrow::{array::RecordBatch, compute::BatchCoalescer, datatypes::SchemaRef, error::ArrowError};
+use pipeline::scan::alone;
+
+use crate::Reach;
+
+const ROWS: usize = 8_192;
+
+/// Cuts rows anew, where that is needed.
+#[derive(Debug)]
+pub(crate) struct Even(Option<BatchCoalescer>);
+
+impl Even {
+    pub(crate) fn new(schema: &SchemaRef, reach: &Reach) -> Self {
+        let is_needed = matches!(reach, Reach::Organization(_)) && !schema.fields().is_empty();
+        Self(is_needed.then(|| BatchCoalescer::new(SchemaRef::clone(schema), ROWS)))
+    }
+
+    /// What is ready after these rows.
+    pub(crate) fn push(&mut self, rows: RecordBatch) -> Result<Vec<RecordBatch>, ArrowError> {
+        let Some(coalescer) = &mut self.0 else { return Ok(vec![rows]) };
+        coalescer.push_batch(rows)?;
+        ready(coalescer)
+    }
+
+    /// The rest.
+    pub(crate) fn finish(&mut self) -> Result<Vec<RecordBatch>, ArrowError> {
+        let Some(coalescer) = &mut self.0 else { return Ok(Vec::new()) };
+        coalescer.finish_buffered_batch()?;
+        ready(coalescer)
+    }
+}
+
+fn ready(coalescer: &mut BatchCoalescer) -> Result<Vec<RecordBatch>, ArrowError> {
+    std::iter::from_fn(|| coalescer.next_completed_batch()).map(|rows| alone(&rows)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringViewArray};
+
+    use super::*;
+
+    #[test]
+    fn the_same_rows_are_cut_the_same_however_they_came() {
+        let organization = Reach::Organization("org_a".into());
+        let texts: Vec<_> =
+            (0..20_000).map(|n| format!("a text that is not inlined, {n}")).collect();
+        let column: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts));
+        let rows = RecordBatch::try_from_iter([("t", column)]).unwrap();
+        let cut = |reach: &Reach, every: usize| {
+            let mut even = Even::new(&rows.schema(), reach);
+            let mut out = Vec::new();
+            for from in (0..rows.num_rows()).step_by(every) {
+                let part = rows.slice(from, every.min(rows.num_rows() - from));
+                out.extend(even.push(part).unwrap());
+            }
+            out.extend(even.finish().unwrap());
+            out.iter().map(|b| (b.num_rows(), b.get_array_memory_size())).collect::<Vec<_>>()
+        };
+        let whole = cut(&organization, 20_000);
+        assert_eq!(whole.iter().map(|(rows, _)| *rows).collect::<Vec<_>>(), [8_192, 8_192, 3_616]);
+        for every in [1, 77, 8_191, 9_000] {
+            assert_eq!(cut(&organization, every), whole, "{every}");
+        }
+        assert_eq!(cut(&Reach::Staff, 9_000).len(), 3);
+    }
+}
