@@ -14,7 +14,7 @@ use query::worker::Handshake;
 use rand::Rng;
 use url::Url;
 
-use crate::{clock::Clock, config::Config};
+use crate::{as_of::Seal, clock::Clock, config::Config};
 
 /// What goes wrong before anything runs: told to the operator in one line.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +133,15 @@ pub(crate) fn pseudonyms(dir: &Path) -> Result<Pseudonyms, OpenError> {
         pseudonyms.erase(erased);
     }
     Ok(pseudonyms)
+}
+
+/// What seals the cuts of organizations. Its key follows from the secret of the pseudonyms, so that a token holds after
+/// a restart.
+pub(crate) fn seal(config: &Config) -> Result<Seal, OpenError> {
+    Seal::new(&secret(&config.dir)?).map_err(|_| OpenError::Folder {
+        path: config.dir.join("pseudonym.key"),
+        source: std::io::Error::other("no key can be derived from it"),
+    })
 }
 
 /// Reads a list of erased persons; `None` where there is none.

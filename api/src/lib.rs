@@ -8,6 +8,7 @@
 
 pub mod accounts;
 mod allocator;
+mod as_of;
 pub mod audit;
 mod background;
 mod body;

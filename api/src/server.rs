@@ -26,7 +26,9 @@ use tokio::task::JoinSet;
 
 use crate::{
     accounts::{self, Accounts, Devices},
-    allocator, audit,
+    allocator,
+    as_of::Seal,
+    audit,
     body::{self, Bodies},
     clock::Clock,
     config::{self, Config},
@@ -51,6 +53,7 @@ pub struct State {
     pub lakehouse: Lakehouse,
     pub engine: Engine,
     pub(crate) runner: Runner,
+    pub(crate) seal: Seal,
     pub(crate) background: Background,
     pub catalog: Catalog,
     /// Admits commands on this machine that can read `server.json`.
@@ -115,7 +118,8 @@ impl State {
             ahead: Pool::ahead(Launch { environment: &allocator::LEAN, ..launch }),
             cache: Cache::new(lakehouse.changes()),
         };
-        let runner = Runner::new(engine.clone(), clock.clone());
+        let seal = lake::seal(&config)?;
+        let runner = Runner::new(engine.clone(), clock.clone(), seal.clone());
         let kept = Stored::open(&lake::location(&config)?).map_err(OpenError::from)?;
         let background = Background::new(kept, config.query.workers / 2);
         let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
@@ -129,6 +133,7 @@ impl State {
             lakehouse,
             engine,
             runner,
+            seal,
             background,
             catalog,
             local_token,
@@ -158,12 +163,13 @@ impl State {
         let lakehouse = web::Data::new(self.lakehouse.clone());
         let engine = web::Data::new(self.engine.clone());
         let runner = web::Data::new(self.runner.clone());
+        let seal = web::Data::new(self.seal.clone());
         let background = web::Data::new(self.background.clone());
         let catalog = web::Data::new(self.catalog.clone());
         let limits: web::Data<config::Query> = web::Data::new(self.config.query.clone());
         let clock = web::Data::new(self.clock.clone());
         let recorder = web::Data::new(self.recorder.clone());
-        let events = events::configure(&self.config.ingest);
+        let events = events::configure(&self.config.ingest, self.seal.clone());
         let state = web::Data::new(self.clone());
         move |routes| {
             routes
@@ -174,6 +180,7 @@ impl State {
                 .app_data(lakehouse.clone())
                 .app_data(engine.clone())
                 .app_data(runner.clone())
+                .app_data(seal.clone())
                 .app_data(background.clone())
                 .app_data(catalog.clone())
                 .app_data(limits.clone())

@@ -172,7 +172,7 @@ pub async fn own_file(from: &Location, name: &str) -> Result<Bytes, Error> {
 
 /// Where a copy has its own files: two copies at one cut may differ in the state.
 fn own_folder(cut: &Cut, taken_at: &str) -> String {
-    format!("at/{}-{}/", cut.token(), taken_at.replace(':', ""))
+    format!("at/{}-{}/", cut.plain_token(), taken_at.replace(':', ""))
 }
 
 struct Copying {

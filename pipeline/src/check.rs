@@ -156,7 +156,7 @@ pub async fn check(question: &Question) -> Result<Proof, Error> {
     let merged =
         gathered.entries.merge(known, cut.lsn, question.removed, &mut gathered.findings)?;
     Ok(Proof {
-        as_of: cut.token(),
+        as_of: cut.plain_token(),
         tables,
         events_since: gathered.events_since,
         identities: merged,

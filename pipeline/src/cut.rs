@@ -28,8 +28,9 @@ pub struct Mark {
 }
 
 impl Cut {
-    /// The cut as a short text: `log.lsn`, both in base 36. Asked for again, it gives the same rows.
-    pub fn token(&self) -> String {
+    /// The cut as a short text: `log.lsn`, both in base 36. Asked for again, it gives the same rows. It counts
+    /// everybody's events: an organization is never told it.
+    pub fn plain_token(&self) -> String {
         format!("{}.{}", base36(self.log.unsigned_abs()), base36(self.lsn))
     }
 
@@ -37,13 +38,21 @@ impl Cut {
     ///
     /// # Errors
     /// [`Error::Cut`] when the token is not one of this lake, or lies in its future.
-    pub fn back_to(mut self, token: &str) -> Result<Self, Error> {
+    pub fn back_to_token(self, token: &str) -> Result<Self, Error> {
         let refuse = || Error::Cut(token.to_owned());
         let (log, lsn) = token.split_once('.').ok_or_else(refuse)?;
-        let log = u64::from_str_radix(log, 36).map_err(|_| refuse())?;
+        let log = i64::from_str_radix(log, 36).map_err(|_| refuse())?;
         let lsn = Lsn::from_str_radix(lsn, 36).map_err(|_| refuse())?;
-        if log != self.log.unsigned_abs() || lsn > self.lsn {
-            return Err(refuse());
+        self.back_to(log, lsn).map_err(|_| refuse())
+    }
+
+    /// This cut moved back to an earlier LSN of its log.
+    ///
+    /// # Errors
+    /// As of [`Self::back_to_token`].
+    pub fn back_to(mut self, log: i64, lsn: Lsn) -> Result<Self, Error> {
+        if log != self.log || lsn > self.lsn {
+            return Err(Error::Cut(format!("{log}, {lsn}")));
         }
         self.lsn = lsn;
         Ok(self)
@@ -80,11 +89,11 @@ mod tests {
     fn a_token_leads_back_and_never_forward() {
         let cut = Cut { log: 77, lsn: 1000, floor: 0, tables: BTreeMap::new() };
         let earlier = Cut { lsn: 999, ..cut.clone() };
-        assert_eq!(cut.clone().back_to(&earlier.token()).unwrap(), earlier);
+        assert_eq!(cut.clone().back_to_token(&earlier.plain_token()).unwrap(), earlier);
         for bad in
-            ["", "x", "25.", ".1", "25.-1", &Cut { lsn: 1001, ..cut.clone() }.token(), "26.1"]
+            ["", "x", "25.", ".1", "25.-1", &Cut { lsn: 1001, ..cut.clone() }.plain_token(), "26.1"]
         {
-            assert!(cut.clone().back_to(bad).is_err(), "{bad}");
+            assert!(cut.clone().back_to_token(bad).is_err(), "{bad}");
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Asking<'a> {
     pub catalog: &'a Catalog,
     pub reach: &'a Reach,
     pub cut: &'a Cut,
+    /// Whether a metric may be split by what says something of a person. Persons are counted for everybody.
+    pub persons: bool,
     /// As in [`Request`], like the two after it.
     pub now: i64,
     pub deadline_ms: u64,
@@ -129,14 +131,14 @@ impl Engine {
         requests: &[MetricRequest],
         asking: Asking<'_>,
     ) -> Result<Vec<MetricAnswer>, QueryError> {
-        let Asking { catalog, reach, cut, now, deadline_ms, gives_way } = asking;
+        let Asking { catalog, reach, cut, persons, now, deadline_ms, gives_way } = asking;
         // Metrics read no table that only admins see: what was answered for one is true for all staff.
         let reach = match reach {
             Reach::Admin => &Reach::Staff,
             other => other,
         };
         let mut answers: Vec<Option<MetricAnswer>> = vec![None; requests.len()];
-        for statement in catalog.compile(requests, reach)? {
+        for statement in catalog.compile(requests, reach, persons)? {
             let request = Request {
                 author: Author::Ourselves,
                 sql: statement.sql.clone(),
@@ -150,7 +152,7 @@ impl Engine {
                 terms: Terms { persons: true, ..Terms::default() },
             };
             let rows = gather(self.begin(request, &statement.scopes()).await?).await?;
-            for (index, answer) in statement.answers(&rows, &cut.token())? {
+            for (index, answer) in statement.answers(&rows)? {
                 answers[index] = Some(answer);
             }
         }

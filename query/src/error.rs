@@ -28,6 +28,8 @@ pub enum Reason {
     Parameters,
     /// It would write, or reach outside the session.
     NotAllowed,
+    /// It would show what says something of persons to one who may not see that.
+    Persons,
     /// It failed on the rows.
     Failed,
     /// It needed more memory than it may use.

@@ -10,11 +10,11 @@ use datafusion::{
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     dataframe::DataFrame,
-    datasource::TableProvider,
+    datasource::{TableProvider, ViewTable, provider_as_source},
     execution::{
         SessionStateBuilder, SessionStateDefaults, context::SQLOptions, runtime_env::RuntimeEnv,
     },
-    logical_expr::{Expr, LogicalPlan, Volatility, cast, ident, lit},
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility, cast, ident, lit},
     prelude::{SessionConfig, SessionContext},
     sql::{
         parser::{DFParser, Statement},
@@ -129,22 +129,39 @@ async fn register(
         return Err(DataFusionError::Plan("no organization".into()));
     }
     let own = own.as_ref();
+    let mut stored: Vec<(&str, Table, Arc<dyn TableProvider>)> = Vec::new();
     for table in Table::ALL.into_iter().filter(|table| schema::is_shown(table.name(), reach)) {
         let rows: Arc<dyn TableProvider> = if table.is_dimension() {
             Arc::new(LatestRows::new(tables, table, own))
         } else {
             Arc::new(LakeScan::new(tables, table, own))
         };
-        context.register_table(table.name(), shown(context, table, rows, &request.terms)?)?;
+        stored.push((table.name(), table, rows));
     }
     let net = LakeScan::new(tables, Table::UsageLedger, own).net();
-    let net = shown(context, Table::UsageLedger, Arc::new(net), &request.terms)?;
-    context.register_table(NET, net)?;
+    stored.push((NET, Table::UsageLedger, Arc::new(net)));
     // What a statement does not name need not be planned.
     let sql = request.sql.to_ascii_lowercase();
-    for (name, view) in VIEWS.iter().filter(|(name, _)| sql.contains(name)) {
-        let view = context.sql(view).await?.into_view();
-        context.register_table(*name, view)?;
+    let views: Vec<_> = VIEWS.iter().filter(|(name, _)| sql.contains(name)).collect();
+    let is_placed = request.author == Author::Ourselves || own.is_none();
+    let mut planned = Vec::new();
+    if !views.is_empty() {
+        // Ours order by places in the log, whoever asks.
+        for (name, table, rows) in &stored {
+            context.register_table(*name, shown(name, *table, rows, &request.terms, true)?)?;
+        }
+        for (name, view) in views {
+            planned.push((*name, context.sql(view).await?.into_view()));
+        }
+        for (name, ..) in &stored {
+            context.deregister_table(*name)?;
+        }
+    }
+    for (name, table, rows) in &stored {
+        context.register_table(*name, shown(name, *table, rows, &request.terms, is_placed)?)?;
+    }
+    for (name, view) in planned {
+        context.register_table(name, view)?;
     }
     if sql.contains(INFORMATION_SCHEMA)
         && let Some(catalog) = context.catalog(CATALOG)
@@ -185,21 +202,25 @@ pub(crate) fn is_repeatable(plan: &LogicalPlan) -> bool {
 }
 
 /// A table as its reader sees it: times in the reader's zone, so that truncating one gives a day of the zone, and
-/// without what says something of a person where the reader may not see that.
+/// without what says something of a person where the reader may not see that. `is_placed`: with the rows' places in
+/// the log, which numbers everybody's.
 fn shown(
-    context: &SessionContext,
+    name: &str,
     table: Table,
-    rows: Arc<dyn TableProvider>,
+    rows: &Arc<dyn TableProvider>,
     terms: &Terms,
+    is_placed: bool,
 ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-    let hides = |name: &str| {
-        let columns = table.columns().iter();
-        !terms.persons && columns.filter(|column| column.is_personal).any(|c| c.name == name)
+    let hides = |name: &str| match name {
+        "log" | "lsn" => !is_placed,
+        // Who has a hash of a person's columns finds what is in them by trying.
+        "content_hash" => !terms.persons,
+        _ => !terms.persons && table.columns().iter().any(|c| c.is_personal && c.name == name),
     };
     let zoned = terms.zone != Zone::default();
     let schema = rows.schema();
     if !zoned && !schema.fields().iter().any(|field| hides(field.name())) {
-        return Ok(rows);
+        return Ok(Arc::clone(rows));
     }
     let columns = schema.fields().iter().map(|field| match field.data_type() {
         kind if hides(field.name()) => {
@@ -211,7 +232,8 @@ fn shown(
         }
         _ => ident(field.name()),
     });
-    Ok(context.read_table(rows)?.select(columns.collect::<Vec<_>>())?.into_view())
+    let scan = LogicalPlanBuilder::scan(name, provider_as_source(Arc::clone(rows)), None)?;
+    Ok(Arc::new(ViewTable::new(scan.project(columns)?.build()?, None)))
 }
 
 /// The one statement of a text. Anything but a query, which may be explained, is refused before it is planned.

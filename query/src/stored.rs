@@ -1,11 +1,23 @@
-//! Answers that are kept beside the tables, to be fetched later: the Arrow stream as the worker wrote it.
+//! Answers that are kept beside the tables, to be fetched later: the rights that one was computed with, then the
+//! Arrow stream as the worker wrote it.
 
 use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectStore, ObjectStoreExt, buffered::BufWriter, path::Path};
+use object_store::{
+    GetOptions, GetRange, ObjectStore, ObjectStoreExt, buffered::BufWriter, path::Path,
+};
 use pipeline::{Location, Root};
+use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncWriteExt, sync::mpsc};
 
-use crate::{Ended, QueryError, Reason, pool::Piece};
+use crate::{Ended, QueryError, Reach, Reason, Request, pool::Piece};
+
+/// What decides which values an answer holds, besides its question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    pub reach: Reach,
+    /// Whether what says something of persons is shown.
+    pub persons: bool,
+}
 
 /// The folder of kept answers. Clones share it.
 #[derive(Clone)]
@@ -26,6 +38,33 @@ const FOLDER: &str = "_query_results";
 const EXTENSION: &str = "arrows";
 /// Pieces that wait for the reader.
 const PIECES: usize = 4;
+/// The rights, in JSON, with blanks behind them: an organization's id has up to 64 bytes.
+const HEAD: usize = 256;
+
+impl Rights {
+    pub fn of(request: &Request) -> Self {
+        Self { reach: request.reach.clone(), persons: request.terms.persons }
+    }
+
+    /// Whether who has these rights may read what was computed with others.
+    pub fn cover(&self, others: &Self) -> bool {
+        let rows = match (&self.reach, &others.reach) {
+            (Reach::Admin, _) => true,
+            (Reach::Staff, others) => *others != Reach::Admin,
+            (own, others) => own == others,
+        };
+        rows && (self.persons || !others.persons)
+    }
+
+    fn head(&self) -> Result<Vec<u8>, QueryError> {
+        let mut head = serde_json::to_vec(self).unwrap_or_default();
+        if head.is_empty() || head.len() > HEAD {
+            return Err(QueryError::new(Reason::Unavailable, "the answer could not be kept"));
+        }
+        head.resize(HEAD, b' ');
+        Ok(head)
+    }
+}
 
 impl Stored {
     pub fn open(location: &Location) -> Result<Self, pipeline::Error> {
@@ -38,21 +77,40 @@ impl Stored {
     }
 
     /// Begins to keep an answer of at most `bytes_max`.
-    pub fn begin(&self, id: &str, bytes_max: u64) -> Keeping {
-        let writer = BufWriter::new(std::sync::Arc::clone(&self.store), self.path(id));
-        Keeping { writer, bytes: 0, bytes_max }
+    pub async fn begin(
+        &self,
+        id: &str,
+        rights: &Rights,
+        bytes_max: u64,
+    ) -> Result<Keeping, QueryError> {
+        let mut writer = BufWriter::new(std::sync::Arc::clone(&self.store), self.path(id));
+        writer.put(rights.head()?.into()).await.map_err(unavailable)?;
+        Ok(Keeping { writer, bytes: 0, bytes_max })
     }
 
-    /// Gives a kept answer piece by piece, as the worker did; `None` when it is not there any more.
+    /// Gives a kept answer piece by piece, as the worker did; `None` when it is not there any more, or was computed
+    /// with rights that the reader does not have.
     ///
     /// # Errors
     /// [`Reason::Unavailable`] when the store does not answer.
     pub async fn pieces(
         &self,
         id: &str,
+        reader: &Rights,
         ended: Ended,
     ) -> Result<Option<mpsc::Receiver<Piece>>, QueryError> {
-        let kept = match self.store.get(&self.path(id)).await {
+        let path = self.path(id);
+        let head = match self.store.get_range(&path, 0..HEAD as u64).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            head => head.map_err(unavailable)?,
+        };
+        let covers = |rights: Rights| reader.cover(&rights);
+        if !serde_json::from_slice(&head).is_ok_and(covers) {
+            return Ok(None);
+        }
+        let rest = GetRange::Offset(HEAD as u64);
+        let rest = GetOptions { range: Some(rest), ..GetOptions::default() };
+        let kept = match self.store.get_opts(&path, rest).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             kept => kept.map_err(unavailable)?,
         };
@@ -135,5 +193,38 @@ impl std::fmt::Debug for Stored {
 impl std::fmt::Debug for Keeping {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Keeping({} bytes)", self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_cover_no_more_than_they_hold() {
+        let of = |organization: &str| Reach::Organization(organization.into());
+        let all = [Reach::Admin, Reach::Staff, of("org_a"), of("org_b")];
+        let covered = |reader: &Reach, persons: bool| {
+            let reader = Rights { reach: reader.clone(), persons };
+            let kept = all.iter().flat_map(|reach| {
+                [true, false].map(|persons| Rights { reach: reach.clone(), persons })
+            });
+            kept.map(|kept| if reader.cover(&kept) { '1' } else { '0' }).collect::<String>()
+        };
+        // Of each of the four with persons, and without.
+        assert_eq!(covered(&Reach::Admin, true), "11111111");
+        assert_eq!(covered(&Reach::Staff, true), "00111111");
+        assert_eq!(covered(&Reach::Staff, false), "00010101");
+        assert_eq!(covered(&of("org_a"), true), "00001100");
+        assert_eq!(covered(&of("org_a"), false), "00000100");
+    }
+
+    #[test]
+    fn the_longest_id_has_room() {
+        let reach = Reach::Organization("x".repeat(64));
+        let rights = Rights { reach, persons: false };
+        let head = rights.head().unwrap();
+        assert_eq!(head.len(), HEAD);
+        assert_eq!(serde_json::from_slice::<Rights>(&head).unwrap(), rights);
     }
 }

@@ -158,7 +158,6 @@ mod tests {
             by: Vec::new(),
             rows: rows.collect(),
             sql: String::new(),
-            as_of: String::new(),
         }
     }
 

@@ -96,7 +96,7 @@ impl Backup {
             "Backed up {} to {} at {}: {} files ({} bytes) copied, {} were there\n",
             config.dir.display(),
             self.to,
-            manifest.cut.token(),
+            manifest.cut.plain_token(),
             copied.files,
             copied.bytes,
             copied.kept

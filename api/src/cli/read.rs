@@ -81,6 +81,7 @@ impl Reading {
             catalog: &self.catalog,
             reach: &Reach::Admin,
             cut: &self.cut,
+            persons: true,
             now: self.clock.now().timestamp_micros(),
             deadline_ms: self.deadline_ms(),
             gives_way: false,
@@ -106,7 +107,9 @@ impl Metrics {
         let request = MetricRequest { metric: name, from, to, grain, by: self.by };
         let answer = reading.metric(request).await?;
         if self.format == Rows::Json {
-            return Ok(say(&format!("{}\n", serde_json::to_string(&answer)?))?);
+            let mut json = serde_json::to_value(&answer)?;
+            json["as_of"] = json!(reading.cut.plain_token());
+            return Ok(say(&format!("{json}\n"))?);
         }
         for row in &answer.rows {
             let mut line = Vec::new();
@@ -131,7 +134,7 @@ impl Forecast {
         if self.format == Rows::Json {
             let json = json!({
                 "metric": self.metric, "model": ahead.model, "mase": ahead.mase,
-                "points": ahead.points, "as_of": answer.as_of,
+                "points": ahead.points, "as_of": reading.cut.plain_token(),
             });
             return Ok(say(&format!("{json}\n"))?);
         }

@@ -56,7 +56,7 @@ impl Report {
             language,
             window,
             generated_at: now,
-            as_of: reading.cut.token(),
+            as_of: reading.cut.plain_token(),
             organization: None,
             user: None,
             asks_sql: false,
@@ -68,6 +68,7 @@ impl Report {
             catalog: &reading.catalog,
             reach: Reach::Staff,
             cut: reading.cut.clone(),
+            persons: true,
             now,
             deadline_ms,
         }

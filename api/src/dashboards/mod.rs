@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use crate::{
     figures::{Figures, instant},
+    persons,
     principal::{Ability, Gate, Kind, Principal},
     problem::Problem,
     queries::{problem, reach},
@@ -61,6 +62,7 @@ pub(crate) async fn prepare(state: &State) {
         reach: &Reach::Staff,
         // What came since takes memory, and is hardly ever of a day that is over.
         cut: &state.lakehouse.cut().of_tables(),
+        persons: false,
         now: now.timestamp_micros(),
         deadline_ms: state.config.query.deadline_seconds * 1_000,
         gives_way: true,
@@ -93,12 +95,14 @@ async fn dashboard(
         .into_inner();
     let definition = definition(&name)?;
     let now = figures.clock.now();
-    let page = page(&request, &principal, &asked, now, figures.lakehouse.cut().token())?;
+    let cut = figures.lakehouse.cut();
+    let page = page(&request, &principal, &asked, now, figures.seal.token(&cut, &principal)?)?;
     let reading = Reading {
         engine: &figures.engine,
         catalog: &figures.catalog,
         reach: reach(&principal),
-        cut: figures.lakehouse.cut(),
+        cut,
+        persons: persons::are_shown_to(&figures.store, &principal).await?,
         now,
         deadline_ms: figures.limits.deadline_seconds * 1_000,
     };
@@ -135,6 +139,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) reach: Reach,
     pub(crate) cut: Cut,
+    pub(crate) persons: bool,
     pub(crate) now: DateTime<Utc>,
     pub(crate) deadline_ms: u64,
 }
@@ -144,14 +149,14 @@ impl Reading<'_> {
     pub(crate) async fn render(
         &self,
         dashboard: Dashboard,
-        mut page: Page,
+        page: Page,
     ) -> Result<String, DashboardError> {
-        page.as_of = self.cut.token();
         let requests = dashboard.requests(&page.window);
         let asking = Asking {
             catalog: self.catalog,
             reach: &self.reach,
             cut: &self.cut,
+            persons: self.persons,
             now: self.now.timestamp_micros(),
             deadline_ms: self.deadline_ms,
             gives_way: false,

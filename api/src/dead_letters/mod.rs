@@ -134,7 +134,7 @@ async fn find(
     let has_more = letters.len() > wanted;
     letters.truncate(wanted);
     let next = letters.last().filter(|_| has_more).map(|last| last.place.to_string());
-    Ok(Found { letters, next, as_of: cut.token() })
+    Ok(Found { letters, next, as_of: asker.seal.token(&cut, admin)? })
 }
 
 fn conditions(filter: &Filter) -> Result<String, Problem> {

@@ -127,7 +127,7 @@ pub(crate) async fn replay_letters(
         not_found: count("not_found"),
         results,
         next: found.next,
-        as_of: asker.lakehouse.cut().token(),
+        as_of: asker.seal.token(&asker.lakehouse.cut(), &admin)?,
     }))
 }
 
@@ -161,7 +161,7 @@ async fn by_ids(
     let (cut, answer) = asker.ask(admin, sql).await?;
     let mut letters = letter::read(&answer.batches).ok_or_else(Problem::internal)?;
     letters.retain(|letter| places.contains(&letter.place));
-    Ok(Found { letters, next: None, as_of: cut.token() })
+    Ok(Found { letters, next: None, as_of: asker.seal.token(&cut, admin)? })
 }
 
 async fn by_filter(asker: &Asker, admin: &Principal, body: ReplayBody) -> Result<Found, Problem> {

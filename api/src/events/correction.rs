@@ -245,7 +245,7 @@ impl Desk<'_> {
                 source: event.source,
                 id: event.id,
                 generation,
-                as_of: lakehouse.cut().token(),
+                as_of: self.asker.seal.token(&lakehouse.cut(), self.sender)?,
             }));
         }
         Err(Problem::conflict("changed_meanwhile", "others change this event; try again later"))

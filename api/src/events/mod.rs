@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    as_of::Seal,
     body::{self, Body, BodyLimit},
     clock::Clock,
     config,
@@ -30,6 +31,7 @@ pub(crate) use whereabouts::{__path_find_event, find_event};
 /// The routes. The limits of organizations are counted once for the whole process.
 pub(crate) fn configure(
     settings: &config::Ingest,
+    seal: Seal,
 ) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
     correction::begin();
     let door = web::Data::new(Door {
@@ -38,6 +40,7 @@ pub(crate) fn configure(
             events_per_second: settings.organization_events_per_second,
             bytes_per_second: settings.organization_bytes_per_second,
         }),
+        seal,
     });
     move |config| {
         config.app_data(door.clone()).service(
@@ -59,6 +62,7 @@ pub(crate) fn configure(
 pub(crate) struct Door {
     body_bytes_max: usize,
     limiter: Limiter,
+    seal: Seal,
 }
 
 /// How the events are to be taken.
@@ -194,7 +198,8 @@ pub(crate) async fn take_in(
         }
         Durability::Table => (202, Durability::Log),
     };
-    let mut answer = answer(verdicts, status, durability, cut.token())?;
+    let as_of = door.seal.token(&cut, &sender)?;
+    let mut answer = answer(verdicts, status, durability, as_of)?;
     for header in rate::headers(&standing().unwrap_or_default()) {
         answer.headers_mut().insert(header.0, header.1);
     }

@@ -40,8 +40,9 @@ pub(crate) struct Whereabouts {
     /// `table`, or `log` while the table does not hold it yet. Queries see it in either place.
     #[schema(value_type = String)]
     pub(crate) durability: &'static str,
-    /// Its number in the log.
-    pub(crate) lsn: u64,
+    /// Its number in the log. Absent for an organization: the log numbers everybody's events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lsn: Option<u64>,
     #[schema(value_type = String, format = DateTime)]
     pub(crate) occurred_at: DateTime<Utc>,
     #[schema(value_type = String, format = DateTime)]
@@ -114,7 +115,10 @@ pub(super) async fn locate(
         return Ok(None);
     };
     let found = read(rows, &cut).ok_or_else(Problem::internal)?;
+    let is_staff = sender.reach.organization_id().is_none();
     Ok(Some(Whereabouts {
+        lsn: found.lsn.filter(|_| is_staff),
+        as_of: asker.seal.token(&cut, sender)?,
         organization_id: organization.map(|id| id.to_string()),
         source: source.to_owned(),
         id: id.to_owned(),
@@ -148,10 +152,10 @@ fn read(rows: &RecordBatch, cut: &Cut) -> Option<Whereabouts> {
         id: String::new(),
         table: table.name(),
         durability: if stored { "table" } else { "log" },
-        lsn,
+        lsn: Some(lsn),
         occurred_at: time("occurred_at")?,
         ingested_at: time("ingested_at")?,
-        as_of: cut.token(),
+        as_of: String::new(),
     })
 }
 

@@ -14,11 +14,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    as_of::Seal,
     clock::Clock,
-    config,
-    principal::{Authorized, ReadMetrics},
+    config, persons,
+    principal::{Authorized, Principal, ReadMetrics},
     problem::Problem,
     queries::{problem, reach},
+    store::Store,
 };
 
 pub(crate) use outlook::__path_get_forecast;
@@ -91,7 +93,7 @@ pub(crate) struct RowView {
 }
 
 impl MetricView {
-    fn new(from: DateTime<Utc>, to: DateTime<Utc>, answer: MetricAnswer) -> Self {
+    fn new(from: DateTime<Utc>, to: DateTime<Utc>, answer: MetricAnswer, as_of: String) -> Self {
         let unit = answer.unit;
         let rows = answer.rows.into_iter().map(|row| RowView {
             at: row.at,
@@ -109,7 +111,7 @@ impl MetricView {
             by: answer.by,
             rows: rows.collect(),
             sql: answer.sql,
-            as_of: answer.as_of,
+            as_of,
         }
     }
 }
@@ -157,10 +159,10 @@ pub(crate) async fn get_metric(
         grain: asked.grain.as_deref().map(grain).transpose()?,
         by: asked.by.as_deref().map(dimensions).unwrap_or_default(),
     };
-    let mut answers =
+    let (mut answers, as_of) =
         figures.read(&principal, std::slice::from_ref(&request), asked.as_of.as_deref()).await?;
     let answer = answers.pop().ok_or_else(Problem::internal)?;
-    Ok(HttpResponse::Ok().json(MetricView::new(from, to, answer)))
+    Ok(HttpResponse::Ok().json(MetricView::new(from, to, answer, as_of)))
 }
 
 /// What the handlers here share.
@@ -171,6 +173,8 @@ pub(crate) struct Figures {
     pub(crate) lakehouse: web::Data<Lakehouse>,
     pub(crate) limits: web::Data<config::Query>,
     pub(crate) clock: web::Data<Clock>,
+    pub(crate) seal: web::Data<Seal>,
+    pub(crate) store: web::Data<Store>,
 }
 
 impl actix_web::FromRequest for Figures {
@@ -188,6 +192,8 @@ impl actix_web::FromRequest for Figures {
                 lakehouse: request.app_data::<web::Data<Lakehouse>>()?.clone(),
                 limits: request.app_data::<web::Data<config::Query>>()?.clone(),
                 clock: request.app_data::<web::Data<Clock>>()?.clone(),
+                seal: request.app_data::<web::Data<Seal>>()?.clone(),
+                store: request.app_data::<web::Data<Store>>()?.clone(),
             })
         };
         std::future::ready(figures().ok_or_else(Problem::internal))
@@ -199,24 +205,25 @@ impl Figures {
         self.catalog.get(name).map_err(|error| Problem::not_found(error.message))
     }
 
+    /// The answers, and the cut that they were read at.
     pub(crate) async fn read(
         &self,
-        principal: &crate::principal::Principal,
+        principal: &Principal,
         requests: &[MetricRequest],
         as_of: Option<&str>,
-    ) -> Result<Vec<MetricAnswer>, Problem> {
+    ) -> Result<(Vec<MetricAnswer>, String), Problem> {
         let mut cut = self.lakehouse.cut();
         if let Some(token) = as_of {
-            cut = cut
-                .back_to(token)
-                .map_err(|error| Problem::bad_request("invalid_as_of", error.to_string()))?;
+            cut = self.seal.back_to(token, cut, principal)?;
         }
+        let as_of = self.seal.token(&cut, principal)?;
         let now = self.clock.now().timestamp_micros();
         let deadline_ms = self.limits.deadline_seconds * 1_000;
         let reach = reach(principal);
         let (catalog, reach, cut) = (&self.catalog, &reach, &cut);
-        let asking = Asking { catalog, reach, cut, now, deadline_ms, gives_way: false };
-        self.engine.metrics(requests, asking).await.map_err(problem)
+        let persons = persons::are_shown_to(&self.store, principal).await?;
+        let asking = Asking { catalog, reach, cut, persons, now, deadline_ms, gives_way: false };
+        Ok((self.engine.metrics(requests, asking).await.map_err(problem)?, as_of))
     }
 }
 

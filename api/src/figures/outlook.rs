@@ -67,9 +67,9 @@ pub(crate) async fn get_forecast(
     }
     let today = figures.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
     let request = outlook::history(&metric, grain, grain.start(today));
-    let mut answers = figures.read(&principal, std::slice::from_ref(&request), None).await?;
+    let (mut answers, as_of) =
+        figures.read(&principal, std::slice::from_ref(&request), None).await?;
     let answer = answers.pop().ok_or_else(Problem::internal)?;
-    let as_of = answer.as_of.clone();
     let ahead: Ahead = tokio::task::spawn_blocking(move || outlook::look_ahead(&answer, horizon))
         .await
         .map_err(|_| Problem::internal())?

@@ -7,7 +7,10 @@ use pipeline::{Cut, Lakehouse};
 use query::{Answer, Author, Engine, Request, Task, Terms};
 
 use super::{QueryBody, Runner, problem, reach};
-use crate::{clock::Clock, config, persons, principal::Principal, problem::Problem, store::Store};
+use crate::{
+    as_of::Seal, clock::Clock, config, persons, principal::Principal, problem::Problem,
+    store::Store,
+};
 
 /// Asks the lake. A handler takes it as an argument.
 #[derive(Debug, Clone)]
@@ -18,6 +21,7 @@ pub(crate) struct Asker {
     pub(crate) runner: web::Data<Runner>,
     pub(crate) store: web::Data<Store>,
     pub(crate) limits: web::Data<config::Query>,
+    pub(crate) seal: web::Data<Seal>,
 }
 
 impl Asker {
@@ -53,7 +57,8 @@ impl Asker {
         task: Task,
     ) -> Result<Request, Problem> {
         let persons = persons::are_shown_to(&self.store, principal).await?;
-        body.request(principal, self.lakehouse.cut(), &self.clock, deadline_ms, persons, task)
+        let cut = body.cut(&self.seal, self.lakehouse.cut(), principal)?;
+        body.request(principal, cut, &self.clock, deadline_ms, persons, task)
     }
 
     /// The most that a query may take whose client waits.
@@ -80,6 +85,7 @@ impl FromRequest for Asker {
                 runner: request.app_data::<web::Data<Runner>>()?.clone(),
                 store: request.app_data::<web::Data<Store>>()?.clone(),
                 limits: request.app_data::<web::Data<config::Query>>()?.clone(),
+                seal: request.app_data::<web::Data<Seal>>()?.clone(),
             })
         };
         ready(asker().ok_or_else(|| {

@@ -6,7 +6,11 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use chrono::TimeDelta;
 use pipeline::Lakehouse;
-use query::{Cost, Ended, QueryError, Reason, Request, Task, pool::Piece, stored::Stored};
+use query::{
+    Cost, Ended, QueryError, Reason, Request, Task,
+    pool::Piece,
+    stored::{Rights, Stored},
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
@@ -16,12 +20,13 @@ use super::{
     answer::respond,
     body::{Csv, Int64, Written},
     history::{self, Entry, Filter, Status},
-    problem,
+    problem, reach,
     running::{Runner, Running},
 };
 use crate::{
     body::Body,
     clock::Clock,
+    persons,
     principal::{Ability, Authorized, Principal, RunSql},
     problem::Problem,
     store::{Store, StoreError},
@@ -90,7 +95,7 @@ impl Background {
         &self,
         running: &mut Running,
         mut request: Request,
-        as_of: Option<&str>,
+        has_cut: bool,
         lakehouse: &Lakehouse,
         bytes_max: u64,
     ) -> Result<Ended, QueryError> {
@@ -105,8 +110,9 @@ impl Background {
         let mut attempt = 1;
         loop {
             // What is read is what is there when it is its turn; of an earlier cut, too, from the files of now.
-            let cut =
-                as_of.map_or_else(|| Ok(lakehouse.cut()), |token| lakehouse.cut().back_to(token));
+            let (log, lsn) = (request.cut.log, request.cut.lsn);
+            let newest = lakehouse.cut();
+            let cut = if has_cut { newest.back_to(log, lsn) } else { Ok(newest) };
             request.cut =
                 cut.map_err(|error| QueryError::new(Reason::Unavailable, error.to_string()))?;
             let erasures = lakehouse.changes().erasures();
@@ -135,8 +141,9 @@ impl Background {
         request: Request,
         bytes_max: u64,
     ) -> Result<Ended, QueryError> {
+        let rights = Rights::of(&request);
         running.begin(request).await?;
-        let mut keeping = self.stored.begin(running.id(), bytes_max);
+        let mut keeping = self.stored.begin(running.id(), &rights, bytes_max).await?;
         let outcome = loop {
             match running.piece().await {
                 Piece::Rows(rows) => {
@@ -218,7 +225,7 @@ pub(crate) async fn start_query(
     background: web::Data<Background>,
 ) -> Result<HttpResponse, Problem> {
     let body: QueryBody = body.json(&principal).await?;
-    let as_of = body.as_of.clone();
+    let has_cut = body.as_of.is_some();
     let deadline_ms = asker.limits.background_deadline_seconds * 1_000;
     let request = asker.question(&principal, body, deadline_ms, Task::Rows).await?;
     let request = Request { gives_way: true, ..request };
@@ -231,9 +238,8 @@ pub(crate) async fn start_query(
     running.note_listed();
     tokio::spawn(async move {
         let bytes_max = asker.limits.result_mib << 20;
-        let outcome = background
-            .run(&mut running, request, as_of.as_deref(), &asker.lakehouse, bytes_max)
-            .await;
+        let outcome =
+            background.run(&mut running, request, has_cut, &asker.lakehouse, bytes_max).await;
         if outcome.is_ok() {
             running.keep_until(asker.clock.now() + KEPT);
         }
@@ -371,7 +377,7 @@ pub(crate) async fn stop_query(
     params(("id" = String, Path), ResultParameters),
     responses(
         (status = 200, description = "The rows."), (status = 401, body = Problem),
-        (status = 403, body = Problem), (status = 404, description = "No such query, or no kept answer.", body = Problem),
+        (status = 403, body = Problem), (status = 404, description = "No such query, or no kept answer that one may see.", body = Problem),
         (status = 409, description = "It is not done yet, or failed: `query_not_done`, or the code of its failure.", body = Problem),
     ),
 )]
@@ -399,7 +405,11 @@ pub(crate) async fn get_result(
             return Err(failed.with("query_code", entry.code.clone()));
         }
     }
-    let gone = || Problem::not_found("the answer of this query is not kept");
+    let gone = || {
+        let detail =
+            "the answer of this query is not kept, or holds more than you may see now: ask again";
+        Problem::not_found(detail)
+    };
     if entry.kept_until.is_none() {
         return Err(gone());
     }
@@ -414,7 +424,10 @@ pub(crate) async fn get_result(
     };
     let (rows, truncated) = (entry.rows, entry.truncated);
     let ended = Ended { rows, truncated, cost, ..Ended::default() };
-    let pieces = background.stored.pieces(&id, ended).await.map_err(problem)?;
+    // A grant that was taken back, or another role, holds for what was computed before, too.
+    let persons = persons::are_shown_to(&store, &principal).await?;
+    let reader = Rights { reach: reach(&principal), persons };
+    let pieces = background.stored.pieces(&id, &reader, ended).await.map_err(problem)?;
     let pieces = pieces.ok_or_else(gone)?;
-    respond(written, runner.replay(entry, pieces.into()), None).await
+    respond(written, runner.replay(&principal, entry, pieces.into()), None).await
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{problem, reach};
-use crate::{clock::Clock, config, principal::Principal, problem::Problem};
+use crate::{as_of::Seal, clock::Clock, config, principal::Principal, problem::Problem};
 
 /// A query.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -109,27 +109,38 @@ impl QueryBody {
         }
     }
 
-    /// The question to the engine. `deadline_ms` is the most that a query may take; `persons`, whether its author
+    /// The cut that is asked about.
+    pub(super) fn cut(
+        &self,
+        seal: &Seal,
+        newest: Cut,
+        principal: &Principal,
+    ) -> Result<Cut, Problem> {
+        let back_to = |token: &str| seal.back_to(token, newest.clone(), principal);
+        let refuse = |detail| Err(Problem::bad_request("invalid_as_of", detail));
+        let at_least = self.at_least.as_deref().map(back_to).transpose()?;
+        let cut = self.as_of.as_deref().map(back_to).transpose()?.unwrap_or(newest.clone());
+        match at_least {
+            // Which of two cuts is the later one tells whether anybody sent an event in between.
+            Some(_) if self.as_of.is_some() && principal.reach.organization_id().is_some() => {
+                refuse("an organization sends `as_of` or `at_least`, not both")
+            }
+            Some(at_least) if at_least.lsn > cut.lsn => refuse("`as_of` is older than `at_least`"),
+            _ => Ok(cut),
+        }
+    }
+
+    /// The question to the engine, at a cut. `deadline_ms` is the most that a query may take; `persons`, whether its author
     /// sees what says something of them.
     pub(super) fn request(
         self,
         principal: &Principal,
-        newest: Cut,
+        cut: Cut,
         clock: &Clock,
         deadline_ms: u64,
         persons: bool,
         task: Task,
     ) -> Result<Request, Problem> {
-        let back_to = |token: &str| {
-            let cut = newest.clone().back_to(token);
-            cut.map_err(|error| Problem::bad_request("invalid_as_of", error.to_string()))
-        };
-        let at_least = self.at_least.as_deref().map(back_to).transpose()?;
-        let cut = self.as_of.as_deref().map(back_to).transpose()?.unwrap_or(newest.clone());
-        if at_least.is_some_and(|at_least| at_least.lsn > cut.lsn) {
-            let detail = "`as_of` is older than `at_least`";
-            return Err(Problem::bad_request("invalid_as_of", detail));
-        }
         let parameters = Parameters::from_json(&self.params).map_err(problem)?;
         let zone = self.tz.as_deref().map(Zone::parse).transpose().map_err(problem)?;
         Ok(Request {

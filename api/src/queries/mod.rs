@@ -217,7 +217,7 @@ async fn planned(
     task: Task,
 ) -> Result<HttpResponse, Problem> {
     let asked = asker.question(principal, body, asker.deadline_ms(), task).await?;
-    let as_of = asked.cut.token();
+    let as_of = asker.seal.token(&asked.cut, principal)?;
     let planned = asker.engine.planned(asked).await.map_err(problem)?;
     Ok(HttpResponse::Ok().insert_header(("X-As-Of", as_of)).json(planned))
 }
@@ -281,6 +281,7 @@ pub(crate) fn problem(error: QueryError) -> Problem {
         Reason::Canceled => (StatusCode::UNPROCESSABLE_ENTITY, "query_canceled"),
         Reason::Parameters => (StatusCode::BAD_REQUEST, "invalid_parameters"),
         Reason::NotAllowed => (StatusCode::FORBIDDEN, "not_allowed"),
+        Reason::Persons => (StatusCode::FORBIDDEN, "persons_hidden"),
         Reason::Failed => (StatusCode::UNPROCESSABLE_ENTITY, "query_failed"),
         Reason::Memory => (StatusCode::UNPROCESSABLE_ENTITY, "out_of_memory"),
         Reason::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "result_too_large"),

@@ -14,8 +14,9 @@ use super::{
     problem,
 };
 use crate::{
+    as_of::Seal,
     clock::Clock,
-    principal::Principal,
+    principal::{Ability, Principal},
     problem::Problem,
     store::{base62, random_bytes},
 };
@@ -25,6 +26,7 @@ use crate::{
 pub(crate) struct Runner {
     engine: Engine,
     clock: Clock,
+    seal: Seal,
     shared: Arc<Mutex<Shared>>,
     /// Held while entries go from memory to the history: who looks for one waits until it is there.
     pub(super) writing: Arc<tokio::sync::Mutex<()>>,
@@ -49,6 +51,9 @@ struct Live {
 pub(crate) struct Running {
     runner: Runner,
     id: String,
+    who: Principal,
+    /// Whether the answer shows what says something of persons.
+    persons: bool,
     live: Arc<Live>,
     pieces: Answering,
     is_over: bool,
@@ -62,8 +67,8 @@ const ENDED_MAX: usize = 2_000;
 const REFUSALS: &str = "query_refusals_total";
 
 impl Runner {
-    pub(crate) fn new(engine: Engine, clock: Clock) -> Self {
-        Self { engine, clock, shared: Arc::default(), writing: Arc::default() }
+    pub(crate) fn new(engine: Engine, clock: Clock, seal: Seal) -> Self {
+        Self { engine, clock, seal, shared: Arc::default(), writing: Arc::default() }
     }
 
     /// Starts a query.
@@ -95,7 +100,7 @@ impl Runner {
             principal: who.name.clone(),
             organization_id: who.reach.organization_id().map(str::to_owned),
             sql: kept_sql(&request.sql),
-            as_of: request.cut.token(),
+            as_of: self.seal.token(&request.cut, who)?,
             started_at: self.clock.now(),
             duration_ms: 0,
             status: Status::Queued,
@@ -112,21 +117,17 @@ impl Runner {
         let live = Arc::new(Live { seen: Mutex::new(entry), stop: Notify::new() });
         self.lock().running.insert(id.clone(), Arc::clone(&live));
         let (_, none) = mpsc::channel(1);
-        Ok(Running {
-            runner: self.clone(),
-            id,
-            live,
-            pieces: none.into(),
-            is_over: false,
-            is_listed: false,
-        })
+        let (runner, who, persons) = (self.clone(), who.clone(), request.terms.persons);
+        let (pieces, is_over, is_listed) = (none.into(), false, false);
+        Ok(Running { runner, id, who, persons, live, pieces, is_over, is_listed })
     }
 
     /// An answer that is there already, to be written like one that comes.
-    pub(crate) fn replay(&self, entry: Entry, pieces: Answering) -> Running {
-        let id = entry.query_id.clone();
+    pub(crate) fn replay(&self, who: &Principal, entry: Entry, pieces: Answering) -> Running {
+        let (id, who) = (entry.query_id.clone(), who.clone());
         let live = Arc::new(Live { seen: Mutex::new(entry), stop: Notify::new() });
-        Running { runner: self.clone(), id, live, pieces, is_over: true, is_listed: true }
+        let (runner, persons) = (self.clone(), false);
+        Running { runner, id, who, persons, live, pieces, is_over: true, is_listed: true }
     }
 
     /// Queries that are under way, newest first, as far as they are of interest.
@@ -196,10 +197,12 @@ impl Running {
 
     /// Sends the query to a worker.
     pub(crate) async fn begin(&mut self, request: Request) -> Result<(), QueryError> {
+        let as_of = self.runner.seal.token(&request.cut, &self.who);
         {
             let mut seen = self.live.lock();
             seen.status = Status::Running;
-            seen.as_of = request.cut.token();
+            seen.as_of =
+                as_of.map_err(|_| QueryError::new(Reason::Unavailable, "no randomness"))?;
             seen.bytes = 0;
         }
         self.pieces = tokio::select! {
@@ -269,11 +272,21 @@ impl Running {
                     let stopped = error.reason == Reason::Canceled;
                     seen.status = if stopped { Status::Canceled } else { Status::Failed };
                     seen.code = Some(problem(error.clone()).code.to_owned());
-                    seen.detail = Some(kept_detail(&error.message));
+                    seen.detail = Some(kept_detail(&self.remembered(error)));
                 }
             }
         }
         self.leave();
+    }
+
+    /// What the history keeps of an error. One of the rows quotes a value, which its reader may not see any more when
+    /// he looks there: only administrators always see persons.
+    fn remembered(&self, error: &QueryError) -> String {
+        let is_lasting = !self.persons || self.who.may(Ability::Administer);
+        match error.reason {
+            Reason::Failed if !is_lasting => "the query failed on a row".to_owned(),
+            _ => error.message.clone(),
+        }
     }
 
     /// Says until when the answer is kept.

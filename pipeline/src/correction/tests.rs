@@ -276,7 +276,8 @@ async fn the_net_is_what_a_simple_model_says_at_every_cut() {
     // Each cut again, in what the tables are by now.
     let now = lakehouse.cut();
     for (cut, own, model) in &cuts {
-        check(&mut reader, &now.clone().back_to(&cut.token()).unwrap(), model, *own).await;
+        check(&mut reader, &now.clone().back_to_token(&cut.plain_token()).unwrap(), model, *own)
+            .await;
     }
     lakehouse.close().await.unwrap();
     drop(lakehouse);

@@ -92,7 +92,7 @@ async fn nothing_is_missing_or_doubled_while_rows_move() {
     let now = lakehouse.cut();
     for cut in &cuts {
         assert_eq!(lsns(&mut reader(dir.path()), cut).await.unwrap(), all(cut));
-        let back = now.clone().back_to(&cut.token()).unwrap();
+        let back = now.clone().back_to_token(&cut.plain_token()).unwrap();
         assert_eq!(lsns(&mut reader(dir.path()), &back).await.unwrap(), all(cut));
         assert_eq!(lsns(&mut follower, &back).await.unwrap(), all(cut));
     }

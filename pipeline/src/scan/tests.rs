@@ -308,7 +308,8 @@ async fn an_older_cut_counts_exactly_and_not_from_statistics() {
         lake(dir.path(), &[record(1, &everything[..40]), record(41, &everything[40..])], 1).await;
     let newest = tables.cut.clone();
     for lsn in [1, 17, 39, 40, 41, 59, 60] {
-        let cut = newest.clone().back_to(&Cut { lsn, ..newest.clone() }.token()).unwrap();
+        let cut =
+            newest.clone().back_to_token(&Cut { lsn, ..newest.clone() }.plain_token()).unwrap();
         let tables = at(dir.path(), &cut).await;
         let context = registered(&tables, LakeScan::new(&tables, Table::UsageLedger, None));
         assert_eq!(number(&context, "select count(*) from t").await, lsn as i64);

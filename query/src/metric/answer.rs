@@ -53,8 +53,6 @@ pub struct MetricAnswer {
     pub rows: Vec<MetricRow>,
     /// The SQL that was run.
     pub sql: String,
-    /// The cut it was read at: asking again at this cut gives the same answer.
-    pub as_of: String,
 }
 
 /// One value.

@@ -1,5 +1,6 @@
 //! What metrics there are.
 
+use ingest::Table;
 use serde::{Deserialize, Serialize};
 
 use super::{MetricRequest, Statement, Unit};
@@ -75,16 +76,21 @@ impl Catalog {
     }
 
     /// Turns questions into statements. Those that read the same rows in the same buckets share one. Staff's leave
-    /// out what organizations say of themselves.
+    /// out what organizations say of themselves. `persons`: whether the one who asks sees what says something of a
+    /// person.
     pub fn compile(
         &self,
         requests: &[MetricRequest],
         reach: &Reach,
+        persons: bool,
     ) -> Result<Vec<Statement>, QueryError> {
         let mut statements: Vec<Statement> = Vec::new();
         for (index, request) in requests.iter().enumerate() {
             let metric = self.get(&request.metric)?;
             check(metric, request)?;
+            if !persons {
+                check_persons(metric, request)?;
+            }
             match statements.iter_mut().find(|statement| statement.takes(metric, request)) {
                 Some(statement) => statement.add(index, metric, request),
                 None => statements.push(Statement::new(index, metric, request)),
@@ -125,9 +131,50 @@ fn check(metric: &Metric, request: &MetricRequest) -> Result<(), QueryError> {
     Ok(())
 }
 
+/// A group is named by its value: what is null in SQL is no dimension either.
+fn check_persons(metric: &Metric, request: &MetricRequest) -> Result<(), QueryError> {
+    let Some(dimension) = request.by.iter().find(|by| is_personal(by)) else { return Ok(()) };
+    let others: Vec<_> =
+        metric.dimensions.iter().filter(|by| !is_personal(by)).map(String::as_str).collect();
+    let message = format!(
+        "`{dimension}` says something of persons, which your role does not see: ask an administrator to grant it \
+         persons, or split `{}` by: {}",
+        metric.name,
+        others.join(", ")
+    );
+    Err(QueryError::new(Reason::Persons, message))
+}
+
+fn is_personal(dimension: &str) -> bool {
+    let mut columns = Table::ALL.iter().flat_map(|table| table.columns());
+    columns.any(|column| column.is_personal && column.name == dimension)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_masked_is_no_dimension() {
+        let catalog = Catalog::built_in().unwrap();
+        let at = |text: &str| text.parse().unwrap();
+        for metric in catalog.metrics() {
+            for by in &metric.dimensions {
+                let request = MetricRequest {
+                    metric: metric.name.clone(),
+                    from: at("2026-01-01T00:00:00Z"),
+                    to: at("2026-01-02T00:00:00Z"),
+                    grain: None,
+                    by: vec![by.clone()],
+                };
+                let requests = std::slice::from_ref(&request);
+                assert!(catalog.compile(requests, true).is_ok());
+                let refused = catalog.compile(requests, false).err().map(|error| error.reason);
+                let expected = (by == "referrer").then_some(Reason::Persons);
+                assert_eq!(refused, expected, "{} by {by}", metric.name);
+            }
+        }
+    }
 
     #[test]
     fn the_built_in_metrics_parse_and_have_different_names() {

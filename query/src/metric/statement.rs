@@ -82,11 +82,7 @@ impl Statement {
     }
 
     /// The answer to each question, by its place.
-    pub(crate) fn answers(
-        &self,
-        rows: &Answer,
-        as_of: &str,
-    ) -> Result<Vec<(usize, MetricAnswer)>, QueryError> {
+    pub(crate) fn answers(&self, rows: &Answer) -> Result<Vec<(usize, MetricAnswer)>, QueryError> {
         let mut answers = Vec::new();
         for (column, (index, metric, request)) in self.asked.iter().enumerate() {
             let found = read(rows, metric, request, column)?;
@@ -100,7 +96,6 @@ impl Statement {
                     by: request.by.clone(),
                     rows: complete(metric, request, found),
                     sql: self.sql.clone(),
-                    as_of: as_of.to_owned(),
                 },
             ));
         }

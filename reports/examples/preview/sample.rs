@@ -117,7 +117,6 @@ fn answer(request: &MetricRequest, models: &[&str], currencies: &[&str]) -> Metr
         by: request.by.clone(),
         rows,
         sql: "SELECT …".to_owned(),
-        as_of: "c1.0a4f".to_owned(),
     }
 }
 
