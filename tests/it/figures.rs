@@ -70,7 +70,14 @@ async fn the_catalog_is_complete(client: &Client) {
         );
         for dimension in definition["dimensions"].as_array().expect("dimensions") {
             let dimension = dimension.as_str().expect("a name");
-            let split = metric(client, &format!("{name}?by={dimension}")).await;
+            let question = format!("{name}?by={dimension}");
+            if dimension == "referrer" {
+                // It says something of persons.
+                let (status, refused) = client.get(&format!("/v1/metrics/{question}")).await;
+                assert_eq!((status.as_u16(), &refused["code"]), (403, &json!("persons_hidden")));
+                continue;
+            }
+            let split = metric(client, &question).await;
             assert_eq!(split["by"], json!([dimension]));
         }
     }
