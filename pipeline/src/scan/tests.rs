@@ -286,6 +286,17 @@ async fn nothing_of_another_organization_prunes_a_file_or_stays_in_memory() {
             let ours = format!(" predicate=organization_id@0 = CAST({own} AS Utf8View), ");
             assert!(plan.contains(&ours) && !plan.contains("> 1000000"), "{plan}");
         }
+        // What a sort or a join learns while it runs is not for the files either.
+        for sql in [
+            "select input_tokens from t order by input_tokens desc limit 1",
+            "select a.lsn from t a join t b on a.event_id = b.event_id where b.input_tokens = 7",
+        ] {
+            let plan = context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+            let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(true);
+            let plan = plan.to_string();
+            let mut scans = plan.lines().filter(|line| line.contains("file_type=parquet"));
+            assert!(scans.all(|scan| !scan.contains("DynamicFilter")), "{plan}");
+        }
         let frame = context.sql("select model, event_id from t").await.unwrap();
         for rows in frame.collect().await.unwrap() {
             for column in rows.columns().iter().filter(|column| !column.is_empty()) {
