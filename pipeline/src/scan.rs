@@ -42,6 +42,7 @@ pub use barrier::{BarrierExec, alone};
 pub use latest::LatestRows;
 pub(crate) use net::FileReversals;
 use net::{Hidden, Reversal};
+use prune::Times;
 
 use crate::{
     DataFile, parquet_file,
@@ -93,8 +94,8 @@ impl LakeScan {
     }
 
     /// Whether files may be left out by a filter of the query. Statistics are of all rows of a file: what leaves one
-    /// out tells of others' rows in it. For one organization only its time does, which a query must not read whole
-    /// years for; everything else is evaluated above the barrier.
+    /// out tells of others' rows in it. For one organization only whole days do, since a query must not read years;
+    /// everything else is evaluated above the barrier.
     fn prunes(&self, filter: &Expr) -> bool {
         let is_time = |name: &str| name == self.table.time_column() || name == "event_date";
         self.reach.is_none() || filter.column_refs().iter().all(|column| is_time(&column.name))
@@ -147,7 +148,9 @@ impl LakeScan {
         match wanted {
             Some(wanted) => {
                 let predicate = physical(state, &self.schema, &wanted)?;
-                Ok(prune::keep(self.table, &self.schema, &self.contents.files, predicate))
+                let times = if self.reach.is_none() { Times::Exact } else { Times::Day };
+                let files = &self.contents.files;
+                Ok(prune::keep(self.table, &self.schema, files, times, predicate))
             }
             None => Ok(self.contents.files.to_vec()),
         }

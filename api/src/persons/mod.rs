@@ -1,5 +1,5 @@
-//! `/v1/person-grants`: which roles see what says something of a person in SQL. To the others these columns are
-//! null. Administrators see them, and each grant they give or take is in the audit log.
+//! `/v1/person-grants`: which roles see what says something of a person. To the others these columns are null in SQL,
+//! and no dimension of a metric. Administrators see them, and each grant they give or take is in the audit log.
 
 mod row;
 

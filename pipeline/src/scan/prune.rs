@@ -18,15 +18,26 @@ use ingest::Table;
 
 use crate::DataFile;
 
+/// How exactly the times of a file's rows may be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Times {
+    /// From the first row to the last.
+    Exact,
+    /// The whole day: the first and the last row may be somebody else's.
+    Day,
+}
+
 /// The files that may hold a row for which `predicate` is true. When in doubt, a file is kept.
 pub(super) fn keep(
     table: Table,
     schema: &SchemaRef,
     files: &[DataFile],
+    times: Times,
     predicate: Arc<dyn PhysicalExpr>,
 ) -> Vec<DataFile> {
     let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema));
-    let kept = builder.build(predicate).map(|pruning| pruning.prune(&Known { table, files }));
+    let known = Known { table, files, times };
+    let kept = builder.build(predicate).map(|pruning| pruning.prune(&known));
     match kept {
         Some(Ok(kept)) => {
             files.iter().zip(kept).filter(|(_, keep)| *keep).map(|(f, _)| f.clone()).collect()
@@ -38,7 +49,10 @@ pub(super) fn keep(
 struct Known<'a> {
     table: Table,
     files: &'a [DataFile],
+    times: Times,
 }
+
+const DAY_US: i64 = 86_400_000_000;
 
 impl Known<'_> {
     fn bound(&self, column: &Column, smallest: bool) -> Option<ArrayRef> {
@@ -50,8 +64,16 @@ impl Known<'_> {
             return Some(Arc::new(bounds.collect::<StringViewArray>()));
         }
         if column.name == self.table.time_column() {
-            let bounds =
-                files.map(|file| file.at.map(|(min, max)| if smallest { min } else { max }));
+            let bounds = files.map(|file| {
+                let (min, max) = match (self.times, file.event_date) {
+                    (Times::Exact, _) => file.at?,
+                    (Times::Day, day) => {
+                        let midnight = i64::from(day?) * DAY_US;
+                        (midnight, midnight + DAY_US - 1)
+                    }
+                };
+                Some(if smallest { min } else { max })
+            });
             let bounds = bounds.collect::<TimestampMicrosecondArray>();
             return Some(Arc::new(bounds.with_timezone("UTC")));
         }

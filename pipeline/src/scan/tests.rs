@@ -269,6 +269,13 @@ async fn nothing_of_another_organization_prunes_a_file_or_stays_in_memory() {
         let files = |filter: Expr| scan().files(&state, &[filter]).unwrap().len();
         let all = files(lit(true));
         assert!(all > 0 && files(col("occurred_at").lt(moment(START))) == 0);
+        // Of a day all files or none: when others were there on it is not told.
+        for day in 0..6 {
+            let from = START + day * DAY;
+            let on_it = files(col("occurred_at").gt_eq(moment(from)));
+            assert_eq!(files(col("occurred_at").gt_eq(moment(from + DAY - 1))), on_it);
+            assert!(day == 0 || on_it < all);
+        }
         for (column, value) in [
             ("organization_id", lit("org_b")),
             ("event_id", lit("1-1")),
