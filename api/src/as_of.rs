@@ -95,6 +95,7 @@ mod tests {
 
     fn who(organization: Option<&str>) -> Principal {
         Principal {
+            grant: ingest::Grant::ALL,
             id: "key_1".into(),
             name: "k".into(),
             kind: Kind::Key(Scopes::parse("read").unwrap()),

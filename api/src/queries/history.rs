@@ -331,9 +331,9 @@ mod tests {
             rows: 0,
             bytes: 0,
             truncated: false,
-            rows_scanned: 0,
+            rows_scanned: None,
             bytes_scanned: None,
-            memory_bytes: 0,
+            memory_bytes: None,
             kept_until: None,
         }
     }

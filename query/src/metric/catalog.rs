@@ -168,8 +168,9 @@ mod tests {
                     by: vec![by.clone()],
                 };
                 let requests = std::slice::from_ref(&request);
-                assert!(catalog.compile(requests, true).is_ok());
-                let refused = catalog.compile(requests, false).err().map(|error| error.reason);
+                assert!(catalog.compile(requests, &Reach::Staff, true).is_ok());
+                let refused =
+                    catalog.compile(requests, &Reach::Staff, false).err().map(|error| error.reason);
                 let expected = (by == "referrer").then_some(Reason::Persons);
                 assert_eq!(refused, expected, "{} by {by}", metric.name);
             }

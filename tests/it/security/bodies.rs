@@ -9,7 +9,7 @@ use std::{
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, folder, organization_key, packed, reply, usage};
+use tests::{Client, Server, admin_key, folder, organization_key, own_usage, packed, reply, usage};
 
 const NDJSON: &str = "application/x-ndjson";
 const MIB: u64 = 1 << 20;
@@ -85,7 +85,7 @@ async fn a_bomb_takes_no_memory_before_and_after_sign_in() {
                 let answer = reply(request).await;
                 assert!(expected.contains(&answer.status.as_u16()), "{path}: {}", answer.text());
             }
-            let event = usage("org_b", coding, json!({})).to_string();
+            let event = own_usage("org_b", coding, json!({})).to_string();
             assert_eq!(honest.send(NDJSON, event).await.0, StatusCode::OK);
         }
     }
@@ -133,7 +133,7 @@ async fn unfinished_uploads_of_one_organization_stop_nobody_else() {
     let uploads = times(20);
     let streams: Vec<_> = (0..uploads).map(|_| begin(&server, &head, &most)).collect();
     for n in 0..20 {
-        let event = usage("org_b", &n.to_string(), json!({})).to_string();
+        let event = own_usage("org_b", &n.to_string(), json!({})).to_string();
         let (status, answer) = honest.send(NDJSON, event).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
     }
