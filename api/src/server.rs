@@ -35,7 +35,7 @@ use crate::{
     dashboards, dead_letters, erasure, events, figures, health, integrity, keys,
     lake::{self, OpenError},
     open_files::OpenFiles,
-    openapi, persons,
+    openapi, pace, persons,
     principal::Gate,
     problem::{self, Problem},
     queries::{self, Background, Runner},
@@ -170,6 +170,7 @@ impl State {
         let clock = web::Data::new(self.clock.clone());
         let recorder = web::Data::new(self.recorder.clone());
         let events = events::configure(&self.config.ingest, self.seal.clone());
+        let readers = web::Data::new(pace::Readers::default());
         let state = web::Data::new(self.clone());
         move |routes| {
             routes
@@ -187,6 +188,7 @@ impl State {
                 .app_data(clock.clone())
                 .app_data(recorder.clone())
                 .app_data(measured.clone())
+                .app_data(readers.clone())
                 .app_data(state.clone())
                 .configure(health::configure)
                 .configure(integrity::configure)
@@ -220,11 +222,14 @@ impl State {
                 .wrap(middleware::Compress::default())
                 .wrap(from_fn(problem::stamp))
                 .wrap(from_fn(body::end_unread))
+                // Around all others: what they make of a body leaves in pieces.
+                .wrap(from_fn(pace::pace))
                 .configure(routes.clone())
         })
         .workers(HTTP_WORKERS)
         // Of each worker; beyond that connections wait to be accepted.
         .max_connections((files.connections / HTTP_WORKERS).max(1))
+        .on_connect(pace::watch)
         // A client that closes its side is gone: its query must not go on.
         .h1_allow_half_closed(false)
         .shutdown_timeout(SHUTDOWN_SECONDS)

@@ -1,5 +1,7 @@
-//! An answer in the form that was asked for, made batch by batch while its rows come. What is held is one piece
-//! of the worker, and for Parquet one row group.
+//! An answer in the form that was asked for, written while its rows come. What is held is one batch of the worker,
+//! and for Parquet one row group.
+
+use std::io::{self, Write};
 
 use arrow::{
     array::RecordBatch, buffer::Buffer, datatypes::SchemaRef, error::ArrowError,
@@ -15,7 +17,7 @@ use parquet::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Ended, cells, format};
+use crate::{Ended, cells, format, json::Layout};
 
 /// The forms of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +50,8 @@ pub enum EncodeError {
     Arrow(#[from] ArrowError),
     #[error("rows cannot be written as Parquet")]
     Parquet(#[from] ParquetError),
+    #[error("rows cannot be passed on")]
+    Out(#[from] io::Error),
 }
 
 /// A row group is closed when it holds so many bytes or rows.
@@ -114,20 +118,19 @@ impl Encoder {
         self
     }
 
-    /// What comes out for the next bytes of the Arrow stream.
-    pub fn rows(&mut self, bytes: Bytes) -> Result<Bytes, EncodeError> {
+    /// Writes what the next bytes of the Arrow stream become, little by little: `out` may take its time, or fail.
+    pub fn rows(&mut self, bytes: Bytes, out: &mut dyn Write) -> Result<(), EncodeError> {
         if self.form == Form::Arrow {
-            return Ok(bytes);
+            return Ok(out.write_all(&bytes)?);
         }
-        let mut out = Vec::new();
         let mut bytes = Buffer::from(bytes);
         while !bytes.is_empty() {
             let Some(batch) = self.decoder.decode(&mut bytes)? else { continue };
-            self.begin(&mut out)?;
-            self.write(&batch, &mut out)?;
+            self.begin(out)?;
+            self.write(&batch, out)?;
             self.rows += batch.num_rows() as u64;
         }
-        Ok(out.into())
+        Ok(())
     }
 
     /// How many rows there were so far; of Arrow, which is passed on unread, none are counted.
@@ -135,77 +138,71 @@ impl Encoder {
         self.rows
     }
 
-    /// What comes out at the end.
-    pub fn end(&mut self, ended: &Ended) -> Result<Bytes, EncodeError> {
-        let mut out = Vec::new();
-        self.begin(&mut out)?;
+    /// Writes the end.
+    pub fn end(&mut self, ended: &Ended, out: &mut dyn Write) -> Result<(), EncodeError> {
+        self.begin(out)?;
         match self.form {
             Form::Json => {
                 let (count, cut) = (ended.rows, ended.truncated);
                 let (as_of, statistics) = (json!(self.as_of), json!(ended.cost));
-                out.extend_from_slice(
-                    format!(
-                        "],\"row_count\":{count},\"truncated\":{cut},\"as_of\":{as_of},\
-                         \"statistics\":{statistics}}}"
-                    )
-                    .as_bytes(),
-                );
+                write!(
+                    out,
+                    "],\"row_count\":{count},\"truncated\":{cut},\"as_of\":{as_of},\
+                     \"statistics\":{statistics}}}"
+                )?;
             }
             Form::Ndjson => {
                 let end = json!({"_end": {
                     "rows": ended.rows, "truncated": ended.truncated, "statistics": ended.cost,
                 }});
-                out.extend_from_slice(format!("{end}\n").as_bytes());
+                writeln!(out, "{end}")?;
             }
             Form::Parquet => {
                 if let Some(parquet) = self.parquet.take() {
-                    out = parquet.into_inner()?;
+                    out.write_all(&parquet.into_inner()?)?;
                 }
             }
             Form::Csv | Form::Arrow => {}
         }
-        Ok(out.into())
+        Ok(())
     }
 
-    fn begin(&mut self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    fn begin(&mut self, out: &mut dyn Write) -> Result<(), EncodeError> {
         let Some(schema) = self.decoder.schema().filter(|_| !self.begun) else { return Ok(()) };
         self.begun = true;
         match self.form {
             Form::Json => {
-                let columns = format::columns(&schema);
-                out.extend_from_slice(format!("{{\"columns\":{columns},\"rows\":[").as_bytes());
+                write!(out, "{{\"columns\":{},\"rows\":[", format::columns(&schema))?;
             }
             Form::Csv if self.spreadsheet => {
                 let head = cells::for_spreadsheet(&RecordBatch::new_empty(schema))?;
-                out.extend_from_slice(&format::csv(&head.schema(), &[], true)?);
+                format::csv(&head.schema(), &[], true, out)?;
             }
-            Form::Csv => out.extend_from_slice(&format::csv(&schema, &[], true)?),
+            Form::Csv => format::csv(&schema, &[], true, out)?,
             Form::Parquet => self.parquet = Some(parquet(schema)?),
             Form::Ndjson | Form::Arrow => {}
         }
         Ok(())
     }
 
-    fn write(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> Result<(), EncodeError> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let batches = std::slice::from_ref(batch);
+        let text_integers = self.text_integers;
         match self.form {
             Form::Json => {
-                let rows = format::json_array(batches, self.text_integers)?;
-                if self.rows > 0 {
-                    out.push(b',');
-                }
-                // Without the brackets of an array of its own.
-                out.extend_from_slice(&rows[1..rows.len() - 1]);
+                let layout = Layout::Array { follows: self.rows > 0 };
+                format::json_rows(batch, layout, text_integers, out)?;
             }
-            Form::Ndjson => out.extend_from_slice(&format::ndjson(batches, self.text_integers)?),
+            Form::Ndjson => format::json_rows(batch, Layout::Lines, text_integers, out)?,
             Form::Csv if self.spreadsheet => {
                 let safe = cells::for_spreadsheet(batch)?;
-                out.extend_from_slice(&format::csv(&safe.schema(), &[safe], false)?);
+                format::csv(&safe.schema(), &[safe], false, out)?;
             }
-            Form::Csv => out.extend_from_slice(&format::csv(&batch.schema(), batches, false)?),
+            Form::Csv => {
+                format::csv(&batch.schema(), std::slice::from_ref(batch), false, out)?;
+            }
             Form::Parquet => {
                 let Some(parquet) = &mut self.parquet else { return Ok(()) };
                 parquet.write(batch)?;
@@ -215,7 +212,7 @@ impl Encoder {
                     parquet.flush()?;
                 }
                 parquet.sync().map_err(ParquetError::from)?;
-                out.append(parquet.inner_mut());
+                out.write_all(&std::mem::take(parquet.inner_mut()))?;
             }
             Form::Arrow => {}
         }
@@ -276,10 +273,10 @@ mod tests {
         let mut encoder = Encoder::new(form, "x.1".into());
         let mut out = Vec::new();
         for piece in pieces {
-            out.extend_from_slice(&encoder.rows(piece).unwrap());
+            encoder.rows(piece, &mut out).unwrap();
         }
         let ended = Ended { rows, ..Ended::default() };
-        out.extend_from_slice(&encoder.end(&ended).unwrap());
+        encoder.end(&ended, &mut out).unwrap();
         out
     }
 
@@ -332,12 +329,12 @@ mod tests {
     fn row_groups_leave_as_they_are_full() {
         let mut encoder = Encoder::new(Form::Parquet, String::new());
         let mut most = 0;
-        let (mut before_end, batches) = (0, 60);
-        for piece in pieces(batches, 20_000) {
-            before_end += encoder.rows(piece).unwrap().len();
+        let mut before_end = Vec::new();
+        for piece in pieces(60, 20_000) {
+            encoder.rows(piece, &mut before_end).unwrap();
             most = most.max(encoder.parquet.as_ref().map_or(0, ArrowWriter::memory_size));
         }
-        assert!(before_end > 0, "a row group was written before the end");
+        assert!(!before_end.is_empty(), "a row group was written before the end");
         assert!(most <= 3 * ROW_GROUP_BYTES, "{most} bytes were held");
     }
 }

@@ -7,15 +7,14 @@ use arrow::{
     csv::WriterBuilder,
     datatypes::{DataType, Field, Schema, SchemaRef},
     error::ArrowError,
-    json::{
-        WriterBuilder as JsonBuilder,
-        writer::{JsonArray, LineDelimited},
-    },
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{io::Write, sync::Arc};
 
-use crate::{Answer, cells};
+use crate::{
+    Answer, cells,
+    json::{self, Layout},
+};
 
 /// `[{"name": …, "type": …}, …]`.
 pub fn columns(schema: &SchemaRef) -> Value {
@@ -26,40 +25,47 @@ pub fn columns(schema: &SchemaRef) -> Value {
         .collect()
 }
 
-/// Rows as JSON objects, one after the other in an array. `text_integers`: those of 64 bits are strings.
-pub fn json_array(batches: &[RecordBatch], text_integers: bool) -> Result<Vec<u8>, ArrowError> {
-    let batches = readable(batches, text_integers)?;
-    let mut writer = JsonBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
-    writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
-    writer.finish()?;
-    let rows = writer.into_inner();
-    Ok(if rows.is_empty() { b"[]".to_vec() } else { rows })
+/// Rows as a JSON array of objects. `text_integers`: those of 64 bits are strings.
+pub fn json_array(
+    batches: &[RecordBatch],
+    text_integers: bool,
+    out: &mut dyn Write,
+) -> Result<(), ArrowError> {
+    out.write_all(b"[")?;
+    let mut follows = false;
+    for batch in readable(batches, text_integers)? {
+        json::write(&batch, Layout::Array { follows }, out)?;
+        follows |= batch.num_rows() > 0;
+    }
+    Ok(out.write_all(b"]")?)
 }
 
-/// Rows as JSON objects, one per line.
-pub fn ndjson(batches: &[RecordBatch], text_integers: bool) -> Result<Vec<u8>, ArrowError> {
-    let batches = readable(batches, text_integers)?;
-    let mut writer =
-        JsonBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
-    writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
-    writer.finish()?;
-    Ok(writer.into_inner())
+/// Rows as JSON objects.
+pub(crate) fn json_rows(
+    batch: &RecordBatch,
+    layout: Layout,
+    text_integers: bool,
+    out: &mut dyn Write,
+) -> Result<(), ArrowError> {
+    for batch in readable(std::slice::from_ref(batch), text_integers)? {
+        json::write(&batch, layout, out)?;
+    }
+    Ok(())
 }
 
 /// Rows as CSV (RFC 4180), with a header when `header` is set.
-pub fn csv(
+pub(crate) fn csv(
     schema: &SchemaRef,
     batches: &[RecordBatch],
     header: bool,
-) -> Result<Vec<u8>, ArrowError> {
-    let mut bytes = Vec::new();
-    let mut writer = WriterBuilder::new().with_header(header).build(&mut bytes);
+    out: &mut dyn Write,
+) -> Result<(), ArrowError> {
+    let mut writer = WriterBuilder::new().with_header(header).build(out);
     let empty = [RecordBatch::new_empty(Arc::clone(schema))];
     for batch in readable(if batches.is_empty() { &empty } else { batches }, false)? {
         writer.write(&batch)?;
     }
-    drop(writer);
-    Ok(bytes)
+    Ok(())
 }
 
 /// Rows as an aligned table, for a terminal: nothing in it moves the cursor.

@@ -6,8 +6,9 @@
 //! rows, behind a physical barrier; `gate` refuses what would take too much before it is planned. [`worker`] is
 //! the child's side, [`pool`] the parent's; `threads` are those it computes on. [`metric`] holds the named business figures, declared in YAML.
 //! [`answering`] is an answer while it comes, [`cache`] holds those that are still true; `explain` says what was wrong.
-//! [`encoder`] turns rows into the form that was asked for while they come, with [`format`]; [`parameter`] and
-//! [`zone`] are what a question says besides its text, [`cost`] what it read; `even` cuts an organization's rows anew.
+//! `even` cuts an organization's rows anew, and `portion` divides rows so that whoever reads them can hold them;
+//! [`encoder`] turns them into the form that was asked for while they come, with [`format`] and `json`; [`parameter`]
+//! and [`zone`] are what a question says besides its text, [`cost`] what it read.
 
 pub mod answering;
 pub mod cache;
@@ -21,9 +22,11 @@ mod explain;
 pub mod format;
 mod functions;
 mod gate;
+mod json;
 pub mod metric;
 pub mod parameter;
 pub mod pool;
+mod portion;
 pub mod request;
 pub mod schema;
 pub mod session;

@@ -28,7 +28,9 @@ use crate::{
     cost::{self, MeteredPool},
     even::Even,
     explain::explain,
-    format, session,
+    format,
+    portion::portions,
+    session,
     threads::{Threads, cpu_time, give_way_to_intake, stack_bytes},
 };
 
@@ -58,7 +60,7 @@ pub(crate) const PROGRESS: u8 = 4;
 
 /// A frame of a question: no larger than a statement and its cut need.
 const QUESTION_BYTES_MAX: usize = 1 << 20;
-/// IPC bytes are passed on in frames of about this size.
+/// IPC bytes are passed on in frames of at most this size.
 const CHUNK: usize = 256 * 1024;
 /// How often the parent hears how far a query is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
@@ -216,17 +218,21 @@ impl Session {
             }
             ended.rows += batch.num_rows() as u64;
             for batch in even.push(batch).map_err(encoding)? {
-                writer.write(&batch).map_err(encoding)?;
-            }
-            if writer.get_ref().len() >= CHUNK {
-                send(output, writer.get_mut()).await?;
+                for portion in portions(&batch)? {
+                    writer.write(&portion).map_err(encoding)?;
+                    if writer.get_ref().len() >= CHUNK {
+                        send(output, writer.get_mut()).await?;
+                    }
+                }
             }
             if ended.truncated {
                 break;
             }
         }
         for batch in even.finish().map_err(encoding)? {
-            writer.write(&batch).map_err(encoding)?;
+            for portion in portions(&batch)? {
+                writer.write(&portion).map_err(encoding)?;
+            }
         }
         writer.finish().map_err(encoding)?;
         send(output, writer.get_mut()).await?;
@@ -269,9 +275,11 @@ async fn send(
     output: &mut (impl AsyncWrite + Unpin),
     bytes: &mut Vec<u8>,
 ) -> Result<(), QueryError> {
-    let sent = write_frame(output, ROWS, bytes).await;
+    for chunk in bytes.chunks(CHUNK) {
+        write_frame(output, ROWS, chunk).await.map_err(|_| unread())?;
+    }
     bytes.clear();
-    sent.map_err(|_| unread())
+    Ok(())
 }
 
 fn unread() -> QueryError {

@@ -153,8 +153,10 @@ impl Source {
                         say(&format!("the first {rows} rows; --max-rows shows more\n"))?;
                     }
                 } else {
-                    let json = format::json_array(&answer.batches, false)?;
-                    say(&format!("{}\n", String::from_utf8_lossy(&json)))?;
+                    let mut out = io::stdout().lock();
+                    format::json_array(&answer.batches, false, &mut out)?;
+                    writeln!(out)?;
+                    out.flush()?;
                 }
                 Ok(rows as u64)
             }
@@ -271,17 +273,17 @@ async fn stream(mut pieces: Answering, form: Form) -> anyhow::Result<u64> {
     while let Some(piece) = pieces.recv().await {
         match piece {
             Piece::Rows(rows) if is_terminal => {
-                let lines = encoder.rows(rows)?;
+                let mut lines = Vec::new();
+                encoder.rows(rows, &mut lines)?;
                 out.write_all(control::shown_lines(&String::from_utf8_lossy(&lines)).as_bytes())?;
             }
-            Piece::Rows(rows) => out.write_all(&encoder.rows(rows)?)?,
+            Piece::Rows(rows) => encoder.rows(rows, &mut out)?,
             Piece::Progress(_) => {}
             Piece::Failed(error) => return Err(told(error)),
             Piece::Ended(ended) => {
-                let end = encoder.end(&ended)?;
                 // A pipe has an end of its own.
                 if form != Form::Ndjson {
-                    out.write_all(&end)?;
+                    encoder.end(&ended, &mut out)?;
                 }
                 out.flush()?;
                 return Ok(encoder.row_count());

@@ -8,6 +8,7 @@ use futures::future::LocalBoxFuture;
 use super::{Gate, Permission, Principal, client_ip};
 use crate::{
     audit::Origin,
+    places::Party,
     problem::{Problem, RequestId},
 };
 
@@ -53,6 +54,7 @@ impl<P: Permission> FromRequest for Authorized<P> {
                 let detail = format!("this needs the permission `{}`", P::NAME);
                 return Err(Problem::forbidden("forbidden", detail).with("permission", P::NAME));
             }
+            request.extensions_mut().insert(Party::from(&principal));
             Ok(Self { principal, permission: PhantomData })
         })
     }

@@ -1,26 +1,31 @@
 //! Rows on their way to the client, encoded while they come. A small answer is finished first, so that it fails
 //! as a whole and its headers say everything; of a large one only some pieces are held.
 
-use std::time::Duration;
+use std::io::{self, Write};
 
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
+    body::SizedStream,
     http::header::{CONTENT_ENCODING, HeaderName, HeaderValue},
     web::Bytes,
 };
 use futures::{Stream, StreamExt, stream};
 use query::{Encoder, Ended, Form, QueryError, Reason, pool::Piece};
 use serde_json::json;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 
-use super::{body::Written, problem, running::Running};
-use crate::problem::Problem;
+use super::{
+    body::Written,
+    problem,
+    running::{Running, Stop},
+};
+use crate::{
+    pace::{PIECE_BYTES, SLOW_FOR},
+    problem::Problem,
+};
 
-/// An answer of up to so many bytes is sent in one piece.
+/// An answer of up to so many bytes is finished before it is sent.
 const WHOLE_BYTES_MAX: usize = 8 << 20;
-/// A client that reads more slowly than so many bytes a second, over so long, is cut off: it holds a worker.
-const SLOW_BYTES_PER_SECOND: f64 = 64.0 * 1024.0;
-const SLOW_FOR: Duration = Duration::from_secs(10);
 /// Encoded pieces that wait for the client.
 const PIECES: usize = 4;
 
@@ -65,13 +70,20 @@ pub(crate) async fn respond(
             }
             Some(Out::Ended(ended)) => {
                 figures(&mut response, &ended);
-                return Ok(response.body(begun.concat()));
+                return Ok(match begun.len() {
+                    0 | 1 => response.body(begun.pop().unwrap_or_default()),
+                    _ => response.body(SizedStream::new(bytes as u64, pieces(begun))),
+                });
             }
             Some(Out::Failed(error)) => return Err(problem(error).with("query_id", id)),
             None => return Err(problem(cut_off()).with("query_id", id)),
         }
     }
-    Ok(response.streaming(stream::iter(begun).map(Ok).chain(rest(form, out))))
+    Ok(response.streaming(pieces(begun).chain(rest(form, out))))
+}
+
+fn pieces(begun: Vec<Bytes>) -> impl Stream<Item = Result<Bytes, Problem>> {
+    stream::iter(begun).map(Ok)
 }
 
 /// What is known at the end, in headers.
@@ -123,48 +135,114 @@ fn encode(mut running: Running, encoder: Encoder) -> mpsc::Receiver<Out> {
 
 /// Passes the answer on, to its end or as long as the client reads.
 async fn pass(running: &mut Running, mut encoder: Encoder, out: &mpsc::Sender<Out>) {
+    let mut outlet = Outlet::new(out.clone(), running.stop());
     loop {
         let piece = running.next().await;
-        // Making text takes the processor for long.
+        let (rows, end) = match piece {
+            Piece::Rows(rows) => (Some(rows), None),
+            Piece::Ended(ended) => (None, Some(ended)),
+            Piece::Progress(_) => continue,
+            Piece::Failed(error) => return tell(out, Out::Failed(error)).await,
+        };
+        let ended = end.clone();
+        // Making text takes the processor for long, and waits for who reads it.
         let encoding = tokio::task::spawn_blocking(move || {
-            let (bytes, end) = match piece {
-                Piece::Rows(rows) => (encoder.rows(rows), None),
-                Piece::Ended(ended) => (encoder.end(&ended), Some(Out::Ended(ended))),
-                Piece::Failed(error) => (Ok(Bytes::new()), Some(Out::Failed(error))),
-                Piece::Progress(_) => (Ok(Bytes::new()), None),
+            let written = match (rows, end) {
+                (Some(rows), _) => encoder.rows(rows, &mut outlet),
+                (None, Some(end)) => encoder.end(&end, &mut outlet),
+                (None, None) => Ok(()),
             };
-            (encoder, bytes, end)
+            let written = written.and_then(|()| Ok(outlet.flush()?));
+            (encoder, outlet, written)
         });
-        let Ok((back, bytes, end)) = encoding.await else { return };
-        encoder = back;
-        let (bytes, end) = match bytes {
-            Ok(bytes) => (bytes, end),
-            Err(error) => {
+        let Ok(back) = encoding.await else { return };
+        let written;
+        (encoder, outlet, written) = back;
+        match (written, outlet.halt.take(), ended) {
+            (_, Some(Halt::Unread), _) => return,
+            (_, Some(Halt::Stopped(error)), _) => {
+                running.end(Err(&error));
+                return tell(out, Out::Failed(error)).await;
+            }
+            (Err(error), None, _) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "an answer could not be written"
                 );
                 let message = "the rows cannot be written in this format";
-                let error = QueryError::new(Reason::Invalid, message);
-                (Bytes::new(), Some(Out::Failed(error)))
+                return tell(out, Out::Failed(QueryError::new(Reason::Invalid, message))).await;
             }
+            (Ok(()), None, Some(ended)) => return tell(out, Out::Ended(ended)).await,
+            (Ok(()), None, None) => {}
+        }
+    }
+}
+
+/// How it ended, to a client that still reads.
+async fn tell(out: &mpsc::Sender<Out>, end: Out) {
+    let _ = timeout(SLOW_FOR, out.send(end)).await;
+}
+
+/// Where an answer is written to: it goes on in pieces, and waits for the client. Only for threads that may wait.
+struct Outlet {
+    held: Vec<u8>,
+    out: mpsc::Sender<Out>,
+    stop: Stop,
+    runtime: Handle,
+    halt: Option<Halt>,
+}
+
+/// Why nothing more goes out.
+enum Halt {
+    /// The client is gone, or reads too slowly.
+    Unread,
+    Stopped(QueryError),
+}
+
+impl Outlet {
+    fn new(out: mpsc::Sender<Out>, stop: Stop) -> Self {
+        let held = Vec::with_capacity(PIECE_BYTES);
+        Self { held, out, stop, runtime: Handle::current(), halt: None }
+    }
+
+    async fn send(&self, piece: Bytes) -> Result<(), Halt> {
+        let sent = tokio::select! {
+            biased;
+            error = self.stop.reason() => return Err(Halt::Stopped(error)),
+            sent = timeout(SLOW_FOR, self.out.send(Out::Bytes(piece))) => sent,
         };
-        let patience = SLOW_FOR.as_secs_f64().max(bytes.len() as f64 / SLOW_BYTES_PER_SECOND);
-        if !bytes.is_empty() {
-            let sending = out.send(Out::Bytes(bytes));
-            match timeout(Duration::from_secs_f64(patience), sending).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return,
-                Err(_) => {
-                    metrics::counter!("query_slow_clients_total").increment(1);
-                    return;
-                }
+        match sent {
+            Ok(sent) => sent.map_err(|_| Halt::Unread),
+            Err(_) => {
+                metrics::counter!("query_slow_clients_total").increment(1);
+                Err(Halt::Unread)
             }
         }
-        if let Some(end) = end {
-            let _ = out.send(end).await;
-            return;
+    }
+}
+
+impl Write for Outlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(PIECE_BYTES - self.held.len());
+        self.held.extend_from_slice(&bytes[..count]);
+        if self.held.len() == PIECE_BYTES {
+            self.flush()?;
         }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.halt.is_some() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let piece = Bytes::copy_from_slice(&self.held);
+        self.held.clear();
+        let sent = self.runtime.block_on(self.send(piece));
+        self.halt = sent.err();
+        if self.halt.is_some() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 }
 

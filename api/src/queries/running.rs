@@ -3,11 +3,15 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
 use query::{Answering, Cost, Ended, Engine, QueryError, Reason, Request, pool::Piece};
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 use super::{
     history::{Entry, Status, kept_detail, kept_sql},
@@ -56,9 +60,18 @@ pub(crate) struct Running {
     persons: bool,
     live: Arc<Live>,
     pieces: Answering,
+    /// When it is stopped; of an answer that is there already, never.
+    deadline: Option<Instant>,
     is_over: bool,
     /// Whether the history has it already.
     is_listed: bool,
+}
+
+/// Says when a query is not to go on, to whoever writes its answer.
+#[derive(Debug)]
+pub(super) struct Stop {
+    live: Arc<Live>,
+    deadline: Option<Instant>,
 }
 
 /// Entries that wait to be written, at most: more are forgotten rather than held.
@@ -118,16 +131,17 @@ impl Runner {
         self.lock().running.insert(id.clone(), Arc::clone(&live));
         let (_, none) = mpsc::channel(1);
         let (runner, who, persons) = (self.clone(), who.clone(), request.terms.persons);
-        let (pieces, is_over, is_listed) = (none.into(), false, false);
-        Ok(Running { runner, id, who, persons, live, pieces, is_over, is_listed })
+        let (pieces, deadline, is_over, is_listed) = (none.into(), None, false, false);
+        Ok(Running { runner, id, who, persons, live, pieces, deadline, is_over, is_listed })
     }
 
     /// An answer that is there already, to be written like one that comes.
     pub(crate) fn replay(&self, who: &Principal, entry: Entry, pieces: Answering) -> Running {
         let (id, who) = (entry.query_id.clone(), who.clone());
         let live = Arc::new(Live { seen: Mutex::new(entry), stop: Notify::new() });
-        let (runner, persons) = (self.clone(), false);
-        Running { runner, id, who, persons, live, pieces, is_over: true, is_listed: true }
+        let (runner, persons, deadline) = (self.clone(), false, None);
+        let (is_over, is_listed) = (true, true);
+        Running { runner, id, who, persons, live, pieces, deadline, is_over, is_listed }
     }
 
     /// Queries that are under way, newest first, as far as they are of interest.
@@ -205,12 +219,17 @@ impl Running {
                 as_of.map_err(|_| QueryError::new(Reason::Unavailable, "no randomness"))?;
             seen.bytes = 0;
         }
+        self.deadline = Some(Instant::now() + Duration::from_millis(request.deadline_ms));
         self.pieces = tokio::select! {
             biased;
             () = self.live.stop.notified() => return Err(canceled()),
             pieces = self.runner.engine.stream(request) => pieces?,
         };
         Ok(())
+    }
+
+    pub(super) fn stop(&self) -> Stop {
+        Stop { live: Arc::clone(&self.live), deadline: self.deadline }
     }
 
     /// Waits for somebody who stops the query.
@@ -303,6 +322,25 @@ impl Running {
         shared.running.remove(&self.id);
         if shared.ended.len() < ENDED_MAX {
             shared.ended.push(entry);
+        }
+    }
+}
+
+impl Stop {
+    /// Why the query is not to go on.
+    pub(super) async fn reason(&self) -> QueryError {
+        let overdue = async {
+            match self.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.live.stop.notified() => canceled(),
+            () = overdue => {
+                QueryError::new(Reason::Deadline, "the answer was not read in time")
+            }
         }
     }
 }

@@ -49,7 +49,8 @@ pub(super) enum Fate {
 
 /// How long an idle worker may take to end, and one that closed its output.
 const END: Duration = Duration::from_secs(2);
-const FRAME_BYTES_MAX: usize = 1 << 30;
+/// Rows come in small frames; a plan in words is one frame.
+const FRAME_BYTES_MAX: usize = 64 << 20;
 /// SIGILL, SIGABRT, SIGBUS on Linux and macOS, SIGSEGV: what a process does to itself, as at a stack that overflows.
 const OWN_SIGNALS: [i32; 5] = [4, 6, 7, 10, 11];
 

@@ -61,6 +61,8 @@ const OWN_WAITING_PER_WORKER: usize = 8;
 /// What a worker may hold that nobody asked for so long; a new one holds a tenth of it.
 const IDLE_BYTES_MAX: usize = 64 << 20;
 const UNASKED: Duration = Duration::from_secs(10);
+/// Pieces that wait for their reader. Beyond them the worker waits.
+const PIECES: usize = 4;
 /// After its deadline a query that did not stop by itself is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -110,7 +112,7 @@ impl Pool {
             .map_err(|_| QueryError::new(Reason::Busy, "no query worker became free in time"))?;
         request.gives_way |= request.author == Author::Stranger && place.gives_way();
         let worker = self.take(&Party::of(&request.reach)).await?;
-        let (pieces, receiver) = mpsc::channel(16);
+        let (pieces, receiver) = mpsc::channel(PIECES);
         let pool = self.clone();
         let partitions = match place.is_crowded() {
             // Where all workers are busy the cores are as well: more threads than these get in each other's way.

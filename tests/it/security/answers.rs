@@ -1,1 +1,180 @@
-//! Answers without measure: much output from a short statement, and clients that do not read.
+//! Answers that are much larger than their statements, and clients that do not read them.
+
+use std::{fs, io, time::Duration};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::{Client, Server, admin_key, anew, configure, folder, reply, usage};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+
+use crate::pool::own;
+
+const EVENTS: usize = 300;
+const COUNT: &str = "select count(*) as n from usage_events";
+/// What the server may take more than before, with three clients that do not read.
+const MORE_KIB_MAX: u64 = 160 << 10;
+const NOT_READING: usize = 3;
+
+async fn lake() -> (Server, Client, Client, tempfile::TempDir) {
+    let dir = folder();
+    configure(dir.path(), "[query]\nmemory_mib = 256\nworkers = 5\n");
+    let server = Server::serve(dir.path());
+    let admin = Client::new(&server, &admin_key(dir.path()));
+    let event = |i: usize| usage("org_a", &format!("a{i}"), json!({"input_tokens": i}));
+    let lines: Vec<_> = (0..EVENTS).map(|i| event(i).to_string()).collect();
+    let (status, answer) = admin.send("application/x-ndjson", lines.join("\n")).await;
+    assert_eq!(status, 200, "{answer}");
+    let [hostile, honest] = ["org_a", "org_b"].map(|id| own(&server, &dir, id));
+    (server, hostile, honest, dir)
+}
+
+/// The most that the server held so far, workers not included.
+fn peak_kib(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.process_id()));
+    let status = status.unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Lets the peak begin anew.
+fn forget_peak(server: &Server) {
+    let _ = fs::write(format!("/proc/{}/clear_refs", server.process_id()), "5");
+}
+
+/// Asks, and reads nothing but the first bytes.
+async fn ask(server: &Server, client: &Client, body: &Value) -> TcpStream {
+    request(server, client, "POST /v1/query", &body.to_string()).await
+}
+
+async fn request(server: &Server, client: &Client, line: &str, body: &str) -> TcpStream {
+    let address = server.url("").replace("http://", "");
+    let mut stream = TcpStream::connect(&address).await.expect("a connection");
+    let request = format!(
+        "{line} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        client.key(),
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.expect("the request is read");
+    stream
+}
+
+async fn begins(stream: &mut TcpStream) -> String {
+    let mut start = [0; 12];
+    let read = timeout(Duration::from_secs(20), stream.read_exact(&mut start)).await;
+    read.expect("an answer in time").expect("an answer");
+    String::from_utf8_lossy(&start).into_owned()
+}
+
+/// Reads on, to the end; an error is one too.
+async fn rest(stream: &mut TcpStream) -> io::Result<u64> {
+    let mut sink = tokio::io::sink();
+    tokio::io::copy(stream, &mut sink).await
+}
+
+/// Statements of some words whose answers have gigabytes.
+fn much_from_little() -> Vec<(&'static str, String)> {
+    let rows = "usage_events a, usage_events b";
+    let name = "x".repeat(60_000);
+    let columns = |count: usize| {
+        let column = |n| format!("null as c{n}");
+        (0..count).map(column).collect::<Vec<_>>().join(", ")
+    };
+    vec![
+        ("ndjson", format!("select true as \"{name}\" from {rows}")),
+        ("ndjson", format!("select array_repeat(null, 100000) as x from {rows}")),
+        ("csv", format!("select {} from {rows}", columns(2_000))),
+        ("parquet", format!("select array_repeat(null, 100000) as x from {rows}")),
+        ("arrow", format!("select repeat(a.event_id, 1000) as x from {rows}")),
+        // In one row.
+        ("ndjson", format!("select array_repeat(named_struct('{name}', null), 100000) as x")),
+    ]
+}
+
+#[tokio::test]
+async fn what_nobody_reads_takes_no_memory_and_is_stopped() {
+    let (server, hostile, honest, _dir) = lake().await;
+    assert_eq!(honest.rows(&anew(COUNT)).await, [json!({"n": 0})]);
+    // A first answer of each form, so that what is only needed once is there.
+    for form in ["csv", "parquet", "arrow", "ndjson"] {
+        let body = json!({"sql": "select * from usage_events", "format": form});
+        assert_eq!(reply(hostile.request(Method::POST, "/v1/query").json(&body)).await.status, 200);
+    }
+    for (form, sql) in much_from_little() {
+        forget_peak(&server);
+        let before = peak_kib(&server);
+        let begun = Instant::now();
+        let mut clients = Vec::new();
+        for _ in 0..NOT_READING {
+            let body = json!({"sql": anew(&sql), "format": form, "max_rows": 80_000, "truncate": true});
+            clients.push(ask(&server, &hostile, &body).await);
+        }
+        // As long as one waits for the other, there is nothing to see.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert_eq!(honest.rows(&anew(COUNT)).await, [json!({"n": 0})]);
+        let more = peak_kib(&server).saturating_sub(before);
+        assert!(more < MORE_KIB_MAX, "{form} {sql:.60}: {} MiB more", more >> 10);
+        // Stopped by its owner, all of them end soon.
+        let (_, queries) = hostile.get("/v1/queries").await;
+        for query in queries["queries"].as_array().expect("a list") {
+            if query["status"] == "running" || query["status"] == "queued" {
+                let path = format!("/v1/queries/{}", query["query_id"].as_str().expect("an id"));
+                assert_eq!(reply(hostile.request(Method::DELETE, &path)).await.status, 204);
+            }
+        }
+        drop(clients);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{form} {sql:.60}");
+    }
+    let after: Value = hostile.get("/v1/queries").await.1;
+    let running = |query: &&Value| query["status"] == "running";
+    assert_eq!(after["queries"].as_array().expect("a list").iter().filter(running).count(), 0);
+}
+
+/// An answer that is finished before it is sent, and a large one that is sent while it comes.
+#[tokio::test]
+async fn who_reads_nothing_for_ten_seconds_is_cut_off() {
+    let (server, hostile, honest, _dir) = lake().await;
+    let sql = "select repeat('x', 900) as x from usage_events a, usage_events b";
+    let mut clients = Vec::new();
+    for (max_rows, whole) in [(8_000, true), (80_000, false)] {
+        let body = json!({"sql": sql, "format": "csv", "max_rows": max_rows, "truncate": true});
+        let asked = hostile.request(Method::POST, "/v1/query").json(&body);
+        let answer = reply(asked).await;
+        assert_eq!((answer.status.as_u16(), answer.headers.contains_key("x-rows")), (200, whole));
+        let mut stream = ask(&server, &hostile, &body).await;
+        assert_eq!(begins(&mut stream).await, "HTTP/1.1 200");
+        clients.push((stream, answer.body.len() as u64));
+    }
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    for (mut stream, bytes) in clients {
+        let read = timeout(Duration::from_secs(5), rest(&mut stream)).await.expect("it is over");
+        assert!(read.as_ref().map_or(true, |read| *read < bytes), "{read:?} of {bytes}");
+    }
+    assert_eq!(honest.rows(&anew(COUNT)).await, [json!({"n": 0})]);
+}
+
+#[tokio::test]
+async fn a_row_is_bounded_and_its_names_are_not() {
+    let (_server, hostile, _, _dir) = lake().await;
+    let refused = |sql: &str, why: &'static str| (sql.to_owned(), why);
+    for (sql, why) in [
+        refused("select array_repeat(array_repeat(null, 1001), 1000) as x", "elements"),
+        refused("select range(600000) as a, range(600000) as b", "elements"),
+        refused("select array_repeat(repeat('x', 10000), 5000) as x", "bytes"),
+    ] {
+        for form in ["json", "ndjson", "csv", "arrow", "parquet"] {
+            let answer = hostile.query_with(json!({"sql": sql, "format": form})).await;
+            let detail = answer.1["detail"].as_str().unwrap_or_default();
+            assert_eq!((answer.0.as_u16(), &answer.1["code"]), (413, &json!("result_too_large")));
+            assert!(detail.contains(why), "{sql}: {detail}");
+        }
+    }
+    let name = "x".repeat(60_000);
+    let rows = hostile.rows(&format!("select range(1000) as \"{name}\" from usage_events")).await;
+    assert_eq!(rows.len(), EVENTS);
+    assert_eq!(rows[7][&name], json!((0..1_000).collect::<Vec<_>>()));
+}
