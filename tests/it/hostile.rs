@@ -264,7 +264,7 @@ pub(crate) fn passing() -> Vec<(String, &'static str)> {
         (
             "select array_agg(a.event_id) from usage_events a, usage_events b, usage_events c"
                 .into(),
-            "200 422 504",
+            "200 413 422 504",
         ),
         ("select a.event_id, b.event_id from usage_events a, usage_events b".into(), "200"),
         ("select unnest(range(1, 1000000)) from usage_events".into(), "200 504"),

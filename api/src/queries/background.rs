@@ -1,18 +1,17 @@
 //! `/v1/queries`: queries that run in the background and whose answers are fetched later, the history, and what
 //! runs now.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use chrono::TimeDelta;
 use pipeline::Lakehouse;
 use query::{
     Cost, Ended, QueryError, Reason, Request, Task,
-    pool::Piece,
+    pool::{Piece, Turn, Turns},
     stored::{Rights, Stored},
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -36,14 +35,14 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Background {
     stored: Stored,
-    slots: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    turns: Turns,
 }
 
 /// Answers are kept so long.
 const KEPT: TimeDelta = TimeDelta::hours(24);
-/// Queries that may wait for their turn.
-const WAITING: usize = 100;
+/// Queries that may wait for their turn: of one organization, and of all.
+const WAITING_EACH: usize = 20;
+const WAITING_ALL: usize = 200;
 /// How often a query is begun anew when its cut is not readable any more, since it waited so long.
 const ATTEMPTS: u32 = 3;
 const LIMIT: u64 = 100;
@@ -83,30 +82,26 @@ pub(crate) struct ResultParameters {
 impl Background {
     /// At most `at_once` queries run in the background at once, so that the others find a worker.
     pub(crate) fn new(stored: Stored, at_once: usize) -> Self {
-        Self {
-            stored,
-            slots: Arc::new(Semaphore::new(at_once)),
-            waiting: Arc::new(Semaphore::new(WAITING)),
-        }
+        Self { stored, turns: Turns::new(at_once.max(1), WAITING_EACH, WAITING_ALL) }
     }
 
-    /// Runs a query whose turn it is, and keeps its answer.
+    /// Runs a query when its turn has come, and keeps its answer.
     async fn run(
         &self,
+        turn: &mut Turn,
         running: &mut Running,
         mut request: Request,
         has_cut: bool,
         lakehouse: &Lakehouse,
         bytes_max: u64,
     ) -> Result<Ended, QueryError> {
-        let slot = tokio::select! {
+        tokio::select! {
             biased;
             () = running.stopped() => {
                 return Err(QueryError::new(Reason::Canceled, "the query was stopped"));
             }
-            slot = self.slots.acquire() => slot,
-        };
-        let _slot = slot.map_err(|_| QueryError::new(Reason::Unavailable, "the server stops"))?;
+            () = turn.come() => {}
+        }
         let mut attempt = 1;
         loop {
             // What is read is what is there when it is its turn; of an earlier cut, too, from the files of now.
@@ -215,7 +210,8 @@ async fn tidy(background: &Background, store: &Store, clock: &Clock) -> Result<(
     responses(
         (status = 202, description = "It runs; `Location` says where to look.", body = Entry),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 429, description = "Too many wait already.", body = Problem),
+        (status = 429, description = "Too many of yours wait already; see `Retry-After`.", body = Problem),
+        (status = 503, description = "Too many wait already; see `Retry-After`.", body = Problem),
     ),
 )]
 pub(crate) async fn start_query(
@@ -229,22 +225,20 @@ pub(crate) async fn start_query(
     let deadline_ms = asker.limits.background_deadline_seconds * 1_000;
     let request = asker.question(&principal, body, deadline_ms, Task::Rows).await?;
     let request = Request { gives_way: true, ..request };
-    let place = Arc::clone(&background.waiting)
-        .try_acquire_owned()
-        .map_err(|_| Problem::too_many_requests(10).explained("too many queries wait already"))?;
+    let mut turn = background.turns.enter(&request.reach).map_err(problem)?;
     let mut running = asker.runner.admit(&principal, &request)?;
     let entry = running.entry();
     history::write(&asker.store, std::slice::from_ref(&entry)).await?;
     running.note_listed();
     tokio::spawn(async move {
         let bytes_max = asker.limits.result_mib << 20;
-        let outcome =
-            background.run(&mut running, request, has_cut, &asker.lakehouse, bytes_max).await;
+        let outcome = background
+            .run(&mut turn, &mut running, request, has_cut, &asker.lakehouse, bytes_max)
+            .await;
         if outcome.is_ok() {
             running.keep_until(asker.clock.now() + KEPT);
         }
         running.end(outcome.as_ref());
-        drop(place);
     });
     let place = format!("/v1/queries/{}", entry.query_id);
     Ok(HttpResponse::Accepted().insert_header((header::LOCATION, place)).json(entry))
@@ -258,7 +252,7 @@ pub(crate) async fn start_query(
     params(ListParameters),
     responses(
         (status = 200, body = QueryList), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        (status = 403, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem),
     ),
 )]
 pub(crate) async fn list_queries(
@@ -267,6 +261,9 @@ pub(crate) async fn list_queries(
     runner: web::Data<Runner>,
     store: web::Data<Store>,
 ) -> Result<HttpResponse, Problem> {
+    let _place = runner.lists.take((&*principal).into()).map_err(|full| {
+        full.problem("requests read the history", 1)
+    })?;
     let invalid = |detail: String| Problem::bad_request("invalid_parameters", detail);
     let asked = asked.map_err(|error| invalid(error.to_string()))?.into_inner();
     let limit = asked.limit.unwrap_or(LIMIT);

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     as_of::Seal,
     clock::Clock,
+    places::Places,
     principal::{Ability, Principal},
     problem::Problem,
     store::{base62, random_bytes},
@@ -32,6 +33,8 @@ pub(crate) struct Runner {
     clock: Clock,
     seal: Seal,
     shared: Arc<Mutex<Shared>>,
+    /// For those who read the history: each of its pages is held whole.
+    pub(super) lists: Places,
     /// Held while entries go from memory to the history: who looks for one waits until it is there.
     pub(super) writing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -39,8 +42,9 @@ pub(crate) struct Runner {
 #[derive(Debug, Default)]
 struct Shared {
     running: HashMap<String, Arc<Live>>,
-    /// Those that ended and are not written to the history yet.
+    /// Those that ended and are not written to the history yet, and how many each organization has among them.
     ended: Vec<Entry>,
+    own_ended: HashMap<Option<String>, usize>,
 }
 
 /// A query while it is under way.
@@ -76,12 +80,18 @@ pub(super) struct Stop {
 
 /// Entries that wait to be written, at most: more are forgotten rather than held.
 const ENDED_MAX: usize = 2_000;
+/// The same of one organization: whose queries fail by the thousand does not push others out of the history.
+const OWN_ENDED_MAX: usize = 500;
+/// Requests that read the history at the same time.
+const LISTS_EACH: usize = 4;
+const LISTS_ALL: usize = 24;
 /// Statements that were refused before they ran, by code.
 const REFUSALS: &str = "query_refusals_total";
 
 impl Runner {
     pub(crate) fn new(engine: Engine, clock: Clock, seal: Seal) -> Self {
-        Self { engine, clock, seal, shared: Arc::default(), writing: Arc::default() }
+        let lists = Places::new(LISTS_EACH, LISTS_ALL);
+        Self { engine, clock, seal, shared: Arc::default(), lists, writing: Arc::default() }
     }
 
     /// Starts a query.
@@ -170,7 +180,9 @@ impl Runner {
 
     /// Takes the entries that wait to be written.
     pub(super) fn take_ended(&self) -> Vec<Entry> {
-        std::mem::take(&mut self.lock().ended)
+        let mut shared = self.lock();
+        shared.own_ended.clear();
+        std::mem::take(&mut shared.ended)
     }
 
     /// Gives entries back that could not be written.
@@ -320,7 +332,9 @@ impl Running {
         let entry = self.entry();
         let mut shared = self.runner.lock();
         shared.running.remove(&self.id);
-        if shared.ended.len() < ENDED_MAX {
+        let own = shared.own_ended.entry(entry.organization_id.clone()).or_default();
+        *own += 1;
+        if *own <= OWN_ENDED_MAX && shared.ended.len() < ENDED_MAX {
             shared.ended.push(entry);
         }
     }

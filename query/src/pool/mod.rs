@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    Author, Cost, Ended, QueryError, Reason, Request,
+    Author, Cost, Ended, QueryError, Reach, Reason, Request,
     worker::{Handshake, Question},
 };
 
@@ -58,6 +58,8 @@ pub struct Pool {
 /// Queries that may wait for a worker, for each worker there is: of all, and of one organization.
 const WAITING_PER_WORKER: usize = 32;
 const OWN_WAITING_PER_WORKER: usize = 8;
+/// Workers for our own plans: one organization has all but one of them at most.
+const RESERVED: usize = 2;
 /// What a worker may hold that nobody asked for so long; a new one holds a tenth of it.
 const IDLE_BYTES_MAX: usize = 64 << 20;
 const UNASKED: Duration = Duration::from_secs(10);
@@ -73,15 +75,15 @@ impl Pool {
         Self::with(launch, workers, Line::new(workers, own, all))
     }
 
-    /// One worker for our own plans: nobody floods it, since nobody but us writes its statements.
+    /// Workers for our own plans: metrics, dashboards, lookups of events.
     pub fn reserved(launch: Launch) -> Self {
-        Self::with(launch, 1, Line::new(1, WAITING_PER_WORKER, WAITING_PER_WORKER))
+        Self::new(launch, RESERVED)
     }
 
     /// One worker for our own plans that nobody waits for. It is there while it has something to do, and takes one core,
     /// and the memory of one.
     pub fn ahead(launch: Launch) -> Self {
-        let pool = Self::reserved(launch);
+        let pool = Self::new(launch, 1);
         Self { is_ready: false, partitions: 1, ..pool }
     }
 
@@ -243,6 +245,36 @@ impl Launch {
     /// What a worker may still hold after its query. The next one is quicker with what the last one left.
     fn held_bytes_max(&self) -> usize {
         self.handshake.memory_bytes + (128 << 20)
+    }
+}
+
+/// Turns that organizations take at something that is slow. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Turns(Line);
+
+/// One of these, or the wait for it. It is given back when dropped.
+#[derive(Debug)]
+pub struct Turn(Place);
+
+impl Turns {
+    /// So many have their turn at once; so many of one organization may wait, and of all.
+    pub fn new(at_once: usize, each_max: usize, all_max: usize) -> Self {
+        Self(Line::new(at_once, each_max, all_max))
+    }
+
+    /// A place in the line.
+    ///
+    /// # Errors
+    /// When too many wait.
+    pub fn enter(&self, reach: &Reach) -> Result<Turn, QueryError> {
+        self.0.enter(reach).map(Turn).map_err(refused)
+    }
+}
+
+impl Turn {
+    /// Completes when it has come.
+    pub async fn come(&mut self) {
+        self.0.called().await;
     }
 }
 
