@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::places::{Party, Place, Places};
 use actix_web::{
     Error, HttpMessage, ResponseError,
     body::{BodySize, BoxBody, MessageBody},
@@ -15,7 +16,6 @@ use actix_web::{
     middleware::Next,
     web::{Bytes, Data},
 };
-use crate::places::{Party, Place, Places};
 
 /// An answer leaves in pieces of at most so many bytes.
 pub(crate) const PIECE_BYTES: usize = 256 * 1024;

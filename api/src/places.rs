@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn one_party_does_not_take_all_places() {
         let places = Places::new(2, 5);
-        let take = |id: &str| places.take(Party::Organization(id.into())).map_err(|full| full);
+        let take = |id: &str| places.take(Party::Organization(id.into()));
         let held = [take("a").unwrap(), take("a").unwrap()];
         assert_eq!(take("a").unwrap_err(), Full::Own);
         let others = [take("b").unwrap(), take("c").unwrap(), take("b").unwrap()];

@@ -13,6 +13,8 @@ use arrow::{
     json::writer::{EncoderOptions, NullableEncoder, make_encoder},
 };
 
+use crate::list::Lists;
+
 /// What stands around rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
@@ -101,10 +103,10 @@ struct Value<'a> {
 enum Kind<'a> {
     Leaf(NullableEncoder<'a>),
     Text(Box<dyn Fn(usize) -> &'a str + 'a>),
-    /// Where the elements of a place are.
-    List(Box<dyn Fn(usize) -> (usize, usize) + 'a>, Box<Value<'a>>),
+    List(Lists<'a>, Box<Value<'a>>),
     Struct(Vec<Member<'a>>),
-    Map(Box<dyn Fn(usize) -> (usize, usize) + 'a>, Box<Value<'a>>, Box<Value<'a>>),
+    /// Where the entries of a place are, their keys and values.
+    Map(&'a [i32], Box<Value<'a>>, Box<Value<'a>>),
     /// Which of the values a place has.
     Shared(Box<dyn Fn(usize) -> usize + 'a>, Box<Value<'a>>),
 }
@@ -129,43 +131,14 @@ fn object(members: &mut [Member<'_>], place: usize, text: &mut Text<'_>) -> io::
 impl<'a> Value<'a> {
     fn new(field: &'a FieldRef, array: &'a dyn Array) -> Result<Self, ArrowError> {
         let elements = |field, array| Value::new(field, array).map(Box::new);
+        if let Some(lists) = Lists::of(array) {
+            let elements = elements(lists.item, lists.values)?;
+            return Ok(Self { nulls: array.logical_nulls(), kind: Kind::List(lists, elements) });
+        }
         let kind = match array.data_type() {
             DataType::Utf8 => text(|at| array.as_string::<i32>().value(at)),
             DataType::LargeUtf8 => text(|at| array.as_string::<i64>().value(at)),
             DataType::Utf8View => text(|at| array.as_string_view().value(at)),
-            DataType::List(item) => {
-                let list = array.as_list::<i32>();
-                let offsets = list.value_offsets();
-                let range = |at| (offsets[at] as usize, offsets[at + 1] as usize);
-                Kind::List(Box::new(range), elements(item, list.values())?)
-            }
-            DataType::LargeList(item) => {
-                let list = array.as_list::<i64>();
-                let offsets = list.value_offsets();
-                let range = |at| (offsets[at] as usize, offsets[at + 1] as usize);
-                Kind::List(Box::new(range), elements(item, list.values())?)
-            }
-            DataType::ListView(item) => {
-                let list = array.as_list_view::<i32>();
-                let range = |at| {
-                    let start = list.value_offset(at) as usize;
-                    (start, start + list.value_size(at) as usize)
-                };
-                Kind::List(Box::new(range), elements(item, list.values())?)
-            }
-            DataType::LargeListView(item) => {
-                let list = array.as_list_view::<i64>();
-                let range = |at| {
-                    let start = list.value_offset(at) as usize;
-                    (start, start + list.value_size(at) as usize)
-                };
-                Kind::List(Box::new(range), elements(item, list.values())?)
-            }
-            DataType::FixedSizeList(item, size) => {
-                let (list, size) = (array.as_fixed_size_list(), *size as usize);
-                let range = move |at| (at * size, (at + 1) * size);
-                Kind::List(Box::new(range), elements(item, list.values())?)
-            }
             DataType::Struct(fields) => {
                 let members = fields.iter().zip(array.as_struct().columns());
                 Kind::Struct(members.map(|(f, a)| Member::new(f, a)).collect::<Result<_, _>>()?)
@@ -176,10 +149,8 @@ impl<'a> Value<'a> {
                     let message = "in JSON the keys of a map are texts";
                     return Err(ArrowError::JsonError(message.into()));
                 }
-                let offsets = map.value_offsets();
-                let range = |at| (offsets[at] as usize, offsets[at + 1] as usize);
                 let (keys, values) = (elements(field, map.keys())?, elements(field, map.values())?);
-                Kind::Map(Box::new(range), keys, values)
+                Kind::Map(map.value_offsets(), keys, values)
             }
             DataType::Dictionary(_, _) => {
                 let dictionary = array.as_any_dictionary();
@@ -203,11 +174,11 @@ impl<'a> Value<'a> {
                 text.pass()
             }
             Kind::Text(value) => text.quote(value(place)),
-            Kind::List(range, elements) => {
-                let (start, end) = range(place);
+            Kind::List(lists, elements) => {
+                let range = lists.range(place);
                 text.push(b"[")?;
-                for at in start..end {
-                    if at > start {
+                for at in range.clone() {
+                    if at > range.start {
                         text.push(b",")?;
                     }
                     elements.write(at, text)?;
@@ -215,8 +186,8 @@ impl<'a> Value<'a> {
                 text.push(b"]")
             }
             Kind::Struct(members) => object(members, place, text),
-            Kind::Map(range, keys, values) => {
-                let (start, end) = range(place);
+            Kind::Map(offsets, keys, values) => {
+                let (start, end) = (offsets[place] as usize, offsets[place + 1] as usize);
                 text.push(b"{")?;
                 for at in start..end {
                     if at > start {
@@ -287,13 +258,18 @@ mod tests {
         let text: ArrayRef = Arc::new(StringArray::from(vec![Some("a\n\"ü"), None, Some("")]));
         let field = Arc::new(Field::new("in \"it", DataType::Utf8, true));
         let inner = StructArray::from(vec![(field, Arc::clone(&text))]);
-        let dictionary: DictionaryArray<Int32Type> = [Some("d"), None, Some("d")].into_iter().collect();
+        let dictionary: DictionaryArray<Int32Type> =
+            [Some("d"), None, Some("d")].into_iter().collect();
         let time = TimestampMicrosecondArray::from(vec![Some(1), None, Some(1_000_000)]);
         RecordBatch::try_from_iter_with_nullable([
             ("list", Arc::new(lists) as ArrayRef, true),
             ("map", Arc::new(maps.finish()), true),
             ("text", text, true),
-            ("view", Arc::new(StringViewArray::from(vec!["a longer text than twelve", "b", "c"])), true),
+            (
+                "view",
+                Arc::new(StringViewArray::from(vec!["a longer text than twelve", "b", "c"])),
+                true,
+            ),
             ("struct", Arc::new(inner), true),
             ("shared", Arc::new(dictionary), true),
             ("time", Arc::new(time.with_timezone("UTC")), true),

@@ -23,6 +23,7 @@ pub mod format;
 mod functions;
 mod gate;
 mod json;
+mod list;
 pub mod metric;
 pub mod parameter;
 pub mod pool;

@@ -1,19 +1,19 @@
 //! Batches in portions that whoever reads them can hold. Nulls take no room in Arrow, and a text that several rows
 //! share takes it once: so what a row becomes when it is written is counted here, and not what it takes.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait,
-        GenericByteViewArray, RecordBatch, RecordBatchOptions, StructArray,
+        Array, ArrayRef, AsArray, FixedSizeListArray, GenericByteViewArray, GenericListArray,
+        MapArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions, StructArray,
     },
     buffer::OffsetBuffer,
     datatypes::{ByteViewType, DataType},
     error::ArrowError,
 };
 
-use crate::{QueryError, Reason};
+use crate::{QueryError, Reason, list::Lists};
 
 /// Elements that the lists of a row have together, those of lists in lists included.
 const ROW_ELEMENTS_MAX: u64 = 1_000_000;
@@ -74,60 +74,62 @@ fn too_large(message: &str) -> QueryError {
 impl Extent {
     /// Of some places of an array.
     fn of(array: &dyn Array, from: usize, count: usize) -> Self {
-        let own = |bytes: usize| Self { elements: 0, bytes: bytes as u64 };
-        let listed = |values: &dyn Array, from: usize, count: usize| {
-            Self { elements: count as u64, bytes: 0 } + Self::of(values, from, count)
-        };
+        let places = from..from + count;
+        if let Some(lists) = Lists::of(array) {
+            let own = Self { elements: 0, bytes: 8 * count as u64 };
+            let ranges = lists.ranges(places);
+            return own + ranges.map(|range| Self::of_elements(lists.values, range)).sum();
+        }
         match array.data_type() {
-            DataType::Utf8 => own(4 * count + between(array.as_string::<i32>().value_offsets(), from, count)),
-            DataType::LargeUtf8 => own(8 * count + between(array.as_string::<i64>().value_offsets(), from, count)),
-            DataType::Binary => own(4 * count + between(array.as_binary::<i32>().value_offsets(), from, count)),
-            DataType::LargeBinary => own(8 * count + between(array.as_binary::<i64>().value_offsets(), from, count)),
-            DataType::Utf8View => own(viewed(array.as_string_view().views(), from, count)),
-            DataType::BinaryView => own(viewed(array.as_binary_view().views(), from, count)),
-            DataType::List(_) => {
-                let (list, offsets) = (array.as_list::<i32>(), array.as_list::<i32>().value_offsets());
-                own(4 * count) + listed(list.values(), offsets[from] as usize, between(offsets, from, count))
-            }
-            DataType::LargeList(_) => {
-                let (list, offsets) = (array.as_list::<i64>(), array.as_list::<i64>().value_offsets());
-                own(8 * count) + listed(list.values(), offsets[from] as usize, between(offsets, from, count))
-            }
             DataType::Map(_, _) => {
-                let (map, offsets) = (array.as_map(), array.as_map().value_offsets());
-                own(4 * count) + listed(map.entries(), offsets[from] as usize, between(offsets, from, count))
-            }
-            DataType::FixedSizeList(_, size) => {
-                let (list, size) = (array.as_fixed_size_list(), *size as usize);
-                listed(list.values(), from * size, count * size)
-            }
-            // Ranges of these may be the same ones again and again.
-            DataType::ListView(_) => {
-                let list = array.as_list_view::<i32>();
-                let range = |at| listed(list.values(), list.value_offset(at) as usize, list.value_size(at) as usize);
-                own(8 * count) + (from..from + count).map(range).sum()
-            }
-            DataType::LargeListView(_) => {
-                let list = array.as_list_view::<i64>();
-                let range = |at| listed(list.values(), list.value_offset(at) as usize, list.value_size(at) as usize);
-                own(16 * count) + (from..from + count).map(range).sum()
+                let offsets = array.as_map().value_offsets();
+                let range = offsets[from] as usize..offsets[from + count] as usize;
+                Self::of_elements(array.as_map().entries(), range)
             }
             DataType::Struct(_) => {
                 let members = array.as_struct().columns().iter();
-                members.map(|member| listed(member, from, count)).sum()
+                members.map(|member| Self::of_elements(member, places.clone())).sum()
             }
             DataType::Dictionary(_, values) if values.is_nested() => {
                 let dictionary = array.as_any_dictionary();
                 if dictionary.values().is_empty() {
-                    return own(8 * count);
+                    return Self::default();
                 }
                 let keys = dictionary.normalized_keys();
-                let value = |key: &usize| Self::of(dictionary.values(), *key, 1);
-                own(8 * count) + keys[from..from + count].iter().map(value).sum()
+                keys[places].iter().map(|key| Self::of(dictionary.values(), *key, 1)).sum()
             }
-            other => own(other.primitive_width().unwrap_or(8) * count * usize::from(!other.is_null())),
+            _ => Self { elements: 0, bytes: leaf_bytes(array, from, count) as u64 },
         }
     }
+
+    /// Of elements that a place has, which count themselves.
+    fn of_elements(array: &dyn Array, range: Range<usize>) -> Self {
+        let own = Self { elements: range.len() as u64, bytes: 0 };
+        own + Self::of(array, range.start, range.len())
+    }
+}
+
+/// What places take that hold no others.
+fn leaf_bytes(array: &dyn Array, from: usize, count: usize) -> usize {
+    let between_32 = |offsets: &[i32]| (offsets[from + count] - offsets[from]) as usize;
+    let between_64 = |offsets: &[i64]| (offsets[from + count] - offsets[from]) as usize;
+    match array.data_type() {
+        DataType::Utf8 => 4 * count + between_32(array.as_string::<i32>().value_offsets()),
+        DataType::LargeUtf8 => 8 * count + between_64(array.as_string::<i64>().value_offsets()),
+        DataType::Binary => 4 * count + between_32(array.as_binary::<i32>().value_offsets()),
+        DataType::LargeBinary => 8 * count + between_64(array.as_binary::<i64>().value_offsets()),
+        DataType::Utf8View => viewed(&array.as_string_view().views()[from..from + count]),
+        DataType::BinaryView => viewed(&array.as_binary_view().views()[from..from + count]),
+        DataType::FixedSizeBinary(size) => *size as usize * count,
+        DataType::Null => 0,
+        other => other.primitive_width().unwrap_or(8) * count,
+    }
+}
+
+/// A view begins with the length of its value.
+fn viewed(views: &[u128]) -> usize {
+    let length = |view: &u128| (*view & u128::from(u32::MAX)) as usize;
+    views.iter().map(|view| size_of::<u128>() + length(view)).sum()
 }
 
 impl std::ops::Add for Extent {
@@ -143,17 +145,6 @@ impl std::iter::Sum for Extent {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
         all.fold(Self::default(), |sum, one| sum + one)
     }
-}
-
-/// What lies between the offsets of some places.
-fn between<O: OffsetSizeTrait>(offsets: &[O], from: usize, count: usize) -> usize {
-    (offsets[from + count] - offsets[from]).as_usize()
-}
-
-/// A view begins with the length of its value.
-fn viewed(views: &[u128], from: usize, count: usize) -> usize {
-    let length = |view: &u128| (*view & u128::from(u32::MAX)) as usize;
-    views[from..from + count].iter().map(|view| size_of::<u128>() + length(view)).sum()
 }
 
 fn dictionary_bytes(columns: &[ArrayRef]) -> u64 {
@@ -229,7 +220,9 @@ fn list_of<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> Result<ArrayRef, A
 #[cfg(test)]
 mod tests {
     use arrow::{
-        array::{Int64Array, ListArray, NullArray, StringArray, StringViewArray, StringViewBuilder},
+        array::{
+            Int64Array, ListArray, NullArray, StringArray, StringViewArray, StringViewBuilder,
+        },
         datatypes::Field,
         ipc::writer::StreamWriter,
     };
@@ -272,7 +265,8 @@ mod tests {
 
     #[test]
     fn what_no_row_shows_does_not_leave() {
-        let hidden = StringViewArray::from(vec!["a secret of another one", "what one may see of it"]);
+        let hidden =
+            StringViewArray::from(vec!["a secret of another one", "what one may see of it"]);
         let item = Arc::new(Field::new("item", DataType::Utf8View, true));
         let offsets = OffsetBuffer::from_lengths([1, 1]);
         let list = ListArray::new(item, offsets, Arc::new(hidden.clone()), None);
@@ -290,7 +284,10 @@ mod tests {
         assert!(!refused(vec![Arc::new(lists(&[1, million, 1]))]));
         assert!(refused(vec![Arc::new(lists(&[1, million + 1, 1]))]));
         // Of a row, whichever column has them.
-        assert!(refused(vec![Arc::new(lists(&[million / 2 + 1])), Arc::new(lists(&[million / 2]))]));
+        assert!(refused(vec![
+            Arc::new(lists(&[million / 2 + 1])),
+            Arc::new(lists(&[million / 2]))
+        ]));
         // Those within others are multiplied out.
         let inner: ArrayRef = Arc::new(lists(&vec![2_000; 1_000]));
         let item = Arc::new(Field::new("item", inner.data_type().clone(), true));

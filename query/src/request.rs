@@ -52,8 +52,8 @@ pub struct Request {
     /// More rows than this are an error, or cut off with `truncate`.
     pub max_rows: Option<u64>,
     pub truncate: bool,
-    /// Whether short queries go first from its start: nobody waits for it at once, or its party has more that wait, or too
-    /// little credit for short ones.
+    /// Whether short queries go first from its start: nobody waits for it at once, or its party has more that wait, or is
+    /// not interactive.
     #[serde(default)]
     pub gives_way: bool,
     #[serde(default)]

@@ -261,9 +261,10 @@ pub(crate) async fn list_queries(
     runner: web::Data<Runner>,
     store: web::Data<Store>,
 ) -> Result<HttpResponse, Problem> {
-    let _place = runner.lists.take((&*principal).into()).map_err(|full| {
-        full.problem("requests read the history", 1)
-    })?;
+    let _place = runner
+        .lists
+        .take((&*principal).into())
+        .map_err(|full| full.problem("requests read the history", 1))?;
     let invalid = |detail: String| Problem::bad_request("invalid_parameters", detail);
     let asked = asked.map_err(|error| invalid(error.to_string()))?.into_inner();
     let limit = asked.limit.unwrap_or(LIMIT);

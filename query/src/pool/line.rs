@@ -90,7 +90,7 @@ impl Place {
     }
 
     /// Its question is over, and used so much of the time that it had the slot. Who waited for the cores, or for the
-    /// store, is not to blame for it: short questions that take long where others take the cores would lose their credit,
+    /// store, is not to blame for it: short questions that take long where others take the cores would lose their tokens,
     /// give way because of that, and take longer still.
     pub(super) fn used(&mut self, time: Option<Duration>, is_answered: bool) {
         let held = self.since.map(|since| since.elapsed()).unwrap_or_default();

@@ -5,12 +5,10 @@ use std::{
     hash::Hash,
 };
 
-/// Slots that parties share. The one that holds the fewest goes first; of those that hold as many, one that never held
-/// any, and then they take turns.
-///
-/// The last slot is kept free: no party holds it besides all others. Several that ask long questions, or have yet to
-/// show what they ask, do not hold it even together, so that it is there for whoever asks short ones; beside a single
-/// party somebody new may have it.
+/// Fair queueing with two classes. A free slot goes to the party that holds the fewest; of those that hold as many, to
+/// one that never held any, and then by turns. No party holds all slots. The last one is for interactive parties: a
+/// token bucket tells them from batch ones (a short question adds a token, a long one takes [`CREDIT`]). Beside a
+/// single party the last slot is open to those as well of whom nothing is known, or that have tokens left.
 #[derive(Debug)]
 pub(super) struct Shares<K> {
     slots: usize,
@@ -22,12 +20,21 @@ pub(super) struct Shares<K> {
     /// Every party that waits, the one that waits longest for its turn first.
     turns: VecDeque<K>,
     waiting: HashMap<K, VecDeque<Ticket>>,
-    /// What each party earned with short questions, and did not lose with long ones.
-    credit: HashMap<K, u32>,
+    /// The bucket of each party that held a slot.
+    tokens: HashMap<K, u32>,
 }
 
-/// A short question earns one, and a long one loses so much. Who has as much asks short ones: it is more than somebody
-/// earns whose long ones are among statements that are refused.
+/// How a party asks, by its tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Interactive,
+    /// It never held a slot, or has too few tokens.
+    Unknown,
+    Batch,
+}
+
+/// What a long question takes, and what makes a party interactive: it is more than somebody gets whose long ones are
+/// among statements that are refused.
 const CREDIT: u32 = 16;
 /// Who always asked short ones may ask a few long ones.
 const CREDIT_MAX: u32 = 4 * CREDIT;
@@ -62,7 +69,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
             running: BTreeMap::new(),
             turns: VecDeque::new(),
             waiting: HashMap::new(),
-            credit: HashMap::new(),
+            tokens: HashMap::new(),
         }
     }
 
@@ -95,7 +102,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         let may = self.turns.iter().enumerate().filter(|(_, party)| self.may_hold(party));
         // The first of equals.
         let (place, _) =
-            may.min_by_key(|(_, party)| (self.held(party), self.credit.contains_key(*party)))?;
+            may.min_by_key(|(_, party)| (self.held(party), self.tokens.contains_key(*party)))?;
         let party = self.turns.remove(place)?;
         let tickets = self.waiting.get_mut(&party)?;
         let ticket = tickets.pop_front()?;
@@ -117,18 +124,33 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         !self.waiting.is_empty()
     }
 
-    /// Whether the party that holds a slot with a ticket has more that wait, or held one before and has too little credit.
+    /// Whether the party that holds a slot with a ticket has more that wait, or held one before and is not interactive.
     pub(super) fn gives_way(&self, ticket: Ticket) -> bool {
-        let has_shown = |party| self.credit.contains_key(party) && !self.is_quick(party);
-        self.running
-            .get(&ticket)
-            .is_some_and(|party| self.waiting.contains_key(party) || has_shown(party))
+        let is_known = |party| self.tokens.contains_key(party);
+        self.running.get(&ticket).is_some_and(|party| {
+            self.waiting.contains_key(party)
+                || is_known(party) && self.class(party) != Class::Interactive
+        })
+    }
+
+    fn class(&self, party: &K) -> Class {
+        match self.tokens.get(party) {
+            Some(CREDIT..) => Class::Interactive,
+            None | Some(1..) => Class::Unknown,
+            Some(0) => Class::Batch,
+        }
     }
 
     /// Whether a party may hold one more slot that is free.
     fn may_hold(&self, party: &K) -> bool {
-        let is_last = self.slow() >= self.own_max();
-        let may_last = self.is_quick(party) || self.is_new(party) && self.is_one_party();
+        let is_interactive = |party: &K| self.class(party) == Class::Interactive;
+        let others = self.running.values().filter(|party| !is_interactive(party)).count();
+        let is_last = others >= self.own_max();
+        let may_last = match self.class(party) {
+            Class::Interactive => true,
+            Class::Unknown => self.is_one_party(),
+            Class::Batch => false,
+        };
         self.held(party) < self.own_max() && (!is_last || may_last)
     }
 
@@ -138,20 +160,6 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         holders.next().is_none_or(|first| holders.all(|other| other == first))
     }
 
-    /// The slots held by those that do not ask short questions.
-    fn slow(&self) -> usize {
-        self.running.values().filter(|party| !self.is_quick(party)).count()
-    }
-
-    fn is_quick(&self, party: &K) -> bool {
-        self.credit.get(party).is_some_and(|credit| *credit >= CREDIT)
-    }
-
-    /// Whether it never asked, or has some credit left.
-    fn is_new(&self, party: &K) -> bool {
-        self.credit.get(party).is_none_or(|credit| *credit > 0)
-    }
-
     fn own_max(&self) -> usize {
         self.slots.saturating_sub(1).max(1)
     }
@@ -159,14 +167,14 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     /// A ticket is given back, whether it waits or holds a slot.
     pub(super) fn end(&mut self, ticket: Ticket, showed: Showed) {
         if let Some(party) = self.running.remove(&ticket) {
-            if self.credit.len() >= REMEMBERED && !self.credit.contains_key(&party) {
-                self.credit.clear();
+            if self.tokens.len() >= REMEMBERED && !self.tokens.contains_key(&party) {
+                self.tokens.clear();
             }
-            let credit = self.credit.entry(party).or_default();
-            *credit = match showed {
-                Showed::Short => CREDIT_MAX.min(*credit + 1),
-                Showed::Long => credit.saturating_sub(CREDIT),
-                Showed::Nothing => *credit,
+            let tokens = self.tokens.entry(party).or_default();
+            *tokens = match showed {
+                Showed::Short => CREDIT_MAX.min(*tokens + 1),
+                Showed::Long => tokens.saturating_sub(CREDIT),
+                Showed::Nothing => *tokens,
             };
             return;
         }
@@ -204,10 +212,10 @@ mod tests {
 
     /// `a` has more that wait, `q` asked short ones, `l` long ones, `b` both, and `n` nothing yet.
     #[test]
-    fn who_has_more_waiting_or_too_little_credit_gives_way() {
+    fn who_has_more_waiting_or_too_few_tokens_gives_way() {
         let habits = [("qb", Short), ("l", Long)];
         let mut shares = knowing(Shares::new(9, 8, 16), &habits);
-        shares.credit.insert('b', CREDIT - 1);
+        shares.tokens.insert('b', CREDIT - 1);
         let tickets = enter(&mut shares, "aqlbn");
         while shares.turn().is_some() {}
         enter(&mut shares, "a");
@@ -303,7 +311,7 @@ mod tests {
             assert_eq!(shares.turn(), Some(ticket));
             shares.end(ticket, Short);
         }
-        assert_eq!(shares.credit.len(), 1);
+        assert_eq!(shares.tokens.len(), 1);
     }
 
     #[test]

@@ -100,7 +100,8 @@ async fn what_nobody_reads_takes_no_memory_and_is_stopped() {
         let before = peak_kib(&server);
         let mut clients = Vec::new();
         for _ in 0..NOT_READING {
-            let body = json!({"sql": anew(&sql), "format": form, "max_rows": 80_000, "truncate": true});
+            let body =
+                json!({"sql": anew(&sql), "format": form, "max_rows": 80_000, "truncate": true});
             clients.push(ask(&server, &hostile, &body).await);
         }
         // Until the first bytes are there, and as many more as are taken from a worker at once.
@@ -176,4 +177,29 @@ async fn a_row_is_bounded_and_its_names_are_not() {
     let rows = hostile.rows(&sql).await;
     assert_eq!(rows.len(), 20);
     assert_eq!(rows[7][&name], json!((0..1_000).collect::<Vec<_>>()));
+}
+
+/// The texts of rows lie together in memory, whoever may see them.
+#[tokio::test]
+async fn the_bytes_of_an_answer_hold_nothing_of_others() {
+    let (dir, server, _, honest) = lake().await;
+    let admin = Client::new(&server, &admin_key(dir.path()));
+    let of = |organization: &str, text: &str| {
+        usage(organization, &format!("id-of-{text}"), json!({"model": format!("model-of-{text}")}))
+    };
+    // Most of them are those that one may see, so that the engine does not copy them together by itself.
+    let own = (0..700).map(|n| of("org_b", &format!("the-honest-one-{n}")).to_string());
+    let lines = own.chain([of("org_c", "a-third-one").to_string()]).collect::<Vec<_>>().join("\n");
+    assert_eq!(admin.send("application/x-ndjson", lines).await.0, 200);
+    for sql in [
+        "select event_id, model from usage_events",
+        "select array_agg(event_id) as ids, max(model) as model from usage_events",
+        "select named_struct('id', event_id, 'list', [model]) as s from usage_events",
+    ] {
+        let body = json!({"sql": sql, "format": "arrow"});
+        let answer = reply(honest.request(Method::POST, "/v1/query").json(&body)).await;
+        let text = answer.text();
+        assert!(answer.status == 200 && text.contains("of-the-honest-one"), "{sql}: {text}");
+        assert!(!text.contains("of-a-third-one"), "{sql}");
+    }
 }

@@ -91,7 +91,8 @@ async fn one_organization_does_not_take_all_places_in_the_background() {
     for client in [&honest, &staff] {
         let answer = ask(client, "select count(*) as n from usage_events").await;
         assert_eq!(answer.status, 202, "{}", answer.text());
-        others.push((client, format!("/v1/queries/{}", answer.json()["query_id"].as_str().unwrap())));
+        others
+            .push((client, format!("/v1/queries/{}", answer.json()["query_id"].as_str().unwrap())));
     }
     // Once what runs is stopped, it is the turn of those who wait with nothing running.
     let (_, mine) = hostile.get("/v1/queries?status=running").await;
