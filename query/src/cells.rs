@@ -154,7 +154,8 @@ mod tests {
         let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true)));
         let batch = batch.unwrap();
         let csv = |batch: RecordBatch| {
-            let csv = crate::format::csv(&batch.schema(), &[batch], true).unwrap();
+            let mut csv = Vec::new();
+            crate::format::csv(&batch.schema(), &[batch], true, &mut csv).unwrap();
             String::from_utf8(csv).unwrap()
         };
         let expected = "'=n,text,list,money\n-1,'=1,[1],-0.05\n2,,,0.05\n3,\u{1b}[2J,[],0.00\n";
