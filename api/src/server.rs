@@ -1,6 +1,7 @@
 //! The running system: everything opened, the routes bound, and the order in which it stops.
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     time::Duration,
@@ -8,7 +9,7 @@ use std::{
 
 use actix_web::{
     App, HttpServer,
-    dev::ServerHandle,
+    dev::{Server, ServerHandle},
     middleware::{self, from_fn},
     web,
 };
@@ -209,12 +210,8 @@ impl State {
         }
     }
 
-    /// Listens, and starts the work in the background.
-    pub fn start(self) -> Result<Running, StartError> {
-        let address = SocketAddr::new(self.config.server.bind, self.config.server.port);
-        let listen = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).map_err(listen)?;
-        let bound = listener.local_addr().map_err(listen)?;
+    /// The HTTP server on a listener.
+    fn serve(&self, listener: TcpListener) -> io::Result<Server> {
         let routes = self.routes();
         let files = OpenFiles::raise();
         let server = HttpServer::new(move || {
@@ -234,9 +231,17 @@ impl State {
         .h1_allow_half_closed(false)
         .shutdown_timeout(SHUTDOWN_SECONDS)
         .disable_signals()
-        .listen(listener)
-        .map_err(listen)?
-        .run();
+        .listen(listener)?;
+        Ok(server.run())
+    }
+
+    /// Listens, and starts the work in the background.
+    pub fn start(self) -> Result<Running, StartError> {
+        let address = SocketAddr::new(self.config.server.bind, self.config.server.port);
+        let listen = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(listen)?;
+        let bound = listener.local_addr().map_err(listen)?;
+        let server = self.serve(listener).map_err(listen)?;
         let handle = server.handle();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
