@@ -9,7 +9,6 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     future::{Ready, ready},
-    net::IpAddr,
     pin::Pin,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
@@ -37,7 +36,7 @@ use ingest::decode::{Coding, Malformed};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{principal::Principal, problem::Problem};
+use crate::{places::Party, principal::Principal, problem::Problem};
 
 type PayloadStream = Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>;
 
@@ -96,16 +95,6 @@ impl MessageBody for Answer {
     }
 }
 
-/// Who sends a body.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Party {
-    Organization(String),
-    /// Of staff, each on its own: a key of the platform, a user.
-    Staff(String),
-    /// Who is not signed in.
-    Address(Option<IpAddr>),
-}
-
 /// The bodies that are under way. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bodies(Arc<Mutex<Unfinished>>);
@@ -150,12 +139,12 @@ impl FromRequest for Body {
 impl Body {
     /// The JSON that a principal sent.
     pub(crate) async fn json<T: DeserializeOwned>(self, from: &Principal) -> Result<T, Problem> {
-        self.json_of(Party::of(from)).await
+        self.json_of(from.into()).await
     }
 
     /// JSON of somebody who is not signed in.
     pub(crate) async fn json_of_stranger<T: DeserializeOwned>(self) -> Result<T, Problem> {
-        let party = Party::at(&self.request);
+        let party = Party::stranger(&self.request);
         self.json_of(party).await
     }
 
@@ -164,7 +153,7 @@ impl Body {
         if self.media_type() != "application/x-www-form-urlencoded" {
             return Err(Problem::unsupported_media_type("the body must be a form"));
         }
-        let party = Party::at(&self.request);
+        let party = Party::stranger(&self.request);
         let text = self.unpacked(party).await?;
         let invalid = || Problem::bad_request("invalid_form", "the form is not usable");
         let text = str::from_utf8(&text).map_err(|_| invalid())?;
@@ -173,7 +162,7 @@ impl Body {
 
     /// The body as it came, still packed, of at most so many bytes.
     pub(crate) async fn packed(self, from: &Principal, bytes_max: usize) -> Result<Bytes, Problem> {
-        self.read(Party::of(from), bytes_max).await
+        self.read(from.into(), bytes_max).await
     }
 
     async fn json_of<T: DeserializeOwned>(self, party: Party) -> Result<T, Problem> {
@@ -182,7 +171,8 @@ impl Body {
             return Err(Problem::unsupported_media_type("the body must be application/json"));
         }
         let text = self.unpacked(party).await?;
-        serde_json::from_slice(&text).map_err(|fault| invalid_json(&fault))
+        let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
+        serde_json::from_slice(text).map_err(|fault| invalid_json(&fault))
     }
 
     fn media_type(&self) -> String {
@@ -232,19 +222,6 @@ impl Body {
             }
             body.extend_from_slice(&chunk);
         }
-    }
-}
-
-impl Party {
-    fn of(principal: &Principal) -> Self {
-        match principal.reach.organization_id() {
-            Some(id) => Self::Organization(id.to_owned()),
-            None => Self::Staff(principal.id.clone()),
-        }
-    }
-
-    fn at(request: &HttpRequest) -> Self {
-        Self::Address(crate::principal::caller("anonymous", request).ip)
     }
 }
 
@@ -344,6 +321,8 @@ fn invalid_json(fault: &serde_json::Error) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn party(name: &str) -> Party {

@@ -10,7 +10,7 @@ use std::{
 
 use crate::places::{Party, Place, Places};
 use actix_web::{
-    Error, HttpMessage, ResponseError,
+    Error, HttpMessage, HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
     dev::{Extensions, ServiceRequest, ServiceResponse},
     middleware::Next,
@@ -37,33 +37,41 @@ impl Default for Readers {
     }
 }
 
-/// Lets every answer leave in pieces. For `App::wrap(middleware::from_fn(pace::pace))`, outermost.
-pub(crate) async fn pace(
+/// Counts the large answers that are read. For `App::wrap(middleware::from_fn(pace::share))`, innermost: what is
+/// compressed has no size any more.
+pub(crate) async fn share(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let readers = request.app_data::<Data<Readers>>().cloned();
     let response = next.call(request).await?.map_into_boxed_body();
     let is_large = match response.response().body().size() {
-        BodySize::None => return Ok(response),
+        BodySize::None => false,
         BodySize::Sized(bytes) => bytes > PIECE_BYTES as u64,
         BodySize::Stream => true,
     };
-    let mut place = None;
-    if let Some(readers) = readers.filter(|_| is_large) {
-        let address = response.request().peer_addr().map(|address| address.ip());
-        let party = response.request().extensions().get::<Party>().cloned();
-        match readers.0.take(party.unwrap_or(Party::Address(address))) {
-            Ok(taken) => place = Some(taken),
-            Err(full) => {
-                let problem = full.problem("answers are being read", 1);
-                return Ok(response.into_response(problem.error_response()));
-            }
+    let Some(readers) = readers.filter(|_| is_large) else { return Ok(response) };
+    let party = response.request().extensions().get::<Party>().cloned();
+    let party = party.unwrap_or_else(|| Party::stranger(response.request()));
+    match readers.0.take(party) {
+        Ok(place) => Ok(response.map_body(|_, body| BoxBody::new(Shared { body, _place: place }))),
+        Err(full) => {
+            let problem = full.problem("answers are being read", 1);
+            Ok(response.into_response(HttpResponse::from_error(problem)))
         }
     }
-    Ok(response.map_body(|_, body| {
-        BoxBody::new(Paced { body, rest: Bytes::new(), given: None, _place: place })
-    }))
+}
+
+/// Lets every answer leave in pieces. For `App::wrap(middleware::from_fn(pace::pace))`, outermost.
+pub(crate) async fn pace(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let response = next.call(request).await?.map_into_boxed_body();
+    if response.response().body().size() == BodySize::None {
+        return Ok(response);
+    }
+    Ok(response.map_body(|_, body| BoxBody::new(Paced { body, rest: Bytes::new(), given: None })))
 }
 
 /// For `HttpServer::on_connect`: what a client does not read for so long, the system gives up, and ends the
@@ -87,7 +95,27 @@ struct Paced {
     rest: Bytes,
     /// When the last piece went out, and how large it was.
     given: Option<(Instant, usize)>,
-    _place: Option<Place>,
+}
+
+/// A body that holds a place while it is read.
+struct Shared {
+    body: BoxBody,
+    _place: Place,
+}
+
+impl MessageBody for Shared {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
 }
 
 impl Paced {
@@ -137,7 +165,7 @@ mod tests {
 
     fn paced(bytes: usize) -> Paced {
         let body = BoxBody::new(Bytes::from(vec![7; bytes]));
-        Paced { body, rest: Bytes::new(), given: None, _place: None }
+        Paced { body, rest: Bytes::new(), given: None }
     }
 
     #[tokio::test]

@@ -7,16 +7,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use actix_web::HttpRequest;
+
 use crate::{
-    principal::{Principal, Reach},
+    principal::{Principal, Reach, client_ip},
     problem::Problem,
 };
 
 /// Who shares with others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Party {
-    Staff,
     Organization(String),
+    /// Of staff, each on its own: a key of the platform, a user.
+    Staff(String),
     /// Who did not sign in.
     Address(Option<IpAddr>),
 }
@@ -47,21 +50,27 @@ pub(crate) enum Full {
 impl From<&Principal> for Party {
     fn from(principal: &Principal) -> Self {
         match &principal.reach {
-            Reach::All => Self::Staff,
+            Reach::All => Self::Staff(principal.id.clone()),
             Reach::Organization(id) => Self::Organization(id.clone()),
         }
     }
 }
 
+impl Party {
+    pub(crate) fn stranger(request: &HttpRequest) -> Self {
+        Self::Address(client_ip(request))
+    }
+}
+
 impl Places {
-    /// `each_max` for one organization, half of all for staff.
+    /// `each_max` for one organization, half of all for one of staff.
     pub(crate) fn new(each_max: usize, all_max: usize) -> Self {
         Self { each_max, all_max, held: Arc::default() }
     }
 
     pub(crate) fn take(&self, party: Party) -> Result<Place, Full> {
         let own_max = match party {
-            Party::Staff => self.all_max / 2,
+            Party::Staff(_) => self.all_max / 2,
             Party::Organization(_) | Party::Address(_) => self.each_max,
         };
         let mut held = self.lock();
@@ -119,7 +128,7 @@ mod tests {
         let others = [take("b").unwrap(), take("c").unwrap(), take("b").unwrap()];
         assert_eq!(take("c").unwrap_err(), Full::All);
         drop(held);
-        assert!(take("a").is_ok() && places.take(Party::Staff).is_ok());
+        assert!(take("a").is_ok() && places.take(Party::Staff("key_1".into())).is_ok());
         drop(others);
         assert!(places.lock().is_empty());
         assert_eq!(Full::Own.problem("queries wait", 1).status, 429);

@@ -216,6 +216,7 @@ impl State {
         let files = OpenFiles::raise();
         let server = HttpServer::new(move || {
             App::new()
+                .wrap(from_fn(pace::share))
                 .wrap(middleware::Compress::default())
                 .wrap(from_fn(problem::stamp))
                 .wrap(from_fn(body::end_unread))

@@ -150,7 +150,7 @@ fn places() -> Refused {
         "select count(*) from usage_events having max(COSTLY) > 0",
         "select 1 from usage_events order by COSTLY",
         "select sum(1) over (partition by COSTLY) from usage_events",
-        "select 1 from usage_events a join usage_events b on a.lsn = b.lsn and COSTLY > 0",
+        "select 1 from usage_events a join (select lsn as l from usage_events) b on lsn = l and COSTLY > 0",
         "with c as (select COSTLY as x from usage_events) select x from c",
         "select (select max(COSTLY) from usage_events)",
         "select 1 where exists (select 1 from usage_events where COSTLY > 0)",

@@ -12,7 +12,7 @@ use std::{
 
 use reqwest::Method;
 use serde_json::json;
-use tests::{Client, Server, admin_key, anew, configure, folder, reply, usage};
+use tests::{Client, Server, admin_key, anew, configure, folder, own_usage, reply, usage};
 use tokio::task::JoinSet;
 
 use crate::{hostile::passing, pool::own};
@@ -53,7 +53,7 @@ async fn attack(client: Client, first: usize, over: Arc<AtomicBool>) -> usize {
 async fn work(client: Client, over: Arc<AtomicBool>) -> usize {
     let mut sent = 0;
     while !over.load(Ordering::Relaxed) {
-        let event = usage("org_honest", &format!("s{sent}"), json!({"input_tokens": 2}));
+        let event = own_usage("org_honest", &format!("s{sent}"), json!({"input_tokens": 2}));
         let (status, answer) = client.send("application/json", event.to_string()).await;
         assert_eq!(status, 200, "{answer}");
         sent += 1;

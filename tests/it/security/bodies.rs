@@ -1,7 +1,6 @@
 //! Bodies that unpack to much, come slowly, or never end.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::TcpStream,
     time::Duration,
@@ -11,18 +10,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{Client, Server, admin_key, folder, organization_key, own_usage, packed, reply, usage};
 
+use super::{peak_bytes, times};
+
 const NDJSON: &str = "application/x-ndjson";
 const MIB: u64 = 1 << 20;
-
-/// The most memory that the server held since the last call.
-fn peak_bytes(server: &Server) -> u64 {
-    let process = format!("/proc/{}", server.process_id());
-    let status = fs::read_to_string(format!("{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-    fs::write(format!("{process}/clear_refs"), "5").unwrap();
-    kib << 10
-}
 
 /// A request that is written by hand. It waits for an answer at most so long.
 fn begin(server: &Server, head: &str, body: &[u8]) -> TcpStream {
@@ -42,12 +33,6 @@ fn status(mut stream: TcpStream) -> u16 {
         Ok(()) => String::from_utf8_lossy(&answer[9..]).parse().unwrap_or(0),
         Err(_) => 0,
     }
-}
-
-/// Long forms try more of each.
-fn times(few: usize) -> usize {
-    let factor = std::env::vars().find(|(name, _)| name == "AIHUB_TEST_ATTACKS");
-    few * factor.map_or(1, |(_, factor)| factor.parse().unwrap_or(1))
 }
 
 #[tokio::test(flavor = "multi_thread")]
