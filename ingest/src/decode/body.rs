@@ -6,7 +6,7 @@ use flate2::read::MultiGzDecoder;
 use serde_json::{Map, Value, value::RawValue};
 use zstd::stream::read::Decoder as ZstdDecoder;
 
-use super::Malformed;
+use super::{Malformed, without_mark};
 
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,7 @@ pub fn enclose(members: &Map<String, Value>, data: &[u8]) -> Result<Vec<u8>, Mal
     if !data.trim_ascii().is_empty() {
         // Data that is more than one value could otherwise speak for the members.
         let data = std::str::from_utf8(data).map_err(|e| Malformed::Encoding(e.valid_up_to()))?;
+        let data = without_mark(data);
         let data: &RawValue =
             serde_json::from_str(data).map_err(|error| Malformed::Json(error.to_string()))?;
         event.pop();
@@ -199,6 +200,7 @@ mod tests {
         };
         let whole = json!({"id": "1", "source": "/s \"x\"", "data": {"model": "m"}});
         assert_eq!(enclosed("{\"model\":\"m\"}").unwrap(), whole);
+        assert_eq!(enclosed("\u{feff}{\"model\":\"m\"}").unwrap(), whole);
         assert_eq!(enclosed(" \n").unwrap(), Value::Object(members.clone()));
         for bad in ["{", "1,\"id\":\"2\"", "{} {}", "nul"] {
             assert!(matches!(enclosed(bad), Err(Malformed::Json(_))), "{bad}");

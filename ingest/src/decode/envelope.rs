@@ -36,6 +36,8 @@ struct Wire<'a> {
     time: Option<&'a RawValue>,
     #[serde(borrow)]
     data: Option<Data<'a>>,
+    #[serde(borrow)]
+    data_base64: Option<&'a RawValue>,
 }
 
 /// Bytes of an id, source or type.
@@ -54,6 +56,11 @@ impl<'a> Envelope<'a> {
                 "/specversion",
                 "only CloudEvents 1.0 is understood",
             ));
+        }
+        // It stands for `data`, and is not ignored like members that only describe.
+        if wire.data_base64.is_some_and(|data| data.get() != "null") {
+            let reason = "send the data as a JSON object in `data`";
+            return Err(Rejection::new(RejectionCode::InvalidValue, "/data_base64", reason));
         }
         let time = name(wire.time, "/time")?.ok_or_else(|| missing("/time"))?;
         let occurred_at = time::parse_rfc3339(&time).ok_or_else(unreadable_time)?;

@@ -226,8 +226,14 @@ pub fn subject(event: &str) -> Option<String> {
     Some(organization.to_string())
 }
 
+/// A text without the mark that some programs begin UTF-8 with.
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// The text of each event of a body, as [`decode`] numbers them.
 pub fn split(form: Form, text: &str) -> Result<Vec<&str>, Malformed> {
+    let text = without_mark(text);
     let events: Vec<&str> = match form {
         Form::Ndjson => text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect(),
         Form::Json if text.trim_start().starts_with('[') => {

@@ -1,5 +1,6 @@
 //! Tables of texts and what they become.
 
+mod marks;
 mod parts;
 
 use std::sync::Arc;

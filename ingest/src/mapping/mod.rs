@@ -9,7 +9,7 @@
 //!
 //! [time]
 //! column = "TIMESTAMP"
-//! format = "%Y-%m-%d %H:%M:%S%.f"   # strftime in UTC; or rfc3339 (the default), unix_s, unix_ms, unix_us
+//! format = "%Y-%m-%d %H:%M:%S%.f"   # strftime, in UTC unless it has an offset (%z); or rfc3339 (the default), unix_s, …
 //!
 //! [columns]                         # column of the file = field of the event's data
 //! ContextTokens = "input_tokens"
@@ -20,19 +20,22 @@
 //! Columns that are not named are left out. Empty CSV fields are absent.
 
 mod cells;
+mod time_format;
 
 use std::collections::BTreeMap;
 
-use chrono::NaiveDateTime;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    Error, OrganizationId, Table, control, event,
+    Error, OrganizationId, Table, control,
+    decode::without_mark,
+    event,
     time::{self, Micros},
 };
 pub(crate) use cells::Cell;
 pub use cells::FileRows;
+use time_format::TimeFormat;
 
 /// A mapping that was read and checked.
 #[derive(Debug, Clone)]
@@ -58,14 +61,6 @@ pub(crate) enum Source {
     Constant(String),
     /// A place among the columns that are read.
     Column(usize),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum TimeFormat {
-    Rfc3339,
-    /// A number of so many microseconds since 1970.
-    Unix(i64),
-    Strftime(String),
 }
 
 /// A mapping as it is written.
@@ -107,7 +102,8 @@ impl Mapping {
     /// # Errors
     /// [`Error::Mapping`] with the line and what is wrong.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let written: Written = toml::from_str(text).map_err(|e| Error::Mapping(e.to_string()))?;
+        let written: Written =
+            toml::from_str(without_mark(text)).map_err(|e| Error::Mapping(e.to_string()))?;
         let refuse = |what: &str| Err(Error::Mapping(what.to_owned()));
         if written.event_type.as_deref().is_some_and(|name| event::route(name).is_none()) {
             return refuse("`type` is not usage.request, billing.<kind> or activity.<action>");
@@ -160,7 +156,7 @@ impl Mapping {
             organization,
             id,
             time,
-            time_format: TimeFormat::parse(written.time.format),
+            time_format: TimeFormat::parse(&written.time.format).map_err(Error::Mapping)?,
             fields: fields
                 .into_iter()
                 .map(|(name, source)| {
@@ -210,34 +206,6 @@ impl Mapping {
     /// The UTC date of each row, as days since 1970; `None` where its time cannot be read.
     pub fn dates(&self, rows: &FileRows) -> Vec<Option<i32>> {
         (0..rows.len()).map(|row| self.time(rows, row).0.map(time::date_of)).collect()
-    }
-}
-
-impl TimeFormat {
-    fn parse(format: String) -> Self {
-        match format.as_str() {
-            "rfc3339" => Self::Rfc3339,
-            "unix_s" => Self::Unix(1_000_000),
-            "unix_ms" => Self::Unix(1_000),
-            "unix_us" => Self::Unix(1),
-            _ => Self::Strftime(format),
-        }
-    }
-
-    fn read(&self, cell: &Cell<'_>) -> Option<Micros> {
-        let at = match (self, cell) {
-            // A file that knows what a time is needs no format.
-            (_, Cell::Time(at)) => Some(*at),
-            (Self::Rfc3339, Cell::Text(text)) => return time::parse_rfc3339(text.trim()),
-            (Self::Unix(unit), cell) => cell.count().and_then(|n| n.checked_mul(*unit)),
-            (Self::Strftime(format), Cell::Text(text)) => {
-                NaiveDateTime::parse_from_str(text.trim(), format)
-                    .ok()
-                    .map(|at| at.and_utc().timestamp_micros())
-            }
-            _ => None,
-        };
-        at.and_then(time::in_range)
     }
 }
 

@@ -13,7 +13,10 @@ use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions, StringBuilder},
     datatypes::{DataType, Field, Schema},
 };
-use ingest::mapping::{FileRows, Mapping};
+use ingest::{
+    decode::without_mark,
+    mapping::{FileRows, Mapping},
+};
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -219,8 +222,9 @@ fn ndjson_batches(file: File, columns: &[String]) -> Batches {
                 break;
             }
         }
+        let text = if number == 1 { without_mark(&line) } else { &line };
         let members: std::collections::HashMap<std::borrow::Cow<'_, str>, &RawValue> =
-            serde_json::from_str(&line).with_context(|| format!("line {number}"))?;
+            serde_json::from_str(text).with_context(|| format!("line {number}"))?;
         for (text, name) in texts.iter_mut().zip(&names) {
             text.append_option(members.get(name.as_str()).map(|value| value.get()));
         }
