@@ -29,8 +29,19 @@ pub(super) enum Key {
         #[arg(long, value_delimiter = ',')]
         types: Vec<String>,
     },
-    /// List the keys
+    /// List the keys: id, state, organization, scopes, sources and types where narrowed, start of the secret, name
     List,
+    /// Change what a key may write; without sources and types there is no limit
+    Grant {
+        /// The key's id, `key_…`
+        id: String,
+        /// Of a platform key: beginnings of the sources that it may send under, such as /gateway/
+        #[arg(long, value_delimiter = ',')]
+        sources: Vec<String>,
+        /// The types that it may send, such as usage.request or billing.*
+        #[arg(long, value_delimiter = ',')]
+        types: Vec<String>,
+    },
     /// Revoke a key; a running server refuses it within 5 seconds
     Revoke {
         /// The key's id, `key_…`
@@ -77,10 +88,17 @@ impl Key {
                     let state = if key.revoked_at.is_some() { "revoked" } else { "active" };
                     let owner = key.organization_id.as_deref().unwrap_or("(platform)");
                     let scopes: Vec<_> = key.scopes.iter().map(keys::Scope::as_str).collect();
-                    let line =
-                        [&key.api_key_id, state, owner, &scopes.join(","), &key.start, &key.name];
+                    let entries = key.grant.sources().iter().chain(key.grant.types());
+                    let grant: Vec<_> = entries.map(String::as_str).collect();
+                    let grant = if grant.is_empty() { "-".into() } else { grant.join(",") };
+                    let (id, scopes) = (&key.api_key_id, scopes.join(","));
+                    let line = [id, state, owner, &scopes, &grant, &key.start, &key.name];
                     say_row(&line)?;
                 }
+            }
+            Self::Grant { id, sources, types } => {
+                let grant = keys::grant(sources, types)?;
+                keys::set_grant(&store, &id, grant, &origin, now).await?;
             }
             Self::Revoke { id } => keys::revoke(&store, &id, &origin, now).await?,
         }

@@ -14,8 +14,8 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, se
 use serde_json::{Map, Value, json};
 
 pub use ring::KeyRing;
-pub use routes::{__path_create_key, __path_list_keys, __path_revoke_key};
-pub use routes::{KeyList, KeyView, NewKeyBody, NewKeyView, configure};
+pub use routes::{__path_create_key, __path_grant_key, __path_list_keys, __path_revoke_key};
+pub use routes::{GrantBody, KeyList, KeyView, NewKeyBody, NewKeyView, configure};
 pub use scope::{Scope, Scopes};
 pub use secret::Secret;
 
@@ -156,6 +156,51 @@ pub(crate) async fn revoked_of(
     Ok(rows.into_iter().map(|row| row.api_key_id).collect())
 }
 
+/// Changes what a key may write. A server that verified the key a moment ago may honor the former grant five seconds
+/// more.
+pub async fn set_grant(
+    store: &Store,
+    api_key_id: &str,
+    grant: Grant,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<ApiKey, StoreError> {
+    let write = store.write().await?;
+    let row =
+        row::Entity::find_by_id(api_key_id).one(write.db()).await.doing("reading an API key")?;
+    let row = row.ok_or_else(|| StoreError::UnknownKey { api_key_id: api_key_id.to_owned() })?;
+    let key = ApiKey { grant, ..ApiKey::try_from(row)? };
+    check_grant(&key.grant, key.organization_id.as_deref(), key.scopes)?;
+    row::Entity::update_many()
+        .col_expr(row::Column::WriteSources, Expr::value(joined(key.grant.sources())))
+        .col_expr(row::Column::WriteTypes, Expr::value(joined(key.grant.types())))
+        .filter(row::Column::ApiKeyId.eq(api_key_id))
+        .exec(write.db())
+        .await
+        .doing("changing what an API key may write")?;
+    let detail = json!({"sources": key.grant.sources(), "types": key.grant.types()});
+    let act = Act { action: "key.granted", target: key.api_key_id.clone(), detail };
+    audit::append(&write, origin, act, now).await?;
+    write.commit().await?;
+    Ok(key)
+}
+
+/// An organization's key has its own source, and one that writes nothing needs no grant.
+fn check_grant(
+    grant: &Grant,
+    organization_id: Option<&str>,
+    scopes: Scopes,
+) -> Result<(), StoreError> {
+    let invalid = |field, reason| Err(StoreError::Invalid { field, reason });
+    if organization_id.is_some() && !grant.sources().is_empty() {
+        return invalid("sources", "are for keys of the platform; an organization's has its own");
+    }
+    if *grant != Grant::ALL && !scopes.contains(Scope::Write) {
+        return invalid("scopes", "must hold write beside what may be written");
+    }
+    Ok(())
+}
+
 impl NewKey {
     fn check(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         let invalid = |field, reason| Err(StoreError::Invalid { field, reason });
@@ -171,16 +216,7 @@ impl NewKey {
         if self.organization_id.is_some() && self.scopes.contains(Scope::Admin) {
             return invalid("scopes", "cannot hold admin for one organization's key");
         }
-        if self.organization_id.is_some() && !self.grant.sources().is_empty() {
-            return invalid(
-                "sources",
-                "are for keys of the platform; an organization's has its own",
-            );
-        }
-        if self.grant != Grant::ALL && !self.scopes.contains(Scope::Write) {
-            return invalid("scopes", "must hold write beside what may be written");
-        }
-        Ok(())
+        check_grant(&self.grant, self.organization_id.as_deref(), self.scopes)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/v1/keys`
 
-use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
+use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -31,6 +31,18 @@ pub struct NewKeyBody {
     pub types: Vec<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// What a key may write. Without entries there is no limit.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantBody {
+    /// Of a platform key: beginnings of the sources that it may send under.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// The types that it may send, such as `usage.request` or `billing.*`.
+    #[serde(default)]
+    pub types: Vec<String>,
 }
 
 /// An API key without its secret.
@@ -77,6 +89,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
             .app_data(BodyLimit(BODY_BYTES_MAX))
             .service(list_keys)
             .service(create_key)
+            .service(grant_key)
             .service(revoke_key),
     );
 }
@@ -132,6 +145,35 @@ async fn create_key(
         super::create(gate.store(), new, &principal.origin(&request), gate.now()).await?;
     let view = NewKeyView { key: key.into(), secret: secret.reveal().to_owned() };
     Ok(HttpResponse::Created().insert_header(("cache-control", "no-store")).json(view))
+}
+
+/// Changes what a key may write. Servers obey within five seconds.
+#[utoipa::path(
+    context_path = "/v1/keys",
+    tag = "keys",
+    params(("api_key_id" = String, Path)),
+    request_body = GrantBody,
+    responses(
+        (status = 200, body = KeyView),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[put("/{api_key_id}/grant")]
+async fn grant_key(
+    principal: Authorized<Administer>,
+    api_key_id: web::Path<String>,
+    body: Body,
+    gate: web::Data<Gate>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let body: GrantBody = body.json(&principal).await?;
+    let (grant, origin) = (super::grant(body.sources, body.types)?, principal.origin(&request));
+    let key = super::set_grant(gate.store(), &api_key_id, grant, &origin, gate.now()).await?;
+    gate.keys().forget();
+    Ok(HttpResponse::Ok().json(KeyView::from(key)))
 }
 
 /// Revokes an API key. Servers refuse it within five seconds.

@@ -70,6 +70,19 @@ async fn a_key_states_what_is_its_own_to_state() {
             assert_eq!(said, expected, "{event_type} {from}");
         }
     }
+    // What a key may write can be changed, at once.
+    let list = run_ok(dir.path(), &["key", "list"]);
+    let line = list.lines().find(|line| line.contains("/gateway/,usage.request"));
+    let key = line.and_then(|line| line.split('\t').next()).expect("the narrowed key");
+    let path = format!("/v1/keys/{key}/grant");
+    let body = json!({"types": ["billing.*"]});
+    let changed = reply(platform.request(Method::PUT, &path).json(&body)).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.text());
+    for (event_type, expected) in [("usage.request", kind), ("billing.signed_up", accepted)] {
+        id += 1;
+        let event = of_type(event_type, "/other", &id.to_string());
+        assert_eq!(verdict(&narrow, &event).await, expected);
+    }
     for data in [
         json!({"cost": "1", "currency": "USD"}),
         json!({"list_price": "0.1", "currency": "USD"}),
