@@ -60,6 +60,12 @@ impl Grant {
         &self.types
     }
 
+    /// Whether a source is among those that the key was narrowed to.
+    pub fn reaches(&self, source: &str) -> bool {
+        self.sources.is_empty()
+            || self.sources.iter().any(|prefix| source.starts_with(prefix.as_str()))
+    }
+
     /// Whether a key may write under a source and a type. `owner` is the organization of an organization's own key.
     ///
     /// # Errors
@@ -95,8 +101,7 @@ impl Grant {
             }
             None => {}
         }
-        let named = |prefix: &String| source.starts_with(prefix.as_str());
-        if !self.sources.is_empty() && !self.sources.iter().any(named) {
+        if !self.reaches(source) {
             return source_refused("the key may not send under this source".into());
         }
         if is_type && !self.types.is_empty() && !fits(&self.types, event_type) {

@@ -33,7 +33,6 @@ pub struct Submission {
     pub known: Vec<Vec<Option<Seen>>>,
     /// How far the index reached when it was asked.
     pub probed_through: Lsn,
-    pub received_at: Micros,
     /// The rows are only true together: all of them are written, or none.
     pub together: bool,
 }
@@ -102,6 +101,7 @@ impl Intake {
         dir: &Path,
         index_dir: &Path,
         fresh: LogId,
+        clock: fn() -> Micros,
         observer: Arc<dyn Observer>,
         catch_up: impl FnOnce(Lsn) -> Result<Vec<(Key, Seen)>, Error>,
     ) -> Result<(Self, Vec<Record>), Error> {
@@ -129,7 +129,7 @@ impl Intake {
             let index = index.clone();
             std::thread::Builder::new()
                 .name("log-writer".into())
-                .spawn(move || Writing { writer, hot, index, observer }.run(&messages))
+                .spawn(move || Writing { writer, hot, index, clock, observer }.run(&messages))
                 .map_err(Error::io(dir))?
         };
         let intake = Self {
@@ -152,7 +152,7 @@ impl Intake {
     }
 
     /// Says of every key whether the index may hold it, without looking there.
-    pub fn sift(&self, batches: Vec<Batch>, received_at: Micros) -> Sifted {
+    pub fn sift(&self, batches: Vec<Batch>) -> Sifted {
         let probed_through = self.indexed.load(Ordering::Acquire);
         let mut doubtful = Vec::new();
         let filter = self.index.filter();
@@ -162,8 +162,7 @@ impl Intake {
             doubtful.extend(held.map(|(row, _)| (place, row)));
         }
         let known = batches.iter().map(|batch| vec![None; batch.keys.len()]).collect();
-        let submission =
-            Submission { batches, known, probed_through, received_at, together: false };
+        let submission = Submission { batches, known, probed_through, together: false };
         Sifted { submission, doubtful }
     }
 
@@ -178,8 +177,8 @@ impl Intake {
     }
 
     /// Looks up every key that the index may hold.
-    pub fn probe(&self, batches: Vec<Batch>, received_at: Micros) -> Result<Submission, Error> {
-        self.look_up(self.sift(batches, received_at))
+    pub fn probe(&self, batches: Vec<Batch>) -> Result<Submission, Error> {
+        self.look_up(self.sift(batches))
     }
 
     /// Hands a request to the writer. `answer` is called once, when the rows are on the disk or refused.
@@ -270,6 +269,7 @@ struct Writing {
     writer: LogWriter,
     hot: Hot,
     index: Index,
+    clock: fn() -> Micros,
     observer: Arc<dyn Observer>,
 }
 
@@ -367,7 +367,8 @@ impl Writing {
                 group.records.push(Record {
                     table: batch.table,
                     first_lsn: start,
-                    ingested_at: submission.received_at,
+                    // Stamped when the group is written.
+                    ingested_at: 0,
                     rows,
                 });
             }
@@ -419,11 +420,14 @@ impl Writing {
         found.is_some()
     }
 
-    fn commit(&mut self, group: Group, first: Lsn) {
+    fn commit(&mut self, mut group: Group, first: Lsn) {
         let mut records = Vec::new();
         let written = if group.records.is_empty() {
             Ok(None)
         } else {
+            // One time for the whole group: a row that was given that of another request would tell when that came.
+            let now = (self.clock)();
+            group.records.iter_mut().for_each(|record| record.ingested_at = now);
             merge(group.records).and_then(|merged| {
                 records = merged;
                 self.writer.append(&records).map(Some)

@@ -170,7 +170,7 @@ impl Lakehouse {
                     })
                 };
                 let (log, index) = (&settings.log_dir, &settings.index_dir);
-                Intake::open(log, index, settings.fresh_log, observer, catch_up)
+                Intake::open(log, index, settings.fresh_log, settings.clock, observer, catch_up)
             };
             tokio::task::spawn_blocking(open).await.map_err(|_| Error::Stopped)??
         };

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use ingest::{
     OrganizationId, RejectionCode, Verdict,
-    decode::{self, SENT_BY_PLATFORM},
+    decode::{self, SENT_BY_NARROWED, SENT_BY_PLATFORM},
 };
 use pipeline::Outcome;
 use serde::{Deserialize, Serialize};
@@ -240,6 +240,10 @@ fn sender(letter: &Letter) -> Result<(Option<OrganizationId>, &str), (&'static s
     if RejectionCode::ALL.iter().any(|code| code.is_outside_grant() && code.as_str() == letter.code)
     {
         let reason = "its sender may not write that; a key that may must send the event";
+        return Err(("outside_grant", reason));
+    }
+    if letter.sender.as_deref() == Some(SENT_BY_NARROWED) {
+        let reason = "its key may not write everything; a key that may must send the event";
         return Err(("outside_grant", reason));
     }
     let unknown = ("unknown_sender", "the letter does not say whose key sent the event");

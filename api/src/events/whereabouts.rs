@@ -75,6 +75,9 @@ pub(crate) async fn find_event(
         .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
         .into_inner();
     let organization = owner(&sender, asked.organization.as_deref())?;
+    if !sender.grant.reaches(&asked.source) {
+        return Err(unknown());
+    }
     let found = locate(&asker, &sender, organization, &asked.source, &asked.id).await?;
     found.map(|found| HttpResponse::Ok().json(found)).ok_or_else(unknown)
 }

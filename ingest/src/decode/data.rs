@@ -51,6 +51,10 @@ pub(super) struct Values<'a> {
 
 const ATTRIBUTES_MAX: usize = 32;
 const ATTRIBUTE_BYTES_MAX: usize = 256;
+/// The most that a quantity and an amount of one event may be: sums over many organizations must hold them all, and
+/// no sender may make the answer of others fail.
+const COUNT_MAX: i64 = 1_000_000_000_000;
+const MONEY_MAX: i128 = 10_000_000_000_000 * 10_i128.pow(money::SCALE as u32);
 /// Bytes of a text column.
 const TEXT_BYTES_MAX: usize = 1024;
 
@@ -242,6 +246,12 @@ impl<'a> Values<'a> {
                 Some(_) => {}
             }
         }
+        // Readers of JSON take numbers as doubles: one that is none makes all members unreadable to them.
+        if raw.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+            && !raw.parse::<f64>().is_ok_and(f64::is_finite)
+        {
+            return refuse("a number beyond the range of a double".into());
+        }
         if control::in_name(&key) {
             return refuse("its name holds a control character".into());
         }
@@ -298,8 +308,9 @@ impl Column {
 
     fn count<'a>(&self, count: Option<i64>) -> Result<Value<'a>, Rejection> {
         match count {
-            Some(count) if count >= 0 => Ok(Value::Count(count)),
-            Some(_) => Err(self.invalid("must not be negative")),
+            Some(0..=COUNT_MAX) => Ok(Value::Count(count.unwrap_or_default())),
+            Some(..0) => Err(self.invalid("must not be negative")),
+            Some(_) => Err(self.invalid("is more than 10^12")),
             None => Err(self.wrong()),
         }
     }
@@ -307,8 +318,9 @@ impl Column {
     /// What is taken back is reversed by a correction, not by an amount below zero.
     fn money<'a>(&self, amount: Option<i128>) -> Result<Value<'a>, Rejection> {
         match amount {
-            Some(amount) if amount >= 0 => Ok(Value::Money(amount)),
-            Some(_) => Err(self.invalid("must not be negative")),
+            Some(amount @ 0..=MONEY_MAX) => Ok(Value::Money(amount)),
+            Some(..0) => Err(self.invalid("must not be negative")),
+            Some(_) => Err(self.invalid("is more than 10^13")),
             None => Err(self.wrong()),
         }
     }

@@ -31,7 +31,7 @@ pub fn decode_file(
     let mut tables = BTreeMap::new();
     let mut rejected = Vec::new();
     let erased = Lookup::new(sender.pseudonyms);
-    let mut dead = DeadLetters::new(received_at, sender.organization, &erased);
+    let mut dead = DeadLetters::new(received_at, sender.kind(), &erased);
     let total = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     for index in 0..total {
         let row = index as usize;

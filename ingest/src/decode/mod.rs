@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 
 use arrow::record_batch::RecordBatch;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -27,7 +26,7 @@ pub(crate) use data::text;
 use envelope::Envelope;
 pub use mapped::{decode_file, file_event};
 use rows::{DeadLetters, Rows};
-pub use rows::{SENT_BY_ORGANIZATION, SENT_BY_PLATFORM};
+pub use rows::{SENT_BY_NARROWED, SENT_BY_ORGANIZATION, SENT_BY_PLATFORM};
 
 /// The form that events arrive in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +46,22 @@ pub struct Sender<'a> {
     pub pseudonyms: &'a Pseudonyms,
     /// The times that its events may name.
     pub window: Window,
+}
+
+impl Sender<'_> {
+    /// How dead letters name it: who replays them must not lend it more than it had.
+    pub fn kind(&self) -> &'static str {
+        sender_kind(self.organization, self.grant)
+    }
+}
+
+/// The `source` of a dead letter: whose key sent the event.
+pub fn sender_kind(organization: Option<&OrganizationId>, grant: &Grant) -> &'static str {
+    match organization {
+        Some(_) => SENT_BY_ORGANIZATION,
+        None if *grant == Grant::ALL => SENT_BY_PLATFORM,
+        None => SENT_BY_NARROWED,
+    }
 }
 
 /// The most events that one request may hold.
@@ -159,7 +174,7 @@ fn decode_part(
 ) -> Result<Decoded, Error> {
     let mut tables = BTreeMap::new();
     let mut rejected = Vec::new();
-    let mut dead = DeadLetters::new(received_at, sender.organization, erased);
+    let mut dead = DeadLetters::new(received_at, sender.kind(), erased);
     for (index, raw) in (first..).zip(events) {
         if let Err((organization, rejection)) =
             decode_event(raw, index, sender, erased, &mut tables)
@@ -180,7 +195,7 @@ fn decode_part(
 /// and that `sender` may not write.
 pub fn dead_letters<'a>(
     letters: impl IntoIterator<Item = (Option<&'a str>, &'a Rejection, &'a str)>,
-    sender: Option<&OrganizationId>,
+    sender: &'static str,
     received_at: Micros,
     pseudonyms: &Pseudonyms,
 ) -> Result<Option<Batch>, Error> {
@@ -214,10 +229,11 @@ pub fn again(
     Ok(Decoded { events: total, batches, rejected })
 }
 
-/// Whether the end of a rejected event is missing in its dead letter.
+/// Whether the end of a rejected event may be missing in its dead letter. What is left of a long one can be whole JSON,
+/// which its sender did not send.
 pub fn is_cut(raw: &str) -> bool {
     // The cut is at the limit, or up to three bytes before it where a character would be split.
-    raw.len() + 3 >= rows::RAW_BYTES_MAX && serde_json::from_str::<IgnoredAny>(raw).is_err()
+    raw.len() + 3 >= rows::RAW_BYTES_MAX
 }
 
 /// The organization that an event names, if it names one.
@@ -286,6 +302,10 @@ fn admit<'a>(
     let organization = envelope.organization(sender.organization).map_err(|r| (None, r))?;
     let granted = sender.grant.check(sender.organization, &envelope.source, &envelope.event_type);
     let mut barred = granted.err();
+    if let (Some(why), None) = (&barred, sender.organization) {
+        // Only organizations have events from before there were grants. Others are not told what is stored.
+        return Err((organization.as_ref().map(ToString::to_string), why.clone()));
+    }
     // Who may not write that is told so, whatever else is wrong.
     let named = barred.clone();
     let refuse = |rejection| {

@@ -195,7 +195,7 @@ impl Builder {
 #[derive(Debug)]
 pub(super) struct DeadLetters<'a> {
     received_at: Micros,
-    sender: Option<&'a OrganizationId>,
+    sender: &'static str,
     erased: &'a Lookup<'a>,
     organization_id: StringBuilder,
     code: StringBuilder,
@@ -208,16 +208,14 @@ pub(super) struct DeadLetters<'a> {
 /// The `source` of a letter: whose key sent the event.
 pub const SENT_BY_ORGANIZATION: &str = "organization";
 pub const SENT_BY_PLATFORM: &str = "platform";
+/// A key of the platform that may not write everything.
+pub const SENT_BY_NARROWED: &str = "narrowed";
 /// Bytes kept of a rejected event.
 pub(super) const RAW_BYTES_MAX: usize = 16 * 1024;
 
 impl<'a> DeadLetters<'a> {
-    /// Letters of one sender: an organization's own key, or the platform.
-    pub(super) fn new(
-        received_at: Micros,
-        sender: Option<&'a OrganizationId>,
-        erased: &'a Lookup<'a>,
-    ) -> Self {
+    /// Letters of one sender.
+    pub(super) fn new(received_at: Micros, sender: &'static str, erased: &'a Lookup<'a>) -> Self {
         Self {
             received_at,
             sender,
@@ -260,8 +258,7 @@ impl<'a> DeadLetters<'a> {
             Arc::new(self.raw.finish()),
         ];
         arrays.extend([no_text(self.rows), no_text(self.rows)]);
-        let sender = if self.sender.is_some() { SENT_BY_ORGANIZATION } else { SENT_BY_PLATFORM };
-        arrays.push(Arc::new(StringArray::from_iter_values(vec![sender; self.rows])));
+        arrays.push(Arc::new(StringArray::from_iter_values(vec![self.sender; self.rows])));
         arrays.push(no_text(self.rows));
         arrays.push(new_null_array(&arrow::datatypes::DataType::Int64, self.rows));
         let rows = RecordBatch::try_new(Table::DeadLetter.record_schema(), arrays)?;

@@ -167,7 +167,7 @@ fn letters_that_name_the_person_lose_their_text() {
     }
     let why = crate::Rejection::new(crate::RejectionCode::IdConflict, "/id", "x");
     let letter = [(Some("org_a"), &why, "{\"user_id\":\"ada\"}")];
-    let conflict = dead_letters(letter, None, 0, &after).unwrap().unwrap().rows;
+    let conflict = dead_letters(letter, "platform", 0, &after).unwrap().unwrap().rows;
     assert_eq!(texts(&conflict, "raw"), [None]);
 }
 

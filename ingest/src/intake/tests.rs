@@ -1,5 +1,7 @@
 //! Verdicts of the writing thread: twins in flight, conflicts, and a probe that is out of date.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use super::*;
 use crate::{
     RejectionCode,
@@ -34,12 +36,19 @@ impl Kept {
     }
 }
 
+/// A microsecond passes whenever somebody looks.
+fn clock() -> Micros {
+    static NOW: AtomicI64 = AtomicI64::new(1_767_312_000_000_000);
+    NOW.fetch_add(1, Ordering::Relaxed)
+}
+
 fn open(dir: &Path) -> (Intake, Arc<Kept>) {
     let kept = Arc::new(Kept::default());
     let observer: Arc<dyn Observer> = Arc::<Kept>::clone(&kept);
     let (log, index) = (dir.join("log"), dir.join("index"));
     let (intake, records) =
-        Intake::open(&log, &index, LOG, observer, |_| panic!("nothing to catch up")).unwrap();
+        Intake::open(&log, &index, LOG, clock, observer, |_| panic!("nothing to catch up"))
+            .unwrap();
     kept.durable(records);
     (intake, kept)
 }
@@ -81,7 +90,7 @@ fn words(settled: &Settled) -> Vec<&'static str> {
 }
 
 fn send(intake: &Intake, events: &[(&str, u32)]) -> Vec<&'static str> {
-    let submission = intake.probe(batches(events), 0).unwrap();
+    let submission = intake.probe(batches(events)).unwrap();
     words(&submit(intake, submission).recv().unwrap().unwrap())
 }
 
@@ -124,15 +133,14 @@ fn twins_in_one_group_are_one_event() {
     let index = Index::open(&index, LOG).unwrap();
     let kept = Arc::new(Kept::default());
     let observer: Arc<dyn Observer> = Arc::<Kept>::clone(&kept);
-    let mut writing = Writing { writer, hot: Hot::new(0), index, observer };
+    let mut writing = Writing { writer, hot: Hot::new(0), index, clock, observer };
     // Three requests were probed before any of them was written.
     let mut group = Group::default();
     let (sender, answers) = mpsc::channel();
     for events in [&[("a", 1), ("b", 1)][..], &[("b", 1), ("c", 1)], &[("a", 2), ("d", 1)]] {
         let batches = batches(events);
         let known = batches.iter().map(|batch| vec![None; batch.keys.len()]).collect();
-        let submission =
-            Submission { batches, known, probed_through: 0, received_at: 0, together: false };
+        let submission = Submission { batches, known, probed_through: 0, together: false };
         let sender = sender.clone();
         let answer: Answer = Box::new(move |settled| sender.send(settled).unwrap());
         writing.gather(submission, answer, 1, &mut group);
@@ -153,7 +161,7 @@ fn rows_that_are_only_true_together_are_written_together_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let (intake, kept) = open(dir.path());
     let send = |events: &[(&str, u32)]| {
-        let submission = intake.probe(batches(events), 0).unwrap();
+        let submission = intake.probe(batches(events)).unwrap();
         let submission = Submission { together: true, ..submission };
         words(&submit(&intake, submission).recv().unwrap().unwrap())
     };
@@ -172,8 +180,8 @@ fn what_the_index_took_over_is_found_by_a_probe_from_before() {
     let (intake, kept) = open(dir.path());
     assert_eq!(send(&intake, &[("a", 1), ("b", 1)]), ["accepted", "accepted"]);
     // Both were looked up while only the map knew the keys, and are submitted when only the index does.
-    let same = intake.probe(batches(&[("a", 1), ("n", 1)]), 0).unwrap();
-    let other = intake.probe(batches(&[("b", 2)]), 0).unwrap();
+    let same = intake.probe(batches(&[("a", 1), ("n", 1)])).unwrap();
+    let other = intake.probe(batches(&[("b", 2)])).unwrap();
     assert_eq!((same.probed_through, &same.known), (0, &vec![vec![None, None]]));
     intake.index(&kept.records(), 2).unwrap();
     assert_eq!(intake.retire().unwrap(), 0, "it is found, but not written");
@@ -182,7 +190,7 @@ fn what_the_index_took_over_is_found_by_a_probe_from_before() {
     let settled = submit(&intake, other).recv().unwrap().unwrap();
     assert_eq!(words(&settled), [RejectionCode::IdConflict.as_str()]);
     // A probe from now on finds them by itself.
-    let fresh = intake.probe(batches(&[("a", 1)]), 0).unwrap();
+    let fresh = intake.probe(batches(&[("a", 1)])).unwrap();
     assert_eq!(fresh.probed_through, 2);
     assert_eq!(fresh.known[0][0].map(|seen| seen.lsn), Some(1));
     intake.stop();
@@ -216,7 +224,7 @@ fn a_restart_knows_the_log_and_the_index() {
     assert_eq!(intake.retire().unwrap(), 1, "what waits for the index stays in the log");
     intake.stop();
     assert_eq!(
-        submit(&intake, intake.probe(batches(&[("x", 1)]), 0).unwrap()).recv(),
+        submit(&intake, intake.probe(batches(&[("x", 1)])).unwrap()).recv(),
         Ok(Err(Refused::Broken))
     );
     drop(intake);
@@ -243,8 +251,22 @@ fn an_index_that_lags_behind_the_tables_is_caught_up() {
         assert_eq!(from, 0);
         Ok(stored)
     };
-    let (intake, records) = Intake::open(&log, &index, LOG, observer, catch_up).unwrap();
+    let (intake, records) = Intake::open(&log, &index, LOG, clock, observer, catch_up).unwrap();
     assert!(records.is_empty());
     assert_eq!(send(&intake, &[("a", 1), ("a", 2)]), ["duplicate", "id_conflict"]);
+    intake.stop();
+}
+
+/// A row that had the time of another request would tell when that came.
+#[test]
+fn a_group_has_a_time_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, kept) = open(dir.path());
+    let before = clock();
+    for id in ["a", "b"] {
+        assert_eq!(send(&intake, &[(id, 1)]), ["accepted"]);
+    }
+    let times: Vec<_> = kept.records().iter().map(|record| record.ingested_at).collect();
+    assert!(before < times[0] && times[0] < times[1], "{times:?}");
     intake.stop();
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use bytes::Bytes;
 use ingest::{
     Grant, OrganizationId, Rejection, Verdict,
-    decode::{self, Batch, Coding, Decoded, Form, Malformed, Sender},
+    decode::{self, Batch, Coding, Decoded, Form, Malformed, SENT_BY_PLATFORM, Sender},
     erasure::Lookup,
     intake::{Refused, Settled, Sifted, Submission},
     mapping::{FileRows, Mapping},
@@ -65,7 +65,7 @@ struct Arrived {
 
 /// Where the text of an event is found again.
 enum Texts {
-    Body { form: Form, body: Bytes, owner: Option<OrganizationId> },
+    Body { form: Form, body: Bytes, owner: Option<OrganizationId>, sender: &'static str },
     File(FileDelivery),
 }
 
@@ -97,11 +97,11 @@ impl Delivery {
 }
 
 impl Texts {
-    /// The organization whose own key sent them.
-    fn sender(&self) -> Option<&OrganizationId> {
+    /// Whose key sent them, as dead letters name it.
+    fn sender(&self) -> &'static str {
         match self {
-            Self::Body { owner, .. } => owner.as_ref(),
-            Self::File(_) => None,
+            Self::Body { sender, .. } => sender,
+            Self::File(_) => SENT_BY_PLATFORM,
         }
     }
 
@@ -109,7 +109,7 @@ impl Texts {
     fn pick(&self, places: &[u32]) -> Vec<(Option<String>, String)> {
         let text = |event: &str| (decode::subject(event), event.to_owned());
         match self {
-            Self::Body { form, body, owner } => {
+            Self::Body { form, body, owner, .. } => {
                 let body = std::str::from_utf8(body).unwrap_or_default();
                 let events = decode::split(*form, body).unwrap_or_default();
                 let event = |place: &u32| events.get(*place as usize).copied().unwrap_or_default();
@@ -152,7 +152,7 @@ impl Lakehouse {
             let FileDelivery { mapping, file, rows } = &delivery;
             let mut decoded = decode::decode_file(mapping, rows, file, &sender, received_at)?;
             let batches = std::mem::take(&mut decoded.batches);
-            let sifted = lakehouse.intake.sift(batches, received_at);
+            let sifted = lakehouse.intake.sift(batches);
             Ok(Ok(Arrived { texts: Texts::File(delivery), decoded, sifted, admission }))
         })
         .await
@@ -210,7 +210,7 @@ impl Lakehouse {
 
     /// Stores rows that are not events of a request: changes of dimensions. Known ones are left out.
     pub async fn store(&self, batches: Vec<Batch>) -> Result<Result<(), Refused>, Error> {
-        let submission = self.intake.probe(batches, (self.settings.clock)())?;
+        let submission = self.intake.probe(batches)?;
         Ok(self.settle(submission).await?.map(drop))
     }
 
@@ -228,7 +228,7 @@ impl Lakehouse {
                 batch.rows = rows;
             }
         }
-        let submission = self.intake.probe(batches, (self.settings.clock)())?;
+        let submission = self.intake.probe(batches)?;
         self.settle(Submission { together: true, ..submission }).await
     }
 
@@ -256,15 +256,20 @@ impl Lakehouse {
             pseudonyms: &self.settings.pseudonyms,
             window: if delivery.is_history { window.with_history() } else { window },
         };
-        let threads = 1 + self.decoders.idle();
+        let (kind, threads) = (sender.kind(), 1 + self.decoders.idle());
         let decoded = decode::decode_on(threads, delivery.form, &body, &sender, received_at)?;
         let mut decoded = match decoded {
             Ok(decoded) => decoded,
             Err(malformed) => return Ok(Err(Outcome::Malformed(malformed))),
         };
-        let sifted = self.intake.sift(std::mem::take(&mut decoded.batches), received_at);
+        let sifted = self.intake.sift(std::mem::take(&mut decoded.batches));
         let (form, owner) = (delivery.form, delivery.organization.clone());
-        Ok(Ok(Arrived { texts: Texts::Body { form, body, owner }, decoded, sifted, admission }))
+        Ok(Ok(Arrived {
+            texts: Texts::Body { form, body, owner, sender: kind },
+            decoded,
+            sifted,
+            admission,
+        }))
     }
 
     pub(super) async fn settle(

@@ -60,7 +60,7 @@ impl Lakehouse {
         let window = if is_history { window.with_history() } else { window };
         let Decoded { batches, rejected, .. } =
             decode::again(letters, &self.settings.pseudonyms, window)?;
-        let submission = self.intake.probe(batches, received_at)?;
+        let submission = self.intake.probe(batches)?;
         Ok((rejected, submission))
     }
 }

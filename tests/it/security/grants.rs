@@ -94,6 +94,9 @@ async fn a_key_states_what_is_its_own_to_state() {
         json!({"list_price": "-5000", "currency": "USD"}),
         json!({"cost": -0.01, "currency": "USD"}),
         json!({"input_tokens": -1}),
+        json!({"input_tokens": 1_000_000_000_001_i64}),
+        json!({"latency_ms": i64::MAX}),
+        json!({"list_price": "10000000000000.000000000001", "currency": "USD"}),
     ] {
         assert_eq!(verdict(&platform, &from("/gateway/x", "below", data)).await, "invalid_value");
     }
@@ -188,12 +191,25 @@ async fn a_replay_gives_no_key_more_than_it_had() {
     old["time"] = "2020-01-01T00:00:00Z".into();
     let key = run_ok(dir.path(), &["key", "create", "--name", "gateway", "--scopes", "write"]);
     assert_eq!(verdict(&Client::new(&server, &key), &old).await, "time_too_old");
+    // What is kept of a long line may be an event that nobody may send.
+    let narrow = ["--scopes", "write", "--sources", "/gateway/"];
+    let narrow =
+        run_ok(dir.path(), &[&["key", "create", "--name", "narrow"], &narrow[..]].concat());
+    let narrow = Client::new(&server, &narrow);
+    let evil = of_type("billing.subscription_created", "/billing/evil", "evil");
+    for end in ["x".to_owned(), format!("{}x", " ".repeat(17_000))] {
+        let (_, answer) = narrow.send(NDJSON, format!("{evil}{end}")).await;
+        assert_eq!(answer["results"][0]["code"], "malformed_json");
+    }
+    assert_eq!(verdict(&narrow, &evil).await, "source_not_allowed");
+    let path = "/v1/events?source=/organizations/org_a/app&id=1&organization=org_a";
+    assert_eq!(narrow.get(path).await.0, StatusCode::NOT_FOUND);
     let everything = json!({"from": "2020-01-01T00:00:00Z"});
     let request = platform.request(Method::POST, "/v1/dead-letters/replay").json(&everything);
     let replayed = reply(request).await.json();
     assert_eq!(
         (&replayed["accepted"], &replayed["not_replayable"]),
-        (&json!(1), &json!(1)),
+        (&json!(1), &json!(4)),
         "{replayed}"
     );
     let rows = platform.rows("select event_id, list_price from usage_events").await;
