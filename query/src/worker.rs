@@ -62,6 +62,8 @@ pub(crate) const PROGRESS: u8 = 4;
 const QUESTION_BYTES_MAX: usize = 1 << 20;
 /// IPC bytes are passed on in frames of at most this size.
 const CHUNK: usize = 256 * 1024;
+/// What is told of a plan.
+const PLAN_BYTES_MAX: usize = 256 * 1024;
 /// How often the parent hears how far a query is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
@@ -267,6 +269,11 @@ async fn planned(frame: DataFrame, request: &Request) -> Result<Ended, QueryErro
             planned.scan = Some(Estimate::of(&plan));
         }
         (Task::Rows | Task::Validate, _) => {}
+    }
+    // A constant that was computed is as long as its value.
+    if let Some(plan) = planned.plan.as_mut().filter(|plan| plan.len() > PLAN_BYTES_MAX) {
+        plan.truncate(plan.floor_char_boundary(PLAN_BYTES_MAX));
+        plan.push('…');
     }
     Ok(Ended { planned: Some(Box::new(planned)), ..Ended::default() })
 }

@@ -6,7 +6,7 @@ use datafusion::{
         DataFusionError, ScalarValue,
         tree_node::{TreeNode, TreeNodeRecursion},
     },
-    logical_expr::{Expr, LogicalPlan, Operator},
+    logical_expr::{Expr, LogicalPlan, Operator, WindowFrameBound},
 };
 
 use super::{pattern, too_complex};
@@ -16,6 +16,7 @@ const TEXT_LENGTH_MAX: i128 = 10_000;
 const ARRAY_LENGTH_MAX: i128 = 100_000;
 const SERIES_ITEMS_MAX: i128 = 1_000_000;
 const CENTROIDS_MAX: i128 = 1_000;
+const FRAME_ROWS_MAX: u64 = 1 << 40;
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 
@@ -55,7 +56,12 @@ fn measure(expression: &Expr) -> Result<(), QueryError> {
     match expression {
         Expr::ScalarFunction(call) => scalar(call.name(), &call.args),
         Expr::AggregateFunction(call) => aggregate(call.func.name(), &call.params.args),
-        Expr::WindowFunction(call) => aggregate(call.fun.name(), &call.params.args),
+        Expr::WindowFunction(call) => {
+            let frame = &call.params.window_frame;
+            bound(&frame.start_bound)?;
+            bound(&frame.end_bound)?;
+            aggregate(call.fun.name(), &call.params.args)
+        }
         Expr::Like(like) => pattern::is_plain(&like.pattern),
         Expr::SimilarTo(like) => pattern::is_regular(&like.pattern),
         Expr::BinaryExpr(binary) => match binary.op {
@@ -73,11 +79,32 @@ fn measure(expression: &Expr) -> Result<(), QueryError> {
     }
 }
 
+/// Where a frame ends is added to a row's number, which overflows.
+fn bound(bound: &WindowFrameBound) -> Result<(), QueryError> {
+    match bound {
+        WindowFrameBound::Preceding(ScalarValue::UInt64(Some(rows)))
+        | WindowFrameBound::Following(ScalarValue::UInt64(Some(rows)))
+            if *rows > FRAME_ROWS_MAX =>
+        {
+            Err(too_complex(format!("a window of {rows} rows: {FRAME_ROWS_MAX} is the most")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn scalar(name: &str, arguments: &[Expr]) -> Result<(), QueryError> {
     match name {
         "repeat" | "lpad" | "rpad" => at_most(name, arguments.get(1), TEXT_LENGTH_MAX),
         "array_repeat" | "array_resize" => at_most(name, arguments.get(1), ARRAY_LENGTH_MAX),
         "range" | "generate_series" => series(name, arguments),
+        // A null of such a type takes room for all of it.
+        "arrow_cast" | "arrow_try_cast"
+            if arguments.get(1).and_then(literal).is_some_and(|kind| {
+                kind.try_as_str().flatten().is_some_and(|kind| kind.contains("FixedSize"))
+            }) =>
+        {
+            Err(too_complex(format!("`{name}` to a type of fixed size is not offered")))
+        }
         _ if name.starts_with("regexp_") => arguments.get(1).map_or(Ok(()), pattern::is_regular),
         _ => Ok(()),
     }

@@ -51,6 +51,9 @@ impl Visitor for Walk {
 
     fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<QueryError> {
         let refusal = match table {
+            TableFactor::Table { sample: Some(_), .. } => {
+                Some("a sample of a table is not offered")
+            }
             TableFactor::Table { name, args: None, .. } if !is_place(name) => None,
             TableFactor::Derived { .. } | TableFactor::NestedJoin { .. } => None,
             TableFactor::UNNEST { .. } => None,
