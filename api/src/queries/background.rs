@@ -166,14 +166,11 @@ pub(crate) async fn keep(runner: &Runner, background: &Background, store: &Store
     let failed = |error: StoreError| {
         tracing::error!(error = &error as &dyn std::error::Error, "the history of queries");
     };
-    let mut written = 0;
     for round in 0u32.. {
-        if round.is_multiple_of(TIDY_EVERY) || written > TIDY_BYTES {
-            written = 0;
+        if round.is_multiple_of(TIDY_EVERY) || runner.has_written(TIDY_BYTES) {
             tidy(background, store, clock).await.unwrap_or_else(failed);
         }
         tokio::time::sleep(WRITE_EVERY).await;
-        written += runner.ended_bytes();
         write_ended(runner, store).await.unwrap_or_else(failed);
     }
 }
@@ -183,21 +180,30 @@ pub(crate) async fn write_ended(runner: &Runner, store: &Store) -> Result<(), St
     let _writing = runner.writing.lock().await;
     let entries = runner.take_ended();
     let written = history::write(store, &entries).await;
-    if written.is_err() {
-        runner.give_back(entries);
+    match written {
+        Ok(()) => runner.note_written(&entries),
+        Err(_) => runner.give_back(entries),
     }
     written
 }
 
+/// Answers that are kept too long, or that have no room in the history, go first; then the entries.
 async fn tidy(background: &Background, store: &Store, clock: &Clock) -> Result<(), StoreError> {
-    let mut gone = Vec::new();
-    for mut entry in history::expired(store, clock.now()).await? {
-        if background.stored.remove(&entry.query_id).await.is_ok() {
-            entry.kept_until = None;
-            gone.push(entry);
+    loop {
+        let mut found = history::expired(store, clock.now()).await?;
+        found.extend(history::kept_beyond_room(store).await?);
+        let mut gone = Vec::new();
+        for mut entry in found {
+            if background.stored.remove(&entry.query_id).await.is_ok() {
+                entry.kept_until = None;
+                gone.push(entry);
+            }
         }
+        if gone.is_empty() {
+            break;
+        }
+        history::write(store, &gone).await?;
     }
-    history::write(store, &gone).await?;
     history::prune(store, clock.now()).await
 }
 
@@ -229,6 +235,7 @@ pub(crate) async fn start_query(
     let mut running = asker.runner.admit(&principal, &request)?;
     let entry = running.entry();
     history::write(&asker.store, std::slice::from_ref(&entry)).await?;
+    asker.runner.note_written(std::slice::from_ref(&entry));
     running.note_listed();
     tokio::spawn(async move {
         let bytes_max = asker.limits.result_mib << 20;

@@ -4,8 +4,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect, Statement, sea_query::OnConflict,
+    ActiveValue::Set,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    Statement,
+    sea_query::{Expr, OnConflict},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -215,18 +217,38 @@ async fn prune_to(
         .exec(write.db())
         .await
         .doing(doing)?;
-    // Newest first: what lies beyond the room of its organization, or of all.
     let sql = format!(
-        "DELETE FROM queries WHERE kept_until IS NULL AND query_id IN (SELECT query_id FROM (SELECT query_id, \
-         organization_id, sum(bytes) OVER (PARTITION BY organization_id ORDER BY started_at DESC, query_id) AS own, \
-         sum(bytes) OVER (ORDER BY started_at DESC, query_id) AS all_bytes FROM (SELECT query_id, organization_id, \
-         started_at, {ENTRY_BYTES} + octet_length(sql) + octet_length(coalesce(detail, '')) AS bytes FROM queries) \
-         AS entries) AS summed WHERE all_bytes > {bytes_max} \
-         OR organization_id IS NOT NULL AND own > {organization_bytes_max})"
+        "DELETE FROM queries WHERE kept_until IS NULL AND query_id IN ({})",
+        beyond_room(bytes_max, organization_bytes_max)
     );
     let statement = Statement::from_string(write.db().get_database_backend(), sql);
     write.db().execute_raw(statement).await.doing(doing)?;
     write.commit().await
+}
+
+/// Queries with a kept answer that have no room any more, some of them.
+pub(crate) async fn kept_beyond_room(store: &Store) -> Result<Vec<Entry>, StoreError> {
+    let beyond = format!("query_id IN ({})", beyond_room(BYTES_MAX, ORGANIZATION_BYTES_MAX));
+    let rows = row::Entity::find()
+        .filter(row::Column::KeptUntil.is_not_null())
+        .filter(Expr::cust(beyond))
+        .limit(BATCH as u64)
+        .all(store.db())
+        .await
+        .doing("finding answers that have no room")?;
+    rows.into_iter().map(Entry::try_from).collect()
+}
+
+/// Newest first: the ids of what lies beyond the room of its organization, or of all.
+fn beyond_room(bytes_max: usize, organization_bytes_max: usize) -> String {
+    format!(
+        "SELECT query_id FROM (SELECT query_id, organization_id, \
+         sum(bytes) OVER (PARTITION BY organization_id ORDER BY started_at DESC, query_id) AS own, \
+         sum(bytes) OVER (ORDER BY started_at DESC, query_id) AS all_bytes FROM (SELECT query_id, organization_id, \
+         started_at, {ENTRY_BYTES} + octet_length(sql) + octet_length(coalesce(detail, '')) AS bytes FROM queries) \
+         AS entries) AS summed WHERE all_bytes > {bytes_max} \
+         OR organization_id IS NOT NULL AND own > {organization_bytes_max}"
+    )
 }
 
 /// A text cut to so many bytes; one that was cut ends with `…`.

@@ -44,6 +44,8 @@ struct Shared {
     running: HashMap<String, Arc<Live>>,
     /// Those that ended and are not written to the history yet, and how many each organization has among them.
     ended: Vec<Entry>,
+    /// Bytes that went to the history since it was last tidied up.
+    written_bytes: usize,
     own_ended: HashMap<Option<String>, usize>,
 }
 
@@ -173,9 +175,19 @@ impl Runner {
         live.is_some()
     }
 
-    /// The bytes of the entries that wait to be written.
-    pub(super) fn ended_bytes(&self) -> usize {
-        self.lock().ended.iter().map(Entry::bytes).sum()
+    /// Counts entries that were written to the history.
+    pub(super) fn note_written(&self, entries: &[Entry]) {
+        self.lock().written_bytes += entries.iter().map(Entry::bytes).sum::<usize>();
+    }
+
+    /// The bytes that were written to the history, counted anew from `most` on: whether there were more.
+    pub(super) fn has_written(&self, most: usize) -> bool {
+        let mut shared = self.lock();
+        let has = shared.written_bytes > most;
+        if has {
+            shared.written_bytes = 0;
+        }
+        has
     }
 
     /// Takes the entries that wait to be written.

@@ -25,7 +25,7 @@ use crate::{
     clock::Clock,
     principal::{Ability, Authorized, Principal, ReadMetrics, RunSql},
     problem::Problem,
-    store::{Doing, Store, StoreError, Write, time_of},
+    store::{Doing, Store, StoreError, Write},
 };
 
 /// Versions of all queries that staff, or an organization, may have saved.
@@ -33,6 +33,8 @@ const VERSIONS_MAX: u64 = 10_000;
 /// Bytes of the statements that an organization, or all staff, may save.
 const BYTES_MAX: u64 = 8 << 20;
 const DESCRIPTION_BYTES_MAX: usize = 1_000;
+/// Bytes of a parameter's default.
+const DEFAULT_BYTES_MAX: usize = 1_000;
 const NAME_BYTES_MAX: usize = 64;
 /// What the address of a run says of a parameter begins so: `p.model=gpt-4o`.
 const PARAMETER: &str = "p.";
@@ -142,7 +144,7 @@ async fn check_room(write: &Write, scope: &str, sql: &str) -> Result<(), Problem
     let all = row::Entity::find().filter(row::Column::Scope.eq(scope)).select_only();
     let all = all
         .column_as(Expr::cust("count(*)"), "versions")
-        .column_as(Expr::cust("coalesce(sum(octet_length(sql)), 0)"), "bytes");
+        .column_as(Expr::cust("coalesce(sum(octet_length(sql) + octet_length(parameters) + octet_length(description)), 0)"), "bytes");
     let taken: Option<(i64, i64)> =
         all.into_tuple().one(write.db()).await.doing("counting saved queries")?;
     let (versions, bytes) =
@@ -215,6 +217,15 @@ impl NewQuery {
         if control::in_text(&self.description) {
             let detail = "`description` holds other control characters than tabs and line ends";
             return refuse(detail.to_owned());
+        }
+        let long = |declared: &Declared| {
+            declared.default.as_ref().is_some_and(|text| text.len() > DEFAULT_BYTES_MAX)
+        };
+        if self.parameters.values().any(long) {
+            return refuse(format!("a `default` is longer than {DEFAULT_BYTES_MAX} bytes"));
+        }
+        if self.shared_with.len() > Role::ALL.len() {
+            return refuse("`shared_with` names a role twice".into());
         }
         for role in &self.shared_with {
             if Role::parse(role).is_err() {
@@ -471,25 +482,5 @@ impl SavedQuery {
             created_by: Set(self.created_by.clone()),
             created_at: Set(self.created_at.timestamp_micros()),
         }
-    }
-}
-
-impl TryFrom<row::Model> for SavedQuery {
-    type Error = StoreError;
-
-    fn try_from(row: row::Model) -> Result<Self, StoreError> {
-        let damaged = |_| StoreError::Damaged { table: "saved_queries", what: "its parameters" };
-        let roles = row.shared_with.split(',').filter(|role| !role.is_empty());
-        Ok(Self {
-            parameters: serde_json::from_str(&row.parameters).map_err(damaged)?,
-            shared_with: roles.map(str::to_owned).collect(),
-            created_at: time_of("saved_queries", row.created_at)?,
-            name: row.name,
-            version: row.version,
-            description: row.description,
-            sql: row.sql,
-            owner_id: row.owner_id,
-            created_by: row.created_by,
-        })
     }
 }

@@ -1,5 +1,8 @@
 use sea_orm::entity::prelude::*;
 
+use super::saved::SavedQuery;
+use crate::store::{StoreError, time_of};
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "saved_queries")]
 pub(crate) struct Model {
@@ -22,3 +25,23 @@ pub(crate) struct Model {
 pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl TryFrom<Model> for SavedQuery {
+    type Error = StoreError;
+
+    fn try_from(row: Model) -> Result<Self, StoreError> {
+        let damaged = |_| StoreError::Damaged { table: "saved_queries", what: "its parameters" };
+        let roles = row.shared_with.split(',').filter(|role| !role.is_empty());
+        Ok(Self {
+            parameters: serde_json::from_str(&row.parameters).map_err(damaged)?,
+            shared_with: roles.map(str::to_owned).collect(),
+            created_at: time_of("saved_queries", row.created_at)?,
+            name: row.name,
+            version: row.version,
+            description: row.description,
+            sql: row.sql,
+            owner_id: row.owner_id,
+            created_by: row.created_by,
+        })
+    }
+}
