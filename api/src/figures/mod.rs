@@ -3,7 +3,7 @@
 mod outlook;
 
 use actix_web::{HttpResponse, web};
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, Utc};
 use pipeline::Lakehouse;
 use query::{
     Asking, Engine,
@@ -253,15 +253,20 @@ fn window(
 ) -> Result<(DateTime<Utc>, DateTime<Utc>), Problem> {
     let today = now.date_naive().and_time(NaiveTime::MIN).and_utc();
     let to = to.map_or(Ok(today), |text| instant("to", text))?;
-    let from = from.map_or(Ok(to - Days::new(30)), |text| instant("from", text))?;
+    let from = match from {
+        Some(text) => instant("from", text)?,
+        None => to - Days::new(30),
+    };
     Ok((from, to))
 }
 
 pub(crate) fn instant(name: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
     let date = || Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc());
     let at = DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()).or_else(date);
-    at.ok_or_else(|| {
-        let detail = format!("`{name}` is neither an RFC 3339 time nor a date");
+    // The years that an event may be of; a window may begin before the first.
+    at.filter(|at| (1969..=2261).contains(&at.year())).ok_or_else(|| {
+        let detail =
+            format!("`{name}` is neither an RFC 3339 time nor a date of the years 1970 to 2261");
         Problem::bad_request("invalid_parameters", detail)
     })
 }
@@ -278,6 +283,9 @@ mod tests {
         assert_eq!((to - from).num_days(), 30);
         let (from, _) = window(Some("2026-01-01"), Some("2026-02-01T00:00:00+01:00"), now).unwrap();
         assert_eq!(from.to_rfc3339(), "2026-01-01T00:00:00+00:00");
-        assert!(window(Some("yesterday"), None, now).is_err());
+        for odd in ["yesterday", "-262143-01-15", "+262142-12-31", "0000-01-01"] {
+            assert!(window(Some(odd), None, now).is_err(), "{odd}");
+            assert!(window(None, Some(odd), now).is_err(), "{odd}");
+        }
     }
 }
