@@ -52,8 +52,9 @@ const BYTES_PER_SECOND: f64 = 32.0 * 1024.0;
 /// What all bodies may hold that are not complete.
 const UNFINISHED_BYTES: usize = 192 << 20;
 const UNFINISHED: usize = 4_096;
-/// Of these, who is not signed in, by address.
+/// Of these, who is not signed in, by network; and all of them together, as a share.
 const STRANGERS_UNFINISHED: usize = 64;
+const STRANGERS_SHARE: usize = 4;
 
 /// Ends a connection whose request was answered before its chunked body was complete. Left to itself, the framework
 /// reads and forgets what still comes, for as long as it comes. For `App::wrap(middleware::from_fn(…))`.
@@ -102,6 +103,7 @@ pub(crate) struct Bodies(Arc<Mutex<Unfinished>>);
 #[derive(Debug, Default)]
 struct Unfinished {
     all: Load,
+    strangers: Load,
     parties: HashMap<Party, Load>,
 }
 
@@ -116,6 +118,7 @@ struct Load {
 struct Place {
     bodies: Bodies,
     party: Party,
+    is_stranger: bool,
     bytes: usize,
 }
 
@@ -226,36 +229,56 @@ impl Body {
 }
 
 impl Bodies {
-    /// A place for a body that begins; none when its party has as many as are free.
+    /// A place for a body that begins; none when its party has as many as are free. Who is signed in and holds nothing
+    /// always has one.
     fn admit(&self, party: Party) -> Option<Place> {
         let mut unfinished = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = unfinished.parties.get(&party).copied().unwrap_or_default();
         let free = UNFINISHED.saturating_sub(unfinished.all.bodies);
-        let most = match party {
-            Party::Address(_) => free.min(STRANGERS_UNFINISHED),
-            Party::Organization(_) | Party::Staff(_) => free,
+        let is_stranger = matches!(party, Party::Address(_));
+        let most = if is_stranger {
+            let left = (UNFINISHED / STRANGERS_SHARE).saturating_sub(unfinished.strangers.bodies);
+            free.min(STRANGERS_UNFINISHED).min(own.bodies + left)
+        } else {
+            free.max(1)
         };
         if own.bodies >= most {
             return None;
         }
-        unfinished.all.bodies += 1;
-        unfinished.parties.entry(party.clone()).or_default().bodies += 1;
-        Some(Place { bodies: self.clone(), party, bytes: 0 })
+        let place = Place { bodies: self.clone(), party, is_stranger, bytes: 0 };
+        unfinished.each(&place, |load| load.bodies += 1);
+        Some(place)
+    }
+}
+
+impl Unfinished {
+    /// Changes each load that a place is part of.
+    fn each(&mut self, place: &Place, change: impl Fn(&mut Load)) {
+        change(&mut self.all);
+        if place.is_stranger {
+            change(&mut self.strangers);
+        }
+        let own = self.parties.entry(place.party.clone()).or_default();
+        change(own);
+        if *own == Load::default() {
+            self.parties.remove(&place.party);
+        }
     }
 }
 
 impl Place {
     /// Counts bytes that came; false when the party holds as many as are free.
     fn grow(&mut self, bytes: usize) -> bool {
-        let mut unfinished = self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bodies = self.bodies.clone();
+        let mut unfinished = bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = unfinished.parties.get(&self.party).map_or(0, |load| load.bytes);
-        if own + bytes > UNFINISHED_BYTES.saturating_sub(unfinished.all.bytes) {
+        let strangers = UNFINISHED_BYTES / STRANGERS_SHARE;
+        if own + bytes > UNFINISHED_BYTES.saturating_sub(unfinished.all.bytes)
+            || self.is_stranger && unfinished.strangers.bytes + bytes > strangers
+        {
             return false;
         }
-        unfinished.all.bytes += bytes;
-        if let Some(load) = unfinished.parties.get_mut(&self.party) {
-            load.bytes += bytes;
-        }
+        unfinished.each(self, |load| load.bytes += bytes);
         self.bytes += bytes;
         true
     }
@@ -263,16 +286,12 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut unfinished = self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
-        unfinished.all.bodies -= 1;
-        unfinished.all.bytes -= self.bytes;
-        if let Some(load) = unfinished.parties.get_mut(&self.party) {
+        let bodies = self.bodies.clone();
+        let mut unfinished = bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
+        unfinished.each(self, |load| {
             load.bodies -= 1;
             load.bytes -= self.bytes;
-            if *load == Load::default() {
-                unfinished.parties.remove(&self.party);
-            }
-        }
+        });
     }
 }
 
@@ -366,5 +385,13 @@ mod tests {
         let held: Vec<_> = std::iter::from_fn(|| bodies.admit(address.clone())).collect();
         assert_eq!(held.len(), STRANGERS_UNFINISHED);
         assert!(bodies.admit(Party::Address(None)).is_some());
+        // All of them together leave most places to who is signed in.
+        let addresses = (0..200).map(|n| Party::Address(Some(IpAddr::from([198, 51, 100, n]))));
+        let strangers: Vec<_> = addresses
+            .flat_map(|address| std::iter::from_fn(move || Some(address.clone())).take(64))
+            .filter_map(|address| bodies.admit(address))
+            .collect();
+        assert_eq!(strangers.len() + held.len(), UNFINISHED / STRANGERS_SHARE);
+        assert!(bodies.admit(party("a")).is_some());
     }
 }

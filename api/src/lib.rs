@@ -15,6 +15,7 @@ mod body;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod connections;
 mod dashboards;
 mod dead_letters;
 mod erasure;

@@ -41,7 +41,8 @@ impl OpenFiles {
 
     fn within(limit: u64) -> Self {
         let reserved = RESERVED.min(limit / 2);
-        let connections = (limit - reserved).min(CONNECTIONS_MAX);
+        // Each has two: its own, and the one by which it can be ended.
+        let connections = ((limit - reserved) / 2).min(CONNECTIONS_MAX);
         Self { limit, connections: usize::try_from(connections).unwrap_or(usize::MAX) }
     }
 }
@@ -52,8 +53,7 @@ mod tests {
 
     #[test]
     fn connections_leave_files_for_the_lake() {
-        for (limit, connections) in [(1_048_576, 20_000), (4_096, 3_072), (1_024, 512), (256, 128)]
-        {
+        for (limit, connections) in [(1_048_576, 20_000), (4_096, 1_536), (1_024, 256), (256, 64)] {
             assert_eq!(OpenFiles::within(limit), OpenFiles { limit, connections });
         }
     }

@@ -74,18 +74,18 @@ pub(crate) async fn pace(
     Ok(response.map_body(|_, body| BoxBody::new(Paced { body, rest: Bytes::new(), given: None })))
 }
 
-/// For `HttpServer::on_connect`: what a client does not read for so long, the system gives up, and ends the
-/// connection. The body cannot tell: nobody asks it for more meanwhile.
+/// For `HttpServer::on_connect`. What is written goes out at once: an answer in two segments would wait for the
+/// client's delayed acknowledgement of the first, 40 ms. And what a client does not read for so long, the system gives
+/// up, and ends the connection. The body cannot tell: nobody asks it for more meanwhile.
 pub(crate) fn watch(connection: &dyn std::any::Any, _: &mut Extensions) {
-    #[cfg(target_os = "linux")]
-    if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
-        let socket = socket2::SockRef::from(stream);
-        if let Err(error) = socket.set_tcp_user_timeout(Some(SLOW_FOR)) {
-            tracing::debug!(%error, "a connection has no limit of time");
-        }
+    let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection waits for acknowledgements");
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = connection;
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(SLOW_FOR)) {
+        tracing::debug!(%error, "a connection has no limit of time");
+    }
 }
 
 /// A body in pieces.

@@ -10,6 +10,7 @@ use std::{
 use actix_web::HttpRequest;
 
 use crate::{
+    accounts::network_of,
     principal::{Principal, Reach, client_ip},
     problem::Problem,
 };
@@ -20,7 +21,7 @@ pub(crate) enum Party {
     Organization(String),
     /// Of staff, each on its own: a key of the platform, a user.
     Staff(String),
-    /// Who did not sign in.
+    /// Who did not sign in, by network.
     Address(Option<IpAddr>),
 }
 
@@ -58,7 +59,7 @@ impl From<&Principal> for Party {
 
 impl Party {
     pub(crate) fn stranger(request: &HttpRequest) -> Self {
-        Self::Address(client_ip(request))
+        Self::Address(client_ip(request).map(network_of))
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
     body::{self, Bodies},
     clock::Clock,
     config::{self, Config},
+    connections::{self, Connections},
     dashboards, dead_letters, erasure, events, figures, health, integrity, keys,
     lake::{self, OpenError},
     open_files::OpenFiles,
@@ -211,9 +212,11 @@ impl State {
     }
 
     /// The HTTP server on a listener.
-    fn serve(&self, listener: TcpListener) -> io::Result<Server> {
+    fn serve(&self, listener: TcpListener) -> io::Result<(Server, Connections)> {
         let routes = self.routes();
         let files = OpenFiles::raise();
+        let open = Connections::new(files.connections);
+        let noted = open.clone();
         let server = HttpServer::new(move || {
             App::new()
                 .wrap(from_fn(pace::share))
@@ -222,18 +225,22 @@ impl State {
                 .wrap(from_fn(body::end_unread))
                 // Around all others: what they make of a body leaves in pieces.
                 .wrap(from_fn(pace::pace))
+                .wrap(from_fn(connections::note_request))
                 .configure(routes.clone())
         })
         .workers(HTTP_WORKERS)
         // Of each worker; beyond that connections wait to be accepted.
         .max_connections((files.connections / HTTP_WORKERS).max(1))
-        .on_connect(pace::watch)
+        .on_connect(move |connection, extensions| {
+            pace::watch(connection, extensions);
+            noted.note(connection, extensions);
+        })
         // A client that closes its side is gone: its query must not go on.
         .h1_allow_half_closed(false)
         .shutdown_timeout(SHUTDOWN_SECONDS)
         .disable_signals()
         .listen(listener)?;
-        Ok(server.run())
+        Ok((server.run(), open))
     }
 
     /// Listens, and starts the work in the background.
@@ -242,12 +249,18 @@ impl State {
         let listen = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?;
-        let server = self.serve(listener).map_err(listen)?;
+        let (server, open) = self.serve(listener).map_err(listen)?;
         let handle = server.handle();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "the HTTP server ended");
+            }
+        });
+        tasks.spawn(async move {
+            loop {
+                tokio::time::sleep(connections::LOOK_EVERY).await;
+                open.end_idle();
             }
         });
         let (state, lakehouse) = (self.clone(), self.lakehouse.clone());

@@ -30,6 +30,7 @@ pub use routes::{LoginBody, LoginView, Me, UserView, configure};
 pub use session::{SessionToken, session_user};
 pub use sign_in::SignedInSession;
 pub use throttle::Throttle;
+pub(crate) use throttle::network_of;
 pub use user::{NewUser, Status, User, find_user, list_users};
 
 use rand::Rng;

@@ -191,7 +191,7 @@ fn too_many(wait: Duration) -> StoreError {
 }
 
 /// A household holds a whole IPv6 /64: counting its addresses one by one would bound nothing.
-fn network_of(ip: IpAddr) -> IpAddr {
+pub(crate) fn network_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
         ip => ip,

@@ -163,3 +163,28 @@ async fn a_chunked_body_does_not_outlive_its_answer() {
     });
     assert!(open, "the connection stays open");
 }
+
+/// The framework gives only the first request of a connection its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_a_request_is_ended() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let head = "GET /healthz HTTP/1.1\nHost: x\n\n";
+    let mut streams: Vec<_> = (0..20).map(|_| begin(&server, head, b"")).collect();
+    for stream in &mut streams {
+        let mut answer = [0; 4_096];
+        assert!(stream.read(&mut answer).unwrap() > 12);
+        stream.write_all(b"G").unwrap();
+    }
+    for stream in &mut streams {
+        // The end, after whatever the server says to it.
+        let ended = loop {
+            match stream.read(&mut [0; 4_096]) {
+                Ok(0) => break true,
+                Ok(_) => {}
+                Err(error) => break error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        };
+        assert!(ended, "it is open after half a minute");
+    }
+}
