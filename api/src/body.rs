@@ -12,13 +12,12 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
     time::Duration,
 };
 
 use actix_web::{
     Error, FromRequest, HttpMessage, HttpRequest,
-    body::{BodySize, BoxBody, MessageBody},
+    body::{BoxBody, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::PayloadError,
     http::{
@@ -36,7 +35,7 @@ use ingest::decode::{Coding, Malformed};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{places::Party, principal::Principal, problem::Problem};
+use crate::{holding::hold, places::Party, principal::Principal, problem::Problem};
 
 type PayloadStream = Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>;
 
@@ -71,29 +70,8 @@ pub(crate) async fn end_unread<B: MessageBody + 'static>(
         stream::poll_fn(move |context| Pin::new(&mut *read.borrow_mut()).poll_next(context));
     request.set_payload(Payload::from(Box::pin(pieces) as PayloadStream));
     let response = next.call(request).await?.map_into_boxed_body();
-    Ok(response.map_body(|_, body| BoxBody::new(Answer { body, _unread: payload })))
-}
-
-/// The body of an answer. What was not read of the request lives as long: the framework reads on only where nobody
-/// holds that.
-struct Answer {
-    body: BoxBody,
-    _unread: Rc<RefCell<Payload>>,
-}
-
-impl MessageBody for Answer {
-    type Error = Box<dyn std::error::Error>;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.body).poll_next(context)
-    }
+    // The framework reads on only where nobody holds what was not read.
+    Ok(hold(response, payload))
 }
 
 /// The bodies that are under way. Clones share them.

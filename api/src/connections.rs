@@ -18,11 +18,10 @@ use actix_web::{
     dev::{Extensions, ServiceRequest, ServiceResponse},
     middleware::Next,
     rt::net::TcpStream,
-    web::Bytes,
 };
 use socket2::{SockRef, Socket};
 
-use crate::accounts::network_of;
+use crate::{accounts::network_of, holding::hold};
 
 /// A connection without a request is ended after this. Kept ones end sooner by themselves.
 const IDLE_MAX: Duration = Duration::from_secs(10);
@@ -165,25 +164,5 @@ pub(crate) async fn note_request(
     if response.response().body().size() == BodySize::None {
         return Ok(response);
     }
-    Ok(response.map_body(|_, body| BoxBody::new(Answer { body, _running: running })))
-}
-
-struct Answer {
-    body: BoxBody,
-    _running: Running,
-}
-
-impl MessageBody for Answer {
-    type Error = Box<dyn std::error::Error>;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Bytes, Self::Error>>> {
-        std::pin::Pin::new(&mut self.body).poll_next(context)
-    }
+    Ok(hold(response, running))
 }

@@ -22,6 +22,7 @@ mod erasure;
 mod events;
 mod figures;
 mod health;
+mod holding;
 mod integrity;
 pub mod keys;
 mod lake;
