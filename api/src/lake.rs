@@ -14,7 +14,12 @@ use query::worker::Handshake;
 use rand::Rng;
 use url::Url;
 
-use crate::{as_of::Seal, clock::Clock, config::Config};
+use crate::{
+    as_of::Seal,
+    clock::Clock,
+    config::Config,
+    private::{self, DATA_FOLDER, PrivacyError, TABLES},
+};
 
 /// What goes wrong before anything runs: told to the operator in one line.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,17 @@ pub(crate) fn location(config: &Config) -> Result<Location, OpenError> {
     Ok(Location { url, options: config.lake.options.clone() })
 }
 
+/// Closes the folders of ours that are there: see [`private::close`].
+pub(crate) fn close(config: &Config) -> Result<(), PrivacyError> {
+    private::close(&config.dir, DATA_FOLDER)?;
+    // Whoever opens the tables says what is wrong with their URL.
+    let tables = Url::parse(&config.lake.url).ok().filter(|url| url.scheme() == "file");
+    match tables.and_then(|url| url.to_file_path().ok()) {
+        Some(dir) => private::close(&dir, TABLES),
+        None => Ok(()),
+    }
+}
+
 /// Creates the data folder where it is missing, readable for its owner only.
 pub(crate) fn prepare(config: &Config) -> Result<(), OpenError> {
     let folder = |source| OpenError::Folder { path: config.dir.clone(), source };
@@ -49,8 +65,7 @@ pub(crate) fn prepare(config: &Config) -> Result<(), OpenError> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(&config.dir).map_err(folder)?;
-    let probe = config.dir.join(".writable");
-    fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(folder)
+    tempfile::tempfile_in(&config.dir).map(drop).map_err(folder)
 }
 
 /// Opens the lake for writing. Only one process can.
@@ -180,14 +195,13 @@ pub(crate) fn device_key(dir: &Path) -> Result<[u8; 32], OpenError> {
 
 /// Writes a file that only its owner can read, and that stays.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut options = fs::OpenOptions::new();
-    options.create(true).write(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&temporary)?;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut prefix = path.file_name().unwrap_or_default().to_owned();
+    prefix.push("-");
+    // A name that nobody can have put something under.
+    let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(dir)?;
     file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    fs::File::open(dir)?.sync_all()
 }

@@ -1,12 +1,17 @@
 //! What the process writes is for its owner only: logs, tables, state, secrets, and whatever libraries create
 //! beside them. One rule for the whole process makes it so, and so do the modes of folders that are there already.
 
+#[cfg(unix)]
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::{
     ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
+
+#[cfg(unix)]
+use rustix::fs::{Mode, OFlags};
 
 /// A folder of ours that cannot be made private. Told to the operator in one line.
 #[derive(Debug, thiserror::Error)]
@@ -19,21 +24,33 @@ pub(crate) enum PrivacyError {
     Shared(PathBuf),
     #[error("others can read {}, and it cannot be closed: {source}", path.display())]
     Open { path: PathBuf, source: io::Error },
+    #[error("{} belongs to another user: run this as its owner, or name another folder", .0.display())]
+    Foreign(PathBuf),
+    #[error(
+        "others can write to {}, and something is in it already: make sure that all of it is yours, then close it \
+         with `chmod 700`",
+        .0.display()
+    )]
+    Writable(PathBuf),
+    #[error("{} has another name elsewhere (a hard link): replace it by a copy", .0.display())]
+    HardLink(PathBuf),
+    #[error("{} is a link to what others can read: close that with `chmod go=`", .0.display())]
+    Link(PathBuf),
 }
 
 /// How a folder of ours is known, and what may lie in it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
-    /// Names that only a folder of ours holds.
+    /// Paths that only a folder of ours holds.
     marks: &'static [&'static str],
     /// Names that we create. What begins with one and a hyphen is a temporary folder.
     own: &'static [&'static str],
-    /// A file that is the operator's own, and may lie in a new folder.
+    /// A file that is the operator's own, and may lie alone in a new folder.
     guest: &'static str,
 }
 
 pub(crate) const DATA_FOLDER: Layout = Layout {
-    marks: &["state.db", "pseudonym.key"],
+    marks: &["state.db", "pseudonym.key", "log/log.json"],
     own: &[
         "log",
         "index",
@@ -61,6 +78,27 @@ pub(crate) const DATA_FOLDER: Layout = Layout {
     guest: "aihub.toml",
 };
 
+/// Tables that the configuration puts into a folder of their own.
+pub(crate) const TABLES: Layout = Layout {
+    marks: &[
+        "usage_ledger/_delta_log",
+        "billing_events/_delta_log",
+        "activity_events/_delta_log",
+        "dead_letter/_delta_log",
+        "organizations/_delta_log",
+        "api_keys/_delta_log",
+    ],
+    own: &[
+        "usage_ledger",
+        "billing_events",
+        "activity_events",
+        "dead_letter",
+        "organizations",
+        "api_keys",
+    ],
+    guest: "",
+};
+
 pub(crate) const BACKUP: Layout = Layout {
     marks: &["manifest.json"],
     own: &["manifest.json", "at", "lake"],
@@ -71,12 +109,12 @@ pub(crate) const BACKUP: Layout = Layout {
 /// before there are threads.
 #[cfg(unix)]
 pub(crate) fn begin() {
-    let users = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let users = rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let _ = USERS_MASK.set(users);
 }
 
 #[cfg(unix)]
-static USERS_MASK: OnceLock<rustix::fs::Mode> = OnceLock::new();
+static USERS_MASK: OnceLock<Mode> = OnceLock::new();
 
 /// Writes a file that the user asked for, as any other program would.
 pub(crate) fn write_for_user(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -90,33 +128,41 @@ pub(crate) fn write_for_user(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Closes a folder that is there, and what earlier versions or an archive left open in it, and says so. A private
-/// folder hides what is in it, so only folders that were open are looked through.
+/// Closes a folder that is there, and what earlier versions or an archive left open in it, and says so. A folder in
+/// which somebody else may have put something is refused: a link there would lead us to write elsewhere. What a private
+/// folder holds is hidden by it, so only folders that were open are looked through.
 #[cfg(unix)]
 pub(crate) fn close(dir: &Path, layout: Layout) -> Result<(), PrivacyError> {
     let failed = |source| PrivacyError::Open { path: dir.to_path_buf(), source };
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
+    let found = match fs::metadata(dir) {
+        Ok(found) if found.is_dir() => found,
         // Whether it can be used at all, others find out.
-        Err(_) => return Ok(()),
+        _ => return Ok(()),
     };
-    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
-    let is_own = |name: &OsString| name.to_str().is_some_and(|name| layout.creates(name));
-    let is_used = names.iter().any(is_own);
-    let is_ours = names.iter().any(|name| layout.marks.iter().any(|mark| name == mark))
-        || names.iter().all(|name| is_own(name) || name == layout.guest);
-    let mut closed = is_open(&fs::metadata(dir).map_err(failed)?);
-    if closed && !is_ours {
+    for found in [&found, &fs::symlink_metadata(dir).map_err(failed)?] {
+        require_ours(found, dir)?;
+    }
+    let names = names(dir)?;
+    require_unshared(&found, names.is_empty(), dir)?;
+    let own = || names.iter().filter(|name| name.to_str().is_some_and(|name| layout.creates(name)));
+    let is_marked = layout.marks.iter().any(|mark| dir.join(mark).symlink_metadata().is_ok());
+    let mut closed = is_open(&found);
+    if closed && !is_marked && !names.iter().all(|name| name == layout.guest) {
         return Err(PrivacyError::Shared(dir.to_path_buf()));
     }
-    if closed {
-        close_one(dir, true)?;
+    for name in own() {
+        check(&dir.join(name))?;
     }
-    for name in names.iter().filter(|name| is_ours && is_own(name)) {
-        closed |= close_all(&dir.join(name), true)?;
+    if closed {
+        close_one(dir, OFlags::empty())?;
+        // What came before it was closed.
+        require_unshared(&found, self::names(dir)?.is_empty(), dir)?;
+    }
+    for name in own() {
+        closed |= close_all(&dir.join(name))?;
     }
     // In a new one there was nothing to read.
-    if closed && is_used {
+    if closed && is_marked {
         tracing::warn!("others could read {}: it is its owner's only now", dir.display());
     }
     Ok(())
@@ -130,26 +176,78 @@ pub(crate) fn close(_: &Path, _: Layout) -> Result<(), PrivacyError> {
     Ok(())
 }
 
-/// Closes a file, or a folder with all in it. Gives whether anything was open. A link at the top is followed, since
-/// an operator may have put a part on another disk; below it, what a link leads to is not ours.
 #[cfg(unix)]
-fn close_all(path: &Path, follows: bool) -> Result<bool, PrivacyError> {
+fn names(dir: &Path) -> Result<Vec<OsString>, PrivacyError> {
+    let names = fs::read_dir(dir).and_then(|entries| {
+        entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>()
+    });
+    names.map_err(|source| PrivacyError::Open { path: dir.to_path_buf(), source })
+}
+
+#[cfg(unix)]
+fn require_ours(found: &fs::Metadata, path: &Path) -> Result<(), PrivacyError> {
+    if found.uid() == rustix::process::geteuid().as_raw() {
+        Ok(())
+    } else {
+        Err(PrivacyError::Foreign(path.to_path_buf()))
+    }
+}
+
+#[cfg(unix)]
+fn require_unshared(found: &fs::Metadata, empty: bool, path: &Path) -> Result<(), PrivacyError> {
+    if found.mode() & 0o022 == 0 || empty {
+        Ok(())
+    } else {
+        Err(PrivacyError::Writable(path.to_path_buf()))
+    }
+}
+
+/// Whether something that we read and write under this name is ours alone. An operator may have put a part on another
+/// disk, with a link: what that leads to is not closed, but must be.
+#[cfg(unix)]
+fn check(path: &Path) -> Result<(), PrivacyError> {
     let failed = |source| PrivacyError::Open { path: path.to_path_buf(), source };
-    let found = if follows { fs::metadata(path) } else { fs::symlink_metadata(path) };
-    let found = match found {
-        Ok(found) if !found.is_symlink() => found,
+    let mut found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
         // A server beside us removed it.
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
     };
-    if !is_open(&found) {
+    require_ours(&found, path)?;
+    if found.is_symlink() {
+        found = match fs::metadata(path) {
+            Ok(found) if is_open(&found) => return Err(PrivacyError::Link(path.to_path_buf())),
+            Ok(found) => found,
+            Err(error) => return Err(failed(error)),
+        };
+        require_ours(&found, path)?;
+    }
+    if found.is_file() && found.nlink() > 1 {
+        return Err(PrivacyError::HardLink(path.to_path_buf()));
+    }
+    Ok(())
+}
+
+/// Closes a file, or a folder with all in it. Gives whether anything was open. What a link leads to is not ours.
+#[cfg(unix)]
+fn close_all(path: &Path) -> Result<bool, PrivacyError> {
+    let failed = |source| PrivacyError::Open { path: path.to_path_buf(), source };
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        // A server beside us removed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    };
+    let is_dir = found.is_dir();
+    if !is_open(&found) || !(is_dir || found.is_file()) {
         return Ok(false);
     }
-    close_one(path, found.is_dir())?;
-    if found.is_dir() {
-        for entry in fs::read_dir(path).map_err(failed)? {
-            close_all(&entry.map_err(failed)?.path(), false)?;
-        }
+    check(path)?;
+    let inside = if is_dir { names(path)? } else { Vec::new() };
+    require_unshared(&found, !is_dir || inside.is_empty(), path)?;
+    close_one(path, OFlags::NOFOLLOW)?;
+    for name in inside {
+        close_all(&path.join(name))?;
     }
     Ok(true)
 }
@@ -164,22 +262,29 @@ impl Layout {
 
 #[cfg(unix)]
 fn is_open(found: &fs::Metadata) -> bool {
-    std::os::unix::fs::MetadataExt::mode(found) & 0o077 != 0
+    found.mode() & 0o077 != 0
 }
 
+/// By a handle: its name may lead elsewhere a moment later.
 #[cfg(unix)]
-fn close_one(path: &Path, is_dir: bool) -> Result<(), PrivacyError> {
-    let mode = if is_dir { 0o700 } else { 0o600 };
-    match fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        closed => closed.map_err(|source| PrivacyError::Open { path: path.to_path_buf(), source }),
-    }
+fn close_one(path: &Path, flags: OFlags) -> Result<(), PrivacyError> {
+    let failed = |source| PrivacyError::Open { path: path.to_path_buf(), source };
+    let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => fs::File::from(file),
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(failed(error.into())),
+    };
+    let found = file.metadata().map_err(failed)?;
+    require_ours(&found, path)?;
+    let mode = if found.is_dir() { 0o700 } else { 0o600 };
+    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)
 }
 
 #[cfg(unix)]
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -241,11 +346,83 @@ mod tests {
         assert_eq!((mode(dir.path()), mode(&dir.path().join("notes"))), (0o755, 0o644));
         fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();
         close(dir.path(), DATA_FOLDER).unwrap();
-        for names in [&[][..], &["aihub.toml"], &["aihub.toml", "lake/t/f"]] {
+        // Their names alone make no folder ours.
+        for names in [&["log/x"][..], &["aihub.toml", "lake/t/f"], &["backup-2026/x", "log/x"]] {
+            let refused = close(folder(names).path(), DATA_FOLDER);
+            assert!(matches!(refused, Err(PrivacyError::Shared(_))), "{names:?}: {refused:?}");
+        }
+        for names in [&[][..], &["aihub.toml"], &["log/log.json"]] {
             let dir = folder(names);
             close(dir.path(), DATA_FOLDER).unwrap();
             assert_eq!(mode(dir.path()), 0o700);
         }
         close(Path::new("/nonexistent"), DATA_FOLDER).unwrap();
+    }
+
+    fn set(path: &Path, mode: u32) {
+        fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+
+    /// Somebody who can write to a folder makes us write to, or close, what he has no right to.
+    #[test]
+    fn what_others_may_have_planted_is_refused() {
+        let elsewhere = folder(&["victim"]);
+        let victim = elsewhere.path().join("victim");
+        for mode in [0o777, 0o1777, 0o775] {
+            for planted in ["pseudonym.key", "log", "aihub.toml", "x"] {
+                let dir = folder(&[]);
+                symlink(&victim, dir.path().join(planted)).unwrap();
+                set(dir.path(), mode);
+                let refused = close(dir.path(), DATA_FOLDER);
+                assert!(
+                    matches!(refused, Err(PrivacyError::Writable(_))),
+                    "{planted}: {refused:?}"
+                );
+            }
+            let dir = folder(&[]);
+            set(dir.path(), mode);
+            close(dir.path(), DATA_FOLDER).unwrap();
+            assert_eq!(self::mode(dir.path()), 0o700);
+        }
+        for private in [0o700, 0o755] {
+            let dir = folder(&["state.db"]);
+            fs::hard_link(&victim, dir.path().join("truth.json")).unwrap();
+            set(dir.path(), private);
+            let refused = close(dir.path(), DATA_FOLDER);
+            assert!(matches!(refused, Err(PrivacyError::HardLink(_))), "{refused:?}");
+            fs::remove_file(dir.path().join("truth.json")).unwrap();
+            symlink(&victim, dir.path().join("log")).unwrap();
+            let refused = close(dir.path(), DATA_FOLDER);
+            assert!(matches!(refused, Err(PrivacyError::Link(_))), "{refused:?}");
+        }
+        let dir = folder(&["state.db", "log/x"]);
+        set(&dir.path().join("log"), 0o777);
+        let refused = close(dir.path(), DATA_FOLDER);
+        assert!(matches!(refused, Err(PrivacyError::Writable(_))), "{refused:?}");
+        assert_eq!(self::mode(&victim), 0o644);
+    }
+
+    #[test]
+    fn the_folder_of_tables_is_one_of_ours() {
+        for table in ingest::Table::ALL {
+            let dir = folder(&[&format!("{}/_delta_log/0.json", table.name()), "notes"]);
+            close(dir.path(), TABLES).unwrap();
+            let modes = [table.name(), "notes"].map(|name| self::mode(&dir.path().join(name)));
+            assert_eq!(modes, [0o700, 0o644]);
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_others_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        for name in ["", "pseudonym.key"] {
+            let dir = folder(&["state.db", "pseudonym.key"]);
+            set(dir.path(), 0o700);
+            std::os::unix::fs::chown(dir.path().join(name), Some(12345), None).unwrap();
+            let refused = close(dir.path(), DATA_FOLDER);
+            assert!(matches!(refused, Err(PrivacyError::Foreign(_))), "{name}: {refused:?}");
+        }
     }
 }

@@ -41,8 +41,8 @@ use crate::{
     allocator,
     config::{Config, ConfigError},
     integrity,
-    lake::OpenError,
-    private::{self, DATA_FOLDER, PrivacyError},
+    lake::{self, OpenError},
+    private::{self, PrivacyError},
     server::StartError,
     upkeep,
 };
@@ -268,10 +268,10 @@ fn pipes() -> io::Result<(pipe::Receiver, pipe::Sender)> {
 }
 
 impl Folder {
-    /// The settings, with logging set up by them. A data folder that others can read is closed, or refused.
+    /// The settings, with logging set up by them. A folder of ours that others can read is closed, or refused.
     fn load(&self, flags: &[(&str, &str, Value)]) -> anyhow::Result<Config> {
         let config = self.settings(flags)?;
-        private::close(&config.dir, DATA_FOLDER)?;
+        lake::close(&config)?;
         Ok(config)
     }
 
