@@ -71,6 +71,27 @@ async fn keys_and_users_are_made_beside_a_running_server() {
     let password =
         run_ok(dir.path(), &["user", "create", "--email", "a@example.com", "--role", "analyst"]);
     assert_eq!(password.trim().len(), 20);
+    // What is piped in is a password only where that is said.
+    let piped = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(tests::aihub());
+        let mut child = command
+            .args(arguments)
+            .arg("--dir")
+            .arg(dir.path())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("aihub");
+        let mut input = child.stdin.take().expect("its input");
+        // Where it is not read, the pipe may be closed already.
+        let _ = std::io::Write::write_all(&mut input, b"correct horse battery\nthe next\n");
+        drop(input);
+        let output = child.wait_with_output().expect("its end");
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8_lossy(&output.stdout).trim().len()
+    };
+    assert_eq!(piped(&["user", "reset-password", "a@example.com"]), 20);
+    assert_eq!(piped(&["user", "reset-password", "a@example.com", "--password-stdin"]), 0);
     assert!(run_ok(dir.path(), &["user", "list"]).contains("a@example.com"));
     // Stopped in order, nothing is lost, and what is stored needs no server to be read.
     server.stop();

@@ -1,4 +1,4 @@
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead};
 
 use clap::{Subcommand, ValueEnum};
 
@@ -13,8 +13,7 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum User {
-    /// Create a user. The password is read from standard input when something is piped in, else one is made up
-    /// and printed, once
+    /// Create a user. A password is made up and printed, once
     Create {
         #[arg(long)]
         email: String,
@@ -23,6 +22,9 @@ pub(super) enum User {
         /// The organization of a member
         #[arg(long)]
         organization: Option<String>,
+        /// Read the password from the first line of standard input instead
+        #[arg(long)]
+        password_stdin: bool,
     },
     /// List the users: e-mail address, role, status, organization, id
     List,
@@ -36,11 +38,13 @@ pub(super) enum User {
         /// The e-mail address or the id, `user_…`
         user: String,
     },
-    /// Give a user another password and end the user's sessions. It is read from standard input when something is
-    /// piped in, else one is made up and printed, once
+    /// Give a user another password and end the user's sessions. It is made up and printed, once
     ResetPassword {
         /// The e-mail address or the id, `user_…`
         user: String,
+        /// Read the password from the first line of standard input instead
+        #[arg(long)]
+        password_stdin: bool,
     },
     /// End all sessions of a user
     SignOut {
@@ -89,8 +93,8 @@ impl User {
         let (origin, now) = (Origin::local("command-line"), clock.now());
         let accounts = Accounts::new(store.clone(), &clock);
         match self {
-            Self::Create { email, role, organization } => {
-                let (password, made_up) = password()?;
+            Self::Create { email, role, organization, password_stdin } => {
+                let password = password(password_stdin)?;
                 let new = NewUser {
                     email: Email::parse(&email)?,
                     password: password.clone(),
@@ -98,7 +102,7 @@ impl User {
                     organization_id: organization,
                 };
                 accounts.create_user(new, &origin, now).await?;
-                if made_up {
+                if !password_stdin {
                     say(&format!("{password}\n"))?;
                 }
             }
@@ -110,11 +114,11 @@ impl User {
                 let id = accounts::find_user(&store, &user).await?.user_id;
                 accounts.set_status(&id, accounts::Status::Active, &origin, now).await?;
             }
-            Self::ResetPassword { user } => {
+            Self::ResetPassword { user, password_stdin } => {
                 let user = accounts::find_user(&store, &user).await?;
-                let (password, made_up) = password()?;
+                let password = password(password_stdin)?;
                 accounts.reset_password(&user, &password, &origin, now).await?;
-                if made_up {
+                if !password_stdin {
                     say(&format!("{password}\n"))?;
                 }
             }
@@ -150,14 +154,12 @@ async fn show_persons(store: &Store, role: Role, shown: bool, clock: &Clock) -> 
     Ok(persons::show(store, role, shown, &origin, clock.now()).await?)
 }
 
-fn password() -> io::Result<(String, bool)> {
-    if !io::stdin().is_terminal() {
-        let mut line = String::new();
-        io::stdin().lock().read_line(&mut line)?;
-        let line = line.trim_end_matches(['\r', '\n']);
-        if !line.is_empty() {
-            return Ok((line.to_owned(), false));
-        }
+/// Standard input is read only when that was asked for: in a loop over a list, it is the list.
+fn password(from_stdin: bool) -> io::Result<String> {
+    if !from_stdin {
+        return Ok(accounts::made_up_password());
     }
-    Ok((accounts::made_up_password(), true))
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
