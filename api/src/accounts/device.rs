@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::Email;
+use super::throttle::Guessed;
 use crate::store::{StoreError, base62, digest, random_bytes};
 
 /// 16 random bytes in base 62.
@@ -11,7 +11,7 @@ const ID_LENGTH: usize = 22;
 const MAC_LENGTH: usize = 43;
 
 /// Marks devices and recognizes them. Nothing is stored: a mark is an id and its keyed hash together with the
-/// user's e-mail address.
+/// user's e-mail address and epoch, so that it ends when an administrator ends the user's sessions.
 #[derive(Clone)]
 pub struct Devices {
     key: [u8; 32],
@@ -32,18 +32,18 @@ impl Devices {
     }
 
     /// What the device's cookie holds.
-    pub(super) fn mark(&self, device: &Device, email: &Email) -> String {
-        let text = format!("{}\n{}", device.0, email.as_str());
+    pub(super) fn mark(&self, device: &Device, guessed: &Guessed) -> String {
+        let text = format!("{}\n{}\n{:?}", device.0, guessed.email.as_str(), guessed.epoch);
         let mac = blake3::keyed_hash(&self.key, text.as_bytes());
         format!("{}.{}", device.0, base62(mac.as_bytes(), MAC_LENGTH))
     }
 
     /// The device of a cookie that was given to this user.
-    pub(super) fn recognize(&self, cookie: &str, email: &Email) -> Option<Device> {
+    pub(super) fn recognize(&self, cookie: &str, guessed: &Guessed) -> Option<Device> {
         let (id, _) = cookie.split_once('.').filter(|(id, _)| id.len() == ID_LENGTH)?;
         let device = Device(id.to_owned());
         // Digests are compared: how long that takes says nothing about the mark.
-        (digest(&self.mark(&device, email)) == digest(cookie)).then_some(device)
+        (digest(&self.mark(&device, guessed)) == digest(cookie)).then_some(device)
     }
 }
 
@@ -56,17 +56,20 @@ impl fmt::Debug for Devices {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::Email;
 
     #[test]
     fn a_mark_is_of_one_user_and_one_server() {
-        let email = |text| Email::parse(text).unwrap();
-        let (ann, bob) = (email("ann@example.com"), email("bob@example.com"));
+        let user = |text, epoch| Guessed { email: Email::parse(text).unwrap(), epoch };
+        let (ann, bob) = (user("ann@example.com", Some(1)), user("bob@example.com", Some(1)));
+        let later = user("ann@example.com", Some(2));
         let (devices, others) = (Devices::new([1; 32]), Devices::new([2; 32]));
         let device = Devices::fresh().unwrap();
         let mark = devices.mark(&device, &ann);
         assert_eq!(mark.len(), ID_LENGTH + 1 + MAC_LENGTH);
         assert_eq!(devices.recognize(&mark, &ann), Some(device.clone()));
         assert_eq!(devices.recognize(&mark, &bob), None);
+        assert_eq!(devices.recognize(&mark, &later), None);
         assert_eq!(others.recognize(&mark, &ann), None);
         let fresh = Devices::fresh().unwrap();
         let spliced = format!("{}{}", fresh.0, &mark[ID_LENGTH..]);

@@ -36,10 +36,12 @@ pub enum PasswordFault {
     HoldsEmail,
 }
 
-/// Hashes and verifies on blocking threads, two at a time.
+/// Hashes and verifies on blocking threads, two at a time. Strangers take one less: a flood of them leaves it to the
+/// others.
 #[derive(Clone, Debug)]
 pub(super) struct Hasher {
     slots: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
 }
 
 /// Length counts characters. The password is taken as it is: nothing is trimmed, cut, or changed in case.
@@ -62,24 +64,28 @@ pub fn check_password(password: &str, email: &Email) -> Result<(), PasswordFault
 
 impl Hasher {
     pub(super) fn new() -> Self {
-        Self { slots: Arc::new(Semaphore::new(HASHES_MAX)) }
+        let slots = |count| Arc::new(Semaphore::new(count));
+        Self { slots: slots(HASHES_MAX), strangers: slots(HASHES_MAX - 1) }
     }
 
     /// The PHC string of a password, with a new salt.
     pub(super) async fn hash(&self, password: &str) -> Result<String, StoreError> {
         let password = password.to_owned();
-        self.run(move |argon2| Ok(argon2.hash_password(password.as_bytes())?.to_string())).await
+        self.run(true, move |argon2| Ok(argon2.hash_password(password.as_bytes())?.to_string()))
+            .await
     }
 
-    /// Whether the password has this hash; without a hash, never, after the same work.
+    /// Whether the password has this hash; without a hash, never, after the same work. `known`: who asks has signed in
+    /// before.
     pub(super) async fn verify(
         &self,
         password: &str,
         hash: Option<&str>,
+        known: bool,
     ) -> Result<bool, StoreError> {
         let password = password.to_owned();
         let hash = hash.unwrap_or(NOBODY).to_owned();
-        self.run(move |argon2| {
+        self.run(known, move |argon2| {
             match argon2.verify_password(password.as_bytes(), &PasswordHash::new(&hash)?) {
                 Err(password_hash::Error::PasswordInvalid) => Ok(false),
                 verified => verified.map(|()| true),
@@ -90,18 +96,24 @@ impl Hasher {
 
     async fn run<T: Send + 'static>(
         &self,
+        known: bool,
         work: impl FnOnce(&Argon2<'_>) -> password_hash::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let slot =
-            tokio::time::timeout(QUEUE_TIMEOUT, Arc::clone(&self.slots).acquire_owned()).await;
-        let Ok(Ok(slot)) = slot else { return Err(StoreError::HashQueue) };
+        let (strangers, slots) = (Arc::clone(&self.strangers), Arc::clone(&self.slots));
+        let queue = async {
+            let stranger = if known { None } else { Some(strangers.acquire_owned().await) };
+            (stranger.transpose(), slots.acquire_owned().await)
+        };
+        let Ok((Ok(stranger), Ok(slot))) = tokio::time::timeout(QUEUE_TIMEOUT, queue).await else {
+            return Err(StoreError::HashQueue);
+        };
         let failed = |reason: String| StoreError::Hash { reason };
         let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
             .map_err(|error| failed(error.to_string()))?;
         let done = tokio::task::spawn_blocking(move || {
             let result = work(&Argon2::new(Algorithm::Argon2id, Version::V0x13, params));
             // Held by the work and not by the caller, who may be gone before the work is done.
-            drop(slot);
+            drop((stranger, slot));
             result
         });
         let result = done.await.map_err(|error| failed(error.to_string()))?;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use serde_json::json;
 
 use super::{Accounts, Status, User, session_row as row, user_row};
@@ -97,8 +97,15 @@ pub(super) async fn begin(
     Ok(SessionToken(token))
 }
 
-/// Ends all sessions of a user, and gives how many there were.
+/// Ends all sessions of a user, and gives how many there were. Where the user has signed in before is forgotten, too.
 pub(super) async fn end_all(write: &Write, user_id: &str) -> Result<u64, StoreError> {
+    let epoch = i64::from_le_bytes(random_bytes()?);
+    let begun = user_row::Entity::update_many()
+        .col_expr(user_row::Column::Epoch, Expr::value(epoch))
+        .filter(user_row::Column::UserId.eq(user_id))
+        .exec(write.db())
+        .await;
+    begun.doing("forgetting a user's devices")?;
     let ended = row::Entity::delete_many()
         .filter(row::Column::UserId.eq(user_id))
         .exec(write.db())

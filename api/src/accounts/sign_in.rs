@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     Accounts, Devices, Email, Status, User,
     session::{self, LIFETIME, SessionToken},
+    throttle::Guessed,
     user_row,
 };
 use crate::{
@@ -36,22 +37,27 @@ impl Accounts {
         origin: &Origin,
         now: DateTime<Utc>,
     ) -> Result<SignedInSession, StoreError> {
-        let device = device.and_then(|mark| self.devices.recognize(mark, email));
-        let lane = self.throttle.attempt(email, origin.ip, device.clone())?;
         let row = user_row::Entity::find()
             .filter(user_row::Column::Email.eq(email.as_str()))
             .one(self.store.db())
             .await
             .doing("looking up a user")?;
+        let guessed = Guessed { email: email.clone(), epoch: row.as_ref().map(|row| row.epoch) };
+        let device = device.and_then(|mark| self.devices.recognize(mark, &guessed));
+        let attempt = self.throttle.attempt(&guessed, origin.ip, device.clone())?;
         let hash = row.as_ref().map(|row| row.password_hash.clone());
-        let right = self.hasher.verify(password, hash.as_deref()).await?;
+        let verified = self.hasher.verify(password, hash.as_deref(), attempt.is_known()).await;
+        if matches!(verified, Err(StoreError::HashQueue)) {
+            self.throttle.undo(&attempt);
+        }
+        let right = verified?;
         let user = row.map(User::try_from).transpose()?;
         match (user, hash) {
             (Some(user), Some(hash)) if right && user.status == Status::Active => {
                 let token = self.admit(&user, &hash, origin, now).await?;
-                self.throttle.succeeded(&lane, email, origin.ip);
+                self.throttle.succeeded(&attempt);
                 let device = device.map_or_else(Devices::fresh, Ok)?;
-                let device = self.devices.mark(&device, email);
+                let device = self.devices.mark(&device, &guessed);
                 Ok(SignedInSession { token, user, expires_at: now + LIFETIME, device })
             }
             (user, _) => Err(self.refuse(user.as_ref(), right, origin, now).await?),

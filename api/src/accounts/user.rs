@@ -115,6 +115,7 @@ impl User {
             organization_id: ActiveValue::Set(self.organization_id.clone()),
             status: ActiveValue::Set(self.status.as_str().to_owned()),
             created_at: ActiveValue::Set(self.created_at.timestamp_micros()),
+            epoch: ActiveValue::Set(0),
         }
     }
 }

@@ -12,6 +12,7 @@ pub struct Model {
     pub organization_id: Option<String>,
     pub status: String,
     pub created_at: i64,
+    pub epoch: i64,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -3,6 +3,7 @@
 mod m0001_first_tables;
 mod m0002_queries;
 mod m0003_key_grants;
+mod m0004_user_epochs;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -15,6 +16,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_first_tables::Step),
             Box::new(m0002_queries::Step),
             Box::new(m0003_key_grants::Step),
+            Box::new(m0004_user_epochs::Step),
         ]
     }
 }
