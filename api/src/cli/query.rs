@@ -154,7 +154,14 @@ impl Source {
                     }
                 } else {
                     let mut out = io::stdout().lock();
-                    format::json_array(&answer.batches, false, &mut out)?;
+                    if out.is_terminal() {
+                        let mut json = Vec::new();
+                        format::json_array(&answer.batches, false, &mut json)?;
+                        let json = String::from_utf8_lossy(&json);
+                        out.write_all(control::shown_lines(&json).as_bytes())?;
+                    } else {
+                        format::json_array(&answer.batches, false, &mut out)?;
+                    }
                     writeln!(out)?;
                     out.flush()?;
                 }
