@@ -10,14 +10,16 @@ mod row;
 use std::{fmt, net::IpAddr};
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use routes::{__path_list_acts, __path_verify_acts};
 pub use routes::{AuditList, AuditVerdict, AuditView, configure};
 
-use crate::store::{Doing, Store, StoreError, Write, time_of};
+use crate::store::{Doing, Store, StoreError, Write};
 
 const ROWS_PER_QUERY: u64 = 1000;
 /// Before the first row.
@@ -40,17 +42,20 @@ pub struct Act {
     pub detail: Value,
 }
 
-/// A row of the log.
+/// A row of the log, as it is: who edited it may have left anything there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub seq: i64,
-    pub at: DateTime<Utc>,
+    /// Microseconds since 1970.
+    pub at: i64,
+    /// Without what is not a network address.
     pub origin: Origin,
+    pub ip: Option<String>,
     pub action: String,
     pub target: String,
     /// JSON.
     pub detail: String,
-    pub hash: [u8; 32],
+    pub hash: Vec<u8>,
 }
 
 /// Which rows.
@@ -175,8 +180,10 @@ pub async fn verify(store: &Store) -> Result<Verdict, StoreError> {
 /// The same; with a head that was kept, the row at its place must be the one of then.
 pub async fn verify_against(store: &Store, kept: Option<Head>) -> Result<Verdict, StoreError> {
     let (mut seq, mut prev_hash) = (0, NO_HASH.to_vec());
+    // From the very beginning: there is no place below the first.
+    let mut from = i64::MIN;
     loop {
-        let rows = page(store, seq).await?;
+        let rows = page(store, from).await?;
         if rows.is_empty() {
             return Ok(match kept {
                 Some(kept) if kept.seq > seq => Verdict::Broken { seq: seq + 1 },
@@ -185,19 +192,24 @@ pub async fn verify_against(store: &Store, kept: Option<Head>) -> Result<Verdict
         }
         for row in rows {
             seq += 1;
+            let row = match row {
+                Ok(row) => row,
+                Err(unreadable) => return Ok(Verdict::Broken { seq: unreadable.min(seq) }),
+            };
             let is_other = kept.is_some_and(|kept| kept.seq == seq && kept.hash[..] != row.hash);
             let is_sealed = row.prev_hash == prev_hash && row.hash == seal(&row);
             if row.seq != seq || !is_sealed || is_other {
-                return Ok(Verdict::Broken { seq });
+                return Ok(Verdict::Broken { seq: row.seq.min(seq) });
             }
             prev_hash = row.hash;
+            from = seq + 1;
         }
     }
 }
 
 /// The newest row's place and hash.
 pub async fn head(store: &Store) -> Result<Option<Head>, StoreError> {
-    Ok(recent(store, 1).await?.first().map(Record::head))
+    Ok(recent(store, 1).await?.first().and_then(Record::head))
 }
 
 /// The newest rows, newest first.
@@ -220,18 +232,37 @@ pub async fn list(store: &Store, filter: &Filter, limit: u64) -> Result<Vec<Reco
     if let Some(seq) = filter.before {
         rows = rows.filter(row::Column::Seq.lt(seq));
     }
-    let rows = rows.all(store.db()).await.doing("reading the audit log")?;
-    rows.into_iter().map(Record::try_from).collect()
+    let rows = read(store, rows).await?.into_iter();
+    Ok(rows.map(|row| row.map_or_else(Record::unreadable, Record::from)).collect())
 }
 
-async fn page(store: &Store, after: i64) -> Result<Vec<row::Model>, StoreError> {
-    row::Entity::find()
-        .filter(row::Column::Seq.gt(after))
+async fn page(store: &Store, from: i64) -> Result<Vec<Result<row::Model, i64>>, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::Seq.gte(from))
         .order_by_asc(row::Column::Seq)
-        .limit(ROWS_PER_QUERY)
-        .all(store.db())
-        .await
-        .doing("verifying the audit log")
+        .limit(ROWS_PER_QUERY);
+    read(store, rows).await
+}
+
+/// Rows; of those in which there is something that no row has, the places.
+async fn read(
+    store: &Store,
+    rows: Select<row::Entity>,
+) -> Result<Vec<Result<row::Model, i64>>, StoreError> {
+    let doing = "reading the audit log";
+    if let Ok(rows) = rows.clone().all(store.db()).await {
+        return Ok(rows.into_iter().map(Ok).collect());
+    }
+    let places = rows.select_only().column(row::Column::Seq).into_tuple::<i64>();
+    let mut found = Vec::new();
+    for seq in places.all(store.db()).await.doing(doing)? {
+        match row::Entity::find_by_id(seq).one(store.db()).await.doing(doing) {
+            Err(busy @ StoreError::Busy { .. }) => return Err(busy),
+            Ok(Some(row)) => found.push(Ok(row)),
+            Ok(None) | Err(_) => found.push(Err(seq)),
+        }
+    }
+    Ok(found)
 }
 
 /// SHA-256 over the previous hash and every other field, lengths first, so that no two rows encode alike.
@@ -253,26 +284,40 @@ fn seal(row: &row::Model) -> [u8; 32] {
 }
 
 impl Record {
-    pub fn head(&self) -> Head {
-        Head { seq: self.seq, hash: self.hash }
+    /// None where the hash is none.
+    pub fn head(&self) -> Option<Head> {
+        let hash = self.hash.as_slice().try_into().ok()?;
+        Some(Head { seq: self.seq, hash })
+    }
+
+    fn unreadable(seq: i64) -> Self {
+        let nothing = || "(unreadable)".to_owned();
+        Self {
+            seq,
+            at: 0,
+            origin: Origin { actor: nothing(), request_id: None, ip: None },
+            ip: None,
+            action: nothing(),
+            target: nothing(),
+            detail: "null".to_owned(),
+            hash: Vec::new(),
+        }
     }
 }
 
-impl TryFrom<row::Model> for Record {
-    type Error = StoreError;
-
-    fn try_from(row: row::Model) -> Result<Self, StoreError> {
-        let damaged = |what| StoreError::Damaged { table: "audit_log", what };
-        let ip = row.ip.map(|ip| ip.parse()).transpose().map_err(|_| damaged("an address"))?;
-        Ok(Self {
+impl From<row::Model> for Record {
+    fn from(row: row::Model) -> Self {
+        let ip = row.ip.as_ref().and_then(|ip| ip.parse().ok());
+        Self {
             seq: row.seq,
-            at: time_of("audit_log", row.at)?,
+            at: row.at,
             origin: Origin { actor: row.actor, request_id: row.request_id, ip },
+            ip: row.ip,
             action: row.action,
             target: row.target,
             detail: row.detail,
-            hash: row.hash.try_into().map_err(|_| damaged("a hash"))?,
-        })
+            hash: row.hash,
+        }
     }
 }
 

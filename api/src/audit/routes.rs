@@ -1,7 +1,7 @@
 //! `/v1/admin/audit`: who did what, and whether the log is still whole.
 
 use actix_web::{HttpResponse, get, web};
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -10,6 +10,7 @@ use super::{Filter, Head, Record, Verdict, head, list, verify_against};
 use crate::{
     principal::{Administer, Authorized, Gate},
     problem::Problem,
+    store::rfc3339,
 };
 
 const ROWS: u64 = 100;
@@ -42,8 +43,9 @@ struct Kept {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditView {
     pub seq: i64,
-    #[schema(value_type = String, format = DateTime)]
-    pub at: DateTime<Utc>,
+    /// Of a row that somebody edited, it may be a number of microseconds.
+    #[schema(format = DateTime)]
+    pub at: String,
     /// The id of a principal, `anonymous` or `command-line`.
     pub actor: String,
     /// `noun.verb_in_past`
@@ -147,7 +149,7 @@ async fn verify_acts(
             AuditVerdict { intact: true, rows, broken_at: None, head }
         }
         Verdict::Broken { seq } => {
-            let rows = seq.saturating_sub(1).unsigned_abs();
+            let rows = u64::try_from(seq.saturating_sub(1)).unwrap_or_default();
             AuditVerdict { intact: false, rows, broken_at: Some(seq), head: None }
         }
     }))
@@ -157,13 +159,14 @@ impl From<Record> for AuditView {
     fn from(record: Record) -> Self {
         Self {
             seq: record.seq,
-            at: record.at,
+            at: DateTime::from_timestamp_micros(record.at)
+                .map_or_else(|| record.at.to_string(), rfc3339),
             actor: record.origin.actor,
             action: record.action,
             target: record.target,
             detail: serde_json::from_str(&record.detail).unwrap_or(Value::String(record.detail)),
             request_id: record.origin.request_id,
-            ip: record.origin.ip.map(|ip| ip.to_string()),
+            ip: record.ip,
         }
     }
 }

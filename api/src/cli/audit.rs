@@ -5,7 +5,7 @@ use super::{Folder, Shape, say, say_row};
 use crate::{
     audit::{self, AuditView, Filter, Head, Verdict},
     lake,
-    store::{Store, rfc3339},
+    store::Store,
 };
 
 #[derive(Debug, Subcommand)]
@@ -13,7 +13,7 @@ pub(super) enum Audit {
     /// List what was done, newest first: place, time, actor, action, target, network address, detail
     List {
         /// The most rows
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
         limit: u64,
         /// Only rows older than the one with this place
         #[arg(long, value_name = "SEQ")]
@@ -33,7 +33,8 @@ pub(super) enum Audit {
     },
     /// Verify that no row was edited or removed. Exit code 1 if one was
     Verify {
-        /// What an earlier run printed: rows that are missing at the end are noticed only with it
+        /// What an earlier run printed: rows that are missing at the end, and a log that was written anew as a whole,
+        /// are noticed only with it
         #[arg(long, value_name = "SEQ:HASH")]
         head: Option<String>,
     },
@@ -52,11 +53,18 @@ impl Audit {
                     match format {
                         Shape::Json => say(&format!("{}\n", serde_json::to_string(&view)?))?,
                         Shape::Text => {
-                            let (place, at) = (view.seq.to_string(), rfc3339(view.at));
+                            let place = view.seq.to_string();
                             let ip = view.ip.as_deref().unwrap_or("-");
                             let detail = view.detail.to_string();
-                            let line =
-                                [&place, &at, &view.actor, &view.action, &view.target, ip, &detail];
+                            let line = [
+                                &place,
+                                &view.at,
+                                &view.actor,
+                                &view.action,
+                                &view.target,
+                                ip,
+                                &detail,
+                            ];
                             say_row(&line)?;
                         }
                     }
