@@ -91,6 +91,9 @@ async fn a_backup_under_load_restores_to_its_cut_and_goes_on() {
     let expected = answer["rows"][0].clone();
     let restored = run_ok(new.path(), &["restore", "--from", &place.path().display().to_string()]);
     assert!(restored.contains("0 differences"), "{restored}");
+    // Who gets in is as it was then, but for sessions.
+    assert!(restored.contains("\nkey key_") || restored.starts_with("key key_"), "{restored}");
+    assert!(restored.contains("These 0 users and 1 keys are valid as they were at"), "{restored}");
     assert_eq!(totals(new.path()), expected);
     let secret = fs::metadata(new.path().join("pseudonym.key")).unwrap();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&secret.permissions()) & 0o777, 0o600);

@@ -27,6 +27,7 @@ pub use password::{PasswordFault, check_password};
 pub use role::Role;
 pub use routes::{__path_login, __path_logout, __path_me};
 pub use routes::{LoginBody, LoginView, Me, UserView, configure};
+pub(crate) use session::end_all_sessions;
 pub use session::{SessionToken, session_user};
 pub use sign_in::SignedInSession;
 pub use throttle::Throttle;

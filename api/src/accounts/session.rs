@@ -97,6 +97,26 @@ pub(super) async fn begin(
     Ok(SessionToken(token))
 }
 
+/// Ends the sessions of all users. The state is of an earlier time: some of them may have been ended since.
+pub(crate) async fn end_all_sessions(
+    store: &Store,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let write = store.write().await?;
+    let epoch = i64::from_le_bytes(random_bytes()?);
+    user_row::Entity::update_many()
+        .col_expr(user_row::Column::Epoch, Expr::value(epoch))
+        .exec(write.db())
+        .await
+        .doing("forgetting the users' devices")?;
+    let ended = row::Entity::delete_many().exec(write.db()).await.doing("ending all sessions")?;
+    let detail = json!({"sessions": ended.rows_affected});
+    let act = Act { action: "state.restored", target: "all".to_owned(), detail };
+    audit::append(&write, origin, act, now).await?;
+    write.commit().await
+}
+
 /// Ends all sessions of a user, and gives how many there were. Where the user has signed in before is forgotten, too.
 pub(super) async fn end_all(write: &Write, user_id: &str) -> Result<u64, StoreError> {
     let epoch = i64::from_le_bytes(random_bytes()?);

@@ -17,12 +17,14 @@ use pipeline::{Lakehouse, Location, Reader, backup};
 use rand::Rng;
 use url::Url;
 
-use super::{Folder, running::ServerFile, say};
+use super::{Folder, running::ServerFile, say, say_row};
 use crate::{
+    accounts,
+    audit::Origin,
     clock::Clock,
     config::Config,
     erasure::{Site, keep_away},
-    integrity,
+    integrity, keys,
     lake::{self, ERASED},
     private::{self, BACKUP},
     store::Store,
@@ -115,6 +117,9 @@ impl Restore {
         };
         lake::prepare(&config)?;
         let manifest = backup::put_back(&from, &config.dir, &lake::location(&config)?).await?;
+        let store = Store::open(&config.dir.join("state.db")).await?;
+        accounts::end_all_sessions(&store, &Origin::local("command-line"), Clock::system().now())
+            .await?;
         let cut = &manifest.cut;
         let identities = config.dir.join("identities");
         fill_index(&config, LogId(cut.log), &identities, cut.lsn, cut.floor)?;
@@ -139,6 +144,7 @@ impl Restore {
         if checked.proof.count > 0 {
             bail!("restored, with {} differences", checked.proof.count);
         }
+        say_access(&store, &manifest.taken_at).await?;
         Ok(say(&format!(
             "Restored {} as it was at {}: {} rows, 0 differences\n",
             config.dir.display(),
@@ -146,6 +152,27 @@ impl Restore {
             checked.proof.tables.values().map(|table| table.rows).sum::<u64>()
         ))?)
     }
+}
+
+/// Who gets in again: what was taken from them since the backup is theirs as before.
+async fn say_access(store: &Store, taken_at: &str) -> anyhow::Result<()> {
+    let now = Clock::system().now();
+    let users = accounts::list_users(store).await?.into_iter();
+    let users = users.filter(|user| user.status == accounts::Status::Active);
+    let users: Vec<_> = users.map(|user| format!("user {}", user.email)).collect();
+    let keys = keys::list(store).await?.into_iter().filter(|key| {
+        key.revoked_at.is_none() && key.expires_at.is_none_or(|expires_at| expires_at > now)
+    });
+    let keys: Vec<_> = keys.map(|key| format!("key {} ({})", key.api_key_id, key.name)).collect();
+    for one in users.iter().chain(&keys) {
+        say_row(&[one])?;
+    }
+    Ok(say(&format!(
+        "All sessions are over. These {} users and {} keys are valid as they were at {taken_at}: \
+         disable or revoke again what was disabled or revoked since\n",
+        users.len(),
+        keys.len(),
+    ))?)
 }
 
 /// Reads a list of erased persons. It must be made with the key of the backup, which is looked at before anything
