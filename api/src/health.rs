@@ -14,9 +14,13 @@ use crate::{
 
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
     config
-        .route("/healthz", web::get().to(alive))
-        .route("/readyz", web::get().to(ready))
-        .route("/metrics", web::get().to(measurements));
+        .service(web::resource("/healthz").route(web::get().to(alive)).route(web::head().to(alive)))
+        .service(web::resource("/readyz").route(web::get().to(ready)).route(web::head().to(ready)))
+        .service(
+            web::resource("/metrics")
+                .route(web::get().to(measurements))
+                .route(web::head().to(measurements)),
+        );
 }
 
 /// The process runs.

@@ -26,6 +26,7 @@ mod holding;
 mod integrity;
 pub mod keys;
 mod lake;
+mod method;
 mod migration;
 mod open_files;
 pub mod openapi;

@@ -1,5 +1,7 @@
 //! `/openapi.json`: the contract, made from the code.
 
+use std::collections::HashMap;
+
 use actix_web::{HttpResponse, web};
 use utoipa::{
     Modify, OpenApi,
@@ -18,6 +20,24 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
 /// The document as it is served, pretty-printed: kept as a golden file.
 pub fn text() -> String {
     Contract::openapi().to_pretty_json().unwrap_or_default() + "\n"
+}
+
+/// The methods of each path, as `Allow` says them.
+pub(crate) fn methods() -> HashMap<String, String> {
+    let paths = Contract::openapi().paths.paths.into_iter();
+    let named = paths.map(|(path, item)| {
+        let methods = [
+            ("GET", item.get.is_some()),
+            ("HEAD", item.head.is_some()),
+            ("POST", item.post.is_some()),
+            ("PUT", item.put.is_some()),
+            ("PATCH", item.patch.is_some()),
+            ("DELETE", item.delete.is_some()),
+        ];
+        let methods: Vec<_> = methods.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+        (path, methods.join(", "))
+    });
+    named.collect()
 }
 
 async fn document() -> HttpResponse {

@@ -36,10 +36,11 @@ use crate::{
     connections::{self, Connections},
     dashboards, dead_letters, erasure, events, figures, health, integrity, keys,
     lake::{self, OpenError},
+    method,
     open_files::OpenFiles,
     openapi, pace, persons,
     principal::Gate,
-    problem::{self, Problem},
+    problem,
     queries::{self, Background, Runner},
     relay,
     store::{Store, StoreError},
@@ -205,9 +206,7 @@ impl State {
                 .configure(dead_letters::configure)
                 .configure(erasure::configure)
                 .configure(events.clone())
-                .default_service(web::to(async || {
-                    Err::<String, _>(Problem::not_found("there is nothing here"))
-                }));
+                .default_service(web::to(method::no_route));
         }
     }
 
@@ -219,6 +218,7 @@ impl State {
         let noted = open.clone();
         let server = HttpServer::new(move || {
             App::new()
+                .wrap(from_fn(method::explain))
                 .wrap(from_fn(pace::share))
                 .wrap(middleware::Compress::default())
                 .wrap(from_fn(problem::stamp))

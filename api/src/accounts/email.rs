@@ -12,6 +12,14 @@ pub struct Email(String);
 
 impl Email {
     pub fn parse(text: &str) -> Result<Self, StoreError> {
+        if text.chars().any(is_invisible) {
+            return Err(Self::refusal());
+        }
+        Self::stored(text)
+    }
+
+    /// One that was taken by an earlier version, which asked for less.
+    pub(super) fn stored(text: &str) -> Result<Self, StoreError> {
         let text = text.trim().to_lowercase();
         let plain =
             text.len() <= 254 && !text.contains(char::is_whitespace) && !control::in_name(&text);
@@ -22,11 +30,11 @@ impl Email {
                 && labels.len() >= 2
                 && labels.iter().all(|label| !label.is_empty())
         });
-        if plain && parts.is_some() {
-            Ok(Self(text))
-        } else {
-            Err(StoreError::Invalid { field: "email", reason: "must be an e-mail address" })
-        }
+        if plain && parts.is_some() { Ok(Self(text)) } else { Err(Self::refusal()) }
+    }
+
+    fn refusal() -> StoreError {
+        StoreError::Invalid { field: "email", reason: "must be an e-mail address" }
     }
 
     pub fn as_str(&self) -> &str {
@@ -37,6 +45,32 @@ impl Email {
     pub fn local_part(&self) -> &str {
         self.0.split_once('@').map_or("", |(local, _)| local)
     }
+}
+
+/// Characters that are not shown, by which one address looks like another: Unicode's Default_Ignorable_Code_Point.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 impl fmt::Display for Email {

@@ -81,6 +81,11 @@ fn emails_have_one_form() {
         "a@b@c.d",
         "ann@.com",
         "a@b.c\n.d",
+        "an\u{200b}n@example.com",
+        "an\u{ad}n@example.com",
+        "\u{feff}ann@example.com",
+        "ann\u{3164}@example.com",
+        "ann\u{e0041}@example.com",
     ] {
         assert!(Email::parse(wrong).is_err(), "{wrong}");
     }

@@ -159,7 +159,7 @@ impl TryFrom<row::Model> for User {
         }
         Ok(Self {
             role,
-            email: Email::parse(&row.email).map_err(|_| damaged("a malformed e-mail address"))?,
+            email: Email::stored(&row.email).map_err(|_| damaged("a malformed e-mail address"))?,
             status: Status::parse(&row.status).ok_or_else(|| damaged("an unknown status"))?,
             created_at: time_of("users", row.created_at)?,
             user_id: row.user_id,

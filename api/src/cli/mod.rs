@@ -296,9 +296,12 @@ impl Folder {
 }
 
 /// Which messages are shown. The Delta library is loud about each race for a version, which two writers of a table
-/// have all the time; what comes of it, we say ourselves.
+/// have all the time; what comes of it, we say ourselves. The HTTP library calls it an error of ours when a stranger sends
+/// what is no request.
 fn filter(text: &str) -> Result<EnvFilter, ParseError> {
-    Ok(EnvFilter::try_new(text)?.add_directive("deltalake_core::kernel::transaction=off".parse()?))
+    Ok(EnvFilter::try_new(text)?
+        .add_directive("deltalake_core::kernel::transaction=off".parse()?)
+        .add_directive("actix_http::h1::dispatcher=off".parse()?))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -78,7 +78,15 @@ impl TryFrom<Vec<String>> for TrustedProxies {
         let network = |text: &String| {
             let one = text.parse::<IpAddr>().map(|ip| IpNet::from(ip.to_canonical()));
             let network = one.or_else(|_| text.parse::<IpNet>().map(|network| network.trunc()));
-            network.map_err(|_| format!("`{text}` is neither an address nor a network"))
+            let network =
+                network.map_err(|_| format!("`{text}` is neither an address nor a network"))?;
+            // Addresses are compared in their plain form: nothing would ever be in it.
+            match network.addr() {
+                IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => {
+                    Err(format!("`{text}` is a network of IPv4 addresses: write it as one"))
+                }
+                _ => Ok(network),
+            }
         };
         texts.iter().map(network).collect::<Result<_, _>>().map(Self)
     }
@@ -145,7 +153,8 @@ mod tests {
     #[test]
     fn a_setting_that_is_no_network_is_refused() {
         assert_eq!(Vec::from(proxies(&["10.1.2.3/8", "::1"])), ["10.0.0.0/8", "::1/128"]);
-        for wrong in ["", "localhost", "10.0.0.0/33", "*"] {
+        assert_eq!(Vec::from(proxies(&["::ffff:10.1.2.3"])), ["10.1.2.3/32"]);
+        for wrong in ["", "localhost", "10.0.0.0/33", "*", "::ffff:10.0.0.0/104", "::ffff:0:0/96"] {
             assert!(TrustedProxies::try_from(vec![wrong.to_owned()]).is_err(), "{wrong}");
         }
     }

@@ -37,7 +37,7 @@ use body::Written;
 
 use crate::{
     body::{Body, BodyLimit},
-    principal::{Ability, Authorized, Principal, RunSql},
+    principal::{Ability, Authorized, Kind, Principal, RunSql, refuse_cross_site},
     problem::Problem,
 };
 
@@ -164,6 +164,10 @@ pub(crate) async fn get_query(
     asker: Asker,
     asked: Result<web::Query<QueryParameters>, actix_web::Error>,
 ) -> Result<HttpResponse, Problem> {
+    // A link on another site must not make a browser run what stands in it.
+    if matches!(principal.kind, Kind::User(_)) {
+        refuse_cross_site(&request)?;
+    }
     let asked = asked
         .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
         .into_inner();

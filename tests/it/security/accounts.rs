@@ -377,3 +377,41 @@ async fn answers_are_kept_by_nobody_and_are_what_they_say() {
     let script = reply(nobody.request(Method::GET, "/sql/workbench.js")).await;
     assert_eq!(script.header("cache-control"), "no-cache");
 }
+
+#[tokio::test]
+async fn methods_and_sites_that_are_not_ours() {
+    let dir = folder();
+    configure(dir.path(), "[metrics]\nopen = true\n");
+    let server = Server::serve(dir.path());
+    let nobody = Client::new(&server, "");
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(reply(nobody.request(Method::HEAD, path)).await.status, 200, "{path}");
+    }
+    for (method, path, allowed) in [
+        (Method::POST, "/healthz", "GET"),
+        (Method::DELETE, "/v1/query", "GET, POST"),
+        (Method::GET, "/v1/auth/login", "POST"),
+        (Method::GET, "/v1/admin/users/user_x/disable", "POST"),
+        (Method::POST, "/v1/metrics", "GET"),
+        (Method::PUT, "/v1/events", "GET, POST"),
+    ] {
+        let answer = reply(nobody.request(method.clone(), path)).await;
+        assert_eq!(answer.status, 405, "{method} {path}");
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        assert_eq!(answer.header("allow"), allowed, "{method} {path}");
+        assert_eq!(answer.json()["code"], "method_not_allowed");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+    assert_eq!(reply(nobody.request(Method::POST, "/nothing")).await.status, 404);
+
+    // A link elsewhere runs nothing in the name of who follows it.
+    let password = user(dir.path(), "ann@example.com", "analyst");
+    let session = session(&sign_in(&nobody, "ann@example.com", &password).await);
+    for (site, status) in [("cross-site", 403), ("same-origin", 200), ("none", 200)] {
+        let query = nobody.request(Method::GET, "/v1/query?q=select+1");
+        let query = query.header("cookie", &session).header("sec-fetch-site", site);
+        let answer = reply(query).await;
+        assert_eq!(answer.status, status, "{site}: {}", answer.text());
+        assert!(status == 200 || answer.json()["code"] == "cross_site_request");
+    }
+}
