@@ -5,6 +5,7 @@ mod administration;
 mod device;
 mod email;
 mod password;
+mod refusals;
 mod role;
 mod routes;
 mod session;
@@ -38,6 +39,7 @@ use rand::Rng;
 
 use crate::{clock::Clock, store::Store};
 use password::Hasher;
+use refusals::Refusals;
 
 /// Creates users and signs them in; one per process, as `web::Data<Accounts>`, for it counts the attempts.
 #[derive(Debug)]
@@ -46,13 +48,15 @@ pub struct Accounts {
     throttle: Throttle,
     devices: Devices,
     hasher: Hasher,
+    refusals: Refusals,
 }
 
 impl Accounts {
     pub fn new(store: Store, clock: &Clock) -> Self {
         // A process that signs nobody in needs no devices that another one knows.
         let devices = Devices::new(rand::rng().random());
-        Self { store, throttle: Throttle::new(clock), devices, hasher: Hasher::new() }
+        let refusals = Refusals::new(store.clone());
+        Self { store, throttle: Throttle::new(clock), devices, hasher: Hasher::new(), refusals }
     }
 
     /// Knows devices again that other processes with the same key have marked.

@@ -60,7 +60,7 @@ impl Accounts {
                 let device = self.devices.mark(&device, &guessed);
                 Ok(SignedInSession { token, user, expires_at: now + LIFETIME, device })
             }
-            (user, _) => Err(self.refuse(user.as_ref(), right, origin, now).await?),
+            (user, _) => Err(self.refuse(user.as_ref(), right, origin, now)),
         }
     }
 
@@ -81,7 +81,7 @@ impl Accounts {
             .doing("reading a user")?;
         if unchanged.is_none() {
             drop(write);
-            return Err(self.refuse(Some(user), false, origin, now).await?);
+            return Err(self.refuse(Some(user), false, origin, now));
         }
         let token = session::begin(&write, &user.user_id, now).await?;
         let origin = Origin { actor: user.user_id.clone(), ..origin.clone() };
@@ -91,21 +91,20 @@ impl Accounts {
         Ok(token)
     }
 
-    async fn refuse(
+    fn refuse(
         &self,
         user: Option<&User>,
         right: bool,
         origin: &Origin,
         now: DateTime<Utc>,
-    ) -> Result<StoreError, StoreError> {
+    ) -> StoreError {
         let reason = match (&user, right) {
             (None, _) => "unknown_user",
             (Some(_), false) => "wrong_password",
             (Some(_), true) => "disabled",
         };
         let target = user.map_or_else(|| "unknown".to_owned(), |user| user.user_id.clone());
-        let act = Act { action: "user.sign_in_refused", target, detail: json!({"reason": reason}) };
-        audit::record(&self.store, origin, act, now).await?;
-        Ok(StoreError::WrongCredentials)
+        self.refusals.note(target, reason, origin, now);
+        StoreError::WrongCredentials
     }
 }

@@ -135,20 +135,36 @@ async fn every_refusal_is_the_same_to_the_client() {
     accounts.set_status(&bob.user_id, Status::Disabled, &tester(), noon()).await.unwrap();
     assert_eq!(session_user(store, session.token.reveal(), noon()).await.unwrap(), None);
 
+    let mut expected = Vec::new();
     for (address, password, reason, target) in [
         ("ann@example.com", "wrong password", "wrong_password", ann.user_id.as_str()),
         ("nobody@example.com", PASSWORD, "unknown_user", "unknown"),
         ("bob@example.com", PASSWORD, "disabled", &bob.user_id),
         ("bob@example.com", "", "wrong_password", &bob.user_id),
+        ("bob@example.com", "again", "wrong_password", &bob.user_id),
     ] {
         let refused =
             accounts.sign_in(&email(address), password, None, &from("192.0.2.1"), noon()).await;
         assert!(matches!(refused, Err(StoreError::WrongCredentials)), "{address}");
-        let act = &audit::recent(store, 1).await.unwrap()[0];
-        assert_eq!((act.action.as_str(), act.target.as_str()), ("user.sign_in_refused", target));
-        assert_eq!(act.detail, format!(r#"{{"reason":"{reason}"}}"#));
-        assert_eq!(act.origin, from("192.0.2.1"));
+        expected.push((target.to_owned(), format!(r#"{{"reason":"{reason}"}}"#)));
     }
+    // The last of them is the second of its kind.
+    expected.pop();
+    let mut acts = Vec::new();
+    for _ in 0..200 {
+        acts = audit::recent(store, 9).await.unwrap();
+        acts.retain(|act| act.action == "user.sign_in_refused");
+        if acts.len() == expected.len() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut said: Vec<_> =
+        acts.iter().map(|act| (act.target.clone(), act.detail.clone())).collect();
+    said.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(said, expected);
+    assert!(acts.iter().all(|act| act.origin == from("192.0.2.1")));
     accounts.set_status(&bob.user_id, Status::Active, &tester(), noon()).await.unwrap();
     accounts
         .sign_in(&email("bob@example.com"), PASSWORD, None, &from("192.0.2.1"), noon())

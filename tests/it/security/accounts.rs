@@ -281,7 +281,8 @@ async fn guesses_lock_nobody_out_who_has_signed_in_before() {
     let signed_in = ["203.0.113.9", "192.0.2.1", "203.0.113.9", "192.0.2.1"];
     assert_eq!(of("user.signed_in"), signed_in);
     let guessed: HashSet<_> = of("user.sign_in_refused").into_iter().collect();
-    assert!(guessed.len() >= 5 && guessed.iter().all(|ip| ip.starts_with("198.51.100.")));
+    // The first of a minute has a row of its own.
+    assert!(guessed.len() == 1 && guessed.contains("198.51.100.0"), "{guessed:?}");
 }
 
 #[tokio::test]
@@ -297,7 +298,7 @@ async fn a_stranger_does_not_say_where_he_is() {
     }
     assert_eq!(last, 429);
     let acts = run_ok(dir.path(), &["audit", "list", "--action", "user.sign_in_refused"]);
-    assert!(acts.lines().count() >= 5 && acts.lines().all(|act| act.contains("\t127.0.0.1\t")));
+    assert!(acts.lines().count() == 1 && acts.contains("\t127.0.0.1\t"), "{acts}");
     // Nor whether he speaks TLS.
     let login = nobody.request(Method::POST, "/v1/auth/login").header("x-forwarded-proto", "https");
     let origin = server.ready.url.replace("http:", "https:");
