@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -143,6 +143,62 @@ fn a_folder_that_others_can_read_is_closed_or_refused() {
     let out = made.path().to_str().expect("UTF-8");
     run_ok(dir.path(), &["generate", "--out", out, "--days", "2", "--organizations", "2"]);
     assert_eq!(mode(&ours), mode(&theirs));
+}
+
+/// Who can write to a folder must not lead an administrator's command to files elsewhere.
+#[test]
+fn planted_links_lead_nowhere() {
+    let elsewhere = folder();
+    let victim = elsewhere.path().join("victim");
+    fs::write(&victim, "kept").expect("a file");
+    open(elsewhere.path());
+    for (mode, planted) in [
+        (0o777, ".writable"),
+        (0o1777, "pseudonym.tmp"),
+        (0o775, "log"),
+        (0o777, "pseudonym.key"),
+        (0o777, "state.db"),
+        // Closed by its owner, with what is in it.
+        (0o700, "log"),
+        (0o755, "state.db"),
+    ] {
+        let dir = folder();
+        symlink(&victim, dir.path().join(planted)).expect("a link");
+        fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).expect("its mode");
+        for command in [&["key", "create", "--name", "k"][..], &["serve", "--port", "0"]] {
+            let (code, error) = told(dir.path(), command);
+            assert_eq!(code, Some(2), "{mode:o} {planted}: {error}");
+        }
+        assert_eq!(self::mode(&victim), 0o644, "{mode:o} {planted}");
+        assert_eq!(fs::read_to_string(&victim).expect("it"), "kept", "{mode:o} {planted}");
+    }
+    // What stands under names that nobody uses is left alone.
+    let dir = folder();
+    fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).expect("its mode");
+    for unused in [".writable", "pseudonym.tmp"] {
+        symlink(&victim, dir.path().join(unused)).expect("a link");
+    }
+    run_ok(dir.path(), &["key", "create", "--name", "k"]);
+    fs::hard_link(&victim, dir.path().join("truth.json")).expect("a link");
+    let (code, error) = told(dir.path(), &["key", "list"]);
+    assert!(code == Some(2) && error.contains("hard link"), "{error}");
+    assert_eq!(fs::read_to_string(&victim).expect("it"), "kept");
+}
+
+#[tokio::test]
+async fn tables_in_a_folder_of_their_own_are_private_too() {
+    let (dir, tables) = (folder(), folder());
+    let url = format!("file://{}", tables.path().display());
+    configure(dir.path(), &format!("[lake]\nurl = \"{url}\"\n"));
+    let server = Server::serve(dir.path());
+    fill(&Client::new(&server, &admin_key(dir.path()))).await;
+    server.stop();
+    open(tables.path());
+    let counted = run_ok(dir.path(), &["query", "select count(*) as n from usage_events"]);
+    assert_eq!(counted, "n\n5\n");
+    is_private(tables.path());
+    fs::set_permissions(tables.path(), PermissionsExt::from_mode(0o777)).expect("its mode");
+    assert_eq!(told(dir.path(), &["query", "select 1"]).0, Some(2));
 }
 
 /// It clears a terminal.
