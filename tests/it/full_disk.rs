@@ -44,7 +44,7 @@ struct SmallDisk {
 impl SmallDisk {
     fn mount() -> Self {
         let mounted = folder();
-        let mount = ["-t", "tmpfs", "-o", "size=48m", "tmpfs"];
+        let mount = ["-t", "tmpfs", "-o", "size=48m,mode=700", "tmpfs"];
         let status = Command::new("mount").args(mount).arg(mounted.path()).status();
         assert!(status.is_ok_and(|status| status.success()), "no tmpfs can be mounted");
         Self { mounted }
