@@ -5,8 +5,9 @@ use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, FixedSizeListArray, GenericByteViewArray, GenericListArray,
-        MapArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions, StructArray,
+        Array, ArrayData, ArrayRef, AsArray, FixedSizeListArray, GenericByteViewArray,
+        GenericListArray, MapArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions, StructArray,
+        make_array,
     },
     buffer::OffsetBuffer,
     datatypes::{ByteViewType, DataType},
@@ -147,19 +148,19 @@ impl std::iter::Sum for Extent {
     }
 }
 
+/// What the values of all dictionaries take, wherever they are nested.
 fn dictionary_bytes(columns: &[ArrayRef]) -> u64 {
-    let own = |array: &ArrayRef| match array.data_type() {
-        DataType::Dictionary(_, _) => {
-            let values = array.as_any_dictionary().values();
-            Extent::of(values, 0, values.len()).bytes
-        }
-        DataType::Struct(_) => dictionary_bytes(array.as_struct().columns()),
-        DataType::List(_) => dictionary_bytes(&[Arc::clone(array.as_list::<i32>().values())]),
-        DataType::LargeList(_) => dictionary_bytes(&[Arc::clone(array.as_list::<i64>().values())]),
-        DataType::Map(_, _) => dictionary_bytes(array.as_map().entries().columns()),
-        _ => 0,
-    };
-    columns.iter().map(own).sum()
+    columns.iter().map(|column| values_bytes(&column.to_data())).sum()
+}
+
+fn values_bytes(data: &ArrayData) -> u64 {
+    let is_dictionary = matches!(data.data_type(), DataType::Dictionary(_, _));
+    let values = data.child_data().iter().map(|child| {
+        let values = make_array(child.clone());
+        let own = if is_dictionary { Extent::of(&values, 0, values.len()).bytes } else { 0 };
+        own.saturating_add(values_bytes(child))
+    });
+    values.fold(0, u64::saturating_add)
 }
 
 /// A batch without what none of its rows shows.
@@ -221,9 +222,10 @@ fn list_of<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> Result<ArrayRef, A
 mod tests {
     use arrow::{
         array::{
-            Int64Array, ListArray, NullArray, StringArray, StringViewArray, StringViewBuilder,
+            DictionaryArray, Int32Array, Int64Array, ListArray, ListViewArray, NullArray,
+            StringArray, StringViewArray, StringViewBuilder,
         },
-        datatypes::Field,
+        datatypes::{Field, Int32Type},
         ipc::writer::StreamWriter,
     };
 
@@ -303,5 +305,39 @@ mod tests {
         let list = ListArray::new(item, OffsetBuffer::from_lengths([40]), shared, None);
         assert!(refused(vec![Arc::new(list)]));
         assert!(refused(vec![Arc::new(StringArray::from(vec!["x".repeat(33 << 20)]))]));
+    }
+    #[test]
+    fn a_dictionary_is_bounded_wherever_it_is() {
+        let values = |bytes: usize| -> ArrayRef {
+            Arc::new(StringArray::from(vec!["x".into(), "y".repeat(bytes)]))
+        };
+        let dictionary = |bytes: usize| -> ArrayRef {
+            let keys = Int32Array::from(vec![0]);
+            Arc::new(DictionaryArray::<Int32Type>::new(keys, values(bytes)))
+        };
+        let within = |bytes: usize| {
+            let inner = dictionary(bytes);
+            let item = Arc::new(Field::new("item", inner.data_type().clone(), true));
+            let (one, zero) = (OffsetBuffer::from_lengths([1]), vec![0].into());
+            let list = ListArray::new(Arc::clone(&item), one, Arc::clone(&inner), None);
+            let fixed = FixedSizeListArray::new(Arc::clone(&item), 1, Arc::clone(&inner), None);
+            let view = ListViewArray::new(
+                Arc::clone(&item),
+                zero,
+                vec![1].into(),
+                Arc::clone(&inner),
+                None,
+            );
+            let member = StructArray::from(vec![(item, Arc::clone(&inner))]);
+            [inner, Arc::new(list), Arc::new(fixed), Arc::new(view), Arc::new(member)]
+                as [ArrayRef; 5]
+        };
+        for small in within(1 << 20) {
+            assert!(portions(&batch(vec![small])).is_ok());
+        }
+        for large in within(33 << 20) {
+            let kind = large.data_type().to_string();
+            assert!(portions(&batch(vec![large])).is_err(), "{kind}");
+        }
     }
 }
