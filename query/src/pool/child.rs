@@ -1,13 +1,17 @@
 //! A worker process as its parent sees it.
 
 use std::{
+    fs,
     os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use tokio::{
     process::{self, ChildStdin, ChildStdout, Command},
+    runtime::Handle,
     sync::mpsc,
     time::{Instant, timeout, timeout_at},
 };
@@ -15,7 +19,7 @@ use tokio::{
 use super::{Launch, Piece, line::Party};
 use crate::{
     QueryError, Reason, Request,
-    worker::{ENDED, FAILED, PROGRESS, Question, ROWS, read_frame, write_frame},
+    worker::{ENDED, FAILED, Handshake, PROGRESS, Question, ROWS, read_frame, write_frame},
 };
 
 /// A running worker. Dropping it kills the process.
@@ -24,6 +28,8 @@ pub(super) struct Child {
     process: process::Child,
     input: ChildStdin,
     output: ChildStdout,
+    /// Below the process, which is killed first.
+    spill: Spill,
     /// Who asked it last.
     last: Option<Party>,
     /// Since when nobody asks it.
@@ -79,6 +85,7 @@ impl Child {
             tracing::error!(%error, program = %launch.program.display(), "starting a query worker");
             QueryError::new(Reason::Lost, "a query worker could not be started")
         };
+        let spill = Spill::new(&launch.handshake.spill_dir).map_err(lost)?;
         let mut process = Command::new(&launch.program)
             .arg(launch.argument)
             .env_clear()
@@ -96,12 +103,14 @@ impl Child {
         let (Some(mut input), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(QueryError::new(Reason::Lost, "a query worker has no pipes"));
         };
-        let handshake = serde_json::to_vec(&launch.handshake).map_err(|e| lost(e.into()))?;
+        let handshake = Handshake { spill_dir: spill.dir.clone(), ..launch.handshake.clone() };
+        let handshake = serde_json::to_vec(&handshake).map_err(|e| lost(e.into()))?;
         write_frame(&mut input, ROWS, &handshake).await.map_err(lost)?;
         Ok(Self {
             process,
             input,
             output,
+            spill,
             last: None,
             idle_since: Instant::now(),
             unread: Duration::ZERO,
@@ -154,7 +163,7 @@ impl Child {
 
     /// Lets an idle worker end by itself, as it does when its input ends.
     pub(super) async fn end(self) {
-        let Self { mut process, input, output, .. } = self;
+        let Self { mut process, input, output, spill: _spill, .. } = self;
         drop((input, output));
         if timeout(END, process.wait()).await.is_err() {
             let _ = process.kill().await;
@@ -224,6 +233,38 @@ impl Child {
     }
 }
 
+/// The folder where one worker spills. A worker that is killed leaves its files; they go with this.
+#[derive(Debug)]
+struct Spill {
+    dir: PathBuf,
+}
+
+impl Spill {
+    fn new(within: &Path) -> std::io::Result<Self> {
+        // Several pools share the folder.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let dir = within.join(NEXT.fetch_add(1, Ordering::Relaxed).to_string());
+        fs::create_dir_all(&dir)?;
+        Ok(Self { dir })
+    }
+}
+
+impl Drop for Spill {
+    fn drop(&mut self) {
+        let dir = std::mem::take(&mut self.dir);
+        let remove = move || {
+            if let Err(error) = fs::remove_dir_all(&dir) {
+                tracing::warn!(%error, "the files of a query worker could not be removed");
+            }
+        };
+        // Gigabytes take a while.
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
+        }
+    }
+}
+
 /// The time of all threads, in user mode and in the kernel, of a line of `/proc/PID/stat` (proc_pid_stat(5): `utime`,
 /// `stime`). The second field is a name that may hold anything.
 fn cpu_time(stat: &str, ticks_per_second: u64) -> Option<Duration> {
@@ -283,6 +324,20 @@ mod tests {
         for (status, own) in [(9, false), (15, false), (6, true), (11, true), (1 << 8, true)] {
             assert_eq!(is_own_doing(raw(status)), own, "{status}");
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_worker_spilled_goes_with_it() {
+        let within = tempfile::tempdir().unwrap();
+        let [one, other] = [0, 1].map(|_| Spill::new(within.path()).unwrap());
+        assert_ne!(one.dir, other.dir);
+        fs::write(one.dir.join("rows"), "many").unwrap();
+        drop(one);
+        let left = || fs::read_dir(within.path()).unwrap().count();
+        while left() > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(other.dir.is_dir());
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Who asks as much as they can, beside others who ask a little.
 
+use std::{fs, path::Path, time::Duration};
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Client, Reply, Server, admin_key, anew, folder, reply, usage};
+use tests::{Client, Reply, Server, admin_key, anew, configure, folder, reply, usage};
 use tokio::task::JoinSet;
 
 use crate::pool::own;
@@ -13,7 +15,10 @@ const ENDLESS: &str = "select max(x) as n from (select unnest(range(1, 1000)) as
 const EVENTS: usize = 300;
 
 async fn lake() -> (tempfile::TempDir, Server, [Client; 3]) {
-    let dir = folder();
+    lake_in(folder()).await
+}
+
+async fn lake_in(dir: tempfile::TempDir) -> (tempfile::TempDir, Server, [Client; 3]) {
     let server = Server::serve(dir.path());
     let staff = Client::new(&server, &admin_key(dir.path()));
     for organization in ["org_a", "org_b"] {
@@ -107,8 +112,52 @@ async fn one_organization_does_not_take_all_places_in_the_background() {
             if state["status"] == "done" {
                 break;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(state["status"], "done", "{state}");
     }
+}
+
+/// Of the files in a folder, and below it.
+fn bytes_in(folder: &Path) -> u64 {
+    let inside = fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes = inside.map(|one| match one.metadata() {
+        Ok(found) if found.is_dir() => bytes_in(&one.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    });
+    bytes.sum()
+}
+
+/// A worker that is stopped is killed, and does not tidy up.
+#[tokio::test]
+async fn what_a_stopped_query_spilled_is_removed() {
+    let dir = folder();
+    configure(dir.path(), "[query]\nmemory_mib = 64\n");
+    let (dir, _server, [_, hostile, honest]) = lake_in(dir).await;
+    let spill = dir.path().join("spill");
+    let spilled = || bytes_in(&spill);
+    let sql = "select a.event_id || b.event_id || c.event_id as x \
+               from usage_events a, usage_events b, usage_events c order by x";
+    let asked = hostile.request(Method::POST, "/v1/query").json(&json!({"sql": sql}));
+    let asked = tokio::spawn(reply(asked));
+    let soon = async |is_so: &dyn Fn() -> bool| {
+        for _ in 0..400 {
+            if is_so() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        false
+    };
+    assert!(soon(&|| spilled() > 1 << 20).await, "nothing is spilled");
+    let (_, mine) = hostile.get("/v1/queries?status=running").await;
+    for query in mine["queries"].as_array().expect("a list") {
+        let path = format!("/v1/queries/{}", query["query_id"].as_str().expect("an id"));
+        assert_eq!(reply(hostile.request(Method::DELETE, &path)).await.status, 204);
+    }
+    assert_eq!(asked.await.expect("it ends").status, 422);
+    assert!(soon(&|| spilled() == 0).await, "{} bytes are left", spilled());
+    let count = anew("select count(*) as n from usage_events");
+    assert_eq!(honest.rows(&count).await, [json!({"n": EVENTS})]);
 }
