@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::places::{Party, Place, Places};
+use crate::places::{Full, Party, Place, Places};
 use actix_web::{
     Error, HttpMessage, HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
@@ -27,13 +27,24 @@ pub(crate) const SLOW_FOR: Duration = Duration::from_secs(10);
 const READ_EACH: usize = 16;
 const READ_ALL: usize = 96;
 
-/// Places for answers of more than a piece.
+/// An answer waits so long for a place before it is made.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Places for answers that take memory: those of more than a piece, and those that are made of rows. Of the second, the
+/// place is taken before the first row is read, and stands in the response's extensions. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Readers(Places);
 
 impl Default for Readers {
     fn default() -> Self {
         Self(Places::new(READ_EACH, READ_ALL))
+    }
+}
+
+impl Readers {
+    /// A place for an answer that is to be made.
+    pub(crate) async fn place(&self, party: &Party) -> Result<Place, Full> {
+        self.0.take_within(party, PATIENCE).await
     }
 }
 
@@ -44,7 +55,11 @@ pub(crate) async fn share(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let readers = request.app_data::<Data<Readers>>().cloned();
-    let response = next.call(request).await?.map_into_boxed_body();
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    let held = response.response_mut().extensions_mut().remove::<Place>();
+    if let Some(place) = held {
+        return Ok(response.map_body(|_, body| BoxBody::new(Shared { body, _place: place })));
+    }
     let is_large = match response.response().body().size() {
         BodySize::None => false,
         BodySize::Sized(bytes) => bytes > PIECE_BYTES as u64,

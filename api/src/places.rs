@@ -1,13 +1,18 @@
 //! Places that organizations share, for what takes memory or a connection while it lasts: each has a few, and all
-//! together have many more.
+//! together have many more. Who is known and holds none always gets one, so that a few cannot take all of them.
 
 use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use actix_web::HttpRequest;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     accounts::network_of,
@@ -31,6 +36,7 @@ pub(crate) struct Places {
     each_max: usize,
     all_max: usize,
     held: Arc<Mutex<HashMap<Party, usize>>>,
+    freed: Arc<Notify>,
 }
 
 /// A place. It is given back when dropped.
@@ -66,7 +72,7 @@ impl Party {
 impl Places {
     /// `each_max` for one organization, half of all for one of staff.
     pub(crate) fn new(each_max: usize, all_max: usize) -> Self {
-        Self { each_max, all_max, held: Arc::default() }
+        Self { each_max, all_max, held: Arc::default(), freed: Arc::default() }
     }
 
     pub(crate) fn take(&self, party: Party) -> Result<Place, Full> {
@@ -75,15 +81,37 @@ impl Places {
             Party::Organization(_) | Party::Address(_) => self.each_max,
         };
         let mut held = self.lock();
-        if held.get(&party).is_some_and(|own| *own >= own_max) {
+        let own = held.get(&party).copied().unwrap_or_default();
+        if own >= own_max {
             return Err(Full::Own);
         }
-        if held.values().sum::<usize>() >= self.all_max {
+        // Of addresses one may have as many as one likes.
+        let is_first = own == 0 && !matches!(party, Party::Address(_));
+        if !is_first && held.values().sum::<usize>() >= self.all_max {
             return Err(Full::All);
         }
         *held.entry(party.clone()).or_default() += 1;
         drop(held);
         Ok(Place { places: self.clone(), party })
+    }
+
+    /// The same for one who may wait until a place is given back.
+    pub(crate) async fn take_within(
+        &self,
+        party: &Party,
+        patience: Duration,
+    ) -> Result<Place, Full> {
+        let until = Instant::now() + patience;
+        loop {
+            let mut freed = std::pin::pin!(self.freed.notified());
+            // Before the look, so that a place that is given back after it is noticed.
+            freed.as_mut().enable();
+            match self.take(party.clone()) {
+                Err(full) if timeout_at(until, freed).await.is_err() => return Err(full),
+                Err(_) => {}
+                Ok(place) => return Ok(place),
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Party, usize>> {
@@ -100,6 +128,8 @@ impl Drop for Place {
                 held.remove(&self.party);
             }
         }
+        drop(held);
+        self.places.freed.notify_waiters();
     }
 }
 
@@ -128,11 +158,28 @@ mod tests {
         assert_eq!(take("a").unwrap_err(), Full::Own);
         let others = [take("b").unwrap(), take("c").unwrap(), take("b").unwrap()];
         assert_eq!(take("c").unwrap_err(), Full::All);
+        // Whoever holds nothing finds room; of strangers nobody knows who they are.
+        assert!(take("d").is_ok() && places.take(Party::Staff("key_2".into())).is_ok());
+        assert_eq!(places.take(Party::Address(None)).unwrap_err(), Full::All);
         drop(held);
         assert!(take("a").is_ok() && places.take(Party::Staff("key_1".into())).is_ok());
         drop(others);
         assert!(places.lock().is_empty());
         assert_eq!(Full::Own.problem("queries wait", 1).status, 429);
         assert_eq!(Full::All.problem("queries wait", 1).status, 503);
+    }
+    #[tokio::test]
+    async fn who_waits_gets_what_is_given_back() {
+        let places = Places::new(1, 5);
+        let party = Party::Organization("a".into());
+        let place = places.take(party.clone()).unwrap();
+        let patience = Duration::from_millis(200);
+        assert_eq!(places.take_within(&party, patience).await.unwrap_err(), Full::Own);
+        let later = async {
+            tokio::time::sleep(patience / 2).await;
+            drop(place);
+        };
+        let (taken, ()) = tokio::join!(places.take_within(&party, patience), later);
+        assert!(taken.is_ok());
     }
 }

@@ -173,7 +173,7 @@ impl State {
         let clock = web::Data::new(self.clock.clone());
         let recorder = web::Data::new(self.recorder.clone());
         let events = events::configure(&self.config.ingest, self.seal.clone());
-        let readers = web::Data::new(pace::Readers::default());
+        let readers = web::Data::new(self.runner.readers.clone());
         let state = web::Data::new(self.clone());
         move |routes| {
             routes

@@ -9,7 +9,7 @@ use arrow::{
 };
 use bytes::Bytes;
 use parquet::{
-    arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
+    arrow::{ArrowSchemaConverter, ArrowWriter, arrow_writer::ArrowWriterOptions},
     basic::{Compression, ZstdLevel},
     errors::ParquetError,
     file::properties::WriterProperties,
@@ -50,6 +50,9 @@ pub enum EncodeError {
     Arrow(#[from] ArrowError),
     #[error("rows cannot be written as Parquet")]
     Parquet(#[from] ParquetError),
+    /// With a sentence for the one who asked.
+    #[error("{0}")]
+    TooLarge(String),
     #[error("rows cannot be passed on")]
     Out(#[from] io::Error),
 }
@@ -57,6 +60,8 @@ pub enum EncodeError {
 /// A row group is closed when it holds so many bytes or rows.
 const ROW_GROUP_BYTES: usize = 16 << 20;
 const ROW_GROUP_ROWS: usize = 1 << 20;
+/// Each column of numbers or texts has its own buffers, however few rows there are.
+const PARQUET_COLUMNS_MAX: usize = 1_000;
 
 impl Form {
     pub const ALL: [Self; 5] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow, Self::Parquet];
@@ -175,8 +180,8 @@ impl Encoder {
                 write!(out, "{{\"columns\":{},\"rows\":[", format::columns(&schema))?;
             }
             Form::Csv if self.spreadsheet => {
-                let head = cells::for_spreadsheet(&RecordBatch::new_empty(schema))?;
-                format::csv(&head.schema(), &[], true, out)?;
+                let head = cells::spreadsheet_schema(&schema);
+                format::csv(&head, &[], true, out)?;
             }
             Form::Csv => format::csv(&schema, &[], true, out)?,
             Form::Parquet => self.parquet = Some(parquet(schema)?),
@@ -197,8 +202,10 @@ impl Encoder {
             }
             Form::Ndjson => format::json_rows(batch, Layout::Lines, text_integers, out)?,
             Form::Csv if self.spreadsheet => {
-                let safe = cells::for_spreadsheet(batch)?;
-                format::csv(&safe.schema(), &[safe], false, out)?;
+                for safe in cells::for_spreadsheet(batch) {
+                    let safe = safe?;
+                    format::csv(&safe.schema(), &[safe], false, out)?;
+                }
             }
             Form::Csv => {
                 format::csv(&batch.schema(), std::slice::from_ref(batch), false, out)?;
@@ -222,6 +229,14 @@ impl Encoder {
 
 /// Without Arrow's own schema, which would name its text views: every reader knows plain text.
 fn parquet(schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, EncodeError> {
+    let columns = ArrowSchemaConverter::new().convert(&schema)?.num_columns();
+    if columns > PARQUET_COLUMNS_MAX {
+        let message = format!(
+            "Parquet answers have at most {PARQUET_COLUMNS_MAX} columns, with those within \
+             structs, and this one has {columns}: ask for less, or in another format"
+        );
+        return Err(EncodeError::TooLarge(message));
+    }
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))

@@ -38,7 +38,7 @@ pub mod zone;
 
 pub use answering::Answering;
 pub use cost::{Cost, Estimate};
-pub use encoder::{Encoder, Form};
+pub use encoder::{EncodeError, Encoder, Form};
 pub use engine::{Answer, Asking, Engine};
 pub use error::{QueryError, Reason};
 pub use gate::{Function, functions};

@@ -10,7 +10,7 @@ use actix_web::{
     web::Bytes,
 };
 use futures::{Stream, StreamExt, stream};
-use query::{Encoder, Ended, Form, QueryError, Reason, pool::Piece};
+use query::{EncodeError, Encoder, Ended, Form, QueryError, Reason, pool::Piece};
 use serde_json::json;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 
@@ -36,8 +36,19 @@ enum Out {
     Failed(QueryError),
 }
 
-/// Builds the response of a query.
+/// Builds the response of a query. From the first row on it holds a place among all that are made and read.
 pub(crate) async fn respond(
+    written: Written,
+    mut running: Running,
+    table_versions: Option<&str>,
+) -> Result<HttpResponse, Problem> {
+    let place = running.place().await?;
+    let mut response = made(written, running, table_versions).await?;
+    response.extensions_mut().insert(place);
+    Ok(response)
+}
+
+async fn made(
     written: Written,
     running: Running,
     table_versions: Option<&str>,
@@ -165,17 +176,24 @@ async fn pass(running: &mut Running, mut encoder: Encoder, out: &mpsc::Sender<Ou
                 return tell(out, Out::Failed(error)).await;
             }
             (Err(error), None, _) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "an answer could not be written"
-                );
-                let message = "the rows cannot be written in this format";
-                return tell(out, Out::Failed(QueryError::new(Reason::Invalid, message))).await;
+                let error = unwritten(error);
+                if error.reason == Reason::TooLarge {
+                    running.end(Err(&error));
+                }
+                return tell(out, Out::Failed(error)).await;
             }
             (Ok(()), None, Some(ended)) => return tell(out, Out::Ended(ended)).await,
             (Ok(()), None, None) => {}
         }
     }
+}
+
+fn unwritten(error: EncodeError) -> QueryError {
+    if let EncodeError::TooLarge(message) = error {
+        return QueryError::new(Reason::TooLarge, message);
+    }
+    tracing::error!(error = &error as &dyn std::error::Error, "an answer could not be written");
+    QueryError::new(Reason::Invalid, "the rows cannot be written in this format")
 }
 
 /// How it ended, to a client that still reads.

@@ -20,7 +20,8 @@ use super::{
 use crate::{
     as_of::Seal,
     clock::Clock,
-    places::Places,
+    pace::Readers,
+    places::{Full, Place, Places},
     principal::{Ability, Principal},
     problem::Problem,
     store::{base62, random_bytes},
@@ -33,6 +34,8 @@ pub(crate) struct Runner {
     clock: Clock,
     seal: Seal,
     shared: Arc<Mutex<Shared>>,
+    /// For answers, while they are made and read.
+    pub(crate) readers: Readers,
     /// For those who read the history: each of its pages is held whole.
     pub(super) lists: Places,
     /// Held while entries go from memory to the history: who looks for one waits until it is there.
@@ -93,7 +96,8 @@ const REFUSALS: &str = "query_refusals_total";
 impl Runner {
     pub(crate) fn new(engine: Engine, clock: Clock, seal: Seal) -> Self {
         let lists = Places::new(LISTS_EACH, LISTS_ALL);
-        Self { engine, clock, seal, shared: Arc::default(), lists, writing: Arc::default() }
+        let (shared, readers, writing) = (Arc::default(), Readers::default(), Arc::default());
+        Self { engine, clock, seal, shared, readers, lists, writing }
     }
 
     /// Starts a query.
@@ -250,6 +254,22 @@ impl Running {
             pieces = self.runner.engine.stream(request) => pieces?,
         };
         Ok(())
+    }
+
+    /// A place for the answer, before anything of it is made. Without one the query ends.
+    pub(super) async fn place(&mut self) -> Result<Place, Problem> {
+        let taken = self.runner.readers.place(&(&self.who).into()).await;
+        taken.map_err(|full| {
+            let error = match full {
+                Full::Own => QueryError::new(
+                    Reason::TooMany,
+                    "too many answers of yours are being read; read one to its end first",
+                ),
+                Full::All => QueryError::new(Reason::Busy, "too many answers are being read"),
+            };
+            self.end(Err(&error));
+            problem(error).with("query_id", self.id.as_str())
+        })
     }
 
     pub(super) fn stop(&self) -> Stop {

@@ -35,11 +35,14 @@ async fn lake() -> (tempfile::TempDir, Server, Client, Client) {
 
 /// Asks, and reads nothing but the first bytes.
 async fn ask(server: &Server, client: &Client, body: &Value) -> TcpStream {
-    let body = body.to_string();
+    send(server, client, "POST /v1/query", &body.to_string()).await
+}
+
+async fn send(server: &Server, client: &Client, what: &str, body: &str) -> TcpStream {
     let address = server.url("").replace("http://", "");
     let mut stream = TcpStream::connect(&address).await.expect("a connection");
     let request = format!(
-        "POST /v1/query HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+        "{what} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         client.key(),
         body.len()
@@ -165,6 +168,44 @@ async fn who_reads_nothing_for_ten_seconds_is_cut_off() {
     assert_eq!(honest.rows(&anew(COUNT)).await, [json!({"n": 0})]);
 }
 
+/// Those that are kept take no worker, which would bound them.
+#[tokio::test]
+async fn answers_take_their_place_before_they_are_made() {
+    const EACH: usize = 16;
+    let (_dir, server, hostile, honest) = lake().await;
+    let sql = "select repeat('x', 900) as x from usage_events a, usage_events b limit 40000";
+    let started = hostile.request(Method::POST, "/v1/queries").json(&json!({"sql": sql}));
+    let started = reply(started).await.json();
+    let path = format!("/v1/queries/{}", started["query_id"].as_str().expect("an id"));
+    for _ in 0..200 {
+        if hostile.get(&path).await.1["status"] == "done" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let what = format!("GET {path}/result?format=ndjson");
+    let mut held = Vec::new();
+    for _ in 0..EACH {
+        let mut stream = send(&server, &hostile, &what, "").await;
+        assert_eq!(begins(&mut stream).await, "HTTP/1.1 200");
+        held.push(stream);
+    }
+    let small = || hostile.query_with(json!({"sql": COUNT}));
+    let (status, answer) = small().await;
+    assert_eq!((status.as_u16(), &answer["code"]), (429, &json!("too_many_queries")), "{answer}");
+    assert_eq!(honest.rows(&anew(COUNT)).await, [json!({"n": 0})]);
+    // Who waits gets the place of one that goes.
+    let free = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        held.clear();
+    };
+    let ((status, answer), ()) = tokio::join!(small(), free);
+    assert_eq!(status, 200, "{answer}");
+    // Many small ones at once are answered.
+    let all = futures::future::join_all((0..2 * EACH).map(|_| small())).await;
+    assert!(all.iter().all(|(status, _)| *status == 200), "{all:?}");
+}
+
 #[tokio::test]
 async fn a_row_is_bounded_and_its_names_are_not() {
     let (_dir, _server, hostile, _) = lake().await;
@@ -180,6 +221,19 @@ async fn a_row_is_bounded_and_its_names_are_not() {
             assert_eq!((answer.0.as_u16(), &answer.1["code"]), (413, &json!("result_too_large")));
             assert!(detail.contains(why), "{sql}: {detail}");
         }
+    }
+    let nulls = |count| (0..count).map(|n| format!("null as c{n}")).collect::<Vec<_>>().join(", ");
+    let name = "x".repeat(30_000);
+    let nested = format!("select array_repeat(named_struct('{name}', null), 100) as x");
+    for (format, sql, why) in [
+        ("parquet", format!("select {}", nulls(1_001)), "has 1001: ask"),
+        ("csv", nested, "spreadsheet"),
+    ] {
+        let body = json!({"sql": sql, "format": format, "csv": "spreadsheet"});
+        let (status, answer) = hostile.query_with(body).await;
+        let detail = answer["detail"].as_str().unwrap_or_default();
+        assert_eq!((status.as_u16(), &answer["code"]), (413, &json!("result_too_large")));
+        assert!(detail.contains(why), "{detail}");
     }
     let name = "x".repeat(60_000);
     let sql = format!("select range(1000) as \"{name}\" from usage_events limit 20");
