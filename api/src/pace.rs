@@ -8,13 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::places::{Full, Party, Place, Places};
 use actix_web::{
     Error, HttpMessage, HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
     dev::{Extensions, ServiceRequest, ServiceResponse},
     middleware::Next,
     web::{Bytes, Data},
+};
+
+use crate::{
+    holding::hold,
+    places::{Full, Party, Place, Places},
 };
 
 /// An answer leaves in pieces of at most so many bytes.
@@ -58,7 +62,7 @@ pub(crate) async fn share(
     let mut response = next.call(request).await?.map_into_boxed_body();
     let held = response.response_mut().extensions_mut().remove::<Place>();
     if let Some(place) = held {
-        return Ok(response.map_body(|_, body| BoxBody::new(Shared { body, _place: place })));
+        return Ok(hold(response, place));
     }
     let is_large = match response.response().body().size() {
         BodySize::None => false,
@@ -69,7 +73,7 @@ pub(crate) async fn share(
     let party = response.request().extensions().get::<Party>().cloned();
     let party = party.unwrap_or_else(|| Party::stranger(response.request()));
     match readers.0.take(party) {
-        Ok(place) => Ok(response.map_body(|_, body| BoxBody::new(Shared { body, _place: place }))),
+        Ok(place) => Ok(hold(response, place)),
         Err(full) => {
             let problem = full.problem("answers are being read", 1);
             Ok(response.into_response(HttpResponse::from_error(problem)))
@@ -110,27 +114,6 @@ struct Paced {
     rest: Bytes,
     /// When the last piece went out, and how large it was.
     given: Option<(Instant, usize)>,
-}
-
-/// A body that holds a place while it is read.
-struct Shared {
-    body: BoxBody,
-    _place: Place,
-}
-
-impl MessageBody for Shared {
-    type Error = Box<dyn std::error::Error>;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.body).poll_next(context)
-    }
 }
 
 impl Paced {
