@@ -22,7 +22,7 @@ fn images() -> u64 {
 }
 
 /// The parts of a folder that are recorded. The index is not there on a disk: it is made anew from the tables.
-const PARTS: [&str; 4] = ["log", "lake", "pseudonym.key", "pseudonym.tmp"];
+const PARTS: [&str; 3] = ["log", "lake", "pseudonym.key"];
 
 /// Directories that a killed process left, and never synced: all that rows of usage go to.
 const LEFT: [&str; 5] = [

@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
     path::Path,
     sync::{
         Arc,
@@ -124,6 +125,8 @@ async fn stored(root: &Root, dir: &Path) -> BTreeMap<(i64, i64), u32> {
 async fn eight_writers_and_upkeep_are_exact() {
     let dir = folder();
     let dir = dir.path();
+    // Nothing marks it as a folder of ours: others must not read it from the beginning.
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).expect("a folder of our own");
     // The grace is 21 seconds: less than that lies between a writer's file and its commit.
     configure(
         dir,

@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     ffi::OsString,
     fs,
-    os::unix::ffi::OsStringExt,
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
 };
 
@@ -143,7 +143,11 @@ impl Recording {
         let within = |bytes: &Vec<u8>| {
             let path = PathBuf::from(OsString::from_vec(bytes.clone()));
             let path = path.strip_prefix(&self.root).ok()?.to_path_buf();
-            let is_part = |part: &&str| path.starts_with(part) || path.as_os_str().is_empty();
+            // A file is written under a name of its own first, which begins so.
+            let begins = |part: &str| path.as_os_str().as_bytes().starts_with(part.as_bytes());
+            let is_part = |part: &&str| {
+                path.starts_with(part) || begins(&format!("{part}-")) || path.as_os_str().is_empty()
+            };
             parts.iter().any(is_part).then_some(path)
         };
         let paths: Vec<_> = strings.iter().filter_map(within).collect();
