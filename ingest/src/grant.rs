@@ -111,6 +111,12 @@ impl Grant {
     }
 }
 
+/// The refusal of a column of money, which only the platform states.
+pub fn money_refused(column: &str) -> Rejection {
+    let reason = "an organization's own key states no cost, price or currency";
+    Rejection::new(RejectionCode::MoneyNotAllowed, format!("/data/{column}"), reason)
+}
+
 fn type_refused(reason: &str) -> Result<(), Rejection> {
     Err(Rejection::new(RejectionCode::TypeNotAllowed, "/type", reason))
 }

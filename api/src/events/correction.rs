@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use ingest::{
-    Rejection, RejectionCode,
+    Rejection,
+    grant::money_refused,
     time::{self, Window},
 };
 use pipeline::correction::{Chain, Change, Changed, EventName};
@@ -178,11 +179,7 @@ fn check_no_money(sender: &Principal, data: Option<&RawValue>) -> Result<(), Pro
     let is_money = |name: &&String| ["cost", "list_price", "currency"].contains(&name.as_str());
     match named.keys().find(is_money) {
         Some(name) if sender.reach.organization_id().is_some() => {
-            Err(outside_grant(Rejection::new(
-                RejectionCode::MoneyNotAllowed,
-                format!("/data/{name}"),
-                "an organization's own key states no cost, price or currency",
-            )))
+            Err(outside_grant(money_refused(name)))
         }
         _ => Ok(()),
     }

@@ -219,19 +219,27 @@ async fn prune_to(
         .doing(doing)?;
     let sql = format!(
         "DELETE FROM queries WHERE kept_until IS NULL AND query_id IN ({})",
-        beyond_room(bytes_max, organization_bytes_max)
+        beyond_room("", bytes_max, organization_bytes_max)
     );
     let statement = Statement::from_string(write.db().get_database_backend(), sql);
     write.db().execute_raw(statement).await.doing(doing)?;
     write.commit().await
 }
 
-/// Queries with a kept answer that have no room any more, some of them.
+/// Queries with a kept answer that have no room any more among all such, some of them. What is asked besides does not
+/// count: it takes no answer away before its time.
 pub(crate) async fn kept_beyond_room(store: &Store) -> Result<Vec<Entry>, StoreError> {
-    let beyond = format!("query_id IN ({})", beyond_room(BYTES_MAX, ORGANIZATION_BYTES_MAX));
+    kept_beyond(store, BYTES_MAX, ORGANIZATION_BYTES_MAX).await
+}
+
+async fn kept_beyond(
+    store: &Store,
+    bytes_max: usize,
+    organization_bytes_max: usize,
+) -> Result<Vec<Entry>, StoreError> {
+    let beyond = beyond_room("WHERE kept_until IS NOT NULL", bytes_max, organization_bytes_max);
     let rows = row::Entity::find()
-        .filter(row::Column::KeptUntil.is_not_null())
-        .filter(Expr::cust(beyond))
+        .filter(Expr::cust(format!("query_id IN ({beyond})")))
         .limit(BATCH as u64)
         .all(store.db())
         .await
@@ -239,13 +247,13 @@ pub(crate) async fn kept_beyond_room(store: &Store) -> Result<Vec<Entry>, StoreE
     rows.into_iter().map(Entry::try_from).collect()
 }
 
-/// Newest first: the ids of what lies beyond the room of its organization, or of all.
-fn beyond_room(bytes_max: usize, organization_bytes_max: usize) -> String {
+/// Newest first, of some entries: the ids of what lies beyond the room of its organization, or of all.
+fn beyond_room(which: &str, bytes_max: usize, organization_bytes_max: usize) -> String {
     format!(
         "SELECT query_id FROM (SELECT query_id, organization_id, \
          sum(bytes) OVER (PARTITION BY organization_id ORDER BY started_at DESC, query_id) AS own, \
          sum(bytes) OVER (ORDER BY started_at DESC, query_id) AS all_bytes FROM (SELECT query_id, organization_id, \
-         started_at, {ENTRY_BYTES} + octet_length(sql) + octet_length(coalesce(detail, '')) AS bytes FROM queries) \
+         started_at, {ENTRY_BYTES} + octet_length(sql) + octet_length(coalesce(detail, '')) AS bytes FROM queries {which}) \
          AS entries) AS summed WHERE all_bytes > {bytes_max} \
          OR organization_id IS NOT NULL AND own > {organization_bytes_max}"
     )
@@ -385,6 +393,23 @@ mod tests {
         assert_eq!(ids(store).await, expected.collect::<Vec<_>>());
         prune_to(store, noon() + TimeDelta::days(31), 1 << 20, 1 << 20).await.unwrap();
         assert_eq!(ids(store).await, ["qry_00000"]);
+    }
+
+    #[tokio::test]
+    async fn a_kept_answer_makes_room_only_for_others_that_are_kept() {
+        let Scratch { store, .. } = &Scratch::new().await;
+        let mut entries: Vec<_> = (0..20).map(|id| entry(id, Some("org_a"), "select 1")).collect();
+        entries.iter_mut().take(4).for_each(|entry| entry.kept_until = Some(noon()));
+        write(store, &entries).await.unwrap();
+        let each = entries[0].bytes();
+        let gone = async |room| {
+            let found = kept_beyond(store, 1 << 20, room).await.unwrap();
+            let mut ids: Vec<_> = found.into_iter().map(|entry| entry.query_id).collect();
+            ids.sort();
+            ids
+        };
+        assert!(gone(4 * each).await.is_empty());
+        assert_eq!(gone(2 * each).await, ["qry_00000", "qry_00001"]);
     }
 
     #[test]

@@ -47,9 +47,9 @@ struct Shared {
     running: HashMap<String, Arc<Live>>,
     /// Those that ended and are not written to the history yet, and how many each organization has among them.
     ended: Vec<Entry>,
+    own_ended: HashMap<Option<String>, usize>,
     /// Bytes that went to the history since it was last tidied up.
     written_bytes: usize,
-    own_ended: HashMap<Option<String>, usize>,
 }
 
 /// A query while it is under way.
@@ -184,7 +184,7 @@ impl Runner {
         self.lock().written_bytes += entries.iter().map(Entry::bytes).sum::<usize>();
     }
 
-    /// The bytes that were written to the history, counted anew from `most` on: whether there were more.
+    /// Whether more than `most` bytes went to the history; then they are counted anew.
     pub(super) fn has_written(&self, most: usize) -> bool {
         let mut shared = self.lock();
         let has = shared.written_bytes > most;

@@ -51,16 +51,11 @@ pub struct Sender<'a> {
 impl Sender<'_> {
     /// How dead letters name it: who replays them must not lend it more than it had.
     pub fn kind(&self) -> &'static str {
-        sender_kind(self.organization, self.grant)
-    }
-}
-
-/// The `source` of a dead letter: whose key sent the event.
-pub fn sender_kind(organization: Option<&OrganizationId>, grant: &Grant) -> &'static str {
-    match organization {
-        Some(_) => SENT_BY_ORGANIZATION,
-        None if *grant == Grant::ALL => SENT_BY_PLATFORM,
-        None => SENT_BY_NARROWED,
+        match self.organization {
+            Some(_) => SENT_BY_ORGANIZATION,
+            None if *self.grant == Grant::ALL => SENT_BY_PLATFORM,
+            None => SENT_BY_NARROWED,
+        }
     }
 }
 

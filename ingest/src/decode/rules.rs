@@ -6,7 +6,7 @@ use super::{
     data::{Value, Values},
     missing,
 };
-use crate::{Rejection, RejectionCode, Table};
+use crate::{Rejection, RejectionCode, Table, grant::money_refused};
 
 /// Whether an event makes sense as a whole.
 pub(super) fn check(
@@ -61,11 +61,7 @@ pub(super) fn check_no_money(table: Table, values: &Values<'_>) -> Result<(), Re
     let places = &PLACES[table as usize - 1];
     let stated = AMOUNTS.iter().zip(places.amounts).chain([(&"currency", places.currency)]);
     match stated.into_iter().find(|(_, place)| values.at(*place).is_some()) {
-        Some((name, _)) => Err(Rejection::new(
-            RejectionCode::MoneyNotAllowed,
-            format!("/data/{name}"),
-            "an organization's own key states no cost, price or currency",
-        )),
+        Some((name, _)) => Err(money_refused(name)),
         None => Ok(()),
     }
 }
