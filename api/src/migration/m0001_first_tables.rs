@@ -1,37 +1,12 @@
 //! Organizations, users and their sessions, API keys, the audit log and the outbox.
 
-use std::pin::Pin;
-
 use sea_orm_migration::{
+    SchemaManager,
     prelude::{ColumnDef, ForeignKey, ForeignKeyAction, Index, Table, TableCreateStatement},
     sea_orm::DbErr,
-    {MigrationName, MigrationTrait, SchemaManager},
 };
 
-pub(super) struct Step;
-
-impl MigrationName for Step {
-    fn name(&self) -> &str {
-        "m0001_first_tables"
-    }
-}
-
-impl MigrationTrait for Step {
-    // `async_trait` cannot spell the hidden lifetime of the manager, and the lints want it spelled.
-    fn up<'step, 'manager, 'done>(
-        &'step self,
-        manager: &'manager SchemaManager<'_>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), DbErr>> + Send + 'done>>
-    where
-        Self: 'done,
-        'step: 'done,
-        'manager: 'done,
-    {
-        Box::pin(create_tables(manager))
-    }
-}
-
-async fn create_tables(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+pub(super) async fn up(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     for table in [organizations(), users(), sessions(), api_keys(), audit_log(), outbox()] {
         manager.create_table(table).await?;
     }

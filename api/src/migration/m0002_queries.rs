@@ -1,36 +1,12 @@
 //! The history of queries, queries that are saved under a name, and who sees persons in them.
 
-use std::pin::Pin;
-
 use sea_orm_migration::{
+    SchemaManager,
     prelude::{ColumnDef, Index, Table, TableCreateStatement},
     sea_orm::DbErr,
-    {MigrationName, MigrationTrait, SchemaManager},
 };
 
-pub(super) struct Step;
-
-impl MigrationName for Step {
-    fn name(&self) -> &str {
-        "m0002_queries"
-    }
-}
-
-impl MigrationTrait for Step {
-    fn up<'step, 'manager, 'done>(
-        &'step self,
-        manager: &'manager SchemaManager<'_>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), DbErr>> + Send + 'done>>
-    where
-        Self: 'done,
-        'step: 'done,
-        'manager: 'done,
-    {
-        Box::pin(create_tables(manager))
-    }
-}
-
-async fn create_tables(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+pub(super) async fn up(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager.create_table(queries()).await?;
     manager.create_table(saved_queries()).await?;
     manager.create_table(person_grants()).await?;
