@@ -144,7 +144,7 @@ async fn create_key(
     let (key, secret) =
         super::create(gate.store(), new, &principal.origin(&request), gate.now()).await?;
     let view = NewKeyView { key: key.into(), secret: secret.reveal().to_owned() };
-    Ok(HttpResponse::Created().insert_header(("cache-control", "no-store")).json(view))
+    Ok(HttpResponse::Created().json(view))
 }
 
 /// Changes what a key may write. Servers obey within five seconds.
