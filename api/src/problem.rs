@@ -10,6 +10,7 @@ use actix_web::{
         StatusCode,
         header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
     },
+    web,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -69,6 +70,11 @@ impl Problem {
     /// 400
     pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code).explained(detail)
+    }
+
+    /// 400, for the parameters of a request or of a query
+    pub fn invalid_parameters(detail: impl Into<String>) -> Self {
+        Self::bad_request("invalid_parameters", detail)
     }
 
     /// 401, with `WWW-Authenticate: Bearer`
@@ -169,6 +175,13 @@ impl ResponseError for Problem {
         let body = serde_json::to_vec(self).unwrap_or_default();
         response.content_type(CONTENT_TYPE).body(body)
     }
+}
+
+/// What stands behind the `?` of an address. A handler takes it as a `Result`, so that who asks is known first.
+pub(crate) fn parameters<T>(asked: Result<web::Query<T>, actix_web::Error>) -> Result<T, Problem> {
+    asked
+        .map(web::Query::into_inner)
+        .map_err(|error| Problem::invalid_parameters(error.to_string()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{Filter, Head, Record, Verdict, head, list, verify_against};
 use crate::{
     principal::{Administer, Authorized, Gate},
-    problem::Problem,
+    problem::{Problem, parameters},
     store::rfc3339,
 };
 
@@ -100,11 +100,11 @@ async fn list_acts(
     asked: Result<web::Query<Asked>, actix_web::Error>,
     gate: web::Data<Gate>,
 ) -> Result<HttpResponse, Problem> {
-    let invalid = |detail: String| Problem::bad_request("invalid_parameters", detail);
-    let asked = asked.map_err(|error| invalid(error.to_string()))?.into_inner();
+    let asked = parameters(asked)?;
     let limit = asked.limit.unwrap_or(ROWS);
     if !(1..=ROWS_MAX).contains(&limit) {
-        return Err(invalid(format!("`limit` must be 1 to {ROWS_MAX}")));
+        let detail = format!("`limit` must be 1 to {ROWS_MAX}");
+        return Err(Problem::invalid_parameters(detail));
     }
     let Asked { actor, action, target, cursor, .. } = asked;
     let filter = Filter { actor, action, target, before: cursor };
@@ -136,10 +136,9 @@ async fn verify_acts(
     kept: Result<web::Query<Kept>, actix_web::Error>,
     gate: web::Data<Gate>,
 ) -> Result<HttpResponse, Problem> {
-    let invalid = |detail: String| Problem::bad_request("invalid_parameters", detail);
-    let kept = kept.map_err(|error| invalid(error.to_string()))?.into_inner().head;
-    let kept = kept.map(|text| {
-        Head::parse(&text).ok_or_else(|| invalid("`head` is not `seq:hash`".to_owned()))
+    let kept = parameters(kept)?.head.map(|text| {
+        let invalid = || Problem::invalid_parameters("`head` is not `seq:hash`");
+        Head::parse(&text).ok_or_else(invalid)
     });
     // Before the walk: a row that comes meanwhile is not vouched for.
     let newest = head(gate.store()).await?;

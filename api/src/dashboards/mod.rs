@@ -15,7 +15,7 @@ use crate::{
     figures::{Figures, instant},
     persons,
     principal::{Ability, Gate, Kind, Principal},
-    problem::Problem,
+    problem::{Problem, parameters},
     queries::{problem, reach},
     server::State,
 };
@@ -90,9 +90,7 @@ async fn dashboard(
     if !principal.may(Ability::ViewDashboard) {
         return Err(Problem::forbidden("forbidden", "this needs the permission `view_dashboard`"));
     }
-    let asked = asked
-        .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
-        .into_inner();
+    let asked = parameters(asked)?;
     let definition = definition(&name)?;
     let now = figures.clock.now();
     let cut = figures.lakehouse.cut();
@@ -108,9 +106,7 @@ async fn dashboard(
     };
     let html = reading.render(definition, page).await.map_err(|error| match error {
         DashboardError::Query(error) => problem(error),
-        DashboardError::Report(error) => {
-            Problem::bad_request("invalid_parameters", error.to_string())
-        }
+        DashboardError::Report(error) => Problem::invalid_parameters(error.to_string()),
         DashboardError::Stopped => Problem::internal(),
     })?;
     Ok(html_page(html))
@@ -206,8 +202,7 @@ fn page(
         Some(days) => Window::last_days(now, days),
         None => Window::resolve(now, time("from", &asked.from)?, time("to", &asked.to)?),
     };
-    let window =
-        window.map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?;
+    let window = window.map_err(|error| Problem::invalid_parameters(error.to_string()))?;
     Ok(Page {
         language: language(request, asked.lang.as_deref()),
         window,

@@ -9,7 +9,7 @@ use super::{language, page_under, user_name, visitor};
 use crate::{
     accounts::Role,
     principal::{Ability, Gate},
-    problem::Problem,
+    problem::{Problem, parameters},
     queries::{problem, reach},
 };
 
@@ -48,9 +48,7 @@ async fn page(
     if !principal.may(Ability::RunSql) {
         return Err(Problem::forbidden("forbidden", "this needs the permission `run_sql`"));
     }
-    let asked = asked
-        .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
-        .into_inner();
+    let asked = parameters(asked)?;
     let roles: &[Role] = match principal.reach.organization_id() {
         Some(_) => &[Role::Member],
         None => &[Role::Analyst, Role::Manager],

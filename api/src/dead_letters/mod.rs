@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     body::BodyLimit,
     principal::{Administer, Authorized, Principal},
-    problem::Problem,
+    problem::{Problem, parameters},
     queries::{Asker, literal},
 };
 
@@ -95,9 +95,7 @@ pub(crate) async fn list_letters(
     asked: Result<web::Query<Filter>, actix_web::Error>,
     asker: Asker,
 ) -> Result<HttpResponse, Problem> {
-    let filter = asked
-        .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
-        .into_inner();
+    let filter = parameters(asked)?;
     let limit = filter.limit.unwrap_or(LETTERS);
     let found = find(&asker, &admin, &filter, limit).await?;
     let dead_letters = found.letters.into_iter().map(LetterView::from).collect();
@@ -119,7 +117,7 @@ async fn find(
 ) -> Result<Found, Problem> {
     if !(1..=LETTERS_MAX).contains(&limit) {
         let detail = format!("`limit` must be 1 to {LETTERS_MAX}");
-        return Err(Problem::bad_request("invalid_parameters", detail));
+        return Err(Problem::invalid_parameters(detail));
     }
     // One more than wanted tells whether there are more.
     let sql = format!(
@@ -138,7 +136,7 @@ async fn find(
 }
 
 fn conditions(filter: &Filter) -> Result<String, Problem> {
-    let invalid = |detail: String| Problem::bad_request("invalid_parameters", detail);
+    let invalid = |detail: String| Problem::invalid_parameters(detail);
     let mut conditions = vec!["true".to_owned()];
     if let Some(code) = &filter.code {
         if !RejectionCode::ALL.iter().any(|known| known.as_str() == code) {

@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     config,
     principal::{Ability, Authorized, Principal, SendEvents},
-    problem::Problem,
+    problem::{Problem, parameters},
 };
 pub(crate) use door::refused;
 use rate::{Limiter, Rates};
@@ -150,9 +150,7 @@ pub(crate) async fn take_in(
     clock: web::Data<Clock>,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let manner = manner
-        .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
-        .into_inner();
+    let manner = parameters(manner)?;
     let announced = door::announced(&request)?;
     let organization = own_organization(&sender)?;
     let now = || clock.now().timestamp_micros();

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::own_organization;
 use crate::{
     principal::{Authorized, Principal, SendEvents},
-    problem::Problem,
+    problem::{Problem, parameters},
     queries::{Asker, literal},
 };
 
@@ -71,9 +71,7 @@ pub(crate) async fn find_event(
     asked: Result<web::Query<Identity>, actix_web::Error>,
     asker: Asker,
 ) -> Result<HttpResponse, Problem> {
-    let asked = asked
-        .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
-        .into_inner();
+    let asked = parameters(asked)?;
     let organization = owner(&sender, asked.organization.as_deref())?;
     if !sender.grant.reaches(&asked.source) {
         return Err(unknown());
@@ -89,7 +87,7 @@ pub(super) fn owner(
 ) -> Result<Option<OrganizationId>, Problem> {
     let named = named.map(|id| {
         OrganizationId::parse(id).ok_or_else(|| {
-            Problem::bad_request("invalid_parameters", "`organization` is not an organization's id")
+            Problem::invalid_parameters("`organization` is not an organization's id")
         })
     });
     match (own_organization(sender)?, named.transpose()?) {

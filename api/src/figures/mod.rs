@@ -18,7 +18,7 @@ use crate::{
     clock::Clock,
     config, persons,
     principal::{Authorized, Principal, ReadMetrics},
-    problem::Problem,
+    problem::{Problem, parameters},
     queries::{problem, reach},
     store::Store,
 };
@@ -147,9 +147,7 @@ pub(crate) async fn get_metric(
     asked: Result<web::Query<MetricParameters>, actix_web::Error>,
     figures: Figures,
 ) -> Result<HttpResponse, Problem> {
-    let asked = asked
-        .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
-        .into_inner();
+    let asked = parameters(asked)?;
     figures.known(&name)?;
     let (from, to) = window(asked.from.as_deref(), asked.to.as_deref(), figures.clock.now())?;
     let request = MetricRequest {
@@ -236,7 +234,7 @@ pub(crate) fn grain(text: &str) -> Result<Grain, Problem> {
         "month" => Grain::Month,
         _ => {
             let detail = "`grain` is one of minute, hour, day, week, month";
-            return Err(Problem::bad_request("invalid_parameters", detail));
+            return Err(Problem::invalid_parameters(detail));
         }
     })
 }
@@ -267,7 +265,7 @@ pub(crate) fn instant(name: &str, text: &str) -> Result<DateTime<Utc>, Problem> 
     at.filter(|at| (1969..=2261).contains(&at.year())).ok_or_else(|| {
         let detail =
             format!("`{name}` is neither an RFC 3339 time nor a date of the years 1970 to 2261");
-        Problem::bad_request("invalid_parameters", detail)
+        Problem::invalid_parameters(detail)
     })
 }
 

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{Figures, grain};
 use crate::{
     principal::{Authorized, ReadMetrics},
-    problem::Problem,
+    problem::{Problem, parameters},
 };
 
 /// What is asked of a forecast.
@@ -55,15 +55,13 @@ pub(crate) async fn get_forecast(
     asked: Result<web::Query<ForecastParameters>, actix_web::Error>,
     figures: Figures,
 ) -> Result<HttpResponse, Problem> {
-    let asked = asked
-        .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
-        .into_inner();
+    let asked = parameters(asked)?;
     figures.known(&metric)?;
     let grain = asked.grain.as_deref().map_or(Ok(Grain::Day), grain)?;
     let horizon = asked.horizon.unwrap_or(14);
     if !(1..=168).contains(&horizon) || !matches!(grain, Grain::Hour | Grain::Day | Grain::Week) {
         let detail = "`horizon` is 1 to 168, and `grain` is hour, day or week";
-        return Err(Problem::bad_request("invalid_parameters", detail));
+        return Err(Problem::invalid_parameters(detail));
     }
     let today = figures.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
     let request = outlook::history(&metric, grain, grain.start(today));

@@ -27,7 +27,7 @@ use crate::{
     clock::Clock,
     persons,
     principal::{Ability, Authorized, Principal, RunSql},
-    problem::Problem,
+    problem::{Problem, parameters},
     store::{Store, StoreError},
 };
 
@@ -272,8 +272,8 @@ pub(crate) async fn list_queries(
         .lists
         .take((&*principal).into())
         .map_err(|full| full.problem("requests read the history", 1))?;
-    let invalid = |detail: String| Problem::bad_request("invalid_parameters", detail);
-    let asked = asked.map_err(|error| invalid(error.to_string()))?.into_inner();
+    let invalid = |detail: String| Problem::invalid_parameters(detail);
+    let asked = parameters(asked)?;
     let limit = asked.limit.unwrap_or(LIMIT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(invalid(format!("`limit` must be 1 to {LIMIT_MAX}")));
@@ -395,9 +395,7 @@ pub(crate) async fn get_result(
     background: web::Data<Background>,
     store: web::Data<Store>,
 ) -> Result<HttpResponse, Problem> {
-    let asked = asked
-        .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
-        .into_inner();
+    let asked = parameters(asked)?;
     let entry = visible(&id, &principal, &runner, &store).await?;
     match entry.status {
         Status::Done => {}

@@ -169,8 +169,7 @@ impl QueryBody {
 impl QueryParameters {
     pub(crate) fn into_body(self) -> Result<QueryBody, Problem> {
         let params = self.params.map_or(Ok(Value::Null), |text| serde_json::from_str(&text));
-        let params = params
-            .map_err(|_| Problem::bad_request("invalid_parameters", "`params` is not JSON"))?;
+        let params = params.map_err(|_| Problem::invalid_parameters("`params` is not JSON"))?;
         Ok(QueryBody {
             sql: self.q,
             params,

@@ -38,7 +38,7 @@ use body::Written;
 use crate::{
     body::{Body, BodyLimit},
     principal::{Ability, Authorized, Kind, Principal, RunSql, refuse_cross_site},
-    problem::Problem,
+    problem::{Problem, parameters},
 };
 
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -168,9 +168,7 @@ pub(crate) async fn get_query(
     if matches!(principal.kind, Kind::User(_)) {
         refuse_cross_site(&request)?;
     }
-    let asked = asked
-        .map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?
-        .into_inner();
+    let asked = parameters(asked)?;
     run(&principal, &request, &asker, asked.into_body()?).await
 }
 

@@ -24,7 +24,7 @@ use crate::{
     body::Body,
     clock::Clock,
     principal::{Ability, Authorized, Principal, ReadMetrics, RunSql},
-    problem::Problem,
+    problem::{Problem, parameters},
     store::{Doing, Store, StoreError, Write},
 };
 
@@ -268,7 +268,7 @@ pub(crate) async fn save_query(
     let body = QueryBody { sql: new.sql.clone(), ..QueryBody::default() };
     let asked = asker.question(&principal, body, asker.deadline_ms(), Task::Validate).await?;
     let planned = asker.engine.planned(asked).await.map_err(problem)?;
-    let invalid = |detail: String| Err(Problem::bad_request("invalid_parameters", detail));
+    let invalid = |detail: String| Err(Problem::invalid_parameters(detail));
     if let Some(name) = planned.parameters.keys().find(|name| !new.parameters.contains_key(*name)) {
         return invalid(format!("`parameters` does not say the type of `${name}`"));
     }
@@ -335,8 +335,7 @@ pub(crate) async fn get_saved(
     asked: Result<web::Query<Which>, actix_web::Error>,
     store: web::Data<Store>,
 ) -> Result<HttpResponse, Problem> {
-    let asked =
-        asked.map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?;
+    let asked = parameters(asked)?;
     let saved = visible(&store, &principal, &name, asked.version).await?;
     Ok(HttpResponse::Ok().json(saved))
 }
@@ -392,7 +391,7 @@ impl Run {
         for (name, text) in pairs {
             let refuse = || {
                 let detail = format!("`{name}={text}` is not possible");
-                Problem::bad_request("invalid_parameters", detail)
+                Problem::invalid_parameters(detail)
             };
             match name.as_str() {
                 "version" => run.version = Some(text.parse().map_err(|_| refuse())?),
@@ -420,7 +419,7 @@ impl SavedQuery {
         for (name, text) in &values {
             let declared = self.parameters.get(name).ok_or_else(|| {
                 let detail = format!("the query has no parameter `{name}`");
-                Problem::bad_request("invalid_parameters", detail)
+                Problem::invalid_parameters(detail)
             })?;
             bound.add(name, declared.kind, text).map_err(problem)?;
         }
@@ -456,9 +455,8 @@ pub(crate) async fn run_saved(
     asked: Result<web::Query<Vec<(String, String)>>, actix_web::Error>,
     asker: Asker,
 ) -> Result<HttpResponse, Problem> {
-    let asked =
-        asked.map_err(|error| Problem::bad_request("invalid_parameters", error.to_string()))?;
-    let mut run = Run::read(asked.into_inner())?;
+    let asked = parameters(asked)?;
+    let mut run = Run::read(asked)?;
     let saved = visible(&asker.store, &principal, &name, run.version).await?;
     let values = saved.bound(std::mem::take(&mut run.values))?;
     let written = run.body.written(&request);
