@@ -37,8 +37,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use ingest::{OrganizationId, Table};
 use object_store::ObjectMeta;
 
+pub use barrier::BarrierExec;
 use barrier::Keep;
-pub use barrier::{BarrierExec, alone};
 pub use latest::LatestRows;
 pub(crate) use net::FileReversals;
 use net::{Hidden, Reversal};

@@ -4,7 +4,6 @@
 //! number of its bytes, would tell how many those are.
 
 use arrow::{array::RecordBatch, compute::BatchCoalescer, datatypes::SchemaRef, error::ArrowError};
-use pipeline::scan::alone;
 
 use crate::Reach;
 
@@ -24,28 +23,32 @@ impl Even {
     pub(crate) fn push(&mut self, rows: RecordBatch) -> Result<Vec<RecordBatch>, ArrowError> {
         let Some(coalescer) = &mut self.0 else { return Ok(vec![rows]) };
         coalescer.push_batch(rows)?;
-        ready(coalescer)
+        Ok(ready(coalescer))
     }
 
     /// The rest.
     pub(crate) fn finish(&mut self) -> Result<Vec<RecordBatch>, ArrowError> {
         let Some(coalescer) = &mut self.0 else { return Ok(Vec::new()) };
         coalescer.finish_buffered_batch()?;
-        ready(coalescer)
+        Ok(ready(coalescer))
     }
 }
 
-fn ready(coalescer: &mut BatchCoalescer) -> Result<Vec<RecordBatch>, ArrowError> {
-    std::iter::from_fn(|| coalescer.next_completed_batch()).map(|rows| alone(&rows)).collect()
+fn ready(coalescer: &mut BatchCoalescer) -> Vec<RecordBatch> {
+    std::iter::from_fn(|| coalescer.next_completed_batch()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, StringViewArray};
+    use arrow::{
+        array::{ArrayRef, StringViewArray},
+        ipc::writer::StreamWriter,
+    };
 
     use super::*;
+    use crate::portion::portions;
 
     #[test]
     fn the_same_rows_are_cut_the_same_however_they_came() {
@@ -62,12 +65,22 @@ mod tests {
                 out.extend(even.push(part).unwrap());
             }
             out.extend(even.finish().unwrap());
-            out.iter().map(|b| (b.num_rows(), b.get_array_memory_size())).collect::<Vec<_>>()
+            out
+        };
+        // As they leave the worker.
+        let written = |batches: Vec<RecordBatch>| {
+            let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema()).unwrap();
+            for batch in &batches {
+                portions(batch).unwrap().iter().for_each(|part| writer.write(part).unwrap());
+            }
+            writer.into_inner().unwrap()
         };
         let whole = cut(&organization, 20_000);
-        assert_eq!(whole.iter().map(|(rows, _)| *rows).collect::<Vec<_>>(), [8_192, 8_192, 3_616]);
+        let counts: Vec<_> = whole.iter().map(RecordBatch::num_rows).collect();
+        assert_eq!(counts, [8_192, 8_192, 3_616]);
+        let whole = written(whole);
         for every in [1, 77, 8_191, 9_000] {
-            assert_eq!(cut(&organization, every), whole, "{every}");
+            assert!(written(cut(&organization, every)) == whole, "{every}");
         }
         assert_eq!(cut(&Reach::Staff, 9_000).len(), 3);
     }

@@ -157,7 +157,7 @@ fn pass(batch: &RecordBatch, keep: &Keep, columns: &[usize]) -> Result<RecordBat
 }
 
 /// The same rows in memory that holds nothing else.
-pub fn alone(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+fn alone(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let copied = |column: &ArrayRef| -> ArrayRef {
         match column.data_type() {
             DataType::Utf8View => Arc::new(column.as_string_view().gc()),
