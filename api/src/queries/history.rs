@@ -341,11 +341,11 @@ impl TryFrom<row::Model> for Entry {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::store::tests::{Scratch, noon};
 
-    fn entry(id: usize, organization: Option<&str>, sql: &str) -> Entry {
+    pub(in crate::queries) fn entry(id: usize, organization: Option<&str>, sql: &str) -> Entry {
         Entry {
             query_id: format!("qry_{id:05}"),
             principal_id: "key_1".into(),

@@ -45,11 +45,26 @@ pub(crate) struct Runner {
 #[derive(Debug, Default)]
 struct Shared {
     running: HashMap<String, Arc<Live>>,
-    /// Those that ended and are not written to the history yet, and how many each organization has among them.
+    /// Those that ended and are not written to the history yet.
     ended: Vec<Entry>,
-    own_ended: HashMap<Option<String>, usize>,
     /// Bytes that went to the history since it was last tidied up.
     written_bytes: usize,
+}
+
+impl Shared {
+    fn remember(&mut self, entry: Entry) {
+        let is_own = |other: &&Entry| other.organization_id == entry.organization_id;
+        if self.ended.len() < ENDED_MAX && self.ended.iter().filter(is_own).count() < OWN_ENDED_MAX
+        {
+            self.ended.push(entry);
+        }
+    }
+
+    fn give_back(&mut self, mut entries: Vec<Entry>) {
+        entries.append(&mut self.ended);
+        entries.truncate(ENDED_MAX);
+        self.ended = entries;
+    }
 }
 
 /// A query while it is under way.
@@ -196,17 +211,12 @@ impl Runner {
 
     /// Takes the entries that wait to be written.
     pub(super) fn take_ended(&self) -> Vec<Entry> {
-        let mut shared = self.lock();
-        shared.own_ended.clear();
-        std::mem::take(&mut shared.ended)
+        std::mem::take(&mut self.lock().ended)
     }
 
     /// Gives entries back that could not be written.
-    pub(super) fn give_back(&self, mut entries: Vec<Entry>) {
-        let mut shared = self.lock();
-        entries.append(&mut shared.ended);
-        entries.truncate(ENDED_MAX);
-        shared.ended = entries;
+    pub(super) fn give_back(&self, entries: Vec<Entry>) {
+        self.lock().give_back(entries);
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -364,11 +374,7 @@ impl Running {
         let entry = self.entry();
         let mut shared = self.runner.lock();
         shared.running.remove(&self.id);
-        let own = shared.own_ended.entry(entry.organization_id.clone()).or_default();
-        *own += 1;
-        if *own <= OWN_ENDED_MAX && shared.ended.len() < ENDED_MAX {
-            shared.ended.push(entry);
-        }
+        shared.remember(entry);
     }
 }
 
@@ -430,4 +436,28 @@ fn is_refusal(reason: Reason) -> bool {
 
 fn canceled() -> QueryError {
     QueryError::new(Reason::Canceled, "the query was stopped")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::history::tests::entry, *};
+
+    #[test]
+    fn one_organization_has_few_entries_that_wait_to_be_written() {
+        let mut shared = Shared::default();
+        let ask = |shared: &mut Shared, organization, count| {
+            (0..count).for_each(|id| shared.remember(entry(id, organization, "select 1")));
+            shared.ended.len()
+        };
+        assert_eq!(ask(&mut shared, Some("org_a"), 2 * OWN_ENDED_MAX), OWN_ENDED_MAX);
+        // Those that could not be written count on.
+        let unwritten = std::mem::take(&mut shared.ended);
+        shared.give_back(unwritten);
+        assert_eq!(ask(&mut shared, Some("org_a"), 1), OWN_ENDED_MAX);
+        assert_eq!(ask(&mut shared, Some("org_b"), 1), OWN_ENDED_MAX + 1);
+        for organization in ["org_b", "org_c", "org_d", "org_e"] {
+            ask(&mut shared, Some(organization), OWN_ENDED_MAX);
+        }
+        assert_eq!(shared.ended.len(), ENDED_MAX);
+    }
 }
