@@ -116,16 +116,18 @@ pub(crate) fn begin() {
 #[cfg(unix)]
 static USERS_MASK: OnceLock<Mode> = OnceLock::new();
 
-/// Writes a file that the user asked for, as any other program would.
+/// Writes a file that the user asked for, as any other program would: a new one has the mode that the user's mask
+/// leaves, one that was there keeps its own.
 pub(crate) fn write_for_user(path: &Path, content: &[u8]) -> io::Result<()> {
     #[cfg(unix)]
-    let ours = USERS_MASK.get().map(|users| rustix::process::umask(*users));
-    let written = fs::write(path, content);
+    let is_new = !path.exists();
+    fs::write(path, content)?;
     #[cfg(unix)]
-    if let Some(ours) = ours {
-        rustix::process::umask(ours);
+    if let Some(users) = USERS_MASK.get().filter(|_| is_new) {
+        let mode = (Mode::from_raw_mode(0o666) - *users).as_raw_mode();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
-    written
+    Ok(())
 }
 
 /// Closes a folder that is there, and what earlier versions or an archive left open in it, and says so. A folder in
@@ -414,15 +416,19 @@ mod tests {
 
     #[test]
     fn what_belongs_to_others_is_refused() {
+        let foreign = |dir: &Path, name: &str| {
+            let refused = close(dir, DATA_FOLDER);
+            assert!(matches!(refused, Err(PrivacyError::Foreign(_))), "{name}: {refused:?}");
+        };
         if !rustix::process::geteuid().is_root() {
-            return;
+            // Only root gives files away. The root folder is there already.
+            return foreign(Path::new("/"), "/");
         }
         for name in ["", "pseudonym.key"] {
             let dir = folder(&["state.db", "pseudonym.key"]);
             set(dir.path(), 0o700);
             std::os::unix::fs::chown(dir.path().join(name), Some(12345), None).unwrap();
-            let refused = close(dir.path(), DATA_FOLDER);
-            assert!(matches!(refused, Err(PrivacyError::Foreign(_))), "{name}: {refused:?}");
+            foreign(dir.path(), name);
         }
     }
 }

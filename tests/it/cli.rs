@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
 };
@@ -205,6 +206,11 @@ fn a_rendered_report_needs_nothing_else() {
     let out = dir.path().join("report.html");
     let file = out.display().to_string();
     run_ok(dir.path(), &["report", "render", "business", "--out", &file, "--days", "3"]);
+    // It is the user's, who may want others to read it: its mode is that of any file.
+    let [any, report] = ["any", "report.html"].map(|name| dir.path().join(name));
+    fs::write(&any, "").expect("a file");
+    let mode = |path: &Path| fs::metadata(path).expect("a file").permissions().mode();
+    assert_eq!(mode(&report), mode(&any));
     let html = fs::read_to_string(&out).unwrap();
     // The icon is in the page itself.
     let html = html.replace("<link rel=\"icon\" href=\"data:", "");
