@@ -318,6 +318,11 @@ fn say(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Writes lines that tell what is wrong to standard error.
+fn complain(lines: &str) -> io::Result<()> {
+    writeln!(io::stderr(), "{}", control::shown_lines(lines))
+}
+
 /// Writes a row of a list for people. No cell goes beyond its place.
 fn say_row(cells: &[&str]) -> io::Result<()> {
     let cells: Vec<_> = cells.iter().map(|cell| control::shown(cell)).collect();

@@ -16,10 +16,14 @@
 //!
 //! [constants]                       # field = value
 //! model = "gpt"
+//!
+//! [csv]                             # how a CSV file is written, where it is not as usual
+//! delimiter = ";"
 //! ```
 //! Columns that are not named are left out. Empty CSV fields are absent.
 
 mod cells;
+mod csv_format;
 mod time_format;
 
 use std::collections::BTreeMap;
@@ -31,10 +35,12 @@ use crate::{
     Error, OrganizationId, Table, control,
     decode::without_mark,
     event,
+    schema::Kind,
     time::{self, Micros},
 };
 pub(crate) use cells::Cell;
 pub use cells::FileRows;
+pub use csv_format::CsvFormat;
 use time_format::TimeFormat;
 
 /// A mapping that was read and checked.
@@ -49,6 +55,7 @@ pub struct Mapping {
     /// The place of the column of the time.
     time: usize,
     time_format: TimeFormat,
+    csv: CsvFormat,
     /// The members of `data`, with their places among the columns of each table. Constants come first, so that a
     /// column of the file that has a value wins.
     pub(crate) fields: Vec<(String, Source, [Option<usize>; Table::ALL.len()])>,
@@ -79,6 +86,8 @@ struct Written {
     columns: BTreeMap<String, String>,
     #[serde(default)]
     constants: BTreeMap<String, Value>,
+    #[serde(default)]
+    csv: csv_format::Written,
 }
 
 #[derive(Debug, Deserialize)]
@@ -157,6 +166,7 @@ impl Mapping {
             id,
             time,
             time_format: TimeFormat::parse(&written.time.format).map_err(Error::Mapping)?,
+            csv: CsvFormat::parse(written.csv).map_err(Error::Mapping)?,
             fields: fields
                 .into_iter()
                 .map(|(name, source)| {
@@ -177,13 +187,34 @@ impl Mapping {
         &self.columns
     }
 
+    /// How a CSV file is written.
+    pub fn csv(&self) -> &CsvFormat {
+        &self.csv
+    }
+
+    /// Whether a column of the file becomes a number.
+    pub fn is_number(&self, column: &str) -> bool {
+        self.fields.iter().any(|(_, source, places)| {
+            matches!(source, Source::Column(at) if self.columns[*at] == column)
+                && Table::ALL.iter().zip(places).any(|(table, place)| {
+                    let column = place.map(|place| &table.columns()[place]);
+                    column.is_some_and(|c| matches!(c.kind, Kind::Count | Kind::Money))
+                })
+        })
+    }
+
     /// The column of the time.
     pub fn time_column(&self) -> &String {
         &self.columns[self.time]
     }
 
-    /// Refuses a file that has not all of the columns: a misspelled name would go unnoticed otherwise.
+    /// Refuses a file that has not all of the columns: a misspelled name would go unnoticed otherwise. One that has
+    /// a column twice is refused too: which of them is meant is not known.
     pub fn check_columns(&self, present: &[&str]) -> Result<(), Error> {
+        let times = |column: &String| present.iter().filter(|name| *name == column).count();
+        if let Some(column) = self.columns.iter().find(|column| times(column) > 1) {
+            return Err(Error::Mapping(format!("the file has the column `{column}` twice")));
+        }
         let absent: Vec<_> = self
             .columns
             .iter()
@@ -239,5 +270,8 @@ mod tests {
         let error = mapping.check_columns(&["TIMESTAMP", "contextTokens"]).unwrap_err().to_string();
         assert!(error.contains("no column `ContextTokens`, `GeneratedTokens`"), "{error}");
         assert!(error.contains("it has TIMESTAMP, contextTokens"), "{error}");
+        let doubled = [&columns[..], &["TIMESTAMP"]].concat();
+        let error = mapping.check_columns(&doubled).unwrap_err().to_string();
+        assert!(error.contains("the column `TIMESTAMP` twice"), "{error}");
     }
 }

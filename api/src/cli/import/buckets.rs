@@ -15,7 +15,7 @@ use arrow::{
     ipc::{reader::StreamReader, writer::StreamWriter},
 };
 
-use super::source::{CHUNK_ROWS, Chunk, Chunks};
+use super::source::{CHUNK_ROWS, Chunk, Chunks, Fault, Place};
 
 /// A folder of files, each with rows of one date, that is removed when this is dropped.
 #[derive(Debug)]
@@ -29,11 +29,13 @@ pub(super) struct Buckets {
 const GATHERED_ROWS: usize = 1 << 20;
 
 impl Buckets {
-    /// Reads everything into buckets in `dir`. What an import that was killed left there goes.
+    /// Reads everything into buckets in `dir`. What an import that was killed left there goes. Rows that cannot be
+    /// read go to `report`.
     pub(super) fn fill(
         dir: PathBuf,
         chunks: Chunks,
-        dates: impl Fn(Chunk) -> anyhow::Result<Vec<Option<i32>>>,
+        dates: impl Fn(&Chunk) -> anyhow::Result<Vec<Option<i32>>>,
+        mut report: impl FnMut(Vec<Fault>),
     ) -> anyhow::Result<Self> {
         let writing = || format!("writing to {}", dir.display());
         if dir.exists() {
@@ -44,10 +46,11 @@ impl Buckets {
         let mut gathered: BTreeMap<Option<i32>, Vec<RecordBatch>> = BTreeMap::new();
         let mut rows = 0;
         for chunk in chunks {
-            let chunk = chunk?;
+            let mut chunk = chunk?;
+            report(std::mem::take(&mut chunk.faults));
             let numbered = numbered(&chunk)?;
             rows += numbered.num_rows();
-            for (date, places) in by_date(dates(chunk)?) {
+            for (date, places) in by_date(dates(&chunk)?) {
                 let part = compute::take_record_batch(&numbered, &places)?;
                 gathered.entry(date).or_default().push(part);
             }
@@ -99,12 +102,16 @@ impl Drop for Buckets {
     }
 }
 
-/// The rows with their numbers as a last column.
+/// The rows with their places as last columns.
 fn numbered(chunk: &Chunk) -> anyhow::Result<RecordBatch> {
     let mut fields = chunk.rows.schema().fields().to_vec();
-    fields.push(Arc::new(Field::new("number", DataType::UInt64, false)));
     let mut columns = chunk.rows.columns().to_vec();
-    columns.push(Arc::new(UInt64Array::from(chunk.numbers.clone())) as ArrayRef);
+    let mut add = |name: &str, numbers: UInt64Array| {
+        fields.push(Arc::new(Field::new(name, DataType::UInt64, false)));
+        columns.push(Arc::new(numbers) as ArrayRef);
+    };
+    add("row", chunk.places.iter().map(|place| place.row).collect::<Vec<_>>().into());
+    add("line", chunk.places.iter().map(|place| place.line).collect::<Vec<_>>().into());
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
@@ -120,8 +127,13 @@ fn read(path: &Path) -> anyhow::Result<Chunks> {
     let stream = StreamReader::try_new_buffered(File::open(path)?, None)?;
     Ok(Box::new(stream.map(|rows| {
         let mut rows = rows?;
-        let numbers = rows.remove_column(rows.num_columns() - 1);
-        let numbers = numbers.as_primitive::<UInt64Type>().values().to_vec();
-        Ok(Chunk { rows, numbers })
+        let mut last = || {
+            let numbers = rows.remove_column(rows.num_columns() - 1);
+            numbers.as_primitive::<UInt64Type>().values().to_vec()
+        };
+        let (lines, numbers) = (last(), last());
+        let places =
+            numbers.into_iter().zip(lines).map(|(row, line)| Place { row, line }).collect();
+        Ok(Chunk { rows, places, faults: Vec::new() })
     })))
 }

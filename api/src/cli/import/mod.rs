@@ -1,8 +1,11 @@
 //! History from files: mapped to events, and sent through the intake like any other.
 
 mod buckets;
+mod csv_file;
+mod lines;
 mod progress_note;
 mod source;
+mod tally;
 
 use std::{
     fs,
@@ -16,9 +19,8 @@ use bytes::Bytes;
 use clap::Args;
 use futures::{StreamExt, stream};
 use ingest::{
-    Verdict,
     decode::file_event,
-    mapping::{BUILT_IN, Mapping},
+    mapping::{BUILT_IN, FileRows, Mapping},
 };
 use pipeline::{FileDelivery, Lakehouse, Outcome};
 use serde_json::Value;
@@ -27,9 +29,10 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use self::{
     buckets::Buckets,
     progress_note::ProgressNote,
-    source::{Chunk, Format, Survey},
+    source::{Chunk, Fault, Format, Place, Survey},
+    tally::{RowName, Tally},
 };
-use super::{Folder, demo::progress, running::ServerFile, say};
+use super::{Folder, complain, demo::progress, running::ServerFile, say};
 use crate::{config::Config, lake};
 
 #[derive(Debug, Args)]
@@ -49,14 +52,11 @@ enum Target {
     Folder(Lakehouse),
 }
 
-#[derive(Debug, Default)]
-struct Tally {
-    accepted: u64,
-    duplicate: u64,
-    rejected: u64,
-    first_rejection: Option<String>,
-    /// Rows that an earlier run of the same import had sent.
-    earlier: u64,
+/// What is read of a file at once.
+enum Part {
+    Rows(FileRows, Vec<Place>),
+    /// Rows that cannot be read.
+    Faults(Vec<Fault>),
 }
 
 /// A server that is busy is asked so often.
@@ -91,19 +91,55 @@ impl Import {
         if let Target::Folder(lakehouse) = &target {
             lakehouse.close().await?;
         }
-        let earlier = match tally.earlier {
-            0 => String::new(),
-            rows => format!("; an earlier run had sent {rows} rows"),
+        say(&tally.summary())?;
+        match tally.complaint() {
+            Some(complaint) => {
+                let (details, total) = complaint.rsplit_once('\n').unwrap_or_default();
+                complain(details)?;
+                bail!("{total}")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// A file that is read beside its sending.
+struct Reading {
+    format: Format,
+    path: PathBuf,
+    mapping: Arc<Mapping>,
+    /// Where its rows are sorted by date first, if they are.
+    scattered_in: Option<PathBuf>,
+    /// Rows that were sent before.
+    done: u64,
+}
+
+impl Reading {
+    /// Reads all, or until nobody receives: the import has ended by an error then.
+    fn run(self, parts: &mpsc::Sender<anyhow::Result<Part>>) -> anyhow::Result<()> {
+        let Self { format, path, mapping, scattered_in, done } = self;
+        let report = |faults: Vec<Fault>| {
+            if !faults.is_empty() {
+                let _ = parts.blocking_send(Ok(Part::Faults(faults)));
+            }
         };
-        say(&format!(
-            "{} accepted, {} duplicate, {} rejected{earlier}\n",
-            tally.accepted, tally.duplicate, tally.rejected
-        ))?;
-        if let Some(first) = tally.first_rejection {
-            bail!(
-                "{} events were rejected and kept as dead letters; the first: {first}",
-                tally.rejected
-            );
+        let chunks = || source::chunks(format, &path, &mapping, mapping.columns());
+        let dates = |chunk: &Chunk| Ok(mapping.dates(&chunk.rows(format, &mapping)?));
+        let buckets = scattered_in
+            .map(|folder| Buckets::fill(folder, chunks()?, dates, report))
+            .transpose()?;
+        let chunks = match &buckets {
+            Some(buckets) => buckets.chunks(),
+            None => chunks()?,
+        };
+        for chunk in source::skip(chunks, done) {
+            let part = chunk.and_then(|mut chunk| {
+                report(std::mem::take(&mut chunk.faults));
+                Ok(Part::Rows(chunk.rows(format, &mapping)?, chunk.places))
+            });
+            if parts.blocking_send(part).is_err() {
+                break;
+            }
         }
         Ok(())
     }
@@ -141,46 +177,46 @@ impl Target {
         let bar = progress(survey.rows, "importing rows");
         bar.inc(done);
         let (sender, chunks) = mpsc::channel(UNDER_WAY);
-        let reading = {
-            let (mapping, path) = (Arc::clone(mapping), path.to_owned());
-            let (is_scattered, folder) = (survey.is_scattered, note.folder());
-            tokio::task::spawn_blocking(move || {
-                let chunks = || source::chunks(format, &path, mapping.columns());
-                let dates = |chunk: Chunk| Ok(mapping.dates(&chunk.rows(format, &mapping)?));
-                let buckets =
-                    is_scattered.then(|| Buckets::fill(folder, chunks()?, dates)).transpose()?;
-                let chunks = match &buckets {
-                    Some(buckets) => buckets.chunks(),
-                    None => chunks()?,
-                };
-                for chunk in source::skip(chunks, done) {
-                    let rows = chunk.and_then(|chunk| chunk.rows(format, &mapping));
-                    if sender.blocking_send(rows).is_err() {
-                        break;
-                    }
-                }
-                anyhow::Ok(())
-            })
+        let reading = Reading {
+            format,
+            path: path.to_owned(),
+            mapping: Arc::clone(mapping),
+            scattered_in: survey.is_scattered.then(|| note.folder()),
+            done,
         };
-        let file: Arc<str> = survey.hash.into();
+        let reading = tokio::task::spawn_blocking(move || reading.run(&sender));
+        let hash: Arc<str> = survey.hash.into();
         let sent = stream::unfold(chunks, |mut chunks| async {
             chunks.recv().await.map(|chunk| (chunk, chunks))
         })
-        .map(|rows| {
-            let (mapping, file) = (Arc::clone(mapping), Arc::clone(&file));
+        .map(|part| {
+            let (mapping, hash) = (Arc::clone(mapping), Arc::clone(&hash));
+            let name = |number| RowName { file: path, unit: format.unit(), number };
             async move {
-                let rows = rows.with_context(|| format!("reading {}", path.display()))?;
-                let count = rows.len() as u64;
-                anyhow::Ok((count, self.send(FileDelivery { mapping, file, rows }).await?))
+                let mut tally = Tally::default();
+                match part.with_context(|| format!("reading {}", path.display()))? {
+                    Part::Rows(rows, places) => {
+                        let delivery = FileDelivery { mapping, file: hash, rows };
+                        let names: Vec<_> = places.iter().map(|place| name(place.line)).collect();
+                        self.send(delivery, &names, &mut tally).await?;
+                        anyhow::Ok((places.len() as u64, tally))
+                    }
+                    Part::Faults(faults) => {
+                        faults.iter().for_each(|f| tally.unreadable(name(f.line), &f.reason));
+                        Ok((0, tally))
+                    }
+                }
             }
         })
         .buffered(UNDER_WAY);
         let mut sent = std::pin::pin!(sent);
-        while let Some(chunk) = sent.next().await {
-            let (rows, settled) = chunk?;
+        while let Some(part) = sent.next().await {
+            let (rows, settled) = part?;
             tally.add(settled);
-            note.add(rows)?;
-            bar.inc(rows);
+            if rows > 0 {
+                note.add(rows)?;
+                bar.inc(rows);
+            }
         }
         reading.await??;
         note.remove()?;
@@ -188,36 +224,47 @@ impl Target {
         Ok(())
     }
 
-    async fn send(&self, delivery: FileDelivery) -> anyhow::Result<Tally> {
-        let mut tally = Tally::default();
+    /// Sends rows, which have these names.
+    async fn send(
+        &self,
+        delivery: FileDelivery,
+        names: &[RowName<'_>],
+        tally: &mut Tally,
+    ) -> anyhow::Result<()> {
         match self {
             Self::Folder(lakehouse) => {
                 lakehouse.room().await;
                 let place = lakehouse.admit().map_err(|refused| anyhow!("{refused}"))?;
                 match lakehouse.take_in_file(place, delivery).await? {
-                    Outcome::Settled(verdicts) => verdicts.iter().for_each(|v| tally.verdict(v)),
+                    Outcome::Settled(verdicts) => {
+                        let verdicts = names.iter().zip(&verdicts);
+                        verdicts.for_each(|(name, verdict)| tally.verdict(*name, verdict));
+                    }
                     Outcome::Malformed(malformed) => bail!("{malformed}"),
                     Outcome::Refused(refused) => bail!("{refused}; run the import again"),
                 }
             }
             Self::Server { client, file } => {
                 let FileDelivery { mapping, file: hash, rows } = delivery;
-                let (mut body, mut events) = (Vec::new(), 0);
+                let (mut body, mut first) = (Vec::new(), 0);
                 for row in 0..rows.len() {
                     body.extend_from_slice(file_event(&mapping, &rows, &hash, row).as_bytes());
                     body.push(b'\n');
-                    events += 1;
-                    if events == REQUEST_EVENTS || body.len() > REQUEST_BYTES {
-                        post(client, file, std::mem::take(&mut body), &mut tally).await?;
-                        events = 0;
+                    let events = row + 1 - first;
+                    let is_full = events == REQUEST_EVENTS || body.len() > REQUEST_BYTES;
+                    if is_full || row + 1 == rows.len() {
+                        let results = post(client, file, std::mem::take(&mut body)).await?;
+                        if results.len() != events {
+                            bail!("the server judged {} of {events} events", results.len());
+                        }
+                        let results = names[first..=row].iter().zip(&results);
+                        results.for_each(|(name, result)| tally.result(*name, result));
+                        first = row + 1;
                     }
-                }
-                if events > 0 {
-                    post(client, file, body, &mut tally).await?;
                 }
             }
         }
-        Ok(tally)
+        Ok(())
     }
 }
 
@@ -225,8 +272,7 @@ async fn post(
     client: &reqwest::Client,
     file: &ServerFile,
     body: Vec<u8>,
-    tally: &mut Tally,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<Value>> {
     let body = Bytes::from(body);
     let mut attempts = 0;
     let answer = loop {
@@ -245,12 +291,11 @@ async fn post(
         }
     };
     let status = answer.status();
-    let answer: Value = answer.json().await.context("reading the server's answer")?;
-    let Some(results) = answer["results"].as_array() else {
-        bail!("the server answered {status}: {}", answer["detail"]);
-    };
-    results.iter().for_each(|result| tally.result(result));
-    Ok(())
+    let mut answer: Value = answer.json().await.context("reading the server's answer")?;
+    match answer["results"].take() {
+        Value::Array(results) => Ok(results),
+        _ => bail!("the server answered {status}: {}", answer["detail"]),
+    }
 }
 
 /// How long to wait when the server is busy.
@@ -260,43 +305,6 @@ fn retry_after(answer: &reqwest::Response) -> Option<Duration> {
     }
     let seconds = answer.headers().get("retry-after")?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
-}
-
-impl Tally {
-    fn add(&mut self, other: Self) {
-        self.accepted += other.accepted;
-        self.duplicate += other.duplicate;
-        self.rejected += other.rejected;
-        if self.first_rejection.is_none() {
-            self.first_rejection = other.first_rejection;
-        }
-    }
-
-    fn verdict(&mut self, verdict: &Verdict) {
-        match verdict {
-            Verdict::Accepted => self.accepted += 1,
-            Verdict::Duplicate => self.duplicate += 1,
-            Verdict::Rejected(why) => {
-                self.reject(format!("{} ({}): {}", why.code.as_str(), why.pointer, why.reason))
-            }
-        }
-    }
-
-    fn result(&mut self, result: &Value) {
-        match result["status"].as_str() {
-            Some("accepted") => self.accepted += 1,
-            Some("duplicate") => self.duplicate += 1,
-            _ => self.reject(format!(
-                "{} ({}): {}",
-                result["code"], result["pointer"], result["reason"]
-            )),
-        }
-    }
-
-    fn reject(&mut self, why: String) {
-        self.rejected += 1;
-        self.first_rejection.get_or_insert(why);
-    }
 }
 
 /// A mapping, and its text.

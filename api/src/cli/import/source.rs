@@ -1,25 +1,23 @@
 //! The files that can be imported, as chunks of rows.
 
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::{BufRead, BufReader, Read},
-    path::Path,
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::BTreeSet, fmt, fs::File, io::Read, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions, StringBuilder},
     datatypes::{DataType, Field, Schema},
 };
-use ingest::{
-    decode::without_mark,
-    mapping::{FileRows, Mapping},
-};
+use encoding_rs::UTF_8;
+use ingest::mapping::{CsvFormat, FileRows, Mapping};
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+
+use super::{
+    csv_file::{Record, Records},
+    lines::Lines,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
@@ -28,11 +26,29 @@ pub(super) enum Format {
     Parquet,
 }
 
-/// Some rows of a file, and their numbers in it, from 1.
+/// Some rows of a file.
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) rows: RecordBatch,
-    pub(super) numbers: Vec<u64>,
+    pub(super) places: Vec<Place>,
+    /// Rows among them that cannot be read.
+    pub(super) faults: Vec<Fault>,
+}
+
+/// Where a row stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Its number among the rows, from 1. Rows that cannot be read count.
+    pub(super) row: u64,
+    /// Its line, or its row where there are no lines.
+    pub(super) line: u64,
+}
+
+/// A row that cannot be read.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) line: u64,
+    pub(super) reason: String,
 }
 
 pub(super) type Chunks = Box<dyn Iterator<Item = anyhow::Result<Chunk>> + Send>;
@@ -49,17 +65,25 @@ impl Format {
         }
     }
 
-    /// Refuses a file that lacks a column of the mapping. Lines of JSON may leave out what they like.
+    /// What stands for a row in messages.
+    pub(super) fn unit(self) -> &'static str {
+        match self {
+            Self::Csv | Self::Ndjson => "line",
+            Self::Parquet => "row",
+        }
+    }
+
+    /// Refuses a file that lacks a column of the mapping, or has it twice. Lines of JSON may leave out what they like.
     pub(super) fn check(self, path: &Path, mapping: &Mapping) -> anyhow::Result<()> {
         let reading = || format!("reading {}", path.display());
-        let file = File::open(path).with_context(reading)?;
         let present: Vec<String> = match self {
             Self::Csv => {
-                let mut reader = csv_reader(file);
-                reader.headers().with_context(reading)?.iter().map(str::to_owned).collect()
+                let rows = CsvRows::open(path, mapping, &[]).with_context(reading)?;
+                rows.header
             }
             Self::Ndjson => return Ok(()),
             Self::Parquet => {
+                let file = File::open(path).with_context(reading)?;
                 let reader =
                     ParquetRecordBatchReaderBuilder::try_new(file).with_context(reading)?;
                 reader.schema().fields().iter().map(|field| field.name().clone()).collect()
@@ -72,16 +96,19 @@ impl Format {
 
 impl Chunk {
     /// The cells that the mapping reads.
-    pub(super) fn rows(self, format: Format, mapping: &Mapping) -> anyhow::Result<FileRows> {
+    pub(super) fn rows(&self, format: Format, mapping: &Mapping) -> anyhow::Result<FileRows> {
+        let numbers = self.places.iter().map(|place| place.row).collect();
         Ok(match format {
-            Format::Ndjson => FileRows::json(mapping, &self.rows, self.numbers),
-            Format::Csv | Format::Parquet => FileRows::typed(mapping, &self.rows, self.numbers)?,
+            Format::Ndjson => FileRows::json(mapping, &self.rows, numbers),
+            Format::Csv | Format::Parquet => FileRows::typed(mapping, &self.rows, numbers)?,
         })
     }
 
-    pub(super) fn slice(&self, from: usize, rows: usize) -> Self {
-        let numbers = self.numbers[from..from + rows].to_vec();
-        Self { rows: self.rows.slice(from, rows), numbers }
+    /// Leaves out the first rows.
+    fn behind(self, rows: usize) -> Self {
+        let left = self.places.len() - rows;
+        let places = self.places[rows..].to_vec();
+        Self { rows: self.rows.slice(rows, left), places, ..self }
     }
 }
 
@@ -106,7 +133,7 @@ impl Survey {
         let reading = || format!("reading {}", path.display());
         let hash = hash(path).with_context(reading)?;
         let mut spread = Spread::new(flush_rows);
-        for chunk in chunks(format, path, std::slice::from_ref(mapping.time_column()))? {
+        for chunk in chunks(format, path, mapping, std::slice::from_ref(mapping.time_column()))? {
             let rows = chunk.and_then(|chunk| chunk.rows(format, mapping)).with_context(reading)?;
             mapping.dates(&rows).into_iter().for_each(|date| spread.add(date));
         }
@@ -150,118 +177,225 @@ impl Spread {
 }
 
 /// A file's rows with some of its columns: typed (Parquet), as text (CSV), or as JSON (NDJSON).
-pub(super) fn chunks(format: Format, path: &Path, columns: &[String]) -> anyhow::Result<Chunks> {
-    let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
-    let batches = match format {
-        Format::Csv => csv_batches(file, columns)?,
-        Format::Ndjson => ndjson_batches(file, columns),
-        Format::Parquet => parquet_batches(file, columns)?,
-    };
-    let mut next = 1;
-    Ok(Box::new(batches.map(move |rows| {
-        let rows = rows?;
-        let first = next;
-        next += rows.num_rows() as u64;
-        Ok(Chunk { rows, numbers: (first..next).collect() })
-    })))
-}
-
-/// Leaves out the first rows.
-pub(super) fn skip(chunks: Chunks, rows: u64) -> impl Iterator<Item = anyhow::Result<Chunk>> {
-    let mut left = usize::try_from(rows).unwrap_or(usize::MAX);
-    chunks.filter_map(move |chunk| {
-        let chunk = match chunk {
-            Ok(chunk) => chunk,
-            Err(error) => return Some(Err(error)),
-        };
-        let skipped = left.min(chunk.numbers.len());
-        left -= skipped;
-        let rest = chunk.numbers.len() - skipped;
-        (rest > 0).then(|| Ok(chunk.slice(skipped, rest)))
+pub(super) fn chunks(
+    format: Format,
+    path: &Path,
+    mapping: &Mapping,
+    columns: &[String],
+) -> anyhow::Result<Chunks> {
+    let reading = || format!("reading {}", path.display());
+    let columns = columns.to_vec();
+    let mut last = 0;
+    Ok(match format {
+        Format::Csv => {
+            let mut rows = CsvRows::open(path, mapping, &columns).with_context(reading)?;
+            Box::new(std::iter::from_fn(move || gather(&mut rows, &columns, &mut last).transpose()))
+        }
+        Format::Ndjson => {
+            let lines = Lines::open(path, UTF_8).with_context(reading)?;
+            let mut rows = NdjsonRows { lines, columns: columns.clone() };
+            Box::new(std::iter::from_fn(move || gather(&mut rows, &columns, &mut last).transpose()))
+        }
+        Format::Parquet => {
+            let batches = parquet_batches(path, &columns).with_context(reading)?;
+            Box::new(batches.map(move |rows| {
+                let rows = rows?;
+                let first = last + 1;
+                last += rows.num_rows() as u64;
+                let places = (first..=last).map(|row| Place { row, line: row }).collect();
+                Ok(Chunk { rows, places, faults: Vec::new() })
+            }))
+        }
     })
 }
 
-type Batches = Box<dyn Iterator<Item = anyhow::Result<RecordBatch>> + Send>;
-
-fn csv_reader(file: File) -> csv::Reader<File> {
-    // A short row is a bad event among good ones, not the end of the import.
-    csv::ReaderBuilder::new().flexible(true).buffer_capacity(1 << 20).from_reader(file)
+/// Leaves out the first rows, but none of those that cannot be read.
+pub(super) fn skip(chunks: Chunks, rows: u64) -> impl Iterator<Item = anyhow::Result<Chunk>> {
+    let mut left = usize::try_from(rows).unwrap_or(usize::MAX);
+    chunks.map(move |chunk| {
+        let chunk = chunk?;
+        let skipped = left.min(chunk.places.len());
+        left -= skipped;
+        Ok(chunk.behind(skipped))
+    })
 }
 
-fn csv_batches(file: File, columns: &[String]) -> anyhow::Result<Batches> {
-    let mut reader = csv_reader(file);
-    let header = reader.headers()?.clone();
-    let places: Vec<_> =
-        columns.iter().map(|name| header.iter().position(|known| known == name)).collect();
-    let columns = columns.to_vec();
-    let mut record = csv::StringRecord::new();
-    let mut fill = move |texts: &mut [StringBuilder]| -> anyhow::Result<bool> {
-        if !reader.read_record(&mut record)? {
-            return Ok(false);
-        }
-        for (text, place) in texts.iter_mut().zip(&places) {
-            text.append_option(place.and_then(|place| record.get(place)));
-        }
-        Ok(true)
-    };
-    Ok(Box::new(std::iter::from_fn(move || gather(&columns, &mut fill).transpose())))
+/// The rows of a text file.
+trait TextRows {
+    /// Goes to the next row, and tells its line. At the end there is none.
+    fn advance(&mut self) -> anyhow::Result<Option<u64>>;
+
+    /// The cells of the row in the order of the columns, or why they cannot be read.
+    fn cells(&self) -> Result<Vec<Option<Cow<'_, str>>>, String>;
 }
 
-fn ndjson_batches(file: File, columns: &[String]) -> Batches {
-    let mut reader = BufReader::with_capacity(1 << 20, file);
-    let columns = columns.to_vec();
-    let (names, mut line, mut number) = (columns.clone(), String::new(), 0_u64);
-    let mut fill = move |texts: &mut [StringBuilder]| -> anyhow::Result<bool> {
-        loop {
-            line.clear();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(false);
-            }
-            number += 1;
-            if !line.trim().is_empty() {
-                break;
+struct CsvRows {
+    records: Records,
+    record: Record,
+    header: Vec<String>,
+    format: CsvFormat,
+    /// Where each column is in a record, and whether it becomes a number.
+    columns: Vec<(Option<usize>, bool)>,
+}
+
+impl CsvRows {
+    fn open(path: &Path, mapping: &Mapping, columns: &[String]) -> anyhow::Result<Self> {
+        let format = mapping.csv().clone();
+        let mut records = Records::new(Lines::open(path, format.encoding)?, &format)?;
+        let mut record = Record::default();
+        if !records.read(&mut record)? {
+            bail!("there is no header");
+        }
+        let header = (0..record.len())
+            .filter_map(|at| record.get(at))
+            .map(|name| Ok(std::str::from_utf8(name)?.to_owned()))
+            .collect::<anyhow::Result<Vec<_>>>()
+            .with_context(|| format!("line {}: the header", record.line))?;
+        let columns = columns
+            .iter()
+            .map(|name| (header.iter().position(|known| known == name), mapping.is_number(name)))
+            .collect();
+        Ok(Self { records, record, header, format, columns })
+    }
+
+    fn cell(&self, at: usize, is_number: bool) -> Result<Option<Cow<'_, str>>, String> {
+        let bytes = self.record.get(at).unwrap_or_default();
+        let name = &self.header[at];
+        let encoding = self.format.encoding.name();
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| format!("the column `{name}` is no text in {encoding}"))?;
+        if text.is_empty() || self.format.null.iter().any(|word| word == text.trim()) {
+            return Ok(None);
+        }
+        if !is_number {
+            return Ok(Some(Cow::Borrowed(text)));
+        }
+        let number = self.format.number(text);
+        let refused =
+            || format!("the column `{name}`: `{}` is no number as [csv] has them", text.trim());
+        number.map(Some).ok_or_else(refused)
+    }
+}
+
+impl TextRows for CsvRows {
+    fn advance(&mut self) -> anyhow::Result<Option<u64>> {
+        let is_one = self.records.read(&mut self.record)?;
+        Ok(is_one.then_some(self.record.line))
+    }
+
+    fn cells(&self) -> Result<Vec<Option<Cow<'_, str>>>, String> {
+        let (fields, named) = (self.record.len(), self.header.len());
+        if fields < named || (fields > named && !self.format.ignore_surplus_fields) {
+            return Err(format!("it has {fields} fields, the header has {named}"));
+        }
+        let cell = |(at, is_number): &(Option<usize>, bool)| match at {
+            Some(at) => self.cell(*at, *is_number),
+            None => Ok(None),
+        };
+        self.columns.iter().map(cell).collect()
+    }
+}
+
+struct NdjsonRows {
+    lines: Lines,
+    columns: Vec<String>,
+}
+
+impl TextRows for NdjsonRows {
+    fn advance(&mut self) -> anyhow::Result<Option<u64>> {
+        while self.lines.advance()? {
+            if !self.lines.line().trim_ascii().is_empty() {
+                return Ok(Some(self.lines.number()));
             }
         }
-        let text = if number == 1 { without_mark(&line) } else { &line };
-        let members: std::collections::HashMap<std::borrow::Cow<'_, str>, &RawValue> =
-            serde_json::from_str(text).with_context(|| format!("line {number}"))?;
-        for (text, name) in texts.iter_mut().zip(&names) {
-            text.append_option(members.get(name.as_str()).map(|value| value.get()));
+        Ok(None)
+    }
+
+    fn cells(&self) -> Result<Vec<Option<Cow<'_, str>>>, String> {
+        let text = std::str::from_utf8(self.lines.line()).map_err(|_| "it is not UTF-8")?;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let members = Members { names: &self.columns }.deserialize(&mut json);
+        let members = members.and_then(|members| json.end().map(|()| members));
+        // The library knows one line only.
+        members.map_err(|error| error.to_string().replace(" at line 1 column ", " at column "))
+    }
+}
+
+/// The members of an object that have certain names, as JSON.
+struct Members<'c> {
+    names: &'c [String],
+}
+
+impl<'de> DeserializeSeed<'de> for Members<'_> {
+    type Value = Vec<Option<Cow<'de, str>>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = Vec<Option<Cow<'de, str>>>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut values = vec![None; self.names.len()];
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            let value = map.next_value::<&'de RawValue>()?;
+            let Some(place) = self.names.iter().position(|known| *known == name) else { continue };
+            if values[place].replace(Cow::Borrowed(value.get())).is_some() {
+                return Err(A::Error::custom(format_args!("`{name}` is there twice")));
+            }
         }
-        Ok(true)
-    };
-    Box::new(std::iter::from_fn(move || gather(&columns, &mut fill).transpose()))
+        Ok(values)
+    }
 }
 
 /// The next chunk of rows of text; `None` at the end.
 fn gather(
+    rows: &mut impl TextRows,
     columns: &[String],
-    fill: &mut impl FnMut(&mut [StringBuilder]) -> anyhow::Result<bool>,
-) -> anyhow::Result<Option<RecordBatch>> {
+    last: &mut u64,
+) -> anyhow::Result<Option<Chunk>> {
     let mut texts: Vec<_> = columns.iter().map(|_| StringBuilder::new()).collect();
-    let mut rows = 0;
-    while rows < CHUNK_ROWS && fill(&mut texts)? {
-        rows += 1;
+    let (mut places, mut faults) = (Vec::new(), Vec::new());
+    while places.len() + faults.len() < CHUNK_ROWS {
+        let Some(line) = rows.advance()? else { break };
+        *last += 1;
+        match rows.cells() {
+            Ok(cells) => {
+                places.push(Place { row: *last, line });
+                texts.iter_mut().zip(cells).for_each(|(text, cell)| text.append_option(cell));
+            }
+            Err(reason) => faults.push(Fault { line, reason }),
+        }
     }
-    if rows == 0 {
+    if places.is_empty() && faults.is_empty() {
         return Ok(None);
     }
     let fields: Vec<_> =
         columns.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
     let arrays: Vec<ArrayRef> =
         texts.into_iter().map(|mut text| Arc::new(text.finish()) as ArrayRef).collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
     let schema = Arc::new(Schema::new(fields));
-    Ok(Some(RecordBatch::try_new_with_options(schema, arrays, &options)?))
+    let rows = RecordBatch::try_new_with_options(schema, arrays, &options)?;
+    Ok(Some(Chunk { rows, places, faults }))
 }
 
-fn parquet_batches(file: File, columns: &[String]) -> anyhow::Result<Batches> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
+fn parquet_batches(
+    path: &Path,
+    columns: &[String],
+) -> anyhow::Result<impl Iterator<Item = anyhow::Result<RecordBatch>> + Send + use<>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
     let fields = reader.schema().fields();
     let roots = (0..fields.len()).filter(|at| columns.contains(fields[*at].name()));
     let mask = ProjectionMask::roots(reader.parquet_schema(), roots);
     let reader = reader.with_projection(mask).with_batch_size(CHUNK_ROWS).build()?;
-    Ok(Box::new(reader.map(|rows| Ok(rows?))))
+    Ok(reader.map(|rows| Ok(rows?)))
 }
 
 /// Names a file by its content: the identity of rows that have no id of their own.
