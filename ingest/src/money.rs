@@ -31,7 +31,7 @@ pub fn parse(text: &str) -> Option<i128> {
 }
 
 /// The decimal text of an unscaled value with `scale` digits after the point.
-pub(crate) fn text(unscaled: i128, scale: i8) -> String {
+pub fn text(unscaled: i128, scale: i8) -> String {
     Decimal128Type::format_decimal(unscaled, PRECISION, scale)
 }
 

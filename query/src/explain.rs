@@ -1,9 +1,10 @@
 //! An engine's error as the one who asked may see it: its class, where in the text it is, and what may have been
 //! meant.
 
+use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError, utils::datafusion_strsim::levenshtein};
 
-use crate::{QueryError, Reach, Reason, gate, schema};
+use crate::{QueryError, Reach, Reason, error::OutOfRange, gate, schema};
 
 /// Columns or tables that a hint names, at most.
 const NAMES_MAX: usize = 12;
@@ -55,6 +56,15 @@ pub(crate) fn explain(error: DataFusionError, reach: &Reach) -> QueryError {
                 between(message, "Did you mean '", "'?").filter(|name| gate::is_offered(name));
             invalid(first_line(message), meant.map(did_you_mean))
         }
+        DataFusionError::External(error) if error.is::<OutOfRange>() => {
+            let OutOfRange { message, hint } =
+                error.downcast_ref().cloned().unwrap_or_else(OutOfRange::unknown);
+            QueryError { reason: Reason::OutOfRange, message, position: None, hint: Some(hint) }
+        }
+        error if is_out_of_range(error) => {
+            let OutOfRange { message, hint } = OutOfRange::unknown();
+            QueryError { reason: Reason::OutOfRange, message, position: None, hint: Some(hint) }
+        }
         // The message may hold a value of a row, another tenant's even: only its class is told.
         _ if matches!(reach, Reach::Organization(_)) => QueryError::new(
             Reason::Failed,
@@ -62,6 +72,23 @@ pub(crate) fn explain(error: DataFusionError, reach: &Reach) -> QueryError {
         ),
         _ => QueryError::new(Reason::Failed, first_line(&text)),
     }
+}
+
+/// Whether a number did not fit its type somewhere in the engine. It has no kind of its own for that.
+fn is_out_of_range(error: &DataFusionError) -> bool {
+    let text = match error {
+        DataFusionError::ArrowError(error, _) => match error.as_ref() {
+            ArrowError::ArithmeticOverflow(_) => return true,
+            ArrowError::InvalidArgumentError(text) => {
+                return text.contains(" to store in a Decimal");
+            }
+            ArrowError::ComputeError(text) => text,
+            _ => return false,
+        },
+        DataFusionError::Execution(text) => text,
+        _ => return false,
+    };
+    text.to_ascii_lowercase().contains("overflow") && !text.starts_with("Date ")
 }
 
 fn first_line(text: &str) -> String {

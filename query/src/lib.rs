@@ -11,6 +11,7 @@
 //! and [`zone`] are what a question says besides its text, [`cost`] what it read.
 
 pub mod answering;
+mod arithmetic;
 pub mod cache;
 mod cells;
 pub mod cost;

@@ -28,7 +28,7 @@ use pipeline::{
 };
 
 use crate::{
-    Author, QueryError, Reach, Reason, Request, Task, Terms, Zone,
+    Author, QueryError, Reach, Reason, Request, Task, Terms, Zone, arithmetic,
     explain::explain,
     gate,
     schema::{self, CATALOG, INFORMATION_SCHEMA, SCHEMA},
@@ -108,6 +108,7 @@ async fn session(
         .with_scalar_functions(functions.scalar.clone())
         .with_aggregate_functions(functions.aggregate.clone())
         .with_window_functions(functions.window.clone())
+        .with_analyzer_rule(arithmetic::rule())
         .build();
     let context = SessionContext::new_with_state(state);
     let url = url::Url::parse(&tables.root.store_url())

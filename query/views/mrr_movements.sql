@@ -9,20 +9,34 @@ WITH facts AS (
     CASE
       WHEN kind = 'subscription_canceled' THEN CAST(0 AS DECIMAL(38, 12))
       WHEN billing_interval = 'year'
-        THEN CAST(CAST(amount AS DECIMAL(18, 6)) / CAST(12 AS DECIMAL(2, 0)) AS DECIMAL(38, 12))
+        THEN CAST(amount / CAST(12 AS DECIMAL(2, 0)) AS DECIMAL(38, 12))
       ELSE amount
     END AS mrr
   FROM billing_events
   WHERE kind IN ('subscription_created', 'subscription_changed', 'subscription_canceled')
   WINDOW of_subscription AS (PARTITION BY organization_id, subscription_id ORDER BY occurred_at, lsn)
 ),
-changes AS (
+steps AS (
   SELECT
     *,
-    CAST(mrr - coalesce(lag(mrr) OVER (
-      PARTITION BY organization_id, subscription_id ORDER BY occurred_at, lsn
-    ), CAST(0 AS DECIMAL(38, 12))) AS DECIMAL(38, 12)) AS change
+    lag(currency) OVER of_subscription AS currency_before,
+    coalesce(lag(mrr) OVER of_subscription, CAST(0 AS DECIMAL(38, 12))) AS mrr_before
   FROM facts
+  WINDOW of_subscription AS (PARTITION BY organization_id, subscription_id ORDER BY occurred_at, lsn)
+),
+-- A change of currency takes the amount out of one and puts another into the other: they are never added.
+changes AS (
+  SELECT
+    organization_id, subscription_id, occurred_at, lsn, plan,
+    CASE WHEN leaves THEN currency_before ELSE currency END AS currency,
+    CAST(CASE
+      WHEN leaves THEN -mrr_before
+      WHEN currency IS DISTINCT FROM currency_before THEN mrr
+      ELSE mrr - mrr_before
+    END AS DECIMAL(38, 12)) AS change
+  FROM steps CROSS JOIN (VALUES (false), (true)) AS sides (leaves)
+  -- A cancellation of what nobody knows has no currency, and moves nothing.
+  WHERE (NOT leaves AND (currency IS NOT NULL OR mrr <> 0)) OR ((currency IS DISTINCT FROM currency_before) AND mrr_before > 0)
 ),
 running AS (
   SELECT

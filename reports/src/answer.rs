@@ -1,6 +1,6 @@
 //! Answers, and finding the one a tile needs.
 
-use query::metric::{MetricAnswer, MetricRequest, MetricRow};
+use query::metric::{MetricAnswer, MetricRequest, MetricRow, Number};
 use rust_decimal::Decimal;
 
 use crate::Error;
@@ -44,5 +44,10 @@ pub(crate) fn currencies(rows: &[MetricRow]) -> Vec<Option<&str>> {
 
 /// The value of the one row of a currency, in an answer without grain and group.
 pub(crate) fn total(answer: &MetricAnswer, currency: Option<&str>) -> Option<Decimal> {
-    answer.rows.iter().find(|row| row.currency.as_deref() == currency).and_then(|row| row.value)
+    answer
+        .rows
+        .iter()
+        .find(|row| row.currency.as_deref() == currency)
+        .and_then(|row| row.value)
+        .map(Number::to_decimal)
 }

@@ -1,8 +1,7 @@
 //! From a metric's answer to its forecast: the one place where numbers of the business meet the models.
 
 use chrono::{DateTime, Duration, Utc};
-use query::metric::{Grain, MetricAnswer, MetricRequest};
-use rust_decimal::prelude::ToPrimitive;
+use query::metric::{Grain, MetricAnswer, MetricRequest, Number};
 use serde::Serialize;
 
 use crate::{Band, Forecasts};
@@ -89,7 +88,7 @@ pub fn look_ahead(answer: &MetricAnswer, horizon: usize) -> Result<Ahead, Outloo
     let last = rows.last().and_then(|row| row.at).ok_or_else(none)?;
     let values: Vec<f64> = rows
         .iter()
-        .map(|row| row.value.and_then(|value| value.to_f64()).unwrap_or(f64::NAN))
+        .map(|row| row.value.map_or(f64::NAN, Number::to_f64))
         .skip_while(|value| value.is_nan() || *value == 0.0)
         .collect();
     if values.is_empty() {
@@ -129,9 +128,11 @@ pub fn add_bands(forecasts: &mut Forecasts, answer: &MetricAnswer, horizon: usiz
 }
 
 fn largest_currency(answer: &MetricAnswer) -> Option<String> {
-    let mut totals = std::collections::BTreeMap::<_, rust_decimal::Decimal>::new();
+    let mut totals = std::collections::BTreeMap::<_, Number>::new();
     for row in &answer.rows {
-        *totals.entry(&row.currency).or_default() += row.value.unwrap_or_default();
+        let total = totals.entry(&row.currency).or_default();
+        // It only orders the currencies.
+        *total = total.checked_add(row.value.unwrap_or_default()).unwrap_or(*total);
     }
     totals.into_iter().max_by_key(|(_, total)| *total).and_then(|(currency, _)| currency.clone())
 }

@@ -7,6 +7,8 @@ mod background;
 #[cfg(test)]
 mod backup;
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod cli;

@@ -7,9 +7,8 @@ use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, Utc};
 use pipeline::Lakehouse;
 use query::{
     Asking, Engine,
-    metric::{Catalog, Grain, Metric, MetricAnswer, MetricRequest, Unit},
+    metric::{Catalog, Grain, Metric, MetricAnswer, MetricRequest, Number, Unit},
 };
-use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -117,7 +116,7 @@ impl MetricView {
 }
 
 /// Money is text, since a JSON number is a float to most readers; counts and shares are numbers.
-fn number(value: Decimal, unit: Unit) -> serde_json::Value {
+fn number(value: Number, unit: Unit) -> serde_json::Value {
     match unit {
         Unit::Money => value.to_string().into(),
         Unit::Count => value.to_i64().map_or_else(|| value.to_string().into(), Into::into),

@@ -285,6 +285,7 @@ pub(crate) fn problem(error: QueryError) -> Problem {
         Reason::NotAllowed => (StatusCode::FORBIDDEN, "not_allowed"),
         Reason::Persons => (StatusCode::FORBIDDEN, "persons_hidden"),
         Reason::Failed => (StatusCode::UNPROCESSABLE_ENTITY, "query_failed"),
+        Reason::OutOfRange => (StatusCode::UNPROCESSABLE_ENTITY, "number_out_of_range"),
         Reason::Memory => (StatusCode::UNPROCESSABLE_ENTITY, "out_of_memory"),
         Reason::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "result_too_large"),
         Reason::Deadline => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded"),

@@ -1,8 +1,9 @@
 //! What a metric question looks like, and its answer.
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+
+use super::Number;
 
 /// The width of one bucket of a time axis, in UTC. Weeks begin on Monday.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -65,5 +66,5 @@ pub struct MetricRow {
     /// The ISO 4217 code, for metrics of money only: amounts of different currencies are never added.
     pub currency: Option<String>,
     /// Absent where there is nothing to divide (an error rate of no requests).
-    pub value: Option<Decimal>,
+    pub value: Option<Number>,
 }

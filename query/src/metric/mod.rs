@@ -2,8 +2,10 @@
 
 mod answer;
 mod catalog;
+mod number;
 mod statement;
 
 pub use answer::{Grain, MetricAnswer, MetricRequest, MetricRow, Unit};
 pub use catalog::{Catalog, Kind, Metric};
+pub use number::Number;
 pub use statement::Statement;

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use arrow::{
     array::{Array, AsArray},
-    compute,
-    datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType},
+    compute::{self, CastOptions},
+    datatypes::{
+        DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    },
 };
 use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveTime, Utc};
-use ingest::{Table, grant::SELF_REPORTED};
+use ingest::{Table, grant::SELF_REPORTED, money};
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 
-use super::{Grain, Kind, Metric, MetricAnswer, MetricRequest, MetricRow, Unit};
+use super::{Grain, Kind, Metric, MetricAnswer, MetricRequest, MetricRow, Number, Unit};
 use crate::{Answer, QueryError, Reach, Reason, cache::Scope, session::NET};
 
 /// The width of a histogram's buckets, as a factor: a percentile is at most 2 % too high.
@@ -94,7 +96,7 @@ impl Statement {
                     unit: metric.unit,
                     grain: request.grain,
                     by: request.by.clone(),
-                    rows: complete(metric, request, found),
+                    rows: complete(metric, request, found)?,
                     sql: self.sql.clone(),
                 },
             ));
@@ -213,8 +215,8 @@ fn read(
             .map(|i| text(&format!("by{i}")))
             .collect::<Result<Vec<_>, _>>()?;
         let currency = if metric.unit == Unit::Money { text("currency")? } else { None };
-        let values = decimals(batch.column_by_name(&format!("value{column}")), metric.unit)
-            .map_err(unreadable)?;
+        let values = numbers(batch.column_by_name(&format!("value{column}")), metric.unit)
+            .map_err(|_| out_of_range())?;
         for (row, value) in values.into_iter().enumerate() {
             let text = |column: &Option<arrow::array::ArrayRef>| {
                 let column = column.as_ref()?.as_string::<i32>();
@@ -231,37 +233,46 @@ fn read(
     Ok(rows)
 }
 
-/// Values as decimals. A share or a latency is a double in SQL; twelve digits of it are kept.
-fn decimals(
+/// A share or a latency is a double in SQL; twelve digits of it are kept.
+fn numbers(
     column: Option<&arrow::array::ArrayRef>,
     unit: Unit,
-) -> Result<Vec<Option<Decimal>>, arrow::error::ArrowError> {
+) -> Result<Vec<Option<Number>>, arrow::error::ArrowError> {
     let Some(column) = column else { return Ok(Vec::new()) };
     Ok(match column.data_type() {
         DataType::Float64 => {
             let digits = if unit == Unit::Milliseconds { 3 } else { 12 };
             let read = |value: Option<f64>| {
-                let value = Decimal::from_f64(value?)?;
-                Some(ingest::money::round(value, digits).normalize())
+                Number::from_decimal(money::round(Decimal::from_f64(value?)?, digits))
             };
             column.as_primitive::<Float64Type>().iter().map(read).collect()
         }
         DataType::Int64 => {
-            column.as_primitive::<Int64Type>().iter().map(|v| v.map(Decimal::from)).collect()
+            column.as_primitive::<Int64Type>().iter().map(|v| v.map(Number::from)).collect()
         }
         _ => {
-            let text = compute::cast(column, &DataType::Utf8)?;
-            let read = |value: Option<&str>| value?.parse::<Decimal>().ok().map(|v| v.normalize());
-            text.as_string::<i32>().iter().map(read).collect()
+            let kind = DataType::Decimal128(money::PRECISION, money::SCALE);
+            let options = CastOptions { safe: false, ..CastOptions::default() };
+            let values = compute::cast_with_options(column, &kind, &options)?;
+            let read = |value: Option<i128>| value.map(Number::from_unscaled);
+            values.as_primitive::<Decimal128Type>().iter().map(read).collect()
         }
     })
 }
 
+fn out_of_range() -> QueryError {
+    QueryError::new(Reason::OutOfRange, "a metric has more than 26 digits before the point")
+}
+
 /// One group's values by bucket.
-type Series = BTreeMap<Option<DateTime<Utc>>, Option<Decimal>>;
+type Series = BTreeMap<Option<DateTime<Utc>>, Option<Number>>;
 
 /// Orders rows, adds up stocks, and fills the buckets that no row fell into.
-fn complete(metric: &Metric, request: &MetricRequest, rows: Vec<MetricRow>) -> Vec<MetricRow> {
+fn complete(
+    metric: &Metric,
+    request: &MetricRequest,
+    rows: Vec<MetricRow>,
+) -> Result<Vec<MetricRow>, QueryError> {
     let mut groups: BTreeMap<(Vec<Option<String>>, Option<String>), Series> = BTreeMap::new();
     for row in rows {
         groups.entry((row.group, row.currency)).or_default().insert(row.at, row.value);
@@ -274,7 +285,7 @@ fn complete(metric: &Metric, request: &MetricRequest, rows: Vec<MetricRow>) -> V
         None => vec![None],
     };
     let empty = match metric.unit {
-        Unit::Count | Unit::Money => Some(Decimal::ZERO),
+        Unit::Count | Unit::Money => Some(Number::ZERO),
         Unit::Ratio | Unit::Milliseconds => None,
     };
     let fill = request.by.is_empty() || metric.kind == Kind::Cumulative;
@@ -282,13 +293,14 @@ fn complete(metric: &Metric, request: &MetricRequest, rows: Vec<MetricRow>) -> V
     for ((group, currency), series) in groups {
         let mut stock = match request.grain {
             Some(_) => series.get(&None).copied().flatten().unwrap_or_default(),
-            None => Decimal::ZERO,
+            None => Number::ZERO,
         };
         for at in &buckets {
             let found = series.get(at).copied();
             let value = match (metric.kind, found) {
                 (Kind::Cumulative, found) => {
-                    stock += found.flatten().unwrap_or_default();
+                    let change = found.flatten().unwrap_or_default();
+                    stock = stock.checked_add(change).ok_or_else(out_of_range)?;
                     Some(stock)
                 }
                 (_, Some(value)) => value.or(empty),
@@ -304,7 +316,7 @@ fn complete(metric: &Metric, request: &MetricRequest, rows: Vec<MetricRow>) -> V
         }
     }
     complete.sort_by_key(|a| a.at);
-    complete
+    Ok(complete)
 }
 
 impl Grain {

@@ -1,7 +1,7 @@
 //! Made-up answers: a growing business with weekends, by formulas instead of chance.
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
-use query::metric::{Grain, MetricAnswer, MetricRequest, MetricRow, Unit};
+use query::metric::{Grain, MetricAnswer, MetricRequest, MetricRow, Number, Unit};
 use reports::{Answered, Band, Dashboard, Forecasts, Window};
 use rust_decimal::Decimal;
 
@@ -104,7 +104,8 @@ fn answer(request: &MetricRequest, models: &[&str], currencies: &[&str]) -> Metr
                         vec![group.map(str::to_owned)]
                     },
                     currency: currency.map(str::to_owned),
-                    value: decimal(unit, value(&request.metric, middle, whole * part_of_week)),
+                    value: decimal(unit, value(&request.metric, middle, whole * part_of_week))
+                        .and_then(Number::from_decimal),
                 });
             }
         }

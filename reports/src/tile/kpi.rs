@@ -1,7 +1,6 @@
 //! One figure, what became of it since the previous period, and the shape of its course.
 
-use query::metric::MetricRequest;
-use rust_decimal::prelude::ToPrimitive;
+use query::metric::{MetricRequest, Number};
 use serde::{Deserialize, Serialize};
 
 use super::{Scene, over_time, totals};
@@ -80,7 +79,7 @@ impl KpiTile {
                 .rows
                 .iter()
                 .filter(|row| row.currency.as_deref() == currency)
-                .map(|row| row.value.and_then(|value| value.to_f64()))
+                .map(|row| row.value.map(Number::to_f64))
                 .collect();
             figures.push(Figure {
                 value: print(value, unit, currency, Precision::Short, language),

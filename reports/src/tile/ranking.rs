@@ -162,7 +162,7 @@ impl RankingTile {
             .rows
             .iter()
             .filter(|row| row.currency.as_deref() == currency)
-            .filter_map(|row| Some((group(row), row.value?)))
+            .filter_map(|row| Some((group(row), row.value?.to_decimal())))
             .filter(|(group, value)| {
                 *value > Decimal::ZERO && !(self.only_given && group.is_none())
             })

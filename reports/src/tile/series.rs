@@ -4,7 +4,7 @@ mod caption;
 
 use caption::Print;
 use chrono::{DateTime, TimeDelta, Utc};
-use query::metric::{Grain, MetricAnswer, MetricRequest, Unit};
+use query::metric::{Grain, MetricAnswer, MetricRequest, Number, Unit};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
@@ -249,6 +249,6 @@ fn points(answer: &MetricAnswer, currency: Option<&str>) -> Vec<Point> {
         .rows
         .iter()
         .filter(|row| row.currency.as_deref() == currency)
-        .filter_map(|row| row.at.map(|at| Point { at, value: row.value }))
+        .filter_map(|row| row.at.map(|at| Point { at, value: row.value.map(Number::to_decimal) }))
         .collect()
 }

@@ -1,6 +1,6 @@
 //! Several metrics side by side, one row per value of a dimension.
 
-use query::metric::{MetricAnswer, MetricRequest};
+use query::metric::{MetricAnswer, MetricRequest, Number};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +105,7 @@ impl TableTile {
     fn order<'a>(&self, first: &'a MetricAnswer) -> Vec<Option<&'a str>> {
         let mut items: Vec<(Option<&str>, Decimal)> = vec![];
         for row in &first.rows {
-            let Some(value) = row.value else { continue };
+            let Some(value) = row.value.map(Number::to_decimal) else { continue };
             let name = group(row);
             match items.iter_mut().find(|(other, _)| *other == name) {
                 Some((_, largest)) => *largest = value.max(*largest),
@@ -125,7 +125,13 @@ fn cell(answer: &MetricAnswer, item: Option<&str>, scene: &Scene<'_>) -> Vec<Str
         .filter(|row| group(row) == item)
         .filter_map(|row| {
             let currency = row.currency.as_deref();
-            Some(print(row.value?, answer.unit, currency, Precision::Column, scene.language))
+            Some(print(
+                row.value?.to_decimal(),
+                answer.unit,
+                currency,
+                Precision::Column,
+                scene.language,
+            ))
         })
         .collect();
     if values.is_empty() {

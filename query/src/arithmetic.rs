@@ -1,0 +1,252 @@
+//! Arithmetic that tells when a number does not fit its type. The engine's own wraps around for whole numbers, and
+//! divides decimals of money in 128 bits, where the numerator overflows soon.
+
+use std::{hash::Hash, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, Datum},
+    compute::{
+        CastOptions, cast_with_options,
+        kernels::numeric::{add, div, mul, neg, sub},
+    },
+    datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType},
+    error::ArrowError,
+};
+use datafusion::{
+    common::{
+        DFSchema, DataFusionError, Result, ScalarValue, config::ConfigOptions,
+        tree_node::Transformed,
+    },
+    logical_expr::{
+        BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF,
+        ScalarUDFImpl, Signature, Volatility, cast, expr::ScalarFunction,
+        expr_rewriter::FunctionRewrite,
+    },
+    optimizer::{AnalyzerRule, analyzer::function_rewrite::ApplyFunctionRewrites},
+    physical_expr_common::datum::apply,
+};
+
+use crate::error::OutOfRange;
+
+/// Puts exact operations in the place of the engine's, once the types are known.
+pub(crate) fn rule() -> Arc<dyn AnalyzerRule + Send + Sync> {
+    Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(Rewrite)]))
+}
+
+#[derive(Debug)]
+struct Rewrite;
+
+impl FunctionRewrite for Rewrite {
+    fn name(&self) -> &'static str {
+        "exact_arithmetic"
+    }
+
+    fn rewrite(
+        &self,
+        expression: Expr,
+        schema: &DFSchema,
+        _: &ConfigOptions,
+    ) -> Result<Transformed<Expr>> {
+        if let Expr::ScalarFunction(call) = &expression {
+            return match wider_argument(call, schema)? {
+                Some(call) => Ok(Transformed::yes(Expr::ScalarFunction(call))),
+                None => Ok(Transformed::no(expression)),
+            };
+        }
+        let Some(operation) = Operation::of(&expression) else {
+            return Ok(Transformed::no(expression));
+        };
+        let kind = expression.get_type(schema)?;
+        let operands = match &expression {
+            Expr::BinaryExpr(BinaryExpr { left, right, .. }) => vec![left, right],
+            Expr::Negative(operand) => vec![operand],
+            _ => return Ok(Transformed::no(expression)),
+        };
+        let kinds = operands.iter().map(|operand| operand.get_type(schema));
+        let kinds = kinds.collect::<Result<Vec<_>>>()?;
+        let is_ours = match operation {
+            Operation::Divide => {
+                kinds.iter().chain([&kind]).all(|kind| matches!(kind, DataType::Decimal128(..)))
+            }
+            _ => kind.is_integer() && kinds.iter().all(|operand| *operand == kind),
+        };
+        if !is_ours {
+            return Ok(Transformed::no(expression));
+        }
+        let arguments = operands.into_iter().map(|operand| (**operand).clone()).collect();
+        let function = Arc::new(ScalarUDF::from(Exact::new(operation, kind)));
+        Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments))))
+    }
+}
+
+/// `ceil` and `floor` of the engine keep the type of their argument, and fail when the result has a digit more: 999.9
+/// and 1000. They get an argument that has it.
+fn wider_argument(call: &ScalarFunction, schema: &DFSchema) -> Result<Option<ScalarFunction>> {
+    let [argument] = call.args.as_slice() else { return Ok(None) };
+    if !matches!(call.name(), "ceil" | "floor") {
+        return Ok(None);
+    }
+    Ok(match argument.get_type(schema)? {
+        DataType::Decimal128(precision, scale) if precision < DECIMAL128_MAX_PRECISION => {
+            let argument = cast(argument.clone(), DataType::Decimal128(precision + 1, scale));
+            Some(ScalarFunction::new_udf(Arc::clone(&call.func), vec![argument]))
+        }
+        _ => None,
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Operation {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Negate,
+}
+
+impl Operation {
+    fn of(expression: &Expr) -> Option<Self> {
+        Some(match expression {
+            Expr::BinaryExpr(BinaryExpr { op: Operator::Plus, .. }) => Self::Add,
+            Expr::BinaryExpr(BinaryExpr { op: Operator::Minus, .. }) => Self::Subtract,
+            Expr::BinaryExpr(BinaryExpr { op: Operator::Multiply, .. }) => Self::Multiply,
+            Expr::BinaryExpr(BinaryExpr { op: Operator::Divide, .. }) => Self::Divide,
+            Expr::Negative(_) => Self::Negate,
+            _ => return None,
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Subtract | Self::Negate => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+        }
+    }
+
+    /// The engine's operation of these operands: ours is shown like it, and columns are named like it.
+    fn expression(self, operands: &[Expr]) -> Option<Expr> {
+        let operator = match self {
+            Self::Add => Operator::Plus,
+            Self::Subtract => Operator::Minus,
+            Self::Multiply => Operator::Multiply,
+            Self::Divide => Operator::Divide,
+            Self::Negate => return Some(Expr::Negative(Box::new(operands.first()?.clone()))),
+        };
+        let [left, right] = operands else { return None };
+        let (left, right) = (Box::new(left.clone()), Box::new(right.clone()));
+        Some(Expr::BinaryExpr(BinaryExpr::new(left, operator, right)))
+    }
+}
+
+/// An operation whose result has this type.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Exact {
+    operation: Operation,
+    kind: DataType,
+    signature: Signature,
+}
+
+impl Exact {
+    fn new(operation: Operation, kind: DataType) -> Self {
+        let operands = if operation == Operation::Negate { 1 } else { 2 };
+        Self { operation, kind, signature: Signature::any(operands, Volatility::Immutable) }
+    }
+
+    fn explained(&self, error: DataFusionError) -> DataFusionError {
+        match error.find_root() {
+            DataFusionError::ArrowError(arrow, _)
+                if matches!(**arrow, ArrowError::ArithmeticOverflow(_)) =>
+            {
+                OutOfRange::operation(self.operation.name(), &self.kind).into()
+            }
+            _ => error,
+        }
+    }
+
+    fn binary(
+        &self,
+        arguments: &[ColumnarValue],
+        operation: fn(&dyn Datum, &dyn Datum) -> Result<ArrayRef, ArrowError>,
+    ) -> Result<ColumnarValue> {
+        match arguments {
+            [left, right] => apply(left, right, operation),
+            _ => datafusion::common::internal_err!("an operation of two operands"),
+        }
+    }
+
+    /// Divides in 128 bits, and where these do not hold the numerator in 256.
+    fn divide(&self, arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
+        let quotient = self.binary(arguments, div);
+        match quotient.map_err(|error| self.explained(error)) {
+            Err(DataFusionError::External(_)) => {}
+            other => return other,
+        }
+        let widen = |value: &ColumnarValue| match value.data_type() {
+            DataType::Decimal128(_, scale) => {
+                value.cast_to(&DataType::Decimal256(DECIMAL256_MAX_PRECISION, scale), None)
+            }
+            _ => Ok(value.clone()),
+        };
+        let wide = arguments.iter().map(widen).collect::<Result<Vec<_>>>()?;
+        let quotient = self.binary(&wide, div)?;
+        let options = CastOptions { safe: false, ..CastOptions::default() };
+        let narrow = |values: &ArrayRef| {
+            cast_with_options(values, &self.kind, &options).map_err(|_| {
+                DataFusionError::from(OutOfRange::operation(self.operation.name(), &self.kind))
+            })
+        };
+        Ok(match quotient {
+            ColumnarValue::Array(values) => ColumnarValue::Array(narrow(&values)?),
+            ColumnarValue::Scalar(value) => {
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&narrow(&value.to_array()?)?, 0)?)
+            }
+        })
+    }
+}
+
+impl ScalarUDFImpl for Exact {
+    fn name(&self) -> &'static str {
+        self.operation.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.kind.clone())
+    }
+
+    fn display_name(&self, operands: &[Expr]) -> Result<String> {
+        let shown = self.operation.expression(operands).map(|e| e.to_string());
+        Ok(shown.unwrap_or_else(|| self.name().into()))
+    }
+
+    fn schema_name(&self, operands: &[Expr]) -> Result<String> {
+        let shown = self.operation.expression(operands).map(|e| e.schema_name().to_string());
+        Ok(shown.unwrap_or_else(|| self.name().into()))
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arguments = &arguments.args;
+        let result = match self.operation {
+            Operation::Add => self.binary(arguments, add),
+            Operation::Subtract => self.binary(arguments, sub),
+            Operation::Multiply => self.binary(arguments, mul),
+            Operation::Divide => self.divide(arguments),
+            Operation::Negate => match arguments.as_slice() {
+                [ColumnarValue::Array(values)] => {
+                    neg(values).map(ColumnarValue::Array).map_err(DataFusionError::from)
+                }
+                [ColumnarValue::Scalar(value)] => neg(&value.to_array()?)
+                    .map_err(DataFusionError::from)
+                    .and_then(|value| ScalarValue::try_from_array(&value, 0))
+                    .map(ColumnarValue::Scalar),
+                _ => datafusion::common::internal_err!("an operation of one operand"),
+            },
+        };
+        result.map_err(|error| self.explained(error))
+    }
+}
