@@ -1,4 +1,4 @@
-//! What the ledger says of one event, and how that is changed: by appending a reversal, and a re-entry.
+//! What was recorded of one event, and how that is changed: by appending a reversal, and a re-entry.
 
 use arrow::{
     array::{AsArray, RecordBatch},
@@ -23,9 +23,19 @@ use crate::{Error, Lakehouse};
 /// The event that is corrected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventName {
-    pub organization: OrganizationId,
+    /// Visitors' events have none.
+    pub organization: Option<OrganizationId>,
     pub source: String,
     pub id: String,
+}
+
+/// The tables of events that show the net, and what all of their rows are called in statements of our own.
+pub const LEDGERS: [(Table, &str); 2] =
+    [(Table::BillingEvents, "billing_ledger"), (Table::ActivityEvents, "activity_ledger")];
+
+/// What all rows of a table of events are called in statements of our own.
+pub fn ledger(table: Table) -> &'static str {
+    LEDGERS.iter().find(|(of, _)| *of == table).map_or(table.name(), |(_, name)| name)
 }
 
 /// All rows of an event at a cut: the original, and each reversal and re-entry of it.
@@ -63,18 +73,20 @@ pub enum Changed {
 
 impl Chain {
     /// The query whose answer [`Chain::read`] reads.
-    pub fn question(event: &EventName) -> String {
+    pub fn question(event: &EventName, table: Table) -> String {
         let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
         let (source, id) = (quoted(&event.source), quoted(&event.id));
-        let schema = Table::UsageLedger.record_schema();
+        let owner = event.organization.as_ref();
+        let owner = owner.map_or("is null".into(), |id| format!("= {}", quoted(id.as_str())));
+        let schema = table.record_schema();
         let columns: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         // Two scans: the first one finds its file by the ids' bloom filters, the second one skips all files
         // without corrections.
         let rows = |which: String| {
             format!(
-                "select {}, log, lsn from usage_ledger where organization_id = {} and source = {source} and {which}",
+                "select {}, log, lsn from {} where organization_id {owner} and source = {source} and {which}",
                 columns.join(", "),
-                quoted(event.organization.as_str()),
+                ledger(table),
             )
         };
         let original = rows(format!("event_id = {id} and corrects_id is null"));
@@ -82,12 +94,21 @@ impl Chain {
     }
 
     /// `None` when there is no such event.
-    pub fn read(event: &EventName, answer: &[RecordBatch]) -> Result<Option<Self>, Error> {
+    pub fn read(
+        event: &EventName,
+        table: Table,
+        answer: &[RecordBatch],
+    ) -> Result<Option<Self>, Error> {
         let mut rows = Vec::new();
         for batch in answer {
-            rows.extend(ledger_rows(batch).map_err(Error::arrow(Table::UsageLedger))?);
+            rows.extend(ledger_rows(table, batch).map_err(Error::arrow(table))?);
         }
         Ok((!rows.is_empty()).then(|| Self { id: event.id.clone(), rows }))
+    }
+
+    /// The type of the event.
+    pub fn event_type(&self) -> Option<String> {
+        self.rows.first().map(LedgerRow::event_type)
     }
 
     /// How often the event was voided or corrected.
@@ -108,10 +129,10 @@ impl Chain {
     }
 }
 
-fn ledger_rows(batch: &RecordBatch) -> Result<Vec<LedgerRow>, ArrowError> {
+fn ledger_rows(table: Table, batch: &RecordBatch) -> Result<Vec<LedgerRow>, ArrowError> {
     let named = batch.schema();
     let column = |name: &str| named.index_of(name).map(|index| batch.column(index));
-    let schema = Table::UsageLedger.record_schema();
+    let schema = table.record_schema();
     let columns = schema
         .fields()
         .iter()
@@ -122,7 +143,7 @@ fn ledger_rows(batch: &RecordBatch) -> Result<Vec<LedgerRow>, ArrowError> {
     let lsns = column("lsn")?.as_primitive::<Int64Type>().values();
     let places = logs.iter().zip(lsns).enumerate();
     let row = |(row, (log, lsn)): (usize, (&i64, &i64))| {
-        LedgerRow::new(LogId(*log), lsn.unsigned_abs(), rows.slice(row, 1))
+        LedgerRow::new(table, LogId(*log), lsn.unsigned_abs(), rows.slice(row, 1))
     };
     Ok(places.map(row).collect())
 }

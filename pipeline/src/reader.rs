@@ -174,9 +174,7 @@ impl Reader {
         if opened.version() != version {
             opened.advance(Some(version)).await?;
             *files = Arc::new(opened.files()?);
-            if table == Table::UsageLedger {
-                self.reversals.retain(files);
-            }
+            self.reversals.retain(table, files);
         }
         Ok(Arc::clone(files))
     }

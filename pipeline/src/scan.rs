@@ -124,7 +124,7 @@ impl LakeScan {
     }
 
     async fn reversals(&self, state: &dyn Session, file: &DataFile) -> Result<Arc<[Reversal]>> {
-        if let Some(known) = self.tables.reversals.get(&file.path) {
+        if let Some(known) = self.tables.reversals.get(self.table, &file.path) {
             return Ok(known);
         }
         let columns = net::COLUMNS.map(|name| self.schema.index_of(name));
@@ -138,7 +138,7 @@ impl LakeScan {
             found.extend(net::reversals(&rows, file.event_date)?);
         }
         let found: Arc<[Reversal]> = found.into();
-        self.tables.reversals.keep(&file.path, Arc::clone(&found));
+        self.tables.reversals.keep(self.table, &file.path, Arc::clone(&found));
         Ok(found)
     }
 

@@ -24,6 +24,7 @@ use datafusion::{
 use ingest::Table;
 use pipeline::{
     Tables,
+    correction::{LEDGERS, ledger},
     scan::{LakeScan, LatestRows},
 };
 
@@ -134,10 +135,17 @@ async fn register(
     for table in Table::ALL.into_iter().filter(|table| schema::is_shown(table.name(), reach)) {
         let rows: Arc<dyn TableProvider> = if table.is_dimension() {
             Arc::new(LatestRows::new(tables, table, own))
+        } else if LEDGERS.iter().any(|(net, _)| *net == table) {
+            Arc::new(LakeScan::new(tables, table, own).net())
         } else {
             Arc::new(LakeScan::new(tables, table, own))
         };
         stored.push((table.name(), table, rows));
+    }
+    if request.author == Author::Ourselves {
+        for (table, name) in LEDGERS {
+            stored.push((name, table, Arc::new(LakeScan::new(tables, table, own))));
+        }
     }
     let net = LakeScan::new(tables, Table::UsageLedger, own).net();
     stored.push((NET, Table::UsageLedger, Arc::new(net)));
@@ -178,7 +186,9 @@ pub(crate) fn tables_of(sql: &str) -> Vec<Table> {
     let views = VIEWS.iter().filter(|(name, _)| sql.contains(name)).map(|(_, view)| *view);
     let text = views.fold(sql.clone(), |text, view| text + view);
     let names = |table: &Table| {
-        text.contains(table.name()) || *table == Table::UsageLedger && text.contains(NET)
+        text.contains(table.name())
+            || text.contains(ledger(*table))
+            || *table == Table::UsageLedger && text.contains(NET)
     };
     Table::ALL.into_iter().filter(names).collect()
 }

@@ -3,7 +3,8 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{
-    Client, Server, admin_key, flushed, folder, own_source, own_usage, reply, run_ok, usage,
+    Client, Server, admin_key, flushed, folder, organization_key, own_source, own_usage, reply,
+    run_ok, usage,
 };
 
 const NDJSON: &str = "application/x-ndjson";
@@ -151,9 +152,6 @@ async fn only_own_usage_events_are_corrected() {
         Client::new(&server, &key)
     };
     send(&admin, &[("1", 10)]).await;
-    let billing = json!({"id": "b", "source": "/test", "type": "billing.signed_up", "subject": "org_a",
-                         "time": usage("org_a", "1", json!({}))["time"], "data": {}});
-    assert_eq!(admin.send(NDJSON, billing.to_string()).await.0, 200);
     let create = |id: &str, name: &str| {
         run_ok(dir.path(), &["organization", "create", id, "--name", name, "--country", "DE"])
     };
@@ -168,7 +166,9 @@ async fn only_own_usage_events_are_corrected() {
     elsewhere["source"] = "/elsewhere".into();
     let mine = |id: &str| json!({"source": own_source("org_a"), "id": id});
     let event = own_usage("org_a", "own", json!({}));
-    assert_eq!(own.send(NDJSON, event.to_string()).await.0, 200);
+    let mut act = own_usage("org_a", "act", json!({}));
+    (act["type"], act["data"]) = ("activity.login".into(), json!({}));
+    assert_eq!(own.send(NDJSON, format!("{event}\n{act}")).await.0, 200);
     for (client, body, status, code) in [
         (&other, mine("own"), 403, "source_not_allowed"),
         (&own, name("1"), 403, "source_not_allowed"),
@@ -179,12 +179,7 @@ async fn only_own_usage_events_are_corrected() {
         (&own, elsewhere, 403, "source_not_allowed"),
         (&own, mine("own' or true --"), 404, "not_found"),
         (&admin, name("1"), 400, "invalid_json"),
-        (
-            &admin,
-            json!({"organization": "org_a", "source": "/test", "id": "b"}),
-            409,
-            "not_correctable",
-        ),
+        (&own, mine("act"), 409, "not_correctable"),
         (&own, json!({"source": "/test", "id": "1", "reason": "x"}), 400, "invalid_json"),
     ] {
         let (found, answer) = post(client, "/v1/events/void", body.clone()).await;
@@ -266,6 +261,87 @@ async fn corrections_outlive_compaction_and_pass_the_check() {
             assert!(told.contains("usage_ledger"), "{told}");
         }
     }
+    server.stop();
+    run_ok(dir.path(), &["check"]);
+}
+
+#[tokio::test]
+async fn staff_voids_billing_and_activity_events_and_their_tables_show_the_net() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    let own = Client::new(&server, &organization_key(dir.path(), "org_a", "read,write,backfill"));
+    let event = |id: &str, kind: &str, organization: Option<&str>, data: Value| {
+        let at = (chrono::Utc::now() - chrono::Duration::days(2)).to_rfc3339();
+        let event = json!({"specversion": "1.0", "id": id, "source": "/test", "type": kind,
+            "subject": organization, "time": at, "data": data});
+        event.to_string()
+    };
+    let subscription = |amount: &str| json!({"subscription_id": "s", "plan": "team", "amount": amount, "currency": "IDR", "billing_interval": "year"});
+    let events = [
+        event("good", "billing.subscription_created", Some("org_a"), subscription("24")),
+        event("bad", "billing.subscription_changed", Some("org_a"), subscription("1200000000000")),
+        event("seen", "activity.page_viewed", None, json!({"anonymous_id": "v1"})),
+        event("seen2", "activity.page_viewed", None, json!({"anonymous_id": "v2"})),
+        event("login", "activity.login", Some("org_a"), json!({"user_id": "u"})),
+    ];
+    let (status, answer) = client.send("application/x-ndjson", events.join("\n")).await;
+    assert_eq!(status, 200, "{answer}");
+    let mrr = async || client.get("/v1/metrics/mrr").await.1["rows"][0]["value"].clone();
+    let visitors = async || client.get("/v1/metrics/visitors").await.1["rows"][0]["value"].clone();
+    assert_eq!((mrr().await, visitors().await), (json!("100000000000"), json!(2)));
+    let before = client.get("/v1/metrics/mrr").await.1["as_of"].clone();
+    // A customer takes nothing back that is no usage, and nobody amends it.
+    let bad = json!({"organization": "org_a", "source": "/test", "id": "bad"});
+    let (status, refused) = post(&own, "/v1/events/void", bad.clone()).await;
+    assert_eq!(
+        (status.as_u16(), &refused["code"]),
+        (403, &json!("source_not_allowed")),
+        "{refused}"
+    );
+    let mut amended = bad.clone();
+    amended["data"] = json!({"amount": "12"});
+    let (status, refused) = post(&client, "/v1/events/correct", amended).await;
+    assert_eq!((status.as_u16(), &refused["code"]), (409, &json!("not_correctable")), "{refused}");
+    for durable in [false, true] {
+        for body in [
+            bad.clone(),
+            json!({"source": "/test", "id": "seen"}),
+            json!({"organization": "org_a", "source": "/test", "id": "login"}),
+        ] {
+            let (status, answer) = post(&client, "/v1/events/void", body.clone()).await;
+            let expected = if durable { "duplicate" } else { "accepted" };
+            assert_eq!((status.as_u16(), &answer["status"]), (200, &json!(expected)), "{answer}");
+            assert_eq!(answer["generation"], 1);
+        }
+        assert_eq!((mrr().await, visitors().await), (json!("2"), json!(1)));
+        for (table, count) in [("billing_events", 1), ("activity_events", 1)] {
+            let rows = client.rows(&format!("select count(*) as n from {table}")).await;
+            assert_eq!(rows[0]["n"], count, "{table}");
+            let rows = client.rows(&format!("select corrects_id from {table}")).await;
+            assert_eq!(rows, [json!({"corrects_id": null})], "{table}");
+        }
+        if !durable {
+            flushed(&client).await;
+        }
+    }
+    // An organization sees the net of its own; what was known then is still told; all is known again.
+    assert_eq!(own.rows("select count(*) as n from billing_events").await[0]["n"], 1);
+    let then = json!({"sql": "select count(*) as n from billing_events", "as_of": before});
+    assert_eq!(client.query_with(then).await.1["rows"][0]["n"], 2);
+    let (_, answer) = client.send("application/x-ndjson", events.join("\n")).await;
+    let is_known = |result: &Value| result["status"] == "duplicate";
+    assert!(answer["results"].as_array().unwrap().iter().all(is_known), "{answer}");
+    let (status, found) = client.get("/v1/events?organization=org_a&source=/test&id=bad").await;
+    assert_eq!((status.as_u16(), &found["table"]), (200, &json!("billing_events")));
+    // Their ledgers have no name for others.
+    for table in ["billing_ledger", "activity_ledger"] {
+        let (status, _) = client.query(&format!("select * from {table}")).await;
+        assert_eq!(status, 400, "{table}");
+    }
+    let (status, refused) =
+        post(&client, "/v1/events/void", json!({"source": "/test", "id": "good"})).await;
+    assert_eq!((status.as_u16(), &refused["code"]), (400, &json!("invalid_json")), "{refused}");
     server.stop();
     run_ok(dir.path(), &["check"]);
 }

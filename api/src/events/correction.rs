@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use ingest::{
-    Rejection,
+    OrganizationId, Rejection, Table,
     grant::money_refused,
     time::{self, Window},
 };
@@ -39,11 +39,11 @@ pub(super) fn begin() {
     }
 }
 
-/// The usage event to take back.
+/// The event to take back.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VoidBody {
-    /// For keys of the platform; an organization's own key means its own.
+    /// For keys of the platform; an organization's own key means its own. Visitors' events have none.
     pub(crate) organization: Option<String>,
     pub(crate) source: String,
     pub(crate) id: String,
@@ -71,7 +71,7 @@ pub(crate) struct Correction {
     /// `accepted`, or `duplicate` when the event was like that before.
     #[schema(value_type = String)]
     pub(crate) status: &'static str,
-    pub(crate) organization_id: String,
+    pub(crate) organization_id: Option<String>,
     pub(crate) source: String,
     pub(crate) id: String,
     /// How often it was voided or corrected by now.
@@ -80,7 +80,8 @@ pub(crate) struct Correction {
     pub(crate) as_of: String,
 }
 
-/// Takes a usage event back: it does not count any more. The ledger keeps it, and gets a reversal.
+/// Takes an event back: it does not count any more. It is kept, and gets a reversal. Billing and activity events are
+/// voided by staff only.
 #[utoipa::path(
     post,
     path = "/v1/events/void",
@@ -91,7 +92,8 @@ pub(crate) struct Correction {
         (status = 400, description = "The body is not usable, or the event is too old for the key.", body = Problem),
         (status = 401, body = Problem), (status = 403, body = Problem),
         (status = 404, description = "No such event was accepted.", body = Problem),
-        (status = 409, description = "It is no usage event, or others change it all the time.", body = Problem),
+        (status = 409, description = "It is no usage event and the key is an organization's, or others change it all \
+            the time.", body = Problem),
         (status = 429, body = Problem), (status = 503, body = Problem),
     ),
 )]
@@ -162,13 +164,10 @@ fn event(
         let detail = "an organization's own key needs the scope `backfill` to void or correct";
         return Err(Problem::forbidden("forbidden", detail));
     }
-    let organization = owner(sender, organization)?.ok_or_else(|| {
-        let detail = "`organization` is required with a key of the platform";
-        Problem::bad_request("invalid_json", detail)
-    })?;
-    // Nobody takes back what somebody else reported.
+    let organization = owner(sender, organization)?;
+    // Nobody takes back what somebody else reported. Which type it has is known once it is read.
     let own = own_organization(sender)?;
-    sender.grant.check(own.as_ref(), &source, "usage.request").map_err(outside_grant)?;
+    sender.grant.check(own.as_ref(), &source, "").map_err(outside_grant)?;
     Ok(EventName { organization, source, id })
 }
 
@@ -202,19 +201,19 @@ impl Desk<'_> {
     async fn change(&self, event: EventName, change: Change) -> Result<HttpResponse, Problem> {
         let lakehouse = &self.asker.lakehouse;
         let now = self.gate.now().timestamp_micros();
-        if self.sender.reach.organization_id().is_some() {
-            let allowances = self.door.limiter.allowances(&event.organization, now);
+        if let (Some(_), Some(own)) = (self.sender.reach.organization_id(), &event.organization) {
+            let allowances = self.door.limiter.allowances(own, now);
             if let Some(problem) = rate::exceeded(&allowances) {
                 return Err(problem);
             }
-            self.door.limiter.charge(&event.organization, 1, 0, now);
+            self.door.limiter.charge(own, 1, 0, now);
         }
         let _admission = lakehouse.admit().map_err(door::refused)?;
         let window = Window::at(now);
         let is_history = self.sender.may(Ability::Backfill);
         let window = if is_history { window.with_history() } else { window };
         for _ in 0..ATTEMPTS {
-            let chain = self.chain(&event).await?;
+            let chain = self.chain(&event, &change).await?;
             let outcome = match lakehouse.prepare(&chain, &change, window).map_err(unstored)? {
                 Ok(prepared) => {
                     self.record(&event, &change, chain.generation() + 1).await?;
@@ -227,7 +226,7 @@ impl Desk<'_> {
                     metrics::counter!(CORRECTIONS, "kind" => kind(&change)).increment(1);
                     ("accepted", chain.generation() + 1)
                 }
-                Changed::Already => ("duplicate", self.chain(&event).await?.generation()),
+                Changed::Already => ("duplicate", self.chain(&event, &change).await?.generation()),
                 Changed::Meanwhile => continue,
                 Changed::IsVoid => return Err(is_void()),
                 Changed::Rejected(why) => {
@@ -238,7 +237,7 @@ impl Desk<'_> {
             };
             return Ok(HttpResponse::Ok().json(Correction {
                 status,
-                organization_id: event.organization.to_string(),
+                organization_id: event.organization.map(|id| id.to_string()),
                 source: event.source,
                 id: event.id,
                 generation,
@@ -248,20 +247,51 @@ impl Desk<'_> {
         Err(Problem::conflict("changed_meanwhile", "others change this event; try again later"))
     }
 
-    async fn chain(&self, event: &EventName) -> Result<Chain, Problem> {
-        let (_, answer) = self.asker.ask(self.sender, Chain::question(event)).await?;
-        if let Some(chain) = Chain::read(event, &answer.batches).map_err(unstored)? {
-            return Ok(chain);
-        }
-        let owner = Some(event.organization.clone());
+    async fn chain(&self, event: &EventName, change: &Change) -> Result<Chain, Problem> {
+        let chain = match self.rows(event, Table::UsageLedger).await? {
+            Some(chain) => chain,
+            None => self.other_chain(event, change).await?,
+        };
+        let own = own_organization(self.sender)?;
+        let event_type = chain.event_type().unwrap_or_default();
+        let refused = self.sender.grant.check(own.as_ref(), &event.source, &event_type);
+        refused.map_err(outside_grant)?;
+        Ok(chain)
+    }
+
+    /// The rows of an event that is no usage.
+    async fn other_chain(&self, event: &EventName, change: &Change) -> Result<Chain, Problem> {
+        let owner = event.organization.clone();
         let found = locate(&self.asker, self.sender, owner, &event.source, &event.id).await?;
-        Err(found.map_or_else(unknown, |found| {
-            let table = found.table;
-            let detail = format!(
-                "the event is in {table}: only usage events are voided or corrected; a further event sets this right"
-            );
-            Problem::conflict("not_correctable", detail).with("table", table)
-        }))
+        let Some(table) = found.and_then(|found| Table::parse(found.table)) else {
+            return Err(match event.organization {
+                Some(_) => unknown(),
+                None => {
+                    let detail = "no visitor's event with this source and id was accepted; \
+                                  `organization` is required for all others";
+                    Problem::bad_request("invalid_json", detail)
+                }
+            });
+        };
+        let is_staff = self.sender.reach.organization_id().is_none();
+        if is_staff && matches!(change, Change::Void) {
+            return self.rows(event, table).await?.ok_or_else(unknown);
+        }
+        let name = table.name();
+        let detail = match is_staff {
+            true => {
+                format!("the event is in {name}: it can be voided, and sent again under another id")
+            }
+            false => format!(
+                "the event is in {name}: only usage events are voided or corrected; a further event sets this right"
+            ),
+        };
+        Err(Problem::conflict("not_correctable", detail).with("table", name))
+    }
+
+    async fn rows(&self, event: &EventName, table: Table) -> Result<Option<Chain>, Problem> {
+        let (_, answer) = self.asker.ask(self.sender, Chain::question(event, table)).await?;
+        Chain::read(event, table, &answer.batches).map_err(unstored)
     }
 
     /// Written before the rows, so that there is no change without it. A change that then fails is followed by
@@ -277,7 +307,8 @@ impl Desk<'_> {
             Change::Correct { .. } => "event.corrected",
         };
         let detail = json!({"source": event.source, "id": event.id, "generation": generation});
-        let act = Act { action, target: event.organization.to_string(), detail };
+        let target = event.organization.as_ref().map_or("visitors", OrganizationId::as_str);
+        let act = Act { action, target: target.to_owned(), detail };
         Ok(audit::record(self.gate.store(), &self.origin, act, self.gate.now()).await?)
     }
 }

@@ -7,7 +7,7 @@ use arrow::{
 };
 use chrono::{DateTime, Utc};
 use ingest::{OrganizationId, Table};
-use pipeline::Cut;
+use pipeline::{Cut, correction::ledger};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -134,7 +134,7 @@ fn sql(organization: Option<&OrganizationId>, source: &str, id: &str) -> String 
         format!(
             "select {place} as place, lsn, occurred_at, ingested_at from {} \
              where organization_id {owner} and source = {source} and event_id = {id}",
-            table.name()
+            ledger(*table)
         )
     });
     selects.collect::<Vec<_>>().join(" union all ")

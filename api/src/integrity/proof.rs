@@ -12,10 +12,11 @@ use arrow::{
     array::{Array, AsArray},
     datatypes::{Date32Type, Decimal128Type, Int64Type},
 };
-use ingest::{Table, dedup::Index, log};
+use ingest::{Table, dedup::Index, log, schema};
 use pipeline::{
     Cut,
     check::{self, Difference, Kind, Proof, Question, Sum, SumKey, Sums, summed},
+    correction::ledger,
 };
 use query::{Author, Engine, Reach, Request};
 use serde::{Deserialize, Serialize};
@@ -176,12 +177,21 @@ pub(crate) fn write_index(config: &Config, path: &Path) -> anyhow::Result<u64> {
 async fn queried(engine: &Engine, table: Table, cut: &Cut, clock: &Clock) -> anyhow::Result<Sums> {
     let has_currency = table.columns().iter().any(|column| column.name == "currency");
     let currency = if has_currency { "currency" } else { "cast(null as varchar)" };
-    let columns: String =
-        summed(table).iter().map(|name| format!(", sum({name}) as {name}")).collect();
+    // As wide as what the files are added up in.
+    let is_count = |name: &str| {
+        table.columns().iter().any(|column| column.name == name && column.kind == schema::Kind::Count)
+    };
+    let columns: String = summed(table)
+        .iter()
+        .map(|name| match is_count(name) {
+            true => format!(", sum(cast({name} as decimal(38, 0))) as {name}"),
+            false => format!(", sum({name}) as {name}"),
+        })
+        .collect();
     let sql = format!(
         "select organization_id, event_date, {currency} as currency, count(*) as n{columns} \
          from {} group by 1, 2, 3",
-        table.name()
+        ledger(table)
     );
     let request = Request {
         author: Author::Ourselves,

@@ -1,4 +1,4 @@
-//! Corrections of a ledger's row: a reversal that takes it back, and a re-entry with what it should have said.
+//! Corrections of a row: a reversal that takes it back, and a re-entry with what it should have said.
 //!
 //! A row is named by its log and LSN, which no other row has. The reversal's id is made of them, so that two
 //! reversals of one row are one event.
@@ -28,14 +28,14 @@ use crate::{
     time::Micros,
 };
 
-/// The only table with corrections. Facts of other tables are corrected by further facts.
-const LEDGER: Table = Table::UsageLedger;
+/// The only table whose rows are entered again as they should have been. Those of the others are only taken back.
+const AMENDED: Table = Table::UsageLedger;
 const EVENT_TYPE: &str = "usage.request";
 const REVERSAL: &str = "reversal:";
 const RE_ENTRY: &str = "correction:";
 
 /// What a reversal negates: what is added up. All else is equal to the row that it takes back.
-const QUANTITIES: [&str; 10] = [
+const QUANTITIES: [&str; 12] = [
     "input_tokens",
     "cached_input_tokens",
     "cache_write_input_tokens",
@@ -46,11 +46,14 @@ const QUANTITIES: [&str; 10] = [
     "images",
     "cost",
     "list_price",
+    "quantity",
+    "amount",
 ];
 
-/// A row of the ledger.
+/// A row of a table of events, as it was recorded.
 #[derive(Debug, Clone)]
 pub struct LedgerRow {
+    table: Table,
     log: LogId,
     lsn: Lsn,
     /// One row, shaped as [`Table::record_schema`].
@@ -86,8 +89,18 @@ pub(crate) fn erased_hash(event_id: &str, occurred_at: Micros, hash: i64) -> Opt
 
 impl LedgerRow {
     /// `row` holds one row, shaped as [`Table::record_schema`].
-    pub fn new(log: LogId, lsn: Lsn, row: RecordBatch) -> Self {
-        Self { log, lsn, row }
+    pub fn new(table: Table, log: LogId, lsn: Lsn, row: RecordBatch) -> Self {
+        Self { table, log, lsn, row }
+    }
+
+    /// The type of its event.
+    pub fn event_type(&self) -> String {
+        let word = |name| self.text(name).unwrap_or_default();
+        match self.table {
+            Table::BillingEvents => format!("billing.{}", word("kind")),
+            Table::ActivityEvents => format!("activity.{}", word("action")),
+            _ => EVENT_TYPE.into(),
+        }
     }
 
     pub fn log(&self) -> LogId {
@@ -110,10 +123,10 @@ impl LedgerRow {
     /// Takes the row back. `original` is the id of the event that the row says something of.
     pub fn void(&self, original: &str) -> Result<Batch, Error> {
         let reversal = self.reversal(original, None)?;
-        Ok(batch(reversal, [self.key(REVERSAL, original)]))
+        Ok(batch(self.table, reversal, [self.key(REVERSAL, original)]))
     }
 
-    /// Takes the row back and enters it again as it should have been; `None` when that is how it is.
+    /// Takes a row of the usage ledger back and enters it again as it should have been; `None` when that is how it is.
     pub fn correct(
         &self,
         original: &str,
@@ -127,7 +140,7 @@ impl LedgerRow {
             if let Some(changes) = amendment.data {
                 values.amend(changes, organization.as_ref(), pseudonyms)?;
             }
-            rules::check(LEDGER, None, organization.is_some(), &values)?;
+            rules::check(AMENDED, None, organization.is_some(), &values)?;
             Ok(values)
         });
         let mut values = match amended {
@@ -142,7 +155,7 @@ impl LedgerRow {
             EVENT_TYPE,
             occurred_at,
         );
-        let mut rows = Rows::new(LEDGER);
+        let mut rows = Rows::new(AMENDED);
         rows.push(&envelope, organization.as_ref(), &values, 0);
         let again = rows.finish()?.rows;
         if hash_of::<Content>(&self.row) == hash_of::<Content>(&again) {
@@ -151,8 +164,12 @@ impl LedgerRow {
         let after = hash_of::<FirstContent>(&again);
         let again = with(&again, "corrects_id", Arc::new(StringArray::from(vec![original])))?;
         let reversal = self.reversal(original, after)?;
-        let rows = compute::concat_batches(&LEDGER.record_schema(), [&reversal, &again])?;
-        Ok(Ok(Some(batch(rows, [self.key(REVERSAL, original), self.key(RE_ENTRY, original)]))))
+        let rows = compute::concat_batches(&AMENDED.record_schema(), [&reversal, &again])?;
+        Ok(Ok(Some(batch(
+            AMENDED,
+            rows,
+            [self.key(REVERSAL, original), self.key(RE_ENTRY, original)],
+        ))))
     }
 
     /// `replacement` is the content of the row that comes in its place: two corrections of one row that say
@@ -195,7 +212,7 @@ impl LedgerRow {
 
     /// What the row says, as if it had just been sent.
     fn values<'a>(&'a self, attributes: Option<&'a RawValue>) -> Result<Values<'a>, Rejection> {
-        let columns = LEDGER.columns().iter().map(|column| {
+        let columns = AMENDED.columns().iter().map(|column| {
             let array = self.row.column_by_name(column.name).filter(|array| array.is_valid(0))?;
             Some(match column.kind {
                 Kind::Text => Value::Text(Cow::Borrowed(array.as_string::<i32>().value(0))),
@@ -207,13 +224,13 @@ impl LedgerRow {
                 }
             })
         });
-        Values::stored(LEDGER, columns.collect(), attributes)
+        Values::stored(AMENDED, columns.collect(), attributes)
     }
 }
 
-fn batch<const N: usize>(rows: RecordBatch, keys: [Key; N]) -> Batch {
+fn batch<const N: usize>(table: Table, rows: RecordBatch, keys: [Key; N]) -> Batch {
     let index = (0..).take(N).collect();
-    Batch { table: LEDGER, rows, keys: keys.to_vec(), index, barred: Vec::new() }
+    Batch { table, rows, keys: keys.to_vec(), index, barred: Vec::new() }
 }
 
 fn with(rows: &RecordBatch, name: &str, column: ArrayRef) -> Result<RecordBatch, Error> {
@@ -223,7 +240,7 @@ fn with(rows: &RecordBatch, name: &str, column: ArrayRef) -> Result<RecordBatch,
 }
 
 fn hash_of<C: Canonical>(row: &RecordBatch) -> Option<i64> {
-    hashes_of_columns::<C>(LEDGER, row)?.into_iter().next().flatten()
+    hashes_of_columns::<C>(AMENDED, row)?.into_iter().next().flatten()
 }
 
 #[cfg(test)]

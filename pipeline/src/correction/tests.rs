@@ -61,7 +61,7 @@ type Model = BTreeMap<(usize, String), Fact>;
 
 fn name((organization, id): &(usize, String)) -> EventName {
     EventName {
-        organization: OrganizationId::parse(ORGANIZATIONS[*organization]).unwrap(),
+        organization: OrganizationId::parse(ORGANIZATIONS[*organization]),
         source: "/s".into(),
         id: id.clone(),
     }
@@ -100,8 +100,8 @@ async fn rows(context: &SessionContext, sql: &str) -> Vec<RecordBatch> {
 async fn chain(reader: &mut Reader, cut: &Cut, key: &(usize, String)) -> Option<Chain> {
     let tables = reader.at(cut).await.unwrap();
     let event = name(key);
-    let context = context(&tables, Some(&event.organization));
-    Chain::read(&event, &rows(&context, &Chain::question(&event)).await).unwrap()
+    let context = context(&tables, event.organization.as_ref());
+    Chain::read(&event, Table::UsageLedger, &rows(&context, &Chain::question(&event, Table::UsageLedger)).await).unwrap()
 }
 
 async fn change(lakehouse: &Lakehouse, chain: &Chain, change: &Change, window: Window) -> Changed {

@@ -15,7 +15,7 @@ use arrow::{
     error::ArrowError,
 };
 use datafusion::common::{Result, internal_err};
-use ingest::{decode::correction, log::Lsn};
+use ingest::{Table, decode::correction, log::Lsn};
 
 use crate::DataFile;
 
@@ -33,7 +33,10 @@ pub(crate) struct Reversal {
 
 /// The reversals in data files, which never change. Kept between queries; clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct FileReversals(Arc<Mutex<HashMap<String, Arc<[Reversal]>>>>);
+pub(crate) struct FileReversals(Arc<Mutex<HashMap<Table, OfFiles>>>);
+
+/// By path.
+type OfFiles = HashMap<String, Arc<[Reversal]>>;
 
 /// The rows that the net of a ledger leaves out at a cut.
 #[derive(Debug, Default)]
@@ -43,18 +46,19 @@ pub(crate) struct Hidden {
 }
 
 impl FileReversals {
-    pub(super) fn get(&self, path: &str) -> Option<Arc<[Reversal]>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    pub(super) fn get(&self, table: Table, path: &str) -> Option<Arc<[Reversal]>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&table)?.get(path).cloned()
     }
 
-    pub(super) fn keep(&self, path: &str, reversals: Arc<[Reversal]>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), reversals);
+    pub(super) fn keep(&self, table: Table, path: &str, reversals: Arc<[Reversal]>) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.entry(table).or_default().insert(path.to_owned(), reversals);
     }
 
     /// Lets go of files that the table does not hold any more.
-    pub(crate) fn retain(&self, files: &[DataFile]) {
+    pub(crate) fn retain(&self, table: Table, files: &[DataFile]) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !held.is_empty() {
+        if let Some(held) = held.get_mut(&table) {
             let active: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
             held.retain(|path, _| active.contains(path.as_str()));
         }

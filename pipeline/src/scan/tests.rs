@@ -343,7 +343,9 @@ async fn a_net_view_leaves_corrections_out_of_bare_counts_too() {
     let everything = facts(&mut Seeded(3), 20);
     let plain = record(1, &everything);
     // Two rows are taken back, and one of them is entered again.
-    let row = |lsn: u64| LedgerRow::new(LOG, lsn, plain.rows.slice(lsn as usize - 1, 1));
+    let row = |lsn: u64| {
+        LedgerRow::new(Table::UsageLedger, LOG, lsn, plain.rows.slice(lsn as usize - 1, 1))
+    };
     let changes: &serde_json::value::RawValue =
         serde_json::from_str("{\"input_tokens\":1000}").unwrap();
     let amendment = Amendment { occurred_at: None, data: Some(changes) };

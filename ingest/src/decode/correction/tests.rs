@@ -26,7 +26,7 @@ fn ledger_row(data: &str) -> LedgerRow {
     };
     let mut decoded = decode(Form::Json, event.as_bytes(), &sender, 0).unwrap().unwrap();
     assert_eq!(decoded.rejected, []);
-    LedgerRow::new(LogId(7), 12, decoded.batches.remove(0).rows)
+    LedgerRow::new(Table::UsageLedger, LogId(7), 12, decoded.batches.remove(0).rows)
 }
 
 const DATA: &str = r#"{"model":"m","input_tokens":10,"output_tokens":4,"latency_ms":90,"status_code":200,
@@ -78,7 +78,7 @@ fn a_reversal_negates_what_is_added_up_and_nothing_else() {
     assert_eq!(text(&batch.rows, "corrects_id", 0).as_deref(), Some("e"));
     let id = text(&batch.rows, "event_id", 0).unwrap();
     assert_eq!((id.as_str(), reversed(&id)), ("reversal:7.12", Some((LogId(7), 12))));
-    let kept = LedgerRow::new(LogId(7), 13, batch.rows.clone());
+    let kept = LedgerRow::new(Table::UsageLedger, LogId(7), 13, batch.rows.clone());
     assert_eq!((kept.reversed(), row.reversed()), (Some((LogId(7), 12)), None));
     assert_eq!(crate::dedup::keys_of(&batch.rows, |_| 1)[0].0, batch.keys[0]);
 }
@@ -126,7 +126,7 @@ fn a_correction_of_an_erased_person_names_nobody() {
     erased.add(&[ada], row.occurred_at(), &names);
     names.erase(erased);
     let lookup = Lookup::new(&names);
-    let erased = |rows: &RecordBatch| lookup.erase(LEDGER, rows).unwrap().unwrap().0;
+    let erased = |rows: &RecordBatch| lookup.erase(Table::UsageLedger, rows).unwrap().unwrap().0;
     let hashes = |rows: &RecordBatch| {
         rows.column_by_name("content_hash").unwrap().as_primitive::<Int64Type>().values().to_vec()
     };
@@ -142,7 +142,7 @@ fn a_correction_of_an_erased_person_names_nobody() {
     // The row without the person, corrected to the same, becomes the same re-entry.
     let data: &RawValue = serde_json::from_str(r#"{"input_tokens":3,"user_id":"ada"}"#).unwrap();
     let amendment = Amendment { occurred_at: None, data: Some(data) };
-    let row = LedgerRow::new(row.log, row.lsn, erased(&row.row));
+    let row = LedgerRow::new(Table::UsageLedger, row.log, row.lsn, erased(&row.row));
     let again = row.correct("e", &amendment, &names).unwrap().unwrap().expect("a change").rows;
     assert_eq!(again.slice(1, 1), without.slice(1, 1));
 }
@@ -159,7 +159,7 @@ fn what_changes_nothing_is_no_correction() {
     }
     // A corrected row can be corrected again, also back to what it was.
     let batch = amended(&row, r#"{"input_tokens":3}"#).unwrap().expect("a change");
-    let again = LedgerRow::new(LogId(7), 14, batch.rows.slice(1, 1));
+    let again = LedgerRow::new(Table::UsageLedger, LogId(7), 14, batch.rows.slice(1, 1));
     assert!(amended(&again, r#"{"input_tokens":3}"#).unwrap().is_none());
     let back = amended(&again, r#"{"input_tokens":10}"#).unwrap().expect("a change");
     assert_eq!(text(&back.rows, "event_id", 0).as_deref(), Some("reversal:7.14"));
