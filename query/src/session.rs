@@ -73,6 +73,7 @@ pub async fn plan(
     };
     if request.author == Author::Stranger {
         gate::arguments(frame.logical_plan())?;
+        gate::forms(frame.logical_plan())?;
     }
     // `now()` is the time of the request, so that asking again gives the same answer.
     let (mut state, logical) = frame.into_parts();

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{Duration, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, folder, reply, run_ok};
+use tests::{Client, Server, admin_key, days_ago, folder, reply, run_ok};
 
 /// Unscaled amounts have 12 digits after the point.
 const SCALE: u32 = 12;
@@ -38,7 +37,7 @@ struct Truth {
 }
 
 fn events(seed: &mut u64, truth: &mut Truth) -> String {
-    let day = (Utc::now() - Duration::days(2)).format("%Y-%m-%d").to_string();
+    let day = days_ago(2);
     let mut lines = Vec::new();
     let mut push = |id: String, kind: &str, organization: &str, minute: usize, data: Value| {
         lines.push(
@@ -81,6 +80,28 @@ fn events(seed: &mut u64, truth: &mut Truth) -> String {
         push(format!("i{row}"), "billing.payment_succeeded", "org_a", row, data);
     }
     lines.join("\n")
+}
+
+/// What is left of the subscriptions, by a rule written here.
+async fn monthly(client: &Client) -> BTreeMap<String, i128> {
+    let sql = "select organization_id as o, subscription_id as s, kind as k, currency as c, billing_interval as i, \
+               cast(amount as text) as a from billing_events where subscription_id is not null order by occurred_at, lsn";
+    let mut last: BTreeMap<(String, String), (String, i128)> = BTreeMap::new();
+    for row in client.rows(sql).await {
+        let of = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        let key = (of("o"), of("s"));
+        let unscaled: i128 = of("a").replace('.', "").parse().unwrap_or(0);
+        let monthly = if of("i") == "year" { (unscaled * 10_000 / 12) / 10_000 } else { unscaled };
+        match of("k").as_str() {
+            "subscription_canceled" => last.remove(&key).map(|_| ()).unwrap_or_default(),
+            _ => drop(last.insert(key, (of("c"), monthly))),
+        }
+    }
+    let mut expected: BTreeMap<String, i128> = BTreeMap::new();
+    for (currency, monthly) in last.into_values() {
+        *expected.entry(currency).or_default() += monthly;
+    }
+    expected
 }
 
 #[tokio::test]
@@ -129,24 +150,7 @@ async fn events_at_the_bounds_break_no_answer() {
         let expected = truth.revenue[row["currency"].as_str().unwrap()];
         assert_eq!(row["value"], text(expected));
     }
-    // What is left of the subscriptions, by a rule written here.
-    let sql = "select organization_id as o, subscription_id as s, kind as k, currency as c, billing_interval as i, \
-               cast(amount as text) as a from billing_events where subscription_id is not null order by occurred_at, lsn";
-    let mut last: BTreeMap<(String, String), (String, i128)> = BTreeMap::new();
-    for row in client.rows(sql).await {
-        let of = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
-        let key = (of("o"), of("s"));
-        let unscaled: i128 = of("a").replace('.', "").parse().unwrap_or(0);
-        let monthly = if of("i") == "year" { (unscaled * 10_000 / 12) / 10_000 } else { unscaled };
-        match of("k").as_str() {
-            "subscription_canceled" => last.remove(&key).map(|_| ()).unwrap_or_default(),
-            _ => drop(last.insert(key, (of("c"), monthly))),
-        }
-    }
-    let mut expected: BTreeMap<String, i128> = BTreeMap::new();
-    for (currency, monthly) in last.into_values() {
-        *expected.entry(currency).or_default() += monthly;
-    }
+    let expected = monthly(&client).await;
     let mrr = get("/v1/metrics/mrr".into()).await;
     for row in mrr["rows"].as_array().unwrap() {
         let currency = row["currency"].as_str().unwrap();

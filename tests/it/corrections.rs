@@ -3,8 +3,8 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{
-    Client, Server, admin_key, flushed, folder, organization_key, own_source, own_usage, reply,
-    run_ok, usage,
+    Client, Server, admin_key, days_ago, flushed, folder, organization_key, own_source, own_usage,
+    reply, run_ok, usage,
 };
 
 const NDJSON: &str = "application/x-ndjson";
@@ -265,26 +265,31 @@ async fn corrections_outlive_compaction_and_pass_the_check() {
     run_ok(dir.path(), &["check"]);
 }
 
+/// Two facts of a subscription, the second with a wrong amount, and three acts.
+fn commercial_events() -> [String; 5] {
+    let event = |id: &str, kind: &str, organization: Option<&str>, data: Value| {
+        let at = format!("{}T12:00:00Z", days_ago(2));
+        let event = json!({"specversion": "1.0", "id": id, "source": "/test", "type": kind,
+            "subject": organization, "time": at, "data": data});
+        event.to_string()
+    };
+    let subscription = |amount: &str| json!({"subscription_id": "s", "plan": "team", "amount": amount, "currency": "IDR", "billing_interval": "year"});
+    [
+        event("good", "billing.subscription_created", Some("org_a"), subscription("24")),
+        event("bad", "billing.subscription_changed", Some("org_a"), subscription("1200000000000")),
+        event("seen", "activity.page_viewed", None, json!({"anonymous_id": "v1"})),
+        event("seen2", "activity.page_viewed", None, json!({"anonymous_id": "v2"})),
+        event("login", "activity.login", Some("org_a"), json!({"user_id": "u"})),
+    ]
+}
+
 #[tokio::test]
 async fn staff_voids_billing_and_activity_events_and_their_tables_show_the_net() {
     let dir = folder();
     let server = Server::serve(dir.path());
     let client = Client::new(&server, &admin_key(dir.path()));
     let own = Client::new(&server, &organization_key(dir.path(), "org_a", "read,write,backfill"));
-    let event = |id: &str, kind: &str, organization: Option<&str>, data: Value| {
-        let at = (chrono::Utc::now() - chrono::Duration::days(2)).to_rfc3339();
-        let event = json!({"specversion": "1.0", "id": id, "source": "/test", "type": kind,
-            "subject": organization, "time": at, "data": data});
-        event.to_string()
-    };
-    let subscription = |amount: &str| json!({"subscription_id": "s", "plan": "team", "amount": amount, "currency": "IDR", "billing_interval": "year"});
-    let events = [
-        event("good", "billing.subscription_created", Some("org_a"), subscription("24")),
-        event("bad", "billing.subscription_changed", Some("org_a"), subscription("1200000000000")),
-        event("seen", "activity.page_viewed", None, json!({"anonymous_id": "v1"})),
-        event("seen2", "activity.page_viewed", None, json!({"anonymous_id": "v2"})),
-        event("login", "activity.login", Some("org_a"), json!({"user_id": "u"})),
-    ];
+    let events = commercial_events();
     let (status, answer) = client.send("application/x-ndjson", events.join("\n")).await;
     assert_eq!(status, 200, "{answer}");
     let mrr = async || client.get("/v1/metrics/mrr").await.1["rows"][0]["value"].clone();

@@ -14,6 +14,13 @@ fn recent() -> &'static str {
     })
 }
 
+/// The date so many days before the tests began, as `2026-11-28`.
+#[must_use]
+pub fn days_ago(days: u32) -> String {
+    let recent: chrono::DateTime<chrono::Utc> = recent().parse().unwrap_or_default();
+    (recent - chrono::TimeDelta::days(days.into())).date_naive().to_string()
+}
+
 /// A usage event with the fields that a test cares about, an hour old.
 #[must_use]
 pub fn usage(organization: &str, id: &str, data: Value) -> Value {

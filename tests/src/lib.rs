@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub use event::{own_source, own_usage, usage};
+pub use event::{days_ago, own_source, own_usage, usage};
 pub use processes::signal;
 pub use traced::{Traced, traced};
 

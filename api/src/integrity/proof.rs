@@ -179,7 +179,10 @@ async fn queried(engine: &Engine, table: Table, cut: &Cut, clock: &Clock) -> any
     let currency = if has_currency { "currency" } else { "cast(null as varchar)" };
     // As wide as what the files are added up in.
     let is_count = |name: &str| {
-        table.columns().iter().any(|column| column.name == name && column.kind == schema::Kind::Count)
+        table
+            .columns()
+            .iter()
+            .any(|column| column.name == name && column.kind == schema::Kind::Count)
     };
     let columns: String = summed(table)
         .iter()

@@ -101,7 +101,12 @@ async fn chain(reader: &mut Reader, cut: &Cut, key: &(usize, String)) -> Option<
     let tables = reader.at(cut).await.unwrap();
     let event = name(key);
     let context = context(&tables, event.organization.as_ref());
-    Chain::read(&event, Table::UsageLedger, &rows(&context, &Chain::question(&event, Table::UsageLedger)).await).unwrap()
+    Chain::read(
+        &event,
+        Table::UsageLedger,
+        &rows(&context, &Chain::question(&event, Table::UsageLedger)).await,
+    )
+    .unwrap()
 }
 
 async fn change(lakehouse: &Lakehouse, chain: &Chain, change: &Change, window: Window) -> Changed {

@@ -270,7 +270,10 @@ impl Summed<i256> for Decimal256Type {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the macro takes what other types give as well")]
-fn state_type<S, T: Total>(kind: &DataType) -> Option<DataType> {
+fn state_type<S: Summed<T>, T: Total>(kind: &DataType) -> Option<DataType>
+where
+    S::Native: Hash + Eq,
+{
     Some(T::Stored::TYPE_CONSTRUCTOR(T::DIGITS, scale(kind)))
 }
 

@@ -3,10 +3,11 @@
 //!
 //! [`tokens`] looks at the flat list of tokens, before the parser: it takes linear time and no stack. [`statement`]
 //! walks what was parsed: references to common tables, and relations. [`arguments`] walks what was planned, before
-//! anything rewrites it: lengths and patterns. Which functions there are is not decided by their names: a session
+//! anything rewrites it: lengths and patterns. [`forms`] refuses what the engine would answer wrongly. Which functions there are is not decided by their names: a session
 //! has those that are [`offered`], and no others. Statements that we compile ourselves are not measured.
 
 mod arguments;
+mod forms;
 mod functions;
 mod pattern;
 mod walk;
@@ -18,6 +19,7 @@ use datafusion::sql::sqlparser::{
 };
 
 pub(crate) use arguments::arguments;
+pub(crate) use forms::forms;
 pub use functions::{Function, functions};
 pub(crate) use functions::{is_offered, offered};
 pub(crate) use walk::statement;

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     self, Expr, ObjectName, Query, Select, TableFactor, Visit, Visitor, visit_relations,
 };
 
-use super::{JOINS_MAX, functions::is_withheld, too_complex};
+use super::{JOINS_MAX, forms, functions::is_withheld, too_complex};
 use crate::{QueryError, Reason};
 
 const COMMON_TABLES_MAX: usize = 20;
@@ -37,7 +37,7 @@ impl Visitor for Walk {
     type Break = QueryError;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<QueryError> {
-        flow(self.common_tables(query))
+        flow(forms::set_operations(query).and_then(|()| self.common_tables(query)))
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<QueryError> {
