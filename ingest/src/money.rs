@@ -7,27 +7,64 @@ use rust_decimal::{Decimal, RoundingStrategy};
 pub const PRECISION: u8 = 38;
 pub const SCALE: i8 = 12;
 
-/// The unscaled value of a decimal text such as `0.000125`; `None` when it is no decimal number, or when it
-/// has more than 12 digits after the point (nothing is rounded on the way in).
+/// The unscaled value of a decimal text such as `0.000125` or `1.25e-4`; `None` when it is no decimal number, when it
+/// has more than 12 digits after the point (nothing is rounded on the way in), or more than 26 before it.
 pub fn parse(text: &str) -> Option<i128> {
-    let (negative, digits) = match text.strip_prefix('-') {
+    scaled(text, SCALE.unsigned_abs().into())
+}
+
+/// A whole number however it is written: `812`, `812.0`, `8.12e2`.
+pub(crate) fn whole(text: &str) -> Option<i64> {
+    // Nearly all are written so.
+    text.parse()
+        .ok()
+        .filter(|_| !text.starts_with('+'))
+        .or_else(|| scaled(text, 0)?.try_into().ok())
+}
+
+/// The longest text that is read as a number.
+const TEXT_BYTES_MAX: usize = 128;
+
+/// The number times 10 to the power of `scale`, if that is a whole number of at most 38 digits.
+fn scaled(text: &str, scale: i64) -> Option<i128> {
+    if text.len() > TEXT_BYTES_MAX {
+        return None;
+    }
+    let (negative, rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
     };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let fits = !whole.is_empty()
-        && whole.len() <= 24
-        && fraction.len() <= 12
-        && (fraction.is_empty() != digits.contains('.'))
-        && whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit());
-    if !fits {
+    let (mantissa, exponent) = match rest.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => {
+            let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+            let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            (mantissa, exponent.parse::<i64>().ok().filter(|_| is_number)?)
+        }
+        None => (rest, 0),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
+        Some(_) => return None,
+        None => (mantissa, ""),
+    };
+    let digits = || whole.bytes().chain(fraction.bytes());
+    if whole.is_empty() || !digits().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let padding = 12 - fraction.len();
-    let unscaled =
-        whole.bytes().chain(fraction.bytes()).fold(0i128, |n, b| n * 10 + i128::from(b - b'0'));
-    let unscaled = unscaled * 10i128.pow(u32::try_from(padding).ok()?);
-    Some(if negative { -unscaled } else { unscaled })
+    // Zeros at the end say nothing.
+    let zeros = digits().rev().take_while(|b| *b == b'0').count();
+    let significant = whole.len() + fraction.len() - zeros;
+    let value = digits().take(significant).try_fold(0_i128, |value, digit| {
+        value.checked_mul(10)?.checked_add(i128::from(digit - b'0'))
+    })?;
+    if value == 0 {
+        return Some(0);
+    }
+    let places = i64::try_from(fraction.len()).ok()? - i64::try_from(zeros).ok()?;
+    let power = exponent.checked_sub(places)?.checked_add(scale)?;
+    let value = value.checked_mul(10_i128.checked_pow(u32::try_from(power).ok()?)?)?;
+    let fits = value < 10_i128.pow(PRECISION.into());
+    fits.then_some(if negative { -value } else { value })
 }
 
 /// The decimal text of an unscaled value with `scale` digits after the point.
@@ -52,17 +89,78 @@ mod tests {
             ("-1.5", -1_500_000_000_000),
             ("0.000000000001", 1),
             ("90071992547409.93", 90_071_992_547_409_930_000_000_000),
+            ("1.25e-05", 12_500_000),
+            ("1.25E-5", 12_500_000),
+            ("1e3", 1_000_000_000_000_000),
+            ("-2.5e+1", -25_000_000_000_000),
+            ("0.5000000000000000", 500_000_000_000),
+            ("0e999999", 0),
+            ("-0", 0),
+            ("007", 7_000_000_000_000),
+            ("99999999999999999999999999.999999999999", 10_i128.pow(38) - 1),
         ] {
             assert_eq!(parse(text), Some(unscaled), "{text}");
         }
-        for bad in ["", "-", ".", "1.", ".5", "1e3", "NaN", "0.0000000000001", "1 ", "+1", "--1"] {
+        for bad in [
+            "",
+            "-",
+            ".",
+            "1.",
+            ".5",
+            "1.e3",
+            "e3",
+            "1e",
+            "1e+",
+            "1e3.0",
+            "1e--3",
+            "NaN",
+            "inf",
+            "0.0000000000001",
+            "1e-13",
+            "1 ",
+            " 1",
+            "+1",
+            "--1",
+            "1_000",
+            "0x10",
+            "1e26",
+            "1e400",
+            "1e99999999999999999999",
+            "100000000000000000000000000",
+            "١",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
+        }
+        assert_eq!(parse(&"0".repeat(200)), None);
+    }
+
+    #[test]
+    fn whole_numbers_are_whole_however_they_are_written() {
+        for (text, number) in [
+            ("812", 812),
+            ("812.0", 812),
+            ("8.12e2", 812),
+            ("1e3", 1000),
+            ("-0", 0),
+            ("-0.0", 0),
+            ("-5", -5),
+            ("9223372036854775807", i64::MAX),
+            ("-9223372036854775808", i64::MIN),
+            ("120e-1", 12),
+        ] {
+            assert_eq!(whole(text), Some(number), "{text}");
+        }
+        for bad in ["812.5", "1e-1", "9223372036854775808", "1e19", "", "+5", "5.", "true", "\"5\""]
+        {
+            assert_eq!(whole(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn texts_lead_back() {
-        for unscaled in [0, 1, -1_500_000_000_000, 90_071_992_547_409_930_000_000_000] {
+        for unscaled in
+            [0, 1, 10_i128.pow(38) - 1, -1_500_000_000_000, 90_071_992_547_409_930_000_000_000]
+        {
             assert_eq!(parse(&text(unscaled, SCALE)), Some(unscaled));
         }
         assert_eq!(text(-15, 1), "-1.5");

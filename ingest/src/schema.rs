@@ -26,7 +26,7 @@ pub enum Kind {
     /// A whole number, never negative.
     Count,
     Flag,
-    /// A decimal, sent as text (or as a JSON number without exponent).
+    /// A decimal, sent as text or as a JSON number.
     Money,
     /// RFC 3339.
     Time,

@@ -5,7 +5,7 @@ use arrow::{
     array::RecordBatch,
     compute,
     csv::WriterBuilder,
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{DataType, Schema, SchemaRef},
     error::ArrowError,
 };
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use std::{io::Write, sync::Arc};
 use crate::{
     Answer, cells,
     json::{self, Layout},
+    types::replaced_field,
 };
 
 /// `[{"name": …, "type": …}, …]`.
@@ -76,31 +77,28 @@ pub fn table(answer: &Answer) -> Result<String, ArrowError> {
     Ok(arrow::util::pretty::pretty_format_batches(&readable(&shown, false)?)?.to_string())
 }
 
-/// Decimals become text, and 64-bit integers where that is asked for; the rest is written as it is.
+/// Decimals become text, and 64-bit integers where that is asked for, also within lists and structs; the rest is written
+/// as it is.
 fn readable(batches: &[RecordBatch], text_integers: bool) -> Result<Vec<RecordBatch>, ArrowError> {
-    let is_text = |kind: &DataType| match kind {
-        DataType::Decimal128(..) | DataType::Decimal256(..) => true,
-        DataType::Int64 | DataType::UInt64 => text_integers,
-        _ => false,
+    let leaf = |kind: &DataType| match kind {
+        DataType::Decimal128(..) | DataType::Decimal256(..) => Some(DataType::Utf8),
+        DataType::Int64 | DataType::UInt64 if text_integers => Some(DataType::Utf8),
+        _ => None,
     };
-    batches.iter().map(|batch| with_text(batch, is_text)).collect()
+    batches.iter().map(|batch| with_text(batch, &leaf)).collect()
 }
 
 fn with_text(
     batch: &RecordBatch,
-    is_text: impl Fn(&DataType) -> bool,
+    leaf: &impl Fn(&DataType) -> Option<DataType>,
 ) -> Result<RecordBatch, ArrowError> {
     let schema = batch.schema();
     let mut fields = Vec::with_capacity(batch.num_columns());
     let mut columns = Vec::with_capacity(batch.num_columns());
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
-        if is_text(field.data_type()) {
-            fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
-            columns.push(compute::cast(column, &DataType::Utf8)?);
-        } else {
-            fields.push(Arc::clone(field));
-            columns.push(Arc::clone(column));
-        }
+        let field = replaced_field(field, leaf);
+        columns.push(compute::cast(column, field.data_type())?);
+        fields.push(field);
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }

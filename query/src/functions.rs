@@ -4,7 +4,11 @@
 mod distinct;
 mod sum;
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
 
 use arrow::{
     array::{Array, ArrayRef, BooleanArray, Float64Array, StringArray},
@@ -19,7 +23,7 @@ use datafusion::{
         ScalarUDFImpl, Signature, Volatility,
     },
 };
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// What one member of a JSON object is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +38,28 @@ enum Kind {
 struct JsonGet {
     kind: Kind,
     signature: Signature,
+}
+
+/// A member of a JSON object as it is written; `None` when there is none, or the text is no object. Other members may be
+/// whatever they like.
+fn member<'j>(json: &'j str, key: &str) -> Option<&'j str> {
+    let members: Members<'j> = serde_json::from_str(json).ok()?;
+    members.get(key).map(|raw| raw.get())
+}
+
+type Members<'j> = HashMap<Cow<'j, str>, &'j RawValue>;
+
+fn is_number(raw: &str) -> bool {
+    raw.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+}
+
+/// A text without its quotes, or a number or flag as it is written.
+fn text_of(raw: &str) -> Option<Cow<'_, str>> {
+    match raw.as_bytes().first()? {
+        b'"' => serde_json::from_str(raw).ok().map(Cow::<'_, str>::Owned),
+        b'{' | b'[' | b'n' => None,
+        _ => Some(Cow::Borrowed(raw)),
+    }
 }
 
 /// Scalar functions of our own.
@@ -90,30 +116,19 @@ impl ScalarUDFImpl for JsonGet {
         else {
             return datafusion::common::internal_err!("text was cast to text");
         };
-        let member = |row: usize| -> Option<Value> {
-            if json.is_null(row) || key.is_null(row) {
-                return None;
-            }
-            let mut object: Value = serde_json::from_str(json.value(row)).ok()?;
-            object.get_mut(key.value(row)).map(Value::take)
-        };
-        let members = (0..rows).map(member);
+        let members = (0..rows).map(|row| {
+            let is_there = json.is_valid(row) && key.is_valid(row);
+            is_there.then(|| member(json.value(row), key.value(row)))?
+        });
         Ok(ColumnarValue::Array(match self.kind {
-            Kind::Text => {
-                let text = |member: Value| match member {
-                    Value::String(text) => Some(text),
-                    Value::Null | Value::Array(_) | Value::Object(_) => None,
-                    scalar => Some(scalar.to_string()),
-                };
-                Arc::new(members.map(|member| member.and_then(text)).collect::<StringArray>())
-            }
+            Kind::Text => Arc::new(members.map(|raw| text_of(raw?)).collect::<StringArray>()),
             Kind::Number => {
-                let numbers = members.map(|member| member.and_then(|member| member.as_f64()));
+                let number = |raw: &str| raw.parse().ok().filter(|number: &f64| number.is_finite());
+                let numbers = members.map(|raw| number(raw.filter(|raw| is_number(raw))?));
                 Arc::new(numbers.collect::<Float64Array>())
             }
             Kind::Boolean => {
-                let flags = members.map(|member| member.and_then(|member| member.as_bool()));
-                Arc::new(flags.collect::<BooleanArray>())
+                Arc::new(members.map(|raw| raw?.parse().ok()).collect::<BooleanArray>())
             }
         }))
     }
@@ -121,8 +136,8 @@ impl ScalarUDFImpl for JsonGet {
     fn documentation(&self) -> Option<&Documentation> {
         static TEXTS: LazyLock<[Documentation; 3]> = LazyLock::new(|| {
             [
-                ("text", "Reads a member of a JSON object as text; numbers and flags are written as text."),
-                ("number", "Reads a member of a JSON object as a double; null where it is no number."),
+                ("text", "Reads a member of a JSON object as text; numbers and flags are as they were written."),
+                ("number", "Reads a member of a JSON object as a double; null where it is no number, or beyond the range."),
                 ("boolean", "Reads a member of a JSON object as a flag; null where it is none."),
             ]
             .map(|(kind, description)| {

@@ -12,7 +12,8 @@ use datafusion::{
     dataframe::DataFrame,
     datasource::{TableProvider, ViewTable, provider_as_source},
     execution::{
-        SessionStateBuilder, SessionStateDefaults, context::SQLOptions, runtime_env::RuntimeEnv,
+        FunctionRegistry, SessionStateBuilder, SessionStateDefaults, context::SQLOptions,
+        runtime_env::RuntimeEnv,
     },
     logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility, cast, ident, lit},
     prelude::{SessionConfig, SessionContext},
@@ -31,7 +32,7 @@ use pipeline::{
 use crate::{
     Author, QueryError, Reach, Reason, Request, Task, Terms, Zone, arithmetic,
     explain::explain,
-    gate,
+    gate, names,
     schema::{self, CATALOG, INFORMATION_SCHEMA, SCHEMA},
 };
 
@@ -58,18 +59,32 @@ pub async fn plan(
     let options =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let refused = |error| explain(error, &request.reach);
-    let logical = context.state().statement_to_plan(statement).await.map_err(refused)?;
+    let (logical, marked) = match context.state().statement_to_plan(statement.clone()).await {
+        Ok(logical) => (logical, None),
+        Err(error) if names::is_doubled(&error) => {
+            let mut statement = statement;
+            let marked = query_mut(&mut statement).map(names::mark);
+            let mut state = context.state();
+            state.register_expr_planner(Arc::new(names::Casts)).map_err(refused)?;
+            (state.statement_to_plan(statement).await.map_err(refused)?, marked)
+        }
+        Err(error) => return Err(refused(error)),
+    };
     options.verify_plan(&logical).map_err(refused)?;
     let frame = context.execute_logical_plan(logical).await.map_err(refused)?;
-    if matches!(frame.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_))
-        && request.reach != Reach::Admin
-    {
+    let is_explained =
+        matches!(frame.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
+    if is_explained && request.reach != Reach::Admin {
         return Err(QueryError::new(Reason::NotAllowed, "a plan names files; only admins see it"));
     }
     let frame = match request.terms.task {
         Task::Rows | Task::Explain => request.terms.parameters.bind(frame, &request.reach)?,
         // Its parameters are what is asked for.
         Task::Validate => frame,
+    };
+    let frame = match marked {
+        Some(marked) if !is_explained => marked.resolve(frame).map_err(refused)?,
+        _ => frame,
     };
     if request.author == Author::Stranger {
         gate::arguments(frame.logical_plan())?;
@@ -256,6 +271,18 @@ fn check(sql: &str) -> Result<Statement, QueryError> {
     };
     query(&statement)?;
     Ok(statement)
+}
+
+/// The query of a statement, to be changed.
+fn query_mut(statement: &mut Statement) -> Option<&mut ast::Statement> {
+    let statement = match statement {
+        Statement::Explain(explain) => &mut explain.statement,
+        statement => statement,
+    };
+    match statement {
+        Statement::Statement(query) => Some(query),
+        _ => None,
+    }
 }
 
 /// The query of a statement.

@@ -6,7 +6,13 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+use arrow::{
+    array::{RecordBatch, RecordBatchOptions},
+    compute,
+    datatypes::SchemaRef,
+    error::ArrowError,
+    ipc::writer::{IpcWriteOptions, StreamWriter},
+};
 use datafusion::execution::{
     disk_manager::{DiskManagerBuilder, DiskManagerMode},
     runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
@@ -28,7 +34,7 @@ use crate::{
     cost::{self, MeteredPool},
     even::Even,
     explain::explain,
-    format,
+    format, names,
     portion::portions,
     session,
     threads::{Threads, cpu_time, give_way_to_intake, stack_bytes},
@@ -190,8 +196,9 @@ impl Session {
         let plan = frame.create_physical_plan().await.map_err(failed)?;
         let mut rows = execute_stream(Arc::clone(&plan), context).map_err(failed)?;
         let options = IpcWriteOptions::default();
-        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &rows.schema(), options)
-            .map_err(encoding)?;
+        let schema = names::answer_schema(&rows.schema());
+        let mut writer =
+            StreamWriter::try_new_with_options(Vec::new(), &schema, options).map_err(encoding)?;
         let mut even = Even::new(&rows.schema(), &request.reach);
         let mut ended = Ended { repeatable, ..Ended::default() };
         let max_rows = request.max_rows.unwrap_or(u64::MAX);
@@ -221,7 +228,7 @@ impl Session {
             ended.rows += batch.num_rows() as u64;
             for batch in even.push(batch).map_err(encoding)? {
                 for portion in portions(&batch)? {
-                    writer.write(&portion).map_err(encoding)?;
+                    writer.write(&plain(&portion, &schema).map_err(encoding)?).map_err(encoding)?;
                     if writer.get_ref().len() >= CHUNK {
                         send(output, writer.get_mut()).await?;
                     }
@@ -233,7 +240,7 @@ impl Session {
         }
         for batch in even.finish().map_err(encoding)? {
             for portion in portions(&batch)? {
-                writer.write(&portion).map_err(encoding)?;
+                writer.write(&plain(&portion, &schema).map_err(encoding)?).map_err(encoding)?;
             }
         }
         writer.finish().map_err(encoding)?;
@@ -246,7 +253,7 @@ impl Session {
 /// What a statement would do.
 async fn planned(frame: DataFrame, request: &Request) -> Result<Ended, QueryError> {
     let failed = |error| explain(error, &request.reach);
-    let schema = Arc::new(frame.schema().as_arrow().clone());
+    let schema = names::answer_schema(&Arc::new(frame.schema().as_arrow().clone()));
     let fields = frame.logical_plan().get_parameter_fields().map_err(failed)?;
     let parameters = fields.into_iter().map(|(id, field)| {
         let kind = field.map(|field| format::type_name(field.data_type()));
@@ -276,6 +283,18 @@ async fn planned(frame: DataFrame, request: &Request) -> Result<Ended, QueryErro
         plan.push('…');
     }
     Ok(Ended { planned: Some(Box::new(planned)), ..Ended::default() })
+}
+
+/// Rows as an answer has them.
+fn plain(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = rows.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| compute::cast(column, field.data_type()));
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        columns.collect::<Result<_, _>>()?,
+        &options,
+    )
 }
 
 async fn send(

@@ -2,11 +2,12 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{Cursor, Read, Write},
     net::TcpStream,
     time::{Duration, Instant},
 };
 
+use arrow::ipc::reader::StreamReader;
 use bytes::Bytes;
 use futures::StreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -237,6 +238,18 @@ async fn attributes_are_read_and_percentiles_have_their_usual_name() {
         {"team": "blue", "seats": 7.0, "beta": true, "text": "7", "none": null, "absent": null}
     ]);
     assert_eq!(rows(client, json!({"sql": sql})).await, expected);
+    // Numbers are as they were written, and one that is no double does not hide the others.
+    let odd = r#"{"id": 12345678901234567890123, "price": 12.50, "far": 1e400, "team": "b\u006cue", "in": {"a": 1}}"#;
+    let sql = format!(
+        "select json_get_text(j, 'id') as id, json_get_text(j, 'price') as price, json_get_text(j, 'far') as far, \
+         json_get_number(j, 'far') as none, json_get_number(j, 'price') as number, json_get_text(j, 'team') as team, \
+         json_get_text(j, 'in') as object from (values ('{odd}')) t(j)"
+    );
+    let expected = json!([{
+        "id": "12345678901234567890123", "price": "12.50", "far": "1e400", "none": null, "number": 12.5,
+        "team": "blue", "object": null,
+    }]);
+    assert_eq!(rows(client, json!({"sql": sql})).await, expected);
     let sql = "select count(*) as n from usage_events where json_get_text('not json', 'a') is null";
     assert_eq!(rows(client, json!({"sql": sql})).await, json!([{"n": EVENTS + 1}]));
     let sql = "select approx_percentile(input_tokens, 0.5) as p, count(distinct input_tokens) as d, \
@@ -246,6 +259,39 @@ async fn attributes_are_read_and_percentiles_have_their_usual_name() {
         row[name].as_f64().is_some_and(|found| (found - value as f64).abs() <= 5.0)
     };
     assert!(near("p", EVENTS / 2) && row["d"] == EVENTS && near("a", EVENTS), "{row}");
+}
+
+/// Two columns of one name, texts, and decimals within others, in each format.
+#[tokio::test]
+async fn no_column_is_lost_and_every_reader_knows_the_types() {
+    let Lake { client, .. } = &lake().await;
+    let sql = "select a.organization_id, b.organization_id, [a.model] as models, [1.5, null] as prices, \
+               named_struct('price', 0.10, 'n', 9007199254740993) as pair \
+               from usage_events a join usage_events b on a.event_id = b.event_id limit 1";
+    let row = json!({
+        "organization_id": "org_a", "organization_id_2": "org_a", "models": ["m"], "prices": ["1.5", null],
+        "pair": {"price": "0.10", "n": 9_007_199_254_740_993_i64},
+    });
+    assert_eq!(rows(client, json!({"sql": sql})).await, json!([row]));
+    let lines = ask(client, json!({"sql": sql, "format": "ndjson"})).await.text();
+    assert_eq!(serde_json::from_str::<Value>(lines.lines().next().unwrap()).unwrap(), row);
+    let texts = json!({"sql": sql, "int64": "string"});
+    let pair = &rows(client, texts).await[0]["pair"];
+    assert_eq!(pair, &json!({"price": "0.10", "n": "9007199254740993"}));
+    let names = ["organization_id", "organization_id_2", "models", "prices", "pair"];
+    let arrow = ask(client, json!({"sql": sql, "format": "arrow"})).await.body;
+    let schema = StreamReader::try_new(Cursor::new(arrow), None).unwrap().schema();
+    assert_eq!(
+        schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(),
+        names
+    );
+    assert!(!format!("{schema:?}").contains("View"), "{schema:?}");
+    let csv = "select a.model, b.model from usage_events a join usage_events b on a.event_id = b.event_id limit 1";
+    let csv = ask(client, json!({"sql": csv, "format": "csv"})).await.text();
+    assert_eq!(csv, "model,model_2\nm,m\n");
+    let plan =
+        reply(client.request(Method::POST, "/v1/query/validate").json(&json!({"sql": sql}))).await;
+    assert_eq!(plan.json()["columns"][1]["name"], "organization_id_2", "{}", plan.text());
 }
 
 #[tokio::test]

@@ -337,7 +337,7 @@ impl Column {
 fn value<'a>(column: &Column, json: &'a str) -> Result<Value<'a>, Rejection> {
     match column.kind {
         Kind::Text => column.text(text(json)),
-        Kind::Count => column.count(json.parse().ok()),
+        Kind::Count => column.count(money::whole(json)),
         Kind::Flag => json.parse().map(Value::Flag).map_err(|_| column.wrong()),
         Kind::Money => {
             let number = text(json).unwrap_or(Cow::Borrowed(json));

@@ -167,7 +167,15 @@ fn texts_keep_their_characters() {
 
 #[test]
 fn counts_are_whole_numbers_up_to_a_trillion() {
-    for (json, expected) in [("0", 0), ("-0", 0), ("1000000000000", 1_000_000_000_000)] {
+    for (json, expected) in [
+        ("0", 0),
+        ("-0", 0),
+        ("812.0", 812),
+        ("1e3", 1_000),
+        ("1.5E+1", 15),
+        ("1000000000000", 1_000_000_000_000),
+        ("1e12", 1_000_000_000_000),
+    ] {
         let row = row(&format!("{{\"model\":\"m\",\"input_tokens\":{json}}}"));
         assert_eq!(count(&row, "input_tokens"), Some(expected), "{json}");
     }
@@ -176,8 +184,10 @@ fn counts_are_whole_numbers_up_to_a_trillion() {
         ("9223372036854775807", RejectionCode::InvalidValue),
         ("9223372036854775808", RejectionCode::WrongType),
         ("18446744073709551616", RejectionCode::WrongType),
-        ("1.0", RejectionCode::WrongType),
-        ("1e3", RejectionCode::WrongType),
+        ("1.5", RejectionCode::WrongType),
+        ("1e-3", RejectionCode::WrongType),
+        ("1e13", RejectionCode::InvalidValue),
+        ("1e400", RejectionCode::WrongType),
         ("\"1\"", RejectionCode::WrongType),
         ("true", RejectionCode::WrongType),
         ("-1", RejectionCode::InvalidValue),

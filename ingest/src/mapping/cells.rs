@@ -176,8 +176,8 @@ impl<'a> Cell<'a> {
     /// The cell as a whole number, if it is one.
     pub(crate) fn count(&self) -> Option<i64> {
         match self {
-            Self::Text(text) => text.trim().parse().ok(),
-            Self::Json(json) => json.parse().ok(),
+            Self::Text(text) => money::whole(text.trim()),
+            Self::Json(json) => money::whole(json),
             Self::Count(count) => Some(*count),
             // Programs that know no empty integer write 5.0.
             #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]

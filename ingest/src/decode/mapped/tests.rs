@@ -121,7 +121,7 @@ fn bad_rows_are_named_and_kept() {
     let columns = [
         ("at", text(&[good, None, Some("soon"), good, good, good, good])),
         ("tokens", text(&[Some(" 5 "), None, None, Some("-1"), Some("1.5"), None, Some("")])),
-        ("price", text(&[Some("0.5"), None, None, None, None, Some("1"), Some("1e3")])),
+        ("price", text(&[Some("0.5"), None, None, None, None, Some("1"), Some("1e-13")])),
         ("currency", text(&[Some("USD"), None, None, None, None, None, Some("USD")])),
     ];
     let rows = RecordBatch::try_from_iter(columns).unwrap();
