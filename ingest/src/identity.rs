@@ -9,7 +9,7 @@ use std::{
 
 use crate::erasure::Erased;
 pub use content::are_hashed;
-pub(crate) use content::{Canonical, Content, FirstContent, first_hash, hashes_of_columns};
+pub(crate) use content::{Canonical, Content, FirstContent, earlier_hashes, hashes_of_columns};
 
 /// 128 bits of BLAKE3 over the length-prefixed organization (empty for a visitor), source and id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

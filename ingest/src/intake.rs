@@ -20,7 +20,7 @@ use crate::{
     Error, Rejection, RejectionCode, Verdict,
     decode::Batch,
     dedup::{Hot, Index, Seen, keys_of},
-    identity::{Key, first_hash},
+    identity::{Key, earlier_hashes},
     log::{self, LogId, LogWriter, Lsn, Record, Written},
     time::Micros,
 };
@@ -389,8 +389,8 @@ impl Writing {
             Some(seen) if seen.content_hash == hash => Verdict::Duplicate,
             // It may have been accepted by an older version.
             Some(seen)
-                if first_hash(batch.table, &batch.rows.slice(row, 1))
-                    == Some(seen.content_hash) =>
+                if earlier_hashes(batch.table, &batch.rows.slice(row, 1))
+                    .contains(&Some(seen.content_hash)) =>
             {
                 Verdict::Duplicate
             }

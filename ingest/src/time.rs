@@ -74,8 +74,11 @@ pub fn in_range(at: Micros) -> Option<Micros> {
 
 /// RFC 3339 with Z, and as many fraction digits as needed.
 pub fn to_rfc3339(at: Micros) -> String {
-    let at = DateTime::<Utc>::from_timestamp_micros(at).unwrap_or_default();
-    at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+    match DateTime::<Utc>::from_timestamp_micros(at) {
+        Some(at) => at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+        // No calendar has it, and no other time stands for it.
+        None => format!("{at} microseconds from 1970-01-01T00:00:00Z"),
+    }
 }
 
 /// The UTC date of a time, as days since 1970: the partition of a row.

@@ -13,7 +13,15 @@ use arrow::{
     compute,
     datatypes::{DataType, Field, Schema},
 };
-use parquet::arrow::ArrowWriter;
+use parquet::{
+    arrow::ArrowWriter,
+    data_type::{
+        ByteArray, ByteArrayType, FixedLenByteArray, FixedLenByteArrayType, Int64Type, Int96,
+        Int96Type,
+    },
+    file::writer::SerializedFileWriter,
+    schema::parser::parse_message_type,
+};
 
 use tests::{Server, aihub, configure, folder, run, run_ok};
 
@@ -262,6 +270,71 @@ fn a_bad_line_of_ndjson_is_named_and_the_others_are_taken() {
         format!("{name} line 5: EOF"),
     ] {
         assert!(error.contains(&part), "{error}");
+    }
+}
+
+/// A file as older programs write it: times of 96 bits, members of structs, and ids of 16 bytes.
+#[test]
+fn parquet_of_other_programs_is_read() {
+    let dir = folder();
+    let schema = parse_message_type(
+        "message m { required int96 at; required fixed_len_byte_array(16) id (UUID); \
+         optional group call { required binary engine; optional int64 prompt; } \
+         optional group tags (LIST) { repeated group list { optional binary element (UTF8); } } }",
+    )
+    .unwrap();
+    let path = dir.path().join("old.parquet");
+    let mut writer =
+        SerializedFileWriter::new(File::create(&path).unwrap(), Arc::new(schema), Arc::default())
+            .unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    // Days since 4713 BC, and the nanoseconds of the day: 2026-01-01, 9999-12-31, 2600-01-01.
+    let times: Vec<_> = [2_461_042, 5_373_484, 2_670_691]
+        .map(|day| {
+            let mut at = Int96::new();
+            at.set_data(1_000, 0, day);
+            at
+        })
+        .into();
+    macro_rules! write {
+        ($kind:ty, $values:expr, $definitions:expr, $repetitions:expr) => {
+            let mut column = group.next_column().unwrap().unwrap();
+            column.typed::<$kind>().write_batch(&$values, $definitions, $repetitions).unwrap();
+            column.close().unwrap();
+        };
+    }
+    let ids: Vec<_> = (1..=3).map(|n| FixedLenByteArray::from(vec![n; 16])).collect();
+    write!(Int96Type, times, None, None);
+    write!(FixedLenByteArrayType, ids, None, None);
+    write!(ByteArrayType, [ByteArray::from("m"), ByteArray::from("m")], Some(&[1, 1, 0]), None);
+    write!(Int64Type, [7], Some(&[2, 1, 0]), None);
+    write!(ByteArrayType, [], Some(&[0, 0, 0]), Some(&[0, 0, 0]));
+    group.close().unwrap();
+    writer.close().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let map = "type = \"usage.request\"\nsource = \"/calls\"\norganization = \"org_a\"\nid_column = \"id\"\n\
+               [time]\ncolumn = \"at\"\n[columns]\n\"call.engine\" = \"region\"\n\"call.prompt\" = \"input_tokens\"\n\
+               [constants]\nmodel = \"m\"\n";
+    let (summary, error) = import(dir.path(), map, "old.parquet", &bytes);
+    assert_eq!(summary, "1 accepted, 0 duplicate, 2 rejected\n", "{error}");
+    assert!(
+        error.contains("invalid_value: 2\n") && error.contains("old.parquet row 2: /time"),
+        "{error}"
+    );
+    let rows = "select event_id, occurred_at, region, input_tokens from usage_events";
+    assert_eq!(
+        run_ok(&dir.path().join("data"), &["query", rows]),
+        "event_id,occurred_at,region,input_tokens\n\
+         01010101-0101-0101-0101-010101010101,2026-01-01T00:00:00.000001Z,m,7\n"
+    );
+    for (column, part) in [
+        ("tags", "the column `tags` holds lists, which no field can take"),
+        ("call", "the file has no column `call`; it has at, id, call.engine, call.prompt, tags"),
+    ] {
+        let map = map.replace("\"call.engine\"", column);
+        let (summary, error) = import(dir.path(), &map, "old.parquet", &bytes);
+        assert!(summary.is_empty() && error.contains(part), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
     }
 }
 

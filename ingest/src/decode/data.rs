@@ -350,6 +350,7 @@ fn value<'a>(column: &Column, json: &'a str) -> Result<Value<'a>, Rejection> {
 /// A cell of a file as its column asks. Files are less exact about types than senders: the text `5` is a count.
 pub(super) fn cell_value<'a>(column: &Column, cell: Cell<'a>) -> Result<Value<'a>, Rejection> {
     match (column.kind, cell) {
+        (_, Cell::Unfit(_)) => Err(column.wrong()),
         (Kind::Text, Cell::Text(text)) => column.text(Some(text)),
         (Kind::Text, cell) => column.text(cell.text().map(|text| Cow::Owned(text.into_owned()))),
         (Kind::Count, cell) => column.count(cell.count()),

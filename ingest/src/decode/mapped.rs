@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{
     Decoded, Sender, admit,
@@ -12,7 +13,7 @@ use super::{
     rows::{DeadLetters, Rows},
 };
 use crate::{
-    Error, Rejection, Table,
+    Error, Rejection, RejectionCode, Table,
     erasure::Lookup,
     event,
     mapping::{Cell, FileRows, Mapping, Source},
@@ -57,35 +58,50 @@ pub fn file_event(mapping: &Mapping, rows: &FileRows, file: &str, row: usize) ->
     let text = |cell: Cell<'_>| cell.text().map(Cow::into_owned);
     let event_type = text(cell(&mapping.event_type, rows, row));
     let table = event_type.as_deref().and_then(event::route).map(|(table, _)| table);
-    let mut data = Map::new();
+    let mut data: BTreeMap<&str, Box<RawValue>> = BTreeMap::new();
     for (name, source, _) in &mapping.fields {
         let column = table.and_then(|table| table.columns().iter().find(|c| c.name == *name));
         let cell = || cell(source, rows, row);
-        let value = match column.map(|column| (column.kind, cell_value(column, cell()))) {
-            Some((_, Ok(value))) => Some(value.to_json()),
+        let json = match column.map(|column| (column.kind, cell_value(column, cell()))) {
+            Some((_, Ok(value))) => Some(value.to_json().to_string().into()),
             Some((Kind::Count, Err(_))) if cell().count().is_some() => {
-                cell().count().map(Value::from)
+                cell().count().map(|count| count.to_string().into())
             }
-            _ => cell().into_json().and_then(|json| serde_json::from_str(&json).ok()),
+            // As it is written: the digits of a number are part of what is hashed.
+            _ => cell().into_json(),
         };
-        if let Some(value) = value {
-            data.insert(name.clone(), value);
+        let json = json.and_then(|json| RawValue::from_string(json.into_owned()).ok());
+        if let Some(json) = json {
+            data.insert(name, json);
         }
     }
     let time = match mapping.time(rows, row) {
         (Some(at), _) => Some(time::to_rfc3339(at)),
         (None, cell) => text(cell),
     };
-    json!({
-        "specversion": "1.0",
-        "id": id(mapping, rows, file, row),
-        "source": mapping.source,
-        "type": event_type,
-        "subject": mapping.organization.as_ref().and_then(|source| text(cell(source, rows, row))),
-        "time": time,
-        "data": data,
-    })
-    .to_string()
+    let event = Event {
+        specversion: "1.0",
+        id: member(id(mapping, rows, file, row)),
+        source: &mapping.source,
+        event_type: member(cell(&mapping.event_type, rows, row)),
+        subject: mapping.organization.as_ref().and_then(|of| member(cell(of, rows, row))),
+        time,
+        data,
+    };
+    serde_json::to_string(&event).unwrap_or_default()
+}
+
+/// An event as it is sent.
+#[derive(Serialize)]
+struct Event<'a> {
+    specversion: &'static str,
+    id: Option<Box<RawValue>>,
+    source: &'a str,
+    #[serde(rename = "type")]
+    event_type: Option<Box<RawValue>>,
+    subject: Option<Box<RawValue>>,
+    time: Option<String>,
+    data: BTreeMap<&'a str, Box<RawValue>>,
 }
 
 fn cell<'a>(source: &'a Source, rows: &'a FileRows, row: usize) -> Cell<'a> {
@@ -95,16 +111,32 @@ fn cell<'a>(source: &'a Source, rows: &'a FileRows, row: usize) -> Cell<'a> {
     }
 }
 
-fn into_text(cell: Cell<'_>) -> Option<Cow<'_, str>> {
-    match cell {
+/// A member of the envelope.
+fn name<'a>(cell: Cell<'a>, pointer: &str) -> Result<Option<Cow<'a, str>>, Rejection> {
+    let text = match cell {
+        Cell::Unfit(_) => {
+            return Err(Rejection::new(RejectionCode::WrongType, pointer, "expected text"));
+        }
         Cell::Text(text) => Some(text),
         cell => cell.text().map(|text| Cow::Owned(text.into_owned())),
-    }
+    };
+    text.map(|text| short(text, pointer)).transpose()
 }
 
-fn id<'a>(mapping: &Mapping, rows: &'a FileRows, file: &str, row: usize) -> Cow<'a, str> {
-    let own = mapping.id.and_then(|column| into_text(rows.cell(column, row)));
-    own.unwrap_or_else(|| Cow::Owned(format!("{file}:{}", rows.number(row))))
+/// The same as JSON, which whoever decodes it rejects for the same reason.
+fn member(cell: Cell<'_>) -> Option<Box<RawValue>> {
+    let json = match cell {
+        Cell::Unfit(_) => cell.into_json(),
+        cell => cell.text().map(|text| serde_json::Value::from(text).to_string().into()),
+    };
+    RawValue::from_string(json?.into_owned()).ok()
+}
+
+fn id<'a>(mapping: &Mapping, rows: &'a FileRows, file: &str, row: usize) -> Cell<'a> {
+    match mapping.id.map(|column| rows.cell(column, row)) {
+        None | Some(Cell::Absent) => Cell::Text(format!("{file}:{}", rows.number(row)).into()),
+        Some(own) => own,
+    }
 }
 
 fn envelope<'a>(
@@ -113,22 +145,20 @@ fn envelope<'a>(
     file: &str,
     row: usize,
 ) -> Result<Envelope<'a>, Rejection> {
-    let name = |source: &'a Source, pointer: &str| {
-        into_text(cell(source, rows, row)).map(|text| short(text, pointer)).transpose()
-    };
     let occurred_at = match mapping.time(rows, row) {
         (Some(at), _) => at,
         (None, Cell::Absent) => return Err(missing("/time")),
         (None, _) => return Err(unreadable_time()),
     };
     let subject = match &mapping.organization {
-        Some(source) => name(source, "/subject")?,
+        Some(source) => name(cell(source, rows, row), "/subject")?,
         None => None,
     };
     Ok(Envelope {
-        id: short(id(mapping, rows, file, row), "/id")?,
+        id: name(id(mapping, rows, file, row), "/id")?.ok_or_else(|| missing("/id"))?,
         source: Cow::Borrowed(&mapping.source),
-        event_type: name(&mapping.event_type, "/type")?.ok_or_else(|| missing("/type"))?,
+        event_type: name(cell(&mapping.event_type, rows, row), "/type")?
+            .ok_or_else(|| missing("/type"))?,
         occurred_at,
         data: None,
         subject,

@@ -4,6 +4,8 @@
 //! first form ([`FirstContent`], BLAKE3), which took a tenth of the time of the intake. Where a stored hash is not
 //! that of the present form ([`Content`]), it is compared with that of the first one.
 
+use std::collections::BTreeMap;
+
 use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType},
@@ -118,9 +120,45 @@ pub fn are_hashed(table: Table, rows: &RecordBatch) -> Option<Vec<bool>> {
     Some(hashed)
 }
 
-/// The content hash of an event as the first version computed it.
-pub(crate) fn first_hash(table: Table, row: &RecordBatch) -> Option<i64> {
-    of_events::<FirstContent>(table, row)?.pop()?
+/// The content hashes that an event may have from earlier versions of the program.
+pub(crate) fn earlier_hashes(table: Table, row: &RecordBatch) -> [Option<i64>; 3] {
+    fn of<C: Canonical>(table: Table, row: &RecordBatch) -> Option<i64> {
+        of_events::<C>(table, row)?.pop()?
+    }
+    [
+        of::<FirstContent>(table, row),
+        of::<Floated<Content>>(table, row),
+        of::<Floated<FirstContent>>(table, row),
+    ]
+}
+
+/// What an import beside a server once made of an event: the numbers of its attributes had passed through a float.
+#[derive(Debug, Default)]
+struct Floated<C>(C);
+
+impl<C: Canonical> Canonical for Floated<C> {
+    fn begin(&mut self, event_type: &str, organization: &str, at: i64) {
+        self.0.begin(event_type, organization, at);
+    }
+
+    fn text(&mut self, place: usize, name: &str, value: &str) {
+        self.0.text(place, name, value);
+    }
+
+    fn fixed(&mut self, place: usize, name: &str, value: &[u8]) {
+        self.0.fixed(place, name, value);
+    }
+
+    fn hash(&self) -> i64 {
+        self.0.hash()
+    }
+
+    fn attributes(&mut self, json: &str) {
+        match serde_json::from_str::<BTreeMap<String, serde_json::Value>>(json) {
+            Ok(members) => self.0.attributes(&serde_json::json!(members).to_string()),
+            Err(_) => self.0.attributes(json),
+        }
+    }
 }
 
 fn of_events<C: Canonical>(table: Table, rows: &RecordBatch) -> Option<Vec<Option<i64>>> {

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use arrow::array::AsArray;
+
 use super::*;
 use crate::{
     RejectionCode,
@@ -65,6 +67,10 @@ fn batches(events: &[(&str, u32)]) -> Vec<Batch> {
             )
         })
         .collect();
+    decoded(&lines)
+}
+
+fn decoded(lines: &str) -> Vec<Batch> {
     let sender = Sender {
         organization: None,
         grant: &crate::Grant::ALL,
@@ -202,12 +208,37 @@ fn what_an_older_version_accepted_is_known() {
     let (intake, _) = open(dir.path());
     let older = |events: &[(&str, u32)]| {
         let batch = batches(events).remove(0);
-        let content_hash = first_hash(batch.table, &batch.rows).unwrap();
+        let content_hash = earlier_hashes(batch.table, &batch.rows)[0].unwrap();
         (batch.keys[0], Seen { content_hash, lsn: 1 })
     };
     intake.reindex(vec![older(&[("a", 1)]), older(&[("b", 1)])]).unwrap();
     let verdicts = send(&intake, &[("a", 1), ("b", 2), ("c", 1), ("c", 1)]);
     assert_eq!(verdicts, ["duplicate", "id_conflict", "accepted", "duplicate"]);
+    intake.stop();
+}
+
+#[test]
+fn what_an_import_beside_a_server_made_of_a_number_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, _) = open(dir.path());
+    let event = |number: &str| {
+        decoded(&format!(
+            "{{\"id\":\"a\",\"source\":\"/s\",\"type\":\"usage.request\",\"subject\":\"org_a\",\
+             \"time\":\"2026-01-01T00:00:00Z\",\"data\":{{\"model\":\"m\",\"b\":\"x\",\"a\":{number}}}}}"
+        ))
+    };
+    // As a float writes it.
+    let old = event("12.5").remove(0);
+    let hashes = old.rows.column_by_name("content_hash").unwrap();
+    let content_hash = hashes.as_primitive::<arrow::datatypes::Int64Type>().value(0);
+    intake.reindex(vec![(old.keys[0], Seen { content_hash, lsn: 1 })]).unwrap();
+    for (number, expected) in
+        [("12.50", "duplicate"), ("1.25e1", "duplicate"), ("12.51", "id_conflict")]
+    {
+        let asked = intake.probe(event(number)).unwrap();
+        let settled = submit(&intake, asked).recv().unwrap().unwrap();
+        assert_eq!(words(&settled), [expected], "{number}");
+    }
     intake.stop();
 }
 

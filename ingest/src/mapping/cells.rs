@@ -7,10 +7,13 @@ use arrow::{
         Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array,
         RecordBatch, StringArray, TimestampMicrosecondArray,
     },
-    compute::{CastOptions, cast_with_options},
+    compute::{self, CastOptions, cast_with_options},
     datatypes::{
-        DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+        DataType, Date32Type, Date64Type, Decimal128Type, Float64Type, Int64Type, TimeUnit,
+        TimestampMicrosecondType,
     },
+    error::ArrowError,
+    util::display::array_value_to_string,
 };
 
 use super::Mapping;
@@ -38,6 +41,8 @@ pub(crate) enum Cell<'a> {
     Time(time::Micros),
     /// An unscaled value, and the digits after its point.
     Decimal(i128, i8),
+    /// What no field can take: as text, to be shown.
+    Unfit(Cow<'a, str>),
 }
 
 #[derive(Debug)]
@@ -49,7 +54,22 @@ enum Column {
     Flag(BooleanArray),
     Time(TimestampMicrosecondArray),
     Decimal(Decimal128Array, i8),
+    /// Values of a type that is wider than ours, and those of them that do not fit, as text.
+    Partly {
+        fit: Box<Column>,
+        unfit: StringArray,
+        kept: Kept,
+    },
     Absent,
+}
+
+/// What becomes of a value that does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// It is a number, and as good a text as any.
+    AsText,
+    /// No field takes it.
+    Not,
 }
 
 impl FileRows {
@@ -89,60 +109,123 @@ impl FileRows {
     }
 
     pub(crate) fn cell(&self, column: usize, row: usize) -> Cell<'_> {
-        let column = &self.columns[column];
-        if column.is_null(row) {
-            return Cell::Absent;
-        }
-        match column {
-            Column::Text(values) => text(values.value(row)),
-            Column::Json(values) => Cell::of_json(values.value(row)),
-            Column::Count(values) => Cell::Count(values.value(row)),
-            Column::Number(values) => Cell::Number(values.value(row)),
-            Column::Flag(values) => Cell::Flag(values.value(row)),
-            Column::Time(values) => Cell::Time(values.value(row)),
-            Column::Decimal(values, scale) => Cell::Decimal(values.value(row), *scale),
-            Column::Absent => Cell::Absent,
-        }
+        self.columns[column].cell(row)
     }
 }
 
 impl Column {
     fn of(name: &str, values: &ArrayRef) -> Result<Self, Error> {
-        // A value that does not fit is an error, never a null.
-        let options = CastOptions { safe: false, ..CastOptions::default() };
+        let failed = |error| Error::Mapping(format!("the column `{name}`: {error}"));
         let cast = |to: &DataType| {
-            cast_with_options(values, to, &options)
-                .map_err(|error| Error::Mapping(format!("the column `{name}`: {error}")))
+            cast_with_options(values, to, &CastOptions { safe: false, ..CastOptions::default() })
+                .map_err(failed)
         };
         Ok(match values.data_type() {
             DataType::Null => Self::Absent,
             DataType::Boolean => Self::Flag(cast(&DataType::Boolean)?.as_boolean().clone()),
+            DataType::UInt64 => Self::partly(values, &DataType::Int64, Kept::AsText, |fit| {
+                Self::Count(fit.as_primitive::<Int64Type>().clone())
+            })
+            .map_err(failed)?,
             kind if kind.is_integer() => {
                 Self::Count(cast(&DataType::Int64)?.as_primitive::<Int64Type>().clone())
             }
             kind if kind.is_floating() => {
                 Self::Number(cast(&DataType::Float64)?.as_primitive::<Float64Type>().clone())
             }
-            DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => {
+            DataType::Date32 | DataType::Date64 => Self::Time(of_dates(values).map_err(failed)?),
+            DataType::Timestamp(..) => {
                 // A time without a zone is read as UTC, as everywhere here.
-                let plain = cast(&DataType::Timestamp(TimeUnit::Microsecond, None))?;
-                Self::Time(plain.as_primitive::<TimestampMicrosecondType>().clone())
+                let plain = DataType::Timestamp(TimeUnit::Microsecond, None);
+                Self::partly(values, &plain, Kept::Not, |fit| {
+                    Self::Time(fit.as_primitive::<TimestampMicrosecondType>().clone())
+                })
+                .map_err(failed)?
             }
             DataType::Decimal32(_, scale)
             | DataType::Decimal64(_, scale)
-            | DataType::Decimal128(_, scale) => {
-                let wide = cast(&DataType::Decimal128(money::PRECISION, *scale))?;
-                Self::Decimal(wide.as_primitive::<Decimal128Type>().clone(), *scale)
+            | DataType::Decimal128(_, scale)
+            | DataType::Decimal256(_, scale) => {
+                let wide = DataType::Decimal128(money::PRECISION, *scale);
+                Self::partly(values, &wide, Kept::AsText, |fit| {
+                    Self::Decimal(fit.as_primitive::<Decimal128Type>().clone(), *scale)
+                })
+                .map_err(failed)?
             }
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
                 Self::Text(cast(&DataType::Utf8)?.as_string().clone())
             }
+            DataType::Time32(_) | DataType::Time64(_) => {
+                Self::Text(cast(&DataType::Utf8)?.as_string().clone())
+            }
+            DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_) => {
+                let bytes = cast(&DataType::Binary)?;
+                Self::partly(&bytes, &DataType::Utf8, Kept::Not, |fit| {
+                    Self::Text(fit.as_string().clone())
+                })
+                .map_err(failed)?
+            }
             DataType::Dictionary(_, of) => Self::of(name, &cast(of)?)?,
+            DataType::List(_)
+            | DataType::LargeList(_)
+            | DataType::ListView(_)
+            | DataType::LargeListView(_)
+            | DataType::FixedSizeList(..)
+            | DataType::Map(..) => {
+                let reason = format!("the column `{name}` holds lists, which no field can take");
+                return Err(Error::Mapping(reason));
+            }
             other => {
                 let reason = format!("the column `{name}` holds {other}, which no field can take");
                 return Err(Error::Mapping(reason));
             }
         })
+    }
+
+    /// A column of a wider type than ours. What does not fit is told with its row, and the others go on.
+    fn partly(
+        values: &ArrayRef,
+        kind: &DataType,
+        kept: Kept,
+        column: impl FnOnce(&ArrayRef) -> Self,
+    ) -> Result<Self, ArrowError> {
+        let fit = cast_with_options(values, kind, &CastOptions::default())?;
+        let column = column(&fit);
+        if fit.null_count() == values.null_count() {
+            return Ok(column);
+        }
+        let unfit = (0..values.len()).map(|row| {
+            let is_unfit = values.is_valid(row) && fit.is_null(row);
+            is_unfit.then(|| shown(values, row))
+        });
+        Ok(Self::Partly { fit: Box::new(column), unfit: unfit.collect(), kept })
+    }
+
+    fn cell(&self, row: usize) -> Cell<'_> {
+        if let Self::Partly { fit, unfit, kept } = self {
+            let odd = || Cow::Borrowed(unfit.value(row));
+            return match kept {
+                _ if unfit.is_null(row) => fit.cell(row),
+                Kept::AsText => Cell::Text(odd()),
+                Kept::Not => Cell::Unfit(odd()),
+            };
+        }
+        if self.is_null(row) {
+            return Cell::Absent;
+        }
+        match self {
+            Self::Text(values) => text(values.value(row)),
+            Self::Json(values) => Cell::of_json(values.value(row)),
+            Self::Count(values) => Cell::Count(values.value(row)),
+            Self::Number(values) => Cell::Number(values.value(row)),
+            Self::Flag(values) => Cell::Flag(values.value(row)),
+            Self::Time(values) => Cell::Time(values.value(row)),
+            Self::Decimal(values, scale) => Cell::Decimal(values.value(row), *scale),
+            Self::Partly { .. } | Self::Absent => Cell::Absent,
+        }
     }
 
     fn is_null(&self, row: usize) -> bool {
@@ -153,9 +236,34 @@ impl Column {
             Self::Flag(values) => values.is_null(row),
             Self::Time(values) => values.is_null(row),
             Self::Decimal(values, _) => values.is_null(row),
+            Self::Partly { .. } => false,
             Self::Absent => true,
         }
     }
+}
+
+/// A value that does not fit, for people.
+fn shown(values: &ArrayRef, row: usize) -> String {
+    let raw = match values.data_type() {
+        DataType::Timestamp(..) => compute::cast(&values.slice(row, 1), &DataType::Int64),
+        _ => Ok(values.slice(row, 1)),
+    };
+    let text = raw.and_then(|raw| array_value_to_string(&raw, 0)).unwrap_or_default();
+    // As long as a name may be.
+    text.chars().take(64).collect()
+}
+
+/// Midnights, in UTC.
+fn of_dates(values: &ArrayRef) -> Result<TimestampMicrosecondArray, ArrowError> {
+    /// No calendar has it, so that it is refused as a time.
+    const BEYOND: time::Micros = time::Micros::MAX;
+    let micros = |units: i64, each: i64| units.checked_mul(each).unwrap_or(BEYOND);
+    Ok(match values.data_type() {
+        DataType::Date32 => {
+            values.as_primitive::<Date32Type>().unary(|days| micros(days.into(), 86_400_000_000))
+        }
+        _ => values.as_primitive::<Date64Type>().unary(|millis| micros(millis, 1_000)),
+    })
 }
 
 fn text(text: &str) -> Cell<'_> {
@@ -188,7 +296,7 @@ impl<'a> Cell<'a> {
                 let one = 10_i128.checked_pow(u32::try_from(*scale).ok()?)?;
                 (unscaled % one == 0).then(|| i64::try_from(unscaled / one).ok())?
             }
-            Self::Flag(_) | Self::Time(_) | Self::Absent => None,
+            Self::Flag(_) | Self::Time(_) | Self::Unfit(_) | Self::Absent => None,
         }
     }
 
@@ -220,6 +328,7 @@ impl<'a> Cell<'a> {
                     (unscaled % factor == 0).then(|| unscaled / factor)
                 }
             }
+            Self::Unfit(_) => None,
             cell => money::parse(cell.text()?.trim()),
         }
     }
@@ -228,7 +337,7 @@ impl<'a> Cell<'a> {
     pub(crate) fn text(&self) -> Option<Cow<'_, str>> {
         Some(match self {
             Self::Absent => return None,
-            Self::Text(text) => Cow::Borrowed(&**text),
+            Self::Text(text) | Self::Unfit(text) => Cow::Borrowed(&**text),
             Self::Json(json) => Cow::Borrowed(*json),
             Self::Count(count) => Cow::Owned(count.to_string()),
             Self::Number(number) => Cow::Owned(number.to_string()),
@@ -243,6 +352,8 @@ impl<'a> Cell<'a> {
         Some(match self {
             Self::Absent => return None,
             Self::Json(json) => Cow::Borrowed(json),
+            // No column and no attribute takes an object.
+            Self::Unfit(text) => Cow::Owned(serde_json::json!({"unfit": text}).to_string()),
             Self::Count(_) | Self::Flag(_) => Cow::Owned(self.text()?.into_owned()),
             Self::Number(number) if number.is_finite() => Cow::Owned(number.to_string()),
             cell => Cow::Owned(serde_json::Value::from(cell.text()?).to_string()),

@@ -3,6 +3,7 @@
 mod buckets;
 mod csv_file;
 mod lines;
+mod parquet_file;
 mod progress_note;
 mod source;
 mod tally;

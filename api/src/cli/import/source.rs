@@ -9,7 +9,6 @@ use arrow::{
 };
 use encoding_rs::UTF_8;
 use ingest::mapping::{CsvFormat, FileRows, Mapping};
-use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -17,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::{
     csv_file::{Record, Records},
     lines::Lines,
+    parquet_file,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,10 +83,13 @@ impl Format {
             }
             Self::Ndjson => return Ok(()),
             Self::Parquet => {
-                let file = File::open(path).with_context(reading)?;
-                let reader =
-                    ParquetRecordBatchReaderBuilder::try_new(file).with_context(reading)?;
-                reader.schema().fields().iter().map(|field| field.name().clone()).collect()
+                let empty = parquet_file::empty(path).with_context(reading)?;
+                let schema = empty.schema();
+                let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+                mapping.check_columns(&names).with_context(reading)?;
+                // Columns of types that no field can take are refused before anything is sent.
+                FileRows::typed(mapping, &empty, Vec::new()).with_context(reading)?;
+                return Ok(());
             }
         };
         let present: Vec<_> = present.iter().map(String::as_str).collect();
@@ -197,7 +200,7 @@ pub(super) fn chunks(
             Box::new(std::iter::from_fn(move || gather(&mut rows, &columns, &mut last).transpose()))
         }
         Format::Parquet => {
-            let batches = parquet_batches(path, &columns).with_context(reading)?;
+            let batches = parquet_file::batches(path, &columns).with_context(reading)?;
             Box::new(batches.map(move |rows| {
                 let rows = rows?;
                 let first = last + 1;
@@ -384,18 +387,6 @@ fn gather(
     let schema = Arc::new(Schema::new(fields));
     let rows = RecordBatch::try_new_with_options(schema, arrays, &options)?;
     Ok(Some(Chunk { rows, places, faults }))
-}
-
-fn parquet_batches(
-    path: &Path,
-    columns: &[String],
-) -> anyhow::Result<impl Iterator<Item = anyhow::Result<RecordBatch>> + Send + use<>> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
-    let fields = reader.schema().fields();
-    let roots = (0..fields.len()).filter(|at| columns.contains(fields[*at].name()));
-    let mask = ProjectionMask::roots(reader.parquet_schema(), roots);
-    let reader = reader.with_projection(mask).with_batch_size(CHUNK_ROWS).build()?;
-    Ok(reader.map(|rows| Ok(rows?)))
 }
 
 /// Names a file by its content: the identity of rows that have no id of their own.

@@ -2,13 +2,14 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray,
-        Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
-        TimestampNanosecondArray, UInt64Array,
+        ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Date64Array, Decimal128Array,
+        Decimal256Array, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray,
+        RecordBatch, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+        TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
     },
-    datatypes::{Int8Type, Int64Type},
+    datatypes::{Int8Type, Int64Type, i256},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::{
@@ -234,4 +235,79 @@ fn the_azure_trace_maps() {
     assert_eq!(event["data"]["input_tokens"], 374);
     assert_eq!(event["data"]["model"], "azure-llm");
     assert_eq!(counts(&decoded(&mapping, &rows), "output_tokens"), [Some(44)]);
+}
+
+/// What is said of each row of a column that holds something else than counts of ours.
+fn verdicts(mapping: &str, column: &str, values: ArrayRef) -> Vec<Option<(RejectionCode, String)>> {
+    let mapping = Mapping::parse(mapping).unwrap();
+    let rows = values.len();
+    let at = text(&vec![Some("2026-01-01T00:00:00Z"); rows]);
+    let rows = match column {
+        "at" => RecordBatch::try_from_iter([("at", values)]),
+        _ => RecordBatch::try_from_iter([("at", at), (column, values)]),
+    };
+    let rows = rows.unwrap();
+    let count = rows.num_rows();
+    let rows = FileRows::typed(&mapping, &rows, (1..=count as u64).collect()).unwrap();
+    let mut said = vec![None; count];
+    for (row, why) in decoded(&mapping, &rows).rejected {
+        said[row as usize] = Some((why.code, why.pointer));
+    }
+    said
+}
+
+#[test]
+fn a_value_that_does_not_fit_rejects_its_row_only() {
+    let tokens = format!("{HEAD}x = \"input_tokens\"\n");
+    let wrong = |pointer: &str| Some((RejectionCode::WrongType, pointer.to_owned()));
+    let counts: ArrayRef = Arc::new(UInt64Array::from(vec![Some(5), Some(u64::MAX), None]));
+    assert_eq!(verdicts(&tokens, "x", counts), [None, wrong("/data/input_tokens"), None]);
+    let wide = [Some(i256::from_i128(5)), Some(i256::MAX), None];
+    let wide = Decimal256Array::from(wide.to_vec()).with_precision_and_scale(76, 0).unwrap();
+    assert_eq!(verdicts(&tokens, "x", Arc::new(wide)), [None, wrong("/data/input_tokens"), None]);
+    let model = format!("{HEAD}x = \"region\"\n");
+    let bytes: ArrayRef =
+        Arc::new(BinaryArray::from_opt_vec(vec![Some(b"eu"), Some(b"\xff"), None]));
+    assert_eq!(verdicts(&model, "x", Arc::clone(&bytes)), [None, wrong("/data/region"), None]);
+    let keys = Int32Array::from(vec![0, 1, 1]);
+    let shared = DictionaryArray::new(keys, bytes);
+    let expected = [None, wrong("/data/region"), wrong("/data/region")];
+    assert_eq!(verdicts(&model, "x", Arc::new(shared)), expected);
+    let attribute = format!("{HEAD}x = \"note\"\n");
+    let bytes: ArrayRef = Arc::new(BinaryArray::from_vec(vec![b"eu", b"\xff"]));
+    let refused = Some((RejectionCode::InvalidAttributes, "/data/note".to_owned()));
+    assert_eq!(verdicts(&attribute, "x", bytes), [None, refused]);
+    let clock: ArrayRef = Arc::new(Time64MicrosecondArray::from(vec![3_600_000_000, 1]));
+    assert_eq!(verdicts(&attribute, "x", clock), [None, None]);
+}
+
+#[test]
+fn a_time_that_no_calendar_has_rejects_its_row_only() {
+    let unreadable = || Some((RejectionCode::InvalidValue, "/time".to_owned()));
+    let good = 1_767_225_600;
+    for times in [
+        Arc::new(TimestampSecondArray::from(vec![good, i64::MAX, i64::MIN])) as ArrayRef,
+        Arc::new(TimestampMillisecondArray::from(vec![good * 1_000, 1 << 62, i64::MIN])),
+        Arc::new(TimestampMicrosecondArray::from(vec![good * 1_000_000, i64::MAX, i64::MIN])),
+        Arc::new(Date32Array::from(vec![20_454, i32::MAX, i32::MIN])),
+        Arc::new(Date64Array::from(vec![good * 1_000, i64::MAX, i64::MIN])),
+    ] {
+        let kind = times.data_type().clone();
+        assert_eq!(verdicts(HEAD, "at", times), [None, unreadable(), unreadable()], "{kind}");
+    }
+}
+
+#[test]
+fn numbers_of_attributes_are_sent_as_they_are_written() {
+    let mapping = Mapping::parse(&format!("{HEAD}note = \"note\"\n")).unwrap();
+    for number in ["12.50", "1e2", "12345678901234567890123", "-0", "1E-7"] {
+        let at = text(&[Some("\"2026-01-01T00:00:00Z\"")]);
+        let columns = [("at", at), ("note", text(&[Some(number)]))];
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        let rows = FileRows::json(&mapping, &rows, vec![1]);
+        assert_eq!(
+            texts(&decoded(&mapping, &rows), "attributes"),
+            [Some(format!("{{\"note\":{number}}}"))]
+        );
+    }
 }
