@@ -22,21 +22,16 @@ use datafusion::{
         ScalarUDFImpl, Signature, Volatility, cast, expr::ScalarFunction,
         expr_rewriter::FunctionRewrite,
     },
-    optimizer::{AnalyzerRule, analyzer::function_rewrite::ApplyFunctionRewrites},
     physical_expr_common::datum::apply,
 };
 
 use crate::error::OutOfRange;
 
 /// Puts exact operations in the place of the engine's, once the types are known.
-pub(crate) fn rule() -> Arc<dyn AnalyzerRule + Send + Sync> {
-    Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(Rewrite)]))
-}
-
 #[derive(Debug)]
-struct Rewrite;
+pub(crate) struct Exact;
 
-impl FunctionRewrite for Rewrite {
+impl FunctionRewrite for Exact {
     fn name(&self) -> &'static str {
         "exact_arithmetic"
     }
@@ -74,7 +69,7 @@ impl FunctionRewrite for Rewrite {
             return Ok(Transformed::no(expression));
         }
         let arguments = operands.into_iter().map(|operand| (**operand).clone()).collect();
-        let function = Arc::new(ScalarUDF::from(Exact::new(operation, kind)));
+        let function = Arc::new(ScalarUDF::from(Operate::new(operation, kind)));
         Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments))))
     }
 }
@@ -142,13 +137,13 @@ impl Operation {
 
 /// An operation whose result has this type.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Exact {
+struct Operate {
     operation: Operation,
     kind: DataType,
     signature: Signature,
 }
 
-impl Exact {
+impl Operate {
     fn new(operation: Operation, kind: DataType) -> Self {
         let operands = if operation == Operation::Negate { 1 } else { 2 };
         Self { operation, kind, signature: Signature::any(operands, Volatility::Immutable) }
@@ -206,7 +201,7 @@ impl Exact {
     }
 }
 
-impl ScalarUDFImpl for Exact {
+impl ScalarUDFImpl for Operate {
     fn name(&self) -> &'static str {
         self.operation.name()
     }

@@ -25,6 +25,7 @@ mod functions;
 mod gate;
 mod json;
 mod list;
+mod local;
 pub mod metric;
 mod names;
 pub mod parameter;

@@ -16,6 +16,7 @@ use datafusion::{
         runtime_env::RuntimeEnv,
     },
     logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility, cast, ident, lit},
+    optimizer::analyzer::function_rewrite::ApplyFunctionRewrites,
     prelude::{SessionConfig, SessionContext},
     sql::{
         parser::{DFParser, Statement},
@@ -30,9 +31,12 @@ use pipeline::{
 };
 
 use crate::{
-    Author, QueryError, Reach, Reason, Request, Task, Terms, Zone, arithmetic,
+    Author, QueryError, Reach, Reason, Request, Task, Terms, Zone,
+    arithmetic::Exact,
     explain::explain,
-    gate, names,
+    gate,
+    local::{Local, Meeting},
+    names,
     schema::{self, CATALOG, INFORMATION_SCHEMA, SCHEMA},
 };
 
@@ -118,15 +122,19 @@ async fn session(
     let functions = gate::offered();
     // Not the engine's own choice: table functions make rows out of nothing, without end, file formats reach
     // outside, and of the functions only some are offered.
-    let state = SessionStateBuilder::new()
+    let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(Arc::clone(runtime))
         .with_expr_planners(SessionStateDefaults::default_expr_planners())
         .with_scalar_functions(functions.scalar.clone())
         .with_aggregate_functions(functions.aggregate.clone())
         .with_window_functions(functions.window.clone())
-        .with_analyzer_rule(arithmetic::rule())
+        .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![
+            Arc::new(Exact),
+            Arc::new(Local),
+        ])))
         .build();
+    state.register_function_rewrite(Arc::new(Meeting))?;
     let context = SessionContext::new_with_state(state);
     let url = url::Url::parse(&tables.root.store_url())
         .map_err(|error| DataFusionError::External(error.into()))?;
