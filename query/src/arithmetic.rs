@@ -69,7 +69,8 @@ impl FunctionRewrite for Exact {
             return Ok(Transformed::no(expression));
         }
         let arguments = operands.into_iter().map(|operand| (**operand).clone()).collect();
-        let function = Arc::new(ScalarUDF::from(Operate::new(operation, kind)));
+        let name = expression.schema_name().to_string();
+        let function = Arc::new(ScalarUDF::from(Operate::new(operation, kind, name)));
         Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments))))
     }
 }
@@ -119,20 +120,6 @@ impl Operation {
             Self::Divide => "/",
         }
     }
-
-    /// The engine's operation of these operands: ours is shown like it, and columns are named like it.
-    fn expression(self, operands: &[Expr]) -> Option<Expr> {
-        let operator = match self {
-            Self::Add => Operator::Plus,
-            Self::Subtract => Operator::Minus,
-            Self::Multiply => Operator::Multiply,
-            Self::Divide => Operator::Divide,
-            Self::Negate => return Some(Expr::Negative(Box::new(operands.first()?.clone()))),
-        };
-        let [left, right] = operands else { return None };
-        let (left, right) = (Box::new(left.clone()), Box::new(right.clone()));
-        Some(Expr::BinaryExpr(BinaryExpr::new(left, operator, right)))
-    }
 }
 
 /// An operation whose result has this type.
@@ -140,13 +127,15 @@ impl Operation {
 struct Operate {
     operation: Operation,
     kind: DataType,
+    /// What a column of it is called. Chains of operations are deep: it is not made anew at each level, each time.
+    name: String,
     signature: Signature,
 }
 
 impl Operate {
-    fn new(operation: Operation, kind: DataType) -> Self {
+    fn new(operation: Operation, kind: DataType, name: String) -> Self {
         let operands = if operation == Operation::Negate { 1 } else { 2 };
-        Self { operation, kind, signature: Signature::any(operands, Volatility::Immutable) }
+        Self { operation, kind, name, signature: Signature::any(operands, Volatility::Immutable) }
     }
 
     fn explained(&self, error: DataFusionError) -> DataFusionError {
@@ -214,14 +203,12 @@ impl ScalarUDFImpl for Operate {
         Ok(self.kind.clone())
     }
 
-    fn display_name(&self, operands: &[Expr]) -> Result<String> {
-        let shown = self.operation.expression(operands).map(|e| e.to_string());
-        Ok(shown.unwrap_or_else(|| self.name().into()))
+    fn display_name(&self, _: &[Expr]) -> Result<String> {
+        Ok(self.name.clone())
     }
 
-    fn schema_name(&self, operands: &[Expr]) -> Result<String> {
-        let shown = self.operation.expression(operands).map(|e| e.schema_name().to_string());
-        Ok(shown.unwrap_or_else(|| self.name().into()))
+    fn schema_name(&self, _: &[Expr]) -> Result<String> {
+        Ok(self.name.clone())
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -153,14 +153,21 @@ impl Encoder {
                 write!(
                     out,
                     "],\"row_count\":{count},\"truncated\":{cut},\"as_of\":{as_of},\
-                     \"statistics\":{statistics}}}"
+                     \"statistics\":{statistics}"
                 )?;
+                if !ended.hidden.is_empty() {
+                    write!(out, ",\"hidden_columns\":{}", json!(ended.hidden))?;
+                }
+                out.write_all(b"}")?;
             }
             Form::Ndjson => {
-                let end = json!({"_end": {
+                let mut end = json!({
                     "rows": ended.rows, "truncated": ended.truncated, "statistics": ended.cost,
-                }});
-                writeln!(out, "{end}")?;
+                });
+                if !ended.hidden.is_empty() {
+                    end["hidden_columns"] = json!(ended.hidden);
+                }
+                writeln!(out, "{}", json!({"_end": end}))?;
             }
             Form::Parquet => {
                 if let Some(parquet) = self.parquet.take() {

@@ -103,7 +103,7 @@ impl From<OutOfRange> for DataFusionError {
 }
 
 /// A type as SQL names it.
-fn type_name(kind: &DataType) -> String {
+pub(crate) fn type_name(kind: &DataType) -> String {
     match kind {
         DataType::Int8 => "tinyint".into(),
         DataType::Int16 => "smallint".into(),
@@ -117,7 +117,13 @@ fn type_name(kind: &DataType) -> String {
         | DataType::Decimal64(precision, scale)
         | DataType::Decimal128(precision, scale)
         | DataType::Decimal256(precision, scale) => format!("decimal({precision}, {scale})"),
-        DataType::Duration(_) => "an interval".into(),
+        DataType::Duration(_) | DataType::Interval(_) => "interval".into(),
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => "text".into(),
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => "double".into(),
+        DataType::Timestamp(..) => "timestamp".into(),
+        DataType::Date32 | DataType::Date64 => "date".into(),
+        DataType::Time32(_) | DataType::Time64(_) => "time".into(),
+        DataType::Boolean => "boolean".into(),
         other => other.to_string().to_lowercase(),
     }
 }

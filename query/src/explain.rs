@@ -1,10 +1,16 @@
 //! An engine's error as the one who asked may see it: its class, where in the text it is, and what may have been
 //! meant.
 
+mod phrase;
+
 use arrow::error::ArrowError;
-use datafusion::common::{DataFusionError, SchemaError, utils::datafusion_strsim::levenshtein};
+use datafusion::{
+    common::{DataFusionError, SchemaError, utils::datafusion_strsim::levenshtein},
+    sql::sqlparser::ast,
+};
 
 use crate::{QueryError, Reach, Reason, error::OutOfRange, gate, schema};
+use phrase::Phrase;
 
 /// Columns or tables that a hint names, at most.
 const NAMES_MAX: usize = 12;
@@ -20,6 +26,11 @@ pub(crate) fn explain(error: DataFusionError, reach: &Reach) -> QueryError {
         position: place,
         hint,
     };
+    if !matches!(error, DataFusionError::SQL(..))
+        && let Some(phrase) = told(error, &text, reach)
+    {
+        return phrase.at(place);
+    }
     match error {
         DataFusionError::SQL(parse, _) => {
             let text = parse.to_string();
@@ -74,6 +85,29 @@ pub(crate) fn explain(error: DataFusionError, reach: &Reach) -> QueryError {
     }
 }
 
+/// The same, with the part of the statement that it is about.
+pub(crate) fn explain_in(
+    error: DataFusionError,
+    reach: &Reach,
+    statement: &ast::Statement,
+) -> QueryError {
+    phrase::with_argument(explain(error, reach), statement)
+}
+
+/// The phrase for a sentence, if there is one and it may be told. What failed on a row may hold a value, another tenant's
+/// even.
+fn told(error: &DataFusionError, text: &str, reach: &Reach) -> Option<Phrase> {
+    let is_computed = matches!(
+        error,
+        DataFusionError::ArrowError(..)
+            | DataFusionError::Execution(_)
+            | DataFusionError::External(_)
+    );
+    let phrase = phrase::of(text)?;
+    let is_open = !matches!(reach, Reach::Organization(_));
+    (is_open || phrase.reason == Reason::Invalid && !is_computed).then_some(phrase)
+}
+
 /// Whether a number did not fit its type somewhere in the engine. It has no kind of its own for that.
 fn is_out_of_range(error: &DataFusionError) -> bool {
     let text = match error {
@@ -91,7 +125,24 @@ fn is_out_of_range(error: &DataFusionError) -> bool {
     text.to_ascii_lowercase().contains("overflow") && !text.starts_with("Date ")
 }
 
+/// A sentence without the names of the engine's parts.
 fn first_line(text: &str) -> String {
+    let mut text = text;
+    let parts = [
+        "Error during planning: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "Internal error: ",
+        "Schema error: ",
+        "External error: ",
+        "Optimizer rule ",
+    ];
+    while let Some(rest) = parts.iter().find_map(|part| text.strip_prefix(part)) {
+        text = rest;
+    }
+    let text = text
+        .strip_prefix("This feature is not implemented: ")
+        .map_or_else(|| text.to_owned(), |rest| format!("not offered: {rest}"));
     text.lines().next().unwrap_or_default().chars().take(500).collect()
 }
 

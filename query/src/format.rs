@@ -14,7 +14,7 @@ use std::{io::Write, sync::Arc};
 use crate::{
     Answer, cells,
     json::{self, Layout},
-    types::replaced_field,
+    nested::replaced_field,
 };
 
 /// `[{"name": …, "type": …}, …]`.

@@ -5,7 +5,7 @@
 //! [`session`] builds what a query may see: the tables of the lake at one cut, and for a customer only its own
 //! rows, behind a physical barrier; `gate` refuses what would take too much before it is planned. [`worker`] is
 //! the child's side, [`pool`] the parent's; `threads` are those it computes on. [`metric`] holds the named business figures, declared in YAML.
-//! [`answering`] is an answer while it comes, [`cache`] holds those that are still true; `explain` says what was wrong, `names` what columns are called.
+//! [`answering`] is an answer while it comes, [`cache`] holds those that are still true; `explain` says what was wrong, `names` what columns are called, and `masked` keeps persons from who may not see them.
 //! `even` cuts an organization's rows anew, and `portion` divides rows so that whoever reads them can hold them;
 //! [`encoder`] turns them into the form that was asked for while they come, with [`format`] and `json`; [`parameter`]
 //! and [`zone`] are what a question says besides its text, [`cost`] what it read.
@@ -26,8 +26,10 @@ mod gate;
 mod json;
 mod list;
 mod local;
+mod masked;
 pub mod metric;
 mod names;
+mod nested;
 pub mod parameter;
 pub mod pool;
 mod portion;
@@ -36,7 +38,6 @@ pub mod schema;
 pub mod session;
 pub mod stored;
 mod threads;
-mod types;
 pub mod worker;
 pub mod zone;
 

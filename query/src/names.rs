@@ -20,7 +20,7 @@ use datafusion::{
     sql::sqlparser::ast::{self, Ident, Query, Select, SelectItem, SetExpr, VisitMut, VisitorMut},
 };
 
-use crate::types::replaced_field;
+use crate::nested::replaced_field;
 
 /// What a column of an answer is called: the first keeps its name, later ones of the same get `_2`, `_3`, without those
 /// that are taken.

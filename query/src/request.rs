@@ -92,6 +92,9 @@ pub struct Ended {
     pub repeatable: bool,
     #[serde(default)]
     pub cost: Cost,
+    /// Columns that are left out, since the one who asks may not see what they say of persons.
+    #[serde(default)]
+    pub hidden: Vec<String>,
     /// The answer to [`Task::Explain`] and [`Task::Validate`].
     #[serde(default)]
     pub planned: Option<Box<Planned>>,

@@ -33,10 +33,10 @@ use pipeline::{
 use crate::{
     Author, QueryError, Reach, Reason, Request, Task, Terms, Zone,
     arithmetic::Exact,
-    explain::explain,
+    explain::{explain, explain_in},
     gate,
     local::{Local, Meeting},
-    names,
+    masked, names,
     schema::{self, CATALOG, INFORMATION_SCHEMA, SCHEMA},
 };
 
@@ -46,23 +46,33 @@ const VIEWS: &[(&str, &str)] = &[("mrr_movements", include_str!("../views/mrr_mo
 /// The ledger without what was taken back.
 pub(crate) const NET: &str = "usage_events";
 
+/// A planned query.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) frame: DataFrame,
+    /// Columns of `*` that its author may not see.
+    pub(crate) hidden: Vec<String>,
+}
+
 /// Plans a query in a session of its own.
-pub async fn plan(
+pub(crate) async fn plan(
     request: &Request,
     tables: &Tables,
     runtime: &Arc<RuntimeEnv>,
     partitions: usize,
-) -> Result<DataFrame, QueryError> {
+) -> Result<Plan, QueryError> {
     let statement = check(&request.sql)?;
+    let asked = Box::new(query(&statement)?.clone());
+    let named = masked::named(&asked);
     let context = session(tables, request, runtime, partitions)
         .await
         .map_err(|error| explain(error, &request.reach))?;
     if request.author == Author::Stranger {
-        gate::statement(query(&statement)?)?;
+        gate::statement(&asked)?;
     }
     let options =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let refused = |error| explain(error, &request.reach);
+    let refused = |error| explain_in(error, &request.reach, &asked);
     let (logical, marked) = match context.state().statement_to_plan(statement.clone()).await {
         Ok(logical) => (logical, None),
         Err(error) if names::is_doubled(&error) => {
@@ -90,6 +100,10 @@ pub async fn plan(
         Some(marked) if !is_explained => marked.resolve(frame).map_err(refused)?,
         _ => frame,
     };
+    let (frame, hidden) = match request.terms.persons {
+        true => (frame, Vec::new()),
+        false => masked::cover(frame, &named)?,
+    };
     if request.author == Author::Stranger {
         gate::arguments(frame.logical_plan())?;
         gate::forms(frame.logical_plan())?;
@@ -98,7 +112,7 @@ pub async fn plan(
     let (mut state, logical) = frame.into_parts();
     state.execution_props_mut().query_execution_start_time =
         DateTime::from_timestamp_micros(request.now);
-    Ok(DataFrame::new(state, logical))
+    Ok(Plan { frame: DataFrame::new(state, logical), hidden })
 }
 
 /// The session: tables at a cut, as far as `reach` goes, and nothing else.
@@ -155,7 +169,7 @@ async fn register(
         return Err(DataFusionError::Plan("no organization".into()));
     }
     let own = own.as_ref();
-    let mut stored: Vec<(&str, Table, Arc<dyn TableProvider>)> = Vec::new();
+    let mut stored: Vec<(&str, Arc<dyn TableProvider>)> = Vec::new();
     for table in Table::ALL.into_iter().filter(|table| schema::is_shown(table.name(), reach)) {
         let rows: Arc<dyn TableProvider> = if table.is_dimension() {
             Arc::new(LatestRows::new(tables, table, own))
@@ -164,15 +178,15 @@ async fn register(
         } else {
             Arc::new(LakeScan::new(tables, table, own))
         };
-        stored.push((table.name(), table, rows));
+        stored.push((table.name(), rows));
     }
     if request.author == Author::Ourselves {
         for (table, name) in LEDGERS {
-            stored.push((name, table, Arc::new(LakeScan::new(tables, table, own))));
+            stored.push((name, Arc::new(LakeScan::new(tables, table, own))));
         }
     }
     let net = LakeScan::new(tables, Table::UsageLedger, own).net();
-    stored.push((NET, Table::UsageLedger, Arc::new(net)));
+    stored.push((NET, Arc::new(net)));
     // What a statement does not name need not be planned.
     let sql = request.sql.to_ascii_lowercase();
     let views: Vec<_> = VIEWS.iter().filter(|(name, _)| sql.contains(name)).collect();
@@ -180,18 +194,18 @@ async fn register(
     let mut planned = Vec::new();
     if !views.is_empty() {
         // Ours order by places in the log, whoever asks.
-        for (name, table, rows) in &stored {
-            context.register_table(*name, shown(name, *table, rows, &request.terms, true)?)?;
+        for (name, rows) in &stored {
+            context.register_table(*name, shown(name, rows, &request.terms, true)?)?;
         }
         for (name, view) in views {
             planned.push((*name, context.sql(view).await?.into_view()));
         }
-        for (name, ..) in &stored {
+        for (name, _) in &stored {
             context.deregister_table(*name)?;
         }
     }
-    for (name, table, rows) in &stored {
-        context.register_table(*name, shown(name, *table, rows, &request.terms, is_placed)?)?;
+    for (name, rows) in &stored {
+        context.register_table(*name, shown(name, rows, &request.terms, is_placed)?)?;
     }
     for (name, view) in planned {
         context.register_table(name, view)?;
@@ -236,22 +250,15 @@ pub(crate) fn is_repeatable(plan: &LogicalPlan) -> bool {
     visited.is_ok() && repeatable
 }
 
-/// A table as its reader sees it: times in the reader's zone, so that truncating one gives a day of the zone, and
-/// without what says something of a person where the reader may not see that. `is_placed`: with the rows' places in
-/// the log, which numbers everybody's.
+/// A table as its reader sees it: times in the reader's zone, so that truncating one gives a day of the zone.
+/// `is_placed`: with the rows' places in the log, which numbers everybody's.
 fn shown(
     name: &str,
-    table: Table,
     rows: &Arc<dyn TableProvider>,
     terms: &Terms,
     is_placed: bool,
 ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-    let hides = |name: &str| match name {
-        "log" | "lsn" => !is_placed,
-        // Who has a hash of a person's columns finds what is in them by trying.
-        "content_hash" => !terms.persons,
-        _ => !terms.persons && table.columns().iter().any(|c| c.is_personal && c.name == name),
-    };
+    let hides = |name: &str| !is_placed && matches!(name, "log" | "lsn");
     let zoned = terms.zone != Zone::default();
     let schema = rows.schema();
     if !zoned && !schema.fields().iter().any(|field| hides(field.name())) {
@@ -293,6 +300,13 @@ fn query_mut(statement: &mut Statement) -> Option<&mut ast::Statement> {
     }
 }
 
+fn not_a_query(hint: &str) -> QueryError {
+    QueryError {
+        hint: Some(hint.into()),
+        ..QueryError::new(Reason::NotAllowed, "only queries are allowed: SELECT, WITH, VALUES")
+    }
+}
+
 /// The query of a statement.
 fn query(statement: &Statement) -> Result<&ast::Statement, QueryError> {
     let statement = match statement {
@@ -301,9 +315,21 @@ fn query(statement: &Statement) -> Result<&ast::Statement, QueryError> {
     };
     match statement {
         Statement::Statement(query) if matches!(**query, ast::Statement::Query(_)) => Ok(query),
-        _ => Err(QueryError::new(
-            Reason::NotAllowed,
-            "only queries are allowed: SELECT, WITH, VALUES",
-        )),
+        Statement::Statement(other) if matches!(**other, ast::Statement::ShowTables { .. }) => {
+            Err(not_a_query(
+                "in a terminal \\d lists the tables; select table_name from information_schema.tables does everywhere",
+            ))
+        }
+        Statement::Statement(other)
+            if matches!(
+                **other,
+                ast::Statement::ExplainTable { .. } | ast::Statement::ShowColumns { .. }
+            ) =>
+        {
+            Err(not_a_query(
+                "in a terminal \\d TABLE lists the columns; select column_name, data_type from information_schema.columns where table_name = '…' does everywhere",
+            ))
+        }
+        _ => Err(not_a_query("the tables are written by sending events")),
     }
 }

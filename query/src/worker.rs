@@ -36,7 +36,7 @@ use crate::{
     explain::explain,
     format, names,
     portion::portions,
-    session,
+    session::{self, Plan},
     threads::{Threads, cpu_time, give_way_to_intake, stack_bytes},
 };
 
@@ -186,7 +186,8 @@ impl Session {
         let failed = |error| explain(error, &request.reach);
         let encoding =
             |error| explain(datafusion::common::DataFusionError::from(error), &request.reach);
-        let frame = session::plan(request, &tables, &self.runtime, partitions).await?;
+        let Plan { frame, hidden } =
+            Box::pin(session::plan(request, &tables, &self.runtime, partitions)).await?;
         if request.terms.task != Task::Rows {
             return planned(frame, request).await;
         }
@@ -200,7 +201,7 @@ impl Session {
         let mut writer =
             StreamWriter::try_new_with_options(Vec::new(), &schema, options).map_err(encoding)?;
         let mut even = Even::new(&rows.schema(), &request.reach);
-        let mut ended = Ended { repeatable, ..Ended::default() };
+        let mut ended = Ended { repeatable, hidden, ..Ended::default() };
         let max_rows = request.max_rows.unwrap_or(u64::MAX);
         let mut progress = interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
         loop {
@@ -219,8 +220,7 @@ impl Session {
             let room = max_rows - ended.rows;
             if batch.num_rows() as u64 > room {
                 if !request.truncate {
-                    let message = format!("the answer has more than {max_rows} rows");
-                    return Err(QueryError::new(Reason::TooLarge, message));
+                    return Err(too_many_rows(max_rows));
                 }
                 ended.truncated = true;
                 batch = batch.slice(0, usize::try_from(room).unwrap_or(usize::MAX));
@@ -283,6 +283,12 @@ async fn planned(frame: DataFrame, request: &Request) -> Result<Ended, QueryErro
         plan.push('…');
     }
     Ok(Ended { planned: Some(Box::new(planned)), ..Ended::default() })
+}
+
+fn too_many_rows(max_rows: u64) -> QueryError {
+    let hint = "raise `max_rows`, take the first ones with `truncate`, or add LIMIT";
+    let message = format!("the answer has more than {max_rows} rows");
+    QueryError { hint: Some(hint.into()), ..QueryError::new(Reason::TooLarge, message) }
 }
 
 /// Rows as an answer has them.

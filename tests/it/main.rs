@@ -42,6 +42,8 @@ mod layers;
 #[cfg(test)]
 mod object_store;
 #[cfg(test)]
+mod odd_files;
+#[cfg(test)]
 mod openapi;
 mod pages;
 #[cfg(test)]
@@ -52,6 +54,8 @@ mod pool;
 mod power;
 #[cfg(test)]
 mod queries;
+#[cfg(test)]
+mod reading;
 #[cfg(test)]
 mod saved;
 #[cfg(test)]
@@ -74,3 +78,5 @@ mod upkeep;
 mod workbench;
 #[cfg(test)]
 mod writers;
+#[cfg(test)]
+mod zones;

@@ -215,6 +215,49 @@ async fn what_is_not_a_query_is_named() {
 }
 
 #[tokio::test]
+async fn an_error_says_what_to_write() {
+    let Lake { client, .. } = &lake().await;
+    for (sql, detail, hint) in [
+        (
+            "select sum(model) from usage_events",
+            "sum does not take text: `model` is text",
+            "sum(cast(model as double))",
+        ),
+        (
+            "select upper(input_tokens) from usage_events",
+            "`input_tokens` is bigint",
+            "upper(cast(input_tokens as text))",
+        ),
+        (
+            "select date_trunc(occurred_at, 'day') from usage_events",
+            "timestamp, text",
+            "date_trunc(precision, expression)",
+        ),
+        ("select model + 1 from usage_events", "text + bigint is not possible", "cast"),
+        ("select printf('x')", "there is no function `printf`", "/v1/functions"),
+        ("select row_number() from usage_events", "a window function", "over ("),
+        ("select model, count(*) from usage_events", "must stand in GROUP BY", "GROUP BY model"),
+        ("select attributes->>'a' from usage_events", "not offered", "json_get_text"),
+        ("select cast(1 as foo)", "no type `foo`", "bigint"),
+        ("select model from usage_events a, usage_events b", "several tables", "a.model"),
+        ("select 1 / 0", "a division by zero", "nullif"),
+        ("select cast('abc' as bigint)", "`abc` is no bigint", "try_cast"),
+        ("select interval '1 foo'", "`1 foo` is no interval", "interval '1 day'"),
+        ("show tables", "only queries", "\\d"),
+        ("describe usage_events", "only queries", "information_schema.columns"),
+    ] {
+        let answer = ask(client, json!({"sql": sql})).await.json();
+        let says =
+            |name: &str, part: &str| answer[name].as_str().is_some_and(|text| text.contains(part));
+        assert!(says("detail", detail) && says("hint", hint), "{sql}: {answer}");
+        assert!(!answer.to_string().contains("Utf8") && !says("detail", "rror:"), "{answer}");
+    }
+    let many =
+        ask(client, json!({"sql": "select * from usage_events", "max_rows": 1})).await.json();
+    assert!(many["hint"].as_str().is_some_and(|hint| hint.contains("max_rows")), "{many}");
+}
+
+#[tokio::test]
 async fn nothing_is_written() {
     let Lake { client, dir, .. } = &lake().await;
     let out = dir.path().join("stolen");

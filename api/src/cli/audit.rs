@@ -48,6 +48,9 @@ impl Audit {
         match self {
             Self::List { limit, before, actor, action, target, format } => {
                 let filter = Filter { actor, action, target, before };
+                if matches!(format, Shape::Text) {
+                    say_row(&["seq", "at", "actor", "action", "target", "ip", "detail"])?;
+                }
                 for record in audit::list(&store, &filter, limit).await? {
                     let view = AuditView::from(record);
                     match format {

@@ -2,6 +2,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use indicatif::ProgressBar;
 use serde_json::Value;
 
 use super::{Folder, Shape, running::ServerFile, say};
@@ -46,12 +47,18 @@ pub(super) struct Erase {
     format: Shape,
 }
 
+/// How often a terminal sees that work goes on.
+const TICK: Duration = Duration::from_millis(100);
+
 impl Erase {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
         ensure!(config.dir.is_dir(), "there is no data folder {}", config.dir.display());
         let (format, now) = (self.format, self.now);
         let persons = self.persons()?;
+        let waiting = ProgressBar::new_spinner();
+        waiting.set_message("erasing; queries that are under way are waited for");
+        waiting.enable_steady_tick(TICK);
         let done = match ServerFile::find(&config.dir).await {
             Some(_) if now => bail!("a server runs on the folder: its queries are waited for"),
             Some(server) => ask(&server.into_server(), &persons).await?,
@@ -79,6 +86,7 @@ impl Erase {
                 done?
             }
         };
+        waiting.finish_and_clear();
         match format {
             Shape::Json => say(&format!("{}\n", serde_json::to_string(&done)?))?,
             Shape::Text => say(&text(&done))?,
@@ -126,9 +134,16 @@ fn text(done: &Erasing) -> String {
         })
         .collect();
     let persons = done.persons;
-    lines.push(match done.dry_run {
-        true => format!("{persons} persons would be erased"),
-        false => format!("{persons} persons erased, {} files removed", done.files_removed),
+    let is_found = done.tables.iter().any(|table| table.rows > 0);
+    lines.push(match (is_found, done.dry_run) {
+        _ if persons == 0 => format!("{} files removed", done.files_removed),
+        (false, true) => format!("no row of the {persons} persons named is there: are the organization and the names right?"),
+        (false, false) => format!(
+            "no row of the {persons} persons named was there: are the organization and the names right? What is sent of \
+             them from now on is kept without them"
+        ),
+        (true, true) => format!("{persons} persons would be erased"),
+        (true, false) => format!("{persons} persons erased, {} files removed", done.files_removed),
     });
     lines.join("\n") + "\n"
 }

@@ -84,6 +84,7 @@ impl Key {
                 tracing::info!(id = key.api_key_id, "created a key");
             }
             Self::List => {
+                say_row(&["id", "state", "organization", "scopes", "grant", "start", "name"])?;
                 for key in keys::list(&store).await? {
                     let state = if key.revoked_at.is_some() { "revoked" } else { "active" };
                     let owner = key.organization_id.as_deref().unwrap_or("(platform)");

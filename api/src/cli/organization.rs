@@ -55,6 +55,7 @@ impl Organization {
                 organizations::upsert_many(&store, &[organization], now).await?;
             }
             Self::List => {
+                say_row(&["id", "kind", "plan", "country", "name"])?;
                 for row in organizations::list(&store).await? {
                     let line = [
                         &row.organization_id,

@@ -69,7 +69,14 @@ pub(super) struct Asked {
 /// Who answers.
 pub(super) enum Source {
     Folder(Box<Reading>),
-    Server { http: Client, url: String, key: String },
+    Server(Remote),
+}
+
+/// A server, and the key that is shown to it.
+pub(super) struct Remote {
+    http: Client,
+    url: String,
+    key: String,
 }
 
 /// Rows of a table in a terminal, unless more are asked for.
@@ -79,7 +86,7 @@ const PIECES: usize = 4;
 impl Query {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let source = match &self.server {
-            Some(url) => Source::server(url.clone())?,
+            Some(url) => Source::Server(Remote::new(url.clone())?),
             None => Source::Folder(Box::new(Reading::open(folder).await?)),
         };
         let asked = Asked {
@@ -121,15 +128,36 @@ fn parameter(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), value))
 }
 
-impl Source {
-    fn server(url: Option<String>) -> anyhow::Result<Self> {
+impl Remote {
+    pub(super) fn new(url: Option<String>) -> anyhow::Result<Self> {
         let client = config::client();
         let url = url.or(client.url).context("say the URL after --server, or in AIHUB_URL")?;
         let key = client.api_key.context("put the API key into AIHUB_API_KEY")?;
         let url = url.trim_end_matches('/').to_owned();
-        Ok(Self::Server { http: Client::new(), url, key })
+        Ok(Self { http: Client::new(), url, key })
     }
 
+    /// Reads what lies at a path.
+    pub(super) async fn read(
+        &self,
+        path: &[&str],
+        asked: &[(&str, Option<String>)],
+    ) -> anyhow::Result<Value> {
+        let mut url = url::Url::parse(&self.url).context("the URL of the server")?;
+        url.path_segments_mut()
+            .map_err(|()| anyhow::anyhow!("the URL of the server"))?
+            .extend(path);
+        for (name, value) in asked {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(name, value);
+            }
+        }
+        let request = self.http.get(url).bearer_auth(&self.key);
+        Ok(answered(request).await?.json().await?)
+    }
+}
+
+impl Source {
     /// Runs a statement and writes its answer to the standard output. Gives the number of rows.
     pub(super) async fn print(
         &self,
@@ -185,7 +213,7 @@ impl Source {
                 request.truncate = truncate;
                 reading.engine.stream(request).await.map_err(told)
             }
-            Self::Server { http, url, key } => {
+            Self::Server(Remote { http, url, key }) => {
                 let mut body = asked.body(sql);
                 body.insert("format".into(), json!("arrow"));
                 body.insert("max_rows".into(), json!(asked.max_rows));
@@ -205,7 +233,7 @@ impl Source {
                 let request = reading.request(sql, asked, Task::Explain)?;
                 json!(reading.engine.planned(request).await.map_err(told)?)
             }
-            Self::Server { http, url, key } => {
+            Self::Server(Remote { http, url, key }) => {
                 let explain = http.post(format!("{url}/v1/query/explain")).bearer_auth(key);
                 answered(explain.json(&asked.body(sql))).await?.json().await?
             }
@@ -223,7 +251,7 @@ impl Source {
     pub(super) async fn schema(&self) -> anyhow::Result<Vec<Value>> {
         let schema = match self {
             Self::Folder(_) => json!({"tables": schema::tables(&Reach::Admin)?}),
-            Self::Server { http, url, key } => {
+            Self::Server(Remote { http, url, key }) => {
                 let asked = http.get(format!("{url}/v1/schema")).bearer_auth(key);
                 answered(asked).await?.json().await?
             }

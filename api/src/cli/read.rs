@@ -8,10 +8,15 @@ use query::{
     metric::{Catalog, Grain, MetricAnswer, MetricRequest},
 };
 use reports::outlook;
-use serde_json::json;
+use serde_json::Value;
 
-use super::{Folder, say, say_row};
-use crate::{clock::Clock, config::Config, figures, lake};
+use super::{Folder, query::Remote, say, say_row};
+use crate::{
+    clock::Clock,
+    config::Config,
+    figures::{self, ForecastView, MetricView},
+    lake,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Metrics {
@@ -31,6 +36,9 @@ pub(super) struct Metrics {
     by: Vec<String>,
     #[arg(long, value_enum, default_value = "table")]
     format: Rows,
+    /// Ask a server instead of reading a folder [default URL: AIHUB_URL]
+    #[arg(long, value_name = "URL")]
+    server: Option<Option<String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,6 +58,9 @@ pub(super) struct Forecast {
     horizon: u16,
     #[arg(long, value_enum, default_value = "table")]
     format: Rows,
+    /// Ask a server instead of reading a folder [default URL: AIHUB_URL]
+    #[arg(long, value_name = "URL")]
+    server: Option<Option<String>>,
 }
 
 /// A lake that a command reads by itself.
@@ -93,58 +104,120 @@ impl Reading {
 
 impl Metrics {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
-        let Some(name) = self.name else {
-            for metric in Catalog::built_in()?.metrics() {
-                say(&format!("{:<26} {}\n", metric.name, metric.description))?;
-            }
-            return Ok(());
+        let Some(name) = &self.name else {
+            return list(self.server.as_ref()).await;
         };
+        let answer = match &self.server {
+            Some(url) => {
+                let asked = [
+                    ("from", self.from.clone()),
+                    ("to", self.to.clone()),
+                    ("grain", self.grain.clone()),
+                    ("by", Some(self.by.join(",")).filter(|by| !by.is_empty())),
+                ];
+                Remote::new(url.clone())?.read(&["v1", "metrics", name], &asked).await?
+            }
+            None => self.read(name, folder).await?,
+        };
+        if self.format == Rows::Json {
+            return Ok(say(&format!("{answer}\n"))?);
+        }
+        let rows = answer["rows"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let (has_at, has_currency) = (!answer["grain"].is_null(), answer["unit"] == "money");
+        let by = answer["by"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut head: Vec<&str> = has_at.then_some("at").into_iter().collect();
+        head.extend(by.iter().filter_map(Value::as_str));
+        head.extend(has_currency.then_some("currency"));
+        head.push("value");
+        say_row(&head)?;
+        for row in rows {
+            let mut cells: Vec<String> = has_at.then(|| shown(&row["at"])).into_iter().collect();
+            cells.extend(row["group"].as_array().into_iter().flatten().map(shown));
+            cells.extend(has_currency.then(|| shown(&row["currency"])));
+            cells.push(shown(&row["value"]));
+            say_row(&cells.iter().map(String::as_str).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    /// The answer as a server gives it.
+    async fn read(&self, name: &str, folder: &Folder) -> anyhow::Result<Value> {
         let reading = Reading::open(folder).await?;
         let today = reading.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
         let to = asked_time("to", &self.to)?.unwrap_or(today);
         let from = asked_time("from", &self.from)?.unwrap_or(to - Days::new(30));
         let grain = self.grain.as_deref().map(parse_grain).transpose()?;
-        let request = MetricRequest { metric: name, from, to, grain, by: self.by };
+        let by = self.by.clone();
+        let request = MetricRequest { metric: name.to_owned(), from, to, grain, by };
         let answer = reading.metric(request).await?;
-        if self.format == Rows::Json {
-            let mut json = serde_json::to_value(&answer)?;
-            json["as_of"] = json!(reading.cut.plain_token());
-            return Ok(say(&format!("{json}\n"))?);
+        let view = MetricView::new(from, to, answer, reading.cut.plain_token());
+        Ok(serde_json::to_value(view)?)
+    }
+}
+
+/// Lists the metrics of a server, or those that come with the program.
+async fn list(server: Option<&Option<String>>) -> anyhow::Result<()> {
+    let metrics = match server {
+        Some(url) => {
+            Remote::new(url.clone())?.read(&["v1", "metrics"], &[]).await?["metrics"].take()
         }
-        for row in &answer.rows {
-            let mut line = Vec::new();
-            line.extend(row.at.map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)));
-            line.extend(row.group.iter().map(|group| group.clone().unwrap_or_else(|| "-".into())));
-            line.extend(row.currency.clone());
-            line.push(row.value.map_or_else(|| "-".into(), |value| value.to_string()));
-            say_row(&line.iter().map(String::as_str).collect::<Vec<_>>())?;
-        }
-        Ok(())
+        None => serde_json::to_value(Catalog::built_in()?.metrics())?,
+    };
+    for metric in metrics.as_array().into_iter().flatten() {
+        let (name, description) = (shown(&metric["name"]), shown(&metric["description"]));
+        say(&format!("{name:<26} {description}\n"))?;
+    }
+    Ok(())
+}
+
+/// A value of an answer in a table.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 
 impl Forecast {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
+        let answer = match &self.server {
+            Some(url) => {
+                let asked = [
+                    ("grain", Some(self.grain.clone())),
+                    ("horizon", Some(self.horizon.to_string())),
+                ];
+                Remote::new(url.clone())?.read(&["v1", "forecasts", &self.metric], &asked).await?
+            }
+            None => self.read(folder).await?,
+        };
+        if self.format == Rows::Json {
+            return Ok(say(&format!("{answer}\n"))?);
+        }
+        say_row(&["at", "value", "lower", "upper"])?;
+        for point in answer["points"].as_array().into_iter().flatten() {
+            let number = |value: &Value| value.as_f64().map_or("-".into(), |n| format!("{n:.3}"));
+            let widest = point["intervals"].as_array().and_then(|bands| bands.last());
+            let band = |end: &str| widest.map_or("-".into(), |band| number(&band[end]));
+            let cells =
+                [shown(&point["at"]), number(&point["value"]), band("lower"), band("upper")];
+            say_row(&cells.each_ref().map(String::as_str))?;
+        }
+        Ok(())
+    }
+
+    /// The answer as a server gives it.
+    async fn read(&self, folder: &Folder) -> anyhow::Result<Value> {
         let reading = Reading::open(folder).await?;
         let grain = parse_grain(&self.grain)?;
         let today = reading.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
         let request = outlook::history(&self.metric, grain, grain.start(today));
+        let from = request.to;
         let answer = reading.metric(request).await?;
         let ahead = outlook::look_ahead(&answer, usize::from(self.horizon))?;
-        if self.format == Rows::Json {
-            let json = json!({
-                "metric": self.metric, "model": ahead.model, "mase": ahead.mase,
-                "points": ahead.points, "as_of": reading.cut.plain_token(),
-            });
-            return Ok(say(&format!("{json}\n"))?);
-        }
-        for point in &ahead.points {
-            let at = point.at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-            let band = point.intervals.last();
-            let band = band.map(|band| format!("\t{:.3}\t{:.3}", band.lower, band.upper));
-            say(&format!("{at}\t{:.3}{}\n", point.value, band.unwrap_or_default()))?;
-        }
-        Ok(())
+        let as_of = reading.cut.plain_token();
+        let view = ForecastView::new(self.metric.clone(), grain, ahead, from, as_of);
+        Ok(serde_json::to_value(view)?)
     }
 }
 

@@ -129,12 +129,14 @@ impl User {
             Self::GrantPersons { role } => show_persons(&store, role, true, &clock).await?,
             Self::RevokePersons { role } => show_persons(&store, role, false, &clock).await?,
             Self::PersonGrants => {
+                say_row(&["role", "granted_by", "granted_at"])?;
                 for grant in persons::grants(&store).await? {
                     let at = rfc3339(grant.granted_at);
                     say_row(&[&grant.role, &grant.granted_by, &at])?;
                 }
             }
             Self::List => {
+                say_row(&["email", "role", "status", "organization", "id"])?;
                 for user in accounts::list_users(&store).await? {
                     let owner = user.organization_id.as_deref().unwrap_or("-");
                     let (role, status) = (user.role.as_str(), user.status.as_str());

@@ -57,7 +57,7 @@ pub(super) fn read(batches: &[RecordBatch]) -> Option<Vec<Letter>> {
     for batch in batches {
         let number = |name: &str| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();
         let text = |name: &str, row: usize| {
-            let column = batch.column_by_name(name)?.as_string_view_opt()?;
+            let column = batch.column_by_name(name)?.as_string_opt::<i32>()?;
             column.is_valid(row).then(|| column.value(row).to_owned())
         };
         let (logs, lsns) = (number("log")?, number("lsn")?);

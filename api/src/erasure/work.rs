@@ -137,6 +137,7 @@ impl Site<'_> {
     /// before they are on the list until this is complete there is a file of entries.
     async fn apply(&self, _: &File, erased: Erased, persons: usize) -> Result<Erasing, EraseError> {
         let entries = self.entries();
+        let is_resumed = entries.exists();
         let begun = File::options().create(true).append(true).open(&entries);
         let synced = begun.and_then(|_| File::open(&self.config.dir)?.sync_all());
         synced.map_err(failed(&entries))?;
@@ -146,9 +147,15 @@ impl Site<'_> {
         let rewritten = self.perform(false, self.rewriting(erased)).await?;
         self.lakehouse.refresh().await;
         self.lakehouse.reindex(&entries).await?;
-        let before_ms = lake::now() / 1_000 + 1;
-        tokio::time::sleep(self.grace).await;
-        self.lakehouse.unlink_log(retired).await?;
+        // Where no row was changed nothing was replaced that held them, and what had been before may be read yet.
+        let is_found = is_resumed || rewritten.tables.iter().any(|table| table.erased.files > 0);
+        let mut before_ms = lake::now() / 1_000 + 1;
+        if is_found {
+            tokio::time::sleep(self.grace).await;
+            self.lakehouse.unlink_log(retired).await?;
+        } else {
+            before_ms -= i64::try_from(self.grace.as_millis()).unwrap_or(i64::MAX);
+        }
         let removed = self.perform(false, Erasure::Remove { before_ms }).await?;
         // Answers that are kept for later may name them, and those that queries under way will give.
         self.lakehouse.changes().note_erasure();

@@ -22,7 +22,7 @@ use crate::{
     store::Store,
 };
 
-pub(crate) use outlook::__path_get_forecast;
+pub(crate) use outlook::{__path_get_forecast, ForecastView};
 
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -92,7 +92,12 @@ pub(crate) struct RowView {
 }
 
 impl MetricView {
-    fn new(from: DateTime<Utc>, to: DateTime<Utc>, answer: MetricAnswer, as_of: String) -> Self {
+    pub(crate) fn new(
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        answer: MetricAnswer,
+        as_of: String,
+    ) -> Self {
         let unit = answer.unit;
         let rows = answer.rows.into_iter().map(|row| RowView {
             at: row.at,

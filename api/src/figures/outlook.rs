@@ -72,20 +72,26 @@ pub(crate) async fn get_forecast(
         .await
         .map_err(|_| Problem::internal())?
         .map_err(refused)?;
-    Ok(HttpResponse::Ok().json(ForecastView {
-        metric: metric.into_inner(),
-        grain,
-        model: ahead.model,
-        backtest: serde_json::json!({
+    let view = ForecastView::new(metric.into_inner(), grain, ahead, request.to, as_of);
+    Ok(HttpResponse::Ok().json(view))
+}
+
+impl ForecastView {
+    pub(crate) fn new(
+        metric: String,
+        grain: Grain,
+        ahead: Ahead,
+        from: DateTime<Utc>,
+        as_of: String,
+    ) -> Self {
+        let backtest = serde_json::json!({
             "mase": ahead.mase,
             "smape": ahead.smape,
             "origins": ahead.origins,
-        }),
-        points: ahead.points,
-        currency: ahead.currency,
-        from: request.to,
-        as_of,
-    }))
+        });
+        let Ahead { model, points, currency, .. } = ahead;
+        Self { metric, grain, model, backtest, points, currency, from, as_of }
+    }
 }
 
 fn refused(error: OutlookError) -> Problem {

@@ -226,11 +226,8 @@ fn read_sum(
 ) -> anyhow::Result<(SumKey, Sum)> {
     let text = |at: usize| {
         let column = rows.column(at);
-        if column.is_null(row) {
-            return None;
-        }
-        let viewed = column.as_string_view_opt().map(|texts| texts.value(row).to_owned());
-        viewed.or_else(|| column.as_string_opt::<i32>().map(|texts| texts.value(row).to_owned()))
+        let texts = column.as_string_opt::<i32>().filter(|_| column.is_valid(row))?;
+        Some(texts.value(row).to_owned())
     };
     let date = rows.column(1).as_primitive_opt::<Date32Type>().context("a date")?.value(row);
     let counts = rows.column(3).as_primitive_opt::<Int64Type>().context("a count")?;

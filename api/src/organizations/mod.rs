@@ -1,5 +1,6 @@
 //! Organizations: the tenants. Their rows are mirrored into the lake.
 
+mod country;
 mod row;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ pub struct Organization {
     pub name: String,
     pub kind: Kind,
     pub plan: String,
+    /// ISO 3166-1 alpha-2.
     pub country: String,
     pub signed_up_at: DateTime<Utc>,
 }
@@ -112,9 +114,11 @@ impl Organization {
             let reason = "must be 1 to 64 letters, digits, underscores or hyphens";
             return Err(StoreError::Invalid { field: "organization_id", reason });
         }
-        for (field, text) in
-            [("name", &self.name), ("plan", &self.plan), ("country", &self.country)]
-        {
+        if !country::is_country(&self.country) {
+            let reason = "must be a country's code of two letters (ISO 3166-1), such as DE or CN";
+            return Err(StoreError::Invalid { field: "country", reason });
+        }
+        for (field, text) in [("name", &self.name), ("plan", &self.plan)] {
             if text.is_empty() || text.len() > TEXT_LENGTH_MAX {
                 return Err(StoreError::Invalid { field, reason: "must be 1 to 200 bytes long" });
             }

@@ -79,6 +79,17 @@ pub enum Malformed {
     Compressed(String),
 }
 
+/// Of a body whose first line is JSON alone the others are events as well.
+fn not_json(text: &str, error: &serde_json::Error) -> Malformed {
+    let first = text.lines().next().unwrap_or_default();
+    let are_lines = text.trim_end().lines().count() > 1
+        && serde_json::from_str::<serde::de::IgnoredAny>(first).is_ok();
+    Malformed::Json(match are_lines {
+        true => format!("{error}; of one event per line the Content-Type is application/x-ndjson"),
+        false => error.to_string(),
+    })
+}
+
 /// Good rows of one table, in the order they came in.
 #[derive(Debug)]
 pub struct Batch {
@@ -249,12 +260,12 @@ pub fn split(form: Form, text: &str) -> Result<Vec<&str>, Malformed> {
         Form::Ndjson => text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect(),
         Form::Json if text.trim_start().starts_with('[') => {
             let elements: Vec<&RawValue> =
-                serde_json::from_str(text).map_err(|e| Malformed::Json(e.to_string()))?;
+                serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
             elements.into_iter().map(RawValue::get).collect()
         }
         Form::Json => {
             let whole: &RawValue =
-                serde_json::from_str(text).map_err(|e| Malformed::Json(e.to_string()))?;
+                serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
             vec![whole.get()]
         }
     };

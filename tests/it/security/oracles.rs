@@ -99,7 +99,7 @@ fn statements() -> Vec<String> {
                 "lsn is null",
                 "model = 'a-model-of-org_z'",
                 "input_tokens > 500",
-                "session_id = 's'",
+                "feature = 's'",
             ]
             .map(str::to_owned),
         )
@@ -107,7 +107,7 @@ fn statements() -> Vec<String> {
         .collect();
     all.extend(
         [
-            "select event_id, model, feature, input_tokens, log, lsn, content_hash from usage_ledger order by event_id",
+            "select event_id, model, feature, input_tokens, log, lsn from usage_ledger order by event_id",
             "select model, feature from usage_events order by event_id limit 5",
             "select count(*) as n, count(log) as a, count(lsn) as b, max(lsn) as c, min(event_id) as d from usage_events",
             "select feature, count(*) as n, max(input_tokens) as m from usage_events group by 1 order by 1",

@@ -1,0 +1,81 @@
+//! Commands that read say the same of a folder and of a server, in the words of the API.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tests::{Client, Server, admin_key, aihub, days_ago, folder, run, run_ok, usage};
+
+fn asked(server: &Server, key: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(aihub());
+    command.args(arguments).arg("--server").env("AIHUB_URL", &server.ready.url);
+    let output = command.env("AIHUB_API_KEY", key).output().expect("the command");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[tokio::test]
+async fn metrics_and_forecasts_are_the_same_everywhere() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let key = admin_key(dir.path());
+    let client = Client::new(&server, &key);
+    let lines: Vec<_> = (1..60)
+        .map(|day| {
+            let price = format!("{day}.10");
+            let data = json!({"list_price": price, "currency": "USD", "provider": "p"});
+            let mut event = usage("org_a", &format!("e{day}"), data);
+            event["time"] = format!("{}T12:00:00Z", days_ago(60 - day)).into();
+            event.to_string()
+        })
+        .collect();
+    let (status, answer) = client.send("application/x-ndjson", lines.join("\n")).await;
+    assert_eq!(status, 200, "{answer}");
+    let from = days_ago(3);
+    for (arguments, path, head) in [
+        (
+            &["metrics", "usage_revenue", "--from", &from, "--grain", "day", "--by", "provider"][..],
+            format!("/v1/metrics/usage_revenue?from={from}&grain=day&by=provider"),
+            "at\tprovider\tcurrency\tvalue",
+        ),
+        (&["metrics", "error_rate"], "/v1/metrics/error_rate".into(), "value"),
+        (
+            &["forecast", "requests", "--horizon", "3"],
+            "/v1/forecasts/requests?horizon=3".into(),
+            "at\tvalue\tlower\tupper",
+        ),
+    ] {
+        let (status, answer) = client.get(&path).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        let plain = |text: String| -> Value {
+            let mut json: Value = serde_json::from_str(&text).expect("JSON");
+            json["as_of"] = Value::Null;
+            json
+        };
+        let expected = plain(answer.to_string());
+        let in_json = [arguments, &["--format", "json"]].concat();
+        assert_eq!(plain(run_ok(dir.path(), &in_json)), expected);
+        assert_eq!(plain(asked(&server, &key, &in_json)), expected);
+        let table = run_ok(dir.path(), arguments);
+        assert_eq!(table.lines().next(), Some(head), "{table}");
+        assert_eq!(asked(&server, &key, arguments), table);
+    }
+    let revenue = run_ok(dir.path(), &["metrics", "usage_revenue", "--from", &from]);
+    assert_eq!(revenue, "currency\tvalue\nUSD\t174.3\n");
+    assert!(asked(&server, &key, &["metrics"]).contains("usage_revenue"));
+}
+
+#[test]
+fn nobody_and_nowhere_are_told() {
+    let dir = folder();
+    let erased = run_ok(dir.path(), &["key", "list"]);
+    assert!(erased.starts_with("id\tstate\t"), "{erased}");
+    let nobody = ["erase", "--organization", "org_none", "--user", "nobody", "--dry-run"];
+    let told = run_ok(dir.path(), &nobody);
+    assert!(told.contains("no row of the 1 persons named is there"), "{told}");
+    let told = run_ok(dir.path(), &nobody[..5]);
+    assert!(told.contains("no row of the 1 persons named was there"), "{told}");
+    let create = ["organization", "create", "org_a", "--name", "A", "--country", "Germany"];
+    let refused = run(dir.path(), &create);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && error.contains("ISO 3166-1"), "{error}");
+}
