@@ -133,6 +133,7 @@ impl Remote {
         let client = config::client();
         let url = url.or(client.url).context("say the URL after --server, or in AIHUB_URL")?;
         let key = client.api_key.context("put the API key into AIHUB_API_KEY")?;
+        let key = key.trim().to_owned();
         let url = url.trim_end_matches('/').to_owned();
         Ok(Self { http: Client::new(), url, key })
     }
