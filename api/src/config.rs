@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::principal::TrustedProxies;
+use crate::{principal::TrustedProxies, private};
 
 /// The settings of a process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -280,8 +280,8 @@ pub(crate) fn home() -> Option<PathBuf> {
 }
 
 impl Config {
-    /// Reads the settings of a data folder (`DIR/aihub.toml`, if there is one) or of a configuration file,
-    /// which lies in its data folder unless `dir` says otherwise. `flags` wins over everything.
+    /// Reads the settings of a data folder (`DIR/aihub.toml`, if there is one) or of a configuration file. Nothing is
+    /// written beside that file, unless it lies in a data folder already. `flags` wins over everything.
     pub fn load(
         dir: Option<&Path>,
         file: Option<&Path>,
@@ -294,7 +294,10 @@ impl Config {
         let file = file.map(Path::to_path_buf).or(variables.get("AIHUB_CONFIG").map(PathBuf::from));
         let dir = match (&dir, &file) {
             (Some(dir), _) => dir.clone(),
-            (None, Some(file)) => file.parent().map(Path::to_path_buf).unwrap_or_default(),
+            (None, Some(file)) => {
+                let beside = file.parent().filter(|beside| private::is_data_folder(beside));
+                beside.map_or_else(|| PathBuf::from(DIR), Path::to_path_buf)
+            }
             (None, None) => PathBuf::from(DIR),
         };
         let mut table = match &file {
@@ -414,6 +417,17 @@ mod tests {
         assert_eq!(proxies, ["127.0.0.1/32", "10.0.0.0/8"]);
         let flags = [("server", "port", Value::Integer(3))];
         assert_eq!(load(file, &variables, &flags).unwrap().server.port, 3);
+    }
+
+    #[test]
+    fn a_file_elsewhere_makes_no_data_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("aihub.toml");
+        fs::write(&file, "[server]\nport = 1\n").unwrap();
+        let load = || Config::load(None, Some(&file), [], &[]).unwrap();
+        assert_eq!((load().dir, load().server.port), (PathBuf::from(DIR), 1));
+        fs::write(dir.path().join("state.db"), "").unwrap();
+        assert_eq!(load().dir, dir.path());
     }
 
     #[test]

@@ -49,6 +49,11 @@ pub(crate) struct Layout {
     guest: &'static str,
 }
 
+/// Whether a folder holds what only a data folder does.
+pub(crate) fn is_data_folder(dir: &Path) -> bool {
+    DATA_FOLDER.marks.iter().any(|mark| dir.join(mark).exists())
+}
+
 pub(crate) const DATA_FOLDER: Layout = Layout {
     marks: &["state.db", "pseudonym.key", "log/log.json"],
     own: &[

@@ -40,6 +40,8 @@ struct Values<'a> {
     asks_sql: bool,
     standalone: bool,
     period: String,
+    /// Whether the period ends in the future.
+    unfinished: bool,
     period_length: Option<String>,
     previous_period: String,
     periods: Vec<Link>,
@@ -90,6 +92,7 @@ pub fn render(
         asks_sql: page.asks_sql,
         standalone: page.standalone,
         period: page.window.label(page.language),
+        unfinished: page.window.to() > page.generated_at,
         period_length: page.window.whole_days().map(|count| days(count, page.language)),
         previous_period: page.window.previous().label(page.language),
         periods: period_links(page),

@@ -40,14 +40,20 @@ impl Window {
         Self::new(from, to)
     }
 
-    /// What was asked for, filled up: no end is the last midnight before `now`, no begin is
+    /// What was asked for, filled up: no end is the last midnight before `now`, or the next one, no begin is
     /// [`DEFAULT_DAYS`] before the end.
     pub fn resolve(
         now: DateTime<Utc>,
         from: Option<DateTime<Utc>>,
         to: Option<DateTime<Utc>>,
     ) -> Result<Self, Error> {
-        let to = to.unwrap_or_else(|| midnight(now));
+        // Who begins today wants to see it, as far as it is.
+        let today = midnight(now);
+        let end = match from {
+            Some(from) if from >= today => today.checked_add_days(Days::new(1)),
+            _ => Some(today),
+        };
+        let to = to.or(end).ok_or(Error::TimeRange)?;
         let from = match from {
             Some(from) => from,
             None => {

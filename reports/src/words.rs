@@ -11,6 +11,7 @@ use crate::comparison::Verdict;
 pub(crate) struct Words {
     pub(crate) product: &'static str,
     pub(crate) period: &'static str,
+    pub(crate) unfinished: &'static str,
     pub(crate) compared_with: &'static str,
     pub(crate) language: &'static str,
     pub(crate) key_figures: &'static str,
@@ -46,6 +47,7 @@ pub(crate) struct Words {
 const ENGLISH: Words = Words {
     product: "AI Hub Analytics",
     period: "Period",
+    unfinished: "not over yet: the last values are not complete",
     compared_with: "compared with",
     language: "Language",
     key_figures: "Key figures",
@@ -82,6 +84,7 @@ const ENGLISH: Words = Words {
 const CHINESE: Words = Words {
     product: "AI Hub Analytics",
     period: "时间范围",
+    unfinished: "尚未结束：最后的数值不完整",
     compared_with: "对比",
     language: "语言",
     key_figures: "关键指标",

@@ -79,3 +79,39 @@ fn nobody_and_nowhere_are_told() {
     let error = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && error.contains("ISO 3166-1"), "{error}");
 }
+
+#[tokio::test]
+async fn today_is_shown_as_far_as_it_is() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    // An hour ago, which may have been yesterday.
+    let failed = json!({"status_code": 503, "latency_ms": 1});
+    let event = usage("org_a", "e", failed);
+    let day = event["time"].as_str().expect("a time")[..10].to_owned();
+    assert_eq!(client.send("application/json", event.to_string()).await.0, 200);
+    let tomorrow = days_ago(0).parse::<chrono::NaiveDate>().expect("a date") + chrono::Days::new(2);
+    let window = format!("from={day}&to={tomorrow}");
+    let (status, answer) = client.get(&format!("/v1/metrics/requests?{window}&grain=day")).await;
+    assert_eq!(status, 200, "{answer}");
+    let rows = answer["rows"].as_array().expect("rows");
+    assert_eq!(rows[0]["value"], 1, "{answer}");
+    assert_eq!(rows.last().expect("a row")["incomplete"], true, "{answer}");
+    let (status, answer) = client.get(&format!("/v1/metrics/requests?from={tomorrow}")).await;
+    assert_eq!((status.as_u16(), &answer["code"]), (400, &json!("invalid_query")), "{answer}");
+    let before = days_ago(9);
+    let (_, answer) =
+        client.get(&format!("/v1/metrics/requests?from={before}&to={}", days_ago(2))).await;
+    assert_eq!(answer["rows"], json!([{"at": null, "group": [], "currency": null, "value": 0}]));
+    // A failure without a code is told by its status.
+    let (_, answer) = client.get(&format!("/v1/metrics/errors?{window}&by=error_code")).await;
+    assert_eq!(answer["rows"][0]["group"], json!(["503"]), "{answer}");
+    for (path, is_over) in [
+        (format!("/dashboards/business?{window}"), false),
+        ("/dashboards/business?days=7".to_owned(), true),
+    ] {
+        let page = tests::reply(client.request(reqwest::Method::GET, &path)).await;
+        assert_eq!(page.status, 200, "{path}");
+        assert_eq!(page.text().contains("not over yet"), !is_over, "{path}");
+    }
+}

@@ -60,7 +60,7 @@ struct Cli {
 /// Where the data is.
 #[derive(Debug, Clone, Args)]
 struct Folder {
-    /// The data folder [default: .aihub, or the folder of --config]
+    /// The data folder [default: .aihub, or the folder of --config if it is one already]
     #[arg(long, global = true, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// A configuration file [default: DIR/aihub.toml, if it is there]

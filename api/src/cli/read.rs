@@ -1,7 +1,7 @@
 //! Commands that only read. They need no lock, so they work beside a running server too.
 
-use anyhow::{Context, bail};
-use chrono::{DateTime, Days, NaiveTime, Utc};
+use anyhow::{Context, anyhow, bail};
+use chrono::{DateTime, NaiveTime, Utc};
 use clap::{Args, ValueEnum};
 use query::{
     Asking, Engine, Reach,
@@ -143,14 +143,14 @@ impl Metrics {
     /// The answer as a server gives it.
     async fn read(&self, name: &str, folder: &Folder) -> anyhow::Result<Value> {
         let reading = Reading::open(folder).await?;
-        let today = reading.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
-        let to = asked_time("to", &self.to)?.unwrap_or(today);
-        let from = asked_time("from", &self.from)?.unwrap_or(to - Days::new(30));
+        let now = reading.clock.now();
+        let window = figures::window(self.from.as_deref(), self.to.as_deref(), now);
+        let (from, to) = window.map_err(|problem| anyhow!(problem.detail.unwrap_or_default()))?;
         let grain = self.grain.as_deref().map(parse_grain).transpose()?;
         let by = self.by.clone();
         let request = MetricRequest { metric: name.to_owned(), from, to, grain, by };
         let answer = reading.metric(request).await?;
-        let view = MetricView::new(from, to, answer, reading.cut.plain_token());
+        let view = MetricView::new(from, to, answer, reading.cut.plain_token(), now);
         Ok(serde_json::to_value(view)?)
     }
 }

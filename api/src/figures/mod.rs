@@ -89,6 +89,9 @@ pub(crate) struct RowView {
     /// A number; for money a decimal string. Null where there is nothing to divide.
     #[schema(value_type = Object)]
     pub(crate) value: serde_json::Value,
+    /// The bucket is not over yet; absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) incomplete: bool,
 }
 
 impl MetricView {
@@ -97,9 +100,15 @@ impl MetricView {
         to: DateTime<Utc>,
         answer: MetricAnswer,
         as_of: String,
+        now: DateTime<Utc>,
     ) -> Self {
         let unit = answer.unit;
+        let end = |at: Option<DateTime<Utc>>| match (at, answer.grain) {
+            (Some(at), Some(grain)) => grain.end(at).min(to),
+            _ => to,
+        };
         let rows = answer.rows.into_iter().map(|row| RowView {
+            incomplete: end(row.at) > now,
             at: row.at,
             group: row.group,
             currency: row.currency,
@@ -164,7 +173,7 @@ pub(crate) async fn get_metric(
     let (mut answers, as_of) =
         figures.read(&principal, std::slice::from_ref(&request), asked.as_of.as_deref()).await?;
     let answer = answers.pop().ok_or_else(Problem::internal)?;
-    Ok(HttpResponse::Ok().json(MetricView::new(from, to, answer, as_of)))
+    Ok(HttpResponse::Ok().json(MetricView::new(from, to, answer, as_of, figures.clock.now())))
 }
 
 /// What the handlers here share.
@@ -248,18 +257,17 @@ fn dimensions(text: &str) -> Vec<String> {
 }
 
 /// The window asked for; the last 30 complete days without one.
-fn window(
+pub(crate) fn window(
     from: Option<&str>,
     to: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<(DateTime<Utc>, DateTime<Utc>), Problem> {
     let today = now.date_naive().and_time(NaiveTime::MIN).and_utc();
-    let to = to.map_or(Ok(today), |text| instant("to", text))?;
-    let from = match from {
-        Some(text) => instant("from", text)?,
-        None => to - Days::new(30),
-    };
-    Ok((from, to))
+    let from = from.map(|text| instant("from", text)).transpose()?;
+    // Who begins today wants to see it, as far as it is.
+    let end = if from.is_some_and(|from| from >= today) { today + Days::new(1) } else { today };
+    let to = to.map_or(Ok(end), |text| instant("to", text))?;
+    Ok((from.unwrap_or(to - Days::new(30)), to))
 }
 
 pub(crate) fn instant(name: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
@@ -283,6 +291,9 @@ mod tests {
         let (from, to) = window(None, None, now).unwrap();
         assert_eq!(to.to_rfc3339(), "2026-11-23T00:00:00+00:00");
         assert_eq!((to - from).num_days(), 30);
+        let (from, to) = window(Some("2026-11-23T01:00:00Z"), None, now).unwrap();
+        assert_eq!(to.to_rfc3339(), "2026-11-24T00:00:00+00:00");
+        assert_eq!((to - from).num_hours(), 23);
         let (from, _) = window(Some("2026-01-01"), Some("2026-02-01T00:00:00+01:00"), now).unwrap();
         assert_eq!(from.to_rfc3339(), "2026-01-01T00:00:00+00:00");
         for odd in ["yesterday", "-262143-01-15", "+262142-12-31", "0000-01-01"] {

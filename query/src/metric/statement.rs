@@ -163,11 +163,21 @@ fn select(
 fn keys(metric: &Metric, request: &MetricRequest, bucket: Option<String>) -> Vec<(String, String)> {
     let mut keys: Vec<_> = bucket.into_iter().map(|bucket| (bucket, "at".to_owned())).collect();
     let dimensions = request.by.iter().enumerate();
-    keys.extend(dimensions.map(|(i, name)| (name.clone(), format!("by{i}"))));
+    keys.extend(dimensions.map(|(i, name)| (dimension(name).to_owned(), format!("by{i}"))));
     if metric.unit == Unit::Money {
         keys.push(("currency".into(), "currency".into()));
     }
     keys
+}
+
+/// What rows are split by. A request that failed without a code is told by its status.
+fn dimension(name: &str) -> &str {
+    match name {
+        "error_code" => {
+            "coalesce(error_code, CASE WHEN status_code >= 400 THEN CAST(status_code AS VARCHAR) END)"
+        }
+        name => name,
+    }
 }
 
 /// `date_bin` is arithmetic on the number, several times faster than `date_trunc`, which asks the calendar for
@@ -355,16 +365,22 @@ impl Grain {
         }
     }
 
+    /// The end of the bucket that begins at `at`.
+    pub fn end(self, at: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::Month => at.checked_add_months(Months::new(1)),
+            _ => at.checked_add_signed(Duration::seconds(self.seconds())),
+        }
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
     /// The starts of the buckets that `[from, to)` touches.
     pub fn buckets(
         self,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> impl Iterator<Item = DateTime<Utc>> {
-        let next = move |at: &DateTime<Utc>| match self {
-            Self::Month => at.checked_add_months(Months::new(1)),
-            _ => at.checked_add_signed(Duration::seconds(self.seconds())),
-        };
+        let next = move |at: &DateTime<Utc>| Some(self.end(*at));
         std::iter::successors(Some(self.start(from)), next).take_while(move |at| *at < to)
     }
 }
