@@ -234,3 +234,60 @@ fn csv_is_read_as_its_mapping_says() {
          2,m,,,\"{\"\"note\"\":\"\"\\\"\"x\\\"\"\"\"}\"\n"
     );
 }
+
+#[test]
+fn a_dry_run_says_what_would_come_and_does_nothing() {
+    let dir = folder();
+    let csv = "id,at,engine,prompt\n1,2026-01-01T00:00:00Z,m,5\n2,2026-01-01T00:00:00Z,m\n\
+               3,2026-01-01T00:00:00Z,m,many\n4,2126-01-01T00:00:00Z,m,5\n";
+    let (map, file) = (dir.path().join("map.toml"), dir.path().join("calls.csv"));
+    fs::write(&map, CALLS).unwrap();
+    fs::write(&file, csv).unwrap();
+    let (map, file) = (map.display().to_string(), file.display().to_string());
+    let data = dir.path().join("data");
+    let output = run(&data, &["import", "--map", &map, "--dry-run", &file]);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (said, error) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(said, "1 would be accepted, or are known already, 3 rejected; nothing was sent\n");
+    for part in [
+        format!("unreadable_row: 1\n  {file} line 3: "),
+        format!("wrong_type: 1\n  {file} line 4: "),
+        format!("time_in_future: 1\n  {file} line 5: "),
+        "3 rows would be rejected\n".to_owned(),
+    ] {
+        assert!(error.contains(&part), "{error}");
+    }
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!data.exists(), "nothing is written");
+}
+
+#[test]
+fn compressed_files_and_local_times_are_read() {
+    let dir = folder();
+    let map = CALLS.replace(
+        "column = \"at\"",
+        "column = \"at\"\nformat = \"%Y-%m-%d %H:%M\"\nzone = \"Europe/Berlin\"",
+    );
+    let csv = "id,at,engine,prompt\n1,2026-07-01 09:00,m,5\n2,2026-03-29 02:30,m,5\n";
+    for (name, packed, summary) in [
+        (
+            "calls.csv.gz",
+            tests::packed("gzip", csv.as_bytes()),
+            "1 accepted, 0 duplicate, 1 rejected\n",
+        ),
+        (
+            "calls.csv.zst",
+            tests::packed("zstd", csv.as_bytes()),
+            "0 accepted, 1 duplicate, 1 rejected\n",
+        ),
+    ] {
+        let (said, error) = import(dir.path(), &map, name, &packed);
+        assert_eq!(said, summary, "{error}");
+        assert!(error.contains("line 3: /time"), "a time that the clock skips: {error}");
+        let (said, error) =
+            import(dir.path(), &map, &format!("cut-{name}"), &packed[..packed.len() - 9]);
+        assert!(said.is_empty() && error.contains("reading "), "{error}");
+    }
+    let at = run_ok(&dir.path().join("data"), &["query", "select occurred_at from usage_events"]);
+    assert_eq!(at, "occurred_at\n2026-07-01T07:00:00Z\n");
+}

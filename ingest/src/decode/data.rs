@@ -356,7 +356,7 @@ pub(super) fn cell_value<'a>(column: &Column, cell: Cell<'a>) -> Result<Value<'a
         (Kind::Count, cell) => column.count(cell.count()),
         (Kind::Flag, cell) => cell.flag().map(Value::Flag).ok_or_else(|| column.wrong()),
         (Kind::Money, cell) => column.money(cell.money()),
-        (Kind::Time, Cell::Time(at)) => time::in_range(at)
+        (Kind::Time, Cell::Time(at) | Cell::Clock(at)) => time::in_range(at)
             .map(Value::Time)
             .ok_or_else(|| column.invalid("not a time between 1970 and 2261")),
         (Kind::Time, Cell::Text(text)) => column.time(Some(text.trim())),

@@ -39,6 +39,8 @@ pub(crate) enum Cell<'a> {
     Number(f64),
     Flag(bool),
     Time(time::Micros),
+    /// What a clock shows, in a zone that the file does not tell, as if it were UTC.
+    Clock(time::Micros),
     /// An unscaled value, and the digits after its point.
     Decimal(i128, i8),
     /// What no field can take: as text, to be shown.
@@ -53,6 +55,7 @@ enum Column {
     Number(Float64Array),
     Flag(BooleanArray),
     Time(TimestampMicrosecondArray),
+    Clock(TimestampMicrosecondArray),
     Decimal(Decimal128Array, i8),
     /// Values of a type that is wider than ours, and those of them that do not fit, as text.
     Partly {
@@ -133,12 +136,13 @@ impl Column {
             kind if kind.is_floating() => {
                 Self::Number(cast(&DataType::Float64)?.as_primitive::<Float64Type>().clone())
             }
-            DataType::Date32 | DataType::Date64 => Self::Time(of_dates(values).map_err(failed)?),
-            DataType::Timestamp(..) => {
-                // A time without a zone is read as UTC, as everywhere here.
+            DataType::Date32 | DataType::Date64 => Self::Clock(of_dates(values).map_err(failed)?),
+            DataType::Timestamp(_, zone) => {
                 let plain = DataType::Timestamp(TimeUnit::Microsecond, None);
+                let has_zone = zone.is_some();
                 Self::partly(values, &plain, Kept::Not, |fit| {
-                    Self::Time(fit.as_primitive::<TimestampMicrosecondType>().clone())
+                    let times = fit.as_primitive::<TimestampMicrosecondType>().clone();
+                    if has_zone { Self::Time(times) } else { Self::Clock(times) }
                 })
                 .map_err(failed)?
             }
@@ -223,6 +227,7 @@ impl Column {
             Self::Number(values) => Cell::Number(values.value(row)),
             Self::Flag(values) => Cell::Flag(values.value(row)),
             Self::Time(values) => Cell::Time(values.value(row)),
+            Self::Clock(values) => Cell::Clock(values.value(row)),
             Self::Decimal(values, scale) => Cell::Decimal(values.value(row), *scale),
             Self::Partly { .. } | Self::Absent => Cell::Absent,
         }
@@ -234,7 +239,7 @@ impl Column {
             Self::Count(values) => values.is_null(row),
             Self::Number(values) => values.is_null(row),
             Self::Flag(values) => values.is_null(row),
-            Self::Time(values) => values.is_null(row),
+            Self::Time(values) | Self::Clock(values) => values.is_null(row),
             Self::Decimal(values, _) => values.is_null(row),
             Self::Partly { .. } => false,
             Self::Absent => true,
@@ -296,7 +301,7 @@ impl<'a> Cell<'a> {
                 let one = 10_i128.checked_pow(u32::try_from(*scale).ok()?)?;
                 (unscaled % one == 0).then(|| i64::try_from(unscaled / one).ok())?
             }
-            Self::Flag(_) | Self::Time(_) | Self::Unfit(_) | Self::Absent => None,
+            Self::Flag(_) | Self::Time(_) | Self::Clock(_) | Self::Unfit(_) | Self::Absent => None,
         }
     }
 
@@ -342,7 +347,7 @@ impl<'a> Cell<'a> {
             Self::Count(count) => Cow::Owned(count.to_string()),
             Self::Number(number) => Cow::Owned(number.to_string()),
             Self::Flag(flag) => Cow::Borrowed(if *flag { "true" } else { "false" }),
-            Self::Time(at) => Cow::Owned(time::to_rfc3339(*at)),
+            Self::Time(at) | Self::Clock(at) => Cow::Owned(time::to_rfc3339(*at)),
             Self::Decimal(unscaled, scale) => Cow::Owned(money::text(*unscaled, *scale)),
         })
     }

@@ -9,7 +9,8 @@
 //!
 //! [time]
 //! column = "TIMESTAMP"
-//! format = "%Y-%m-%d %H:%M:%S%.f"   # strftime, in UTC unless it has an offset (%z); or rfc3339 (the default), unix_s, …
+//! format = "%Y-%m-%d %H:%M:%S%.f"   # strftime; or rfc3339 (the default), unix_s, …
+//! zone = "Europe/Berlin"            # of times without an offset (%z); UTC unless it is given
 //!
 //! [columns]                         # column of the file = field of the event's data
 //! ContextTokens = "input_tokens"
@@ -41,7 +42,7 @@ use crate::{
 pub(crate) use cells::Cell;
 pub use cells::FileRows;
 pub use csv_format::CsvFormat;
-use time_format::TimeFormat;
+use time_format::Times;
 
 /// A mapping that was read and checked.
 #[derive(Debug, Clone)]
@@ -54,7 +55,7 @@ pub struct Mapping {
     pub(crate) id: Option<usize>,
     /// The place of the column of the time.
     time: usize,
-    time_format: TimeFormat,
+    times: Times,
     csv: CsvFormat,
     /// The members of `data`, with their places among the columns of each table. Constants come first, so that a
     /// column of the file that has a value wins.
@@ -96,6 +97,7 @@ struct TimeColumn {
     column: String,
     #[serde(default = "rfc3339")]
     format: String,
+    zone: Option<String>,
 }
 
 fn rfc3339() -> String {
@@ -165,7 +167,8 @@ impl Mapping {
             organization,
             id,
             time,
-            time_format: TimeFormat::parse(&written.time.format).map_err(Error::Mapping)?,
+            times: Times::parse(&written.time.format, written.time.zone.as_deref())
+                .map_err(Error::Mapping)?,
             csv: CsvFormat::parse(written.csv).map_err(Error::Mapping)?,
             fields: fields
                 .into_iter()
@@ -231,7 +234,7 @@ impl Mapping {
     /// When a row happened: `None` when that cannot be read, the cell when there is one.
     pub(crate) fn time<'a>(&self, rows: &'a FileRows, row: usize) -> (Option<Micros>, Cell<'a>) {
         let cell = rows.cell(self.time, row);
-        (self.time_format.read(&cell), cell)
+        (self.times.read(&cell), cell)
     }
 
     /// The UTC date of each row, as days since 1970; `None` where its time cannot be read.

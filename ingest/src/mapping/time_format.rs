@@ -1,16 +1,25 @@
 //! How a file writes its times.
 
 use chrono::{
-    NaiveTime,
+    DateTime, NaiveDateTime, NaiveTime, Offset, TimeZone,
     format::{Fixed, Item, Parsed, StrftimeItems, parse},
 };
+
+use chrono_tz::Tz;
 
 use super::Cell;
 use crate::time::{self, Micros};
 
+/// How times are written, and in which zone those are that name none.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Times {
+    format: TimeFormat,
+    zone: Tz,
+}
+
 /// A format that was read and checked.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum TimeFormat {
+enum TimeFormat {
     Rfc3339,
     /// A whole number since 1970: so many are a second.
     Unix(i64),
@@ -25,10 +34,52 @@ const WORDS: [(&str, TimeFormat); 5] = [
     ("unix_ns", TimeFormat::Unix(1_000_000_000)),
 ];
 
+impl Times {
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub(super) fn parse(format: &str, zone: Option<&str>) -> Result<Self, String> {
+        let zone = zone.map_or(Ok(Tz::UTC), |name| {
+            let unknown = || {
+                format!("`zone = \"{name}\"` is no time zone; take a name such as Europe/Berlin")
+            };
+            name.parse().map_err(|_| unknown())
+        })?;
+        Ok(Self { format: TimeFormat::parse(format)?, zone })
+    }
+
+    pub(super) fn read(&self, cell: &Cell<'_>) -> Option<Micros> {
+        let at = match (&self.format, cell) {
+            // A file that knows what a time is needs no format.
+            (_, Cell::Time(at)) => *at,
+            (_, Cell::Clock(shown)) => {
+                let shown = DateTime::from_timestamp_micros(*shown)?.naive_utc();
+                instant(self.zone, shown)?
+            }
+            (TimeFormat::Rfc3339, Cell::Text(text)) => return time::parse_rfc3339(text.trim()),
+            (TimeFormat::Unix(per_second), cell) => {
+                let micros = i128::from(cell.count()?) * 1_000_000;
+                Micros::try_from(micros.div_euclid((*per_second).into())).ok()?
+            }
+            (TimeFormat::Strftime(items), Cell::Text(text)) => {
+                strftime(items, text.trim(), self.zone)?
+            }
+            _ => return None,
+        };
+        time::in_range(at)
+    }
+}
+
+/// The instant at which the clock of a zone shows a time: of an hour that it shows twice the first, of one that it skips
+/// none.
+fn instant(zone: Tz, shown: NaiveDateTime) -> Option<Micros> {
+    let offset = zone.offset_from_local_datetime(&shown).earliest()?.fix();
+    shown.and_utc().timestamp_micros().checked_sub(i64::from(offset.local_minus_utc()) * 1_000_000)
+}
+
 impl TimeFormat {
     /// # Errors
     /// A sentence that says what is wrong.
-    pub(super) fn parse(format: &str) -> Result<Self, String> {
+    fn parse(format: &str) -> Result<Self, String> {
         if let Some((_, known)) = WORDS.into_iter().find(|(word, _)| *word == format) {
             return Ok(known);
         }
@@ -48,25 +99,10 @@ impl TimeFormat {
         }
         Ok(Self::Strftime(items))
     }
-
-    pub(super) fn read(&self, cell: &Cell<'_>) -> Option<Micros> {
-        let at = match (self, cell) {
-            // A file that knows what a time is needs no format.
-            (_, Cell::Time(at)) => *at,
-            (Self::Rfc3339, Cell::Text(text)) => return time::parse_rfc3339(text.trim()),
-            (Self::Unix(per_second), cell) => {
-                let micros = i128::from(cell.count()?) * 1_000_000;
-                Micros::try_from(micros.div_euclid((*per_second).into())).ok()?
-            }
-            (Self::Strftime(items), Cell::Text(text)) => strftime(items, text.trim())?,
-            _ => return None,
-        };
-        time::in_range(at)
-    }
 }
 
-/// A text with an offset is a time of its zone, one without is UTC. One without an hour is the first instant of its day.
-fn strftime(items: &[Item<'_>], text: &str) -> Option<Micros> {
+/// A text with an offset is an instant, one without is what the clock of the zone shows. One without an hour is midnight.
+fn strftime(items: &[Item<'_>], text: &str, zone: Tz) -> Option<Micros> {
     let mut parsed = Parsed::new();
     parse(&mut parsed, text, items.iter()).ok()?;
     let offset = parsed.offset().unwrap_or(0);
@@ -77,6 +113,10 @@ fn strftime(items: &[Item<'_>], text: &str) -> Option<Micros> {
         }
         Err(_) => return None,
     };
+    // Seconds since 1970 are an instant as well.
+    if parsed.offset().is_none() && parsed.timestamp().is_none() {
+        return instant(zone, local);
+    }
     local.and_utc().timestamp_micros().checked_sub(i64::from(offset) * 1_000_000)
 }
 
@@ -87,7 +127,7 @@ mod tests {
     use super::*;
 
     fn read(format: &str, text: &str) -> Option<String> {
-        let format = TimeFormat::parse(format).unwrap();
+        let format = Times::parse(format, None).unwrap();
         format.read(&Cell::Text(Cow::Borrowed(text))).map(time::to_rfc3339)
     }
 
@@ -124,6 +164,37 @@ mod tests {
         ] {
             assert_eq!(read(format, text), None, "{format} {text}");
         }
+    }
+
+    #[test]
+    fn a_clock_is_that_of_the_zone() {
+        let berlin = |format: &str| Times::parse(format, Some("Europe/Berlin")).unwrap();
+        let clock = berlin("%Y-%m-%d %H:%M");
+        for (text, instant) in [
+            ("2026-01-31 09:00", Some("2026-01-31T08:00:00Z")),
+            ("2026-07-31 09:00", Some("2026-07-31T07:00:00Z")),
+            // It shows this hour twice.
+            ("2026-10-25 02:30", Some("2026-10-25T00:30:00Z")),
+            // It skips this one.
+            ("2026-03-29 02:30", None),
+        ] {
+            let at = clock.read(&Cell::Text(Cow::Borrowed(text))).map(time::to_rfc3339);
+            assert_eq!(at.as_deref(), instant, "{text}");
+            let shown = format!("{}:00Z", text.replace(' ', "T"));
+            let shown = Cell::Clock(time::parse_rfc3339(&shown).unwrap());
+            assert_eq!(berlin("rfc3339").read(&shown).map(time::to_rfc3339).as_deref(), instant);
+        }
+        for (format, text) in [
+            ("%Y-%m-%d %H:%M %z", "2026-01-31 09:00 +0000"),
+            ("rfc3339", "2026-01-31T09:00:00Z"),
+            ("%s", "1769850000"),
+            ("unix_s", "1769850000"),
+        ] {
+            let at = berlin(format).read(&Cell::Text(Cow::Borrowed(text))).map(time::to_rfc3339);
+            assert_eq!(at.as_deref(), Some("2026-01-31T09:00:00Z"), "{format}");
+        }
+        let error = Times::parse("%F", Some("Berlin")).unwrap_err();
+        assert!(error.contains("no time zone"), "{error}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use encoding_rs::{Decoder, Encoding, UTF_8};
+use flate2::read::MultiGzDecoder;
 
 /// More than any row: a line, or a field in quotes.
 pub(super) const LENGTH_MAX: usize = 16 << 20;
@@ -24,7 +25,7 @@ pub(super) struct Lines {
 impl Lines {
     /// A mark at the beginning (BOM) tells more than what is `declared`.
     pub(super) fn open(path: &Path, declared: &'static Encoding) -> anyhow::Result<Self> {
-        let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+        let mut file = BufReader::with_capacity(1 << 20, unpacked(path)?);
         let (encoding, mark) = Encoding::for_bom(file.fill_buf()?).unwrap_or((declared, 0));
         file.consume(mark);
         let reader: Box<dyn BufRead + Send> = if encoding == UTF_8 {
@@ -73,9 +74,21 @@ impl Lines {
     }
 }
 
+type Bytes = Box<dyn Read + Send>;
+
+/// The bytes of a file, unpacked as its name says.
+fn unpacked(path: &Path) -> io::Result<Bytes> {
+    let file = File::open(path)?;
+    Ok(match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz") => Box::new(MultiGzDecoder::new(file)),
+        Some("zst") => Box::new(zstd::Decoder::new(file)?),
+        _ => Box::new(file),
+    })
+}
+
 /// A file that is not UTF-8.
 struct Decoded {
-    file: BufReader<File>,
+    file: BufReader<Bytes>,
     decoder: Decoder,
     is_done: bool,
 }

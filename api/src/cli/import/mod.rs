@@ -20,8 +20,11 @@ use bytes::Bytes;
 use clap::Args;
 use futures::{StreamExt, stream};
 use ingest::{
-    decode::file_event,
+    Grant,
+    decode::{Sender, decode_file, file_event},
+    identity::Pseudonyms,
     mapping::{BUILT_IN, FileRows, Mapping},
+    time::Window,
 };
 use pipeline::{FileDelivery, Lakehouse, Outcome};
 use serde_json::Value;
@@ -34,16 +37,19 @@ use self::{
     tally::{RowName, Tally},
 };
 use super::{Folder, complain, demo::progress, running::ServerFile, say};
-use crate::{config::Config, lake};
+use crate::{clock::Clock, config::Config, lake};
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
     /// A built-in mapping (azure-llm), or a mapping's TOML file
     #[arg(long)]
     map: String,
-    /// Files named .csv, .ndjson, .jsonl or .parquet
+    /// Files named .csv, .ndjson, .jsonl or .parquet; the first three also with .gz or .zst
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    /// Read everything and say what would come of it; nothing is sent or written
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Where events go: to the server that runs on the folder, or straight into its log.
@@ -72,13 +78,21 @@ impl Import {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let (mapping, text) = mapping(&self.map)?;
         let mapping = Arc::new(mapping);
-        let mut config = folder.load(&[])?;
         for file in &self.files {
             if !file.is_file() {
                 bail!("there is no file {}", file.display());
             }
             Format::of(file)?.check(file, &mapping)?;
         }
+        if self.dry_run {
+            let mut tally = Tally::default();
+            for file in &self.files {
+                rehearse(file, &mapping, Clock::system().now().timestamp_micros(), &mut tally)?;
+            }
+            say(&tally.forecast())?;
+            return complaint(&tally, true);
+        }
+        let mut config = folder.load(&[])?;
         let target = match ServerFile::find(&config.dir).await {
             Some(file) => Target::Server { client: reqwest::Client::new(), file: Arc::new(file) },
             None => Target::Folder(lake::open_for_bulk(&mut config).await?),
@@ -93,15 +107,36 @@ impl Import {
             lakehouse.close().await?;
         }
         say(&tally.summary())?;
-        match tally.complaint() {
-            Some(complaint) => {
-                let (details, total) = complaint.rsplit_once('\n').unwrap_or_default();
-                complain(details)?;
-                bail!("{total}")
-            }
-            None => Ok(()),
-        }
+        complaint(&tally, false)
     }
+}
+
+/// Tells what was rejected.
+fn complaint(tally: &Tally, is_rehearsed: bool) -> anyhow::Result<()> {
+    let Some(complaint) = tally.complaint(is_rehearsed) else { return Ok(()) };
+    let (details, total) = complaint.rsplit_once('\n').unwrap_or_default();
+    complain(details)?;
+    bail!("{total}")
+}
+
+/// Judges the rows of a file as the intake would, but for what it knows already.
+fn rehearse(path: &Path, mapping: &Mapping, now: i64, tally: &mut Tally) -> anyhow::Result<()> {
+    let format = Format::of(path)?;
+    let reading = || format!("reading {}", path.display());
+    // Persons have some pseudonym: none is shown.
+    let pseudonyms = Pseudonyms::new([0; 32]);
+    let window = Window::at(now).with_history();
+    let sender = Sender { organization: None, grant: &Grant::ALL, pseudonyms: &pseudonyms, window };
+    for chunk in source::chunks(format, path, mapping, mapping.columns())? {
+        let chunk = chunk.with_context(reading)?;
+        let name = |number| RowName { file: path, unit: format.unit(), number };
+        chunk.faults.iter().for_each(|f| tally.unreadable(name(f.line), &f.reason));
+        let rows = chunk.rows(format, mapping).with_context(reading)?;
+        let decoded = decode_file(mapping, &rows, "", &sender, now)?;
+        let names: Vec<_> = chunk.places.iter().map(|place| name(place.line)).collect();
+        tally.rehearsed(&names, decoded.rejected);
+    }
+    Ok(())
 }
 
 /// A file that is read beside its sending.

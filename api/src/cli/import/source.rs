@@ -57,11 +57,23 @@ pub(super) const CHUNK_ROWS: usize = 8192;
 
 impl Format {
     pub(super) fn of(path: &Path) -> anyhow::Result<Self> {
-        match path.extension().and_then(|extension| extension.to_str()) {
+        let extension = |path: &Path| {
+            path.extension().and_then(|extension| extension.to_str()).map(str::to_owned)
+        };
+        let own = extension(path);
+        let is_packed = matches!(own.as_deref(), Some("gz" | "zst"));
+        let inner = if is_packed { extension(&path.with_extension("")) } else { own };
+        match inner.as_deref() {
             Some("csv") => Ok(Self::Csv),
             Some("ndjson" | "jsonl") => Ok(Self::Ndjson),
+            Some("parquet") if is_packed => {
+                bail!("{}: Parquet is compressed within; unpack the file", path.display())
+            }
             Some("parquet") => Ok(Self::Parquet),
-            _ => bail!("{} is not named .csv, .ndjson, .jsonl or .parquet", path.display()),
+            _ => bail!(
+                "{} is not named .csv, .ndjson, .jsonl or .parquet (the first three also with .gz or .zst)",
+                path.display()
+            ),
         }
     }
 

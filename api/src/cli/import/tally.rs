@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use ingest::Verdict;
+use ingest::{Rejection, Verdict};
 use serde_json::Value;
 
 /// Rows that are shown of each kind of error.
@@ -102,6 +102,23 @@ impl Tally {
         }
     }
 
+    /// What an import would make of rows, some of which it would reject.
+    pub(super) fn rehearsed(&mut self, rows: &[RowName<'_>], rejected: Vec<(u32, Rejection)>) {
+        self.accepted += (rows.len() - rejected.len()) as u64;
+        for (place, why) in rejected {
+            self.verdict(rows[place as usize], &Verdict::Rejected(why));
+        }
+    }
+
+    /// What an import would do.
+    pub(super) fn forecast(&self) -> String {
+        let rejected = self.rejected + self.unreadable;
+        format!(
+            "{} would be accepted, or are known already, {rejected} rejected; nothing was sent\n",
+            self.accepted
+        )
+    }
+
     pub(super) fn summary(&self) -> String {
         let earlier = match self.earlier {
             0 => String::new(),
@@ -114,8 +131,9 @@ impl Tally {
         )
     }
 
-    /// What was wrong, a line for each code and each row that is shown; `None` when nothing was.
-    pub(super) fn complaint(&self) -> Option<String> {
+    /// What was wrong, a line for each code and each row that is shown; `None` when nothing was. `is_rehearsed`: nothing
+    /// was sent.
+    pub(super) fn complaint(&self, is_rehearsed: bool) -> Option<String> {
         if self.errors.is_empty() {
             return None;
         }
@@ -128,6 +146,10 @@ impl Tally {
             if *count > samples.len() as u64 {
                 let _ = writeln!(text, "  …");
             }
+        }
+        if is_rehearsed {
+            let _ = write!(text, "{} rows would be rejected", self.rejected + self.unreadable);
+            return Some(text);
         }
         let _ = write!(text, "{} rows were rejected", self.rejected + self.unreadable);
         text.push_str(match (self.rejected, self.unreadable) {
