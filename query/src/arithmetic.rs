@@ -9,7 +9,7 @@ use arrow::{
         CastOptions, cast_with_options,
         kernels::numeric::{add, div, mul, neg, sub},
     },
-    datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType},
+    datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef},
     error::ArrowError,
 };
 use datafusion::{
@@ -18,8 +18,9 @@ use datafusion::{
         tree_node::Transformed,
     },
     logical_expr::{
-        BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF,
-        ScalarUDFImpl, Signature, Volatility, cast, expr::ScalarFunction,
+        BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ReturnFieldArgs,
+        ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
+        expr::{InList, ScalarFunction},
         expr_rewriter::FunctionRewrite,
     },
     physical_expr_common::datum::apply,
@@ -48,6 +49,11 @@ impl FunctionRewrite for Exact {
                 None => Ok(Transformed::no(expression)),
             };
         }
+        if let Expr::InList(list) = &expression
+            && let Some(comparisons) = compared(list)
+        {
+            return Ok(Transformed::yes(comparisons));
+        }
         let Some(operation) = Operation::of(&expression) else {
             return Ok(Transformed::no(expression));
         };
@@ -73,6 +79,23 @@ impl FunctionRewrite for Exact {
         let function = Arc::new(ScalarUDF::from(Operate::new(operation, kind, name)));
         Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments))))
     }
+}
+
+/// The longest list that is written out.
+pub(crate) const COMPARED_MAX: usize = 100;
+
+/// `x IN (y, 1)` as `x = y OR x = 1`. The engine takes such lists together as if they held constants only, and loses the
+/// columns: of `x IN (1, 2) AND x NOT IN (y, 3)` it makes `x IN (1, 2)`.
+fn compared(list: &InList) -> Option<Expr> {
+    let has_column = |item: &Expr| !item.column_refs().is_empty();
+    if !list.list.iter().any(has_column) || list.list.len() > COMPARED_MAX {
+        return None;
+    }
+    let comparisons = list.list.iter().map(|item| match list.negated {
+        true => list.expr.as_ref().clone().not_eq(item.clone()),
+        false => list.expr.as_ref().clone().eq(item.clone()),
+    });
+    comparisons.reduce(if list.negated { Expr::and } else { Expr::or })
 }
 
 /// `ceil` and `floor` of the engine keep the type of their argument, and fail when the result has a digit more: 999.9
@@ -201,6 +224,12 @@ impl ScalarUDFImpl for Operate {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(self.kind.clone())
+    }
+
+    /// It is null where an operand is.
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
+        Ok(Arc::new(Field::new(self.name(), self.kind.clone(), nullable)))
     }
 
     fn display_name(&self, _: &[Expr]) -> Result<String> {

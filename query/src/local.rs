@@ -13,7 +13,7 @@ use arrow::{
         },
     },
     compute::{CastOptions, cast_with_options},
-    datatypes::{DataType, TimeUnit},
+    datatypes::{DataType, Field, FieldRef, TimeUnit},
 };
 use chrono::{Days, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone};
 use datafusion::{
@@ -24,7 +24,7 @@ use datafusion::{
         tree_node::{Transformed, TreeNode},
     },
     logical_expr::{
-        Between, BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, Operator,
+        Between, BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, Operator, ReturnFieldArgs,
         ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TryCast, Volatility, cast,
         expr::{InList, ScalarFunction},
         expr_rewriter::FunctionRewrite,
@@ -53,6 +53,9 @@ impl FunctionRewrite for Meeting {
         let is_date = |part: &Expr| matches!(kind(part), Some(DataType::Date32 | DataType::Date64));
         let time =
             |part: &Expr| kind(part).filter(|kind| matches!(kind, DataType::Timestamp(_, Some(_))));
+        if let Expr::ScalarFunction(call) = &expression {
+            return Ok(Transformed::no(Expr::ScalarFunction(with_places(call.clone()))));
+        }
         let mut parts: Vec<&Expr> = match &expression {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => {
                 vec![left, right]
@@ -79,6 +82,18 @@ impl FunctionRewrite for Meeting {
             })
         })
     }
+}
+
+/// `round(price, 1)` has the type that its places say, which the engine sees only in a number of 32 bits: another type
+/// would be found for it later than for what it is compared with.
+fn with_places(mut call: ScalarFunction) -> ScalarFunction {
+    if let [_, Expr::Literal(places @ ScalarValue::Int64(Some(_)), _)] = call.args.as_mut_slice()
+        && matches!(call.func.name(), "round" | "trunc")
+        && let Ok(few) = places.cast_to(&DataType::Int32)
+    {
+        *places = few;
+    }
+    call
 }
 
 /// A comparison, or a difference.
@@ -152,6 +167,12 @@ impl ScalarUDFImpl for Convert {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(self.to.clone())
+    }
+
+    /// It is null where the time is.
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
+        Ok(Arc::new(Field::new(self.name(), self.to.clone(), nullable)))
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {

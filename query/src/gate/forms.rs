@@ -3,7 +3,7 @@
 
 use datafusion::{
     common::{
-        DataFusionError, Result, ScalarValue,
+        Column, DataFusionError, Result, ScalarValue,
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     logical_expr::{
@@ -14,7 +14,7 @@ use datafusion::{
     sql::sqlparser::ast::{Query, SetExpr, SetOperator, SetQuantifier},
 };
 
-use crate::{QueryError, Reason};
+use crate::{QueryError, Reason, arithmetic::COMPARED_MAX};
 
 fn refused(message: &str, hint: &str) -> QueryError {
     QueryError {
@@ -79,7 +79,9 @@ fn unwalked(error: &DataFusionError) -> QueryError {
 
 fn check(node: &LogicalPlan) -> Result<(), QueryError> {
     match node {
-        LogicalPlan::Filter(filter) => return condition(&filter.predicate, Place::Conjunct),
+        LogicalPlan::Filter(filter) => {
+            return condition(&filter.predicate, Place::Conjunct(&filter.input));
+        }
         // A lateral one.
         LogicalPlan::Subquery(subquery) => correlated(subquery, Use::Rows)?,
         _ => {}
@@ -93,25 +95,27 @@ fn check(node: &LogicalPlan) -> Result<(), QueryError> {
 }
 
 /// Where an expression stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// One of the conditions that must all hold.
-    Conjunct,
+#[derive(Debug, Clone, Copy)]
+enum Place<'p> {
+    /// One of the conditions that must all hold for the rows of a plan.
+    Conjunct(&'p LogicalPlan),
     /// Unknown is taken as false.
     Condition,
     /// Unknown is not the same as false.
     Value,
 }
 
-fn condition(expression: &Expr, place: Place) -> Result<(), QueryError> {
+fn condition(expression: &Expr, place: Place<'_>) -> Result<(), QueryError> {
     match expression {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right })
-            if place != Place::Value =>
+            if !matches!(place, Place::Value) =>
         {
             condition(left, place)?;
             condition(right, place)
         }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) if place != Place::Value => {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right })
+            if !matches!(place, Place::Value) =>
+        {
             condition(left, Place::Condition)?;
             condition(right, Place::Condition)
         }
@@ -133,6 +137,15 @@ fn condition(expression: &Expr, place: Place) -> Result<(), QueryError> {
             }
             case.else_expr.as_ref().map_or(Ok(()), |other| condition(other, Place::Value))
         }
+        Expr::InList(list)
+            if list.list.len() > COMPARED_MAX
+                && list.list.iter().any(|item| !item.column_refs().is_empty()) =>
+        {
+            Err(refused(
+                &format!("a list of more than {COMPARED_MAX} items has a column among them"),
+                "compare with the column beside the list: x IN (1, 2) OR x = y",
+            ))
+        }
         Expr::WindowFunction(call) => window(call).and_then(|()| parts(expression)),
         _ => parts(expression),
     }
@@ -148,25 +161,63 @@ fn parts(expression: &Expr) -> Result<(), QueryError> {
     visited.map_err(|error| unwalked(&error)).and(found)
 }
 
-fn in_subquery(inside: &InSubquery, negated: bool, place: Place) -> Result<(), QueryError> {
-    if place == Place::Value {
+fn in_subquery(inside: &InSubquery, negated: bool, place: Place<'_>) -> Result<(), QueryError> {
+    if matches!(place, Place::Value) {
         return Err(refused(
             "IN (SELECT …) stands in WHERE or HAVING only, and there not within another expression than AND and OR",
             "write EXISTS (SELECT 1 FROM … WHERE …), or join the tables",
         ));
     }
-    if negated {
-        let is_correlated = !inside.subquery.outer_ref_columns.is_empty();
-        if place != Place::Conjunct || is_correlated || inside.expr.column_refs().is_empty() {
-            return Err(refused(
-                "NOT IN (SELECT …) is offered for a column, without names of the outer query in it, and joined by AND \
-                 only: elsewhere NULLs would be taken wrongly",
-                "write NOT EXISTS (SELECT 1 FROM … WHERE …)",
-            ));
-        }
+    let is_plain = match (place, inside.expr.as_ref()) {
+        (Place::Conjunct(rows), Expr::Column(column)) => is_stored(rows, column),
+        _ => false,
+    };
+    if negated && !(is_plain && inside.subquery.outer_ref_columns.is_empty()) {
+        return Err(refused(
+            "NOT IN (SELECT …) is offered for a column of a table, without names of the outer query in it, and joined \
+             by AND only: elsewhere NULLs would be taken wrongly",
+            "write NOT EXISTS (SELECT 1 FROM … WHERE …)",
+        ));
     }
     condition(&inside.expr, Place::Value)?;
     correlated(&inside.subquery, Use::Membership)
+}
+
+/// Whether a column is one of a table, or an aggregate, under whatever name: of another expression a constant may be left.
+fn is_stored(plan: &LogicalPlan, column: &Column) -> bool {
+    let Some(place) = plan.schema().maybe_index_of_column(column) else { return false };
+    let of_input = |input: &LogicalPlan, place: usize| {
+        input.schema().columns().get(place).is_some_and(|column| is_stored(input, column))
+    };
+    match plan {
+        LogicalPlan::TableScan(_) | LogicalPlan::Values(_) => true,
+        LogicalPlan::Projection(projection) => {
+            let mut item = projection.expr.get(place);
+            while let Some(Expr::Alias(alias)) = item {
+                item = Some(&alias.expr);
+            }
+            matches!(item, Some(Expr::Column(inner)) if is_stored(&projection.input, inner))
+        }
+        LogicalPlan::Aggregate(aggregate) => match aggregate.group_expr.get(place) {
+            Some(Expr::Column(inner)) => is_stored(&aggregate.input, inner),
+            Some(_) => false,
+            None => true,
+        },
+        LogicalPlan::SubqueryAlias(alias) => of_input(&alias.input, place),
+        LogicalPlan::Union(union) => union.inputs.iter().all(|input| of_input(input, place)),
+        LogicalPlan::Filter(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::Distinct(_)
+        | LogicalPlan::Join(_)
+        | LogicalPlan::Subquery(_)
+        | LogicalPlan::Window(_) => {
+            let inputs = plan.inputs();
+            let owner = inputs.iter().find(|i| i.schema().maybe_index_of_column(column).is_some());
+            owner.is_some_and(|input| is_stored(input, column))
+        }
+        _ => false,
+    }
 }
 
 /// What a subquery is asked for.
