@@ -22,6 +22,13 @@ pub(crate) fn whole(text: &str) -> Option<i64> {
         .or_else(|| scaled(text, 0)?.try_into().ok())
 }
 
+/// A decimal number of any scale that 38 digits hold, as its unscaled value and the digits after its point, no more than
+/// it needs.
+pub(crate) fn decimal(text: &str) -> Option<(i128, i8)> {
+    (0..=i8::try_from(PRECISION).ok()?)
+        .find_map(|digits| Some((scaled(text, digits.into())?, digits)))
+}
+
 /// The longest text that is read as a number.
 const TEXT_BYTES_MAX: usize = 128;
 

@@ -56,12 +56,12 @@ pub fn decode_file(
 /// do not fit stay as they are, so that whoever decodes it rejects it with the same reason.
 pub fn file_event(mapping: &Mapping, rows: &FileRows, file: &str, row: usize) -> String {
     let text = |cell: Cell<'_>| cell.text().map(Cow::into_owned);
-    let event_type = text(cell(&mapping.event_type, rows, row));
+    let event_type = text(cell(mapping, &mapping.event_type, rows, row));
     let table = event_type.as_deref().and_then(event::route).map(|(table, _)| table);
     let mut data: BTreeMap<&str, Box<RawValue>> = BTreeMap::new();
     for (name, source, _) in &mapping.fields {
         let column = table.and_then(|table| table.columns().iter().find(|c| c.name == *name));
-        let cell = || cell(source, rows, row);
+        let cell = || cell(mapping, source, rows, row);
         let json = match column.map(|column| (column.kind, cell_value(column, cell()))) {
             Some((_, Ok(value))) => Some(value.to_json().to_string().into()),
             Some((Kind::Count, Err(_))) if cell().count().is_some() => {
@@ -83,8 +83,8 @@ pub fn file_event(mapping: &Mapping, rows: &FileRows, file: &str, row: usize) ->
         specversion: "1.0",
         id: member(id(mapping, rows, file, row)),
         source: &mapping.source,
-        event_type: member(cell(&mapping.event_type, rows, row)),
-        subject: mapping.organization.as_ref().and_then(|of| member(cell(of, rows, row))),
+        event_type: member(cell(mapping, &mapping.event_type, rows, row)),
+        subject: mapping.organization.as_ref().and_then(|of| member(cell(mapping, of, rows, row))),
         time,
         data,
     };
@@ -104,10 +104,10 @@ struct Event<'a> {
     data: BTreeMap<&'a str, Box<RawValue>>,
 }
 
-fn cell<'a>(source: &'a Source, rows: &'a FileRows, row: usize) -> Cell<'a> {
+fn cell<'a>(mapping: &'a Mapping, source: &'a Source, rows: &'a FileRows, row: usize) -> Cell<'a> {
     match source {
         Source::Constant(json) => Cell::of_json(json),
-        Source::Column(column) => rows.cell(*column, row),
+        Source::Column(column) => mapping.cell(*column, rows, row),
     }
 }
 
@@ -132,8 +132,8 @@ fn member(cell: Cell<'_>) -> Option<Box<RawValue>> {
     RawValue::from_string(json?.into_owned()).ok()
 }
 
-fn id<'a>(mapping: &Mapping, rows: &'a FileRows, file: &str, row: usize) -> Cell<'a> {
-    match mapping.id.map(|column| rows.cell(column, row)) {
+fn id<'a>(mapping: &'a Mapping, rows: &'a FileRows, file: &str, row: usize) -> Cell<'a> {
+    match mapping.id.map(|column| mapping.cell(column, rows, row)) {
         None | Some(Cell::Absent) => Cell::Text(format!("{file}:{}", rows.number(row)).into()),
         Some(own) => own,
     }
@@ -151,13 +151,13 @@ fn envelope<'a>(
         (None, _) => return Err(unreadable_time()),
     };
     let subject = match &mapping.organization {
-        Some(source) => name(cell(source, rows, row), "/subject")?,
+        Some(source) => name(cell(mapping, source, rows, row), "/subject")?,
         None => None,
     };
     Ok(Envelope {
         id: name(id(mapping, rows, file, row), "/id")?.ok_or_else(|| missing("/id"))?,
         source: Cow::Borrowed(&mapping.source),
-        event_type: name(cell(&mapping.event_type, rows, row), "/type")?
+        event_type: name(cell(mapping, &mapping.event_type, rows, row), "/type")?
             .ok_or_else(|| missing("/type"))?,
         occurred_at,
         data: None,
@@ -175,7 +175,7 @@ fn values<'a>(
     let mut values = Values::new(table, word);
     let named = usize::from(word.is_some());
     for (name, source, places) in &mapping.fields {
-        let cell = cell(source, rows, row);
+        let cell = cell(mapping, source, rows, row);
         if cell == Cell::Absent {
             continue;
         }

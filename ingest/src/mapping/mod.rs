@@ -18,6 +18,9 @@
 //! [constants]                       # field = value
 //! model = "gpt"
 //!
+//! [transform.ContextTokens]         # what is done to a column's values first
+//! scale = 1000
+//!
 //! [csv]                             # how a CSV file is written, where it is not as usual
 //! delimiter = ";"
 //! ```
@@ -26,6 +29,7 @@
 mod cells;
 mod csv_format;
 mod time_format;
+mod transform;
 
 use std::collections::BTreeMap;
 
@@ -43,12 +47,15 @@ pub(crate) use cells::Cell;
 pub use cells::FileRows;
 pub use csv_format::CsvFormat;
 use time_format::Times;
+use transform::Transform;
 
 /// A mapping that was read and checked.
 #[derive(Debug, Clone)]
 pub struct Mapping {
     /// The columns of a file that are read.
     columns: Vec<String>,
+    /// What is done to the values of each, where it is not nothing.
+    transforms: Vec<Option<Transform>>,
     pub(crate) event_type: Source,
     pub(crate) source: String,
     pub(crate) organization: Option<Source>,
@@ -87,6 +94,8 @@ struct Written {
     columns: BTreeMap<String, String>,
     #[serde(default)]
     constants: BTreeMap<String, Value>,
+    #[serde(default)]
+    transform: BTreeMap<String, transform::Written>,
     #[serde(default)]
     csv: csv_format::Written,
 }
@@ -160,8 +169,10 @@ impl Mapping {
             }
             fields.push((name, Source::Column(place(column))));
         }
+        let transforms = transforms(&columns, written.transform)?;
         Ok(Self {
             columns,
+            transforms,
             event_type,
             source: written.source,
             organization,
@@ -197,6 +208,11 @@ impl Mapping {
 
     /// Whether a column of the file becomes a number.
     pub fn is_number(&self, column: &str) -> bool {
+        let at = self.columns.iter().position(|known| known == column);
+        let is_scaled = at.and_then(|at| self.transforms[at].as_ref());
+        if is_scaled.is_some_and(Transform::is_number) {
+            return true;
+        }
         self.fields.iter().any(|(_, source, places)| {
             matches!(source, Source::Column(at) if self.columns[*at] == column)
                 && Table::ALL.iter().zip(places).any(|(table, place)| {
@@ -231,9 +247,18 @@ impl Mapping {
         Err(Error::Mapping(format!("the file has no column {absent}; it has {present}")))
     }
 
+    /// The value of a column, after what is to be done to it.
+    pub(crate) fn cell<'a>(&'a self, column: usize, rows: &'a FileRows, row: usize) -> Cell<'a> {
+        let cell = rows.cell(column, row);
+        match &self.transforms[column] {
+            Some(transform) => transform.apply(cell),
+            None => cell,
+        }
+    }
+
     /// When a row happened: `None` when that cannot be read, the cell when there is one.
-    pub(crate) fn time<'a>(&self, rows: &'a FileRows, row: usize) -> (Option<Micros>, Cell<'a>) {
-        let cell = rows.cell(self.time, row);
+    pub(crate) fn time<'a>(&'a self, rows: &'a FileRows, row: usize) -> (Option<Micros>, Cell<'a>) {
+        let cell = self.cell(self.time, rows, row);
         (self.times.read(&cell), cell)
     }
 
@@ -241,6 +266,21 @@ impl Mapping {
     pub fn dates(&self, rows: &FileRows) -> Vec<Option<i32>> {
         (0..rows.len()).map(|row| self.time(rows, row).0.map(time::date_of)).collect()
     }
+}
+
+/// What is done to each of the columns.
+fn transforms(
+    columns: &[String],
+    written: BTreeMap<String, transform::Written>,
+) -> Result<Vec<Option<Transform>>, Error> {
+    let mut transforms = vec![None; columns.len()];
+    for (column, transform) in written {
+        let refusal = |reason: &str| Error::Mapping(format!("`[transform.{column}]`: {reason}"));
+        let at = columns.iter().position(|known| *known == column);
+        let at = at.ok_or_else(|| refusal("the mapping reads no such column"))?;
+        transforms[at] = Some(Transform::parse(transform).map_err(|error| refusal(&error))?);
+    }
+    Ok(transforms)
 }
 
 #[cfg(test)]
@@ -252,6 +292,10 @@ mod tests {
         let time = "[time]\ncolumn = \"t\"\n";
         for (text, part) in [
             ("source = \"/x\"\n", "give either"),
+            (
+                "type = \"usage.request\"\nsource = \"/x\"\n[transform.b]\ntrim = true\n",
+                "`[transform.b]`: the mapping reads no such column",
+            ),
             ("type = \"usage.nothing\"\nsource = \"/x\"\n", "`type` is not"),
             ("type = \"usage.request\"\nsource = \"\"\n", "`source` is empty"),
             (

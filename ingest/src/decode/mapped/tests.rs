@@ -7,7 +7,7 @@ use arrow::{
         RecordBatch, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
         TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
     },
-    datatypes::{Int8Type, Int64Type, i256},
+    datatypes::{Decimal128Type, Int8Type, Int64Type, i256},
 };
 use serde_json::{Value, json};
 
@@ -59,6 +59,55 @@ fn texts(decoded: &Decoded, name: &str) -> Vec<Option<String>> {
 }
 
 const AT: i64 = 1_767_225_600_000_000;
+
+#[test]
+fn values_are_transformed_before_they_are_read() {
+    let mapping = Mapping::parse(
+        "type_column = \"kind\"\nsource = \"/x\"\norganization_column = \"account\"\nid_column = \"id\"\n\
+         [time]\ncolumn = \"at\"\n[constants]\nprovider = \"p\"\ncurrency = \"USD\"\n\
+         [columns]\nname = \"model\"\nseconds = \"latency_ms\"\nper_million = \"list_price\"\nok = \"cache_hit\"\n\
+         [transform.kind]\nvalues = { call = \"usage.request\" }\n\
+         [transform.account]\ntrim = true\ncase = \"lower\"\nvalues = { acme = \"org_acme\" }\nvalues_only = true\n\
+         [transform.name]\ntrim = true\ncase = \"lower\"\n\
+         [transform.seconds]\nscale = 1000\nround = true\n\
+         [transform.per_million]\nscale = 1e-6\n\
+         [transform.ok]\nvalues = { ja = true, nein = false }\n\
+         [transform.at]\ntrim = true\n",
+    )
+    .unwrap();
+    assert!(mapping.is_number("seconds") && !mapping.is_number("name"));
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("id", text(&[Some("1"), Some("2"), Some("3"), Some("4")])),
+        ("kind", text(&[Some("call"), Some("call"), Some("call"), Some("usage.request")])),
+        ("account", text(&[Some(" Acme"), Some("Other"), Some("ACME "), Some("acme")])),
+        ("at", text(&[Some(" 2026-01-01T00:00:00Z "); 4])),
+        ("name", text(&[Some(" GPT "), Some("m"), Some("m"), Some("")])),
+        ("seconds", text(&[Some("0.8437219"), Some("1"), Some("slow"), None])),
+        ("per_million", text(&[Some("2.50"), None, None, Some("0.0000001")])),
+        ("ok", text(&[Some("ja"), None, None, None])),
+    ];
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let decoded = decoded(&mapping, &FileRows::typed(&mapping, &rows, vec![1, 2, 3, 4]).unwrap());
+    let rejected: Vec<_> =
+        decoded.rejected.iter().map(|(row, why)| (*row, why.code, why.pointer.as_str())).collect();
+    assert_eq!(
+        rejected,
+        [
+            // An account that is not listed, a duration that is no number, and a row without a model and too fine a
+            // price.
+            (1, RejectionCode::WrongType, "/subject"),
+            (2, RejectionCode::WrongType, "/data/latency_ms"),
+            (3, RejectionCode::WrongType, "/data/list_price"),
+        ]
+    );
+    assert_eq!(texts(&decoded, "organization_id"), [Some("org_acme".into())]);
+    assert_eq!(texts(&decoded, "model"), [Some("gpt".into())]);
+    assert_eq!(counts(&decoded, "latency_ms"), [Some(844)]);
+    let rows = &decoded.batches[0].rows;
+    let price = rows.column_by_name("list_price").unwrap().as_primitive::<Decimal128Type>();
+    assert_eq!(price.value(0), 2_500_000);
+    assert!(rows.column_by_name("cache_hit").unwrap().as_boolean().value(0));
+}
 
 #[test]
 fn typed_columns_fit_their_fields() {
