@@ -7,6 +7,7 @@ use chrono::DateTime;
 use datafusion::{
     common::{
         DataFusionError, ScalarValue,
+        config::ConfigOptions,
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     dataframe::DataFrame,
@@ -18,6 +19,7 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility, cast, ident, lit},
     optimizer::analyzer::function_rewrite::ApplyFunctionRewrites,
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
+    physical_plan::{ExecutionPlan, union::UnionExec},
     prelude::{SessionConfig, SessionContext},
     sql::{
         parser::{DFParser, Statement},
@@ -159,11 +161,49 @@ async fn session(
     Ok(context)
 }
 
-/// The engine's rules but one: it moves filters below joins by the names of columns, and takes the wrong one where both
-/// sides have a column of that name (DataFusion 55.2). Filters are moved before, by the logical plan.
+/// The engine's rules, of which one does not see joins: it moves filters below them by the names of columns, and takes the
+/// wrong one where both sides have a column of that name (DataFusion 55.2). Filters are moved before, by the logical plan;
+/// what the rule adds is that the first rows of an order are found without reading all.
 fn sound_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let rules = PhysicalOptimizer::new().rules;
-    rules.into_iter().filter(|rule| !rule.name().starts_with("FilterPushdown")).collect()
+    rules
+        .into_iter()
+        .map(|rule| match rule.name().starts_with("FilterPushdown") {
+            true => Arc::new(WithoutJoins(rule)) as Arc<dyn PhysicalOptimizerRule + Send + Sync>,
+            false => rule,
+        })
+        .collect()
+}
+
+/// A rule that leaves plans alone in which rows of several inputs meet, or of inputs with other names for their columns.
+#[derive(Debug)]
+struct WithoutJoins(Arc<dyn PhysicalOptimizerRule + Send + Sync>);
+
+impl PhysicalOptimizerRule for WithoutJoins {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn schema_check(&self) -> bool {
+        self.0.schema_check()
+    }
+
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        let names = |plan: &Arc<dyn ExecutionPlan>| {
+            plan.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>()
+        };
+        let mixes = |node: &Arc<dyn ExecutionPlan>| {
+            let children = node.children();
+            let is_even =
+                || node.is::<UnionExec>() && children.iter().all(|of| names(of) == names(node));
+            Ok(children.len() > 1 && !is_even())
+        };
+        if plan.exists(mixes)? { Ok(plan) } else { self.0.optimize(plan, config) }
+    }
 }
 
 async fn register(
