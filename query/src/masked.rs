@@ -82,7 +82,9 @@ pub(crate) fn cover(
     frame: DataFrame,
     named: &BTreeSet<String>,
 ) -> Result<(DataFrame, Vec<String>), QueryError> {
-    let masked = match follow(frame.logical_plan()) {
+    let mut names = OuterNames::default();
+    let followed = follow(frame.logical_plan(), &mut names);
+    let masked = match followed.and_then(|masked| names.check().map(|()| masked)) {
         Ok(masked) => masked,
         Err(Stop::Shows(name)) => return Err(refusal(&name)),
         Err(Stop::Failed(error)) => {
@@ -144,7 +146,33 @@ impl From<DataFusionError> for Stop {
 /// For each column of a plan the name of the masked one that it is, if it is one.
 type Masked = Vec<Option<String>>;
 
-fn follow(plan: &LogicalPlan) -> Result<Masked, Stop> {
+/// The names that subqueries take from around them, and those that masked columns have anywhere in the statement. A
+/// subquery does not tell which plan a name of the outer query belongs to.
+#[derive(Debug, Default)]
+struct OuterNames {
+    taken: BTreeSet<String>,
+    masked: BTreeSet<String>,
+}
+
+impl OuterNames {
+    fn check(&self) -> Result<(), Stop> {
+        match self.taken.intersection(&self.masked).next() {
+            Some(name) => Err(Stop::Shows(name.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn follow(plan: &LogicalPlan, names: &mut OuterNames) -> Result<Masked, Stop> {
+    let masked = columns(plan, names)?;
+    let fields = plan.schema().fields().iter().zip(&masked);
+    names.masked.extend(
+        fields.filter(|(_, masked)| masked.is_some()).map(|(field, _)| field.name().clone()),
+    );
+    Ok(masked)
+}
+
+fn columns(plan: &LogicalPlan, names: &mut OuterNames) -> Result<Masked, Stop> {
     if let LogicalPlan::TableScan(scan) = plan {
         let name = scan.table_name.table();
         let table = if name == NET { Some(Table::UsageLedger) } else { Table::parse(name) };
@@ -154,8 +182,8 @@ fn follow(plan: &LogicalPlan) -> Result<Masked, Stop> {
         return Ok(masked.collect());
     }
     let inputs = plan.inputs();
-    let below = inputs.iter().map(|input| follow(input)).collect::<Result<Vec<_>, _>>()?;
-    subqueries(plan)?;
+    let below = inputs.iter().map(|input| follow(input, names)).collect::<Result<Vec<_>, _>>()?;
+    subqueries(plan, names)?;
     let known =
         Known { inputs: inputs.iter().map(|input| input.schema().as_ref()).zip(&below).collect() };
     if known.inputs.iter().all(|(_, masked)| masked.iter().all(Option::is_none)) {
@@ -183,8 +211,7 @@ fn follow(plan: &LogicalPlan) -> Result<Masked, Stop> {
         }
         LogicalPlan::Union(_) => {
             let width = plan.schema().fields().len();
-            let of = |place: usize| below.iter().find_map(|masked| masked.get(place)?.clone());
-            Ok((0..width).map(of).collect())
+            (0..width).map(|place| in_all(&below, place)).collect()
         }
         LogicalPlan::Join(_) | LogicalPlan::Window(_) => {
             known.check_all(plan)?;
@@ -195,6 +222,13 @@ fn follow(plan: &LogicalPlan) -> Result<Masked, Stop> {
             Err(Stop::Shows(name.unwrap_or_default()))
         }
     }
+}
+
+/// A column of a union. Beside values of others, the number of masked ones would tell whether these are among them.
+fn in_all(inputs: &[Masked], place: usize) -> Result<Option<String>, Stop> {
+    let mut found = inputs.iter().filter_map(|masked| masked.get(place)?.clone());
+    let Some(name) = found.next() else { return Ok(None) };
+    if found.count() + 1 < inputs.len() { Err(Stop::Shows(name)) } else { Ok(Some(name)) }
 }
 
 /// What the columns below a node are.
@@ -255,8 +289,8 @@ impl Known<'_> {
     }
 }
 
-/// A subquery shows no masked column to what is around it, and takes none.
-fn subqueries(plan: &LogicalPlan) -> Result<(), Stop> {
+/// A subquery shows no masked column to what is around it. What it takes goes to `names`.
+fn subqueries(plan: &LogicalPlan, names: &mut OuterNames) -> Result<(), Stop> {
     let mut found = Ok(());
     plan.apply_expressions(|expression| {
         expression.apply(|part| {
@@ -266,17 +300,12 @@ fn subqueries(plan: &LogicalPlan) -> Result<(), Stop> {
                 Expr::InSubquery(inside) => &inside.subquery,
                 Expr::SetComparison(comparison) => &comparison.subquery,
                 Expr::OuterReferenceColumn(_, column) => {
-                    let is_one = Table::ALL.iter().any(|table| is_masked(*table, &column.name));
-                    found = if is_one { Err(Stop::Shows(column.name.clone())) } else { Ok(()) };
-                    return Ok(if is_one {
-                        TreeNodeRecursion::Stop
-                    } else {
-                        TreeNodeRecursion::Continue
-                    });
+                    names.taken.insert(column.name.clone());
+                    return Ok(TreeNodeRecursion::Continue);
                 }
                 _ => return Ok(TreeNodeRecursion::Continue),
             };
-            found = follow(&subquery.subquery).and_then(|masked| {
+            found = follow(&subquery.subquery, names).and_then(|masked| {
                 let is_seen = !matches!(part, Expr::Exists(_));
                 match masked.into_iter().flatten().next().filter(|_| is_seen) {
                     Some(name) => Err(Stop::Shows(name)),

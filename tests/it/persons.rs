@@ -73,6 +73,18 @@ async fn persons_are_counted_and_not_shown(client: &Client) {
         "select unnest([user_id]) as x from usage_events",
         "select named_struct('a', user_id) as x from usage_events",
         "select a.* from usage_events a natural join (select user_id from usage_events) b",
+        // Under another name, from within a subquery.
+        "select count(*) as n from (select user_id as u from usage_events) a where exists (select 1 from usage_events b \
+         where b.model = a.u)",
+        "select (select count(*) from usage_events b where b.model = a.u) as n from (select user_id as u from usage_events) a",
+        "select count(*) as n from (select user_id as u from usage_events) a where 'm' in (select b.model from \
+         usage_events b where b.organization_id = a.u)",
+        "select n from (select user_id as u from usage_events) a, lateral (select count(*) as n from usage_events b \
+         where b.model = a.u) c",
+        // Whether a value is among them shows in how many there are.
+        "select count(distinct u) as n from (select user_id as u from usage_events union all select 'u_x') a",
+        "select count(*) as n from (select user_id as u from usage_events union select 'u_x') a",
+        "select count(*) as n from (select user_id as u from usage_events intersect select 'u_x') a",
     ] {
         let (status, answer) = client.query(shown).await;
         assert_eq!((status.as_u16(), &answer["code"]), (403, &json!(HIDDEN)), "{shown}: {answer}");
