@@ -33,6 +33,7 @@ mod nested;
 pub mod parameter;
 pub mod pool;
 mod portion;
+mod pushdown;
 pub mod request;
 pub mod schema;
 pub mod session;

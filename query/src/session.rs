@@ -7,7 +7,6 @@ use chrono::DateTime;
 use datafusion::{
     common::{
         DataFusionError, ScalarValue,
-        config::ConfigOptions,
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     dataframe::DataFrame,
@@ -18,8 +17,6 @@ use datafusion::{
     },
     logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Volatility, cast, ident, lit},
     optimizer::analyzer::function_rewrite::ApplyFunctionRewrites,
-    physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
-    physical_plan::{ExecutionPlan, union::UnionExec},
     prelude::{SessionConfig, SessionContext},
     sql::{
         parser::{DFParser, Statement},
@@ -39,7 +36,7 @@ use crate::{
     explain::{explain, explain_in},
     gate,
     local::{Local, Meeting},
-    masked, names,
+    masked, names, pushdown,
     schema::{self, CATALOG, INFORMATION_SCHEMA, SCHEMA},
 };
 
@@ -146,7 +143,7 @@ async fn session(
         .with_scalar_functions(functions.scalar.clone())
         .with_aggregate_functions(functions.aggregate.clone())
         .with_window_functions(functions.window.clone())
-        .with_physical_optimizer_rules(sound_rules())
+        .with_physical_optimizer_rules(pushdown::rules())
         .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![
             Arc::new(Exact),
             Arc::new(Local),
@@ -159,51 +156,6 @@ async fn session(
     context.register_object_store(&url, Arc::clone(&tables.root.store));
     register(&context, tables, request).await?;
     Ok(context)
-}
-
-/// The engine's rules, of which one does not see joins: it moves filters below them by the names of columns, and takes the
-/// wrong one where both sides have a column of that name (DataFusion 55.2). Filters are moved before, by the logical plan;
-/// what the rule adds is that the first rows of an order are found without reading all.
-fn sound_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let rules = PhysicalOptimizer::new().rules;
-    rules
-        .into_iter()
-        .map(|rule| match rule.name().starts_with("FilterPushdown") {
-            true => Arc::new(WithoutJoins(rule)) as Arc<dyn PhysicalOptimizerRule + Send + Sync>,
-            false => rule,
-        })
-        .collect()
-}
-
-/// A rule that leaves plans alone in which rows of several inputs meet, or of inputs with other names for their columns.
-#[derive(Debug)]
-struct WithoutJoins(Arc<dyn PhysicalOptimizerRule + Send + Sync>);
-
-impl PhysicalOptimizerRule for WithoutJoins {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn schema_check(&self) -> bool {
-        self.0.schema_check()
-    }
-
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        config: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let names = |plan: &Arc<dyn ExecutionPlan>| {
-            plan.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>()
-        };
-        let mixes = |node: &Arc<dyn ExecutionPlan>| {
-            let children = node.children();
-            let is_even =
-                || node.is::<UnionExec>() && children.iter().all(|of| names(of) == names(node));
-            Ok(children.len() > 1 && !is_even())
-        };
-        if plan.exists(mixes)? { Ok(plan) } else { self.0.optimize(plan, config) }
-    }
 }
 
 async fn register(
