@@ -13,10 +13,8 @@ use arrow::{
     error::ArrowError,
 };
 use datafusion::{
-    common::{
-        DFSchema, DataFusionError, Result, ScalarValue, config::ConfigOptions,
-        tree_node::Transformed,
-    },
+    common::{DFSchema, DataFusionError, Result, config::ConfigOptions, tree_node::Transformed},
+    functions::utils::make_scalar_function,
     logical_expr::{
         BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ReturnFieldArgs,
         ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
@@ -199,17 +197,12 @@ impl Operate {
         let wide = arguments.iter().map(widen).collect::<Result<Vec<_>>>()?;
         let quotient = self.binary(&wide, div)?;
         let options = CastOptions { safe: false, ..CastOptions::default() };
-        let narrow = |values: &ArrayRef| {
-            cast_with_options(values, &self.kind, &options).map_err(|_| {
+        let narrow = |values: &[ArrayRef]| {
+            cast_with_options(&values[0], &self.kind, &options).map_err(|_| {
                 DataFusionError::from(OutOfRange::operation(self.operation.name(), &self.kind))
             })
         };
-        Ok(match quotient {
-            ColumnarValue::Array(values) => ColumnarValue::Array(narrow(&values)?),
-            ColumnarValue::Scalar(value) => {
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&narrow(&value.to_array()?)?, 0)?)
-            }
-        })
+        make_scalar_function(narrow, Vec::new())(&[quotient])
     }
 }
 
@@ -247,16 +240,9 @@ impl ScalarUDFImpl for Operate {
             Operation::Subtract => self.binary(arguments, sub),
             Operation::Multiply => self.binary(arguments, mul),
             Operation::Divide => self.divide(arguments),
-            Operation::Negate => match arguments.as_slice() {
-                [ColumnarValue::Array(values)] => {
-                    neg(values).map(ColumnarValue::Array).map_err(DataFusionError::from)
-                }
-                [ColumnarValue::Scalar(value)] => neg(&value.to_array()?)
-                    .map_err(DataFusionError::from)
-                    .and_then(|value| ScalarValue::try_from_array(&value, 0))
-                    .map(ColumnarValue::Scalar),
-                _ => datafusion::common::internal_err!("an operation of one operand"),
-            },
+            Operation::Negate => {
+                make_scalar_function(|values| Ok(neg(&values[0])?), Vec::new())(arguments)
+            }
         };
         result.map_err(|error| self.explained(error))
     }

@@ -23,6 +23,7 @@ use datafusion::{
         exec_err,
         tree_node::{Transformed, TreeNode},
     },
+    functions::utils::make_scalar_function,
     logical_expr::{
         Between, BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, Operator, ReturnFieldArgs,
         ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TryCast, Volatility, cast,
@@ -176,14 +177,7 @@ impl ScalarUDFImpl for Convert {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        match arguments.args.as_slice() {
-            [ColumnarValue::Array(values)] => Ok(ColumnarValue::Array(self.convert(values)?)),
-            [ColumnarValue::Scalar(value)] => {
-                let value = self.convert(&value.to_array()?)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&value, 0)?))
-            }
-            _ => exec_err!("a conversion of one value"),
-        }
+        make_scalar_function(|values| self.convert(&values[0]), Vec::new())(&arguments.args)
     }
 }
 

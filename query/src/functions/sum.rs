@@ -46,27 +46,28 @@ impl Sum {
     }
 }
 
-/// Calls a generic function with the types of a sum: of its values, and of its total.
+/// Calls a generic function of a type with the types of its sum: of its values, and of its total. `None` for types that
+/// the engine sums up.
 macro_rules! with_types {
-    ($kind:expr, $call:ident($($argument:expr),*), $other:expr) => {
+    ($kind:expr, $call:ident) => {
         match $kind {
-            DataType::Int64 => $call::<Int64Type, i128>($($argument),*),
-            DataType::UInt64 => $call::<UInt64Type, i128>($($argument),*),
-            DataType::Duration(TimeUnit::Second) => $call::<DurationSecondType, i128>($($argument),*),
+            DataType::Int64 => Some($call::<Int64Type, i128>($kind)),
+            DataType::UInt64 => Some($call::<UInt64Type, i128>($kind)),
+            DataType::Duration(TimeUnit::Second) => Some($call::<DurationSecondType, i128>($kind)),
             DataType::Duration(TimeUnit::Millisecond) => {
-                $call::<DurationMillisecondType, i128>($($argument),*)
+                Some($call::<DurationMillisecondType, i128>($kind))
             }
             DataType::Duration(TimeUnit::Microsecond) => {
-                $call::<DurationMicrosecondType, i128>($($argument),*)
+                Some($call::<DurationMicrosecondType, i128>($kind))
             }
             DataType::Duration(TimeUnit::Nanosecond) => {
-                $call::<DurationNanosecondType, i128>($($argument),*)
+                Some($call::<DurationNanosecondType, i128>($kind))
             }
-            DataType::Decimal32(..) => $call::<Decimal32Type, i128>($($argument),*),
-            DataType::Decimal64(..) => $call::<Decimal64Type, i128>($($argument),*),
-            DataType::Decimal128(..) => $call::<Decimal128Type, i256>($($argument),*),
-            DataType::Decimal256(..) => $call::<Decimal256Type, i256>($($argument),*),
-            _ => $other,
+            DataType::Decimal32(..) => Some($call::<Decimal32Type, i128>($kind)),
+            DataType::Decimal64(..) => Some($call::<Decimal64Type, i128>($kind)),
+            DataType::Decimal128(..) => Some($call::<Decimal128Type, i256>($kind)),
+            DataType::Decimal256(..) => Some($call::<Decimal256Type, i256>($kind)),
+            _ => None,
         }
     };
 }
@@ -85,24 +86,24 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let kind = arguments.return_type().clone();
-        if arguments.is_distinct {
-            with_types!(kind, distinct(kind), self.0.accumulator(arguments))
-        } else {
-            with_types!(kind, one(kind), self.0.accumulator(arguments))
-        }
+        let kind = arguments.return_type();
+        let ours = match arguments.is_distinct {
+            true => with_types!(kind, distinct),
+            false => with_types!(kind, one),
+        };
+        ours.map_or_else(|| self.0.accumulator(arguments), Ok)
     }
 
     fn create_sliding_accumulator(
         &self,
         arguments: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn Accumulator>> {
-        let kind = arguments.return_type().clone();
-        if arguments.is_distinct {
-            with_types!(kind, sliding(kind), self.0.create_sliding_accumulator(arguments))
-        } else {
-            with_types!(kind, one(kind), self.0.create_sliding_accumulator(arguments))
-        }
+        let kind = arguments.return_type();
+        let ours = match arguments.is_distinct {
+            true => with_types!(kind, sliding),
+            false => with_types!(kind, one),
+        };
+        ours.map_or_else(|| self.0.create_sliding_accumulator(arguments), Ok)
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -110,7 +111,7 @@ impl AggregateUDFImpl for Sum {
         if arguments.is_distinct {
             return self.0.state_fields(arguments);
         }
-        let Some(wide) = with_types!(kind, state_type(kind), None) else {
+        let Some(wide) = with_types!(kind, state_type) else {
             return self.0.state_fields(arguments);
         };
         let field = |name: &str, kind: DataType| {
@@ -127,8 +128,8 @@ impl AggregateUDFImpl for Sum {
         &self,
         arguments: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn GroupsAccumulator>> {
-        let kind = arguments.return_type().clone();
-        with_types!(kind, groups(kind), self.0.create_groups_accumulator(arguments))
+        let ours = with_types!(arguments.return_type(), groups);
+        ours.map_or_else(|| self.0.create_groups_accumulator(arguments), Ok)
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
@@ -148,25 +149,15 @@ impl AggregateUDFImpl for Sum {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the macro takes what other types give as well")]
-fn state_type<S: Summed<T>, T: Total>(kind: &DataType) -> Option<DataType>
-where
-    S::Native: Hash + Eq,
-{
-    Some(T::Stored::TYPE_CONSTRUCTOR(T::DIGITS, scale(kind)))
+fn state_type<S: Summed<T>, T: Total>(kind: &DataType) -> DataType {
+    T::Stored::TYPE_CONSTRUCTOR(T::DIGITS, scale(kind))
 }
 
-fn narrow<S: Summed<T>, T: Total>(total: T, kind: &DataType) -> Result<S::Native>
-where
-    S::Native: Hash + Eq,
-{
+fn narrow<S: Summed<T>, T: Total>(total: T, kind: &DataType) -> Result<S::Native> {
     S::narrow(total, kind).ok_or_else(|| OutOfRange::sum(kind).into())
 }
 
-fn scalar<S: Summed<T>, T: Total>(total: Option<T>, kind: &DataType) -> Result<ScalarValue>
-where
-    S::Native: Hash + Eq,
-{
+fn scalar<S: Summed<T>, T: Total>(total: Option<T>, kind: &DataType) -> Result<ScalarValue> {
     let value = total.map(|total| narrow::<S, T>(total, kind)).transpose()?;
     ScalarValue::new_primitive::<S>(value, kind)
 }
@@ -180,12 +171,9 @@ struct One<S, T> {
     values: PhantomData<S>,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the macro takes what other types give as well")]
-fn one<S: Summed<T>, T: Total>(kind: DataType) -> Result<Box<dyn Accumulator>>
-where
-    S::Native: Hash + Eq,
-{
-    Ok(Box::new(One::<S, T> { total: T::default(), rows: 0, kind, values: PhantomData }))
+fn one<S: Summed<T>, T: Total>(kind: &DataType) -> Box<dyn Accumulator> {
+    let kind = kind.clone();
+    Box::new(One::<S, T> { total: T::default(), rows: 0, kind, values: PhantomData })
 }
 
 /// Gives each value that is not null to `add`.
@@ -197,10 +185,7 @@ fn each<P: ArrowPrimitiveType>(values: &PrimitiveArray<P>, mut add: impl FnMut(P
     }
 }
 
-impl<S: Summed<T>, T: Total> Accumulator for One<S, T>
-where
-    S::Native: Hash + Eq,
-{
+impl<S: Summed<T>, T: Total> Accumulator for One<S, T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let values = values[0].as_primitive::<S>();
         let mut total = self.total;
@@ -251,18 +236,12 @@ struct Distinct<S: ArrowPrimitiveType, T> {
     total: PhantomData<T>,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the macro takes what other types give as well")]
-fn distinct<S: Summed<T>, T: Total>(kind: DataType) -> Result<Box<dyn Accumulator>>
-where
-    S::Native: Hash + Eq,
-{
-    Ok(Box::new(Distinct::<S, T> { values: HashSet::new(), kind, total: PhantomData }))
+fn distinct<S: Summed<T>, T: Total>(kind: &DataType) -> Box<dyn Accumulator> {
+    let kind = kind.clone();
+    Box::new(Distinct::<S, T> { values: HashSet::new(), kind, total: PhantomData })
 }
 
-impl<S: Summed<T>, T: Total> Accumulator for Distinct<S, T>
-where
-    S::Native: Hash + Eq,
-{
+impl<S: Summed<T>, T: Total> Accumulator for Distinct<S, T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         each(values[0].as_primitive::<S>(), |value| {
             self.values.insert(value);
@@ -305,18 +284,12 @@ struct Sliding<S: ArrowPrimitiveType, T> {
     kind: DataType,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the macro takes what other types give as well")]
-fn sliding<S: Summed<T>, T: Total>(kind: DataType) -> Result<Box<dyn Accumulator>>
-where
-    S::Native: Hash + Eq,
-{
-    Ok(Box::new(Sliding::<S, T> { counts: HashMap::new(), total: T::default(), kind }))
+fn sliding<S: Summed<T>, T: Total>(kind: &DataType) -> Box<dyn Accumulator> {
+    let kind = kind.clone();
+    Box::new(Sliding::<S, T> { counts: HashMap::new(), total: T::default(), kind })
 }
 
-impl<S: Summed<T>, T: Total> Accumulator for Sliding<S, T>
-where
-    S::Native: Hash + Eq,
-{
+impl<S: Summed<T>, T: Total> Accumulator for Sliding<S, T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         each(values[0].as_primitive::<S>(), |value| {
             let count = self.counts.entry(value).or_default();
@@ -372,18 +345,12 @@ struct Groups<S, T> {
     values: PhantomData<S>,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the macro takes what other types give as well")]
-fn groups<S: Summed<T>, T: Total>(kind: DataType) -> Result<Box<dyn GroupsAccumulator>>
-where
-    S::Native: Hash + Eq,
-{
-    Ok(Box::new(Groups::<S, T> { totals: Vec::new(), seen: Vec::new(), kind, values: PhantomData }))
+fn groups<S: Summed<T>, T: Total>(kind: &DataType) -> Box<dyn GroupsAccumulator> {
+    let kind = kind.clone();
+    Box::new(Groups::<S, T> { totals: Vec::new(), seen: Vec::new(), kind, values: PhantomData })
 }
 
-impl<S: Summed<T>, T: Total> Groups<S, T>
-where
-    S::Native: Hash + Eq,
-{
+impl<S: Summed<T>, T: Total> Groups<S, T> {
     fn add<P: ArrowPrimitiveType>(
         &mut self,
         values: &PrimitiveArray<P>,
@@ -427,10 +394,7 @@ where
     }
 }
 
-impl<S: Summed<T>, T: Total> GroupsAccumulator for Groups<S, T>
-where
-    S::Native: Hash + Eq,
-{
+impl<S: Summed<T>, T: Total> GroupsAccumulator for Groups<S, T> {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],

@@ -2,14 +2,11 @@
 //! not by how somebody spelled its name.
 
 use datafusion::{
-    common::{
-        DataFusionError, ScalarValue,
-        tree_node::{TreeNode, TreeNodeRecursion},
-    },
+    common::{ScalarValue, tree_node::TreeNode},
     logical_expr::{Expr, LogicalPlan, Operator, WindowFrameBound},
 };
 
-use super::{pattern, too_complex};
+use super::{pattern, too_complex, walked};
 use crate::QueryError;
 
 const TEXT_LENGTH_MAX: i128 = 10_000;
@@ -26,30 +23,11 @@ const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 /// # Errors
 /// [`Reason::TooComplex`](crate::Reason::TooComplex).
 pub(crate) fn arguments(plan: &LogicalPlan) -> Result<(), QueryError> {
-    let mut refusal = None;
-    let visited = plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expression| {
-            expression.apply(|part| {
-                Ok(match measure(part) {
-                    Ok(()) => TreeNodeRecursion::Continue,
-                    Err(error) => {
-                        refusal = Some(error);
-                        TreeNodeRecursion::Stop
-                    }
-                })
-            })
+    walked(|check| {
+        plan.apply_with_subqueries(|node| {
+            node.apply_expressions(|expression| expression.apply(|part| check(measure(part))))
         })
-    });
-    match (refusal, visited) {
-        (Some(refusal), _) => Err(refusal),
-        (None, Ok(_)) => Ok(()),
-        (None, Err(error)) => Err(unmeasured(&error)),
-    }
-}
-
-fn unmeasured(error: &DataFusionError) -> QueryError {
-    tracing::error!(%error, "a plan could not be walked");
-    too_complex("the statement could not be measured")
+    })
 }
 
 fn measure(expression: &Expr) -> Result<(), QueryError> {

@@ -3,7 +3,7 @@
 
 use datafusion::{
     common::{
-        Column, DataFusionError, Result, ScalarValue,
+        Column, Result, ScalarValue,
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     logical_expr::{
@@ -14,6 +14,7 @@ use datafusion::{
     sql::sqlparser::ast::{Query, SetExpr, SetOperator, SetQuantifier},
 };
 
+use super::{unwalked, walked};
 use crate::{QueryError, Reason, arithmetic::COMPARED_MAX};
 
 fn refused(message: &str, hint: &str) -> QueryError {
@@ -55,29 +56,10 @@ pub(super) fn set_operations(query: &Query) -> Result<(), QueryError> {
 /// # Errors
 /// [`Reason::Invalid`] for a form whose rows would be wrong.
 pub(crate) fn forms(plan: &LogicalPlan) -> Result<(), QueryError> {
-    let mut refusal = None;
-    let visited = plan.apply_with_subqueries(|node| {
-        Ok(match check(node) {
-            Ok(()) => TreeNodeRecursion::Continue,
-            Err(error) => {
-                refusal = Some(error);
-                TreeNodeRecursion::Stop
-            }
-        })
-    });
-    match (refusal, visited) {
-        (Some(refusal), _) => Err(refusal),
-        (None, Ok(_)) => Ok(()),
-        (None, Err(error)) => Err(unwalked(&error)),
-    }
+    walked(|check| plan.apply_with_subqueries(|node| check(of_node(node))))
 }
 
-fn unwalked(error: &DataFusionError) -> QueryError {
-    tracing::error!(%error, "a plan could not be walked");
-    super::too_complex("the statement could not be checked")
-}
-
-fn check(node: &LogicalPlan) -> Result<(), QueryError> {
+fn of_node(node: &LogicalPlan) -> Result<(), QueryError> {
     match node {
         LogicalPlan::Filter(filter) => {
             return condition(&filter.predicate, Place::Conjunct(&filter.input));
@@ -86,12 +68,7 @@ fn check(node: &LogicalPlan) -> Result<(), QueryError> {
         LogicalPlan::Subquery(subquery) => correlated(subquery, Use::Rows)?,
         _ => {}
     }
-    let mut found = Ok(());
-    let visited = node.apply_expressions(|expression| {
-        found = condition(expression, Place::Value);
-        Ok(if found.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
-    });
-    visited.map_err(|error| unwalked(&error)).and(found)
+    walked(|check| node.apply_expressions(|part| check(condition(part, Place::Value))))
 }
 
 /// Where an expression stands.
@@ -153,12 +130,7 @@ fn condition(expression: &Expr, place: Place<'_>) -> Result<(), QueryError> {
 
 /// The parts of an expression, each of them a value.
 fn parts(expression: &Expr) -> Result<(), QueryError> {
-    let mut found = Ok(());
-    let visited = expression.apply_children(|part| {
-        found = condition(part, Place::Value);
-        Ok(if found.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
-    });
-    visited.map_err(|error| unwalked(&error)).and(found)
+    walked(|check| expression.apply_children(|part| check(condition(part, Place::Value))))
 }
 
 fn in_subquery(inside: &InSubquery, negated: bool, place: Place<'_>) -> Result<(), QueryError> {

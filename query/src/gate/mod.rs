@@ -3,8 +3,9 @@
 //!
 //! [`tokens`] looks at the flat list of tokens, before the parser: it takes linear time and no stack. [`statement`]
 //! walks what was parsed: references to common tables, and relations. [`arguments`] walks what was planned, before
-//! anything rewrites it: lengths and patterns. [`forms`] refuses what the engine would answer wrongly. Which functions there are is not decided by their names: a session
-//! has those that are [`offered`], and no others. Statements that we compile ourselves are not measured.
+//! anything rewrites it: lengths and patterns. [`forms`] refuses what the engine would answer wrongly. Which functions
+//! there are is not decided by their names: a session has those that are [`offered`], and no others. Statements that we
+//! compile ourselves are not measured.
 
 mod arguments;
 mod forms;
@@ -12,10 +13,13 @@ mod functions;
 mod pattern;
 mod walk;
 
-use datafusion::sql::sqlparser::{
-    dialect::GenericDialect,
-    keywords::Keyword,
-    tokenizer::{Token, TokenWithSpan, Tokenizer},
+use datafusion::{
+    common::{DataFusionError, Result as DataFusionResult, tree_node::TreeNodeRecursion},
+    sql::sqlparser::{
+        dialect::GenericDialect,
+        keywords::Keyword,
+        tokenizer::{Token, TokenWithSpan, Tokenizer},
+    },
 };
 
 pub(crate) use arguments::arguments;
@@ -36,6 +40,25 @@ const LIST_ITEMS_MAX: usize = 5_000;
 /// Each column more doubles the groups.
 const CUBE_COLUMNS_MAX: usize = 4;
 const GROUPING_SETS_MAX: usize = 16;
+
+/// Walks a tree until a part of it is refused.
+fn walked(
+    walk: impl FnOnce(
+        &mut dyn FnMut(Result<(), QueryError>) -> DataFusionResult<TreeNodeRecursion>,
+    ) -> DataFusionResult<TreeNodeRecursion>,
+) -> Result<(), QueryError> {
+    let mut found = Ok(());
+    let visited = walk(&mut |checked| {
+        found = checked;
+        Ok(if found.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    });
+    visited.map_err(|error| unwalked(&error)).and(found)
+}
+
+fn unwalked(error: &DataFusionError) -> QueryError {
+    tracing::error!(%error, "a plan could not be walked");
+    too_complex("the statement could not be checked")
+}
 
 fn too_complex(message: impl Into<String>) -> QueryError {
     QueryError::new(Reason::TooComplex, message)

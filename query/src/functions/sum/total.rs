@@ -40,9 +40,8 @@ impl Total for i256 {
 }
 
 /// The values of a sum.
-pub(super) trait Summed<T: Total>: ArrowPrimitiveType + fmt::Debug + Send + Sync
-where
-    Self::Native: Hash + Eq,
+pub(super) trait Summed<T: Total>:
+    ArrowPrimitiveType<Native: Hash + Eq> + fmt::Debug + Send + Sync
 {
     fn widen(value: Self::Native) -> T;
 
