@@ -25,8 +25,9 @@ pub(crate) fn whole(text: &str) -> Option<i64> {
 /// A decimal number of any scale that 38 digits hold, as its unscaled value and the digits after its point, no more than
 /// it needs.
 pub(crate) fn decimal(text: &str) -> Option<(i128, i8)> {
-    (0..=i8::try_from(PRECISION).ok()?)
-        .find_map(|digits| Some((scaled(text, digits.into())?, digits)))
+    let (value, power) = number(text)?;
+    let places = u8::try_from(power.min(0).unsigned_abs()).ok().filter(|n| *n <= PRECISION)?;
+    Some((raised(value, power.max(0))?, i8::try_from(places).ok()?))
 }
 
 /// The longest text that is read as a number.
@@ -34,6 +35,21 @@ const TEXT_BYTES_MAX: usize = 128;
 
 /// The number times 10 to the power of `scale`, if that is a whole number of at most 38 digits.
 fn scaled(text: &str, scale: i64) -> Option<i128> {
+    let (value, power) = number(text)?;
+    raised(value, power.checked_add(scale)?)
+}
+
+/// The value times a power of 10, if that is a whole number of at most 38 digits.
+fn raised(value: i128, power: i64) -> Option<i128> {
+    if value == 0 {
+        return Some(0);
+    }
+    let value = value.checked_mul(10_i128.checked_pow(u32::try_from(power).ok()?)?)?;
+    (value.unsigned_abs() < 10_u128.pow(PRECISION.into())).then_some(value)
+}
+
+/// A number as a whole one that does not end with a zero, and the power of 10 that it is multiplied with.
+fn number(text: &str) -> Option<(i128, i64)> {
     if text.len() > TEXT_BYTES_MAX {
         return None;
     }
@@ -64,14 +80,9 @@ fn scaled(text: &str, scale: i64) -> Option<i128> {
     let value = digits().take(significant).try_fold(0_i128, |value, digit| {
         value.checked_mul(10)?.checked_add(i128::from(digit - b'0'))
     })?;
-    if value == 0 {
-        return Some(0);
-    }
     let places = i64::try_from(fraction.len()).ok()? - i64::try_from(zeros).ok()?;
-    let power = exponent.checked_sub(places)?.checked_add(scale)?;
-    let value = value.checked_mul(10_i128.checked_pow(u32::try_from(power).ok()?)?)?;
-    let fits = value < 10_i128.pow(PRECISION.into());
-    fits.then_some(if negative { -value } else { value })
+    let power = if value == 0 { 0 } else { exponent.checked_sub(places)? };
+    Some((if negative { -value } else { value }, power))
 }
 
 /// The decimal text of an unscaled value with `scale` digits after the point.
@@ -139,6 +150,25 @@ mod tests {
             assert_eq!(parse(bad), None, "{bad}");
         }
         assert_eq!(parse(&"0".repeat(200)), None);
+    }
+
+    #[test]
+    fn a_decimal_has_the_digits_that_it_needs() {
+        for (text, unscaled, digits) in [
+            ("0", 0, 0),
+            ("0.000", 0, 0),
+            ("0e-99", 0, 0),
+            ("1000", 1_000, 0),
+            ("1.2500", 125, 2),
+            ("-1e-6", -1, 6),
+            ("2.5e3", 2_500, 0),
+            ("1e-38", 1, 38),
+        ] {
+            assert_eq!(decimal(text), Some((unscaled, digits)), "{text}");
+        }
+        for bad in ["", "x", "1e-39", "1e38", "1e-9999999999999999999"] {
+            assert_eq!(decimal(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -291,3 +291,31 @@ fn compressed_files_and_local_times_are_read() {
     let at = run_ok(&dir.path().join("data"), &["query", "select occurred_at from usage_events"]);
     assert_eq!(at, "occurred_at\n2026-07-01T07:00:00Z\n");
 }
+
+#[test]
+fn columns_are_transformed_as_the_mapping_says() {
+    let dir = folder();
+    let map = "type = \"usage.request\"\nsource = \"/import/gateway\"\norganization_column = \"account\"\n\
+               id_column = \"id\"\n[time]\ncolumn = \"at\"\n\
+               [columns]\nmodel = \"model\"\nseconds = \"latency_ms\"\nprice = \"list_price\"\n\
+               [constants]\nprovider = \"p\"\ncurrency = \"EUR\"\n\
+               [csv]\ndelimiter = \";\"\ndecimal = \",\"\n\
+               [transform.account]\ntrim = true\nvalues = { \"Acme Ltd\" = \"org_acme\" }\nvalues_only = true\n\
+               [transform.model]\ncase = \"lower\"\n\
+               [transform.seconds]\nscale = 1000\nround = true\n[transform.price]\nscale = \"0.000001\"\n";
+    let csv = "id;account;at;model;seconds;price\n\
+               1; Acme Ltd ;2026-01-01T00:00:00Z;GPT;0,8437219;2,50\n\
+               2;Beta;2026-01-01T00:00:00Z;GPT;1;1\n";
+    let (summary, error) = import(dir.path(), map, "calls.csv", csv.as_bytes());
+    assert_eq!(summary, "1 accepted, 0 duplicate, 1 rejected\n", "{error}");
+    assert!(error.contains("calls.csv line 3: /subject expected text"), "{error}");
+    let rows = "select organization_id, model, latency_ms, list_price from usage_events";
+    let rows = run_ok(&dir.path().join("data"), &["query", rows]);
+    assert_eq!(
+        rows,
+        "organization_id,model,latency_ms,list_price\norg_acme,gpt,844,0.000002500000\n"
+    );
+    let misspelled = map.replace("[transform.price]", "[transform.prise]");
+    let (_, error) = import(dir.path(), &misspelled, "calls.csv", csv.as_bytes());
+    assert!(error.contains("`[transform.prise]`: the mapping reads no such column"), "{error}");
+}

@@ -253,8 +253,11 @@ fn shown(values: &ArrayRef, row: usize) -> String {
         DataType::Timestamp(..) => compute::cast(&values.slice(row, 1), &DataType::Int64),
         _ => Ok(values.slice(row, 1)),
     };
-    let text = raw.and_then(|raw| array_value_to_string(&raw, 0)).unwrap_or_default();
-    // As long as a name may be.
+    short(&raw.and_then(|raw| array_value_to_string(&raw, 0)).unwrap_or_default())
+}
+
+/// As much of a text as a name may have.
+fn short(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
@@ -284,6 +287,11 @@ impl<'a> Cell<'a> {
             None if json == "null" => Self::Absent,
             None => Self::Json(json),
         }
+    }
+
+    /// The same value as one that no field can take.
+    pub(super) fn unfit<'o>(&self) -> Cell<'o> {
+        Cell::Unfit(short(&self.text().unwrap_or_default()).into())
     }
 
     /// The cell as a whole number, if it is one.

@@ -100,12 +100,12 @@ impl Transform {
         let found = cell.text().and_then(|text| self.values.get(&*text));
         let cell = match found {
             Some(json) => Cell::of_json(json),
-            None if self.values_only => return unfit(&cell),
+            None if self.values_only => return cell.unfit(),
             None => cell,
         };
         match self.scale {
             Some(scale) if cell != Cell::Absent => {
-                scale.apply(&cell).unwrap_or_else(|| unfit(&cell))
+                scale.apply(&cell).unwrap_or_else(|| cell.unfit())
             }
             _ => cell,
         }
@@ -155,12 +155,6 @@ impl Scale {
             _ => Cell::Decimal(product, digits),
         })
     }
-}
-
-fn unfit<'a>(cell: &Cell<'_>) -> Cell<'a> {
-    let text = cell.text().unwrap_or_default();
-    // As long as a name may be.
-    Cell::Unfit(text.chars().take(64).collect::<String>().into())
 }
 
 #[cfg(test)]

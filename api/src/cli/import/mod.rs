@@ -87,9 +87,9 @@ impl Import {
         if self.dry_run {
             let mut tally = Tally::default();
             for file in &self.files {
-                rehearse(file, &mapping, Clock::system().now().timestamp_micros(), &mut tally)?;
+                dry_run(file, &mapping, Clock::system().now().timestamp_micros(), &mut tally)?;
             }
-            say(&tally.forecast())?;
+            say(&tally.dry_run_summary())?;
             return complaint(&tally, true);
         }
         let mut config = folder.load(&[])?;
@@ -112,15 +112,15 @@ impl Import {
 }
 
 /// Tells what was rejected.
-fn complaint(tally: &Tally, is_rehearsed: bool) -> anyhow::Result<()> {
-    let Some(complaint) = tally.complaint(is_rehearsed) else { return Ok(()) };
+fn complaint(tally: &Tally, is_dry_run: bool) -> anyhow::Result<()> {
+    let Some(complaint) = tally.complaint(is_dry_run) else { return Ok(()) };
     let (details, total) = complaint.rsplit_once('\n').unwrap_or_default();
     complain(details)?;
     bail!("{total}")
 }
 
 /// Judges the rows of a file as the intake would, but for what it knows already.
-fn rehearse(path: &Path, mapping: &Mapping, now: i64, tally: &mut Tally) -> anyhow::Result<()> {
+fn dry_run(path: &Path, mapping: &Mapping, now: i64, tally: &mut Tally) -> anyhow::Result<()> {
     let format = Format::of(path)?;
     let reading = || format!("reading {}", path.display());
     // Persons have some pseudonym: none is shown.
@@ -134,7 +134,7 @@ fn rehearse(path: &Path, mapping: &Mapping, now: i64, tally: &mut Tally) -> anyh
         let rows = chunk.rows(format, mapping).with_context(reading)?;
         let decoded = decode_file(mapping, &rows, "", &sender, now)?;
         let names: Vec<_> = chunk.places.iter().map(|place| name(place.line)).collect();
-        tally.rehearsed(&names, decoded.rejected);
+        tally.judged(&names, decoded.rejected);
     }
     Ok(())
 }

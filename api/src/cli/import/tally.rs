@@ -102,16 +102,16 @@ impl Tally {
         }
     }
 
-    /// What an import would make of rows, some of which it would reject.
-    pub(super) fn rehearsed(&mut self, rows: &[RowName<'_>], rejected: Vec<(u32, Rejection)>) {
+    /// Rows of a dry run, some of which were rejected.
+    pub(super) fn judged(&mut self, rows: &[RowName<'_>], rejected: Vec<(u32, Rejection)>) {
         self.accepted += (rows.len() - rejected.len()) as u64;
         for (place, why) in rejected {
             self.verdict(rows[place as usize], &Verdict::Rejected(why));
         }
     }
 
-    /// What an import would do.
-    pub(super) fn forecast(&self) -> String {
+    /// What an import would do, after a dry run.
+    pub(super) fn dry_run_summary(&self) -> String {
         let rejected = self.rejected + self.unreadable;
         format!(
             "{} would be accepted, or are known already, {rejected} rejected; nothing was sent\n",
@@ -131,9 +131,9 @@ impl Tally {
         )
     }
 
-    /// What was wrong, a line for each code and each row that is shown; `None` when nothing was. `is_rehearsed`: nothing
+    /// What was wrong, a line for each code and each row that is shown; `None` when nothing was. `is_dry_run`: nothing
     /// was sent.
-    pub(super) fn complaint(&self, is_rehearsed: bool) -> Option<String> {
+    pub(super) fn complaint(&self, is_dry_run: bool) -> Option<String> {
         if self.errors.is_empty() {
             return None;
         }
@@ -147,7 +147,7 @@ impl Tally {
                 let _ = writeln!(text, "  …");
             }
         }
-        if is_rehearsed {
+        if is_dry_run {
             let _ = write!(text, "{} rows would be rejected", self.rejected + self.unreadable);
             return Some(text);
         }
