@@ -3,7 +3,6 @@
 
 use arrow::{
     array::RecordBatch,
-    compute,
     csv::WriterBuilder,
     datatypes::{DataType, Schema, SchemaRef},
     error::ArrowError,
@@ -14,7 +13,7 @@ use std::{io::Write, sync::Arc};
 use crate::{
     Answer, cells,
     json::{self, Layout},
-    nested::replaced_field,
+    nested::{replaced_field, with_types},
 };
 
 /// `[{"name": …, "type": …}, …]`.
@@ -93,14 +92,8 @@ fn with_text(
     leaf: &impl Fn(&DataType) -> Option<DataType>,
 ) -> Result<RecordBatch, ArrowError> {
     let schema = batch.schema();
-    let mut fields = Vec::with_capacity(batch.num_columns());
-    let mut columns = Vec::with_capacity(batch.num_columns());
-    for (field, column) in schema.fields().iter().zip(batch.columns()) {
-        let field = replaced_field(field, leaf);
-        columns.push(compute::cast(column, field.data_type())?);
-        fields.push(field);
-    }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+    let fields = schema.fields().iter().map(|field| replaced_field(field, leaf));
+    with_types(batch, &Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
 pub(crate) fn type_name(data_type: &DataType) -> String {

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::{
+    array::{RecordBatch, RecordBatchOptions},
+    compute,
+    datatypes::{DataType, Field, FieldRef, SchemaRef},
+    error::ArrowError,
+};
 
 /// A type in which `leaf` puts others in the places of those that hold no more.
 pub(crate) fn replaced(kind: &DataType, leaf: &impl Fn(&DataType) -> Option<DataType>) -> DataType {
@@ -25,4 +30,16 @@ pub(crate) fn replaced_field(
     leaf: &impl Fn(&DataType) -> Option<DataType>,
 ) -> Field {
     field.as_ref().clone().with_data_type(replaced(field.data_type(), leaf))
+}
+
+/// The same rows with the names and types of a schema.
+pub(crate) fn with_types(
+    rows: &RecordBatch,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, ArrowError> {
+    let columns = rows.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| compute::cast(column, field.data_type()));
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    let columns = columns.collect::<Result<_, _>>()?;
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }

@@ -6,13 +6,7 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use arrow::{
-    array::{RecordBatch, RecordBatchOptions},
-    compute,
-    datatypes::SchemaRef,
-    error::ArrowError,
-    ipc::writer::{IpcWriteOptions, StreamWriter},
-};
+use arrow::{array::RecordBatch, ipc::writer::StreamWriter};
 use datafusion::execution::{
     disk_manager::{DiskManagerBuilder, DiskManagerMode},
     runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
@@ -35,6 +29,7 @@ use crate::{
     even::Even,
     explain::explain,
     format, names,
+    nested::with_types,
     portion::portions,
     session::{self, Plan},
     threads::{Threads, cpu_time, give_way_to_intake, stack_bytes},
@@ -196,10 +191,9 @@ impl Session {
         let context = Arc::new(frame.task_ctx());
         let plan = frame.create_physical_plan().await.map_err(failed)?;
         let mut rows = execute_stream(Arc::clone(&plan), context).map_err(failed)?;
-        let options = IpcWriteOptions::default();
         let schema = names::answer_schema(&rows.schema());
-        let mut writer =
-            StreamWriter::try_new_with_options(Vec::new(), &schema, options).map_err(encoding)?;
+        let typed = |rows: &RecordBatch| with_types(rows, &schema).map_err(encoding);
+        let mut writer = StreamWriter::try_new(Vec::new(), &schema).map_err(encoding)?;
         let mut even = Even::new(&rows.schema(), &request.reach);
         let mut ended = Ended { repeatable, hidden, ..Ended::default() };
         let max_rows = request.max_rows.unwrap_or(u64::MAX);
@@ -228,7 +222,7 @@ impl Session {
             ended.rows += batch.num_rows() as u64;
             for batch in even.push(batch).map_err(encoding)? {
                 for portion in portions(&batch)? {
-                    writer.write(&plain(&portion, &schema).map_err(encoding)?).map_err(encoding)?;
+                    writer.write(&typed(&portion)?).map_err(encoding)?;
                     if writer.get_ref().len() >= CHUNK {
                         send(output, writer.get_mut()).await?;
                     }
@@ -240,7 +234,7 @@ impl Session {
         }
         for batch in even.finish().map_err(encoding)? {
             for portion in portions(&batch)? {
-                writer.write(&plain(&portion, &schema).map_err(encoding)?).map_err(encoding)?;
+                writer.write(&typed(&portion)?).map_err(encoding)?;
             }
         }
         writer.finish().map_err(encoding)?;
@@ -289,18 +283,6 @@ fn too_many_rows(max_rows: u64) -> QueryError {
     let hint = "raise `max_rows`, take the first ones with `truncate`, or add LIMIT";
     let message = format!("the answer has more than {max_rows} rows");
     QueryError { hint: Some(hint.into()), ..QueryError::new(Reason::TooLarge, message) }
-}
-
-/// Rows as an answer has them.
-fn plain(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let columns = rows.columns().iter().zip(schema.fields());
-    let columns = columns.map(|(column, field)| compute::cast(column, field.data_type()));
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    RecordBatch::try_new_with_options(
-        Arc::clone(schema),
-        columns.collect::<Result<_, _>>()?,
-        &options,
-    )
 }
 
 async fn send(
