@@ -23,6 +23,7 @@ mod events;
 mod figures;
 mod health;
 mod holding;
+mod imports;
 mod integrity;
 pub mod keys;
 mod lake;

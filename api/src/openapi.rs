@@ -9,7 +9,7 @@ use utoipa::{
 };
 
 use crate::{
-    accounts, audit, dead_letters, erasure, events, figures, health, keys, persons,
+    accounts, audit, dead_letters, erasure, events, figures, health, imports, keys, persons,
     principal::SESSION_COOKIE, queries,
 };
 
@@ -57,7 +57,7 @@ async fn document() -> HttpResponse {
         queries::start_query, queries::list_queries, queries::get_query_state, queries::stop_query, queries::get_result, figures::list_metrics,
         figures::get_metric, figures::get_forecast, accounts::login, accounts::logout, accounts::me, accounts::list_users, accounts::disable_user, accounts::enable_user,
         accounts::reset_password, accounts::sign_out_user, audit::list_acts, audit::verify_acts,
-        dead_letters::list_letters, dead_letters::replay_letters, erasure::erase_persons, persons::list_grants, persons::grant_persons, persons::revoke_persons, keys::list_keys, keys::create_key, keys::grant_key, keys::revoke_key, health::alive, health::ready,
+        dead_letters::list_letters, dead_letters::replay_letters, erasure::erase_persons, imports::undo_import, persons::list_grants, persons::grant_persons, persons::revoke_persons, keys::list_keys, keys::create_key, keys::grant_key, keys::revoke_key, health::alive, health::ready,
         health::measurements,
     ),
     modifiers(&Credentials),

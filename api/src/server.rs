@@ -34,7 +34,7 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     connections::{self, Connections},
-    dashboards, dead_letters, erasure, events, figures, health, integrity, keys,
+    dashboards, dead_letters, erasure, events, figures, health, imports, integrity, keys,
     lake::{self, OpenError},
     method,
     open_files::OpenFiles,
@@ -172,7 +172,7 @@ impl State {
         let limits: web::Data<config::Query> = web::Data::new(self.config.query.clone());
         let clock = web::Data::new(self.clock.clone());
         let recorder = web::Data::new(self.recorder.clone());
-        let events = events::configure(&self.config.ingest, self.seal.clone());
+        let events = events::configure(&self.config, self.seal.clone());
         let readers = web::Data::new(self.runner.readers.clone());
         let state = web::Data::new(self.clone());
         move |routes| {
@@ -205,6 +205,7 @@ impl State {
                 .configure(dashboards::configure)
                 .configure(dead_letters::configure)
                 .configure(erasure::configure)
+                .configure(imports::configure)
                 .configure(events.clone())
                 .default_service(web::to(method::no_route));
         }

@@ -1,5 +1,7 @@
 //! What was recorded of one event, and how that is changed: by appending a reversal, and a re-entry.
 
+mod import;
+
 use arrow::{
     array::{AsArray, RecordBatch},
     compute,
@@ -13,12 +15,13 @@ use ingest::{
         correction::{Amendment, LedgerRow},
     },
     intake::Refused,
-    log::LogId,
+    log::{LogId, Lsn},
     time::{Micros, Window},
 };
 use serde_json::value::RawValue;
 
 use crate::{Error, Lakehouse};
+pub use import::{Imported, Places, TABLES};
 
 /// The event that is corrected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +77,6 @@ pub enum Changed {
 impl Chain {
     /// The query whose answer [`Chain::read`] reads.
     pub fn question(event: &EventName, table: Table) -> String {
-        let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
         let (source, id) = (quoted(&event.source), quoted(&event.id));
         let owner = event.organization.as_ref();
         let owner = owner.map_or("is null".into(), |id| format!("= {}", quoted(id.as_str())));
@@ -139,13 +141,23 @@ fn ledger_rows(table: Table, batch: &RecordBatch) -> Result<Vec<LedgerRow>, Arro
         .map(|field| compute::cast(column(field.name())?, field.data_type()))
         .collect::<Result<_, _>>()?;
     let rows = RecordBatch::try_new(schema, columns)?;
-    let logs = column("log")?.as_primitive::<Int64Type>().values();
-    let lsns = column("lsn")?.as_primitive::<Int64Type>().values();
-    let places = logs.iter().zip(lsns).enumerate();
-    let row = |(row, (log, lsn)): (usize, (&i64, &i64))| {
-        LedgerRow::new(table, LogId(*log), lsn.unsigned_abs(), rows.slice(row, 1))
+    let row = |(row, (log, lsn))| LedgerRow::new(table, log, lsn, rows.slice(row, 1));
+    Ok(places(batch)?.into_iter().enumerate().map(row).collect())
+}
+
+/// Where each row of an answer is.
+fn places(answer: &RecordBatch) -> Result<Vec<(LogId, Lsn)>, ArrowError> {
+    let numbers = |name: &str| {
+        let column = answer.column(answer.schema().index_of(name)?);
+        Ok::<_, ArrowError>(column.as_primitive::<Int64Type>().values().to_vec())
     };
-    Ok(places.map(row).collect())
+    let (logs, lsns) = (numbers("log")?, numbers("lsn")?);
+    Ok(logs.into_iter().map(LogId).zip(lsns.into_iter().map(i64::unsigned_abs)).collect())
+}
+
+/// A text as SQL writes it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// The rows of a change, ready to be written.
@@ -188,7 +200,7 @@ impl Lakehouse {
     /// Writes a change. Nobody need hold a lock since the rows were read: of two changes of one row the log takes
     /// the first.
     pub async fn append(&self, prepared: Prepared) -> Result<Changed, Error> {
-        let settled = match self.store_together(vec![prepared.0]).await? {
+        let settled = match self.store_changes(vec![prepared.0], true).await? {
             Ok(settled) => settled,
             Err(refused) => return Ok(Changed::Refused(refused)),
         };

@@ -32,7 +32,7 @@ use tokio::{sync::Notify, time::Instant};
 
 pub use admission::{Admission, Watermarks};
 pub use count::{FSYNC_SECONDS, Standing};
-pub use delivery::{Delivery, FileDelivery, Outcome};
+pub use delivery::{Delivery, FileDelivery, Outcome, Replaced};
 pub use replay::Letter;
 
 use crate::{Changes, Cut, Error, LakeTable, Location, Mark, Root, reader, threads::Threads};

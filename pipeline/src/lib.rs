@@ -33,8 +33,8 @@ pub use cut::{Cut, Mark};
 pub use error::Error;
 pub use files::DataFile;
 pub use lakehouse::{
-    Admission, Delivery, FSYNC_SECONDS, FileDelivery, Lakehouse, Letter, Outcome, Settings,
-    Standing, Watermarks,
+    Admission, Delivery, FSYNC_SECONDS, FileDelivery, Lakehouse, Letter, Outcome, Replaced,
+    Settings, Standing, Watermarks,
 };
 pub use reader::{Reader, Tables};
 pub use store::{Location, Root};

@@ -37,6 +37,7 @@ mod full_disk;
 mod hostile;
 #[cfg(test)]
 mod import;
+mod imports;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     config::Config,
     erasure::{Site, keep_away},
-    integrity, keys,
+    imports, integrity, keys,
     lake::{self, ERASED},
     private::{self, BACKUP},
     store::Store,
@@ -59,7 +59,7 @@ impl Backup {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
         ensure!(config.dir.is_dir(), "there is no data folder {}", config.dir.display());
-        let server = ServerFile::find(&config.dir).await.map(ServerFile::into_server);
+        let server = ServerFile::find(&config.dir).await.map(|file| file.server());
         let _lock = keep_away(&config.dir).await?;
         let target = location(&self.to, &config)?;
         make_private(&target)?;
@@ -86,6 +86,7 @@ impl Backup {
             fs::copy(config.dir.join(ERASED), staged.path().join(ERASED))
                 .context("copying the list of erased persons")?;
         }
+        imports::copy(&config.dir, staged.path()).context("copying what is known of imports")?;
         let source = backup::Source {
             location: lake::location(&config)?,
             log_dir: config.dir.join("log"),

@@ -24,7 +24,7 @@ impl Check {
         if !config.dir.is_dir() {
             bail!("there is no data folder {}", config.dir.display());
         }
-        let server = ServerFile::find(&config.dir).await.map(ServerFile::into_server);
+        let server = ServerFile::find(&config.dir).await.map(|file| file.server());
         let checked = integrity::prove(&config, server.as_ref(), &Clock::system()).await?;
         match self.format {
             Shape::Json => say(&format!("{}\n", serde_json::to_string(&checked)?))?,

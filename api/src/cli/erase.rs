@@ -61,7 +61,7 @@ impl Erase {
         waiting.enable_steady_tick(TICK);
         let done = match ServerFile::find(&config.dir).await {
             Some(_) if now => bail!("a server runs on the folder: its queries are waited for"),
-            Some(server) => ask(&server.into_server(), &persons).await?,
+            Some(server) => ask(&server.server(), &persons).await?,
             None => {
                 let lakehouse = lake::open(&config).await?;
                 let (clock, program) = (Clock::system(), std::env::current_exe()?);

@@ -15,8 +15,8 @@ pub(super) struct ServerFile {
 }
 
 impl ServerFile {
-    pub(super) fn into_server(self) -> Server {
-        Server { url: self.url, token: self.token }
+    pub(super) fn server(&self) -> Server {
+        Server { url: self.url.clone(), token: self.token.clone() }
     }
 
     pub(super) fn write(config: &Config, running: &Running) -> anyhow::Result<()> {

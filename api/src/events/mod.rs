@@ -6,11 +6,11 @@ mod door;
 mod rate;
 mod whereabouts;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use ingest::{OrganizationId, Verdict, decode::Malformed};
-use pipeline::{Delivery, Lakehouse, Outcome};
+use pipeline::{Delivery, Lakehouse, Outcome, Replaced};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -19,6 +19,7 @@ use crate::{
     body::{self, Body, BodyLimit},
     clock::Clock,
     config,
+    imports::Replacing,
     principal::{Ability, Authorized, Principal, SendEvents},
     problem::{Problem, parameters},
 };
@@ -30,11 +31,14 @@ pub(crate) use whereabouts::{__path_find_event, find_event};
 
 /// The routes. The limits of organizations are counted once for the whole process.
 pub(crate) fn configure(
-    settings: &config::Ingest,
+    config: &config::Config,
     seal: Seal,
 ) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
     correction::begin();
+    let settings = &config.ingest;
     let door = web::Data::new(Door {
+        dir: config.dir.clone(),
+        replacing: Replacing::default(),
         body_bytes_max: settings.body_bytes_max,
         limiter: Limiter::new(Rates {
             events_per_second: settings.organization_events_per_second,
@@ -60,9 +64,27 @@ pub(crate) fn configure(
 
 #[derive(Debug)]
 pub(crate) struct Door {
+    /// The data folder.
+    dir: PathBuf,
+    replacing: Replacing,
     body_bytes_max: usize,
     limiter: Limiter,
     seal: Seal,
+}
+
+impl Door {
+    /// The import whose events are entered again.
+    fn replaced(
+        &self,
+        sender: &Principal,
+        import: Option<&str>,
+    ) -> Result<Option<Replaced>, Problem> {
+        let Some(import) = import else { return Ok(None) };
+        if !sender.may(Ability::Administer) || sender.reach.organization_id().is_some() {
+            return Err(Problem::forbidden("forbidden", "only administrators replace an import"));
+        }
+        self.replacing.find(&self.dir, import).map(Some)
+    }
 }
 
 /// How the events are to be taken.
@@ -73,6 +95,9 @@ pub(crate) struct Manner {
     #[serde(default)]
     #[param(value_type = Option<String>)]
     pub(crate) durability: Durability,
+    /// An import that was undone (`aihub import undo`): an event with the identity of one of its events counts again,
+    /// as it is sent now. For administrators.
+    pub(crate) replaces: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +177,7 @@ pub(crate) async fn take_in(
 ) -> Result<HttpResponse, Problem> {
     let manner = parameters(manner)?;
     let announced = door::announced(&request)?;
+    let replaced = door.replaced(&sender, manner.replaces.as_deref())?;
     let organization = own_organization(&sender)?;
     let now = || clock.now().timestamp_micros();
     let standing = || organization.as_ref().map(|id| door.limiter.allowances(id, now()));
@@ -177,6 +203,7 @@ pub(crate) async fn take_in(
         organization: organization.clone(),
         grant: sender.grant.clone(),
         is_history: sender.may(Ability::Backfill),
+        replaced,
     };
     let outcome = lakehouse.take_in(admission, delivery).await.map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "events could not be stored");

@@ -3,10 +3,10 @@
 //! A row is named by its log and LSN, which no other row has. The reversal's id is made of them, so that two
 //! reversals of one row are one event.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray},
+    array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StringBuilder},
     compute::{self, kernels::numeric},
     datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType},
 };
@@ -87,6 +87,52 @@ pub(crate) fn erased_hash(event_id: &str, occurred_at: Micros, hash: i64) -> Opt
     Some(content.hash())
 }
 
+/// Takes rows of a table back, each with the id of the event that it says something of.
+pub fn void_all(table: Table, rows: &[(LedgerRow, String)]) -> Result<Batch, Error> {
+    let voided = rows.iter().map(|(row, original)| row.void(original));
+    let voided = voided.collect::<Result<Vec<_>, _>>()?;
+    let reversals = voided.iter().map(|batch| &batch.rows);
+    Ok(Batch {
+        table,
+        rows: compute::concat_batches(&table.record_schema(), reversals)?,
+        keys: voided.iter().flat_map(|batch| batch.keys.iter().copied()).collect(),
+        index: (0..).take(rows.len()).collect(),
+        barred: Vec::new(),
+    })
+}
+
+/// Makes re-entries of the events whose identities are in `voided`: all of them were voided by the undoing of `import`.
+pub fn enter_again(batch: Batch, voided: &HashSet<Key>, import: &str) -> Result<Batch, Error> {
+    if !batch.keys.iter().any(|key| voided.contains(key)) {
+        return Ok(batch);
+    }
+    let text = |name: &str| batch.rows.column_by_name(name).and_then(|c| c.as_string_opt::<i32>());
+    let (Some(organizations), Some(sources), Some(ids)) =
+        (text("organization_id"), text("source"), text("event_id"))
+    else {
+        return Ok(batch);
+    };
+    let mut keys = batch.keys.clone();
+    let (mut own, mut corrects) = (StringBuilder::new(), StringBuilder::new());
+    for (row, key) in keys.iter_mut().enumerate() {
+        let original = ids.value(row);
+        if !voided.contains(key) {
+            own.append_value(original);
+            corrects.append_null();
+            continue;
+        }
+        let digits: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = format!("{RE_ENTRY}{import}.{digits}");
+        let owner = if organizations.is_valid(row) { organizations.value(row) } else { "" };
+        *key = Key::of_correction(owner, sources.value(row), &id, original);
+        own.append_value(id);
+        corrects.append_value(original);
+    }
+    let rows = with(&batch.rows, "event_id", Arc::new(own.finish()))?;
+    let rows = with(&rows, "corrects_id", Arc::new(corrects.finish()))?;
+    Ok(Batch { rows, keys, ..batch })
+}
+
 impl LedgerRow {
     /// `row` holds one row, shaped as [`Table::record_schema`].
     pub fn new(table: Table, log: LogId, lsn: Lsn, row: RecordBatch) -> Self {
@@ -118,6 +164,11 @@ impl LedgerRow {
     /// The row that this one takes back.
     pub fn reversed(&self) -> Option<(LogId, Lsn)> {
         self.text("corrects_id").and(self.text("event_id")).and_then(reversed)
+    }
+
+    /// The id of the event that the row says something of.
+    pub fn original(&self) -> String {
+        self.text("corrects_id").or(self.text("event_id")).unwrap_or_default().to_owned()
     }
 
     /// Takes the row back. `original` is the id of the event that the row says something of.

@@ -13,9 +13,10 @@ use super::{
     rows::{DeadLetters, Rows},
 };
 use crate::{
-    Error, Rejection, RejectionCode, Table,
+    Error, OrganizationId, Rejection, RejectionCode, Table,
     erasure::Lookup,
     event,
+    identity::Key,
     mapping::{Cell, FileRows, Mapping, Source},
     schema::Kind,
     time::{self, Micros},
@@ -102,6 +103,14 @@ struct Event<'a> {
     subject: Option<Box<RawValue>>,
     time: Option<String>,
     data: BTreeMap<&'a str, Box<RawValue>>,
+}
+
+/// The identity of the event of a row; none where the row has no usable one.
+pub fn file_key(mapping: &Mapping, rows: &FileRows, file: &str, row: usize) -> Option<Key> {
+    let envelope = envelope(mapping, rows, file, row).ok()?;
+    let organization = envelope.organization(None).ok()?;
+    let named = organization.as_ref().map_or("", OrganizationId::as_str);
+    Some(Key::of(named, &envelope.source, &envelope.id))
 }
 
 fn cell<'a>(mapping: &'a Mapping, source: &'a Source, rows: &'a FileRows, row: usize) -> Cell<'a> {

@@ -24,7 +24,7 @@ use crate::{
 pub use body::{Coding, enclose};
 pub(crate) use data::text;
 use envelope::Envelope;
-pub use mapped::{decode_file, file_event};
+pub use mapped::{decode_file, file_event, file_key};
 use rows::{DeadLetters, Rows};
 pub use rows::{SENT_BY_NARROWED, SENT_BY_ORGANIZATION, SENT_BY_PLATFORM};
 

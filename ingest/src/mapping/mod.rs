@@ -201,6 +201,11 @@ impl Mapping {
         &self.columns
     }
 
+    /// Part of the identity of each event.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// How a CSV file is written.
     pub fn csv(&self) -> &CsvFormat {
         &self.csv

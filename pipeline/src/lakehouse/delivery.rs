@@ -1,12 +1,19 @@
 //! Events on their way, as a request or as rows of a file: unpacked, decoded, logged, and answered.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use ingest::{
     Grant, OrganizationId, Rejection, Verdict,
-    decode::{self, Batch, Coding, Decoded, Form, Malformed, SENT_BY_PLATFORM, Sender},
+    decode::{
+        self, Batch, Coding, Decoded, Form, Malformed, SENT_BY_PLATFORM, Sender,
+        correction::enter_again,
+    },
     erasure::Lookup,
+    identity::Key,
     intake::{Refused, Settled, Sifted, Submission},
     mapping::{FileRows, Mapping},
     time::Window,
@@ -33,6 +40,15 @@ pub struct Delivery {
     pub grant: Grant,
     /// Whether its events may be of any age.
     pub is_history: bool,
+    /// Which of them are entered again.
+    pub replaced: Option<Replaced>,
+}
+
+/// An import that was undone. What comes in its place with the identity of one of its events is a re-entry of it.
+#[derive(Debug, Clone)]
+pub struct Replaced {
+    pub import: String,
+    pub keys: Arc<HashSet<Key>>,
 }
 
 /// What became of a request.
@@ -53,6 +69,7 @@ pub struct FileDelivery {
     /// Names the file in the ids of rows that have none.
     pub file: Arc<str>,
     pub rows: FileRows,
+    pub replaced: Option<Replaced>,
 }
 
 /// Events that were decoded, before they are in the log.
@@ -81,6 +98,7 @@ impl Delivery {
             organization: None,
             grant: Grant::ALL,
             is_history: true,
+            replaced: None,
         }
     }
 
@@ -93,6 +111,15 @@ impl Delivery {
             Some(members) => decode::enclose(members, &unpacked).map(Bytes::from),
             None => Ok(unpacked),
         }
+    }
+}
+
+impl Replaced {
+    /// Makes re-entries of what was there before.
+    fn enter_again(replaced: Option<&Self>, batches: Vec<Batch>) -> Result<Vec<Batch>, Error> {
+        let Some(Self { import, keys }) = replaced else { return Ok(batches) };
+        let again = batches.into_iter().map(|batch| enter_again(batch, keys, import));
+        Ok(again.collect::<Result<_, _>>()?)
     }
 }
 
@@ -117,7 +144,7 @@ impl Texts {
                     |(named, text)| (owner.as_ref().map(ToString::to_string).or(named), text);
                 places.iter().map(event).map(text).map(owned).collect()
             }
-            Self::File(FileDelivery { mapping, file, rows }) => {
+            Self::File(FileDelivery { mapping, file, rows, .. }) => {
                 let event = |place: &u32| decode::file_event(mapping, rows, file, *place as usize);
                 places.iter().map(event).map(|event| text(&event)).collect()
             }
@@ -149,9 +176,10 @@ impl Lakehouse {
                 pseudonyms: &lakehouse.settings.pseudonyms,
                 window: Window::at(received_at).with_history(),
             };
-            let FileDelivery { mapping, file, rows } = &delivery;
+            let FileDelivery { mapping, file, rows, replaced } = &delivery;
             let mut decoded = decode::decode_file(mapping, rows, file, &sender, received_at)?;
             let batches = std::mem::take(&mut decoded.batches);
+            let batches = Replaced::enter_again(replaced.as_ref(), batches)?;
             let sifted = lakehouse.intake.sift(batches);
             Ok(Ok(Arrived { texts: Texts::File(delivery), decoded, sifted, admission }))
         })
@@ -214,10 +242,12 @@ impl Lakehouse {
         Ok(self.settle(submission).await?.map(drop))
     }
 
-    /// Stores rows that are only true together: all of them, or none.
-    pub(crate) async fn store_together(
+    /// Stores rows that were made of stored ones. `together`: they are only true together, so all of them are stored,
+    /// or none.
+    pub(crate) async fn store_changes(
         &self,
         mut batches: Vec<Batch>,
+        together: bool,
     ) -> Result<Result<Settled, Refused>, Error> {
         let _under_way = self.under_way.read().await;
         // The rows that are corrected were read before: a person of theirs may be erased by now.
@@ -229,7 +259,7 @@ impl Lakehouse {
             }
         }
         let submission = self.intake.probe(batches)?;
-        self.settle(Submission { together: true, ..submission }).await
+        self.settle(Submission { together, ..submission }).await
     }
 
     /// Work for a thread of its own: it takes as long as the body is large.
@@ -262,7 +292,9 @@ impl Lakehouse {
             Ok(decoded) => decoded,
             Err(malformed) => return Ok(Err(Outcome::Malformed(malformed))),
         };
-        let sifted = self.intake.sift(std::mem::take(&mut decoded.batches));
+        let batches = std::mem::take(&mut decoded.batches);
+        let batches = Replaced::enter_again(delivery.replaced.as_ref(), batches)?;
+        let sifted = self.intake.sift(batches);
         let (form, owner) = (delivery.form, delivery.organization.clone());
         Ok(Ok(Arrived {
             texts: Texts::Body { form, body, owner, sender: kind },

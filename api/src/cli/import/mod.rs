@@ -4,88 +4,88 @@ mod buckets;
 mod csv_file;
 mod lines;
 mod parquet_file;
-mod progress_note;
+mod progress;
 mod source;
 mod tally;
+mod target;
+mod undo;
 
 use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
-use anyhow::{Context, anyhow, bail};
-use bytes::Bytes;
+use anyhow::{Context, bail};
 use clap::Args;
-use futures::{StreamExt, stream};
 use ingest::{
     Grant,
-    decode::{Sender, decode_file, file_event},
+    decode::{Sender, decode_file, file_key},
     identity::Pseudonyms,
     mapping::{BUILT_IN, FileRows, Mapping},
     time::Window,
 };
-use pipeline::{FileDelivery, Lakehouse, Outcome};
-use serde_json::Value;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::mpsc;
 
 use self::{
     buckets::Buckets,
-    progress_note::ProgressNote,
-    source::{Chunk, Fault, Format, Place, Survey},
+    progress::{Entries, Keys},
+    source::{Chunk, Fault, Format, Place},
     tally::{RowName, Tally},
+    target::{Job, Target},
 };
-use super::{Folder, complain, demo::progress, running::ServerFile, say};
-use crate::{clock::Clock, config::Config, lake};
+use super::{Folder, complain, say};
+use crate::{clock::Clock, imports::ImportRecord};
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Import {
+    #[command(subcommand)]
+    other: Option<undo::Other>,
     /// A built-in mapping (azure-llm), or a mapping's TOML file
-    #[arg(long)]
-    map: String,
+    #[arg(long, required = true)]
+    map: Option<String>,
     /// Files named .csv, .ndjson, .jsonl or .parquet; the first three also with .gz or .zst
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Read everything and say what would come of it; nothing is sent or written
     #[arg(long)]
     dry_run: bool,
-}
-
-/// Where events go: to the server that runs on the folder, or straight into its log.
-#[derive(Clone)]
-enum Target {
-    Server { client: reqwest::Client, file: Arc<ServerFile> },
-    Folder(Lakehouse),
+    /// Undo this import first, and import one file in its place. Events with the same ids count as they are now
+    #[arg(long, value_name = "ID")]
+    replace: Option<String>,
 }
 
 /// What is read of a file at once.
 enum Part {
-    Rows(FileRows, Vec<Place>),
+    Rows {
+        rows: FileRows,
+        places: Vec<Place>,
+        /// Where their identities are.
+        kept: Option<Entries>,
+    },
     /// Rows that cannot be read.
     Faults(Vec<Fault>),
 }
 
-/// A server that is busy is asked so often.
-const ATTEMPTS: u32 = 60;
-/// Chunks of rows that are read ahead, and that are on their way to the log at once.
-const UNDER_WAY: usize = 4;
-/// What a server takes in one request: below 10,000 events and 10 MiB.
-const REQUEST_EVENTS: usize = 5_000;
-const REQUEST_BYTES: usize = 8 << 20;
-
 impl Import {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
-        let (mapping, text) = mapping(&self.map)?;
+        if let Some(other) = self.other {
+            return other.run(folder).await;
+        }
+        let (mapping, text) = mapping(&self.map.unwrap_or_default())?;
         let mapping = Arc::new(mapping);
+        if self.replace.is_some() && self.files.len() > 1 {
+            bail!("`--replace` takes one file, in the place of the one that was imported");
+        }
         for file in &self.files {
             if !file.is_file() {
                 bail!("there is no file {}", file.display());
             }
             Format::of(file)?.check(file, &mapping)?;
         }
+        let mut tally = Tally::default();
         if self.dry_run {
-            let mut tally = Tally::default();
             for file in &self.files {
                 dry_run(file, &mapping, Clock::system().now().timestamp_micros(), &mut tally)?;
             }
@@ -93,19 +93,18 @@ impl Import {
             return complaint(&tally, true);
         }
         let mut config = folder.load(&[])?;
-        let target = match ServerFile::find(&config.dir).await {
-            Some(file) => Target::Server { client: reqwest::Client::new(), file: Arc::new(file) },
-            None => Target::Folder(lake::open_for_bulk(&mut config).await?),
-        };
+        if let Some(id) = &self.replace {
+            ImportRecord::get(&config.dir, id)?;
+        }
+        let target = Target::find(&mut config).await?;
+        let job = Job { config, mapping, text, replaces: self.replace };
         let mover = target.mover();
-        let mut tally = Tally::default();
         for file in &self.files {
-            target.import(&config, &mapping, &text, file, &mut tally).await?;
+            let id = target.import(&job, file, &mut tally).await?;
+            complain(&format!("{}: import {id}", file.display()))?;
         }
         mover.abort();
-        if let Target::Folder(lakehouse) = &target {
-            lakehouse.close().await?;
-        }
+        target.close().await?;
         say(&tally.summary())?;
         complaint(&tally, false)
     }
@@ -148,12 +147,15 @@ struct Reading {
     scattered_in: Option<PathBuf>,
     /// Rows that were sent before.
     done: u64,
+    /// Names the file in the ids of rows that have none.
+    file: Arc<str>,
+    keys: Option<Keys>,
 }
 
 impl Reading {
     /// Reads all, or until nobody receives: the import has ended by an error then.
     fn run(self, parts: &mpsc::Sender<anyhow::Result<Part>>) -> anyhow::Result<()> {
-        let Self { format, path, mapping, scattered_in, done } = self;
+        let Self { format, path, mapping, scattered_in, done, file, mut keys } = self;
         let report = |faults: Vec<Fault>| {
             if !faults.is_empty() {
                 let _ = parts.blocking_send(Ok(Part::Faults(faults)));
@@ -171,7 +173,12 @@ impl Reading {
         for chunk in source::skip(chunks, done) {
             let part = chunk.and_then(|mut chunk| {
                 report(std::mem::take(&mut chunk.faults));
-                Ok(Part::Rows(chunk.rows(format, &mapping)?, chunk.places))
+                let rows = chunk.rows(format, &mapping)?;
+                let own = |row| file_key(&mapping, &rows, &file, row);
+                let keep =
+                    |keys: &mut Keys| keys.append(&(0..rows.len()).map(own).collect::<Vec<_>>());
+                let kept = keys.as_mut().map(keep).transpose()?;
+                Ok(Part::Rows { rows, places: chunk.places, kept })
             });
             if parts.blocking_send(part).is_err() {
                 break;
@@ -179,168 +186,6 @@ impl Reading {
         }
         Ok(())
     }
-}
-
-impl Target {
-    /// Moves rows to the tables while others come in; a server does that by itself.
-    fn mover(&self) -> JoinHandle<()> {
-        let target = self.clone();
-        tokio::spawn(async move {
-            if let Self::Folder(lakehouse) = target {
-                lakehouse.run().await;
-            }
-        })
-    }
-
-    async fn import(
-        &self,
-        config: &Config,
-        mapping: &Arc<Mapping>,
-        text: &str,
-        path: &Path,
-        tally: &mut Tally,
-    ) -> anyhow::Result<()> {
-        let format = Format::of(path)?;
-        let survey = {
-            let (mapping, path) = (Arc::clone(mapping), path.to_owned());
-            let flush_rows = config.ingest.flush_rows;
-            let survey = move || Survey::of(format, &path, &mapping, flush_rows);
-            tokio::task::spawn_blocking(survey).await??
-        };
-        let mut note = ProgressNote::open(&config.dir, path, &survey.hash, text)?;
-        let done = note.rows();
-        tally.earlier += done;
-        let bar = progress(survey.rows, "importing rows");
-        bar.inc(done);
-        let (sender, chunks) = mpsc::channel(UNDER_WAY);
-        let reading = Reading {
-            format,
-            path: path.to_owned(),
-            mapping: Arc::clone(mapping),
-            scattered_in: survey.is_scattered.then(|| note.folder()),
-            done,
-        };
-        let reading = tokio::task::spawn_blocking(move || reading.run(&sender));
-        let hash: Arc<str> = survey.hash.into();
-        let sent = stream::unfold(chunks, |mut chunks| async {
-            chunks.recv().await.map(|chunk| (chunk, chunks))
-        })
-        .map(|part| {
-            let (mapping, hash) = (Arc::clone(mapping), Arc::clone(&hash));
-            let name = |number| RowName { file: path, unit: format.unit(), number };
-            async move {
-                let mut tally = Tally::default();
-                match part.with_context(|| format!("reading {}", path.display()))? {
-                    Part::Rows(rows, places) => {
-                        let delivery = FileDelivery { mapping, file: hash, rows };
-                        let names: Vec<_> = places.iter().map(|place| name(place.line)).collect();
-                        self.send(delivery, &names, &mut tally).await?;
-                        anyhow::Ok((places.len() as u64, tally))
-                    }
-                    Part::Faults(faults) => {
-                        faults.iter().for_each(|f| tally.unreadable(name(f.line), &f.reason));
-                        Ok((0, tally))
-                    }
-                }
-            }
-        })
-        .buffered(UNDER_WAY);
-        let mut sent = std::pin::pin!(sent);
-        while let Some(part) = sent.next().await {
-            let (rows, settled) = part?;
-            tally.add(settled);
-            if rows > 0 {
-                note.add(rows)?;
-                bar.inc(rows);
-            }
-        }
-        reading.await??;
-        note.remove()?;
-        bar.finish_and_clear();
-        Ok(())
-    }
-
-    /// Sends rows, which have these names.
-    async fn send(
-        &self,
-        delivery: FileDelivery,
-        names: &[RowName<'_>],
-        tally: &mut Tally,
-    ) -> anyhow::Result<()> {
-        match self {
-            Self::Folder(lakehouse) => {
-                lakehouse.room().await;
-                let place = lakehouse.admit().map_err(|refused| anyhow!("{refused}"))?;
-                match lakehouse.take_in_file(place, delivery).await? {
-                    Outcome::Settled(verdicts) => {
-                        let verdicts = names.iter().zip(&verdicts);
-                        verdicts.for_each(|(name, verdict)| tally.verdict(*name, verdict));
-                    }
-                    Outcome::Malformed(malformed) => bail!("{malformed}"),
-                    Outcome::Refused(refused) => bail!("{refused}; run the import again"),
-                }
-            }
-            Self::Server { client, file } => {
-                let FileDelivery { mapping, file: hash, rows } = delivery;
-                let (mut body, mut first) = (Vec::new(), 0);
-                for row in 0..rows.len() {
-                    body.extend_from_slice(file_event(&mapping, &rows, &hash, row).as_bytes());
-                    body.push(b'\n');
-                    let events = row + 1 - first;
-                    let is_full = events == REQUEST_EVENTS || body.len() > REQUEST_BYTES;
-                    if is_full || row + 1 == rows.len() {
-                        let results = post(client, file, std::mem::take(&mut body)).await?;
-                        if results.len() != events {
-                            bail!("the server judged {} of {events} events", results.len());
-                        }
-                        let results = names[first..=row].iter().zip(&results);
-                        results.for_each(|(name, result)| tally.result(*name, result));
-                        first = row + 1;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-async fn post(
-    client: &reqwest::Client,
-    file: &ServerFile,
-    body: Vec<u8>,
-) -> anyhow::Result<Vec<Value>> {
-    let body = Bytes::from(body);
-    let mut attempts = 0;
-    let answer = loop {
-        let answer = client
-            .post(format!("{}/v1/events", file.url))
-            .bearer_auth(&file.token)
-            .header("Content-Type", "application/x-ndjson")
-            .body(body.clone())
-            .send()
-            .await
-            .context("sending events to the server")?;
-        attempts += 1;
-        match retry_after(&answer) {
-            Some(wait) if attempts < ATTEMPTS => tokio::time::sleep(wait).await,
-            _ => break answer,
-        }
-    };
-    let status = answer.status();
-    let mut answer: Value = answer.json().await.context("reading the server's answer")?;
-    match answer["results"].take() {
-        Value::Array(results) => Ok(results),
-        _ => bail!("the server answered {status}: {}", answer["detail"]),
-    }
-}
-
-/// How long to wait when the server is busy.
-fn retry_after(answer: &reqwest::Response) -> Option<Duration> {
-    if !matches!(answer.status().as_u16(), 429 | 503) {
-        return None;
-    }
-    let seconds = answer.headers().get("retry-after")?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
 
 /// A mapping, and its text.

@@ -14,8 +14,8 @@ const SAMPLES: usize = 3;
 
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    accepted: u64,
-    duplicate: u64,
+    pub(super) accepted: u64,
+    pub(super) duplicate: u64,
     rejected: u64,
     /// Rows that cannot be read, so that no event came of them.
     unreadable: u64,
@@ -59,6 +59,11 @@ impl Tally {
             let room = SAMPLES - known.samples.len();
             known.samples.extend(errors.samples.into_iter().take(room));
         }
+    }
+
+    /// With the rows that cannot be read.
+    pub(super) fn rejected(&self) -> u64 {
+        self.rejected + self.unreadable
     }
 
     pub(super) fn verdict(&mut self, row: RowName<'_>, verdict: &Verdict) {
@@ -112,7 +117,7 @@ impl Tally {
 
     /// What an import would do, after a dry run.
     pub(super) fn dry_run_summary(&self) -> String {
-        let rejected = self.rejected + self.unreadable;
+        let rejected = self.rejected();
         format!(
             "{} would be accepted, or are known already, {rejected} rejected; nothing was sent\n",
             self.accepted
@@ -124,7 +129,7 @@ impl Tally {
             0 => String::new(),
             rows => format!("; an earlier run had sent {rows} rows"),
         };
-        let rejected = self.rejected + self.unreadable;
+        let rejected = self.rejected();
         format!(
             "{} accepted, {} duplicate, {rejected} rejected{earlier}\n",
             self.accepted, self.duplicate
@@ -148,10 +153,10 @@ impl Tally {
             }
         }
         if is_dry_run {
-            let _ = write!(text, "{} rows would be rejected", self.rejected + self.unreadable);
+            let _ = write!(text, "{} rows would be rejected", self.rejected());
             return Some(text);
         }
-        let _ = write!(text, "{} rows were rejected", self.rejected + self.unreadable);
+        let _ = write!(text, "{} rows were rejected", self.rejected());
         text.push_str(match (self.rejected, self.unreadable) {
             (_, 0) => " and kept as dead letters",
             (0, _) => "; no event came of them",

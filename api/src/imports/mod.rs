@@ -1,0 +1,113 @@
+//! Imports of files: what is known of each, and how one is taken back.
+
+mod record;
+mod undo;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use pipeline::Replaced;
+
+pub(crate) use record::{ENTRY_BYTES, ImportRecord, ImportState, Mark, ROWS_MAX, copy, folder};
+pub(crate) use undo::{UndoError, Undoing, Undone};
+
+use crate::{
+    events,
+    principal::{Administer, Authorized},
+    problem::Problem,
+    queries::Asker,
+    server::State,
+};
+use record::RecordError;
+
+/// The import that is replaced now: its identities are read once for many requests.
+#[derive(Debug, Default)]
+pub(crate) struct Replacing(Mutex<Option<Replaced>>);
+
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    config.service(web::resource("/v1/imports/{id}/undo").route(web::post().to(undo_import)));
+}
+
+/// Voids events of an import (`aihub import`), up to 20,000 at once. Ask again while some are left.
+#[utoipa::path(
+    post,
+    path = "/v1/imports/{id}/undo",
+    tag = "events",
+    params(("id" = String, Path, description = "As `aihub import list` shows it")),
+    responses(
+        (status = 200, description = "What was voided, and what is left.", body = Undone),
+        (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, description = "There is no such import in the data folder.", body = Problem),
+        (status = 409, description = "It is at work, or too large.", body = Problem),
+        (status = 429, body = Problem), (status = 503, body = Problem),
+    ),
+)]
+pub(crate) async fn undo_import(
+    admin: Authorized<Administer>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    asker: Asker,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    let undoing = Undoing {
+        dir: &state.config.dir,
+        engine: &asker.engine,
+        lakehouse: &asker.lakehouse,
+        clock: &asker.clock,
+        store: &asker.store,
+        origin: &admin.origin(&request),
+        deadline_ms: asker.deadline_ms(),
+    };
+    let done = undoing.step(&id).await?;
+    Ok(HttpResponse::Ok().json(done))
+}
+
+/// An import that was undone, to be replaced. What it had replaced does not count either.
+pub(crate) fn undone(dir: &std::path::Path, id: &str) -> Result<Replaced, UndoError> {
+    let record = ImportRecord::get(dir, id)?;
+    if record.state != ImportState::Undone {
+        return Err(RecordError::Counts(id.to_owned()).into());
+    }
+    let mut keys = record.keys(dir)?;
+    let mut earlier = record.replaces;
+    while let Some(id) = earlier {
+        let record = ImportRecord::get(dir, &id)?;
+        keys.extend(record.keys(dir)?);
+        earlier = record.replaces;
+    }
+    Ok(Replaced { import: record.id, keys: Arc::new(keys) })
+}
+
+impl Replacing {
+    pub(crate) fn find(&self, dir: &std::path::Path, id: &str) -> Result<Replaced, Problem> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = held.as_ref().filter(|held| held.import == id) {
+            return Ok(held.clone());
+        }
+        Ok(held.insert(undone(dir, id)?).clone())
+    }
+}
+
+impl From<UndoError> for Problem {
+    fn from(error: UndoError) -> Self {
+        match error {
+            UndoError::Record(error @ RecordError::Unknown(_)) => {
+                Self::not_found(error.to_string())
+            }
+            UndoError::Record(
+                error @ (RecordError::Busy(_)
+                | RecordError::TooLarge(_)
+                | RecordError::Counts(_)
+                | RecordError::Replaced(..)),
+            ) => Self::conflict("import_not_usable", error.to_string()),
+            UndoError::Refused(refused) => events::refused(refused),
+            error => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "an import is not undone"
+                );
+                Self::unavailable(1)
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What is known of an import: how far it came, so that it can go on; and which events it made, so that they can be
+//! taken back together. `imports/` in the data folder has for each import a file of JSON, and one of identities.
+
+use std::{
+    collections::HashSet,
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use chrono::{DateTime, Utc};
+use ingest::{identity::Key, log::Lsn};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::lake::write_private;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ImportRecord {
+    pub(crate) id: String,
+    pub(crate) file: PathBuf,
+    /// Of the file's bytes.
+    pub(crate) sha256: String,
+    /// The text of the mapping.
+    pub(crate) mapping: String,
+    pub(crate) source: String,
+    pub(crate) state: ImportState,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+    /// The newest row before the import began.
+    pub(crate) since: Lsn,
+    /// Rows of the file that have their verdicts, in the order of the import.
+    pub(crate) rows: u64,
+    pub(crate) accepted: u64,
+    pub(crate) duplicate: u64,
+    /// With the rows that cannot be read.
+    pub(crate) rejected: u64,
+    /// Whether its identities are kept: those of a large file are not.
+    pub(crate) can_be_undone: bool,
+    /// The import in whose place it came.
+    pub(crate) replaces: Option<String>,
+    /// The import that came in its place.
+    pub(crate) replaced_by: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ImportState {
+    /// It runs, or was broken off.
+    Incomplete,
+    Complete,
+    /// Some of its events may be taken back.
+    Undoing,
+    Undone,
+}
+
+/// Why an import cannot be found or used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error("there is no import {0}; `aihub import list` shows them")]
+    Unknown(String),
+    #[error("the import {0} is at work in another process")]
+    Busy(String),
+    #[error(
+        "the import {0} is of more than {ROWS_MAX} rows: it cannot be undone. A backup from before it can be restored"
+    )]
+    TooLarge(String),
+    #[error("the import {0} was replaced by {1}")]
+    Replaced(String, String),
+    #[error("the import {0} was not undone: its events count")]
+    Counts(String),
+    #[error("{} cannot be used", path.display())]
+    File { path: PathBuf, source: io::Error },
+}
+
+/// The identities of the events of a larger file are not kept: each that is taken back costs later queries memory.
+pub(crate) const ROWS_MAX: u64 = 1_000_000;
+
+/// What is kept of a row: a mark, and the identity of its event.
+pub(crate) const ENTRY_BYTES: usize = 17;
+
+/// What became of the event of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Mark {
+    /// No answer came: it may have been accepted.
+    Sent = 0,
+    Accepted = 1,
+    /// It is not of this import: rejected, or there before.
+    Foreign = 2,
+}
+
+impl ImportRecord {
+    /// An import is the same when the same bytes come by the same mapping, in the place of the same one.
+    pub(crate) fn id_of(sha256: &str, mapping: &str, replaces: Option<&str>) -> String {
+        let digest = Sha256::new()
+            .chain_update(sha256)
+            .chain_update(mapping)
+            .chain_update(replaces.unwrap_or_default())
+            .finalize();
+        let digits = digest.iter().take(8).map(|byte| format!("{byte:02x}"));
+        format!("imp_{}", digits.collect::<String>())
+    }
+
+    /// `None` where there is none, or one that an older version kept.
+    pub(crate) fn find(dir: &Path, id: &str) -> Result<Option<Self>, RecordError> {
+        let Some(digits) = id.strip_prefix("imp_") else { return Ok(None) };
+        if digits.len() != 16 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Ok(None);
+        }
+        let path = path(dir, id, "json");
+        match fs::read(&path) {
+            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(RecordError::File { path, source }),
+        }
+    }
+
+    pub(crate) fn get(dir: &Path, id: &str) -> Result<Self, RecordError> {
+        Self::find(dir, id)?.ok_or_else(|| RecordError::Unknown(id.to_owned()))
+    }
+
+    /// All of a data folder, the oldest first.
+    pub(crate) fn list(dir: &Path) -> Result<Vec<Self>, RecordError> {
+        let folder = folder(dir);
+        let failed = |source| RecordError::File { path: folder.clone(), source };
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut records = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            records.extend(id.map(|id| Self::find(dir, id)).transpose()?.flatten());
+        }
+        records.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
+        Ok(records)
+    }
+
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), RecordError> {
+        let path = path(dir, &self.id, "json");
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::from);
+        let written = text.and_then(|text| write_private(&path, &text));
+        written.map_err(|source| RecordError::File { path, source })
+    }
+
+    /// The file of its identities, which nobody else uses as long as it is held.
+    pub(crate) fn lock(dir: &Path, id: &str) -> Result<File, RecordError> {
+        let path = path(dir, id, "keys");
+        let failed = |source| RecordError::File { path: path.clone(), source };
+        fs::create_dir_all(folder(dir)).map_err(failed)?;
+        let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+        let file = file.map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(RecordError::Busy(id.to_owned())),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    /// The identities of the events that it made, or may have made.
+    pub(crate) fn keys(&self, dir: &Path) -> Result<HashSet<Key>, RecordError> {
+        if !self.can_be_undone {
+            return Err(RecordError::TooLarge(self.id.clone()));
+        }
+        let path = path(dir, &self.id, "keys");
+        let entries = fs::read(&path).map_err(|source| RecordError::File { path, source })?;
+        Ok(keys_in(&entries))
+    }
+
+    /// Says which the identities of its events are.
+    pub(crate) fn keep(&self, dir: &Path, events: &HashSet<Key>) -> Result<(), RecordError> {
+        let entries: Vec<u8> = events
+            .iter()
+            .flat_map(|key| std::iter::once(Mark::Accepted as u8).chain(key.0))
+            .collect();
+        let path = path(dir, &self.id, "keys");
+        write_private(&path, &entries).map_err(|source| RecordError::File { path, source })
+    }
+}
+
+impl ImportState {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Incomplete => "incomplete",
+            Self::Complete => "complete",
+            Self::Undoing => "undoing",
+            Self::Undone => "undone",
+        }
+    }
+}
+
+/// The identities among entries that are not foreign.
+fn keys_in(entries: &[u8]) -> HashSet<Key> {
+    let entries = entries.as_chunks::<ENTRY_BYTES>().0.iter();
+    let own = entries.filter(|entry| entry[0] != Mark::Foreign as u8);
+    own.filter_map(|entry| Some(Key(entry[1..].try_into().ok()?))).collect()
+}
+
+/// Copies what is known of all imports to another data folder. The identities follow the record: of an import that is
+/// under way, some may be of rows that the record does not count yet.
+pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let from = folder(from);
+    if !from.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder(to))?;
+    for extension in ["json", "keys"] {
+        for entry in fs::read_dir(&from)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|known| known == extension) {
+                fs::copy(&path, folder(to).join(path.file_name().unwrap_or_default()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn folder(dir: &Path) -> PathBuf {
+    dir.join("imports")
+}
+
+fn path(dir: &Path, id: &str, extension: &str) -> PathBuf {
+    folder(dir).join(format!("{id}.{extension}"))
+}
