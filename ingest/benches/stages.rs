@@ -61,6 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         grant: &ingest::Grant::ALL,
         pseudonyms: &pseudonyms,
         window: Window::ANY,
+        is_strict: false,
     };
     let decoded = || decode(Form::Ndjson, body.as_bytes(), &sender, 0);
     let rows: RecordBatch = decoded()??.batches.first().ok_or("no event was decoded")?.rows.clone();

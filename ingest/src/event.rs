@@ -90,10 +90,21 @@ pub enum RejectionCode {
     TypeNotAllowed,
     /// An organization's own key states no cost, price or currency.
     MoneyNotAllowed,
+    /// A member of `data` is no column, and the sender wants to know.
+    UnknownMember,
+}
+
+/// What is odd about an event that is not rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The member that became an attribute.
+    pub pointer: String,
+    /// The column that may be meant.
+    pub column: &'static str,
 }
 
 impl RejectionCode {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::MalformedJson,
         Self::MissingField,
         Self::WrongType,
@@ -109,6 +120,7 @@ impl RejectionCode {
         Self::SourceNotAllowed,
         Self::TypeNotAllowed,
         Self::MoneyNotAllowed,
+        Self::UnknownMember,
     ];
 
     /// Whether the sender may not write that, whatever it says.
@@ -133,6 +145,7 @@ impl RejectionCode {
             Self::SourceNotAllowed => "source_not_allowed",
             Self::TypeNotAllowed => "type_not_allowed",
             Self::MoneyNotAllowed => "money_not_allowed",
+            Self::UnknownMember => "unknown_member",
         }
     }
 }
@@ -147,6 +160,11 @@ pub(crate) fn route(event_type: &str) -> Option<(Table, Option<&str>)> {
         ("activity", action) if is_word(action) => Some((Table::ActivityEvents, Some(action))),
         _ => None,
     }
+}
+
+/// The table that events of a type fill.
+pub fn table_of(event_type: &str) -> Option<Table> {
+    route(event_type).map(|(table, _)| table)
 }
 
 /// The facts of the commercial life.

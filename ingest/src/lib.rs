@@ -19,11 +19,12 @@ pub mod intake;
 pub mod log;
 pub mod mapping;
 pub mod money;
+pub mod names;
 pub mod priority;
 pub mod schema;
 pub mod time;
 
 pub use error::Error;
-pub use event::{OrganizationId, Rejection, RejectionCode, Verdict};
+pub use event::{OrganizationId, Rejection, RejectionCode, Verdict, Warning};
 pub use grant::Grant;
 pub use schema::Table;

@@ -14,7 +14,7 @@ pub fn parse(text: &str) -> Option<i128> {
 }
 
 /// A whole number however it is written: `812`, `812.0`, `8.12e2`.
-pub(crate) fn whole(text: &str) -> Option<i64> {
+pub fn whole(text: &str) -> Option<i64> {
     // Nearly all are written so.
     text.parse()
         .ok()

@@ -135,6 +135,7 @@ mod tests {
             grant: &ingest::Grant::ALL,
             pseudonyms: &Pseudonyms::new([1; 32]),
             window: Window::ANY,
+            is_strict: false,
         };
         let mut decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap();
         let batch = decoded.batches.remove(0);

@@ -41,10 +41,11 @@ mod imports;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod object_store;
 #[cfg(test)]
 mod odd_files;
-#[cfg(test)]
 mod openapi;
 mod pages;
 #[cfg(test)]

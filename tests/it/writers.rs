@@ -56,6 +56,7 @@ fn record(log: LogId, first_lsn: Lsn, rows: u64) -> Record {
         grant: &ingest::Grant::ALL,
         pseudonyms: &pseudonyms,
         window: Window::ANY,
+        is_strict: false,
     };
     let decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 0);
     let mut decoded = decoded.expect("events").expect("events");

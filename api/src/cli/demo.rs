@@ -315,7 +315,7 @@ type Done = Result<Result<Outcome, pipeline::Error>, tokio::task::JoinError>;
 fn accepted(done: Option<Done>) -> anyhow::Result<()> {
     let Some(done) = done else { return Ok(()) };
     match done?? {
-        Outcome::Settled(verdicts) => {
+        Outcome::Settled(verdicts, _) => {
             let rejected = verdicts.iter().find_map(|verdict| match verdict {
                 Verdict::Rejected(why) => Some(why),
                 _ => None,

@@ -206,7 +206,7 @@ async fn replay(
         Problem::unavailable(1)
     })?;
     let verdicts = match outcome {
-        Outcome::Settled(verdicts) => verdicts,
+        Outcome::Settled(verdicts, _) => verdicts,
         Outcome::Refused(refused) => return Err(events::refused(refused)),
         Outcome::Malformed(malformed) => {
             return Err(Problem::bad_request("malformed_body", malformed.to_string()));

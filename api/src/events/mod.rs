@@ -9,7 +9,7 @@ mod whereabouts;
 use std::{path::PathBuf, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use ingest::{OrganizationId, Verdict, decode::Malformed};
+use ingest::{OrganizationId, Verdict, Warning, decode::Malformed, names::Vocabulary};
 use pipeline::{Delivery, Lakehouse, Outcome, Replaced};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -72,6 +72,15 @@ pub(crate) struct Door {
     seal: Seal,
 }
 
+impl Manner {
+    fn names(&self) -> Result<Option<&'static Vocabulary>, Problem> {
+        let Some(word) = &self.names else { return Ok(None) };
+        let unknown =
+            || Problem::invalid_parameters(format!("names: {}", Vocabulary::unknown(word)));
+        Vocabulary::find(word).map(Some).ok_or_else(unknown)
+    }
+}
+
 impl Door {
     /// The import whose events are entered again.
     fn replaced(
@@ -98,6 +107,12 @@ pub(crate) struct Manner {
     /// An import that was undone (`aihub import undo`): an event with the identity of one of its events counts again,
     /// as it is sent now. For administrators.
     pub(crate) replaces: Option<String>,
+    /// Whose names the members of `data` have, if not ours: `openai`, `anthropic`, `litellm` or `otel`. What has no name
+    /// of ours is left out then.
+    pub(crate) names: Option<String>,
+    /// Reject an event with a member of `data` that is no column. Attributes are in `data.attributes` then.
+    #[serde(default)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,8 +141,20 @@ pub(crate) struct Verdicts {
     pub(crate) as_of: String,
 }
 
-/// What became of one event.
+/// Warnings of one answer: whoever has more of them has the same a thousand times.
+const WARNINGS_MAX: usize = 1_000;
+
+/// A member that became an attribute, and the column that may be meant.
 #[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EventWarning {
+    /// RFC 6901, into the event.
+    pub(crate) pointer: String,
+    #[schema(value_type = String)]
+    pub(crate) column: &'static str,
+}
+
+/// What became of one event.
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct EventResult {
     pub(crate) index: usize,
     /// `accepted`, `duplicate` or `rejected`.
@@ -141,6 +168,9 @@ pub(crate) struct EventResult {
     pub(crate) pointer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// What is odd about an event that was not rejected; at most 1,000 in one answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<EventWarning>,
 }
 
 /// Takes events in. A 200 is sent after every accepted event is on the disk.
@@ -176,6 +206,7 @@ pub(crate) async fn take_in(
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     let manner = parameters(manner)?;
+    let names = manner.names()?;
     let announced = door::announced(&request)?;
     let replaced = door.replaced(&sender, manner.replaces.as_deref())?;
     let organization = own_organization(&sender)?;
@@ -204,13 +235,15 @@ pub(crate) async fn take_in(
         grant: sender.grant.clone(),
         is_history: sender.may(Ability::Backfill),
         replaced,
+        names,
+        is_strict: manner.strict,
     };
     let outcome = lakehouse.take_in(admission, delivery).await.map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "events could not be stored");
         Problem::unavailable(1)
     })?;
-    let verdicts = match outcome {
-        Outcome::Settled(verdicts) => verdicts,
+    let (verdicts, warnings) = match outcome {
+        Outcome::Settled(verdicts, warnings) => (verdicts, warnings),
         Outcome::Malformed(malformed) => return Err(unreadable(&malformed)),
         Outcome::Refused(refused) => return Err(door::refused(refused)),
     };
@@ -224,7 +257,7 @@ pub(crate) async fn take_in(
         Durability::Table => (202, Durability::Log),
     };
     let as_of = door.seal.token(&cut, &sender)?;
-    let mut answer = answer(verdicts, status, durability, as_of)?;
+    let mut answer = answer(verdicts, warnings, status, durability, as_of)?;
     for header in rate::headers(&standing().unwrap_or_default()) {
         answer.headers_mut().insert(header.0, header.1);
     }
@@ -240,6 +273,7 @@ fn own_organization(principal: &Principal) -> Result<Option<OrganizationId>, Pro
 
 fn answer(
     verdicts: Vec<Verdict>,
+    warnings: Vec<(u32, Warning)>,
     status: u16,
     durability: Durability,
     as_of: String,
@@ -253,7 +287,7 @@ fn answer(
         as_of,
     };
     for (index, verdict) in verdicts.into_iter().enumerate() {
-        let plain = |status| EventResult { index, status, code: None, pointer: None, reason: None };
+        let plain = |status| EventResult { index, status, ..EventResult::default() };
         body.results.push(match verdict {
             Verdict::Accepted => {
                 body.accepted += 1;
@@ -273,6 +307,11 @@ fn answer(
                 }
             }
         });
+    }
+    for (index, Warning { pointer, column }) in warnings.into_iter().take(WARNINGS_MAX) {
+        if let Some(result) = body.results.get_mut(index as usize) {
+            result.warnings.push(EventWarning { pointer, column });
+        }
     }
     if body.rejected == body.results.len() {
         let results = serde_json::to_value(&body.results).unwrap_or_default();

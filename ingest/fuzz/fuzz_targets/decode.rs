@@ -14,7 +14,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     let coding = [Coding::Identity, Coding::Gzip, Coding::Zstd][usize::from(choice / 2 % 3)];
     let Ok(body) = coding.unpack(body, 1 << 20) else { return };
     let pseudonyms = Pseudonyms::new([1; 32]);
-    let sender = Sender { organization: None, grant: &ingest::Grant::ALL, pseudonyms: &pseudonyms, window: Window::ANY };
+    let sender = Sender { organization: None, grant: &ingest::Grant::ALL, pseudonyms: &pseudonyms, window: Window::ANY, is_strict: false };
     let decoded = match decode(form, &body, &sender, 1_800_000_000_000_000) {
         Ok(Ok(decoded)) => decoded,
         Ok(Err(_)) => return,

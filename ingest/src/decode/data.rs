@@ -8,12 +8,13 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use super::rules;
 use crate::{
     OrganizationId, Rejection, RejectionCode, Table, control,
     erasure::Lookup,
     identity::Pseudonyms,
     mapping::Cell,
-    money,
+    money, names,
     schema::{self, Column, Kind},
     time,
 };
@@ -47,6 +48,10 @@ pub(super) struct Values<'a> {
     table: Table,
     pub(super) columns: Vec<Option<Value<'a>>>,
     attributes: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// Members of `data` itself that are no columns.
+    pub(super) others: Vec<Cow<'a, str>>,
+    /// Whether the cached and cache-write tokens are in `input_tokens` already.
+    pub(super) includes_cached: bool,
 }
 
 const ATTRIBUTES_MAX: usize = 32;
@@ -76,12 +81,18 @@ pub(super) fn read<'a>(
         if let Some(place) = place {
             values.columns[place] = Some(value(&table.columns()[place], raw.get())?);
             near = place + 1;
+        } else if key == names::INCLUDES_CACHED && table == Table::UsageLedger {
+            values.includes_cached = raw.get().parse().map_err(|_| {
+                let pointer = format!("/data/{key}");
+                Rejection::new(RejectionCode::WrongType, pointer, "expected true or false")
+            })?;
         } else if key == "attributes" {
             for (key, raw) in Data::parse(raw).members("/data/attributes")? {
                 values.attribute(key.clone(), raw.get().into(), "/data/attributes")?;
             }
         } else {
             values.attribute(key.clone(), raw.get().into(), "/data")?;
+            values.others.push(key.clone());
         }
     }
     Ok(values)
@@ -94,7 +105,13 @@ impl<'a> Values<'a> {
         if let Some(word) = word {
             columns[0] = Some(Value::Text(Cow::Borrowed(word)));
         }
-        Self { table, columns, attributes: BTreeMap::new() }
+        Self {
+            table,
+            columns,
+            attributes: BTreeMap::new(),
+            others: Vec::new(),
+            includes_cached: true,
+        }
     }
 
     /// What a stored row holds. Its persons are pseudonyms already.
@@ -103,7 +120,7 @@ impl<'a> Values<'a> {
         columns: Vec<Option<Value<'a>>>,
         attributes: Option<&'a RawValue>,
     ) -> Result<Self, Rejection> {
-        let mut values = Self { table, columns, attributes: BTreeMap::new() };
+        let mut values = Self { columns, ..Self::new(table, None) };
         if let Some(attributes) = attributes {
             for (key, raw) in Data::parse(attributes).members("/attributes")? {
                 values.attributes.insert(key.clone(), raw.get().into());
@@ -121,6 +138,11 @@ impl<'a> Values<'a> {
     ) -> Result<(), Rejection> {
         let data = Data::parse(changes);
         let mut named = read(self.table, None, Some(&data))?;
+        if !named.includes_cached {
+            let reason = "a correction states `input_tokens` with all that is cached";
+            let pointer = format!("/data/{}", names::INCLUDES_CACHED);
+            return Err(Rejection::new(RejectionCode::InvalidValue, pointer, reason));
+        }
         named.pseudonymize(self.table, organization, pseudonyms);
         for (column, change) in self.columns.iter_mut().zip(named.columns) {
             if change.is_some() {
@@ -163,6 +185,28 @@ impl<'a> Values<'a> {
 
     pub(super) fn at(&self, place: Option<usize>) -> Option<&Value<'a>> {
         self.columns[place?].as_ref()
+    }
+
+    /// Adds up the input tokens where they were told without those that are cached.
+    pub(super) fn add_cached(&mut self) -> Result<(), Rejection> {
+        if self.includes_cached {
+            return Ok(());
+        }
+        let place = |name| self.table.place(name, 0);
+        let count = |name| match self.get(name) {
+            Some(Value::Count(count)) => Some(*count),
+            _ => None,
+        };
+        let parts = rules::INPUT.map(count);
+        if parts.iter().any(Option::is_some)
+            && let Some(place) = place(rules::INPUT[0])
+        {
+            // Each is at most 10^12.
+            let sum = parts.into_iter().flatten().sum();
+            self.columns[place] = Some(self.table.columns()[place].count(Some(sum))?);
+        }
+        self.includes_cached = true;
+        Ok(())
     }
 
     /// Puts pseudonyms in the place of persons, before anything is hashed or stored.
@@ -228,8 +272,7 @@ impl<'a> Values<'a> {
         parent: &str,
     ) -> Result<(), Rejection> {
         let refuse = |reason: String| {
-            let key = key.replace('~', "~0").replace('/', "~1");
-            let pointer = format!("{parent}/{key}");
+            let pointer = super::pointer(parent, &key);
             Err(Rejection::new(RejectionCode::InvalidAttributes, pointer, reason))
         };
         if raw.starts_with(['{', '[']) {

@@ -18,6 +18,7 @@ use crate::{
     event,
     identity::Key,
     mapping::{Cell, FileRows, Mapping, Source},
+    names,
     schema::Kind,
     time::{self, Micros},
 };
@@ -50,7 +51,7 @@ pub fn decode_file(
     }
     let mut batches = tables.into_values().map(Rows::finish).collect::<Result<Vec<_>, Error>>()?;
     batches.extend(dead.finish()?);
-    Ok(Decoded { events: total, batches, rejected })
+    Ok(Decoded { events: total, batches, rejected, warnings: Vec::new() })
 }
 
 /// A row of a file as the JSON of its event: what is sent to a server, and what a dead letter keeps. Values that
@@ -191,6 +192,12 @@ fn values<'a>(
         match places[table as usize - 1].filter(|place| *place >= named) {
             Some(place) => {
                 values.columns[place] = Some(cell_value(&table.columns()[place], cell)?);
+            }
+            None if name == names::INCLUDES_CACHED && table == Table::UsageLedger => {
+                values.includes_cached = cell.flag().ok_or_else(|| {
+                    let pointer = format!("/data/{name}");
+                    Rejection::new(RejectionCode::WrongType, pointer, "expected true or false")
+                })?;
             }
             None => {
                 if let Some(json) = cell.into_json() {

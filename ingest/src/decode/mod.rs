@@ -16,9 +16,10 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde_json::value::RawValue;
 
 use crate::{
-    Error, Grant, OrganizationId, Rejection, RejectionCode, Table,
+    Error, Grant, OrganizationId, Rejection, RejectionCode, Table, Warning,
     erasure::Lookup,
     identity::{Key, Pseudonyms},
+    names,
     time::{Micros, Window},
 };
 pub use body::{Coding, enclose};
@@ -46,6 +47,8 @@ pub struct Sender<'a> {
     pub pseudonyms: &'a Pseudonyms,
     /// The times that its events may name.
     pub window: Window,
+    /// Whether a member of `data` that is no column rejects an event.
+    pub is_strict: bool,
 }
 
 impl Sender<'_> {
@@ -106,11 +109,13 @@ pub struct Batch {
 }
 
 /// A decoded request: every event is either in a batch or rejected.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Decoded {
     pub events: u32,
     pub batches: Vec<Batch>,
     pub rejected: Vec<(u32, Rejection)>,
+    /// What is odd about events that are not rejected.
+    pub warnings: Vec<(u32, Warning)>,
 }
 
 /// Decodes and checks a whole body.
@@ -156,11 +161,12 @@ pub fn decode_on(
         1 => parts.into_iter().map(decode).collect(),
         _ => parts.into_par_iter().map(decode).collect(),
     };
-    let mut whole = Decoded { events: total, batches: Vec::new(), rejected: Vec::new() };
+    let mut whole = Decoded { events: total, ..Decoded::default() };
     for part in decoded {
         let part = part?;
         whole.batches.extend(part.batches);
         whole.rejected.extend(part.rejected);
+        whole.warnings.extend(part.warnings);
     }
     // Rows of one table that follow each other become one record of the log.
     whole.batches.sort_by_key(|batch| batch.table);
@@ -191,10 +197,11 @@ fn decode_part(
             rejected.push((index, rejection));
         }
     }
+    let warnings = tables.values_mut().flat_map(Rows::take_warnings).collect();
     let mut batches = tables.into_values().map(Rows::finish).collect::<Result<Vec<_>, Error>>()?;
     batches.extend(dead.finish()?);
     let events = u32::try_from(events.len()).unwrap_or(u32::MAX);
-    Ok(Decoded { events, batches, rejected })
+    Ok(Decoded { events, batches, rejected, warnings })
 }
 
 /// Dead letters for events that turn out bad only after decoding: an identity with other content, or one that is new
@@ -226,13 +233,13 @@ pub fn again(
     let total = u32::try_from(letters.len()).unwrap_or(u32::MAX);
     for (index, (organization, raw)) in (0..total).zip(letters) {
         let (organization, grant) = (organization.as_ref(), &Grant::ALL);
-        let sender = Sender { organization, grant, pseudonyms, window };
+        let sender = Sender { organization, grant, pseudonyms, window, is_strict: false };
         if let Err((_, rejection)) = decode_event(raw, index, &sender, &erased, &mut tables) {
             rejected.push((index, rejection));
         }
     }
     let batches = tables.into_values().map(Rows::finish).collect::<Result<_, Error>>()?;
-    Ok(Decoded { events: total, batches, rejected })
+    Ok(Decoded { events: total, batches, rejected, warnings: Vec::new() })
 }
 
 /// Whether the end of a rejected event may be missing in its dead letter. What is left of a long one can be whole JSON,
@@ -321,6 +328,10 @@ fn admit<'a>(
     sender.window.check(envelope.occurred_at).map_err(refuse)?;
     let (table, word) = envelope.route().map_err(refuse)?;
     let mut values = read(table, word).map_err(refuse)?;
+    if let Some(name) = values.others.first().filter(|_| sender.is_strict) {
+        return Err(refuse(unknown_member(table, name)));
+    }
+    values.add_cached().map_err(refuse)?;
     rules::check(table, word, organization.is_some(), &values).map_err(refuse)?;
     if barred.is_none() && sender.organization.is_some() {
         barred = rules::check_no_money(table, &values).err();
@@ -333,6 +344,20 @@ fn admit<'a>(
         rows.bar(why);
     }
     Ok(())
+}
+
+fn unknown_member(table: Table, name: &str) -> Rejection {
+    let of = table.name();
+    let reason = match names::meant(table, name) {
+        Some(column) => format!("{of} has no such column; `{column}` may be meant"),
+        None => format!("{of} has no such column; attributes are members of `attributes`"),
+    };
+    Rejection::new(RejectionCode::UnknownMember, pointer("/data", name), reason)
+}
+
+/// A JSON pointer to a member (RFC 6901).
+fn pointer(parent: &str, name: &str) -> String {
+    format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 fn missing(pointer: &str) -> Rejection {

@@ -1,6 +1,6 @@
 //! Gathers the rows of one table into Arrow columns.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{
@@ -16,12 +16,18 @@ use super::{
     envelope::Envelope,
 };
 use crate::{
-    Error, OrganizationId, Rejection, Table,
+    Error, OrganizationId, Rejection, Table, Warning,
     erasure::{LETTER_REASON, Lookup},
     identity::{Canonical, Content, Key},
+    names,
     schema::Kind,
     time::Micros,
 };
+
+/// Names that are looked at of one part of a request.
+const MEANT_MAX: usize = 64;
+/// The most warnings of one part of a request.
+const WARNINGS_MAX: usize = 1_000;
 
 /// The rows of one table so far.
 #[derive(Debug)]
@@ -39,6 +45,9 @@ pub(super) struct Rows {
     keys: Vec<Key>,
     index: Vec<u32>,
     barred: Vec<(usize, Rejection)>,
+    warnings: Vec<(u32, Warning)>,
+    /// For each member that is no column, the column that may be meant.
+    meant: HashMap<String, Option<&'static str>>,
 }
 
 #[derive(Debug)]
@@ -65,7 +74,35 @@ impl Rows {
             keys: Vec::new(),
             index: Vec::new(),
             barred: Vec::new(),
+            warnings: Vec::new(),
+            meant: HashMap::new(),
         }
+    }
+
+    /// Warns of members that became attributes where a column may be meant that the event lacks.
+    fn warn(&mut self, values: &Values<'_>, index: u32) {
+        for name in &values.others {
+            let column = match self.meant.get(&**name) {
+                Some(column) => *column,
+                // Whoever sends ever new names does not keep others waiting.
+                None if self.meant.len() >= MEANT_MAX => None,
+                None => {
+                    let column = names::meant(self.table, name);
+                    self.meant.insert(name.to_string(), column);
+                    column
+                }
+            };
+            if let Some(column) = column.filter(|column| values.get(column).is_none())
+                && self.warnings.len() < WARNINGS_MAX
+            {
+                let pointer = super::pointer("/data", name);
+                self.warnings.push((index, Warning { pointer, column }));
+            }
+        }
+    }
+
+    pub(super) fn take_warnings(&mut self) -> Vec<(u32, Warning)> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Says that the last row may not be written.
@@ -105,6 +142,9 @@ impl Rows {
         self.content_hash.append_value(content.hash());
         self.keys.push(Key::of(named, &envelope.source, &envelope.id));
         self.index.push(index);
+        if !values.others.is_empty() {
+            self.warn(values, index);
+        }
     }
 
     pub(super) fn finish(mut self) -> Result<Batch, Error> {

@@ -66,11 +66,12 @@ pub(super) fn check_no_money(table: Table, values: &Values<'_>) -> Result<(), Re
     }
 }
 
+pub(super) const INPUT: [&str; 3] =
+    ["input_tokens", "cached_input_tokens", "cache_write_input_tokens"];
+
 /// `input_tokens` includes cached and cache-write tokens; `output_tokens` includes reasoning and audio.
-const TOTALS: [[&str; 3]; 2] = [
-    ["input_tokens", "cached_input_tokens", "cache_write_input_tokens"],
-    ["output_tokens", "reasoning_tokens", "audio_output_tokens"],
-];
+const TOTALS: [[&str; 3]; 2] =
+    [INPUT, ["output_tokens", "reasoning_tokens", "audio_output_tokens"]];
 
 /// Where the columns are that rules ask for; each event is checked, so they are looked up once.
 #[derive(Debug)]
@@ -121,10 +122,16 @@ fn check_tokens(places: &Places, values: &Values<'_>) -> Result<(), Rejection> {
         let sum: i128 = parts.into_iter().map(count).sum();
         let total = count(total);
         if sum > total {
+            let hint = match name {
+                "input_tokens" => {
+                    "; say `input_includes_cached`: false where they are not part of it"
+                }
+                _ => "",
+            };
             return Err(Rejection::new(
                 RejectionCode::InconsistentTokens,
                 format!("/data/{name}"),
-                format!("{one} + {other} = {sum} exceed {name} = {total}"),
+                format!("{one} + {other} = {sum} exceed {name} = {total}{hint}"),
             ));
         }
     }

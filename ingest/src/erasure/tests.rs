@@ -68,6 +68,7 @@ fn decoded(lines: &[String], names: &Pseudonyms) -> Decoded {
         grant: &crate::Grant::ALL,
         pseudonyms: names,
         window: Window::ANY,
+        is_strict: false,
     };
     decode(Form::Ndjson, lines.join("\n").as_bytes(), &sender, 0).unwrap().unwrap()
 }

@@ -76,6 +76,7 @@ fn decoded(lines: &str) -> Vec<Batch> {
         grant: &crate::Grant::ALL,
         pseudonyms: &Pseudonyms::new([1; 32]),
         window: Window::ANY,
+        is_strict: false,
     };
     decode(Form::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap().batches
 }

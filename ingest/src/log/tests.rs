@@ -27,6 +27,7 @@ fn record(first_lsn: Lsn, rows: usize) -> Record {
         grant: &crate::Grant::ALL,
         pseudonyms: &Pseudonyms::new([1; 32]),
         window: Window::ANY,
+        is_strict: false,
     };
     let mut decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 9).unwrap().unwrap();
     let rows = decoded.batches.remove(0).rows;
@@ -348,6 +349,7 @@ broken"#;
         grant: &crate::Grant::ALL,
         pseudonyms: &Pseudonyms::new([1; 32]),
         window: Window::ANY,
+        is_strict: false,
     };
     let mut batches = decode(Form::Ndjson, lines.as_bytes(), &sender, 9).unwrap().unwrap().batches;
     for (table, payload) in [

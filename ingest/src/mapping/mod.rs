@@ -6,6 +6,7 @@
 //! source = "/import/billing-2025"   # part of each event's identity
 //! organization = "org_acme"         # constant, or from a column: organization_column = "account"
 //! id_column = "request_id"          # without it: sha256 of the file, a colon, and the row's number
+//! names = "litellm"                 # whose names the other columns have
 //!
 //! [time]
 //! column = "TIMESTAMP"
@@ -38,8 +39,9 @@ use serde_json::Value;
 
 use crate::{
     Error, OrganizationId, Table, control,
-    decode::without_mark,
+    decode::{self, without_mark},
     event,
+    names::{self, Vocabulary},
     schema::Kind,
     time::{self, Micros},
 };
@@ -54,6 +56,8 @@ use transform::Transform;
 pub struct Mapping {
     /// The columns of a file that are read.
     columns: Vec<String>,
+    /// From here on they need not be there.
+    required: usize,
     /// What is done to the values of each, where it is not nothing.
     transforms: Vec<Option<Transform>>,
     pub(crate) event_type: Source,
@@ -89,6 +93,7 @@ struct Written {
     organization: Option<String>,
     organization_column: Option<String>,
     id_column: Option<String>,
+    names: Option<String>,
     time: TimeColumn,
     #[serde(default)]
     columns: BTreeMap<String, String>,
@@ -124,54 +129,45 @@ impl Mapping {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let written: Written =
             toml::from_str(without_mark(text)).map_err(|e| Error::Mapping(e.to_string()))?;
+        written.check().map_err(|what| Error::Mapping(what.to_owned()))?;
         let refuse = |what: &str| Err(Error::Mapping(what.to_owned()));
-        if written.event_type.as_deref().is_some_and(|name| event::route(name).is_none()) {
-            return refuse("`type` is not usage.request, billing.<kind> or activity.<action>");
-        }
-        if written.organization.as_deref().is_some_and(|id| OrganizationId::parse(id).is_none()) {
-            return refuse("`organization` is not 1 to 64 of A-Z a-z 0-9 _ -");
-        }
-        if written.source.is_empty() {
-            return refuse("`source` is empty");
-        }
-        if control::in_name(&written.source) {
-            return refuse("`source` holds a control character");
-        }
         let mut columns = Vec::new();
-        let mut place = |name: String| {
-            columns.iter().position(|known| *known == name).unwrap_or_else(|| {
-                columns.push(name);
-                columns.len() - 1
-            })
-        };
         let constant = |text: String| Source::Constant(Value::from(text).to_string());
         let event_type = match (written.event_type, written.type_column) {
             (Some(name), None) => constant(name),
-            (None, Some(column)) => Source::Column(place(column)),
+            (None, Some(column)) => Source::Column(place(&mut columns, &column)),
             _ => return refuse("give either `type` or `type_column`"),
         };
         let organization = match (written.organization, written.organization_column) {
             (Some(id), None) => Some(constant(id)),
-            (None, column) => column.map(|column| Source::Column(place(column))),
+            (None, column) => column.map(|column| Source::Column(place(&mut columns, &column))),
             _ => return refuse("give `organization` or `organization_column`, not both"),
         };
-        let id = written.id_column.map(&mut place);
-        let time = place(written.time.column);
-        let mut fields: Vec<(String, Source)> = written
-            .constants
-            .into_iter()
-            .map(|(name, value)| (name, Source::Constant(value.to_string())))
-            .collect();
-        let constants = fields.len();
+        let id = written.id_column.map(|column| place(&mut columns, &column));
+        let time = place(&mut columns, &written.time.column);
+        let mut own: Vec<(String, Source)> = Vec::new();
         for (column, name) in written.columns {
-            if fields[constants..].iter().any(|(known, _)| *known == name) {
+            if own.iter().any(|(known, _)| *known == name) {
                 return refuse(&format!("two columns are named as `{name}`"));
             }
-            fields.push((name, Source::Column(place(column))));
+            own.push((name, Source::Column(place(&mut columns, &column))));
         }
+        let required = columns.len();
+        let constants = written.constants.into_iter();
+        let mut fields: Vec<(String, Source)> =
+            constants.map(|(name, value)| (name, Source::Constant(value.to_string()))).collect();
+        if let Some(word) = &written.names {
+            let names = Vocabulary::find(word)
+                .ok_or_else(|| Error::Mapping(format!("`names`: {}", Vocabulary::unknown(word))))?;
+            take_over(names, &mut fields, &mut columns);
+        }
+        fields.extend(own);
         let transforms = transforms(&columns, written.transform)?;
+        let places = |name: &str| Table::ALL.map(|table| table.place(name, 0));
+        let fields = fields.into_iter();
         Ok(Self {
             columns,
+            required,
             transforms,
             event_type,
             source: written.source,
@@ -182,9 +178,8 @@ impl Mapping {
                 .map_err(Error::Mapping)?,
             csv: CsvFormat::parse(written.csv).map_err(Error::Mapping)?,
             fields: fields
-                .into_iter()
                 .map(|(name, source)| {
-                    let places = Table::ALL.map(|table| table.place(&name, 0));
+                    let places = places(&name);
                     (name, source, places)
                 })
                 .collect(),
@@ -227,6 +222,28 @@ impl Mapping {
         })
     }
 
+    /// The fields that become attributes where a column may be meant, with that column.
+    pub fn doubtful_fields(&self) -> Vec<(&str, &'static str)> {
+        let tables: Vec<Table> = match &self.event_type {
+            Source::Constant(json) => decode::text(json)
+                .and_then(|name| event::route(&name).map(|(table, _)| table))
+                .into_iter()
+                .collect(),
+            Source::Column(_) => names::TABLES.to_vec(),
+        };
+        let has = |column| self.fields.iter().any(|(name, ..)| name == column);
+        let is_known = |name: &str| {
+            name == names::INCLUDES_CACHED
+                || tables.iter().any(|table| table.place(name, 0).is_some())
+        };
+        let fields = self.fields.iter().map(|(name, ..)| name.as_str());
+        let doubtful = fields.filter(|name| !is_known(name)).filter_map(|name| {
+            let column = tables.iter().find_map(|table| names::meant(*table, name))?;
+            (!has(column)).then_some((name, column))
+        });
+        doubtful.collect()
+    }
+
     /// The column of the time.
     pub fn time_column(&self) -> &String {
         &self.columns[self.time]
@@ -239,8 +256,7 @@ impl Mapping {
         if let Some(column) = self.columns.iter().find(|column| times(column) > 1) {
             return Err(Error::Mapping(format!("the file has the column `{column}` twice")));
         }
-        let absent: Vec<_> = self
-            .columns
+        let absent: Vec<_> = self.columns[..self.required]
             .iter()
             .filter(|column| !present.contains(&column.as_str()))
             .map(|column| format!("`{column}`"))
@@ -267,10 +283,56 @@ impl Mapping {
         (self.times.read(&cell), cell)
     }
 
+    /// Whether a text is a time as the mapping has them.
+    pub fn reads_time(&self, text: &str) -> bool {
+        self.times.read(&Cell::Text(text.into())).is_some()
+    }
+
     /// The UTC date of each row, as days since 1970; `None` where its time cannot be read.
     pub fn dates(&self, rows: &FileRows) -> Vec<Option<i32>> {
         (0..rows.len()).map(|row| self.time(rows, row).0.map(time::date_of)).collect()
     }
+}
+
+impl Written {
+    /// What is wrong with it as it stands.
+    fn check(&self) -> Result<(), &'static str> {
+        if self.event_type.as_deref().is_some_and(|name| event::route(name).is_none()) {
+            return Err("`type` is not usage.request, billing.<kind> or activity.<action>");
+        }
+        if self.organization.as_deref().is_some_and(|id| OrganizationId::parse(id).is_none()) {
+            return Err("`organization` is not 1 to 64 of A-Z a-z 0-9 _ -");
+        }
+        if self.source.is_empty() {
+            return Err("`source` is empty");
+        }
+        if control::in_name(&self.source) {
+            return Err("`source` holds a control character");
+        }
+        Ok(())
+    }
+}
+
+/// The place of a column among those that are read.
+fn place(columns: &mut Vec<String>, name: &str) -> usize {
+    columns.iter().position(|known| known == name).unwrap_or_else(|| {
+        columns.push(name.to_owned());
+        columns.len() - 1
+    })
+}
+
+/// Adds the names of a vocabulary to the fields. Of several names of one field the last that has a value wins, so they
+/// come backwards.
+fn take_over(names: &Vocabulary, fields: &mut Vec<(String, Source)>, columns: &mut Vec<String>) {
+    for fixed in names.fixed {
+        if fields.iter().all(|(name, _)| name != fixed.member) {
+            fields.push((fixed.member.to_owned(), Source::Constant(fixed.json.to_owned())));
+        }
+    }
+    let members = names.members.iter().rev();
+    fields.extend(
+        members.map(|(path, name)| ((*name).to_owned(), Source::Column(place(columns, path)))),
+    );
 }
 
 /// What is done to each of the columns.

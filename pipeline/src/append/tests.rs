@@ -117,6 +117,7 @@ fn record(first_lsn: Lsn) -> Record {
         grant: &ingest::Grant::ALL,
         pseudonyms: &Pseudonyms::new([1; 32]),
         window: Window::ANY,
+        is_strict: false,
     };
     let mut decoded = decode(Form::Ndjson, line.as_bytes(), &sender, 0).unwrap().unwrap();
     Record {

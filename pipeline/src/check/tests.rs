@@ -26,7 +26,7 @@ async fn send(lakehouse: &Lakehouse, ids: std::ops::Range<u32>) {
         .collect();
     let delivery = Delivery::of_history(Bytes::from(lines));
     let outcome = lakehouse.take_in(lakehouse.admit().unwrap(), delivery).await.unwrap();
-    let Outcome::Settled(verdicts) = outcome else { panic!("{outcome:?}") };
+    let Outcome::Settled(verdicts, _) = outcome else { panic!("{outcome:?}") };
     assert!(verdicts.iter().all(|verdict| *verdict == ingest::Verdict::Accepted));
 }
 

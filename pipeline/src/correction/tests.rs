@@ -79,7 +79,7 @@ fn line(key: &(usize, String), fact: Fact) -> String {
 async fn send(lakehouse: &Lakehouse, lines: String) {
     let delivery = Delivery::of_history(Bytes::from(lines));
     let outcome = lakehouse.take_in(lakehouse.admit().unwrap(), delivery).await.unwrap();
-    let Outcome::Settled(verdicts) = outcome else { panic!("{outcome:?}") };
+    let Outcome::Settled(verdicts, _) = outcome else { panic!("{outcome:?}") };
     assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Accepted), "{verdicts:?}");
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use ingest::{
-    Grant, OrganizationId, Rejection, Verdict,
+    Grant, OrganizationId, Rejection, Verdict, Warning,
     decode::{
         self, Batch, Coding, Decoded, Form, Malformed, SENT_BY_PLATFORM, Sender,
         correction::enter_again,
@@ -16,6 +16,7 @@ use ingest::{
     identity::Key,
     intake::{Refused, Settled, Sifted, Submission},
     mapping::{FileRows, Mapping},
+    names::Vocabulary,
     time::Window,
 };
 use serde_json::{Map, Value};
@@ -42,6 +43,10 @@ pub struct Delivery {
     pub is_history: bool,
     /// Which of them are entered again.
     pub replaced: Option<Replaced>,
+    /// Whose names they use, if not ours.
+    pub names: Option<&'static Vocabulary>,
+    /// Whether a member of their data that is no column rejects them.
+    pub is_strict: bool,
 }
 
 /// An import that was undone. What comes in its place with the identity of one of its events is a re-entry of it.
@@ -54,8 +59,8 @@ pub struct Replaced {
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Each event has its verdict, in order.
-    Settled(Vec<Verdict>),
+    /// Each event has its verdict, in order. What is odd about those that are not rejected, by their places.
+    Settled(Vec<Verdict>, Vec<(u32, Warning)>),
     /// The body as a whole was not readable.
     Malformed(Malformed),
     /// Nothing was written; the sender may try again.
@@ -99,6 +104,8 @@ impl Delivery {
             grant: Grant::ALL,
             is_history: true,
             replaced: None,
+            names: None,
+            is_strict: false,
         }
     }
 
@@ -112,6 +119,13 @@ impl Delivery {
             None => Ok(unpacked),
         }
     }
+}
+
+/// A body with our names.
+fn named(names: &Vocabulary, form: Form, body: &[u8]) -> Result<Bytes, Malformed> {
+    let text = std::str::from_utf8(body);
+    let text = text.map_err(|error| Malformed::Encoding(error.valid_up_to()))?;
+    Ok(names.translate(&decode::split(form, text)?).into())
 }
 
 impl Replaced {
@@ -175,6 +189,7 @@ impl Lakehouse {
                 grant: &Grant::ALL,
                 pseudonyms: &lakehouse.settings.pseudonyms,
                 window: Window::at(received_at).with_history(),
+                is_strict: false,
             };
             let FileDelivery { mapping, file, rows, replaced } = &delivery;
             let mut decoded = decode::decode_file(mapping, rows, file, &sender, received_at)?;
@@ -223,7 +238,7 @@ impl Lakehouse {
         }
         drop(admission);
         self.shared.accepted.fetch_add(count::verdicts(&verdicts), Ordering::AcqRel);
-        Ok(Outcome::Settled(verdicts))
+        Ok(Outcome::Settled(verdicts, decoded.warnings))
     }
 
     /// Whoever waits for the index keeps nobody from decoding.
@@ -285,9 +300,17 @@ impl Lakehouse {
             grant: &delivery.grant,
             pseudonyms: &self.settings.pseudonyms,
             window: if delivery.is_history { window.with_history() } else { window },
+            is_strict: delivery.is_strict,
         };
         let (kind, threads) = (sender.kind(), 1 + self.decoders.idle());
-        let decoded = decode::decode_on(threads, delivery.form, &body, &sender, received_at)?;
+        let (form, body) = match delivery.names {
+            Some(names) => match named(names, delivery.form, &body) {
+                Ok(body) => (Vocabulary::TRANSLATED, body),
+                Err(malformed) => return Ok(Err(Outcome::Malformed(malformed))),
+            },
+            None => (delivery.form, body),
+        };
+        let decoded = decode::decode_on(threads, form, &body, &sender, received_at)?;
         let mut decoded = match decoded {
             Ok(decoded) => decoded,
             Err(malformed) => return Ok(Err(Outcome::Malformed(malformed))),
@@ -295,7 +318,7 @@ impl Lakehouse {
         let batches = std::mem::take(&mut decoded.batches);
         let batches = Replaced::enter_again(delivery.replaced.as_ref(), batches)?;
         let sifted = self.intake.sift(batches);
-        let (form, owner) = (delivery.form, delivery.organization.clone());
+        let owner = delivery.organization.clone();
         Ok(Ok(Arrived {
             texts: Texts::Body { form, body, owner, sender: kind },
             decoded,

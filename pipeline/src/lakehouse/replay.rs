@@ -46,7 +46,7 @@ impl Lakehouse {
         // A rejected one was counted when it became a letter.
         let good = verdicts.iter().filter(|verdict| !matches!(verdict, Verdict::Rejected(_)));
         count::verdicts(&good.cloned().collect::<Vec<_>>());
-        Ok(Outcome::Settled(verdicts))
+        Ok(Outcome::Settled(verdicts, Vec::new()))
     }
 
     /// What was rejected, and the rest on its way to the log.

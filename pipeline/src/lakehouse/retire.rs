@@ -81,7 +81,7 @@ mod tests {
             .collect();
         let delivery = Delivery::of_history(events.into());
         let outcome = lakehouse.take_in(lakehouse.admit().unwrap(), delivery).await.unwrap();
-        let Outcome::Settled(verdicts) = outcome else { panic!("{outcome:?}") };
+        let Outcome::Settled(verdicts, _) = outcome else { panic!("{outcome:?}") };
         verdicts
     }
 

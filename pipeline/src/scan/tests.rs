@@ -88,6 +88,7 @@ fn record(first_lsn: Lsn, facts: &[Fact]) -> Record {
         grant: &ingest::Grant::ALL,
         pseudonyms: &Pseudonyms::new([1; 32]),
         window: Window::ANY,
+        is_strict: false,
     };
     let mut decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap();
     let rows = decoded.batches.remove(0).rows;

@@ -82,7 +82,7 @@ async fn send(lakehouse: &Lakehouse, ids: Range<u32>) {
         .collect();
     let delivery = Delivery::of_history(Bytes::from(lines));
     let outcome = lakehouse.take_in(lakehouse.admit().unwrap(), delivery).await.unwrap();
-    let Outcome::Settled(verdicts) = outcome else { panic!("{outcome:?}") };
+    let Outcome::Settled(verdicts, _) = outcome else { panic!("{outcome:?}") };
     assert!(verdicts.iter().all(|verdict| *verdict == ingest::Verdict::Accepted));
 }
 
@@ -180,7 +180,7 @@ async fn every_cut_answers_the_same_after_all_of_it_and_a_restart() {
                  \"cost\":\"0.1\",\"currency\":\"USD\"}}";
     let delivery = Delivery::of_history(Bytes::from(again));
     let outcome = lakehouse.take_in(lakehouse.admit().unwrap(), delivery).await.unwrap();
-    assert_eq!(outcome, Outcome::Settled(vec![ingest::Verdict::Duplicate]));
+    assert_eq!(outcome, Outcome::Settled(vec![ingest::Verdict::Duplicate], Vec::new()));
     lakehouse.close().await.unwrap();
 }
 

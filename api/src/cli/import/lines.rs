@@ -77,7 +77,7 @@ impl Lines {
 type Bytes = Box<dyn Read + Send>;
 
 /// The bytes of a file, unpacked as its name says.
-fn unpacked(path: &Path) -> io::Result<Bytes> {
+pub(super) fn unpacked(path: &Path) -> io::Result<Bytes> {
     let file = File::open(path)?;
     Ok(match path.extension().and_then(|extension| extension.to_str()) {
         Some("gz") => Box::new(MultiGzDecoder::new(file)),

@@ -5,6 +5,7 @@ mod csv_file;
 mod lines;
 mod parquet_file;
 mod progress;
+mod sniff;
 mod source;
 mod tally;
 mod target;
@@ -43,14 +44,17 @@ pub(super) struct Import {
     #[command(subcommand)]
     other: Option<undo::Other>,
     /// A built-in mapping (azure-llm), or a mapping's TOML file
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "sniff")]
     map: Option<String>,
     /// Files named .csv, .ndjson, .jsonl or .parquet; the first three also with .gz or .zst
-    #[arg(required = true)]
+    #[arg(required_unless_present = "sniff")]
     files: Vec<PathBuf>,
     /// Read everything and say what would come of it; nothing is sent or written
     #[arg(long)]
     dry_run: bool,
+    /// Print a first mapping for a file, made of its names and first rows
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["map", "files", "dry_run", "replace"])]
+    sniff: Option<PathBuf>,
     /// Undo this import first, and import one file in its place. Events with the same ids count as they are now
     #[arg(long, value_name = "ID")]
     replace: Option<String>,
@@ -73,6 +77,12 @@ impl Import {
         if let Some(other) = self.other {
             return other.run(folder).await;
         }
+        if let Some(path) = &self.sniff {
+            if !path.is_file() {
+                bail!("there is no file {}", path.display());
+            }
+            return Ok(say(&sniff::sniff(path)?)?);
+        }
         let (mapping, text) = mapping(&self.map.unwrap_or_default())?;
         let mapping = Arc::new(mapping);
         if self.replace.is_some() && self.files.len() > 1 {
@@ -84,10 +94,21 @@ impl Import {
             }
             Format::of(file)?.check(file, &mapping)?;
         }
+        for (field, column) in mapping.doubtful_fields() {
+            complain(&format!(
+                "the field `{field}` becomes an attribute; `{column}` may be meant"
+            ))?;
+        }
         let mut tally = Tally::default();
         if self.dry_run {
             for file in &self.files {
-                dry_run(file, &mapping, Clock::system().now().timestamp_micros(), &mut tally)?;
+                dry_run(
+                    file,
+                    &mapping,
+                    Clock::system().now().timestamp_micros(),
+                    &mut tally,
+                    None,
+                )?;
             }
             say(&tally.dry_run_summary())?;
             return complaint(&tally, true);
@@ -118,22 +139,39 @@ fn complaint(tally: &Tally, is_dry_run: bool) -> anyhow::Result<()> {
     bail!("{total}")
 }
 
-/// Judges the rows of a file as the intake would, but for what it knows already.
-fn dry_run(path: &Path, mapping: &Mapping, now: i64, tally: &mut Tally) -> anyhow::Result<()> {
+/// Judges the rows of a file, or the first ones, as the intake would, but for what it knows already.
+fn dry_run(
+    path: &Path,
+    mapping: &Mapping,
+    now: i64,
+    tally: &mut Tally,
+    rows_max: Option<usize>,
+) -> anyhow::Result<()> {
     let format = Format::of(path)?;
     let reading = || format!("reading {}", path.display());
     // Persons have some pseudonym: none is shown.
     let pseudonyms = Pseudonyms::new([0; 32]);
     let window = Window::at(now).with_history();
-    let sender = Sender { organization: None, grant: &Grant::ALL, pseudonyms: &pseudonyms, window };
+    let sender = Sender {
+        organization: None,
+        grant: &Grant::ALL,
+        pseudonyms: &pseudonyms,
+        window,
+        is_strict: false,
+    };
+    let mut left = rows_max.unwrap_or(usize::MAX);
     for chunk in source::chunks(format, path, mapping, mapping.columns())? {
-        let chunk = chunk.with_context(reading)?;
+        let chunk = chunk.with_context(reading)?.first(left);
+        left -= chunk.places.len();
         let name = |number| RowName { file: path, unit: format.unit(), number };
         chunk.faults.iter().for_each(|f| tally.unreadable(name(f.line), &f.reason));
         let rows = chunk.rows(format, mapping).with_context(reading)?;
         let decoded = decode_file(mapping, &rows, "", &sender, now)?;
         let names: Vec<_> = chunk.places.iter().map(|place| name(place.line)).collect();
         tally.judged(&names, decoded.rejected);
+        if left == 0 {
+            break;
+        }
     }
     Ok(())
 }

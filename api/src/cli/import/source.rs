@@ -9,7 +9,7 @@ use arrow::{
 };
 use encoding_rs::UTF_8;
 use ingest::mapping::{CsvFormat, FileRows, Mapping};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -119,12 +119,24 @@ impl Chunk {
         })
     }
 
+    /// The first rows.
+    pub(super) fn first(mut self, rows: usize) -> Self {
+        let rows = rows.min(self.places.len());
+        self.places.truncate(rows);
+        Self { rows: self.rows.slice(0, rows), ..self }
+    }
+
     /// Leaves out the first rows.
     fn behind(self, rows: usize) -> Self {
         let left = self.places.len() - rows;
         let places = self.places[rows..].to_vec();
         Self { rows: self.rows.slice(rows, left), places, ..self }
     }
+}
+
+/// The names of the columns of a CSV file.
+pub(super) fn header(path: &Path, mapping: &Mapping) -> anyhow::Result<Vec<String>> {
+    Ok(CsvRows::open(path, mapping, &[])?.header)
 }
 
 /// What a first look at a whole file tells.
@@ -328,44 +340,61 @@ impl TextRows for NdjsonRows {
 
     fn cells(&self) -> Result<Vec<Option<Cow<'_, str>>>, String> {
         let text = std::str::from_utf8(self.lines.line()).map_err(|_| "it is not UTF-8")?;
-        let mut json = serde_json::Deserializer::from_str(text);
-        let members = Members { names: &self.columns }.deserialize(&mut json);
-        let members = members.and_then(|members| json.end().map(|()| members));
+        let mut values = vec![None; self.columns.len()];
+        let names: Vec<_> = self.columns.iter().map(String::as_str).enumerate().collect();
+        let read = members(text, &names, &mut values).map(|()| values);
         // The library knows one line only.
-        members.map_err(|error| error.to_string().replace(" at line 1 column ", " at column "))
+        read.map_err(|error| error.to_string().replace(" at line 1 column ", " at column "))
     }
 }
 
-/// The members of an object that have certain names, as JSON.
-struct Members<'c> {
-    names: &'c [String],
+/// Reads the members of an object that have certain names, as JSON. `a.b` is the member `a.b`, or else `b` of `a`.
+fn members<'t>(
+    text: &'t str,
+    names: &[(usize, &str)],
+    values: &mut [Option<Cow<'t, str>>],
+) -> serde_json::Result<()> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    json.deserialize_map(Members { names, values })?;
+    json.end()
 }
 
-impl<'de> DeserializeSeed<'de> for Members<'_> {
-    type Value = Vec<Option<Cow<'de, str>>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
-        json.deserialize_map(self)
-    }
+struct Members<'v, 't> {
+    /// With the place of each among the values.
+    names: &'v [(usize, &'v str)],
+    values: &'v mut [Option<Cow<'t, str>>],
 }
 
-impl<'de> Visitor<'de> for Members<'_> {
-    type Value = Vec<Option<Cow<'de, str>>>;
+impl<'de> Visitor<'de> for Members<'_, 'de> {
+    type Value = ();
 
     fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut values = vec![None; self.names.len()];
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = vec![false; self.names.len()];
         while let Some(name) = map.next_key::<Cow<'de, str>>()? {
             let value = map.next_value::<&'de RawValue>()?;
-            let Some(place) = self.names.iter().position(|known| *known == name) else { continue };
-            if values[place].replace(Cow::Borrowed(value.get())).is_some() {
-                return Err(A::Error::custom(format_args!("`{name}` is there twice")));
+            let mut inner = Vec::new();
+            for ((place, known), seen) in self.names.iter().zip(&mut seen) {
+                if *known == name {
+                    if std::mem::replace(seen, true) {
+                        return Err(A::Error::custom(format_args!("`{name}` is there twice")));
+                    }
+                    self.values[*place] = Some(Cow::Borrowed(value.get()));
+                } else if let Some(rest) =
+                    known.strip_prefix(&*name).and_then(|rest| rest.strip_prefix('.'))
+                    && !*seen
+                {
+                    inner.push((*place, rest));
+                }
+            }
+            if !inner.is_empty() && value.get().starts_with('{') {
+                members(value.get(), &inner, self.values).map_err(A::Error::custom)?;
             }
         }
-        Ok(values)
+        Ok(())
     }
 }
 

@@ -233,7 +233,7 @@ impl Target {
                 lakehouse.room().await;
                 let place = lakehouse.admit().map_err(|refused| anyhow!("{refused}"))?;
                 match lakehouse.take_in_file(place, delivery).await? {
-                    Outcome::Settled(verdicts) => {
+                    Outcome::Settled(verdicts, _) => {
                         let settled = names.iter().zip(&verdicts);
                         settled.for_each(|(name, verdict)| tally.verdict(*name, verdict));
                         Ok(verdicts.iter().map(|verdict| *verdict == Verdict::Accepted).collect())

@@ -23,6 +23,7 @@ fn ledger_row(data: &str) -> LedgerRow {
         grant: &crate::Grant::ALL,
         pseudonyms: &names,
         window: Window::ANY,
+        is_strict: false,
     };
     let mut decoded = decode(Form::Json, event.as_bytes(), &sender, 0).unwrap().unwrap();
     assert_eq!(decoded.rejected, []);

@@ -24,7 +24,7 @@ const HEAD: &str = "type = \"usage.request\"\nsource = \"/x\"\norganization = \"
 
 fn sender(pseudonyms: &Pseudonyms) -> Sender<'_> {
     static ALL: crate::Grant = crate::Grant::ALL;
-    Sender { organization: None, grant: &ALL, pseudonyms, window: Window::ANY }
+    Sender { organization: None, grant: &ALL, pseudonyms, window: Window::ANY, is_strict: false }
 }
 
 fn decoded(mapping: &Mapping, rows: &FileRows) -> Decoded {

@@ -4,8 +4,13 @@ use super::*;
 
 fn codes(form: Form, body: &str) -> (usize, Vec<(&'static str, String)>) {
     let names = Pseudonyms::new([1; 32]);
-    let sender =
-        Sender { organization: None, grant: &ALL, pseudonyms: &names, window: Window::ANY };
+    let sender = Sender {
+        organization: None,
+        grant: &ALL,
+        pseudonyms: &names,
+        window: Window::ANY,
+        is_strict: false,
+    };
     let decoded = decode(form, body.as_bytes(), &sender, 0).unwrap().unwrap();
     let rejected = decoded.rejected.into_iter().map(|(_, why)| (why.code.as_str(), why.pointer));
     let rejected: Vec<_> = rejected.collect();

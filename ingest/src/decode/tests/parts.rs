@@ -44,6 +44,7 @@ fn parts_make_the_same_whole() {
             grant: &crate::Grant::ALL,
             pseudonyms: &names,
             window: Window::ANY,
+            is_strict: false,
         };
         let shared = threads.install(|| decode_on(3, Form::Ndjson, text, &sender, 0));
         let shared = shared.unwrap().unwrap();
