@@ -20,15 +20,13 @@ fn names() -> Pseudonyms {
     Pseudonyms::new([1; 32])
 }
 
+fn platform(pseudonyms: &Pseudonyms, window: Window) -> Sender<'_> {
+    Sender { organization: None, grant: &ALL, pseudonyms, window, is_strict: false }
+}
+
 fn decoded(form: Form, body: &str) -> Result<Decoded, Malformed> {
     let names = names();
-    let sender = Sender {
-        organization: None,
-        grant: &ALL,
-        pseudonyms: &names,
-        window: Window::ANY,
-        is_strict: false,
-    };
+    let sender = platform(&names, Window::ANY);
     decode(form, body.as_bytes(), &sender, 0).unwrap()
 }
 
@@ -103,13 +101,8 @@ fn an_array_is_read_as_a_whole() {
         let lines = decoded(Form::Json, "{}\n{}").unwrap_err().to_string();
         assert!(lines.contains("application/x-ndjson"), "{lines}");
     }
-    let sender = Sender {
-        organization: None,
-        grant: &ALL,
-        pseudonyms: &names(),
-        window: Window::ANY,
-        is_strict: false,
-    };
+    let names = names();
+    let sender = platform(&names, Window::ANY);
     let bad = decode(Form::Json, b"{\"id\":\"\xff\"}", &sender, 0).unwrap();
     assert_eq!(bad.unwrap_err(), Malformed::Encoding(7));
     // Depth is no matter of the stack.
@@ -139,13 +132,8 @@ fn events_outside_of_the_window_are_rejected_alone() {
         at("3", "2026-03-01T00:05:01Z"),
     ];
     let codes = |window: Window| {
-        let sender = Sender {
-            organization: None,
-            grant: &ALL,
-            pseudonyms: &names(),
-            window,
-            is_strict: false,
-        };
+        let names = names();
+        let sender = platform(&names, window);
         let decoded = decode(Form::Ndjson, body.join("\n").as_bytes(), &sender, now).unwrap();
         let rejected = decoded.unwrap().rejected;
         rejected.into_iter().map(|(index, why)| (index, why.code.as_str())).collect::<Vec<_>>()
@@ -282,13 +270,7 @@ fn no_text_makes_the_decoder_panic() {
                 _ => body.insert(at, spice[next(spice.len())]),
             }
         }
-        let sender = Sender {
-            organization: None,
-            grant: &ALL,
-            pseudonyms: &names,
-            window: Window::ANY,
-            is_strict: false,
-        };
+        let sender = platform(&names, Window::ANY);
         let form = [Form::Json, Form::Ndjson][next(2)];
         let Ok(decoded) = decode(form, &body, &sender, 0).unwrap() else { continue };
         let good: usize = decoded
@@ -311,13 +293,8 @@ fn no_text_makes_the_decoder_panic() {
 
 #[test]
 fn one_event_holds_little_memory() {
-    let sender = Sender {
-        organization: None,
-        grant: &ALL,
-        pseudonyms: &Pseudonyms::new([1; 32]),
-        window: Window::ANY,
-        is_strict: false,
-    };
+    let names = Pseudonyms::new([1; 32]);
+    let sender = platform(&names, Window::ANY);
     let line = r#"{"id":"1","source":"/s","type":"usage.request","subject":"o","time":"2026-01-01T00:00:00Z","data":{"model":"m"}}"#;
     let decoded = decode(Form::Ndjson, line.as_bytes(), &sender, 0).unwrap().unwrap();
     let held = decoded.batches[0].rows.get_array_memory_size();
@@ -467,13 +444,7 @@ fn any_body_is_decoded_or_refused_and_each_event_has_one_verdict() {
         (Form::Ndjson, format!("{good}\n{activity}\r\n{good}\n")),
     ];
     let names = names();
-    let sender = Sender {
-        organization: None,
-        grant: &ALL,
-        pseudonyms: &names,
-        window: Window::ANY,
-        is_strict: false,
-    };
+    let sender = platform(&names, Window::ANY);
     let mut seeded = Seeded(0x9e37_79b9_7f4a_7c15);
     let (mut taken, mut refused) = (0, 0);
     for round in 0..20_000 {
