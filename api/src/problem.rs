@@ -179,9 +179,11 @@ impl ResponseError for Problem {
 
 /// What stands behind the `?` of an address. A handler takes it as a `Result`, so that who asks is known first.
 pub(crate) fn parameters<T>(asked: Result<web::Query<T>, actix_web::Error>) -> Result<T, Problem> {
-    asked
-        .map(web::Query::into_inner)
-        .map_err(|error| Problem::invalid_parameters(error.to_string()))
+    asked.map(web::Query::into_inner).map_err(|error| {
+        let error = error.to_string();
+        let reason = error.trim_start_matches("Query deserialize error: ");
+        Problem::invalid_parameters(format!("a parameter of the address: {reason}"))
+    })
 }
 
 #[cfg(test)]

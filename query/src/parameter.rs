@@ -36,6 +36,20 @@ pub enum Kind {
     Date,
 }
 
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::Integer => "integer",
+            Self::Decimal => "decimal",
+            Self::Double => "double",
+            Self::Text => "text",
+            Self::Timestamp => "timestamp",
+            Self::Date => "date",
+        }
+    }
+}
+
 /// What types have in common, as far as a value of one may stand for the other.
 #[derive(PartialEq, Eq)]
 enum Family {

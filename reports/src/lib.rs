@@ -27,6 +27,7 @@ mod language;
 pub mod number;
 pub mod outlook;
 pub mod page;
+pub mod saved_query;
 mod sign_in;
 mod spark;
 mod template;

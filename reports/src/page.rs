@@ -26,6 +26,8 @@ pub struct Page {
     pub user: Option<String>,
     /// Whether the reader may ask in SQL too.
     pub asks_sql: bool,
+    /// Whether the reader may run saved queries.
+    pub runs_saved: bool,
     /// One file for itself: without the links and the form that need a server.
     pub standalone: bool,
 }
@@ -38,6 +40,7 @@ struct Values<'a> {
     organization: &'a str,
     user: Option<&'a str>,
     asks_sql: bool,
+    runs_saved: bool,
     standalone: bool,
     period: String,
     /// Whether the period ends in the future.
@@ -90,6 +93,7 @@ pub fn render(
         organization: page.organization.as_deref().unwrap_or(words.all_organizations),
         user: page.user.as_deref(),
         asks_sql: page.asks_sql,
+        runs_saved: page.runs_saved,
         standalone: page.standalone,
         period: page.window.label(page.language),
         unfinished: page.window.to() > page.generated_at,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::Error;
 
-const TEMPLATES: [(&str, &str); 12] = [
+const TEMPLATES: [(&str, &str); 15] = [
     ("layout.html", include_str!("../templates/layout.html")),
     ("style.css", include_str!("../templates/style.css")),
     ("dashboard.html", include_str!("../templates/dashboard.html")),
@@ -18,6 +18,9 @@ const TEMPLATES: [(&str, &str); 12] = [
     ("table.html", include_str!("../templates/table.html")),
     ("sign_in.html", include_str!("../templates/sign_in.html")),
     ("error.html", include_str!("../templates/error.html")),
+    ("saved_bar.html", include_str!("../templates/saved_bar.html")),
+    ("saved_queries.html", include_str!("../templates/saved_queries.html")),
+    ("saved_query.html", include_str!("../templates/saved_query.html")),
     ("workbench.html", include_str!("../templates/workbench.html")),
     ("workbench.css", include_str!("../templates/workbench.css")),
 ];

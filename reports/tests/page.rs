@@ -25,6 +25,7 @@ fn page(language: Language, days: u32) -> Page {
         organization: None,
         user: Some("ada@example.com".to_owned()),
         asks_sql: false,
+        runs_saved: false,
         standalone: false,
     }
 }
@@ -63,6 +64,7 @@ fn a_standalone_file_in_chinese() {
     let dashboard = Dashboard::parse(SMALL).unwrap();
     let page = Page {
         asks_sql: false,
+        runs_saved: false,
         standalone: true,
         organization: Some("Müller & Söhne".to_owned()),
         ..page(Language::ZhCn, 7)

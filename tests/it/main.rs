@@ -24,6 +24,7 @@ mod demo;
 mod door;
 #[cfg(test)]
 mod erasure;
+mod error_pages;
 #[cfg(test)]
 mod events;
 #[cfg(test)]

@@ -60,6 +60,7 @@ impl Report {
             organization: None,
             user: None,
             asks_sql: false,
+            runs_saved: false,
             standalone: true,
         };
         let deadline_ms = reading.deadline_ms();

@@ -1,6 +1,8 @@
 //! The pages that people see: dashboards and the way to sign in. The same questions and the same rendering make
 //! the report file of `aihub report render`.
 
+mod error_page;
+mod saved;
 mod sign_in;
 mod workbench;
 
@@ -10,6 +12,8 @@ use pipeline::Cut;
 use query::{Asking, Engine, QueryError, Reach, metric::Catalog};
 use reports::{Answered, Dashboard, Forecasts, Language, Page, Window, outlook};
 use serde::Deserialize;
+
+pub(crate) use error_page::shown;
 
 use crate::{
     figures::{Figures, instant},
@@ -24,6 +28,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
     config
         .route("/", web::get().to(home))
         .route("/dashboards/{name}", web::get().to(dashboard))
+        .configure(saved::configure)
         .configure(sign_in::configure)
         .configure(workbench::configure);
 }
@@ -211,6 +216,7 @@ fn page(
         organization: principal.reach.organization_id().map(str::to_owned),
         user: user_name(principal),
         asks_sql: principal.may(Ability::RunSql),
+        runs_saved: principal.may(Ability::ReadMetrics),
         standalone: false,
     })
 }

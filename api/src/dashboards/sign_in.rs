@@ -9,7 +9,7 @@ use crate::{
     accounts::{Accounts, Email},
     body::Body,
     principal::{DEVICE_COOKIE, Gate, SESSION_COOKIE, caller, refuse_cross_site},
-    problem::Problem,
+    problem::{Problem, parameters},
     store::StoreError,
 };
 
@@ -39,7 +39,11 @@ pub(super) fn address(next: &str) -> String {
     format!("/sign-in?next={next}")
 }
 
-async fn form(request: HttpRequest, asked: web::Query<Asked>) -> Result<HttpResponse, Problem> {
+async fn form(
+    request: HttpRequest,
+    asked: Result<web::Query<Asked>, actix_web::Error>,
+) -> Result<HttpResponse, Problem> {
+    let asked = parameters(asked)?;
     let language = language(&request, asked.lang.as_deref());
     page(language, None, own_path(asked.next.as_deref()), StatusCode::OK)
 }

@@ -16,6 +16,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::Problem;
+use crate::dashboards;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const LENGTH_MAX: usize = 64;
@@ -24,7 +25,8 @@ const LENGTH_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(Arc<str>);
 
-/// Gives the request its id, the answer the same as `X-Request-Id`, and a [`Problem`] the same as `instance`.
+/// Gives the request its id, the answer the same as `X-Request-Id`, and a [`Problem`] the same as `instance`; a browser
+/// gets a page of it.
 /// Every answer also says how it may be handled. For `App::wrap(middleware::from_fn(problem::stamp))`.
 pub async fn stamp<B>(
     request: ServiceRequest,
@@ -40,7 +42,11 @@ where
     let problem =
         response.response().error().and_then(|error| error.as_error::<Problem>()).cloned();
     let mut response = match problem {
-        Some(problem) => response.into_response(problem.at(&id).error_response()),
+        Some(problem) => {
+            let problem = problem.at(&id);
+            let page = dashboards::shown(response.request(), &problem);
+            response.into_response(page.unwrap_or_else(|| problem.error_response()))
+        }
         None => response,
     };
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {

@@ -30,7 +30,8 @@ pub(crate) use history::give_up_unfinished;
 pub(crate) use running::Runner;
 pub(crate) use saved::{
     __path_get_saved, __path_list_saved, __path_remove_saved, __path_run_saved, __path_save_query,
-    get_saved, list_saved, remove_saved, run_saved, save_query,
+    PARAMETER, SavedQuery, get_saved, list_saved, remove_saved, run_saved, save_query, saved_for,
+    saved_json, visible,
 };
 
 use body::Written;

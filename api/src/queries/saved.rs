@@ -17,7 +17,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{Asker, QueryBody, body::Csv, problem, rows, saved_row as row};
+use super::{
+    Asker, QueryBody,
+    body::{Csv, Written},
+    problem, rows, saved_row as row,
+};
 use crate::{
     accounts::Role,
     audit::{self, Act, Origin},
@@ -37,7 +41,7 @@ const DESCRIPTION_BYTES_MAX: usize = 1_000;
 const DEFAULT_BYTES_MAX: usize = 1_000;
 const NAME_BYTES_MAX: usize = 64;
 /// What the address of a run says of a parameter begins so: `p.model=gpt-4o`.
-const PARAMETER: &str = "p.";
+pub(crate) const PARAMETER: &str = "p.";
 
 /// A query to save. What is saved under the name already gets another version.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -295,12 +299,21 @@ pub(crate) async fn list_saved(
     principal: Authorized<ReadMetrics>,
     store: web::Data<Store>,
 ) -> Result<HttpResponse, Problem> {
-    let mut queries = newest(&store, scope_of(&principal)).await?;
-    queries.retain(|query| query.may_run(&principal));
+    let queries = saved_for(&store, &principal).await?;
     Ok(HttpResponse::Ok().json(json!({"saved_queries": queries})))
 }
 
-async fn visible(
+/// The newest versions that somebody may run, by name.
+pub(crate) async fn saved_for(
+    store: &Store,
+    who: &Principal,
+) -> Result<Vec<SavedQuery>, StoreError> {
+    let mut queries = newest(store, scope_of(who)).await?;
+    queries.retain(|query| query.may_run(who));
+    Ok(queries)
+}
+
+pub(crate) async fn visible(
     store: &Store,
     who: &Principal,
     name: &str,
@@ -413,6 +426,22 @@ impl Run {
 }
 
 impl SavedQuery {
+    async fn answer(
+        &self,
+        who: &Principal,
+        asker: &Asker,
+        values: Vec<(String, String)>,
+        body: QueryBody,
+        written: Written,
+    ) -> Result<HttpResponse, Problem> {
+        let values = self.bound(values)?;
+        let body = QueryBody { sql: self.sql.clone(), ..body };
+        let body = body.limited(written.form, &asker.limits);
+        let mut asked = asker.question(who, body, asker.deadline_ms(), Task::Rows).await?;
+        asked.terms.parameters = values;
+        rows(who, asker, asked, written).await
+    }
+
     /// The values of a run, each of its declared type.
     fn bound(&self, values: Vec<(String, String)>) -> Result<Parameters, Problem> {
         let mut bound = Parameters::default();
@@ -458,12 +487,20 @@ pub(crate) async fn run_saved(
     let asked = parameters(asked)?;
     let mut run = Run::read(asked)?;
     let saved = visible(&asker.store, &principal, &name, run.version).await?;
-    let values = saved.bound(std::mem::take(&mut run.values))?;
-    let written = run.body.written(&request);
-    let body = QueryBody { sql: saved.sql, ..run.body }.limited(written.form, &asker.limits);
-    let mut asked = asker.question(&principal, body, asker.deadline_ms(), Task::Rows).await?;
-    asked.terms.parameters = values;
-    rows(&principal, &asker, asked, written).await
+    let (values, written) = (std::mem::take(&mut run.values), run.body.written(&request));
+    saved.answer(&principal, &asker, values, run.body, written).await
+}
+
+/// The rows of a saved query as JSON.
+pub(crate) async fn saved_json(
+    who: &Principal,
+    asker: &Asker,
+    saved: &SavedQuery,
+    values: Vec<(String, String)>,
+    body: QueryBody,
+) -> Result<HttpResponse, Problem> {
+    let written = Written { form: Form::Json, text_integers: false, spreadsheet: false };
+    saved.answer(who, asker, values, body, written).await
 }
 
 impl SavedQuery {

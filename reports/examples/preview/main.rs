@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         organization: None,
         user: Some("ada@example.com".to_owned()),
         asks_sql: false,
+        runs_saved: false,
         standalone: mode == "standalone",
     };
     let started = Instant::now();
