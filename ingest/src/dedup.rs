@@ -6,7 +6,7 @@ mod held;
 
 use std::{
     collections::{HashMap, VecDeque},
-    io::Read,
+    io::{self, Read},
     path::Path,
     sync::Arc,
 };
@@ -81,12 +81,15 @@ impl Seen {
         value
     }
 
-    fn decode(value: &[u8]) -> Option<Self> {
-        let (hash, lsn) = value.split_at_checked(8)?;
-        Some(Self {
-            content_hash: i64::from_le_bytes(hash.try_into().ok()?),
-            lsn: Lsn::from_le_bytes(lsn.get(..8)?.try_into().ok()?),
-        })
+    fn decode(value: [u8; 16]) -> Self {
+        let (hash, lsn) =
+            (std::array::from_fn(|at| value[at]), std::array::from_fn(|at| value[8 + at]));
+        Self { content_hash: i64::from_le_bytes(hash), lsn: Lsn::from_le_bytes(lsn) }
+    }
+
+    /// What the index says of a key. An entry that is damaged says nothing, least of all that an event is new.
+    fn read(value: &[u8]) -> Result<Self, Error> {
+        Ok(Self::decode(value.try_into().map_err(|_| Error::DamagedIndex)?))
     }
 }
 
@@ -99,20 +102,25 @@ pub fn encode_entry(key: Key, seen: Seen) -> [u8; ENTRY_BYTES] {
 }
 
 pub fn decode_entry(entry: &[u8; ENTRY_BYTES]) -> (Key, Seen) {
-    let mut key = [0; 16];
-    key.copy_from_slice(&entry[..16]);
-    let seen = Seen::decode(&entry[16..]).unwrap_or(Seen { content_hash: 0, lsn: 0 });
-    (Key(key), seen)
+    let half = |from: usize| std::array::from_fn(|at| entry[from + at]);
+    (Key(half(0)), Seen::decode(half(16)))
 }
 
 /// Reads entries as far as they are whole, up to `most` at once.
-pub fn read_entries(mut source: impl Read, most: usize) -> impl Iterator<Item = Vec<(Key, Seen)>> {
+pub fn read_entries(
+    mut source: impl Read,
+    most: usize,
+) -> impl Iterator<Item = io::Result<Vec<(Key, Seen)>>> {
     std::iter::from_fn(move || {
         let (mut entry, mut batch) = ([0; ENTRY_BYTES], Vec::with_capacity(most));
-        while batch.len() < most && source.read_exact(&mut entry).is_ok() {
-            batch.push(decode_entry(&entry));
+        while batch.len() < most {
+            match source.read_exact(&mut entry) {
+                Ok(()) => batch.push(decode_entry(&entry)),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(error) => return Some(Err(error)),
+            }
         }
-        (!batch.is_empty()).then_some(batch)
+        (!batch.is_empty()).then_some(Ok(batch))
     })
 }
 
@@ -179,7 +187,13 @@ impl Index {
         if let Some(seen) = self.held.get(key) {
             return Ok(Some(seen));
         }
-        Ok(self.keys.get(key.0)?.and_then(|value| Seen::decode(&value)))
+        self.keys.get(key.0)?.map(|value| Seen::read(&value)).transpose()
+    }
+
+    /// Spoils an entry on the disk.
+    #[cfg(test)]
+    pub(crate) fn damage(&self, key: Key) {
+        self.keys.insert(key.0, [0; 3]).unwrap();
     }
 
     /// Says of keys, nearly all of which are new, whether the index may hold them.
@@ -189,12 +203,10 @@ impl Index {
 
     /// Every identity that is on the disk now, in the order of the keys.
     pub fn entries(&self) -> impl Iterator<Item = Result<(Key, Seen), Error>> + use<> {
-        self.keys.iter().filter_map(|entry| match entry.into_inner() {
-            Ok((key, value)) => {
-                let key = <[u8; 16]>::try_from(&key[..]).ok()?;
-                Some(Ok((Key(key), Seen::decode(&value)?)))
-            }
-            Err(error) => Some(Err(error.into())),
+        self.keys.iter().map(|entry| {
+            let (key, value) = entry.into_inner()?;
+            let key = key[..].try_into().map_err(|_| Error::DamagedIndex)?;
+            Ok((Key(key), Seen::read(&value)?))
         })
     }
 

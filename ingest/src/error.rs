@@ -37,6 +37,8 @@ pub enum Error {
     Arrow(#[from] arrow::error::ArrowError),
     #[error("the index of seen events")]
     Index(#[from] fjall::Error),
+    #[error("the index of seen events has a damaged entry")]
+    DamagedIndex,
     #[error("the mapping is not usable: {0}")]
     Mapping(String),
 }

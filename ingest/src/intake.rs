@@ -2,6 +2,7 @@
 //! group of records with one fsync, and only then answers everybody in the group.
 
 mod refused;
+mod rows;
 
 use std::{
     path::{Path, PathBuf},
@@ -15,9 +16,10 @@ use std::{
 
 use arrow::{array::BooleanArray, compute};
 pub use refused::Refused;
+use rows::{conflict, content_hashes, merge};
 
 use crate::{
-    Error, Rejection, RejectionCode, Verdict,
+    Error, Verdict,
     decode::Batch,
     dedup::{Hot, Index, Seen, keys_of},
     identity::{Key, earlier_hashes},
@@ -64,6 +66,8 @@ pub trait Observer: Send + Sync + 'static {
     fn durable(&self, records: Vec<Record>);
     /// The log grew by so many bytes, and the fsync took so long.
     fn synced(&self, _: Written) {}
+    /// A submission was refused, since the index could not be read.
+    fn unread(&self, _: &Error) {}
     /// The log takes nothing more: the process should end, and replay at its next start.
     fn broken(&self, error: &Error);
 }
@@ -328,10 +332,20 @@ impl Writing {
     }
 
     /// Settles a submission against everything that was accepted before it, and adds what is new to the group.
-    fn gather(&mut self, submission: Submission, answer: Answer, first: Lsn, group: &mut Group) {
-        let stale = submission.probed_through < self.hot.evicted();
+    fn gather(
+        &mut self,
+        mut submission: Submission,
+        answer: Answer,
+        first: Lsn,
+        group: &mut Group,
+    ) {
+        if let Err(error) = self.look_again(&mut submission) {
+            self.observer.unread(&error);
+            answer(Err(Refused::Broken));
+            return;
+        }
         let mut settled = Settled::new();
-        if submission.together && self.is_known(&submission, stale, &mut settled) {
+        if submission.together && self.is_known(&submission, &mut settled) {
             group.answers.push((answer, settled));
             return;
         }
@@ -344,8 +358,8 @@ impl Writing {
             for (row, (key, hash)) in batch.keys.iter().zip(hashes).enumerate() {
                 let bar = barred.next_if(|(place, _)| *place == row).map(|(_, why)| why);
                 let verdict = match bar {
-                    None => self.verdict(&batch, row, hash, known[row], stale),
-                    Some(_) if self.seen(*key, known[row], stale).is_some() => Verdict::Duplicate,
+                    None => self.verdict(&batch, row, hash, known[row]),
+                    Some(_) if self.seen(*key, known[row]).is_some() => Verdict::Duplicate,
                     Some(why) => Verdict::Rejected(why.clone()),
                 };
                 if verdict == Verdict::Accepted {
@@ -376,15 +390,8 @@ impl Writing {
         group.answers.push((answer, settled));
     }
 
-    fn verdict(
-        &self,
-        batch: &Batch,
-        row: usize,
-        hash: i64,
-        known: Option<Seen>,
-        stale: bool,
-    ) -> Verdict {
-        match self.seen(batch.keys[row], known, stale) {
+    fn verdict(&self, batch: &Batch, row: usize, hash: i64, known: Option<Seen>) -> Verdict {
+        match self.seen(batch.keys[row], known) {
             None => Verdict::Accepted,
             Some(seen) if seen.content_hash == hash => Verdict::Duplicate,
             // It may have been accepted by an older version.
@@ -398,19 +405,32 @@ impl Writing {
         }
     }
 
-    /// What is known of a key. It may have moved to the index after the sender looked there.
-    fn seen(&self, key: Key, known: Option<Seen>, stale: bool) -> Option<Seen> {
-        known
-            .or_else(|| self.hot.get(key))
-            .or_else(|| if stale { self.index.get(key).ok().flatten() } else { None })
+    /// Looks up what may have moved to the index after the sender looked there. A key that cannot be read may be that
+    /// of an event which was accepted: nothing is taken then.
+    fn look_again(&self, submission: &mut Submission) -> Result<(), Error> {
+        if submission.probed_through >= self.hot.evicted() {
+            return Ok(());
+        }
+        for (batch, known) in submission.batches.iter().zip(&mut submission.known) {
+            for (key, known) in batch.keys.iter().zip(known) {
+                if known.is_none() && self.hot.get(*key).is_none() {
+                    *known = self.index.get(*key)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn seen(&self, key: Key, known: Option<Seen>) -> Option<Seen> {
+        known.or_else(|| self.hot.get(key))
     }
 
     /// Whether a row of the submission was accepted before. Then the verdict of the first such row is everyone's.
-    fn is_known(&self, submission: &Submission, stale: bool, settled: &mut Settled) -> bool {
+    fn is_known(&self, submission: &Submission, settled: &mut Settled) -> bool {
         let rows = submission.batches.iter().zip(&submission.known).flat_map(|(batch, known)| {
             let hashes = content_hashes(batch);
             let rows = known.iter().zip(hashes).enumerate();
-            rows.map(move |(row, (known, hash))| self.verdict(batch, row, hash, *known, stale))
+            rows.map(move |(row, (known, hash))| self.verdict(batch, row, hash, *known))
         });
         let found = rows.into_iter().find(|verdict| *verdict != Verdict::Accepted);
         if let Some(verdict) = &found {
@@ -457,40 +477,6 @@ impl Writing {
             answer(Ok(settled));
         }
     }
-}
-
-/// Makes one record of those that follow each other with rows of one table: many senders of an event each
-/// make one record together.
-fn merge(records: Vec<Record>) -> Result<Vec<Record>, Error> {
-    records
-        .chunk_by(|one, next| one.table == next.table)
-        .map(|group| match group {
-            [only] => Ok(only.clone()),
-            group => {
-                let schema = group[0].table.record_schema();
-                let rows = compute::concat_batches(&schema, group.iter().map(|one| &one.rows))?;
-                Ok(Record { rows, ..group[0].clone() })
-            }
-        })
-        .collect()
-}
-
-fn content_hashes(batch: &Batch) -> Vec<i64> {
-    use arrow::{array::AsArray, datatypes::Int64Type};
-    batch
-        .rows
-        .column_by_name("content_hash")
-        .and_then(|column| column.as_primitive_opt::<Int64Type>())
-        .map(|hashes| hashes.values().to_vec())
-        .unwrap_or_default()
-}
-
-fn conflict() -> Rejection {
-    Rejection::new(
-        RejectionCode::IdConflict,
-        "/id",
-        "an event with this source and id was accepted before with other content",
-    )
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod admission;
 mod count;
 mod delivery;
 mod erasure;
+mod observer;
 mod replay;
 mod retire;
 #[cfg(test)]
@@ -25,7 +26,7 @@ use ingest::{
     dedup::Seen,
     identity::{Key, Pseudonyms},
     intake::{Intake, Observer},
-    log::{self, LogId, Lsn, Record, Written},
+    log::{self, LogId, Lsn, Record},
     time::Micros,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -114,33 +115,6 @@ struct Flusher {
     threads: Threads,
     tables: BTreeMap<Table, LakeTable>,
     retired: VecDeque<(Micros, Lsn)>,
-}
-
-impl Observer for Shared {
-    fn durable(&self, records: Vec<Record>) {
-        let mut state = self.lock();
-        for record in records {
-            self.changes.note(&record);
-            state.durable = record.last_lsn();
-            state.bytes += get_record_batch_memory_size(&record.rows);
-            state.rows += record.rows.num_rows();
-            state.pending.push_back(record);
-        }
-        if state.is_due() {
-            self.full.notify_one();
-        }
-    }
-
-    fn synced(&self, written: Written) {
-        self.log_bytes.fetch_add(written.bytes, Ordering::Relaxed);
-        count::fsync(written.fsync);
-    }
-
-    fn broken(&self, error: &ingest::Error) {
-        tracing::error!(%error, "the log cannot be written; this process must end");
-        self.is_broken.store(true, Ordering::Release);
-        self.broken.notify_waiters();
-    }
 }
 
 impl Shared {

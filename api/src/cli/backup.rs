@@ -24,8 +24,7 @@ use crate::{
     clock::Clock,
     config::Config,
     erasure::{Site, keep_away},
-    imports, integrity, keys,
-    lake::{self, ERASED},
+    folder, imports, integrity, keys, lake,
     private::{self, BACKUP},
     store::Store,
 };
@@ -64,10 +63,10 @@ impl Backup {
         let target = location(&self.to, &config)?;
         make_private(&target)?;
         let staged = tempfile::Builder::new().prefix("backup-").tempdir_in(&config.dir)?;
-        let identities = staged.path().join("identities");
+        let identities = folder::IDENTITIES.of(staged.path());
         // The state first: a change that it holds and the log does not yet is sent again from its outbox.
-        let store = Store::open(&config.dir.join("state.db")).await?;
-        store.copy_to(&staged.path().join("state.db")).await?;
+        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
+        store.copy_to(&folder::STATE.of(staged.path())).await?;
         let cut = match &server {
             Some(server) => {
                 let cut = server.standing().await?.cut;
@@ -76,20 +75,22 @@ impl Backup {
             }
             None => {
                 integrity::write_index(&config, &identities)?;
-                Reader::open(&lake::location(&config)?, &config.dir.join("log"))?.newest().await?
+                Reader::open(&lake::location(&config)?, &folder::LOG.of(&config.dir))?
+                    .newest()
+                    .await?
             }
         };
         ensure!(cut.log != 0, "{} holds no events to back up", config.dir.display());
-        fs::copy(config.dir.join("pseudonym.key"), staged.path().join("pseudonym.key"))
+        fs::copy(folder::SECRET.of(&config.dir), folder::SECRET.of(staged.path()))
             .context("copying pseudonym.key")?;
-        if config.dir.join(ERASED).exists() {
-            fs::copy(config.dir.join(ERASED), staged.path().join(ERASED))
+        if folder::ERASED.of(&config.dir).exists() {
+            fs::copy(folder::ERASED.of(&config.dir), folder::ERASED.of(staged.path()))
                 .context("copying the list of erased persons")?;
         }
         imports::copy(&config.dir, staged.path()).context("copying what is known of imports")?;
         let source = backup::Source {
             location: lake::location(&config)?,
-            log_dir: config.dir.join("log"),
+            log_dir: folder::LOG.of(&config.dir),
             cut,
             staged: staged.path().to_path_buf(),
             taken_at: Clock::system().now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
@@ -118,11 +119,11 @@ impl Restore {
         };
         lake::prepare(&config)?;
         let manifest = backup::put_back(&from, &config.dir, &lake::location(&config)?).await?;
-        let store = Store::open(&config.dir.join("state.db")).await?;
+        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
         accounts::end_all_sessions(&store, &Origin::local("command-line"), Clock::system().now())
             .await?;
         let cut = &manifest.cut;
-        let identities = config.dir.join("identities");
+        let identities = folder::IDENTITIES.of(&config.dir);
         fill_index(&config, LogId(cut.log), &identities, cut.lsn, cut.floor)?;
         fs::remove_file(&identities)?;
         // What the log holds goes to the tables under its old id, so that no row comes twice.
@@ -133,8 +134,8 @@ impl Restore {
         lakehouse.close().await?;
         drop(lakehouse);
         let fresh = LogId(rand::rng().random_range(1..i64::MAX));
-        let last = log::renew(&config.dir.join("log"), fresh)?;
-        let index = Index::open(&config.dir.join("index"), fresh)?;
+        let last = log::renew(&folder::LOG.of(&config.dir), fresh)?;
+        let index = Index::open(&folder::INDEX.of(&config.dir), fresh)?;
         index.insert([], last)?;
         index.sync()?;
         drop(index);
@@ -179,7 +180,7 @@ async fn say_access(store: &Store, taken_at: &str) -> anyhow::Result<()> {
 /// Reads a list of erased persons. It must be made with the key of the backup, which is looked at before anything
 /// is restored: else a folder with the persons in it would be left behind.
 async fn listed(path: &Path, from: &Location) -> anyhow::Result<Erased> {
-    let key = backup::own_file(from, "pseudonym.key").await?;
+    let key = backup::own_file(from, folder::SECRET.0).await?;
     let key = <[u8; 32]>::try_from(&key[..]).context("the backup's pseudonym.key")?;
     let listed = lake::erased(path, &Pseudonyms::new(key))?;
     listed.with_context(|| format!("there is no {}", path.display()))
@@ -227,10 +228,10 @@ fn fill_index(
     cut: log::Lsn,
     through: log::Lsn,
 ) -> anyhow::Result<()> {
-    let index = Index::open(&config.dir.join("index"), log)?;
+    let index = Index::open(&folder::INDEX.of(&config.dir), log)?;
     let file = BufReader::new(fs::File::open(identities)?);
     for batch in read_entries(file, IDENTITIES) {
-        index.insert(batch.into_iter().filter(|(_, seen)| seen.lsn <= cut), 0)?;
+        index.insert(batch?.into_iter().filter(|(_, seen)| seen.lsn <= cut), 0)?;
     }
     index.insert([], through)?;
     Ok(index.sync()?)

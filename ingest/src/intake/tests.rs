@@ -204,6 +204,27 @@ fn what_the_index_took_over_is_found_by_a_probe_from_before() {
 }
 
 #[test]
+fn what_the_index_cannot_tell_is_not_taken_for_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, kept) = open(dir.path());
+    assert_eq!(send(&intake, &[("a", 1), ("b", 1)]), ["accepted", "accepted"]);
+    let stale = || intake.probe(batches(&[("n", 1), ("a", 1)])).unwrap();
+    let (alone, together) = (stale(), Submission { together: true, ..stale() });
+    intake.index(&kept.records(), 2).unwrap();
+    intake.write_index().unwrap();
+    intake.index.damage(batches(&[("a", 1)])[0].keys[0]);
+    for submission in [alone, together] {
+        let refused = submit(&intake, submission).recv().unwrap();
+        assert_eq!(refused.unwrap_err(), Refused::Broken);
+    }
+    assert!(intake.probe(batches(&[("a", 1)])).is_err(), "nor by a probe from now on");
+    assert!(intake.entries().unwrap().any(|entry| entry.is_err()), "nor left out of a list");
+    assert_eq!(kept.rows(), 2);
+    assert_eq!(send(&intake, &[("n", 1), ("b", 1)]), ["accepted", "duplicate"]);
+    intake.stop();
+}
+
+#[test]
 fn what_an_older_version_accepted_is_known() {
     let dir = tempfile::tempdir().unwrap();
     let (intake, _) = open(dir.path());

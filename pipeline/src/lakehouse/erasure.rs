@@ -44,7 +44,7 @@ impl Lakehouse {
             Err(error) => return Err(Error::file(entries)(error)),
         };
         for batch in read_entries(file, IDENTITIES) {
-            let intake = self.intake.clone();
+            let (intake, batch) = (self.intake.clone(), batch.map_err(Error::file(entries))?);
             flusher.threads.run(move || intake.reindex(batch)).await??;
         }
         Ok(())
