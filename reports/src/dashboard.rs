@@ -66,12 +66,11 @@ impl Dashboard {
         let mut outlooks: Vec<Outlook> = vec![];
         for tile in &self.tiles {
             let Tile::Series(tile) = tile else { continue };
-            let (Some(history), Some(options)) = (tile.history(window), &tile.forecast) else {
-                continue;
-            };
+            let Some(history) = tile.history(window) else { continue };
+            let horizon_days = tile.horizon_days(window);
             match outlooks.iter_mut().find(|other| other.history == history) {
-                Some(other) => other.horizon_days = other.horizon_days.max(options.horizon_days),
-                None => outlooks.push(Outlook { history, horizon_days: options.horizon_days }),
+                Some(other) => other.horizon_days = other.horizon_days.max(horizon_days),
+                None => outlooks.push(Outlook { history, horizon_days }),
             }
         }
         outlooks

@@ -19,25 +19,27 @@ pub const MOST_DAYS: i64 = 366;
 pub struct Window {
     from: DateTime<Utc>,
     to: DateTime<Utc>,
+    /// The days before it are over, and in the window or before it.
+    settled: DateTime<Utc>,
 }
 
 impl Window {
-    /// A window of at least one moment and at most [`MOST_DAYS`].
-    pub fn new(from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Self, Error> {
+    /// A window of at least one moment and at most [`MOST_DAYS`], looked at `now`.
+    pub fn new(from: DateTime<Utc>, to: DateTime<Utc>, now: DateTime<Utc>) -> Result<Self, Error> {
         if from >= to {
             return Err(Error::EmptyWindow { from, to });
         }
         if to - from > TimeDelta::days(MOST_DAYS) {
             return Err(Error::LongWindow { from, to, most_days: MOST_DAYS });
         }
-        Ok(Self { from, to })
+        Ok(Self { from, to, settled: midnight(to.min(now)) })
     }
 
     /// The last `days` complete UTC days before `now`.
     pub fn last_days(now: DateTime<Utc>, days: u32) -> Result<Self, Error> {
         let to = midnight(now);
         let from = to.checked_sub_days(Days::new(u64::from(days))).ok_or(Error::TimeRange)?;
-        Self::new(from, to)
+        Self::new(from, to, now)
     }
 
     /// What was asked for, filled up: no end is the last midnight before `now`, or the next one, no begin is
@@ -60,7 +62,7 @@ impl Window {
                 to.checked_sub_days(Days::new(u64::from(DEFAULT_DAYS))).ok_or(Error::TimeRange)?
             }
         };
-        Self::new(from, to)
+        Self::new(from, to, now)
     }
 
     pub fn from(&self) -> DateTime<Utc> {
@@ -71,6 +73,11 @@ impl Window {
         self.to
     }
 
+    /// The end of the last whole day that is over: what a forecast is learned from ends here.
+    pub fn settled(&self) -> DateTime<Utc> {
+        self.settled
+    }
+
     pub fn length(&self) -> TimeDelta {
         self.to - self.from
     }
@@ -78,7 +85,7 @@ impl Window {
     /// The window of the same length directly before.
     pub fn previous(&self) -> Self {
         let from = self.from.checked_sub_signed(self.length()).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        Self { from, to: self.from }
+        Self { from, to: self.from, settled: midnight(self.from) }
     }
 
     /// The grain that draws the window with about 30 to 120 points.
@@ -181,7 +188,10 @@ mod tests {
 
     #[test]
     fn the_previous_window_touches_and_is_as_long() {
-        let window = Window::new(at("2026-03-01T06:00:00Z"), at("2026-03-08T12:30:00Z")).unwrap();
+        let now = at("2026-11-23T00:00:00Z");
+        let (from, to) = (at("2026-03-01T06:00:00Z"), at("2026-03-08T12:30:00Z"));
+        let window = Window::new(from, to, now).unwrap();
+        assert_eq!(window.settled(), at("2026-03-08T00:00:00Z"));
         assert_eq!(window.previous().to(), window.from());
         assert_eq!(window.previous().length(), window.length());
     }
@@ -189,11 +199,11 @@ mod tests {
     #[test]
     fn empty_and_endless_windows_are_refused() {
         let now = at("2026-11-23T00:00:00Z");
-        assert!(matches!(Window::new(now, now), Err(Error::EmptyWindow { .. })));
+        assert!(matches!(Window::new(now, now, now), Err(Error::EmptyWindow { .. })));
         assert!(matches!(Window::last_days(now, 0), Err(Error::EmptyWindow { .. })));
         assert!(matches!(Window::last_days(now, 367), Err(Error::LongWindow { .. })));
         assert!(Window::last_days(now, u32::MAX).is_err());
-        assert!(Window::new(DateTime::<Utc>::MIN_UTC, now).is_err());
+        assert!(Window::new(DateTime::<Utc>::MIN_UTC, now, now).is_err());
     }
 
     #[test]
@@ -205,7 +215,8 @@ mod tests {
         assert_eq!(window.label(Language::En), "Dec 31, 2025 – Jan 1, 2026");
         let window = Window::last_days(at("2026-01-02T00:00:00Z"), 1).unwrap();
         assert_eq!(window.label(Language::ZhCn), "2026年1月1日");
-        let window = Window::new(at("2026-01-02T06:00:00Z"), at("2026-01-02T09:30:00Z")).unwrap();
+        let (from, to) = (at("2026-01-02T06:00:00Z"), at("2026-01-02T09:30:00Z"));
+        let window = Window::new(from, to, to).unwrap();
         assert_eq!(window.label(Language::En), "2026-01-02 06:00 – 2026-01-02 09:30");
     }
 

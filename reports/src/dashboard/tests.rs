@@ -1,4 +1,5 @@
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use query::metric::Grain;
 
 use super::*;
 
@@ -82,14 +83,25 @@ fn every_question_is_asked_once() {
 }
 
 #[test]
-fn forecasts_are_made_from_twelve_weeks_of_days() {
+fn forecasts_are_those_of_the_endpoint() {
     let outlooks = business().outlooks(&window(7));
     let metrics: Vec<&str> =
         outlooks.iter().map(|outlook| outlook.history.metric.as_str()).collect();
     assert_eq!(metrics, ["requests", "tokens", "usage_revenue"]);
     for outlook in &outlooks {
-        assert_eq!((outlook.history.to - outlook.history.from).num_days(), 84);
+        let metric = &outlook.history.metric;
+        assert_eq!(outlook.history, crate::outlook::history(metric, Grain::Day, window(7).to()));
         assert_eq!(outlook.horizon_days, 14);
+    }
+    // What is not over yet is not learned from.
+    let today: DateTime<Utc> = "2026-11-23T07:05:41Z".parse().unwrap();
+    let tomorrow = "2026-11-24T00:00:00Z".parse().unwrap();
+    let window_to = |to| Window::new(tomorrow - TimeDelta::days(8), to, today).unwrap();
+    for (to, horizon) in [(tomorrow, 15), (tomorrow + TimeDelta::days(3), 18), (today, 14)] {
+        for outlook in business().outlooks(&window_to(to)) {
+            assert_eq!(outlook.history.to, tomorrow - TimeDelta::days(1));
+            assert_eq!(outlook.horizon_days, horizon);
+        }
     }
     assert!(business().outlooks(&window(1)).is_empty(), "hours");
     assert!(business().outlooks(&window(365)).is_empty(), "weeks");

@@ -15,7 +15,7 @@ use crate::axis::Axis;
 use crate::chart::{self, Plot, Size};
 use crate::number::Precision;
 use crate::window::{bucket, tick};
-use crate::{Band, Error, Text, Window, words};
+use crate::{Band, Error, Text, Window, outlook, words};
 
 /// A line over the window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,9 +47,6 @@ pub enum Draw {
 pub struct ForecastOptions {
     pub horizon_days: u32,
 }
-
-/// Days of history a forecast is made from: twelve weeks.
-const HISTORY_DAYS: i64 = 84;
 
 const MOST_HORIZON_DAYS: u32 = 60;
 
@@ -114,9 +111,14 @@ impl SeriesTile {
         if self.forecast.is_none() || window.grain() != Grain::Day {
             return None;
         }
-        let to = window.to();
-        let from = to.checked_sub_signed(TimeDelta::days(HISTORY_DAYS))?;
-        Some(over_time(&self.metric, from, to, Grain::Day))
+        Some(outlook::history(&self.metric, Grain::Day, window.settled()))
+    }
+
+    /// Days from the end of that history to the end of the forecast.
+    pub(crate) fn horizon_days(&self, window: &Window) -> u32 {
+        let horizon = self.forecast.as_ref().map_or(0, |options| options.horizon_days);
+        let between = (window.to() - window.settled()).num_days();
+        horizon.saturating_add(u32::try_from(between).unwrap_or_default())
     }
 
     pub(super) fn fault(&self) -> Option<String> {
