@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::{principal::TrustedProxies, private};
+use crate::{folder, principal::TrustedProxies, private};
 
 /// The settings of a process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -302,12 +302,14 @@ impl Config {
         };
         let mut table = match &file {
             Some(file) => read(file)?,
-            None if dir.join("aihub.toml").exists() => read(&dir.join("aihub.toml"))?,
+            None if folder::CONFIGURATION.of(&dir).exists() => {
+                read(&folder::CONFIGURATION.of(&dir))?
+            }
             None => Table::new(),
         };
         // A mistake is blamed on the file while only the file is in the table.
         if let Err(error) = Self::deserialize(table.clone()) {
-            let path = file.unwrap_or_else(|| dir.join("aihub.toml"));
+            let path = file.unwrap_or_else(|| folder::CONFIGURATION.of(&dir));
             return Err(ConfigError::File { path, message: first_line(&error.to_string()) });
         }
         for (name, text) in &variables {

@@ -9,6 +9,7 @@ use crate::{
     config,
     principal::{Ability, Gate, bearer_token},
     problem::Problem,
+    server::State,
     store::{Store, digest},
 };
 
@@ -29,19 +30,25 @@ pub(crate) async fn alive() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain").body("ok\n")
 }
 
-/// The process can do its work: its state answers, and its log can be written.
+/// The process can do its work: its state answers, its log can be written, and all of its tasks run.
 #[utoipa::path(get, path = "/readyz", tag = "operation",
     responses((status = 200, description = "Ready."), (status = 503, body = Problem)))]
 pub(crate) async fn ready(
     store: web::Data<Store>,
     lakehouse: web::Data<Lakehouse>,
+    state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     store.ping().await.map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "not ready");
         Problem::unavailable(1)
     })?;
     if lakehouse.is_broken() {
-        return Err(Problem::unavailable(5));
+        return Err(Problem::unavailable(5).explained("the log cannot be written"));
+    }
+    let down = state.tasks.down();
+    if !down.is_empty() {
+        let detail = format!("begun again after a failure: {}", down.join(", "));
+        return Err(Problem::unavailable(5).explained(detail));
     }
     Ok(HttpResponse::Ok().content_type("text/plain").body("ready\n"))
 }

@@ -18,6 +18,7 @@ use crate::{
     as_of::Seal,
     clock::Clock,
     config::Config,
+    folder,
     private::{self, DATA_FOLDER, PrivacyError, TABLES},
 };
 
@@ -32,15 +33,12 @@ pub enum OpenError {
     Lake(#[from] pipeline::Error),
 }
 
-/// The persons who were erased, in a data folder.
-pub(crate) const ERASED: &str = "erased.json";
-
 /// Two segments of the log: the one that is written to stays, however little of it is needed.
 const LOG_BYTES_MIN: u64 = 128 << 20;
 
 pub(crate) fn location(config: &Config) -> Result<Location, OpenError> {
     if config.lake.url.is_empty() {
-        return Ok(Location::folder(&config.dir.join("lake"))?);
+        return Ok(Location::folder(&folder::LAKE.of(&config.dir))?);
     }
     let url = Url::parse(&config.lake.url).map_err(|error| OpenError::Url(error.to_string()))?;
     Ok(Location { url, options: config.lake.options.clone() })
@@ -92,7 +90,7 @@ fn settings(config: &Config) -> Result<Settings, OpenError> {
     prepare(config)?;
     Ok(Settings {
         log_dir: log_dir(config),
-        index_dir: config.dir.join("index"),
+        index_dir: folder::INDEX.of(&config.dir),
         location: location(config)?,
         fresh_log: LogId(rand::rng().random_range(1..i64::MAX)),
         pseudonyms: pseudonyms(&config.dir)?,
@@ -112,7 +110,7 @@ fn settings(config: &Config) -> Result<Settings, OpenError> {
 
 /// An empty folder for what queries spill. A worker that was killed left its files behind.
 pub(crate) fn spill_dir(config: &Config) -> Result<PathBuf, OpenError> {
-    let path = config.dir.join("spill");
+    let path = folder::SPILL.of(&config.dir);
     let folder = |source| OpenError::Folder { path: path.clone(), source };
     if path.exists() {
         fs::remove_dir_all(&path).map_err(folder)?;
@@ -134,7 +132,7 @@ pub(crate) fn handshake(config: &Config, spill_dir: PathBuf) -> Result<Handshake
 }
 
 fn log_dir(config: &Config) -> PathBuf {
-    config.dir.join("log")
+    folder::LOG.of(&config.dir)
 }
 
 pub(crate) fn now() -> Micros {
@@ -144,7 +142,7 @@ pub(crate) fn now() -> Micros {
 /// The pseudonyms of a data folder, and whose of them are stored no more.
 pub(crate) fn pseudonyms(dir: &Path) -> Result<Pseudonyms, OpenError> {
     let pseudonyms = Pseudonyms::new(secret(dir)?);
-    if let Some(erased) = erased(&dir.join(ERASED), &pseudonyms)? {
+    if let Some(erased) = erased(&folder::ERASED.of(dir), &pseudonyms)? {
         pseudonyms.erase(erased);
     }
     Ok(pseudonyms)
@@ -154,7 +152,7 @@ pub(crate) fn pseudonyms(dir: &Path) -> Result<Pseudonyms, OpenError> {
 /// a restart.
 pub(crate) fn seal(config: &Config) -> Result<Seal, OpenError> {
     Seal::new(&secret(&config.dir)?).map_err(|_| OpenError::Folder {
-        path: config.dir.join("pseudonym.key"),
+        path: folder::SECRET.of(&config.dir),
         source: std::io::Error::other("no key can be derived from it"),
     })
 }
@@ -173,7 +171,7 @@ pub(crate) fn erased(path: &Path, pseudonyms: &Pseudonyms) -> Result<Option<Eras
 
 /// The secret that pseudonyms are made with. Lost, the same person gets another pseudonym: back it up.
 fn secret(dir: &Path) -> Result<[u8; 32], OpenError> {
-    let path = dir.join("pseudonym.key");
+    let path = folder::SECRET.of(dir);
     let folder = |source| OpenError::Folder { path: path.clone(), source };
     match fs::read(&path) {
         Ok(bytes) => bytes

@@ -21,6 +21,7 @@ mod dead_letters;
 mod erasure;
 mod events;
 mod figures;
+mod folder;
 mod health;
 mod holding;
 mod imports;
@@ -43,6 +44,7 @@ mod queries;
 mod relay;
 pub mod server;
 pub mod store;
+mod tasks;
 mod upkeep;
 
 pub use server::{Running, State};

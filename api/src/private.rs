@@ -13,6 +13,8 @@ use std::{
 #[cfg(unix)]
 use rustix::fs::{Mode, OFlags};
 
+use crate::folder;
+
 /// A folder of ours that cannot be made private. Told to the operator in one line.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrivacyError {
@@ -55,32 +57,9 @@ pub(crate) fn is_data_folder(dir: &Path) -> bool {
 }
 
 pub(crate) const DATA_FOLDER: Layout = Layout {
-    marks: &["state.db", "pseudonym.key", "log/log.json"],
-    own: &[
-        "log",
-        "index",
-        "lake",
-        "spill",
-        "maintain.spill",
-        "imports",
-        "state.db",
-        "state.db-wal",
-        "state.db-shm",
-        "pseudonym.key",
-        "server.json",
-        "demo.json",
-        "truth.json",
-        "check.json",
-        "maintain.json",
-        "maintain.lock",
-        "erased.json",
-        "erased.index",
-        "erase.lock",
-        "check",
-        "backup",
-        "identities",
-    ],
-    guest: "aihub.toml",
+    marks: &[folder::STATE.0, folder::SECRET.0, "log/log.json"],
+    own: &folder::MADE,
+    guest: folder::CONFIGURATION.0,
 };
 
 /// Tables that the configuration puts into a folder of their own.

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use ingest::{Table, decode};
+use ingest::{
+    Table,
+    decode::{self, Batch},
+};
 use pipeline::Lakehouse;
 
 use crate::{
-    outbox,
+    outbox::{self, OutboxRow, Peeked, Unreadable},
     store::{Store, StoreError},
 };
 
@@ -16,6 +19,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Moves outbox rows as they come, until the future is dropped.
 pub(crate) async fn run(store: &Store, lakehouse: &Lakehouse) {
+    let again = async {
+        outbox::try_again(store).await?;
+        count(store).await
+    };
+    if let Err(error) = again.await {
+        tracing::error!(error = &error as &dyn std::error::Error, "what was set aside stays so");
+    }
     loop {
         if let Err(error) = drain(store, lakehouse).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the outbox waits");
@@ -40,23 +50,103 @@ pub(crate) enum RelayError {
 /// once: its id is its identity.
 pub(crate) async fn drain(store: &Store, lakehouse: &Lakehouse) -> Result<(), RelayError> {
     loop {
-        let rows = outbox::peek(store, BATCH).await?;
-        let Some(last) = rows.last().map(|row| row.id) else { return Ok(()) };
+        let Peeked { rows, mut unreadable } = outbox::peek(store, BATCH).await?;
+        if rows.is_empty() && unreadable.is_empty() {
+            return Ok(());
+        }
+        let last = rows.last().map(|row| row.id);
         let mut batches = Vec::with_capacity(rows.len());
         for row in rows {
-            let Some(table) = Table::parse(row.table.name()) else { continue };
-            let payload = serde_json::Value::Object(row.payload).to_string();
-            let at = row.created_at.timestamp_micros();
-            match decode::dimension(table, &row.id.to_string(), at, &payload)? {
+            let id = row.id;
+            match batch(row)? {
                 Ok(batch) => batches.push(batch),
-                Err(why) => tracing::error!(
-                    id = row.id,
-                    reason = why.reason,
-                    "an outbox row is not readable"
-                ),
+                Err(reason) => unreadable.push(Unreadable { id, reason }),
             }
         }
+        if !unreadable.is_empty() {
+            for Unreadable { id, reason } in &unreadable {
+                tracing::error!(
+                    id,
+                    reason,
+                    "a change of the state cannot be mirrored, and is kept"
+                );
+            }
+            outbox::set_aside(store, &unreadable).await?;
+            count(store).await?;
+        }
         lakehouse.store(batches).await??;
-        outbox::remove_through(store, last).await?;
+        if let Some(last) = last {
+            outbox::remove_through(store, last).await?;
+        }
+    }
+}
+
+/// The row of the lake that a change makes, or why it makes none.
+fn batch(row: OutboxRow) -> Result<Result<Batch, String>, ingest::Error> {
+    let name = row.table.name();
+    let Some(table) = Table::parse(name) else {
+        return Ok(Err(format!("there is no table `{name}`")));
+    };
+    let payload = serde_json::Value::Object(row.payload).to_string();
+    let at = row.created_at.timestamp_micros();
+    let batch = decode::dimension(table, &row.id.to_string(), at, &payload)?;
+    Ok(batch.map_err(|why| why.reason))
+}
+
+/// Shows how many changes are set aside.
+async fn count(store: &Store) -> Result<(), StoreError> {
+    let held = outbox::held_back(store).await?.len();
+    metrics::gauge!("outbox_set_aside_rows").set(held as f64);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        lake,
+        organizations::{Kind, Organization, upsert_many},
+        store::tests::{Scratch, noon},
+    };
+
+    fn organization(id: &str) -> Organization {
+        Organization {
+            organization_id: id.into(),
+            name: id.into(),
+            kind: Kind::Business,
+            plan: "team".into(),
+            country: "DE".into(),
+            signed_up_at: noon(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_cannot_be_mirrored_is_kept_and_stops_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { dir: dir.path().to_path_buf(), ..Config::default() };
+        let lakehouse = lake::open(&config).await.unwrap();
+        let scratch = Scratch::new().await;
+        let store = &scratch.store;
+        upsert_many(store, &[organization("org_a")], noon()).await.unwrap();
+        let rows = "('nothing', '{}', 1), ('organizations', '[1]', 1), ('organizations', '{\"name\": 5}', 1)";
+        let insert = format!("insert into outbox (table_name, payload, created_at) values {rows}");
+        scratch.tamper(&insert).await;
+        upsert_many(store, &[organization("org_b")], noon()).await.unwrap();
+        for _ in 0..2 {
+            drain(store, &lakehouse).await.unwrap();
+            assert_eq!(outbox::peek(store, 9).await.unwrap(), Peeked::default());
+            assert_eq!(lakehouse.cut().lsn, 2, "both organizations");
+            let held = outbox::held_back(store).await.unwrap();
+            assert_eq!(held.iter().map(|held| held.id).collect::<Vec<_>>(), [2, 3, 4]);
+            let reasons = held.iter().map(|held| held.reason.as_str());
+            for (reason, part) in reasons.zip(["table", "JSON object", "expected text"]) {
+                assert!(reason.contains(part), "{reason}");
+            }
+            // A start tries them again.
+            outbox::try_again(store).await.unwrap();
+            assert_eq!(outbox::peek(store, 9).await.unwrap().unreadable.len(), 2);
+        }
+        lakehouse.close().await.unwrap();
     }
 }

@@ -13,6 +13,7 @@ use actix_web::{
     middleware::{self, from_fn},
     web,
 };
+use futures::future::BoxFuture;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use pipeline::Lakehouse;
 use query::{
@@ -23,7 +24,6 @@ use query::{
     stored::Stored,
 };
 use rand::Rng;
-use tokio::task::JoinSet;
 
 use crate::{
     accounts::{self, Accounts, Devices},
@@ -34,7 +34,7 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     connections::{self, Connections},
-    dashboards, dead_letters, erasure, events, figures, health, imports, integrity, keys,
+    dashboards, dead_letters, erasure, events, figures, folder, health, imports, integrity, keys,
     lake::{self, OpenError},
     method,
     open_files::OpenFiles,
@@ -44,6 +44,7 @@ use crate::{
     queries::{self, Background, Runner},
     relay,
     store::{Store, StoreError},
+    tasks::Tasks,
     upkeep,
 };
 
@@ -65,6 +66,7 @@ pub struct State {
     /// This program, to be started as a worker.
     pub program: PathBuf,
     recorder: PrometheusHandle,
+    pub(crate) tasks: Tasks,
 }
 
 /// Why a server did not start. Each is one line for the operator.
@@ -105,7 +107,7 @@ impl State {
         // First, so that nothing is counted in vain.
         let recorder = recorder();
         let lakehouse = lake::open(&config).await?;
-        let store = Store::open(&config.dir.join("state.db")).await?;
+        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
         queries::give_up_unfinished(&store).await?;
         let handshake = lake::handshake(&config, lake::spill_dir(&config)?)?;
         integrity::begin(&config);
@@ -122,7 +124,8 @@ impl State {
             cache: Cache::new(lakehouse.changes()),
         };
         let seal = lake::seal(&config)?;
-        let runner = Runner::new(engine.clone(), clock.clone(), seal.clone());
+        let tasks = Tasks::default();
+        let runner = Runner::new(engine.clone(), clock.clone(), seal.clone(), tasks.clone());
         let kept = Stored::open(&lake::location(&config)?).map_err(OpenError::from)?;
         let background = Background::new(kept, config.query.workers / 2);
         let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
@@ -143,6 +146,7 @@ impl State {
             devices,
             program,
             recorder,
+            tasks,
         })
     }
 
@@ -252,62 +256,80 @@ impl State {
         let bound = listener.local_addr().map_err(listen)?;
         let (server, open) = self.serve(listener).map_err(listen)?;
         let handle = server.handle();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
+        self.tasks.rely_on("http", async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "the HTTP server ended");
             }
         });
-        tasks.spawn(async move {
-            loop {
-                tokio::time::sleep(connections::LOOK_EVERY).await;
-                open.end_idle();
+        let url = format!("http://{bound}");
+        self.supervise(open, &url);
+        Ok(Running { url, state: self, handle })
+    }
+
+    /// Begins what goes on beside the requests.
+    fn supervise(&self, open: Connections, url: &str) {
+        let keep = |name, task: fn(Self) -> BoxFuture<'static, ()>| {
+            let state = self.clone();
+            self.tasks.keep(name, move || task(state.clone()));
+        };
+        keep("mover", |state| Box::pin(async move { state.lakehouse.run().await }));
+        keep("relay", |state| {
+            Box::pin(async move { relay::run(&state.store, &state.lakehouse).await })
+        });
+        keep("upkeep", |state| Box::pin(async move { upkeep::run(&state).await }));
+        keep("history", |state| {
+            Box::pin(async move {
+                queries::keep(&state.runner, &state.background, &state.store, &state.clock).await;
+            })
+        });
+        keep("departed", |state| {
+            Box::pin(async move { queries::watch_departed(&state.runner, &state.store).await })
+        });
+        keep("first_page", |state| Box::pin(async move { warm(&state).await }));
+        keep("memory", |state| Box::pin(async move { give_back(&state).await }));
+        self.tasks.keep("connections", move || {
+            let open = open.clone();
+            async move {
+                loop {
+                    tokio::time::sleep(connections::LOOK_EVERY).await;
+                    open.end_idle();
+                }
             }
         });
-        let (state, lakehouse) = (self.clone(), self.lakehouse.clone());
-        tasks.spawn(async move { lakehouse.run().await });
-        let relayed = self.clone();
-        tasks.spawn(async move { relay::run(&relayed.store, &relayed.lakehouse).await });
-        let kept = self.clone();
-        tasks.spawn(async move { upkeep::run(&kept).await });
-        let asked = self.clone();
-        tasks.spawn(async move {
-            queries::keep(&asked.runner, &asked.background, &asked.store, &asked.clock).await;
-        });
-        let departing = self.clone();
-        tasks.spawn(async move {
-            queries::watch_departed(&departing.runner, &departing.store).await;
+        let (checked, url) = (self.clone(), url.to_owned());
+        self.tasks.keep("check", move || {
+            let (state, url) = (checked.clone(), url.clone());
+            async move { integrity::run(&state, &url).await }
         });
         let erased = self.clone();
-        tasks.spawn(async move { erasure::run(&erased).await });
-        let (checked, url) = (self.clone(), format!("http://{bound}"));
-        tasks.spawn(async move { integrity::run(&checked, &url).await });
-        let warmed = self.clone();
-        tasks.spawn(async move {
-            if let Engine::Workers { strangers, reserved, .. } = &warmed.engine {
-                tokio::join!(strangers.warm(), reserved.warm());
-                // The first page asks two dozen questions. Their answers stay true until the day ends, or a row
-                // of an earlier day comes.
-                loop {
-                    dashboards::prepare(&warmed).await;
-                    tokio::time::sleep(PREPARE_EVERY).await;
-                }
-            }
-        });
-        let recorder = self.recorder.clone();
-        if let Engine::Workers { strangers, reserved, ahead, .. } = self.engine.clone() {
-            tasks.spawn(async move {
-                loop {
-                    tokio::time::sleep(TRIM_EVERY).await;
-                    // Times are kept one by one until somebody asks for the metrics, or this.
-                    recorder.run_upkeep();
-                    strangers.trim().await;
-                    reserved.trim().await;
-                    ahead.trim().await;
-                }
-            });
+        self.tasks.run("erasure", async move { erasure::run(&erased).await });
+    }
+}
+
+/// Starts the workers, and asks the two dozen questions of the first page. Their answers stay true until the day ends,
+/// or a row of an earlier day comes.
+async fn warm(state: &State) {
+    if let Engine::Workers { strangers, reserved, .. } = &state.engine {
+        tokio::join!(strangers.warm(), reserved.warm());
+        loop {
+            dashboards::prepare(state).await;
+            tokio::time::sleep(PREPARE_EVERY).await;
         }
-        Ok(Running { url: format!("http://{bound}"), state, handle, tasks })
+    }
+    std::future::pending().await
+}
+
+/// Gives memory back that nobody needs.
+async fn give_back(state: &State) {
+    loop {
+        tokio::time::sleep(TRIM_EVERY).await;
+        // Times are kept one by one until somebody asks for the metrics, or this.
+        state.recorder.run_upkeep();
+        if let Engine::Workers { strangers, reserved, ahead, .. } = &state.engine {
+            strangers.trim().await;
+            reserved.trim().await;
+            ahead.trim().await;
+        }
     }
 }
 
@@ -317,19 +339,22 @@ pub struct Running {
     pub url: String,
     pub state: State,
     handle: ServerHandle,
-    tasks: JoinSet<()>,
 }
 
 impl Running {
-    /// Completes when the log cannot be written any more: the process must end, and not be trusted.
-    pub async fn broken(&self) {
-        self.state.lakehouse.broken().await;
+    /// Completes when the process must end, and says why: the log cannot be written any more, or nobody is served.
+    pub async fn broken(&self) -> &'static str {
+        tokio::select! {
+            () = self.state.lakehouse.broken() => "the log could not be written",
+            () = self.state.tasks.failed() => "the HTTP server ended",
+        }
     }
 
     /// Stops in order: no new requests, the old ones answered, then the log is moved to the tables.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.state.tasks.prepare_to_stop();
         self.handle.stop(true).await;
-        self.tasks.shutdown().await;
+        self.state.tasks.stop().await;
         if let Engine::Workers { strangers, reserved, ahead, .. } = &self.state.engine {
             strangers.stop().await;
             reserved.stop().await;

@@ -62,9 +62,13 @@ async fn a_demo_is_loaded_once_and_fresh_starts_over() {
     assert_eq!(anew["n"], truth(dir.path()));
     assert!(anew != rows && fresh.ready.api_key != key, "nothing was started over");
     fresh.stop();
+    // What was written since belongs to the key that goes.
+    run_ok(dir.path(), &["erase", "--anonymous-id", "nobody", "--now"]);
+    assert!(dir.path().join("erased.json").exists());
     // The same seed gives the same business.
     let again = demo(dir.path(), "1", &["--days", "7", "--fresh"]);
     assert_eq!(counted(&again).await, rows);
+    assert!(!dir.path().join("erased.json").exists());
     again.stop();
 }
 

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use super::{Folder, Shape, say, say_row};
 use crate::{
     audit::{self, AuditView, Filter, Head, Verdict},
-    lake,
+    folder, lake,
     store::Store,
 };
 
@@ -44,7 +44,7 @@ impl Audit {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
         lake::prepare(&config)?;
-        let store = Store::open(&config.dir.join("state.db")).await?;
+        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
         match self {
             Self::List { limit, before, actor, action, target, format } => {
                 let filter = Filter { actor, action, target, before };

@@ -25,6 +25,7 @@ use crate::{
     audit::Origin,
     clock::Clock,
     config::Config,
+    folder,
     keys::{self, NewKey, Scopes},
     lake::write_private,
     organizations::{self, Organization},
@@ -117,12 +118,12 @@ impl Demo {
             }
             Shape::Text => welcome(&running.url, &demo),
         })?;
-        until_stopped(&config, running, stop).await
+        Box::pin(until_stopped(&config, running, stop)).await
     }
 
     /// The demo that is in the folder, or a new one as asked.
     fn plan(&self, config: &Config, now: DateTime<Utc>) -> anyhow::Result<DemoFile> {
-        let path = config.dir.join("demo.json");
+        let path = folder::DEMO.of(&config.dir);
         if let Ok(text) = fs::read(&path) {
             let demo: DemoFile = serde_json::from_slice(&text).with_context(|| {
                 format!("{} is damaged; start over with --fresh", path.display())
@@ -137,7 +138,7 @@ impl Demo {
             }
             return Ok(demo);
         }
-        if config.dir.join("log").exists() {
+        if folder::LOG.of(&config.dir).exists() {
             bail!("{} holds data that is not a demo; use another --dir", config.dir.display());
         }
         let (seed, organizations) = (self.seed.unwrap_or(1), self.organizations.unwrap_or(300));
@@ -171,28 +172,18 @@ fn remove(dir: &Path) -> anyhow::Result<()> {
     if !dir.exists() {
         return Ok(());
     }
-    if !dir.join("demo.json").exists() && dir.join("log").exists() {
+    if !folder::DEMO.of(dir).exists() && folder::LOG.of(dir).exists() {
         bail!("{} holds data that is not a demo: nothing was removed", dir.display());
     }
-    for folder in ["log", "index", "lake", "spill"] {
-        let path = dir.join(folder);
-        if path.exists() {
-            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
-        }
-    }
-    for file in [
-        "state.db",
-        "state.db-wal",
-        "state.db-shm",
-        "pseudonym.key",
-        "truth.json",
-        "demo.json",
-        "server.json",
-    ] {
-        let path = dir.join(file);
-        if path.exists() {
-            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
-        }
+    for name in folder::MADE {
+        let path = dir.join(name);
+        let removed = match path.symlink_metadata() {
+            Ok(found) if found.is_dir() => fs::remove_dir_all(&path),
+            Ok(_) => fs::remove_file(&path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        removed.with_context(|| format!("removing {}", path.display()))?;
     }
     Ok(())
 }
@@ -200,7 +191,7 @@ fn remove(dir: &Path) -> anyhow::Result<()> {
 /// Loads what is missing up to yesterday, and makes the ways in. Done again, it changes nothing. Says whether
 /// there were events to load.
 async fn load(state: &State, demo: &mut DemoFile) -> anyhow::Result<bool> {
-    let file = state.config.dir.join("demo.json");
+    let file = folder::DEMO.of(&state.config.dir);
     let save = |demo: &DemoFile| -> anyhow::Result<()> {
         Ok(write_private(&file, &serde_json::to_vec_pretty(demo)?)?)
     };
@@ -215,7 +206,7 @@ async fn load(state: &State, demo: &mut DemoFile) -> anyhow::Result<bool> {
         store_organizations(state, &business).await?;
         let skip = u32::try_from((demo.loaded_to - demo.start).num_days()).unwrap_or(0);
         let truth = store_events(&state.lakehouse, &business, days, skip).await?;
-        write_private(&state.config.dir.join("truth.json"), &serde_json::to_vec_pretty(&truth)?)?;
+        write_private(&folder::TRUTH.of(&state.config.dir), &serde_json::to_vec_pretty(&truth)?)?;
         state.lakehouse.flush().await?;
         demo.loaded_to = today;
     }

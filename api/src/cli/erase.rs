@@ -10,6 +10,7 @@ use crate::{
     audit::Origin,
     clock::Clock,
     erasure::{Erasing, Persons, Site, grace},
+    folder,
     integrity::Server,
     lake,
     store::Store,
@@ -79,7 +80,7 @@ impl Erase {
                 let done = if persons.dry_run {
                     site.rehearse(&resolved).await
                 } else {
-                    let store = Store::open(&config.dir.join("state.db")).await?;
+                    let store = Store::open(&folder::STATE.of(&config.dir)).await?;
                     site.erase(&resolved, &store, &Origin::local("command-line")).await
                 };
                 lakehouse.close().await?;

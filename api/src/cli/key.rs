@@ -4,6 +4,7 @@ use super::{Folder, say, say_row};
 use crate::{
     audit::Origin,
     clock::Clock,
+    folder,
     keys::{self, NewKey, Scopes},
     lake,
     store::Store,
@@ -65,7 +66,7 @@ impl Key {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
         lake::prepare(&config)?;
-        let store = Store::open(&config.dir.join("state.db")).await?;
+        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
         let (now, origin) = (Clock::system().now(), Origin::local("command-line"));
         match self {
             Self::Create { name, organization, scopes, sources, types } => {

@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use clap::{Subcommand, ValueEnum};
 
 use super::{Folder, say_row};
-use crate::{clock::Clock, lake, organizations, store::Store};
+use crate::{clock::Clock, folder, lake, organizations, store::Store};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Organization {
@@ -37,7 +37,7 @@ impl Organization {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
         lake::prepare(&config)?;
-        let store = Store::open(&config.dir.join("state.db")).await?;
+        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
         let now = Clock::system().now();
         match self {
             Self::Create { id, name, kind, plan, country, signed_up_at } => {

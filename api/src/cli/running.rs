@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::{config::Config, integrity::Server, lake::write_private, server::Running};
+use crate::{config::Config, folder, integrity::Server, lake::write_private, server::Running};
 
 /// Where a running server is, and the token that admits to it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,17 +21,17 @@ impl ServerFile {
 
     pub(super) fn write(config: &Config, running: &Running) -> anyhow::Result<()> {
         let file = Self { url: running.url.clone(), token: running.state.local_token.clone() };
-        write_private(&config.dir.join("server.json"), &serde_json::to_vec(&file)?)
+        write_private(&folder::SERVER.of(&config.dir), &serde_json::to_vec(&file)?)
             .context("writing server.json")
     }
 
     pub(super) fn remove(config: &Config) {
-        let _ = fs::remove_file(config.dir.join("server.json"));
+        let _ = fs::remove_file(folder::SERVER.of(&config.dir));
     }
 
     /// The server that runs on `dir`, if one answers.
     pub(super) async fn find(dir: &Path) -> Option<Self> {
-        let file: Self = serde_json::from_slice(&fs::read(dir.join("server.json")).ok()?).ok()?;
+        let file: Self = serde_json::from_slice(&fs::read(folder::SERVER.of(dir)).ok()?).ok()?;
         let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build().ok()?;
         let alive = client.get(format!("{}/healthz", file.url)).send().await.ok()?;
         alive.status().is_success().then_some(file)
@@ -83,11 +83,13 @@ pub(super) async fn until_stopped(
     mut stop: StopSignal,
 ) -> anyhow::Result<()> {
     let broken = tokio::select! {
-        () = stop.asked() => false,
-        () = running.broken() => true,
+        () = stop.asked() => None,
+        reason = running.broken() => Some(reason),
     };
     running.stop().await;
     ServerFile::remove(config);
-    anyhow::ensure!(!broken, "the log could not be written; see the messages above");
-    Ok(())
+    match broken {
+        Some(reason) => anyhow::bail!("{reason}; see the messages above"),
+        None => Ok(()),
+    }
 }

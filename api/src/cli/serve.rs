@@ -43,6 +43,6 @@ impl Serve {
             Shape::Json => say(&format!("{}\n", json!({"url": running.url})))?,
             Shape::Text => say(&format!("Serving {} at {}\n", config.dir.display(), running.url))?,
         }
-        until_stopped(&config, running, stop).await
+        Box::pin(until_stopped(&config, running, stop)).await
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     accounts::{self, Accounts, Email, NewUser},
     audit::Origin,
     clock::Clock,
-    lake, persons,
+    folder, lake, persons,
     store::{Store, rfc3339},
 };
 
@@ -89,7 +89,7 @@ impl User {
         let config = folder.load(&[])?;
         lake::prepare(&config)?;
         let clock = Clock::system();
-        let store = Store::open(&config.dir.join("state.db")).await?;
+        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
         let (origin, now) = (Origin::local("command-line"), clock.now());
         let accounts = Accounts::new(store.clone(), &clock);
         match self {

@@ -67,7 +67,8 @@ pub(crate) async fn erase_persons(
     let body: Persons = body.json(&admin).await?;
     let persons = body.resolve(state.lakehouse.pseudonyms())?;
     let (origin, dry_run) = (admin.origin(&request), body.dry_run);
-    let erasing = actix_web::rt::spawn(async move {
+    let tasks = state.tasks.clone();
+    let erasing = tasks.run("erasure", async move {
         if dry_run {
             site(&state).rehearse(&persons).await
         } else {
@@ -75,13 +76,13 @@ pub(crate) async fn erase_persons(
         }
     });
     match erasing.await {
-        Ok(Ok(done)) => Ok(HttpResponse::Ok().json(done)),
-        Ok(Err(EraseError::Busy)) => Err(Problem::unavailable(60)),
-        Ok(Err(error)) => {
+        Ok(Some(Ok(done))) => Ok(HttpResponse::Ok().json(done)),
+        Ok(Some(Err(EraseError::Busy))) => Err(Problem::unavailable(60)),
+        Ok(Some(Err(error))) => {
             tracing::error!(error = &error as &dyn std::error::Error, "persons are not erased yet");
             Err(unfinished())
         }
-        Err(_) => Err(unfinished()),
+        Ok(None) | Err(_) => Err(unfinished()),
     }
 }
 

@@ -21,7 +21,8 @@ use crate::{
     audit::{self, Act, Origin},
     clock::Clock,
     config::Config,
-    lake::{self, ERASED, OpenError, write_private},
+    folder,
+    lake::{self, OpenError, write_private},
     store::{Store, StoreError},
     upkeep::{self, Assignment, ChildError, Erasure},
 };
@@ -76,9 +77,6 @@ pub(crate) struct Site<'a> {
     /// How long somebody may read what was replaced.
     pub(crate) grace: Duration,
 }
-
-/// Identities whose rows were changed. It is there until the erasure is complete.
-const ENTRIES: &str = "erased.index";
 
 /// Others that are at work are waited for, so often and so long.
 const ATTEMPTS: u32 = 3_600;
@@ -172,12 +170,13 @@ impl Site<'_> {
 
     fn known(&self) -> Result<Erased, EraseError> {
         let pseudonyms = self.lakehouse.pseudonyms();
-        let known = lake::erased(&self.config.dir.join(ERASED), pseudonyms)?;
+        let known = lake::erased(&folder::ERASED.of(&self.config.dir), pseudonyms)?;
         Ok(known.unwrap_or_else(|| Erased::nobody(pseudonyms)))
     }
 
+    /// Identities whose rows were changed. It is there until the erasure is complete.
     fn entries(&self) -> PathBuf {
-        self.config.dir.join(ENTRIES)
+        folder::ERASED_INDEX.of(&self.config.dir)
     }
 
     fn rewriting(&self, erased: Erased) -> Erasure {
@@ -206,7 +205,7 @@ impl Site<'_> {
 
 /// Writes the list of erased persons of a folder. It is there after a crash, too.
 fn save(dir: &Path, erased: &Erased) -> Result<(), EraseError> {
-    let path = dir.join(ERASED);
+    let path = folder::ERASED.of(dir);
     let written = serde_json::to_vec(erased)
         .map_err(io::Error::from)
         .and_then(|json| write_private(&path, &json))
@@ -247,7 +246,7 @@ async fn lock(
     dir: &Path,
     try_lock: fn(&File) -> Result<(), TryLockError>,
 ) -> Result<File, EraseError> {
-    let path = dir.join("erase.lock");
+    let path = folder::ERASE_LOCK.of(dir);
     let mut options = File::options();
     let opened = options.create(true).truncate(false).write(true).open(&path);
     let file = opened.map_err(failed(&path))?;

@@ -13,7 +13,7 @@ use ingest::{identity::Key, log::Lsn};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::lake::write_private;
+use crate::{folder, lake::write_private};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ImportRecord {
@@ -219,7 +219,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 pub(crate) fn folder(dir: &Path) -> PathBuf {
-    dir.join("imports")
+    folder::IMPORTS.of(dir)
 }
 
 fn path(dir: &Path, id: &str, extension: &str) -> PathBuf {

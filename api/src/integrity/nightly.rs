@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
 use super::{Checked, Server, proof::Order};
-use crate::{background, config::Config, lake::write_private, server::State};
+use crate::{background, config::Config, folder, lake::write_private, server::State};
 
 /// `check.json`: the last nightly check, so that a server that is started anew each day misses none.
 #[derive(Debug, Serialize, Deserialize)]
@@ -101,7 +101,7 @@ async fn check(program: &Path, config: &Config, server: Server) -> anyhow::Resul
 }
 
 fn path(config: &Config) -> PathBuf {
-    config.dir.join("check.json")
+    folder::CHECK.of(&config.dir)
 }
 
 fn last(config: &Config) -> Option<(Last, DateTime<Utc>)> {

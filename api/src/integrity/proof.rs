@@ -23,7 +23,14 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
 use super::Standing;
-use crate::{clock::Clock, config::Config, erasure::keep_away, lake};
+use crate::{
+    clock::Clock,
+    config::Config,
+    erasure::keep_away,
+    folder, lake,
+    outbox::{self, Unreadable},
+    store::Store,
+};
 
 /// A server that runs on the folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -87,7 +94,7 @@ pub(crate) async fn prove(
     };
     let question = Question {
         location: lake::location(config)?,
-        log_dir: config.dir.join("log"),
+        log_dir: folder::LOG.of(&config.dir),
         cut: cut.clone(),
         entries,
         scratch: scratch.path().to_path_buf(),
@@ -120,6 +127,14 @@ pub(crate) async fn prove(
                 ),
             });
         }
+    }
+    let store = Store::open(&folder::STATE.of(&config.dir)).await?;
+    for Unreadable { id, reason } in outbox::held_back(&store).await? {
+        proof.add(Difference {
+            kind: Kind::Outbox,
+            table: None,
+            detail: format!("the change {id} of the state is not mirrored: {reason}"),
+        });
     }
     Ok(Checked { sums: proof.sums.len() as u64, proof, accepted_events })
 }
@@ -164,8 +179,8 @@ impl Server {
 
 /// Writes the index of a folder that no server runs on.
 pub(crate) fn write_index(config: &Config, path: &Path) -> anyhow::Result<u64> {
-    let dir = config.dir.join("index");
-    let log = log::describe(&config.dir.join("log"))?;
+    let dir = folder::INDEX.of(&config.dir);
+    let log = log::describe(&folder::LOG.of(&config.dir))?;
     let Some(log) = log.filter(|_| dir.is_dir()) else {
         return Ok(check::write_entries(path, std::iter::empty())?);
     };

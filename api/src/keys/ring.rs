@@ -92,13 +92,23 @@ impl KeyRing {
         if row.last_used_at.is_some_and(|last| now.saturating_sub(last) < grain) {
             return;
         }
-        let noted = row::Entity::update_many()
-            .col_expr(row::Column::LastUsedAt, Expr::value(now))
-            .filter(row::Column::ApiKeyId.eq(&row.api_key_id))
-            .exec(self.store.db())
-            .await;
-        if let Err(error) = noted {
-            tracing::warn!(%error, api_key_id = row.api_key_id, "could not note the use of an API key");
+        let noted = async {
+            let write = self.store.write().await?;
+            row::Entity::update_many()
+                .col_expr(row::Column::LastUsedAt, Expr::value(now))
+                .filter(row::Column::ApiKeyId.eq(&row.api_key_id))
+                .exec(write.db())
+                .await
+                .doing("noting the use of an API key")?;
+            write.commit().await
+        };
+        if let Err(error) = noted.await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                api_key_id = row.api_key_id,
+                "could not note the use of an API key"
+            );
         }
     }
 

@@ -146,7 +146,7 @@ async fn the_mirror_gets_every_change_and_no_secret() {
     let store = &scratch.store;
     let (created, secret) = key(store, "write", None).await;
     revoke(store, &created.api_key_id, &tester(), noon()).await.unwrap();
-    let rows = outbox::peek(store, 9).await.unwrap();
+    let rows = outbox::peek(store, 9).await.unwrap().rows;
     assert_eq!(rows.len(), 2);
     assert!(rows.iter().all(|row| row.table == outbox::Mirrored::ApiKeys));
     let expected = json!({

@@ -4,6 +4,7 @@ mod m0001_first_tables;
 mod m0002_queries;
 mod m0003_key_grants;
 mod m0004_user_epochs;
+mod m0005_outbox_set_aside;
 
 use std::pin::Pin;
 
@@ -29,6 +30,10 @@ impl MigratorTrait for Migrator {
             Step { name: "m0002_queries", up: |m| Box::pin(m0002_queries::up(m)) },
             Step { name: "m0003_key_grants", up: |m| Box::pin(m0003_key_grants::up(m)) },
             Step { name: "m0004_user_epochs", up: |m| Box::pin(m0004_user_epochs::up(m)) },
+            Step {
+                name: "m0005_outbox_set_aside",
+                up: |m| Box::pin(m0005_outbox_set_aside::up(m)),
+            },
         ];
         steps.into_iter().map(|step| Box::new(step) as Box<dyn MigrationTrait>).collect()
     }

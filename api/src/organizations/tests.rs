@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::{Kind, Organization, get, list, upsert_many};
 use crate::{
-    outbox::{Mirrored, peek, remove_through},
+    outbox::{Mirrored, Peeked, peek, remove_through},
     store::{
         StoreError,
         tests::{Scratch, noon},
@@ -31,7 +31,7 @@ async fn a_change_and_its_outbox_row_are_one() {
     assert_eq!(get(store, "org_a").await.unwrap(), Some(changed));
     assert_eq!(get(store, "org_z").await.unwrap(), None);
 
-    let rows = peek(store, 10).await.unwrap();
+    let rows = peek(store, 10).await.unwrap().rows;
     let plans: Vec<_> =
         rows.iter().map(|row| (row.id, row.payload["plan"].as_str().unwrap())).collect();
     assert_eq!(plans, [(1, "team"), (2, "team"), (3, "scale")]);
@@ -43,10 +43,10 @@ async fn a_change_and_its_outbox_row_are_one() {
     assert_eq!(Value::Object(rows[0].payload.clone()), expected);
 
     remove_through(store, 2).await.unwrap();
-    assert_eq!(peek(store, 10).await.unwrap(), rows[2..]);
+    assert_eq!(peek(store, 10).await.unwrap().rows, rows[2..]);
     remove_through(store, 3).await.unwrap();
     upsert_many(store, &[a], noon()).await.unwrap();
-    assert_eq!(peek(store, 10).await.unwrap()[0].id, 4, "ids are never used again");
+    assert_eq!(peek(store, 10).await.unwrap().rows[0].id, 4, "ids are never used again");
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn one_bad_row_refuses_all() {
         );
     }
     assert_eq!(list(store).await.unwrap(), []);
-    assert_eq!(peek(store, 10).await.unwrap(), []);
+    assert_eq!(peek(store, 10).await.unwrap(), Peeked::default());
 }
 
 #[tokio::test]

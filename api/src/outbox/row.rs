@@ -8,6 +8,8 @@ pub struct Model {
     pub table_name: String,
     pub payload: String,
     pub created_at: i64,
+    /// Why it cannot be mirrored.
+    pub set_aside: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

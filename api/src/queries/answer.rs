@@ -133,7 +133,8 @@ fn rest(form: Form, out: mpsc::Receiver<Out>) -> impl Stream<Item = Result<Bytes
 
 fn encode(mut running: Running, encoder: Encoder) -> mpsc::Receiver<Out> {
     let (out, receiver) = mpsc::channel(PIECES);
-    tokio::spawn(async move {
+    let tasks = running.tasks().clone();
+    tasks.run("answer", async move {
         tokio::select! {
             biased;
             // The client is gone. Dropping the query stops it.

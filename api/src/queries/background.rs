@@ -237,7 +237,8 @@ pub(crate) async fn start_query(
     history::write(&asker.store, std::slice::from_ref(&entry)).await?;
     asker.runner.note_written(std::slice::from_ref(&entry));
     running.note_listed();
-    tokio::spawn(async move {
+    let tasks = asker.runner.tasks.clone();
+    tasks.run("query", async move {
         let bytes_max = asker.limits.result_mib << 20;
         let outcome = background
             .run(&mut turn, &mut running, request, has_cut, &asker.lakehouse, bytes_max)

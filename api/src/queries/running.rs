@@ -25,6 +25,7 @@ use crate::{
     principal::{Ability, Principal},
     problem::Problem,
     store::{base62, random_bytes},
+    tasks::Tasks,
 };
 
 /// Starts queries and knows those that run. Clones share them.
@@ -38,6 +39,7 @@ pub(crate) struct Runner {
     pub(crate) readers: Readers,
     /// For those who read the history: each of its pages is held whole.
     pub(super) lists: Places,
+    pub(super) tasks: Tasks,
     /// Held while entries go from memory to the history: who looks for one waits until it is there.
     pub(super) writing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -109,10 +111,10 @@ const LISTS_ALL: usize = 24;
 const REFUSALS: &str = "query_refusals_total";
 
 impl Runner {
-    pub(crate) fn new(engine: Engine, clock: Clock, seal: Seal) -> Self {
+    pub(crate) fn new(engine: Engine, clock: Clock, seal: Seal, tasks: Tasks) -> Self {
         let lists = Places::new(LISTS_EACH, LISTS_ALL);
         let (shared, readers, writing) = (Arc::default(), Readers::default(), Arc::default());
-        Self { engine, clock, seal, shared, readers, lists, writing }
+        Self { engine, clock, seal, shared, readers, lists, tasks, writing }
     }
 
     /// Starts a query.
@@ -280,6 +282,10 @@ impl Running {
             self.end(Err(&error));
             problem(error).with("query_id", self.id.as_str())
         })
+    }
+
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.runner.tasks
     }
 
     pub(super) fn stop(&self) -> Stop {

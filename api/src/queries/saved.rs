@@ -3,16 +3,15 @@
 //! Staff and each organization have names of their own. Whoever runs a saved query sees the rows in their own
 //! reach, whoever wrote it.
 
+mod stored;
+
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use chrono::{DateTime, Utc};
 use ingest::control;
 use query::{Form, Parameters, Task, parameter::Kind as ParameterKind};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::Expr,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -22,20 +21,18 @@ use super::{
     body::{Csv, Written},
     problem, rows, saved_row as row,
 };
+use stored::{add, find, newest};
+
 use crate::{
     accounts::Role,
-    audit::{self, Act, Origin},
+    audit::{self, Act},
     body::Body,
     clock::Clock,
     principal::{Ability, Authorized, Principal, ReadMetrics, RunSql},
     problem::{Problem, parameters},
-    store::{Doing, Store, StoreError, Write},
+    store::{Doing, Store, StoreError},
 };
 
-/// Versions of all queries that staff, or an organization, may have saved.
-const VERSIONS_MAX: u64 = 10_000;
-/// Bytes of the statements that an organization, or all staff, may save.
-const BYTES_MAX: u64 = 8 << 20;
 const DESCRIPTION_BYTES_MAX: usize = 1_000;
 /// Bytes of a parameter's default.
 const DEFAULT_BYTES_MAX: usize = 1_000;
@@ -109,100 +106,6 @@ impl SavedQuery {
 
 fn scope_of(who: &Principal) -> &str {
     who.reach.organization_id().unwrap_or_default()
-}
-
-/// The newest version, or one that is asked for.
-async fn find(
-    store: &Store,
-    scope: &str,
-    name: &str,
-    version: Option<i32>,
-) -> Result<Option<SavedQuery>, StoreError> {
-    let mut found = row::Entity::find()
-        .filter(row::Column::Scope.eq(scope))
-        .filter(row::Column::Name.eq(name))
-        .order_by_desc(row::Column::Version);
-    if let Some(version) = version {
-        found = found.filter(row::Column::Version.eq(version));
-    }
-    let row = found.one(store.db()).await.doing("reading a saved query")?;
-    row.map(SavedQuery::try_from).transpose()
-}
-
-/// The newest versions of a scope, by name.
-async fn newest(store: &Store, scope: &str) -> Result<Vec<SavedQuery>, StoreError> {
-    let rows = row::Entity::find()
-        .filter(row::Column::Scope.eq(scope))
-        .order_by_asc(row::Column::Name)
-        .order_by_desc(row::Column::Version)
-        .all(store.db())
-        .await
-        .doing("listing saved queries")?;
-    let mut queries: Vec<SavedQuery> =
-        rows.into_iter().map(SavedQuery::try_from).collect::<Result<_, _>>()?;
-    queries.dedup_by(|next, first| next.name == first.name);
-    Ok(queries)
-}
-
-async fn check_room(write: &Write, scope: &str, sql: &str) -> Result<(), Problem> {
-    let all = row::Entity::find().filter(row::Column::Scope.eq(scope)).select_only();
-    let all = all
-        .column_as(Expr::cust("count(*)"), "versions")
-        .column_as(Expr::cust("coalesce(sum(octet_length(sql) + octet_length(parameters) + octet_length(description)), 0)"), "bytes");
-    let taken: Option<(i64, i64)> =
-        all.into_tuple().one(write.db()).await.doing("counting saved queries")?;
-    let (versions, bytes) =
-        taken.map_or((0, 0), |(n, bytes)| (n.unsigned_abs(), bytes.unsigned_abs()));
-    let full = |what: String| {
-        let detail = format!("{what} of queries are saved; remove a query first");
-        Err(Problem::conflict("too_many_saved_queries", detail))
-    };
-    if versions >= VERSIONS_MAX {
-        return full(format!("{VERSIONS_MAX} versions"));
-    }
-    if bytes + sql.len() as u64 > BYTES_MAX {
-        return full(format!("{} MiB", BYTES_MAX >> 20));
-    }
-    Ok(())
-}
-
-/// Adds a version.
-async fn add(
-    store: &Store,
-    who: &Principal,
-    origin: &Origin,
-    new: &NewQuery,
-    now: DateTime<Utc>,
-) -> Result<SavedQuery, Problem> {
-    let scope = scope_of(who);
-    let write = store.write().await?;
-    // The write lock is held: nobody else takes this version.
-    let before = find(store, scope, &new.name, None).await?;
-    if before.as_ref().is_some_and(|before| !before.may_change(who)) {
-        let detail = format!("`{}` is saved by somebody else", new.name);
-        return Err(Problem::conflict("name_taken", detail));
-    }
-    check_room(&write, scope, &new.sql).await?;
-    let saved = SavedQuery {
-        name: new.name.clone(),
-        version: before.as_ref().map_or(1, |before| before.version + 1),
-        description: new.description.clone(),
-        sql: new.sql.clone(),
-        parameters: new.parameters.clone(),
-        shared_with: new.shared_with.clone(),
-        owner_id: before.map_or_else(|| who.id.clone(), |before| before.owner_id),
-        created_by: who.id.clone(),
-        created_at: now,
-    };
-    row::Entity::insert(saved.row(scope))
-        .exec_without_returning(write.db())
-        .await
-        .doing("saving a query")?;
-    let detail = json!({"version": saved.version, "shared_with": saved.shared_with});
-    let act = Act { action: "saved_query.saved", target: saved.name.clone(), detail };
-    audit::append(&write, origin, act, now).await?;
-    write.commit().await?;
-    Ok(saved)
 }
 
 impl NewQuery {
@@ -319,13 +222,22 @@ pub(crate) async fn visible(
     name: &str,
     version: Option<i32>,
 ) -> Result<SavedQuery, Problem> {
+    visible_in(store.db(), who, name, version).await
+}
+
+async fn visible_in(
+    db: &impl ConnectionTrait,
+    who: &Principal,
+    name: &str,
+    version: Option<i32>,
+) -> Result<SavedQuery, Problem> {
     // The newest version says with whom it is shared.
     let absent = || Problem::not_found(format!("there is no saved query `{name}`"));
-    let newest = find(store, scope_of(who), name, None).await?;
+    let newest = find(db, scope_of(who), name, None).await?;
     let newest = newest.filter(|newest| newest.may_run(who)).ok_or_else(absent)?;
     match version {
         None => Ok(newest),
-        Some(_) => find(store, scope_of(who), name, version).await?.ok_or_else(|| {
+        Some(_) => find(db, scope_of(who), name, version).await?.ok_or_else(|| {
             Problem::not_found(format!("`{name}` has the versions 1 to {}", newest.version))
         }),
     }
@@ -371,12 +283,12 @@ pub(crate) async fn remove_saved(
     store: web::Data<Store>,
     clock: web::Data<Clock>,
 ) -> Result<HttpResponse, Problem> {
-    let saved = visible(&store, &principal, &name, None).await?;
+    let write = store.write().await?;
+    let saved = visible_in(write.db(), &principal, &name, None).await?;
     if !saved.may_change(&principal) {
         let detail = "only who saved it, and administrators, remove it";
         return Err(Problem::forbidden("forbidden", detail));
     }
-    let write = store.write().await?;
     row::Entity::delete_many()
         .filter(row::Column::Scope.eq(scope_of(&principal)))
         .filter(row::Column::Name.eq(name.as_str()))
@@ -501,21 +413,4 @@ pub(crate) async fn saved_json(
 ) -> Result<HttpResponse, Problem> {
     let written = Written { form: Form::Json, text_integers: false, spreadsheet: false };
     saved.answer(who, asker, values, body, written).await
-}
-
-impl SavedQuery {
-    fn row(&self, scope: &str) -> row::ActiveModel {
-        row::ActiveModel {
-            scope: Set(scope.to_owned()),
-            name: Set(self.name.clone()),
-            version: Set(self.version),
-            description: Set(self.description.clone()),
-            sql: Set(self.sql.clone()),
-            parameters: Set(json!(self.parameters).to_string()),
-            shared_with: Set(self.shared_with.join(",")),
-            owner_id: Set(self.owner_id.clone()),
-            created_by: Set(self.created_by.clone()),
-            created_at: Set(self.created_at.timestamp_micros()),
-        }
-    }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use pipeline::upkeep::{Job, Report};
 use serde::{Deserialize, Serialize};
 
-use crate::{config::Config, lake::write_private};
+use crate::{config::Config, folder, lake::write_private};
 
 /// When each job last succeeded for every table, as `maintain.json` of the data folder says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub(crate) struct Record(pub(crate) BTreeMap<Job, DateTime<Utc>>);
 impl Record {
     /// An unreadable record is as good as none: everything is due.
     pub(crate) fn read(dir: &Path) -> Self {
-        let text = fs::read(dir.join("maintain.json")).ok();
+        let text = fs::read(folder::UPKEEP.of(dir)).ok();
         text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
@@ -29,7 +29,7 @@ impl Record {
         let mut record = Self::read(dir);
         let done = jobs.iter().filter(|job| report.is_done(**job));
         record.0.extend(done.map(|job| (*job, at)));
-        write_private(&dir.join("maintain.json"), &serde_json::to_vec_pretty(&record)?)
+        write_private(&folder::UPKEEP.of(dir), &serde_json::to_vec_pretty(&record)?)
     }
 }
 

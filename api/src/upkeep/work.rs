@@ -18,6 +18,7 @@ use super::Record;
 use crate::{
     clock::Clock,
     config::{Config, Retention},
+    folder,
     lake::{self, OpenError},
 };
 
@@ -78,7 +79,7 @@ pub(crate) fn task(config: &Config, jobs: &[Job]) -> Result<Task, OpenError> {
         checkpoint_commits: settings.checkpoint_commits.max(1),
         grace_ms: i64::try_from(grace.saturating_mul(1_000)).unwrap_or(i64::MAX),
         memory_bytes: settings.memory_mib.max(64) << 20,
-        spill_dir: config.dir.join("maintain.spill"),
+        spill_dir: folder::UPKEEP_SPILL.of(&config.dir),
     })
 }
 
@@ -126,7 +127,7 @@ fn lock(dir: &Path) -> Result<File, WorkError> {
     let folder = |source| WorkError::Folder { path: dir.to_path_buf(), source };
     let mut options = File::options();
     options.create(true).truncate(false).write(true);
-    let file = options.open(dir.join("maintain.lock")).map_err(folder)?;
+    let file = options.open(folder::UPKEEP_LOCK.of(dir)).map_err(folder)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(WorkError::Busy(dir.to_path_buf())),

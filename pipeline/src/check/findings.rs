@@ -27,6 +27,8 @@ pub enum Kind {
     Sum,
     /// The server counted something else.
     Counter,
+    /// A change of the state is not in the lake.
+    Outbox,
 }
 
 /// One difference.
@@ -97,6 +99,7 @@ impl fmt::Display for Difference {
             Kind::Index => "index",
             Kind::Sum => "sum",
             Kind::Counter => "counter",
+            Kind::Outbox => "outbox",
         };
         match &self.table {
             Some(table) => write!(f, "{kind}: {table}: {}", self.detail),

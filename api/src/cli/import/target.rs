@@ -23,6 +23,7 @@ use crate::{
     cli::{demo::progress, running::ServerFile},
     clock::Clock,
     config::Config,
+    folder,
     imports::{self, ImportRecord, ImportState, Undoing, Undone},
     lake,
     store::Store,
@@ -276,7 +277,7 @@ async fn step_here(config: &Config, lakehouse: &Lakehouse, id: &str) -> anyhow::
         engine: &Engine::here(&lake::handshake(config, std::env::temp_dir())?)?,
         lakehouse,
         clock: &Clock::system(),
-        store: &Store::open(&config.dir.join("state.db")).await?,
+        store: &Store::open(&folder::STATE.of(&config.dir)).await?,
         origin: &Origin::local("command-line"),
         deadline_ms: config.query.deadline_seconds * 1_000,
     };
