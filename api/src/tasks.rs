@@ -57,7 +57,7 @@ const RUNNING: &str = "task_running";
 const FAILURES: &str = "task_failures_total";
 
 impl Tasks {
-    /// Keeps a task running: it is begun again when it ends or panics.
+    /// Keeps a task running: it is begun again when it ends or panics. One that has nothing to do waits for ever.
     pub(crate) fn keep<F>(&self, name: &'static str, make: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,

@@ -75,6 +75,12 @@ fn an_import_is_undone_as_a_whole() {
         ] {
             assert_eq!(imports[1][name], value, "{name}: {imports:?}");
         }
+        // Run again, it changes nothing but what is told of the last run.
+        run(&data, &["import", "--map", &map, &file]);
+        assert_eq!(
+            (&list(&data)[1]["accepted"], &list(&data)[1]["duplicate"]),
+            (&json!(4), &json!(5))
+        );
         // What was there before the import stays.
         let undo = ["import", "undo", &id];
         assert_eq!(run_ok(&data, &undo), format!("4 events voided; nothing of {id} counts\n"));
@@ -85,7 +91,7 @@ fn an_import_is_undone_as_a_whole() {
         assert!(errors.contains(&format!("`--replace {id}` imports it again")), "{errors}");
         let text = run_ok(&data, &["import", "list"]);
         assert!(text.starts_with("id\tstarted_at\tstate\taccepted\t"), "{text}");
-        assert!(text.contains("\tundone\t4\t1\t1\t/import/shop\t"), "{text}");
+        assert!(text.contains("\tundone\t4\t5\t1\t/import/shop\t"), "{text}");
         assert!(run_ok(&data, &["audit", "list"]).contains("import.undone"));
         if let Some(server) = server {
             server.stop();
@@ -227,4 +233,27 @@ fn many_events_are_undone_in_steps_and_after_a_restore() {
         assert_eq!(counts(&data), "0,90000,0,0");
         is_sound(&data);
     }
+}
+
+#[test]
+fn a_damaged_record_is_told_and_not_written_over() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let map = write(dir.path(), "map.toml", &MAP.replace("ZONE", "UTC"));
+    let file = write(dir.path(), "rows.csv", ROWS);
+    run_ok(&data, &["import", "--map", &map, &file]);
+    let id = list(&data)[0]["id"].as_str().unwrap().to_owned();
+    let record = data.join("imports").join(format!("{id}.json"));
+    fs::write(&record, "{").unwrap();
+    for command in [
+        vec!["import", "list"],
+        vec!["import", "undo", &id],
+        vec!["import", "--map", &map, &file],
+        vec!["import", "--replace", &id, "--map", &map, &file],
+    ] {
+        let (_, errors, code) = told(&data, &command);
+        assert_eq!(code, Some(1), "{errors}");
+        assert!(errors.contains(&format!("{} cannot be used", record.display())), "{errors}");
+    }
+    assert_eq!(fs::read_to_string(&record).unwrap(), "{");
 }

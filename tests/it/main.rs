@@ -70,6 +70,7 @@ mod slt;
 #[cfg(test)]
 mod storm;
 #[cfg(test)]
+mod tasks;
 mod tenancy;
 #[cfg(test)]
 mod tidy;

@@ -45,8 +45,12 @@ pub(crate) fn shown(request: &HttpRequest, problem: &Problem) -> Option<HttpResp
     Some(page)
 }
 
-/// Whether HTML is named before JSON, as browsers do where a page is opened.
+/// Whether HTML is named before JSON, as browsers do where a page is opened. Some programs name it by default, and send
+/// a key.
 fn is_wanted(request: &HttpRequest) -> bool {
+    if request.headers().contains_key(header::AUTHORIZATION) {
+        return false;
+    }
     let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let first = accept.unwrap_or_default().split(',').find_map(|range| {
         match range.split(';').next().unwrap_or_default().trim() {

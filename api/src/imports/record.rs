@@ -102,7 +102,7 @@ impl ImportRecord {
         format!("imp_{}", digits.collect::<String>())
     }
 
-    /// `None` where there is none, or one that an older version kept.
+    /// `None` where there is none. One that is not readable is no reason to begin anew: what it says would be lost.
     pub(crate) fn find(dir: &Path, id: &str) -> Result<Option<Self>, RecordError> {
         let Some(digits) = id.strip_prefix("imp_") else { return Ok(None) };
         if digits.len() != 16 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -110,7 +110,9 @@ impl ImportRecord {
         }
         let path = path(dir, id, "json");
         match fs::read(&path) {
-            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|error| RecordError::File { path, source: error.into() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(RecordError::File { path, source }),
         }

@@ -45,7 +45,7 @@ pub(crate) fn begin(config: &Config) {
 pub(crate) async fn run(state: &State, url: &str) {
     let config = &state.config;
     if !config.check.nightly {
-        return;
+        return std::future::pending().await;
     }
     let mut since = last(config).map_or_else(|| state.clock.now(), |(_, at)| at);
     loop {

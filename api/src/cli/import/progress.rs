@@ -65,9 +65,13 @@ impl Progress {
             Some(record) => match record.state {
                 ImportState::Incomplete => record,
                 // What is new by the rules of now comes in; all else is known.
-                ImportState::Complete => {
-                    ImportRecord { state: ImportState::Incomplete, rows: 0, ..record }
-                }
+                ImportState::Complete => ImportRecord {
+                    state: ImportState::Incomplete,
+                    rows: 0,
+                    duplicate: 0,
+                    rejected: 0,
+                    ..record
+                },
                 ImportState::Undoing | ImportState::Undone => bail!(
                     "{} was imported before as {id}, and undone: its events would be known, and not count. \
                      `--replace {id}` imports it again",
