@@ -16,7 +16,7 @@ use ring::{
 
 use crate::{
     principal::{Principal, Reach},
-    problem::Problem,
+    problem::{Code, Problem},
     store::random_bytes,
 };
 
@@ -52,7 +52,7 @@ impl Seal {
         newest: Cut,
         who: &Principal,
     ) -> Result<Cut, Problem> {
-        let refuse = |detail: String| Problem::bad_request("invalid_as_of", detail);
+        let refuse = |detail: String| Problem::bad_request(Code::InvalidAsOf, detail);
         match &who.reach {
             Reach::All => newest.back_to_token(token).map_err(|error| refuse(error.to_string())),
             Reach::Organization(id) => {
@@ -121,13 +121,16 @@ mod tests {
                     [(&seal, &b), (&seal, &staff), (&Seal::new(&[8; 32]).unwrap(), &a)]
                 {
                     let refused = seal.back_to(&token, newest.clone(), who).unwrap_err();
-                    assert_eq!(refused.code, "invalid_as_of");
+                    assert_eq!(refused.code, Code::InvalidAsOf);
                 }
                 tokens.insert(token);
             }
             let plain = seal.token(&cut, &staff).unwrap();
             assert_eq!(seal.back_to(&plain, newest.clone(), &staff).unwrap(), cut);
-            assert_eq!(seal.back_to(&plain, newest.clone(), &a).unwrap_err().code, "invalid_as_of");
+            assert_eq!(
+                seal.back_to(&plain, newest.clone(), &a).unwrap_err().code,
+                Code::InvalidAsOf
+            );
         }
         assert_eq!(tokens.len(), 12);
         assert_eq!(tokens.iter().map(String::len).collect::<BTreeSet<_>>(), [59].into());

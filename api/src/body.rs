@@ -35,7 +35,12 @@ use ingest::decode::{Coding, Malformed};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{holding::hold, places::Party, principal::Principal, problem::Problem};
+use crate::{
+    holding::hold,
+    places::Party,
+    principal::Principal,
+    problem::{Code, Problem},
+};
 
 type PayloadStream = Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>;
 
@@ -136,7 +141,7 @@ impl Body {
         }
         let party = Party::stranger(&self.request);
         let text = self.unpacked(party).await?;
-        let invalid = || Problem::bad_request("invalid_form", "the form is not usable");
+        let invalid = || Problem::bad_request(Code::InvalidForm, "the form is not usable");
         let text = str::from_utf8(&text).map_err(|_| invalid())?;
         web::Query::from_query(text).map(web::Query::into_inner).map_err(|_| invalid())
     }
@@ -170,7 +175,7 @@ impl Body {
         let packed = self.read(party, limit).await?;
         let unpacked = coding.unpack(&packed, limit).map_err(|malformed| match malformed {
             Malformed::TooLarge(_) => too_large(limit),
-            _ => Problem::bad_request("invalid_body", malformed.to_string()),
+            _ => Problem::bad_request(Code::InvalidBody, malformed.to_string()),
         })?;
         Ok(unpacked.into_owned())
     }
@@ -289,14 +294,14 @@ fn too_many() -> Problem {
 
 /// The rest would come to nobody: the connection ends.
 fn too_slow() -> Problem {
-    Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout")
+    Problem::new(StatusCode::REQUEST_TIMEOUT, Code::RequestTimeout)
         .explained("the body did not come in time: at least 32 KiB a second after the first ten")
         .with_header(CONNECTION, HeaderValue::from_static("close"))
 }
 
 fn broken_off(error: &PayloadError) -> Problem {
     tracing::debug!(%error, "a body broke off");
-    Problem::bad_request("invalid_body", "the body could not be read")
+    Problem::bad_request(Code::InvalidBody, "the body could not be read")
 }
 
 /// serde's message may quote the body, and the body may hold a password: only the place and the kind are told,
@@ -311,7 +316,7 @@ fn invalid_json(fault: &serde_json::Error) -> Problem {
         (false, true) => "a field has the wrong type or value".to_owned(),
         (false, false) => "the body is not JSON".to_owned(),
     };
-    Problem::bad_request("invalid_json", detail)
+    Problem::bad_request(Code::InvalidJson, detail)
         .with("line", fault.line())
         .with("column", fault.column())
 }

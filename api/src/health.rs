@@ -8,7 +8,7 @@ use pipeline::Lakehouse;
 use crate::{
     config,
     principal::{Ability, Gate, bearer_token},
-    problem::Problem,
+    problem::{Code, Problem},
     server::State,
     store::{Store, digest},
 };
@@ -99,5 +99,5 @@ async fn admit(
     }
     let name = Ability::Administer.name();
     let detail = format!("this needs the permission `{name}`, or `metrics.token`");
-    Err(Problem::forbidden("forbidden", detail).with("permission", name))
+    Err(Problem::forbidden(Code::Forbidden, detail).with("permission", name))
 }

@@ -13,7 +13,10 @@ use actix_web::{
     middleware::Next,
 };
 
-use crate::{openapi, problem::Problem};
+use crate::{
+    openapi,
+    problem::{Code, Problem},
+};
 
 /// For paths, or methods of them, that no route has.
 pub(crate) async fn no_route(request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -42,7 +45,7 @@ where
 
 fn refusal(request: &HttpRequest) -> Problem {
     static ALLOWED: LazyLock<HashMap<String, String>> = LazyLock::new(openapi::methods);
-    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed);
     let pattern = request.resource_map().match_pattern(request.path());
     let allowed = pattern.and_then(|pattern| ALLOWED.get(&pattern));
     match allowed.and_then(|allowed| HeaderValue::from_str(allowed).ok()) {

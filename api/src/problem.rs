@@ -1,5 +1,6 @@
 //! What a client is told when something is not done: RFC 9457 problem details with a stable `code`.
 
+mod code;
 mod request_id;
 
 use std::fmt;
@@ -16,7 +17,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+pub use code::Code;
 pub use request_id::{RequestId, stamp};
+
+use crate::store::StoreError;
 
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
@@ -31,9 +35,8 @@ pub struct Problem {
     #[schema(value_type = String)]
     pub title: &'static str,
     pub status: u16,
-    /// Stable, snake_case: programs decide by it.
-    #[schema(value_type = String)]
-    pub code: &'static str,
+    /// Stable: programs decide by it.
+    pub code: Code,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub detail: Option<Box<str>>,
@@ -54,9 +57,9 @@ pub struct Problem {
 struct Headers(Vec<(HeaderName, HeaderValue)>);
 
 impl Problem {
-    pub fn new(status: StatusCode, code: &'static str) -> Self {
+    pub fn new(status: StatusCode, code: Code) -> Self {
         Self {
-            problem_type: format!("urn:aihub:problem:{code}").into(),
+            problem_type: format!("urn:aihub:problem:{}", code.as_str()).into(),
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             code,
@@ -68,58 +71,58 @@ impl Problem {
     }
 
     /// 400
-    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn bad_request(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code).explained(detail)
     }
 
     /// 400, for the parameters of a request or of a query
     pub fn invalid_parameters(detail: impl Into<String>) -> Self {
-        Self::bad_request("invalid_parameters", detail)
+        Self::bad_request(Code::InvalidParameters, detail)
     }
 
     /// 401, with `WWW-Authenticate: Bearer`
-    pub fn unauthorized(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn unauthorized(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, code).explained(detail)
     }
 
     /// 403
-    pub fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn forbidden(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, code).explained(detail)
     }
 
     /// 404
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found").explained(detail)
+        Self::new(StatusCode::NOT_FOUND, Code::NotFound).explained(detail)
     }
 
     /// 409
-    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn conflict(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code).explained(detail)
     }
 
     /// 413
     pub fn payload_too_large(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large").explained(detail)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::PayloadTooLarge).explained(detail)
     }
 
     /// 415
     pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type").explained(detail)
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UnsupportedMediaType).explained(detail)
     }
 
     /// 429, with `Retry-After`
     pub fn too_many_requests(retry_after_s: u64) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests").retried_after(retry_after_s)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests).retried_after(retry_after_s)
     }
 
     /// 503, with `Retry-After`
     pub fn unavailable(retry_after_s: u64) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable").retried_after(retry_after_s)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable).retried_after(retry_after_s)
     }
 
     /// 500. What happened is for the log, not for the client.
     pub fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::InternalError)
     }
 
     pub fn explained(mut self, detail: impl Into<String>) -> Self {
@@ -149,9 +152,23 @@ impl Problem {
     }
 }
 
+/// What is our fault is logged here, once, and the client learns only that it happened.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let detail = error.to_string();
+        if matches!(error, StoreError::Busy { .. }) {
+            tracing::warn!(%detail, "relational state is busy");
+            return Self::unavailable(1);
+        }
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%detail, %cause, "relational state failed");
+        Self::internal()
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.status, self.code)?;
+        write!(f, "{} {}", self.status, self.code.as_str())?;
         self.detail.iter().try_for_each(|detail| write!(f, ": {detail}"))
     }
 }

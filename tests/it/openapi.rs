@@ -45,4 +45,14 @@ async fn the_contract_is_the_golden_file_and_its_routes_exist() {
         }
     }
     assert!(routes >= 15, "{routes} routes");
+
+    // Every code is in the contract, and said.
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
+    let docs = fs::read_to_string(docs).expect("docs/errors.md");
+    let codes = contract["components"]["schemas"]["Code"]["enum"].as_array().expect("codes");
+    for code in codes.iter().filter_map(Value::as_str) {
+        assert!(docs.contains(&format!("| `{code}` |")), "docs/errors.md does not say `{code}`");
+    }
+    assert_eq!(docs.matches("\n| `").count() - docs.matches("| `code` |").count(), codes.len());
+    server.stop();
 }

@@ -7,6 +7,7 @@ use rand::Rng;
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, sea_query::Expr};
 use serde_json::{Value, json};
 
+use super::AccountError;
 use super::{Accounts, Role, Status, User, check_password, session, user_row as row};
 use crate::{
     audit::{self, Act, Origin},
@@ -43,7 +44,7 @@ impl Accounts {
         status: Status,
         origin: &Origin,
         now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), AccountError> {
         let write = self.store.write().await?;
         let user = read(&write, user_id).await?;
         if user.status == status {
@@ -69,8 +70,8 @@ impl Accounts {
         password: &str,
         origin: &Origin,
         now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        check_password(password, &user.email).map_err(StoreError::Password)?;
+    ) -> Result<(), AccountError> {
+        check_password(password, &user.email).map_err(AccountError::Password)?;
         let hash = self.hasher.hash(password).await?;
         let write = self.store.write().await?;
         read(&write, &user.user_id).await?;
@@ -85,7 +86,7 @@ impl Accounts {
         user_id: &str,
         origin: &Origin,
         now: DateTime<Utc>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<u64, AccountError> {
         let write = self.store.write().await?;
         read(&write, user_id).await?;
         let sessions = session::end_all(&write, user_id).await?;
@@ -95,9 +96,9 @@ impl Accounts {
     }
 }
 
-async fn read(write: &Write, user_id: &str) -> Result<User, StoreError> {
+async fn read(write: &Write, user_id: &str) -> Result<User, AccountError> {
     let row = row::Entity::find_by_id(user_id).one(write.db()).await.doing("reading a user")?;
-    let unknown = || StoreError::UnknownUser { user_id: user_id.to_owned() };
+    let unknown = || AccountError::UnknownUser { user_id: user_id.to_owned() };
     row.ok_or_else(unknown).and_then(User::try_from)
 }
 
@@ -106,17 +107,17 @@ async fn update(
     user_id: &str,
     column: row::Column,
     value: String,
-) -> Result<(), StoreError> {
+) -> Result<(), AccountError> {
     let updated = row::Entity::update_many()
         .col_expr(column, Expr::value(value))
         .filter(row::Column::UserId.eq(user_id))
         .exec(write.db())
         .await;
-    updated.map(drop).doing("changing a user")
+    Ok(updated.map(drop).doing("changing a user")?)
 }
 
 /// The write lock is held: no other process disables the other one meanwhile.
-async fn require_another_administrator(write: &Write, user_id: &str) -> Result<(), StoreError> {
+async fn require_another_administrator(write: &Write, user_id: &str) -> Result<(), AccountError> {
     let others = row::Entity::find()
         .filter(row::Column::Role.eq(Role::Admin.as_str()))
         .filter(row::Column::Status.eq(Status::Active.as_str()))
@@ -124,7 +125,7 @@ async fn require_another_administrator(write: &Write, user_id: &str) -> Result<(
         .count(write.db())
         .await
         .doing("counting administrators")?;
-    if others == 0 { Err(StoreError::LastAdministrator) } else { Ok(()) }
+    if others == 0 { Err(AccountError::LastAdministrator) } else { Ok(()) }
 }
 
 async fn record(
@@ -134,8 +135,8 @@ async fn record(
     detail: Value,
     origin: &Origin,
     now: DateTime<Utc>,
-) -> Result<(), StoreError> {
+) -> Result<(), AccountError> {
     let act = Act { action, target: user_id.to_owned(), detail };
     audit::append(&write, origin, act, now).await?;
-    write.commit().await
+    Ok(write.commit().await?)
 }

@@ -3,8 +3,9 @@
 
 use std::fmt;
 
+use super::AccountError;
 use super::throttle::Guessed;
-use crate::store::{StoreError, base62, digest, random_bytes};
+use crate::store::{base62, digest, random_bytes};
 
 /// 16 random bytes in base 62.
 const ID_LENGTH: usize = 22;
@@ -27,7 +28,7 @@ impl Devices {
     }
 
     /// A device that nobody has seen before.
-    pub(super) fn fresh() -> Result<Device, StoreError> {
+    pub(super) fn fresh() -> Result<Device, AccountError> {
         Ok(Device(base62(&random_bytes::<16>()?, ID_LENGTH)))
     }
 

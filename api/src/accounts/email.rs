@@ -4,14 +4,14 @@ use std::fmt;
 
 use ingest::control;
 
-use crate::store::StoreError;
+use super::AccountError;
 
 /// Lowercase, `local@domain.tld`, at most 254 bytes (RFC 5321). Whether it exists, only a mail can tell.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Email(String);
 
 impl Email {
-    pub fn parse(text: &str) -> Result<Self, StoreError> {
+    pub fn parse(text: &str) -> Result<Self, AccountError> {
         if text.chars().any(is_invisible) {
             return Err(Self::refusal());
         }
@@ -19,7 +19,7 @@ impl Email {
     }
 
     /// One that was taken by an earlier version, which asked for less.
-    pub(super) fn stored(text: &str) -> Result<Self, StoreError> {
+    pub(super) fn stored(text: &str) -> Result<Self, AccountError> {
         let text = text.trim().to_lowercase();
         let plain =
             text.len() <= 254 && !text.contains(char::is_whitespace) && !control::in_name(&text);
@@ -33,8 +33,8 @@ impl Email {
         if plain && parts.is_some() { Ok(Self(text)) } else { Err(Self::refusal()) }
     }
 
-    fn refusal() -> StoreError {
-        StoreError::Invalid { field: "email", reason: "must be an e-mail address" }
+    fn refusal() -> AccountError {
+        AccountError::Invalid { field: "email", reason: "must be an e-mail address" }
     }
 
     pub fn as_str(&self) -> &str {

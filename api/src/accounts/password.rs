@@ -8,8 +8,8 @@ use argon2::{
 };
 use tokio::sync::Semaphore;
 
+use super::AccountError;
 use super::Email;
-use crate::store::StoreError;
 
 const LENGTH_MIN: usize = 8;
 const LENGTH_MAX: usize = 128;
@@ -69,7 +69,7 @@ impl Hasher {
     }
 
     /// The PHC string of a password, with a new salt.
-    pub(super) async fn hash(&self, password: &str) -> Result<String, StoreError> {
+    pub(super) async fn hash(&self, password: &str) -> Result<String, AccountError> {
         let password = password.to_owned();
         self.run(true, move |argon2| Ok(argon2.hash_password(password.as_bytes())?.to_string()))
             .await
@@ -82,7 +82,7 @@ impl Hasher {
         password: &str,
         hash: Option<&str>,
         known: bool,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, AccountError> {
         let password = password.to_owned();
         let hash = hash.unwrap_or(NOBODY).to_owned();
         self.run(known, move |argon2| {
@@ -98,16 +98,16 @@ impl Hasher {
         &self,
         known: bool,
         work: impl FnOnce(&Argon2<'_>) -> password_hash::Result<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    ) -> Result<T, AccountError> {
         let (strangers, slots) = (Arc::clone(&self.strangers), Arc::clone(&self.slots));
         let queue = async {
             let stranger = if known { None } else { Some(strangers.acquire_owned().await) };
             (stranger.transpose(), slots.acquire_owned().await)
         };
         let Ok((Ok(stranger), Ok(slot))) = tokio::time::timeout(QUEUE_TIMEOUT, queue).await else {
-            return Err(StoreError::HashQueue);
+            return Err(AccountError::HashQueue);
         };
-        let failed = |reason: String| StoreError::Hash { reason };
+        let failed = |reason: String| AccountError::Hash { reason };
         let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
             .map_err(|error| failed(error.to_string()))?;
         let done = tokio::task::spawn_blocking(move || {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::{principal::Ability, store::StoreError};
+use super::AccountError;
+use crate::principal::Ability;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -19,8 +20,8 @@ pub enum Role {
 impl Role {
     pub const ALL: [Self; 4] = [Self::Admin, Self::Analyst, Self::Manager, Self::Member];
 
-    pub fn parse(text: &str) -> Result<Self, StoreError> {
-        let invalid = StoreError::Invalid {
+    pub fn parse(text: &str) -> Result<Self, AccountError> {
+        let invalid = AccountError::Invalid {
             field: "role",
             reason: "must be admin, analyst, manager or member",
         };

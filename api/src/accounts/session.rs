@@ -6,10 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use serde_json::json;
 
+use super::AccountError;
 use super::{Accounts, Status, User, session_row as row, user_row};
 use crate::{
     audit::{self, Act, Origin},
-    store::{Doing, Store, StoreError, Write, base62, digest, random_bytes},
+    store::{Doing, Store, Write, base62, digest, random_bytes},
 };
 
 /// From sign-in, however much it is used.
@@ -33,7 +34,7 @@ pub async fn session_user(
     store: &Store,
     token: &str,
     now: DateTime<Utc>,
-) -> Result<Option<User>, StoreError> {
+) -> Result<Option<User>, AccountError> {
     if token.len() != TOKEN_LENGTH {
         return Ok(None);
     }
@@ -58,7 +59,7 @@ impl Accounts {
         token: &str,
         origin: &Origin,
         now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), AccountError> {
         let Some(user) = session_user(&self.store, token, now).await? else { return Ok(()) };
         let write = self.store.write().await?;
         row::Entity::delete_by_id(digest(token).to_vec())
@@ -68,7 +69,7 @@ impl Accounts {
         let origin = Origin { actor: user.user_id.clone(), ..origin.clone() };
         let act = Act { action: "user.signed_out", target: user.user_id, detail: json!({}) };
         audit::append(&write, &origin, act, now).await?;
-        write.commit().await
+        Ok(write.commit().await?)
     }
 }
 
@@ -77,7 +78,7 @@ pub(super) async fn begin(
     write: &Write,
     user_id: &str,
     now: DateTime<Utc>,
-) -> Result<SessionToken, StoreError> {
+) -> Result<SessionToken, AccountError> {
     row::Entity::delete_many()
         .filter(row::Column::ExpiresAt.lte(now.timestamp_micros()))
         .exec(write.db())
@@ -102,7 +103,7 @@ pub(crate) async fn end_all_sessions(
     store: &Store,
     origin: &Origin,
     now: DateTime<Utc>,
-) -> Result<(), StoreError> {
+) -> Result<(), AccountError> {
     let write = store.write().await?;
     let epoch = i64::from_le_bytes(random_bytes()?);
     user_row::Entity::update_many()
@@ -114,11 +115,11 @@ pub(crate) async fn end_all_sessions(
     let detail = json!({"sessions": ended.rows_affected});
     let act = Act { action: "state.restored", target: "all".to_owned(), detail };
     audit::append(&write, origin, act, now).await?;
-    write.commit().await
+    Ok(write.commit().await?)
 }
 
 /// Ends all sessions of a user, and gives how many there were. Where the user has signed in before is forgotten, too.
-pub(super) async fn end_all(write: &Write, user_id: &str) -> Result<u64, StoreError> {
+pub(super) async fn end_all(write: &Write, user_id: &str) -> Result<u64, AccountError> {
     let epoch = i64::from_le_bytes(random_bytes()?);
     let begun = user_row::Entity::update_many()
         .col_expr(user_row::Column::Epoch, Expr::value(epoch))

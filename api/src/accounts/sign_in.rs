@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde_json::json;
 
+use super::AccountError;
 use super::{
     Accounts, Devices, Email, Status, User,
     session::{self, LIFETIME, SessionToken},
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     audit::{self, Act, Origin},
-    store::{Doing, StoreError},
+    store::Doing,
 };
 
 /// A session that has just begun.
@@ -36,7 +37,7 @@ impl Accounts {
         device: Option<&str>,
         origin: &Origin,
         now: DateTime<Utc>,
-    ) -> Result<SignedInSession, StoreError> {
+    ) -> Result<SignedInSession, AccountError> {
         let row = user_row::Entity::find()
             .filter(user_row::Column::Email.eq(email.as_str()))
             .one(self.store.db())
@@ -47,7 +48,7 @@ impl Accounts {
         let attempt = self.throttle.attempt(&guessed, origin.ip, device.clone())?;
         let hash = row.as_ref().map(|row| row.password_hash.clone());
         let verified = self.hasher.verify(password, hash.as_deref(), attempt.is_known()).await;
-        if matches!(verified, Err(StoreError::HashQueue)) {
+        if matches!(verified, Err(AccountError::HashQueue)) {
             self.throttle.undo(&attempt);
         }
         let right = verified?;
@@ -71,7 +72,7 @@ impl Accounts {
         hash: &str,
         origin: &Origin,
         now: DateTime<Utc>,
-    ) -> Result<SessionToken, StoreError> {
+    ) -> Result<SessionToken, AccountError> {
         let write = self.store.write().await?;
         let unchanged = user_row::Entity::find_by_id(&user.user_id)
             .filter(user_row::Column::PasswordHash.eq(hash))
@@ -97,7 +98,7 @@ impl Accounts {
         right: bool,
         origin: &Origin,
         now: DateTime<Utc>,
-    ) -> StoreError {
+    ) -> AccountError {
         let reason = match (&user, right) {
             (None, _) => "unknown_user",
             (Some(_), false) => "wrong_password",
@@ -105,6 +106,6 @@ impl Accounts {
         };
         let target = user.map_or_else(|| "unknown".to_owned(), |user| user.user_id.clone());
         self.refusals.note(target, reason, origin, now);
-        StoreError::WrongCredentials
+        AccountError::WrongCredentials
     }
 }

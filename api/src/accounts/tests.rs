@@ -2,6 +2,7 @@ use std::{net::IpAddr, time::Duration};
 
 use chrono::TimeDelta;
 
+use super::AccountError;
 use super::{
     Accounts, Devices, Email, NewUser, PasswordFault, Role, Status, Throttle, User, check_password,
     device::Device, find_user, session_user, throttle::Guessed,
@@ -10,10 +11,7 @@ use crate::{
     audit::{self, Origin, Verdict},
     clock::Clock,
     organizations::{self, tests::organization},
-    store::{
-        StoreError,
-        tests::{Scratch, noon, tester},
-    },
+    store::tests::{Scratch, noon, tester},
 };
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -145,7 +143,7 @@ async fn every_refusal_is_the_same_to_the_client() {
     ] {
         let refused =
             accounts.sign_in(&email(address), password, None, &from("192.0.2.1"), noon()).await;
-        assert!(matches!(refused, Err(StoreError::WrongCredentials)), "{address}");
+        assert!(matches!(refused, Err(AccountError::WrongCredentials)), "{address}");
         expected.push((target.to_owned(), format!(r#"{{"reason":"{reason}"}}"#)));
     }
     // The last of them is the second of its kind.
@@ -185,7 +183,7 @@ async fn an_unknown_user_costs_as_much_as_a_known_one() {
         for (email, fastest) in [&known, &unknown].into_iter().zip(&mut fastest) {
             let started = std::time::Instant::now();
             let refused = accounts.sign_in(email, "wrong password", None, &tester(), noon()).await;
-            assert!(matches!(refused, Err(StoreError::WrongCredentials)));
+            assert!(matches!(refused, Err(AccountError::WrongCredentials)));
             *fastest = started.elapsed().min(*fastest);
         }
     }
@@ -203,17 +201,20 @@ async fn users_that_make_no_sense_are_refused() {
         async |new: NewUser| accounts.create_user(new, &tester(), noon()).await.unwrap_err();
     let new = |email, password, role, organization| new_user(email, password, role, organization);
     let taken = attempt(new("Ann@Example.com", PASSWORD, Role::Member, Some("org_a"))).await;
-    assert!(matches!(taken, StoreError::EmailTaken));
+    assert!(matches!(taken, AccountError::EmailTaken));
     let unknown = attempt(new("b@example.com", PASSWORD, Role::Member, Some("org_z"))).await;
-    assert!(matches!(unknown, StoreError::UnknownOrganization { .. }));
+    assert!(matches!(unknown, AccountError::UnknownOrganization { .. }));
     for (role, organization) in
         [(Role::Member, None), (Role::Admin, Some("org_a")), (Role::Manager, Some("org_a"))]
     {
         let refused = attempt(new("b@example.com", PASSWORD, role, organization)).await;
-        assert!(matches!(refused, StoreError::Invalid { field: "organization_id", .. }), "{role}");
+        assert!(
+            matches!(refused, AccountError::Invalid { field: "organization_id", .. }),
+            "{role}"
+        );
     }
     let weak = attempt(new("b@example.com", "password", Role::Admin, None)).await;
-    assert!(matches!(weak, StoreError::Password(PasswordFault::Common)));
+    assert!(matches!(weak, AccountError::Password(PasswordFault::Common)));
     assert_eq!(audit::verify(store).await.unwrap(), Verdict::Intact { rows: 1 });
 }
 
@@ -234,23 +235,23 @@ async fn what_administrators_do_to_users() {
     }
     for unknown in ["user_x", "x@example.com", ""] {
         let found = find_user(store, unknown).await;
-        assert!(matches!(found, Err(StoreError::UnknownUser { .. })), "{unknown}");
+        assert!(matches!(found, Err(AccountError::UnknownUser { .. })), "{unknown}");
     }
 
     let old = sign_in(&bob, PASSWORD).await.unwrap().token;
     let weak = accounts.reset_password(&bob, "bob", &tester(), noon()).await;
-    assert!(matches!(weak, Err(StoreError::Password(PasswordFault::TooShort))));
+    assert!(matches!(weak, Err(AccountError::Password(PasswordFault::TooShort))));
     assert!(session_user(store, old.reveal(), noon()).await.unwrap().is_some());
     accounts.reset_password(&bob, "another horse battery", &tester(), noon()).await.unwrap();
     assert_eq!(session_user(store, old.reveal(), noon()).await.unwrap(), None);
-    assert!(matches!(sign_in(&bob, PASSWORD).await, Err(StoreError::WrongCredentials)));
+    assert!(matches!(sign_in(&bob, PASSWORD).await, Err(AccountError::WrongCredentials)));
     let new = sign_in(&bob, "another horse battery").await.unwrap().token;
     assert_eq!(accounts.end_sessions(&bob.user_id, &tester(), noon()).await.unwrap(), 1);
     assert_eq!(session_user(store, new.reveal(), noon()).await.unwrap(), None);
 
     set(&ann, Status::Disabled).await.unwrap();
     set(&ann, Status::Disabled).await.unwrap();
-    assert!(matches!(set(&bob, Status::Disabled).await, Err(StoreError::LastAdministrator)));
+    assert!(matches!(set(&bob, Status::Disabled).await, Err(AccountError::LastAdministrator)));
     set(&ann, Status::Active).await.unwrap();
     set(&bob, Status::Disabled).await.unwrap();
     let acts: Vec<_> =
@@ -265,7 +266,7 @@ async fn no_session_begins_with_a_password_that_was_reset_meanwhile() {
     let accounts = Accounts::new(store.clone(), &Clock::fixed(noon()));
     let ann = user(&accounts, "ann@example.com", Role::Admin, None).await;
     let admitted = accounts.admit(&ann, "an old hash", &from("192.0.2.1"), noon()).await;
-    assert!(matches!(admitted, Err(StoreError::WrongCredentials)), "{admitted:?}");
+    assert!(matches!(admitted, Err(AccountError::WrongCredentials)), "{admitted:?}");
 }
 
 fn ip(text: &str) -> Option<IpAddr> {
@@ -318,7 +319,9 @@ fn guessing_gets_slower_and_slower() {
     }
     for wait in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
         let refused = guess(&ann);
-        let Err(StoreError::TooManyAttempts { retry_after_s }) = refused else { panic!("{wait}") };
+        let Err(AccountError::TooManyAttempts { retry_after_s }) = refused else {
+            panic!("{wait}")
+        };
         assert_eq!(retry_after_s, wait + 1);
         clock.advance(Duration::from_secs(wait));
         guess(&ann).unwrap();
@@ -392,7 +395,7 @@ async fn the_throttle_stands_before_the_password() {
     }
     for unknown in [None, Some("x"), Some(&device[1..])] {
         let refused = sign_in(PASSWORD, unknown).await;
-        assert!(matches!(refused, Err(StoreError::TooManyAttempts { .. })), "{unknown:?}");
+        assert!(matches!(refused, Err(AccountError::TooManyAttempts { .. })), "{unknown:?}");
     }
     let again = sign_in(PASSWORD, Some(&device)).await.unwrap();
     assert_eq!(again.device, device);
@@ -405,7 +408,7 @@ async fn the_throttle_stands_before_the_password() {
         sign_in("wrong password", Some(&device)).await.unwrap_err();
     }
     let refused = sign_in(PASSWORD, Some(&device)).await;
-    assert!(matches!(refused, Err(StoreError::TooManyAttempts { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(AccountError::TooManyAttempts { .. })), "{refused:?}");
     accounts.reset_password(&ann, PASSWORD, &tester(), clock.now()).await.unwrap();
     assert_ne!(sign_in(PASSWORD, Some(&device)).await.unwrap().device, device);
 }

@@ -12,8 +12,9 @@ use std::{
 
 use governor::{Quota, RateLimiter, middleware::NoOpMiddleware, state::keyed::DashMapStateStore};
 
+use super::AccountError;
 use super::{Email, device::Device};
-use crate::{clock::Clock, store::StoreError};
+use crate::clock::Clock;
 
 const PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 /// For an IPv6 /48, which one customer holds, or a company with many networks.
@@ -110,13 +111,13 @@ impl Throttle {
     }
 
     /// Counts an attempt as a failure until [`Throttle::succeeded`] says otherwise, so that many at once are no
-    /// way around it; or refuses it with [`StoreError::TooManyAttempts`].
+    /// way around it; or refuses it with [`AccountError::TooManyAttempts`].
     pub(super) fn attempt(
         &self,
         guessed: &Guessed,
         ip: Option<IpAddr>,
         device: Option<Device>,
-    ) -> Result<Attempt, StoreError> {
+    ) -> Result<Attempt, AccountError> {
         let (now, network) = (self.now(), ip.map(network_of));
         let lane = match (device, network.map(|network| (guessed.clone(), network))) {
             (Some(device), _) => Lane::Device(device),
@@ -161,7 +162,11 @@ impl Throttle {
         }
     }
 
-    fn count<K: Hash + Eq + Clone>(&self, limiter: &Limiter<K>, key: &K) -> Result<(), StoreError> {
+    fn count<K: Hash + Eq + Clone>(
+        &self,
+        limiter: &Limiter<K>,
+        key: &K,
+    ) -> Result<(), AccountError> {
         if limiter.len() > KEYS_MAX {
             limiter.retain_recent();
         }
@@ -199,7 +204,7 @@ impl Memory {
     }
 
     /// Gives the time of the failure before.
-    fn count(&mut self, lane: &Lane, now: Duration) -> Result<Duration, StoreError> {
+    fn count(&mut self, lane: &Lane, now: Duration) -> Result<Duration, AccountError> {
         let is_fresh = |found: &Failures| now.saturating_sub(found.last) < FORGOTTEN_AFTER;
         let is_of_user = matches!(lane, Lane::Strangers(guessed) if guessed.epoch.is_some());
         let map = self.failures(lane);
@@ -260,8 +265,8 @@ fn limiter<K: Hash + Eq + Clone>(per_minute: NonZeroU32, clock: &Clock) -> Limit
     RateLimiter::new(quota, DashMapStateStore::default(), clock.clone())
 }
 
-fn too_many(wait: Duration) -> StoreError {
-    StoreError::TooManyAttempts { retry_after_s: wait.as_secs() + 1 }
+fn too_many(wait: Duration) -> AccountError {
+    AccountError::TooManyAttempts { retry_after_s: wait.as_secs() + 1 }
 }
 
 /// A household holds a whole IPv6 /64: counting its addresses one by one would bound nothing.

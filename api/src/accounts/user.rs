@@ -5,6 +5,7 @@ use ingest::Grant;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::json;
 
+use super::AccountError;
 use super::{Accounts, Email, Role, check_password, user_row as row};
 use crate::{
     audit::{self, Act, Origin},
@@ -45,7 +46,7 @@ impl Accounts {
         new: NewUser,
         origin: &Origin,
         now: DateTime<Utc>,
-    ) -> Result<User, StoreError> {
+    ) -> Result<User, AccountError> {
         new.check()?;
         let password_hash = self.hasher.hash(&new.password).await?;
         let user = User {
@@ -60,11 +61,11 @@ impl Accounts {
         let inserted =
             row::Entity::insert(user.row(password_hash)).exec_without_returning(write.db()).await;
         inserted.doing("creating a user").map_err(|error| match &user.organization_id {
-            _ if error.is_unique_violation() => StoreError::EmailTaken,
+            _ if error.is_unique_violation() => AccountError::EmailTaken,
             Some(id) if error.is_foreign_key_violation() => {
-                StoreError::UnknownOrganization { organization_id: id.clone() }
+                AccountError::UnknownOrganization { organization_id: id.clone() }
             }
-            _ => error,
+            _ => error.into(),
         })?;
         let detail = json!({"role": user.role.as_str(), "organization_id": user.organization_id});
         let act = Act { action: "user.created", target: user.user_id.clone(), detail };
@@ -75,7 +76,7 @@ impl Accounts {
 }
 
 /// All users by e-mail address.
-pub async fn list_users(store: &Store) -> Result<Vec<User>, StoreError> {
+pub async fn list_users(store: &Store) -> Result<Vec<User>, AccountError> {
     let rows = row::Entity::find()
         .order_by_asc(row::Column::Email)
         .all(store.db())
@@ -85,13 +86,13 @@ pub async fn list_users(store: &Store) -> Result<Vec<User>, StoreError> {
 }
 
 /// The user with this id or e-mail address.
-pub async fn find_user(store: &Store, named: &str) -> Result<User, StoreError> {
+pub async fn find_user(store: &Store, named: &str) -> Result<User, AccountError> {
     let of = match Email::parse(named) {
         Ok(email) => row::Column::Email.eq(email.as_str()),
         Err(_) => row::Column::UserId.eq(named),
     };
     let row = row::Entity::find().filter(of).one(store.db()).await.doing("looking up a user")?;
-    let unknown = || StoreError::UnknownUser { user_id: named.to_owned() };
+    let unknown = || AccountError::UnknownUser { user_id: named.to_owned() };
     row.ok_or_else(unknown).and_then(User::try_from)
 }
 
@@ -135,8 +136,8 @@ impl Status {
 
 impl NewUser {
     /// A member without an organization would see every organization; staff with one would not see them.
-    fn check(&self) -> Result<(), StoreError> {
-        let invalid = |reason| Err(StoreError::Invalid { field: "organization_id", reason });
+    fn check(&self) -> Result<(), AccountError> {
+        let invalid = |reason| Err(AccountError::Invalid { field: "organization_id", reason });
         match (self.role, &self.organization_id) {
             (Role::Member, None) => return invalid("is required for a member"),
             (Role::Admin | Role::Analyst | Role::Manager, Some(_)) => {
@@ -144,18 +145,18 @@ impl NewUser {
             }
             _ => {}
         }
-        check_password(&self.password, &self.email).map_err(StoreError::Password)
+        check_password(&self.password, &self.email).map_err(AccountError::Password)
     }
 }
 
 impl TryFrom<row::Model> for User {
-    type Error = StoreError;
+    type Error = AccountError;
 
-    fn try_from(row: row::Model) -> Result<Self, StoreError> {
+    fn try_from(row: row::Model) -> Result<Self, AccountError> {
         let damaged = |what| StoreError::Damaged { table: "users", what };
         let role = Role::parse(&row.role).map_err(|_| damaged("an unknown role"))?;
         if (role == Role::Member) != row.organization_id.is_some() {
-            return Err(damaged("a role that does not fit its organization"));
+            return Err(damaged("a role that does not fit its organization").into());
         }
         Ok(Self {
             role,

@@ -24,7 +24,7 @@ pub(crate) fn shown(request: &HttpRequest, problem: &Problem) -> Option<HttpResp
     let html = reports::error_page(&ErrorPage {
         language: language(request, asked.as_deref()),
         status: problem.status,
-        code: problem.code,
+        code: problem.code.as_str(),
         detail: problem.detail.as_deref(),
         address,
         retry_after_s: retry_after.and_then(|seconds| seconds.to_str().ok()?.parse().ok()),

@@ -19,7 +19,7 @@ use crate::{
     figures::{Figures, instant},
     persons,
     principal::{Ability, Gate, Kind, Principal},
-    problem::{Problem, parameters},
+    problem::{Code, Problem, parameters},
     queries::{problem, reach},
     server::State,
 };
@@ -93,7 +93,10 @@ async fn dashboard(
         Err(way_in) => return Ok(way_in),
     };
     if !principal.may(Ability::ViewDashboard) {
-        return Err(Problem::forbidden("forbidden", "this needs the permission `view_dashboard`"));
+        return Err(Problem::forbidden(
+            Code::Forbidden,
+            "this needs the permission `view_dashboard`",
+        ));
     }
     let asked = parameters(asked)?;
     let definition = definition(&name)?;

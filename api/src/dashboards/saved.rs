@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{html_page, language, user_name, visitor};
 use crate::{
     principal::{Ability, Gate, Principal},
-    problem::{Problem, parameters},
+    problem::{Code, Problem, parameters},
     queries::{Asker, PARAMETER, QueryBody, SavedQuery, saved_for, saved_json, visible},
 };
 
@@ -100,7 +100,7 @@ async fn reader(
     let visitor = visitor(request, gate).await?;
     match &visitor {
         Ok(principal) if !principal.may(Ability::ReadMetrics) => {
-            Err(Problem::forbidden("forbidden", "this needs the permission `read_metrics`"))
+            Err(Problem::forbidden(Code::Forbidden, "this needs the permission `read_metrics`"))
         }
         _ => Ok(visitor),
     }

@@ -6,11 +6,10 @@ use serde::Deserialize;
 
 use super::{html_page, language, see_other};
 use crate::{
-    accounts::{Accounts, Email},
+    accounts::{AccountError, Accounts, Email},
     body::Body,
     principal::{DEVICE_COOKIE, Gate, SESSION_COOKIE, caller, refuse_cross_site},
     problem::{Problem, parameters},
-    store::StoreError,
 };
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -65,7 +64,7 @@ async fn begin(
             let device = device.as_ref().map(|cookie| cookie.value());
             accounts.sign_in(&email, &form.password, device, &origin, now).await
         }
-        Err(_) => Err(StoreError::WrongCredentials),
+        Err(_) => Err(AccountError::WrongCredentials),
     };
     match begun {
         Ok(session) => {
@@ -75,14 +74,14 @@ async fn begin(
             }
             Ok(response)
         }
-        Err(StoreError::WrongCredentials) => {
+        Err(AccountError::WrongCredentials) => {
             let message = match language {
                 Language::En => "The e-mail address or the password is wrong.",
                 Language::ZhCn => "邮箱或密码不正确。",
             };
             page(language, Some(message.into()), next, StatusCode::UNAUTHORIZED)
         }
-        Err(StoreError::TooManyAttempts { retry_after_s }) => {
+        Err(AccountError::TooManyAttempts { retry_after_s }) => {
             let message = match language {
                 Language::En => format!("Too many attempts. Try again in {retry_after_s} seconds."),
                 Language::ZhCn => format!("尝试次数过多，请在 {retry_after_s} 秒后重试。"),

@@ -9,7 +9,7 @@ use super::{language, page_under, user_name, visitor};
 use crate::{
     accounts::Role,
     principal::{Ability, Gate},
-    problem::{Problem, parameters},
+    problem::{Code, Problem, parameters},
     queries::{problem, reach},
 };
 
@@ -46,7 +46,7 @@ async fn page(
         Err(way_in) => return Ok(way_in),
     };
     if !principal.may(Ability::RunSql) {
-        return Err(Problem::forbidden("forbidden", "this needs the permission `run_sql`"));
+        return Err(Problem::forbidden(Code::Forbidden, "this needs the permission `run_sql`"));
     }
     let asked = parameters(asked)?;
     let roles: &[Role] = match principal.reach.organization_id() {

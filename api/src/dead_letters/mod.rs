@@ -165,6 +165,7 @@ fn conditions(filter: &Filter) -> Result<String, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::problem::Code;
 
     #[test]
     fn a_filter_becomes_conditions_and_nothing_else() {
@@ -186,7 +187,7 @@ mod tests {
             Filter { code: Some("no_such".into()), ..Filter::default() },
             Filter { cursor: Some("1".into()), ..Filter::default() },
         ] {
-            assert_eq!(conditions(&filter).unwrap_err().code, "invalid_parameters");
+            assert_eq!(conditions(&filter).unwrap_err().code, Code::InvalidParameters);
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     body::Body,
     events,
     principal::{Ability, Administer, Authorized, Gate, Principal},
-    problem::Problem,
+    problem::{Code, Problem},
     queries::Asker,
 };
 
@@ -137,7 +137,7 @@ async fn by_ids(
     body: &ReplayBody,
     ids: &[String],
 ) -> Result<Found, Problem> {
-    let invalid = |detail: String| Err(Problem::bad_request("invalid_json", detail));
+    let invalid = |detail: String| Err(Problem::bad_request(Code::InvalidJson, detail));
     let has_filter = body.code.is_some()
         || body.organization.is_some()
         || body.from.is_some()
@@ -168,7 +168,7 @@ async fn by_filter(asker: &Asker, admin: &Principal, body: ReplayBody) -> Result
     let ReplayBody { code, organization, from, to, limit, cursor, .. } = body;
     if code.is_none() && organization.is_none() && from.is_none() && to.is_none() {
         let detail = "say which letters: `ids`, or some of `code`, `organization`, `from` and `to`";
-        return Err(Problem::bad_request("invalid_json", detail));
+        return Err(Problem::bad_request(Code::InvalidJson, detail));
     }
     let filter = Filter { code, organization, from, to, limit, cursor };
     find(asker, admin, &filter, limit.unwrap_or(LETTERS_MAX)).await
@@ -209,7 +209,7 @@ async fn replay(
         Outcome::Settled(verdicts, _) => verdicts,
         Outcome::Refused(refused) => return Err(events::refused(refused)),
         Outcome::Malformed(malformed) => {
-            return Err(Problem::bad_request("malformed_body", malformed.to_string()));
+            return Err(Problem::bad_request(Code::MalformedBody, malformed.to_string()));
         }
     };
     for (place, verdict) in places.into_iter().zip(verdicts) {

@@ -6,7 +6,7 @@ use ingest::{OrganizationId, erasure::Person, identity::Pseudonyms};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// Persons of one erasure.
 const PERSONS_MAX: usize = 10_000;
@@ -30,7 +30,7 @@ pub(crate) struct Persons {
 impl Persons {
     /// The persons as the tables name them, each once.
     pub(crate) fn resolve(&self, pseudonyms: &Pseudonyms) -> Result<Vec<Person>, Problem> {
-        let invalid = |detail: String| Problem::bad_request("invalid_persons", detail);
+        let invalid = |detail: String| Problem::bad_request(Code::InvalidPersons, detail);
         let organization = match &self.organization {
             Some(name) => Some(
                 OrganizationId::parse(name)
@@ -103,7 +103,7 @@ mod tests {
         let short = Persons { pseudonyms: list(&["v_12"]), ..Persons::default() };
         let other = Persons { pseudonyms: list(&["ada"]), ..Persons::default() };
         for persons in [nobodys, misnamed, short, other] {
-            assert_eq!(refused(persons), "invalid_persons");
+            assert_eq!(refused(persons), Code::InvalidPersons);
         }
     }
 }

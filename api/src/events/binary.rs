@@ -4,7 +4,7 @@ use actix_web::http::header::HeaderMap;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 const PREFIX: &str = "ce-";
 
@@ -14,7 +14,7 @@ pub(super) fn members(headers: &HeaderMap) -> Result<Option<Map<String, Value>>,
     for (header, value) in headers {
         let Some(name) = header.as_str().strip_prefix(PREFIX) else { continue };
         let wrong = |what: &str| {
-            Problem::bad_request("invalid_header", format!("the header `{header}` {what}"))
+            Problem::bad_request(Code::InvalidHeader, format!("the header `{header}` {what}"))
         };
         let text =
             std::str::from_utf8(value.as_bytes()).map_err(|_| wrong("is not valid UTF-8"))?;
@@ -99,7 +99,7 @@ mod tests {
             &[("ce-id", b"\xff")],
             &[("ce-id", b"%ff")],
         ] {
-            assert_eq!(members(&headers(pairs)).unwrap_err().code, "invalid_header");
+            assert_eq!(members(&headers(pairs)).unwrap_err().code, Code::InvalidHeader);
         }
     }
 }

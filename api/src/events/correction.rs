@@ -21,7 +21,7 @@ use crate::{
     audit::{self, Act, Origin},
     body::Body,
     principal::{Ability, Authorized, Gate, Principal, SendEvents},
-    problem::Problem,
+    problem::{Code, Problem},
     queries::Asker,
 };
 
@@ -139,12 +139,12 @@ pub(crate) async fn correct_event(
     let body: CorrectBody = body.json(&sender).await?;
     if body.time.is_none() && body.data.is_none() {
         let detail = "say what was wrong: `time`, `data` or both";
-        return Err(Problem::bad_request("invalid_json", detail));
+        return Err(Problem::bad_request(Code::InvalidJson, detail));
     }
     let occurred_at = match body.time.as_deref() {
         Some(text) => Some(time::parse_rfc3339(text).ok_or_else(|| {
             let detail = "`time` is not an RFC 3339 time with a zone, between 1970 and 2261";
-            Problem::bad_request("invalid_value", detail).with("pointer", "/time")
+            Problem::bad_request(Code::InvalidValue, detail).with("pointer", "/time")
         })?),
         None => None,
     };
@@ -162,7 +162,7 @@ fn event(
 ) -> Result<EventName, Problem> {
     if sender.reach.organization_id().is_some() && !sender.may(Ability::Backfill) {
         let detail = "an organization's own key needs the scope `backfill` to void or correct";
-        return Err(Problem::forbidden("forbidden", detail));
+        return Err(Problem::forbidden(Code::Forbidden, detail));
     }
     let organization = owner(sender, organization)?;
     // Nobody takes back what somebody else reported. Which type it has is known once it is read.
@@ -185,7 +185,7 @@ fn check_no_money(sender: &Principal, data: Option<&RawValue>) -> Result<(), Pro
 }
 
 fn outside_grant(why: Rejection) -> Problem {
-    Problem::forbidden(why.code.as_str(), why.reason).with("pointer", why.pointer)
+    Problem::forbidden(why.code.into(), why.reason).with("pointer", why.pointer)
 }
 
 /// What a change needs beside the event.
@@ -230,7 +230,7 @@ impl Desk<'_> {
                 Changed::Meanwhile => continue,
                 Changed::IsVoid => return Err(is_void()),
                 Changed::Rejected(why) => {
-                    let problem = Problem::bad_request(why.code.as_str(), why.reason);
+                    let problem = Problem::bad_request(why.code.into(), why.reason);
                     return Err(problem.with("pointer", why.pointer));
                 }
                 Changed::Refused(refused) => return Err(door::refused(refused)),
@@ -244,7 +244,7 @@ impl Desk<'_> {
                 as_of: self.asker.seal.token(&lakehouse.cut(), self.sender)?,
             }));
         }
-        Err(Problem::conflict("changed_meanwhile", "others change this event; try again later"))
+        Err(Problem::conflict(Code::ChangedMeanwhile, "others change this event; try again later"))
     }
 
     async fn chain(&self, event: &EventName, change: &Change) -> Result<Chain, Problem> {
@@ -269,7 +269,7 @@ impl Desk<'_> {
                 None => {
                     let detail = "no visitor's event with this source and id was accepted; \
                                   `organization` is required for all others";
-                    Problem::bad_request("invalid_json", detail)
+                    Problem::bad_request(Code::InvalidJson, detail)
                 }
             });
         };
@@ -286,7 +286,7 @@ impl Desk<'_> {
                 "the event is in {name}: only usage events are voided or corrected; a further event sets this right"
             ),
         };
-        Err(Problem::conflict("not_correctable", detail).with("table", name))
+        Err(Problem::conflict(Code::NotCorrectable, detail).with("table", name))
     }
 
     async fn rows(&self, event: &EventName, table: Table) -> Result<Option<Chain>, Problem> {
@@ -322,7 +322,7 @@ fn kind(change: &Change) -> &'static str {
 
 fn is_void() -> Problem {
     let detail = "the event is void; what should count in its place is sent under another id";
-    Problem::conflict("event_is_void", detail)
+    Problem::conflict(Code::EventIsVoid, detail)
 }
 
 fn unstored(error: pipeline::Error) -> Problem {

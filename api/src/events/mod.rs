@@ -21,7 +21,7 @@ use crate::{
     config,
     imports::Replacing,
     principal::{Ability, Authorized, Principal, SendEvents},
-    problem::{Problem, parameters},
+    problem::{Code, Problem, parameters},
 };
 pub(crate) use door::refused;
 use rate::{Limiter, Rates};
@@ -90,7 +90,10 @@ impl Door {
     ) -> Result<Option<Replaced>, Problem> {
         let Some(import) = import else { return Ok(None) };
         if !sender.may(Ability::Administer) || sender.reach.organization_id().is_some() {
-            return Err(Problem::forbidden("forbidden", "only administrators replace an import"));
+            return Err(Problem::forbidden(
+                Code::Forbidden,
+                "only administrators replace an import",
+            ));
         }
         self.replacing.find(&self.dir, import).map(Some)
     }
@@ -267,7 +270,8 @@ pub(crate) async fn take_in(
 /// The organization that a key belongs to; none for keys of the platform.
 fn own_organization(principal: &Principal) -> Result<Option<OrganizationId>, Problem> {
     let Some(id) = principal.reach.organization_id() else { return Ok(None) };
-    let unusable = || Problem::forbidden("forbidden", "the key's organization has no usable id");
+    let unusable =
+        || Problem::forbidden(Code::Forbidden, "the key's organization has no usable id");
     OrganizationId::parse(id).map(Some).ok_or_else(unusable)
 }
 
@@ -316,7 +320,7 @@ fn answer(
     if body.rejected == body.results.len() {
         let results = serde_json::to_value(&body.results).unwrap_or_default();
         let detail = "every event was rejected; each is kept as a dead letter";
-        return Err(Problem::bad_request("all_rejected", detail)
+        return Err(Problem::bad_request(Code::AllRejected, detail)
             .with("accepted", 0)
             .with("duplicate", 0)
             .with("rejected", body.rejected)
@@ -330,9 +334,9 @@ fn unreadable(malformed: &Malformed) -> Problem {
     match malformed {
         Malformed::TooLarge(bytes_max) => body::too_large(*bytes_max),
         Malformed::TooMany => Problem::payload_too_large(malformed.to_string()),
-        Malformed::Compressed(_) => Problem::bad_request("invalid_body", malformed.to_string()),
+        Malformed::Compressed(_) => Problem::bad_request(Code::InvalidBody, malformed.to_string()),
         Malformed::Encoding(_) | Malformed::Json(_) | Malformed::Empty => {
-            Problem::bad_request("malformed_body", malformed.to_string())
+            Problem::bad_request(Code::MalformedBody, malformed.to_string())
         }
     }
 }

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::own_organization;
 use crate::{
     principal::{Authorized, Principal, SendEvents},
-    problem::{Problem, parameters},
+    problem::{Code, Problem, parameters},
     queries::{Asker, literal},
 };
 
@@ -92,7 +92,7 @@ pub(super) fn owner(
     });
     match (own_organization(sender)?, named.transpose()?) {
         (Some(own), Some(named)) if own != named => {
-            Err(Problem::forbidden("forbidden", "the key belongs to another organization"))
+            Err(Problem::forbidden(Code::Forbidden, "the key belongs to another organization"))
         }
         (Some(own), _) => Ok(Some(own)),
         (None, named) => Ok(named),

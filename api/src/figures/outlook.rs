@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{Figures, grain};
 use crate::{
     principal::{Authorized, ReadMetrics},
-    problem::{Problem, parameters},
+    problem::{Code, Problem, parameters},
 };
 
 /// What is asked of a forecast.
@@ -96,5 +96,6 @@ impl ForecastView {
 
 fn refused(error: OutlookError) -> Problem {
     use actix_web::http::StatusCode;
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "not_forecastable").explained(error.to_string())
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::NotForecastable)
+        .explained(error.to_string())
 }

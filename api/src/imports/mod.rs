@@ -14,7 +14,7 @@ pub(crate) use undo::{UndoError, Undoing, Undone};
 use crate::{
     events,
     principal::{Administer, Authorized},
-    problem::Problem,
+    problem::{Code, Problem},
     queries::Asker,
     server::State,
 };
@@ -99,7 +99,7 @@ impl From<UndoError> for Problem {
                 | RecordError::TooLarge(_)
                 | RecordError::Counts(_)
                 | RecordError::Replaced(..)),
-            ) => Self::conflict("import_not_usable", error.to_string()),
+            ) => Self::conflict(Code::ImportNotUsable, error.to_string()),
             UndoError::Refused(refused) => events::refused(refused),
             error => {
                 tracing::error!(

@@ -1,5 +1,6 @@
 //! API keys: how programs say who they are. A secret is shown once; only its SHA-256 is kept.
 
+mod error;
 mod ring;
 mod routes;
 mod row;
@@ -13,6 +14,7 @@ use ingest::Grant;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
 use serde_json::{Map, Value, json};
 
+pub use error::KeyError;
 pub use ring::KeyRing;
 pub use routes::{__path_create_key, __path_grant_key, __path_list_keys, __path_revoke_key};
 pub use routes::{GrantBody, KeyList, KeyView, NewKeyBody, NewKeyView, configure};
@@ -63,7 +65,7 @@ pub async fn create(
     new: NewKey,
     origin: &Origin,
     now: DateTime<Utc>,
-) -> Result<(ApiKey, Secret), StoreError> {
+) -> Result<(ApiKey, Secret), KeyError> {
     new.check(now)?;
     let secret = Secret::generate()?;
     let key = ApiKey {
@@ -84,9 +86,9 @@ pub async fn create(
         row::Entity::insert(key.row(secret.hash())).exec_without_returning(write.db()).await;
     inserted.doing("creating an API key").map_err(|error| match &key.organization_id {
         Some(id) if error.is_foreign_key_violation() => {
-            StoreError::UnknownOrganization { organization_id: id.clone() }
+            KeyError::UnknownOrganization { organization_id: id.clone() }
         }
-        _ => error,
+        _ => error.into(),
     })?;
     outbox::append(&write, Mirrored::ApiKeys, &key.dimension(), now).await?;
     let detail = json!({
@@ -103,7 +105,7 @@ pub async fn create(
 }
 
 /// All keys, newest first, also the revoked ones.
-pub async fn list(store: &Store) -> Result<Vec<ApiKey>, StoreError> {
+pub async fn list(store: &Store) -> Result<Vec<ApiKey>, KeyError> {
     let rows = row::Entity::find()
         .order_by_desc(row::Column::CreatedAt)
         .order_by_asc(row::Column::ApiKeyId)
@@ -120,11 +122,11 @@ pub async fn revoke(
     api_key_id: &str,
     origin: &Origin,
     now: DateTime<Utc>,
-) -> Result<(), StoreError> {
+) -> Result<(), KeyError> {
     let write = store.write().await?;
     let row =
         row::Entity::find_by_id(api_key_id).one(write.db()).await.doing("reading an API key")?;
-    let row = row.ok_or_else(|| StoreError::UnknownKey { api_key_id: api_key_id.to_owned() })?;
+    let row = row.ok_or_else(|| KeyError::UnknownKey { api_key_id: api_key_id.to_owned() })?;
     let mut key = ApiKey::try_from(row)?;
     if key.revoked_at.is_some() {
         return Ok(());
@@ -139,7 +141,7 @@ pub async fn revoke(
     outbox::append(&write, Mirrored::ApiKeys, &key.dimension(), now).await?;
     let act = Act { action: "key.revoked", target: key.api_key_id, detail: json!({}) };
     audit::append(&write, origin, act, now).await?;
-    write.commit().await
+    Ok(write.commit().await?)
 }
 
 /// Those of the keys that are revoked.
@@ -164,11 +166,11 @@ pub async fn set_grant(
     grant: Grant,
     origin: &Origin,
     now: DateTime<Utc>,
-) -> Result<ApiKey, StoreError> {
+) -> Result<ApiKey, KeyError> {
     let write = store.write().await?;
     let row =
         row::Entity::find_by_id(api_key_id).one(write.db()).await.doing("reading an API key")?;
-    let row = row.ok_or_else(|| StoreError::UnknownKey { api_key_id: api_key_id.to_owned() })?;
+    let row = row.ok_or_else(|| KeyError::UnknownKey { api_key_id: api_key_id.to_owned() })?;
     let key = ApiKey { grant, ..ApiKey::try_from(row)? };
     check_grant(&key.grant, key.organization_id.as_deref(), key.scopes)?;
     row::Entity::update_many()
@@ -190,8 +192,8 @@ fn check_grant(
     grant: &Grant,
     organization_id: Option<&str>,
     scopes: Scopes,
-) -> Result<(), StoreError> {
-    let invalid = |field, reason| Err(StoreError::Invalid { field, reason });
+) -> Result<(), KeyError> {
+    let invalid = |field, reason| Err(KeyError::Invalid { field, reason });
     if organization_id.is_some() && !grant.sources().is_empty() {
         return invalid("sources", "are for keys of the platform; an organization's has its own");
     }
@@ -202,8 +204,8 @@ fn check_grant(
 }
 
 impl NewKey {
-    fn check(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let invalid = |field, reason| Err(StoreError::Invalid { field, reason });
+    fn check(&self, now: DateTime<Utc>) -> Result<(), KeyError> {
+        let invalid = |field, reason| Err(KeyError::Invalid { field, reason });
         if self.name.trim().is_empty() || self.name.chars().count() > 100 {
             return invalid("name", "must be 1 to 100 characters long");
         }
@@ -260,9 +262,9 @@ impl ApiKey {
 }
 
 impl TryFrom<row::Model> for ApiKey {
-    type Error = StoreError;
+    type Error = KeyError;
 
-    fn try_from(row: row::Model) -> Result<Self, StoreError> {
+    fn try_from(row: row::Model) -> Result<Self, KeyError> {
         let time = |at| time_of("api_keys", at);
         let damaged = |_| StoreError::Damaged { table: "api_keys", what: "unknown scopes" };
         Ok(Self {
@@ -282,12 +284,12 @@ impl TryFrom<row::Model> for ApiKey {
 }
 
 impl row::Model {
-    fn grant(&self) -> Result<Grant, StoreError> {
+    fn grant(&self) -> Result<Grant, KeyError> {
         let list = |text: &Option<String>| {
             text.iter().flat_map(|text| text.split(',')).map(str::to_owned).collect()
         };
         Grant::new(list(&self.write_sources), list(&self.write_types))
-            .map_err(|_| StoreError::Damaged { table: "api_keys", what: "an unknown grant" })
+            .map_err(|_| StoreError::Damaged { table: "api_keys", what: "an unknown grant" }.into())
     }
 }
 
@@ -296,9 +298,9 @@ fn joined(entries: &[String]) -> Option<String> {
 }
 
 /// A grant as it was asked for.
-pub(crate) fn grant(sources: Vec<String>, types: Vec<String>) -> Result<Grant, StoreError> {
+pub(crate) fn grant(sources: Vec<String>, types: Vec<String>) -> Result<Grant, KeyError> {
     Grant::new(sources, types)
-        .map_err(|reason| StoreError::Invalid { field: "sources or types", reason })
+        .map_err(|reason| KeyError::Invalid { field: "sources or types", reason })
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
+use super::KeyError;
 use super::{Secret, row, scope::Scopes};
 use crate::{
     principal::{Kind, Principal, Reach},
-    store::{Doing, Store, StoreError, time_of},
+    store::{Doing, Store, time_of},
 };
 
 /// A revoked key is refused after at most this long in other processes; in the one that revoked it, at once.
@@ -39,9 +40,9 @@ impl KeyRing {
         Self { store, remembered: Mutex::default() }
     }
 
-    /// The principal of a secret, or [`StoreError::WrongKey`] when it is malformed, unknown, expired or revoked.
-    pub async fn verify(&self, secret: &str, now: DateTime<Utc>) -> Result<Principal, StoreError> {
-        let hash = Secret::parse(secret).ok_or(StoreError::WrongKey)?.hash();
+    /// The principal of a secret, or [`KeyError::WrongKey`] when it is malformed, unknown, expired or revoked.
+    pub async fn verify(&self, secret: &str, now: DateTime<Utc>) -> Result<Principal, KeyError> {
+        let hash = Secret::parse(secret).ok_or(KeyError::WrongKey)?.hash();
         if let Some(found) = self.lock().get(&hash).filter(|found| found.is_fresh(now)) {
             return Ok(found.principal.clone());
         }
@@ -50,10 +51,10 @@ impl KeyRing {
             .one(self.store.db())
             .await
             .doing("looking up an API key")?
-            .ok_or(StoreError::WrongKey)?;
+            .ok_or(KeyError::WrongKey)?;
         let expires_at = row.expires_at.map(|at| time_of("api_keys", at)).transpose()?;
         if row.revoked_at.is_some() || expires_at.is_some_and(|at| at <= now) {
-            return Err(StoreError::WrongKey);
+            return Err(KeyError::WrongKey);
         }
         self.note_use(&row, now).await;
         let principal = Principal {

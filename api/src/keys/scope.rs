@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::{principal::Ability, store::StoreError};
+use super::KeyError;
+use crate::principal::Ability;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -45,13 +46,13 @@ impl Scope {
 
 impl Scopes {
     /// Reads a comma list such as `read,write`.
-    pub fn parse(text: &str) -> Result<Self, StoreError> {
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
         Self::of(text.split(',').map(str::trim))
     }
 
-    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, StoreError> {
+    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, KeyError> {
         let reason = "must be some of read, write, backfill, admin";
-        let invalid = StoreError::Invalid { field: "scopes", reason };
+        let invalid = KeyError::Invalid { field: "scopes", reason };
         let mut bits = 0;
         for name in names {
             match Scope::ALL.into_iter().find(|scope| scope.as_str() == name) {

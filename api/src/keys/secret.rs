@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use crate::store::{StoreError, base62, digest, random_bytes};
+use super::KeyError;
+use crate::store::{base62, digest, random_bytes};
 
 const PREFIX: &str = "aihub_";
 /// 24 random bytes in base 62.
@@ -19,7 +20,7 @@ const START_LENGTH: usize = PREFIX.len() + 4;
 pub struct Secret(String);
 
 impl Secret {
-    pub(super) fn generate() -> Result<Self, StoreError> {
+    pub(super) fn generate() -> Result<Self, KeyError> {
         let body = base62(&random_bytes::<24>()?, BODY_LENGTH);
         let unchecked = format!("{PREFIX}{body}");
         let checksum = checksum(&unchecked);

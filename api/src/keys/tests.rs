@@ -3,6 +3,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde_json::json;
 
+use super::KeyError;
 use super::{ApiKey, KeyRing, NewKey, Scopes, Secret, create, list, revoke};
 use crate::{
     audit::{self, Verdict},
@@ -10,7 +11,7 @@ use crate::{
     outbox,
     principal::{Kind, Reach},
     store::{
-        Store, StoreError,
+        Store,
         tests::{Scratch, noon, tester},
     },
 };
@@ -69,7 +70,7 @@ async fn a_key_is_verified_until_revoked() {
     assert_eq!(principal.reach, Reach::Organization("org_a".to_owned()));
     assert_eq!(principal.kind, Kind::Key(own.scopes));
     let stranger = Secret::generate().unwrap();
-    assert!(matches!(ring.verify(stranger.reveal(), noon()).await, Err(StoreError::WrongKey)));
+    assert!(matches!(ring.verify(stranger.reveal(), noon()).await, Err(KeyError::WrongKey)));
     assert_eq!(list(store).await.unwrap()[0].last_used_at, Some(noon()));
 
     revoke(store, &own.api_key_id, &tester(), noon()).await.unwrap();
@@ -77,7 +78,7 @@ async fn a_key_is_verified_until_revoked() {
     let almost = noon() + TimeDelta::milliseconds(4999);
     assert!(ring.verify(secret.reveal(), almost).await.is_ok(), "remembered by another process");
     let after = noon() + TimeDelta::seconds(5);
-    assert!(matches!(ring.verify(secret.reveal(), after).await, Err(StoreError::WrongKey)));
+    assert!(matches!(ring.verify(secret.reveal(), after).await, Err(KeyError::WrongKey)));
     ring.forget();
     assert!(
         ring.verify(secret.reveal(), noon()).await.is_err(),
@@ -85,7 +86,7 @@ async fn a_key_is_verified_until_revoked() {
     );
     assert!(matches!(
         revoke(store, "key_x", &tester(), noon()).await,
-        Err(StoreError::UnknownKey { .. })
+        Err(KeyError::UnknownKey { .. })
     ));
 
     let targets: Vec<_> =
@@ -111,7 +112,7 @@ async fn a_key_expires_also_while_it_is_remembered() {
     assert!(ring.verify(secret.reveal(), expires_at - TimeDelta::microseconds(1)).await.is_ok());
     assert!(ring.verify(secret.reveal(), expires_at).await.is_err());
     let refused = create(store, new, &tester(), expires_at).await;
-    assert!(matches!(refused, Err(StoreError::Invalid { field: "expires_at", .. })));
+    assert!(matches!(refused, Err(KeyError::Invalid { field: "expires_at", .. })));
 }
 
 #[tokio::test]
@@ -130,12 +131,12 @@ async fn what_makes_no_sense_is_refused() {
     };
     assert!(matches!(
         attempt(" ", None, "read").await,
-        Err(StoreError::Invalid { field: "name", .. })
+        Err(KeyError::Invalid { field: "name", .. })
     ));
     let unknown = attempt("a", Some("org_z"), "read").await;
-    assert!(matches!(unknown, Err(StoreError::UnknownOrganization { .. })));
+    assert!(matches!(unknown, Err(KeyError::UnknownOrganization { .. })));
     let admin = attempt("a", Some("org_a"), "admin").await;
-    assert!(matches!(admin, Err(StoreError::Invalid { field: "scopes", .. })));
+    assert!(matches!(admin, Err(KeyError::Invalid { field: "scopes", .. })));
     assert_eq!(list(store).await.unwrap(), []);
     assert_eq!(audit::verify(store).await.unwrap(), Verdict::Intact { rows: 0 });
 }

@@ -1,6 +1,7 @@
 //! Organizations: the tenants. Their rows are mirrored into the lake.
 
 mod country;
+mod error;
 mod row;
 
 use std::collections::HashMap;
@@ -12,6 +13,8 @@ use sea_orm::{
 use serde_json::{Map, Value, json};
 
 use ingest::control;
+
+pub use error::OrganizationError;
 
 use crate::{
     outbox::{self, Mirrored},
@@ -59,7 +62,7 @@ pub async fn upsert_many(
     store: &Store,
     organizations: &[Organization],
     now: DateTime<Utc>,
-) -> Result<usize, StoreError> {
+) -> Result<usize, OrganizationError> {
     for organization in organizations {
         organization.check()?;
     }
@@ -91,7 +94,7 @@ pub async fn upsert_many(
 }
 
 /// All organizations by id.
-pub async fn list(store: &Store) -> Result<Vec<Organization>, StoreError> {
+pub async fn list(store: &Store) -> Result<Vec<Organization>, OrganizationError> {
     let rows = row::Entity::find()
         .order_by_asc(row::Column::OrganizationId)
         .all(store.db())
@@ -100,7 +103,10 @@ pub async fn list(store: &Store) -> Result<Vec<Organization>, StoreError> {
     rows.into_iter().map(Organization::try_from).collect()
 }
 
-pub async fn get(store: &Store, organization_id: &str) -> Result<Option<Organization>, StoreError> {
+pub async fn get(
+    store: &Store,
+    organization_id: &str,
+) -> Result<Option<Organization>, OrganizationError> {
     let row = row::Entity::find_by_id(organization_id)
         .one(store.db())
         .await
@@ -109,22 +115,25 @@ pub async fn get(store: &Store, organization_id: &str) -> Result<Option<Organiza
 }
 
 impl Organization {
-    fn check(&self) -> Result<(), StoreError> {
+    fn check(&self) -> Result<(), OrganizationError> {
         if !is_id(&self.organization_id) {
             let reason = "must be 1 to 64 letters, digits, underscores or hyphens";
-            return Err(StoreError::Invalid { field: "organization_id", reason });
+            return Err(OrganizationError::Invalid { field: "organization_id", reason });
         }
         if !country::is_country(&self.country) {
             let reason = "must be a country's code of two letters (ISO 3166-1), such as DE or CN";
-            return Err(StoreError::Invalid { field: "country", reason });
+            return Err(OrganizationError::Invalid { field: "country", reason });
         }
         for (field, text) in [("name", &self.name), ("plan", &self.plan)] {
             if text.is_empty() || text.len() > TEXT_LENGTH_MAX {
-                return Err(StoreError::Invalid { field, reason: "must be 1 to 200 bytes long" });
+                return Err(OrganizationError::Invalid {
+                    field,
+                    reason: "must be 1 to 200 bytes long",
+                });
             }
             if control::in_name(text) {
                 let reason = "must not hold control characters";
-                return Err(StoreError::Invalid { field, reason });
+                return Err(OrganizationError::Invalid { field, reason });
             }
         }
         Ok(())
@@ -155,7 +164,7 @@ async fn upsert(
     write: &Write,
     organization: &Organization,
     now: DateTime<Utc>,
-) -> Result<(), StoreError> {
+) -> Result<(), OrganizationError> {
     use row::Column::{Country, Kind, Name, OrganizationId, Plan, SignedUpAt};
     let row = row::ActiveModel {
         organization_id: ActiveValue::Set(organization.organization_id.clone()),
@@ -174,13 +183,13 @@ async fn upsert(
         .exec_without_returning(write.db())
         .await
         .doing("writing an organization")?;
-    outbox::append(write, Mirrored::Organizations, &organization.dimension(), now).await
+    Ok(outbox::append(write, Mirrored::Organizations, &organization.dimension(), now).await?)
 }
 
 impl TryFrom<row::Model> for Organization {
-    type Error = StoreError;
+    type Error = OrganizationError;
 
-    fn try_from(row: row::Model) -> Result<Self, StoreError> {
+    fn try_from(row: row::Model) -> Result<Self, OrganizationError> {
         let unknown = StoreError::Damaged { table: "organizations", what: "an unknown kind" };
         Ok(Self {
             kind: Kind::parse(&row.kind).ok_or(unknown)?,

@@ -1,12 +1,10 @@
 use serde_json::{Value, json};
 
+use super::OrganizationError;
 use super::{Kind, Organization, get, list, upsert_many};
 use crate::{
     outbox::{Mirrored, Peeked, peek, remove_through},
-    store::{
-        StoreError,
-        tests::{Scratch, noon},
-    },
+    store::tests::{Scratch, noon},
 };
 
 pub(crate) fn organization(id: &str) -> Organization {
@@ -63,7 +61,7 @@ async fn one_bad_row_refuses_all() {
     for id in ["", "a b", "org/1", "ä", &"x".repeat(65)] {
         let refused = upsert_many(store, &[organization("org_a"), organization(id)], noon()).await;
         assert!(
-            matches!(refused, Err(StoreError::Invalid { field: "organization_id", .. })),
+            matches!(refused, Err(OrganizationError::Invalid { field: "organization_id", .. })),
             "{id}"
         );
     }

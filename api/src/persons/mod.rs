@@ -15,7 +15,7 @@ use crate::{
     audit::{self, Act, Origin},
     clock::Clock,
     principal::{Administer, Authorized, Principal},
-    problem::Problem,
+    problem::{Code, Problem},
     store::{Doing, Store, StoreError, time_of},
 };
 
@@ -89,7 +89,7 @@ pub(crate) async fn show(
 pub(crate) fn grantable(role: Role) -> Result<Role, Problem> {
     match role {
         Role::Admin => {
-            Err(Problem::conflict("always_granted", "administrators see persons always"))
+            Err(Problem::conflict(Code::AlwaysGranted, "administrators see persons always"))
         }
         role => Ok(role),
     }

@@ -9,7 +9,7 @@ use super::{Gate, Permission, Principal, client_ip};
 use crate::{
     audit::Origin,
     places::Party,
-    problem::{Problem, RequestId},
+    problem::{Code, Problem, RequestId},
 };
 
 /// A principal that holds permission `P`. Without credentials the answer is 401, without the permission 403.
@@ -52,7 +52,7 @@ impl<P: Permission> FromRequest for Authorized<P> {
             let principal = gate.admit(&request).await?;
             if !P::allows(&principal) {
                 let detail = format!("this needs the permission `{}`", P::NAME);
-                return Err(Problem::forbidden("forbidden", detail).with("permission", P::NAME));
+                return Err(Problem::forbidden(Code::Forbidden, detail).with("permission", P::NAME));
             }
             request.extensions_mut().insert(Party::from(&principal));
             Ok(Self { principal, permission: PhantomData })

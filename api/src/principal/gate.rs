@@ -12,7 +12,7 @@ use crate::{
     accounts::{self, SignedInSession},
     clock::Clock,
     keys::KeyRing,
-    problem::Problem,
+    problem::{Code, Problem},
     store::{Store, digest},
 };
 
@@ -84,15 +84,15 @@ impl Gate {
     pub async fn admit(&self, request: &HttpRequest) -> Result<Principal, Problem> {
         if request.headers().contains_key(AUTHORIZATION) {
             let token = bearer_token(request).ok_or_else(|| {
-                Problem::unauthorized("wrong_credentials", "send `Authorization: Bearer <key>`")
+                Problem::unauthorized(Code::WrongCredentials, "send `Authorization: Bearer <key>`")
             })?;
             return self.admit_token(token).await;
         }
         let Some(cookie) = request.cookie(SESSION_COOKIE) else {
-            return Err(Problem::unauthorized("no_credentials", "sign in, or send an API key"));
+            return Err(Problem::unauthorized(Code::NoCredentials, "sign in, or send an API key"));
         };
         let user = accounts::session_user(&self.store, cookie.value(), self.now()).await?;
-        let user = user.ok_or_else(|| Problem::unauthorized("session_over", "sign in again"))?;
+        let user = user.ok_or_else(|| Problem::unauthorized(Code::SessionOver, "sign in again"))?;
         same_origin::require(request)?;
         Ok(user.principal())
     }

@@ -7,7 +7,7 @@ use actix_web::{
 };
 
 use super::proxies::is_https;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// What the browser says about where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) fn refuse_cross_site(request: &HttpRequest) -> Result<(), Problem> {
 }
 
 fn refusal() -> Problem {
-    Problem::forbidden("cross_site_request", "this request must come from the same origin")
+    Problem::forbidden(Code::CrossSiteRequest, "this request must come from the same origin")
 }
 
 fn site_of(request: &HttpRequest) -> Site {

@@ -3,10 +3,10 @@ use actix_web::{
 };
 use serde_json::{Value, json};
 
-use super::{Problem, stamp};
+use super::{Code, Problem, stamp};
 use crate::{
+    accounts::AccountError,
     body::{Bodies, Body, BodyLimit},
-    store::StoreError,
 };
 
 #[derive(serde::Deserialize)]
@@ -18,8 +18,8 @@ struct Number {
 async fn take(body: Body) -> Result<HttpResponse, Problem> {
     match body.json_of_stranger::<Number>().await?.number {
         0 => Err(Problem::unavailable(7)),
-        1 => Err(StoreError::Hash { reason: "secret reason".to_owned() }.into()),
-        2 => Err(Problem::bad_request("bad_number", "two")
+        1 => Err(AccountError::Hash { reason: "secret reason".to_owned() }.into()),
+        2 => Err(Problem::bad_request(Code::InvalidValue, "two")
             .with("position", 3)
             .with("hint", "use three")),
         _ => Ok(HttpResponse::Ok().finish()),
@@ -54,7 +54,7 @@ async fn a_problem_says_what_rfc_9457_says() {
     let (status, id, retry, body) = ask(r#"{"number":2}"#, "my-id.1").await;
     assert_eq!((status, id.as_str(), retry), (400, "my-id.1", None));
     let expected = json!({
-        "type": "urn:aihub:problem:bad_number", "title": "Bad Request", "status": 400, "code": "bad_number",
+        "type": "urn:aihub:problem:invalid_value", "title": "Bad Request", "status": 400, "code": "invalid_value",
         "detail": "two", "instance": "my-id.1", "position": 3, "hint": "use three",
     });
     assert_eq!(body, expected);

@@ -27,7 +27,7 @@ use crate::{
     clock::Clock,
     persons,
     principal::{Ability, Authorized, Principal, RunSql},
-    problem::{Problem, parameters},
+    problem::{Code, Problem, parameters},
     store::{Store, StoreError},
 };
 
@@ -401,11 +401,11 @@ pub(crate) async fn get_result(
     match entry.status {
         Status::Done => {}
         Status::Queued | Status::Running => {
-            return Err(Problem::conflict("query_not_done", "the query is not done yet"));
+            return Err(Problem::conflict(Code::QueryNotDone, "the query is not done yet"));
         }
         Status::Failed | Status::Canceled | Status::Abandoned => {
             let detail = entry.detail.clone().unwrap_or_default();
-            let failed = Problem::conflict("query_failed", detail);
+            let failed = Problem::conflict(Code::QueryFailed, detail);
             return Err(failed.with("query_code", entry.code.clone()));
         }
     }

@@ -11,7 +11,13 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{problem, reach};
-use crate::{as_of::Seal, clock::Clock, config, principal::Principal, problem::Problem};
+use crate::{
+    as_of::Seal,
+    clock::Clock,
+    config,
+    principal::Principal,
+    problem::{Code, Problem},
+};
 
 /// A query.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -117,7 +123,7 @@ impl QueryBody {
         principal: &Principal,
     ) -> Result<Cut, Problem> {
         let back_to = |token: &str| seal.back_to(token, newest.clone(), principal);
-        let refuse = |detail| Err(Problem::bad_request("invalid_as_of", detail));
+        let refuse = |detail| Err(Problem::bad_request(Code::InvalidAsOf, detail));
         let at_least = self.at_least.as_deref().map(back_to).transpose()?;
         let cut = self.as_of.as_deref().map(back_to).transpose()?.unwrap_or(newest.clone());
         match at_least {

@@ -39,7 +39,7 @@ use body::Written;
 use crate::{
     body::{Body, BodyLimit},
     principal::{Ability, Authorized, Kind, Principal, RunSql, refuse_cross_site},
-    problem::{Problem, parameters},
+    problem::{Code, Problem, parameters},
 };
 
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -277,30 +277,25 @@ pub(crate) fn reach(principal: &Principal) -> Reach {
 /// A failed query as the client sees it.
 pub(crate) fn problem(error: QueryError) -> Problem {
     use actix_web::http::StatusCode;
-    let (status, code) = match error.reason {
-        Reason::Syntax => (StatusCode::BAD_REQUEST, "syntax_error"),
-        Reason::Invalid => (StatusCode::BAD_REQUEST, "invalid_query"),
-        Reason::TooComplex => (StatusCode::BAD_REQUEST, "too_complex"),
-        Reason::Canceled => (StatusCode::UNPROCESSABLE_ENTITY, "query_canceled"),
-        Reason::Parameters => (StatusCode::BAD_REQUEST, "invalid_parameters"),
-        Reason::NotAllowed => (StatusCode::FORBIDDEN, "not_allowed"),
-        Reason::Persons => (StatusCode::FORBIDDEN, "persons_hidden"),
-        Reason::Failed => (StatusCode::UNPROCESSABLE_ENTITY, "query_failed"),
-        Reason::OutOfRange => (StatusCode::UNPROCESSABLE_ENTITY, "number_out_of_range"),
-        Reason::Memory => (StatusCode::UNPROCESSABLE_ENTITY, "out_of_memory"),
-        Reason::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "result_too_large"),
-        Reason::Deadline => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded"),
-        Reason::Busy => return Problem::unavailable(1).explained(error.message),
-        Reason::TooMany => {
-            let status = StatusCode::TOO_MANY_REQUESTS;
-            return Problem::new(status, "too_many_queries")
-                .retried_after(1)
-                .explained(error.message);
+    let status = match error.reason {
+        Reason::Syntax | Reason::Invalid | Reason::TooComplex | Reason::Parameters => {
+            StatusCode::BAD_REQUEST
         }
-        Reason::Lost => (StatusCode::UNPROCESSABLE_ENTITY, "query_lost"),
+        Reason::NotAllowed | Reason::Persons => StatusCode::FORBIDDEN,
+        Reason::Canceled | Reason::Failed | Reason::OutOfRange | Reason::Memory | Reason::Lost => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::Deadline => StatusCode::GATEWAY_TIMEOUT,
+        Reason::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        Reason::Busy => return Problem::unavailable(1).explained(error.message),
         Reason::Unavailable => return Problem::unavailable(1),
     };
+    let code = Code::from(error.reason);
     let mut problem = Problem::new(status, code).explained(error.message);
+    if error.reason == Reason::TooMany {
+        problem = problem.retried_after(1);
+    }
     if let Some((line, column)) = error.position {
         problem = problem.with("position", serde_json::json!({"line": line, "column": column}));
     }

@@ -23,7 +23,7 @@ use crate::{
     pace::Readers,
     places::{Full, Place, Places},
     principal::{Ability, Principal},
-    problem::Problem,
+    problem::{Code, Problem},
     store::{base62, random_bytes},
     tasks::Tasks,
 };
@@ -334,7 +334,7 @@ impl Running {
             && is_refusal(error.reason)
             && !self.is_listed
         {
-            metrics::counter!(REFUSALS, "code" => problem(error.clone()).code).increment(1);
+            metrics::counter!(REFUSALS, "code" => Code::from(error.reason).as_str()).increment(1);
             self.is_over = true;
             self.runner.lock().running.remove(&self.id);
             return;
@@ -350,7 +350,7 @@ impl Running {
                 Err(error) => {
                     let stopped = error.reason == Reason::Canceled;
                     seen.status = if stopped { Status::Canceled } else { Status::Failed };
-                    seen.code = Some(problem(error.clone()).code.to_owned());
+                    seen.code = Some(Code::from(error.reason).as_str().to_owned());
                     seen.detail = Some(kept_detail(&self.remembered(error)));
                 }
             }

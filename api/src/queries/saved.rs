@@ -29,7 +29,7 @@ use crate::{
     body::Body,
     clock::Clock,
     principal::{Ability, Authorized, Principal, ReadMetrics, RunSql},
-    problem::{Problem, parameters},
+    problem::{Code, Problem, parameters},
     store::{Doing, Store, StoreError},
 };
 
@@ -110,7 +110,7 @@ fn scope_of(who: &Principal) -> &str {
 
 impl NewQuery {
     fn check(&self) -> Result<(), Problem> {
-        let refuse = |detail: String| Err(Problem::bad_request("invalid_field", detail));
+        let refuse = |detail: String| Err(Problem::bad_request(Code::InvalidField, detail));
         let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_';
         let name = &self.name;
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(plain) {
@@ -287,7 +287,7 @@ pub(crate) async fn remove_saved(
     let saved = visible_in(write.db(), &principal, &name, None).await?;
     if !saved.may_change(&principal) {
         let detail = "only who saved it, and administrators, remove it";
-        return Err(Problem::forbidden("forbidden", detail));
+        return Err(Problem::forbidden(Code::Forbidden, detail));
     }
     row::Entity::delete_many()
         .filter(row::Column::Scope.eq(scope_of(&principal)))

@@ -11,7 +11,7 @@ use super::{NewQuery, SavedQuery, row, scope_of};
 use crate::{
     audit::{self, Act, Origin},
     principal::Principal,
-    problem::Problem,
+    problem::{Code, Problem},
     store::{Doing, Store, StoreError, Write},
 };
 
@@ -64,7 +64,7 @@ async fn check_room(write: &Write, scope: &str, sql: &str) -> Result<(), Problem
         taken.map_or((0, 0), |(n, bytes)| (n.unsigned_abs(), bytes.unsigned_abs()));
     let full = |what: String| {
         let detail = format!("{what} of queries are saved; remove a query first");
-        Err(Problem::conflict("too_many_saved_queries", detail))
+        Err(Problem::conflict(Code::TooManySavedQueries, detail))
     };
     if versions >= VERSIONS_MAX {
         return full(format!("{VERSIONS_MAX} versions"));
@@ -89,7 +89,7 @@ pub(super) async fn add(
     let before = find(write.db(), scope, &new.name, None).await?;
     if before.as_ref().is_some_and(|before| !before.may_change(who)) {
         let detail = format!("`{}` is saved by somebody else", new.name);
-        return Err(Problem::conflict("name_taken", detail));
+        return Err(Problem::conflict(Code::NameTaken, detail));
     }
     check_room(&write, scope, &new.sql).await?;
     let saved = SavedQuery {
