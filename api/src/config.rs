@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    env, fmt, fs,
+    env, fs,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::{folder, principal::TrustedProxies, private};
+use crate::{folder, principal::TrustedProxies, private, secret::Secret};
 
 /// The settings of a process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub struct Lake {
     /// Where the tables are: `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///…`. Empty: in the data folder.
     pub url: String,
     /// Options of the store, as the `object_store` crate names them, such as `aws_region`.
-    pub options: BTreeMap<String, String>,
+    pub options: BTreeMap<String, Secret>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -145,14 +145,14 @@ pub struct Check {
 }
 
 /// Who reads `/metrics`. It names tables and counts everybody's events.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
     /// Whether everybody does.
     pub open: bool,
     /// A token that admits to it and to nothing else, for the one that collects them. Empty: there is none, and an
     /// administrator's key is asked for.
-    pub token: String,
+    pub token: Secret,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -162,13 +162,6 @@ pub struct Log {
     pub filter: String,
     /// `text` or `json`.
     pub format: String,
-}
-
-impl fmt::Debug for Metrics {
-    /// Without the token.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").field("open", &self.open).finish_non_exhaustive()
-    }
 }
 
 impl Default for Server {
@@ -324,7 +317,7 @@ impl Config {
             let hour = config.check.hour_utc;
             return Err(ConfigError::Value(format!("check.hour_utc: {hour} is not an hour")));
         }
-        if (1..METRICS_TOKEN_MIN).contains(&config.metrics.token.len()) {
+        if (1..METRICS_TOKEN_MIN).contains(&config.metrics.token.reveal().len()) {
             let message = format!("metrics.token: has less than {METRICS_TOKEN_MIN} characters");
             return Err(ConfigError::Value(message));
         }
@@ -413,7 +406,7 @@ mod tests {
             [("AIHUB_SERVER_PORT", "2"), ("AIHUB_LAKE_OPTIONS_AWS_REGION", "eu-1"), ("PATH", "/")];
         let config = load(file, &variables, &[]).unwrap();
         assert_eq!((config.server.port, config.query.workers), (2, 4));
-        assert_eq!(config.lake.options["aws_region"], "eu-1");
+        assert_eq!(config.lake.options["aws_region"].reveal(), "eu-1");
         let proxies = [("AIHUB_SERVER_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8")];
         let proxies = Vec::from(load("", &proxies, &[]).unwrap().server.trusted_proxies);
         assert_eq!(proxies, ["127.0.0.1/32", "10.0.0.0/8"]);

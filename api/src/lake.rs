@@ -2,6 +2,7 @@
 //! that read.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write,
     path::{Path, PathBuf},
@@ -41,7 +42,13 @@ pub(crate) fn location(config: &Config) -> Result<Location, OpenError> {
         return Ok(Location::folder(&folder::LAKE.of(&config.dir))?);
     }
     let url = Url::parse(&config.lake.url).map_err(|error| OpenError::Url(error.to_string()))?;
-    Ok(Location { url, options: config.lake.options.clone() })
+    Ok(Location { url, options: options(config) })
+}
+
+/// The options of the store.
+pub(crate) fn options(config: &Config) -> BTreeMap<String, String> {
+    let options = config.lake.options.iter();
+    options.map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect()
 }
 
 /// Closes the folders of ours that are there: see [`private::close`].

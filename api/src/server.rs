@@ -34,14 +34,16 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     connections::{self, Connections},
-    dashboards, dead_letters, erasure, events, figures, folder, health, imports, integrity, keys,
+    dashboards, dead_letters, erasure, events, figures, folder, health,
+    imports::{self, ImportRecord},
+    integrity, keys,
     lake::{self, OpenError},
     method,
     open_files::OpenFiles,
     openapi, pace, persons,
     principal::Gate,
     problem,
-    queries::{self, Background, Runner},
+    queries::{self, Asker, Background, Runner},
     relay,
     store::{Store, StoreError},
     tasks::Tasks,
@@ -107,6 +109,9 @@ impl State {
         // First, so that nothing is counted in vain.
         let recorder = recorder();
         let lakehouse = lake::open(&config).await?;
+        if let Err(error) = ImportRecord::note_broken_off(&config.dir, lakehouse.cut().lsn) {
+            tracing::warn!(%error, "imports that were broken off");
+        }
         let store = Store::open(&folder::STATE.of(&config.dir)).await?;
         queries::give_up_unfinished(&store).await?;
         let handshake = lake::handshake(&config, lake::spill_dir(&config)?)?;
@@ -168,16 +173,22 @@ impl State {
         let measured: web::Data<config::Metrics> = web::Data::new(self.config.metrics.clone());
         let store = web::Data::new(self.store.clone());
         let lakehouse = web::Data::new(self.lakehouse.clone());
-        let engine = web::Data::new(self.engine.clone());
         let runner = web::Data::new(self.runner.clone());
-        let seal = web::Data::new(self.seal.clone());
         let background = web::Data::new(self.background.clone());
-        let catalog = web::Data::new(self.catalog.clone());
-        let limits: web::Data<config::Query> = web::Data::new(self.config.query.clone());
         let clock = web::Data::new(self.clock.clone());
         let recorder = web::Data::new(self.recorder.clone());
         let events = events::configure(&self.config, self.seal.clone());
         let readers = web::Data::new(self.runner.readers.clone());
+        let asker = web::Data::new(Asker {
+            lakehouse: self.lakehouse.clone(),
+            engine: self.engine.clone(),
+            catalog: self.catalog.clone(),
+            runner: self.runner.clone(),
+            clock: self.clock.clone(),
+            store: self.store.clone(),
+            limits: self.config.query.clone(),
+            seal: self.seal.clone(),
+        });
         let state = web::Data::new(self.clone());
         move |routes| {
             routes
@@ -186,12 +197,9 @@ impl State {
                 .app_data(accounts.clone())
                 .app_data(store.clone())
                 .app_data(lakehouse.clone())
-                .app_data(engine.clone())
+                .app_data(asker.clone())
                 .app_data(runner.clone())
-                .app_data(seal.clone())
                 .app_data(background.clone())
-                .app_data(catalog.clone())
-                .app_data(limits.clone())
                 .app_data(clock.clone())
                 .app_data(recorder.clone())
                 .app_data(measured.clone())
@@ -309,14 +317,11 @@ impl State {
 /// Starts the workers, and asks the two dozen questions of the first page. Their answers stay true until the day ends,
 /// or a row of an earlier day comes.
 async fn warm(state: &State) {
-    if let Engine::Workers { strangers, reserved, .. } = &state.engine {
-        tokio::join!(strangers.warm(), reserved.warm());
-        loop {
-            dashboards::prepare(state).await;
-            tokio::time::sleep(PREPARE_EVERY).await;
-        }
+    state.engine.warm().await;
+    loop {
+        dashboards::prepare(state).await;
+        tokio::time::sleep(PREPARE_EVERY).await;
     }
-    std::future::pending().await
 }
 
 /// Gives memory back that nobody needs.
@@ -325,11 +330,7 @@ async fn give_back(state: &State) {
         tokio::time::sleep(TRIM_EVERY).await;
         // Times are kept one by one until somebody asks for the metrics, or this.
         state.recorder.run_upkeep();
-        if let Engine::Workers { strangers, reserved, ahead, .. } = &state.engine {
-            strangers.trim().await;
-            reserved.trim().await;
-            ahead.trim().await;
-        }
+        state.engine.trim().await;
     }
 }
 
@@ -355,11 +356,7 @@ impl Running {
         self.state.tasks.prepare_to_stop();
         self.handle.stop(true).await;
         self.state.tasks.stop().await;
-        if let Engine::Workers { strangers, reserved, ahead, .. } = &self.state.engine {
-            strangers.stop().await;
-            reserved.stop().await;
-            ahead.stop().await;
-        }
+        self.state.engine.stop().await;
         let written = queries::write_ended(&self.state.runner, &self.state.store).await;
         if let Err(error) = written {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last queries");

@@ -95,6 +95,14 @@ pub fn round(value: Decimal, digits: u32) -> Decimal {
     value.round_dp_with_strategy(digits, RoundingStrategy::MidpointAwayFromZero)
 }
 
+/// A decimal with more digits after the point than money has, rounded to as many; `None` where nothing is to be done.
+/// Such costs were computed in binary fractions, and say no more than a double does.
+pub(crate) fn rounded(text: &str) -> Option<String> {
+    let number: f64 = text.trim().parse().ok()?;
+    let is_long = parse(text.trim()).is_none() && (0.0..1e13).contains(&number);
+    is_long.then(|| format!("{number:.*}", usize::from(SCALE.unsigned_abs())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::value::RawValue;
 
-use crate::{Table, decode::Form};
+use crate::{Table, decode::Form, money};
 
 /// The names of one system.
 #[derive(Debug)]
@@ -203,7 +203,7 @@ impl Vocabulary {
         for (name, value) in &data {
             let is_ours = TABLES.iter().any(|table| table.place(name, 0).is_some())
                 || [INCLUDES_CACHED, "attributes"].contains(&name.as_str());
-            if is_ours && value.get() != "null" {
+            if is_ours && !is_none(value) {
                 named.insert(name, value);
             }
         }
@@ -219,6 +219,12 @@ impl Vocabulary {
                 named.insert(member, serde_json::from_str(json).ok()?);
             }
         }
+        // Costs are computed in binary fractions.
+        let cost = named.get("cost").and_then(|cost| money::rounded(cost.get()));
+        let cost = cost.and_then(|cost| RawValue::from_string(cost).ok());
+        if let Some(cost) = &cost {
+            named.insert("cost", cost);
+        }
         let data = serde_json::value::to_raw_value(&named).ok()?;
         members.insert("data".into(), &data);
         serde_json::to_string(&members).ok()
@@ -227,10 +233,15 @@ impl Vocabulary {
 
 type Object<'a> = BTreeMap<String, &'a RawValue>;
 
+/// Whether there is no value: `None` is what Python writes.
+fn is_none(value: &RawValue) -> bool {
+    ["null", "\"None\"", "\"\""].contains(&value.get())
+}
+
 /// What lies at a path, unless it is null.
 fn find<'a>(object: &Object<'a>, path: &str) -> Option<&'a RawValue> {
     if let Some(value) = object.get(path) {
-        return (value.get() != "null").then_some(*value);
+        return (!is_none(value)).then_some(*value);
     }
     path.match_indices('.').find_map(|(at, _)| {
         let inner: Object<'a> = serde_json::from_str(object.get(&path[..at])?.get()).ok()?;
@@ -331,6 +342,11 @@ mod tests {
                     "gen_ai": {"usage": {"output_tokens": 4}}, "server.address": "x"}),
                 json!({"model": "m", "provider": "p", "input_tokens": 3, "cached_input_tokens": 1,
                     "output_tokens": 4}),
+            ),
+            (
+                "litellm",
+                json!({"model": "m", "response_cost": 0.1 + 0.2, "cache_hit": "None"}),
+                json!({"model": "m", "cost": 0.3, "currency": "USD"}),
             ),
             // Our own names win.
             ("openai", json!({"input_tokens": 1, "prompt_tokens": 2}), json!({"input_tokens": 1})),

@@ -77,6 +77,34 @@ impl Engine {
         self.begin(request, &scopes).await
     }
 
+    /// Starts the workers, before somebody waits for one.
+    pub async fn warm(&self) {
+        if let Self::Workers { strangers, reserved, .. } = self {
+            tokio::join!(strangers.warm(), reserved.warm());
+        }
+    }
+
+    /// Puts new workers in the place of idle ones that hold much memory.
+    pub async fn trim(&self) {
+        for pool in self.pools() {
+            pool.trim().await;
+        }
+    }
+
+    /// Ends all workers.
+    pub async fn stop(&self) {
+        for pool in self.pools() {
+            pool.stop().await;
+        }
+    }
+
+    fn pools(&self) -> Vec<&Pool> {
+        match self {
+            Self::Workers { strangers, reserved, ahead, .. } => vec![strangers, reserved, ahead],
+            Self::Here(_) => Vec::new(),
+        }
+    }
+
     /// Starts a query that depends on no rows but those of its scopes.
     async fn begin(&self, request: Request, scopes: &[Scope]) -> Result<Answering, QueryError> {
         if request.author == Author::Stranger {

@@ -32,6 +32,8 @@ pub struct Asked {
     pub description: String,
     pub version: i32,
     pub fields: Vec<Field>,
+    /// What the address says besides the language and the parameters, with its names.
+    pub kept: Vec<(&'static str, String)>,
     pub answer: Shown,
     /// What the address says besides the language, as it stands there.
     pub rest: String,
@@ -99,6 +101,9 @@ struct Values<'a> {
     description: &'a str,
     version: i32,
     fields: &'a [Field],
+    kept: &'a [(&'static str, String)],
+    /// Whether times are shown in UTC.
+    is_utc: bool,
     answer: Option<&'a Rows>,
     failure: Option<&'a str>,
     is_unasked: bool,
@@ -132,7 +137,7 @@ const ENGLISH: Labels = Labels {
     version: "Version",
     run: "Show",
     fill_in: "Fill in the values to see the answer.",
-    failed: "There is no answer with these values.",
+    failed: "There is no answer to show.",
     rows: "rows",
     truncated: "Only the first rows are shown. Download all of them below.",
     no_rows: "No row has these values.",
@@ -148,7 +153,7 @@ const CHINESE: Labels = Labels {
     version: "版本",
     run: "查看",
     fill_in: "请填写参数值以查看结果。",
-    failed: "使用这些值无法得到结果。",
+    failed: "没有可显示的结果。",
     rows: "行",
     truncated: "仅显示前面的行。可在下方下载全部行。",
     no_rows: "没有符合条件的行。",
@@ -174,6 +179,8 @@ impl Reader {
             description: "",
             version: 0,
             fields: &[],
+            kept: &[],
+            is_utc: true,
             answer: None,
             failure: None,
             is_unasked: false,
@@ -202,6 +209,8 @@ pub fn saved_query_page(reader: &Reader, asked: &Asked) -> Result<String, Error>
             description: &asked.description,
             version: asked.version,
             fields: &asked.fields,
+            kept: &asked.kept,
+            is_utc: asked.kept.iter().all(|(name, _)| *name != "tz"),
             answer,
             failure,
             is_unasked: matches!(asked.answer, Shown::Unasked),
@@ -231,6 +240,7 @@ mod tests {
                 value: "2026-01-01\"><script>".into(),
                 required: true,
             }],
+            kept: vec![("version", "2".into())],
             answer,
             rest: "&p.since=2026-01-01".into(),
             rows_address: "/v1/saved-queries/top-models/rows?p.since=2026-01-01&format=".into(),
@@ -256,6 +266,7 @@ mod tests {
                 assert!(!html.contains(markup), "{markup}");
             }
             assert!(html.contains("p.since") && html.contains("format=csv"));
+            assert!(html.contains("name=\"version\" value=\"2\""), "{html}");
         }
     }
 

@@ -89,6 +89,13 @@ fn an_import_is_undone_as_a_whole() {
         let (_, errors, code) = told(&data, &["import", "--map", &map, &file]);
         assert_eq!(code, Some(1));
         assert!(errors.contains(&format!("`--replace {id}` imports it again")), "{errors}");
+        // So does another file, or another mapping, with the same events.
+        let other =
+            write(dir.path(), "other.toml", &format!("# other\n{}", MAP.replace("ZONE", "UTC")));
+        let (output, errors, code) = told(&data, &["import", "--map", &other, &file]);
+        assert_eq!((output.as_str(), code), ("0 accepted, 5 duplicate, 1 rejected\n", Some(1)));
+        let expected = format!("4 rows are events of {id}, which was undone: they do not count");
+        assert!(errors.contains(&expected), "{errors}");
         let text = run_ok(&data, &["import", "list"]);
         assert!(text.starts_with("id\tstarted_at\tstate\taccepted\t"), "{text}");
         assert!(text.contains("\tundone\t4\t5\t1\t/import/shop\t"), "{text}");
@@ -200,9 +207,17 @@ async fn what_was_corrected_since_is_undone_too() {
     let early =
         reply(client.request(Method::POST, &format!("/v1/events?replaces={id}")).body("{}"));
     assert_eq!(early.await.status, 409);
+    let narrow = ["--scopes", "admin,write", "--sources", "/billing/"];
+    let narrow = run_ok(&data, &[&["key", "create", "--name", "n"], &narrow[..]].concat());
+    let refused = reply(Client::new(&server, &narrow).request(Method::POST, &path)).await;
+    assert_eq!(refused.json()["code"], "source_not_allowed", "{}", refused.text());
     let undone = reply(client.request(Method::POST, &path)).await;
     assert_eq!((undone.status.as_u16(), undone.json()), (200, json!({"voided": 4, "left": 0})));
     assert_eq!(counts(&data), "0,8,0,0");
+    // Its events are entered again by a replacement only.
+    let alone =
+        reply(client.request(Method::POST, &format!("/v1/events?replaces={id}")).body("{}"));
+    assert_eq!(alone.await.json()["code"], "import_not_usable");
     server.stop();
     is_sound(&data);
 }
@@ -256,4 +271,54 @@ fn a_damaged_record_is_told_and_not_written_over() {
         assert!(errors.contains(&format!("{} cannot be used", record.display())), "{errors}");
     }
     assert_eq!(fs::read_to_string(&record).unwrap(), "{");
+}
+
+/// The entry of a row whose answer did not come.
+fn sent(id: &str) -> Vec<u8> {
+    [&[0_u8][..], &ingest::identity::Key::of("org_a", "/import/shop", id).0].concat()
+}
+
+#[test]
+fn of_a_run_that_was_broken_off_only_its_own_events_are_undone() {
+    for beside_a_server in [false, true] {
+        let dir = folder();
+        let data = dir.path().join("data");
+        let map = write(dir.path(), "map.toml", &MAP.replace("ZONE", "UTC"));
+        let file = write(dir.path(), "rows.csv", ROWS);
+        let row = |id: &str| format!("usage.request,org_a,{id},2026-01-01 09:00,m,1,,\n");
+        let head = ROWS.lines().next().unwrap();
+        let other = write(dir.path(), "other.csv", &format!("{head}\n{}{}", row("x1"), row("x2")));
+        run_ok(&data, &["import", "--map", &map, &file]);
+        let id = list(&data)[0]["id"].as_str().unwrap().to_owned();
+        // As if it had been killed: one of its own answers did not come, and two rows were not taken.
+        let (record, keys) = (format!("imports/{id}.json"), format!("imports/{id}.keys"));
+        let (record, keys) = (data.join(record), data.join(keys));
+        let text = fs::read_to_string(&record).unwrap();
+        let text =
+            text.replace("\"complete\"", "\"incomplete\"").replace("\"rows\": 5", "\"rows\": 4");
+        fs::write(&record, text).unwrap();
+        let mut entries = fs::read(&keys).unwrap();
+        let last = entries.len() - 17;
+        entries[last] = 0;
+        entries.extend([sent("x1"), sent("x2")].concat());
+        fs::write(&keys, &entries).unwrap();
+        let server = beside_a_server.then(|| Server::serve(&data));
+        let output = run_ok(&data, &["import", "--map", &map, &other]);
+        assert_eq!(output, "2 accepted, 0 duplicate, 0 rejected\n");
+        // It goes on, and is undone: what the other import brought stays.
+        let output = run_ok(&data, &["import", "--map", &map, &file]);
+        assert!(output.starts_with("0 accepted, 1 duplicate, 0 rejected"), "{output}");
+        let undo = run_ok(&data, &["import", "undo", &id]);
+        assert_eq!(undo, format!("5 events voided; nothing of {id} counts\n"));
+        assert_eq!(counts(&data), "2,8,0,0");
+        if let Some(server) = server {
+            server.stop();
+        }
+        // Without what is known of its events an import is not undone.
+        let third = list(&data)[1]["id"].as_str().unwrap().to_owned();
+        fs::remove_file(data.join(format!("imports/{third}.keys"))).unwrap();
+        let (_, errors, code) = told(&data, &["import", "undo", &third]);
+        assert!(code == Some(1) && errors.contains("is not complete"), "{errors}");
+        assert_eq!(counts(&data), "2,8,0,0");
+    }
 }

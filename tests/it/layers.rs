@@ -1,6 +1,8 @@
 //! The layers, as an executable table: a crate may depend only on what its row names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -165,5 +167,38 @@ fn heavy_dependencies_stay_where_they_belong() {
                 "{package} must not depend on {name}: only {allowed:?} may"
             );
         }
+    }
+}
+
+/// All Rust text of a crate.
+fn sources(dir: &Path, text: &mut String) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).unwrap_or_default());
+        }
+    }
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut used = BTreeSet::new();
+    for (package, dependencies) in manifests() {
+        let mut text = String::new();
+        sources(&root.join(&package), &mut text);
+        for Dependency { name, .. } in dependencies {
+            let module = name.replace('-', "_");
+            let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+            assert!(words.into_iter().any(|word| word == module), "{package} does not use {name}");
+            used.insert(name);
+        }
+    }
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("the workspace's manifest");
+    let manifest: toml::Table = manifest.parse().expect("TOML");
+    for name in manifest["workspace"]["dependencies"].as_table().expect("dependencies").keys() {
+        assert!(used.contains(name), "no crate uses {name}");
     }
 }

@@ -207,6 +207,23 @@ fn a_mapping_takes_the_names_of_a_gateway() {
     assert_eq!(done(&place("b.csv")), "1 accepted, 0 duplicate, 0 rejected\n");
     let rows = "id,m,i,c,w,o,p,u,a\n1,m,32,30,,4,,,\n2,m,7,,,,0.500000000000,USD,\n";
     assert_eq!(run_ok(&data, &["query", TOKENS]), rows);
+    // Costs in binary fractions, and what Python writes where there is nothing.
+    let csv =
+        "id,at,model,prompt_tokens,spend,cache_hit\n5,1767225600,m,7,3.7500000000000003e-06,None\n";
+    fs::write(&map, format!("{head}names = \"litellm\"\n{tail}")).unwrap();
+    fs::write(place("d.csv"), csv).unwrap();
+    assert_eq!(done(&place("d.csv")), "1 accepted, 0 duplicate, 0 rejected\n");
+    let cost = run_ok(&data, &["query", "select cost from usage_events where event_id = '5'"]);
+    assert_eq!(cost, "cost\n0.000003750000\n");
+    // A flag of a file is one, for a folder and for a server.
+    let csv = "id,at,m,i,c,way\nf1,1767225600,m,2,30,false\nf2,1767225600,m,32,30,1\n";
+    let columns = "m = \"model\"\ni = \"input_tokens\"\nc = \"cached_input_tokens\"\nway = \"input_includes_cached\"\n";
+    fs::write(&map, format!("{head}{tail}[columns]\n{columns}")).unwrap();
+    fs::write(place("e.csv"), csv).unwrap();
+    assert_eq!(done(&place("e.csv")), "2 accepted, 0 duplicate, 0 rejected\n");
+    let server = Server::serve(&data);
+    assert_eq!(done(&place("e.csv")), "0 accepted, 2 duplicate, 0 rejected\n");
+    server.stop();
     // A name that the mapping does not know is told.
     fs::write(
         &map,
@@ -295,6 +312,11 @@ fn a_first_mapping_is_made_of_a_file() {
     }
     // What is not there is told.
     for (name, text, part) in [
+        (
+            "twice.csv",
+            "id,time,time,model\n1,2026-01-01T00:00:00Z,2026-01-01T00:00:00Z,m\n",
+            "has the column `time` twice",
+        ),
         ("empty.csv", "", "there is no header"),
         ("header.csv", "a,b\n", "has no row with a value"),
         ("list.ndjson", "[1,2]\n", "has no row with a value"),
@@ -311,4 +333,37 @@ fn a_first_mapping_is_made_of_a_file() {
         mapping.contains("no column has only times") && !mapping.contains('\u{1b}'),
         "{mapping}"
     );
+}
+
+#[test]
+fn a_first_mapping_tells_marks_and_names_apart() {
+    let head = "id,customer,time,model,prompt_tokens,cost,shard\n";
+    let rows = |tokens: &str, cost: &str, names: [&str; 2], shard: &str| {
+        let row = |id: u32, name: &str| {
+            format!("{id},{name},2026-01-01T00:00:00Z,m,{tokens},{cost},{shard}\n")
+        };
+        format!("{head}{}{}", row(1_700_000_001, names[0]), row(1_700_000_002, names[1]))
+    };
+    for (text, sql, expected) in [
+        (rows("\"1,000\"", "0.5", ["a", "b"], "x"), "sum(input_tokens)", "2000"),
+        (rows("10", "0.5", ["阿里巴巴", "腾讯科技"], "x"), "count(distinct organization_id)", "2"),
+        (rows("10", "0.5", ["A & B", "A + B"], "x"), "count(distinct organization_id)", "2"),
+        (rows("10", "0.5", ["a", "b"], "\"0,2\""), "sum(cost)", "1.000000000000"),
+        (rows("10", "\"1,234\"", ["a", "b"], "x"), "sum(cost)", "2468.000000000000"),
+        (rows("10", "\"1,5\"", ["a", "b"], "x"), "sum(cost)", "3.000000000000"),
+    ] {
+        let dir = folder();
+        let (file, map, data) =
+            (dir.path().join("rows.csv"), dir.path().join("map.toml"), dir.path().join("data"));
+        fs::write(&file, &text).unwrap();
+        let file = file.display().to_string();
+        let mapping = run_ok(&data, &["import", "--sniff", &file]);
+        assert!(mapping.contains("column = \"time\""), "{mapping}");
+        fs::write(&map, &mapping).unwrap();
+        let map = map.display().to_string();
+        let output = run_ok(&data, &["import", "--map", &map, &file]);
+        assert_eq!(output, "2 accepted, 0 duplicate, 0 rejected\n", "{mapping}");
+        let found = run_ok(&data, &["query", &format!("select {sql} as x from usage_events")]);
+        assert_eq!(found, format!("x\n{expected}\n"), "{mapping}");
+    }
 }

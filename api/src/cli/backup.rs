@@ -64,6 +64,8 @@ impl Backup {
         make_private(&target)?;
         let staged = tempfile::Builder::new().prefix("backup-").tempdir_in(&config.dir)?;
         let identities = folder::IDENTITIES.of(staged.path());
+        // Before the cut: what is known of an import is of rows that the copy has.
+        imports::copy(&config.dir, staged.path()).context("copying what is known of imports")?;
         // The state first: a change that it holds and the log does not yet is sent again from its outbox.
         let store = Store::open(&folder::STATE.of(&config.dir)).await?;
         store.copy_to(&folder::STATE.of(staged.path())).await?;
@@ -87,7 +89,6 @@ impl Backup {
             fs::copy(folder::ERASED.of(&config.dir), folder::ERASED.of(staged.path()))
                 .context("copying the list of erased persons")?;
         }
-        imports::copy(&config.dir, staged.path()).context("copying what is known of imports")?;
         let source = backup::Source {
             location: lake::location(&config)?,
             log_dir: folder::LOG.of(&config.dir),
@@ -203,9 +204,7 @@ async fn erase_again(
 /// A folder, or a URL with the options of the lake's store.
 fn location(text: &str, config: &Config) -> anyhow::Result<Location> {
     match Url::parse(text) {
-        Ok(url) if text.contains("://") => {
-            Ok(Location { url, options: config.lake.options.clone() })
-        }
+        Ok(url) if text.contains("://") => Ok(Location { url, options: lake::options(config) }),
         _ => Ok(Location::folder(Path::new(text))?),
     }
 }

@@ -16,11 +16,11 @@ use serde::Deserialize;
 pub(crate) use error_page::shown;
 
 use crate::{
-    figures::{Figures, instant},
+    figures::instant,
     persons,
     principal::{Ability, Gate, Kind, Principal},
     problem::{Code, Problem, parameters},
-    queries::{problem, reach},
+    queries::{Asker, problem, reach},
     server::State,
 };
 
@@ -86,7 +86,7 @@ async fn dashboard(
     name: web::Path<String>,
     asked: Result<web::Query<Asked>, actix_web::Error>,
     gate: web::Data<Gate>,
-    figures: Figures,
+    asker: web::Data<Asker>,
 ) -> Result<HttpResponse, Problem> {
     let principal = match visitor(&request, &gate).await? {
         Ok(principal) => principal,
@@ -100,17 +100,17 @@ async fn dashboard(
     }
     let asked = parameters(asked)?;
     let definition = definition(&name)?;
-    let now = figures.clock.now();
-    let cut = figures.lakehouse.cut();
-    let page = page(&request, &principal, &asked, now, figures.seal.token(&cut, &principal)?)?;
+    let now = asker.clock.now();
+    let cut = asker.lakehouse.cut();
+    let page = page(&request, &principal, &asked, now, asker.seal.token(&cut, &principal)?)?;
     let reading = Reading {
-        engine: &figures.engine,
-        catalog: &figures.catalog,
+        engine: &asker.engine,
+        catalog: &asker.catalog,
         reach: reach(&principal),
         cut,
-        persons: persons::are_shown_to(&figures.store, &principal).await?,
+        persons: persons::are_shown_to(&asker.store, &principal).await?,
         now,
-        deadline_ms: figures.limits.deadline_seconds * 1_000,
+        deadline_ms: asker.limits.deadline_seconds * 1_000,
     };
     let html = reading.render(definition, page).await.map_err(|error| match error {
         DashboardError::Query(error) => problem(error),

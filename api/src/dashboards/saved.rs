@@ -35,7 +35,7 @@ async fn list(
     request: HttpRequest,
     asked: Result<web::Query<Tongue>, actix_web::Error>,
     gate: web::Data<Gate>,
-    asker: Asker,
+    asker: web::Data<Asker>,
 ) -> Result<HttpResponse, Problem> {
     let principal = match reader(&request, &gate).await? {
         Ok(principal) => principal,
@@ -56,7 +56,7 @@ async fn page(
     name: web::Path<String>,
     asked: Result<web::Query<Vec<(String, String)>>, actix_web::Error>,
     gate: web::Data<Gate>,
-    asker: Asker,
+    asker: web::Data<Asker>,
 ) -> Result<HttpResponse, Problem> {
     let principal = match reader(&request, &gate).await? {
         Ok(principal) => principal,
@@ -82,6 +82,7 @@ async fn page(
     let page = Asked {
         rows_address: format!("/v1/saved-queries/{}/rows?{}format=", saved.name, led(&rest)),
         rest: rest.clone(),
+        kept: address.kept(),
         name: saved.name,
         description: saved.description,
         version: saved.version,
@@ -142,6 +143,11 @@ impl Address {
             }
         }
         Ok(address)
+    }
+
+    fn kept(&self) -> Vec<(&'static str, String)> {
+        let version = self.version.map(|version| ("version", version.to_string()));
+        version.into_iter().chain(self.tz.clone().map(|tz| ("tz", tz))).collect()
     }
 
     fn value(&self, name: &str) -> Option<&str> {

@@ -93,7 +93,7 @@ pub(crate) struct LetterList {
 pub(crate) async fn list_letters(
     admin: Authorized<Administer>,
     asked: Result<web::Query<Filter>, actix_web::Error>,
-    asker: Asker,
+    asker: web::Data<Asker>,
 ) -> Result<HttpResponse, Problem> {
     let filter = parameters(asked)?;
     let limit = filter.limit.unwrap_or(LETTERS);

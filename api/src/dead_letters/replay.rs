@@ -94,7 +94,7 @@ pub(crate) struct ReplayResult {
 pub(crate) async fn replay_letters(
     admin: Authorized<Administer>,
     request: HttpRequest,
-    asker: Asker,
+    asker: web::Data<Asker>,
     gate: web::Data<Gate>,
     body: Body,
 ) -> Result<HttpResponse, Problem> {

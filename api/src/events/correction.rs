@@ -100,7 +100,7 @@ pub(crate) struct Correction {
 pub(crate) async fn void_event(
     sender: Authorized<SendEvents>,
     request: HttpRequest,
-    asker: Asker,
+    asker: web::Data<Asker>,
     gate: web::Data<Gate>,
     door: web::Data<Door>,
     body: Body,
@@ -131,7 +131,7 @@ pub(crate) async fn void_event(
 pub(crate) async fn correct_event(
     sender: Authorized<SendEvents>,
     request: HttpRequest,
-    asker: Asker,
+    asker: web::Data<Asker>,
     gate: web::Data<Gate>,
     door: web::Data<Door>,
     body: Body,
@@ -192,7 +192,7 @@ fn outside_grant(why: Rejection) -> Problem {
 struct Desk<'a> {
     origin: Origin,
     sender: &'a Principal,
-    asker: Asker,
+    asker: web::Data<Asker>,
     gate: web::Data<Gate>,
     door: web::Data<Door>,
 }

@@ -9,7 +9,7 @@ mod whereabouts;
 use std::{path::PathBuf, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use ingest::{OrganizationId, Verdict, Warning, decode::Malformed, names::Vocabulary};
+use ingest::{Grant, OrganizationId, Verdict, Warning, decode::Malformed, names::Vocabulary};
 use pipeline::{Delivery, Lakehouse, Outcome, Replaced};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -89,7 +89,8 @@ impl Door {
         import: Option<&str>,
     ) -> Result<Option<Replaced>, Problem> {
         let Some(import) = import else { return Ok(None) };
-        if !sender.may(Ability::Administer) || sender.reach.organization_id().is_some() {
+        let is_whole = sender.reach.organization_id().is_none() && sender.grant == Grant::ALL;
+        if !sender.may(Ability::Administer) || !is_whole {
             return Err(Problem::forbidden(
                 Code::Forbidden,
                 "only administrators replace an import",
@@ -107,8 +108,8 @@ pub(crate) struct Manner {
     #[serde(default)]
     #[param(value_type = Option<String>)]
     pub(crate) durability: Durability,
-    /// An import that was undone (`aihub import undo`): an event with the identity of one of its events counts again,
-    /// as it is sent now. For administrators.
+    /// For `aihub import --replace`, as long as it is at work: an event with the identity of one of this import counts
+    /// again, as it is sent now.
     pub(crate) replaces: Option<String>,
     /// Whose names the members of `data` have, if not ours: `openai`, `anthropic`, `litellm` or `otel`. What has no name
     /// of ours is left out then.

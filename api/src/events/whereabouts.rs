@@ -69,7 +69,7 @@ const TABLES: [Table; 3] = [Table::UsageLedger, Table::BillingEvents, Table::Act
 pub(crate) async fn find_event(
     sender: Authorized<SendEvents>,
     asked: Result<web::Query<Identity>, actix_web::Error>,
-    asker: Asker,
+    asker: web::Data<Asker>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
     let organization = owner(&sender, asked.organization.as_deref())?;

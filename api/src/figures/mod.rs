@@ -4,22 +4,18 @@ mod outlook;
 
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, Utc};
-use pipeline::Lakehouse;
 use query::{
-    Asking, Engine,
-    metric::{Catalog, Grain, Metric, MetricAnswer, MetricRequest, Number, Unit},
+    Asking,
+    metric::{Grain, Metric, MetricAnswer, MetricRequest, Number, Unit},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    as_of::Seal,
-    clock::Clock,
-    config, persons,
+    persons,
     principal::{Authorized, Principal, ReadMetrics},
     problem::{Problem, parameters},
-    queries::{problem, reach},
-    store::Store,
+    queries::{Asker, problem, reach},
 };
 
 pub(crate) use outlook::{__path_get_forecast, ForecastView};
@@ -143,9 +139,9 @@ fn number(value: Number, unit: Unit) -> serde_json::Value {
     responses((status = 200, body = MetricList), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(crate) async fn list_metrics(
     _: Authorized<ReadMetrics>,
-    catalog: web::Data<Catalog>,
+    asker: web::Data<Asker>,
 ) -> HttpResponse {
-    HttpResponse::Ok().json(MetricList { metrics: catalog.metrics().to_vec() })
+    HttpResponse::Ok().json(MetricList { metrics: asker.catalog.metrics().to_vec() })
 }
 
 /// Reads a metric over a half-open window.
@@ -158,11 +154,11 @@ pub(crate) async fn get_metric(
     principal: Authorized<ReadMetrics>,
     name: web::Path<String>,
     asked: Result<web::Query<MetricParameters>, actix_web::Error>,
-    figures: Figures,
+    asker: web::Data<Asker>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
-    figures.known(&name)?;
-    let (from, to) = window(asked.from.as_deref(), asked.to.as_deref(), figures.clock.now())?;
+    asker.known(&name)?;
+    let (from, to) = window(asked.from.as_deref(), asked.to.as_deref(), asker.clock.now())?;
     let request = MetricRequest {
         metric: name.into_inner(),
         from,
@@ -171,47 +167,12 @@ pub(crate) async fn get_metric(
         by: asked.by.as_deref().map(dimensions).unwrap_or_default(),
     };
     let (mut answers, as_of) =
-        figures.read(&principal, std::slice::from_ref(&request), asked.as_of.as_deref()).await?;
+        asker.read(&principal, std::slice::from_ref(&request), asked.as_of.as_deref()).await?;
     let answer = answers.pop().ok_or_else(Problem::internal)?;
-    Ok(HttpResponse::Ok().json(MetricView::new(from, to, answer, as_of, figures.clock.now())))
+    Ok(HttpResponse::Ok().json(MetricView::new(from, to, answer, as_of, asker.clock.now())))
 }
 
-/// What the handlers here share.
-#[derive(Debug, Clone)]
-pub(crate) struct Figures {
-    pub(crate) engine: web::Data<Engine>,
-    pub(crate) catalog: web::Data<Catalog>,
-    pub(crate) lakehouse: web::Data<Lakehouse>,
-    pub(crate) limits: web::Data<config::Query>,
-    pub(crate) clock: web::Data<Clock>,
-    pub(crate) seal: web::Data<Seal>,
-    pub(crate) store: web::Data<Store>,
-}
-
-impl actix_web::FromRequest for Figures {
-    type Error = Problem;
-    type Future = std::future::Ready<Result<Self, Problem>>;
-
-    fn from_request(
-        request: &actix_web::HttpRequest,
-        _: &mut actix_web::dev::Payload,
-    ) -> Self::Future {
-        let figures = || {
-            Some(Self {
-                engine: request.app_data::<web::Data<Engine>>()?.clone(),
-                catalog: request.app_data::<web::Data<Catalog>>()?.clone(),
-                lakehouse: request.app_data::<web::Data<Lakehouse>>()?.clone(),
-                limits: request.app_data::<web::Data<config::Query>>()?.clone(),
-                clock: request.app_data::<web::Data<Clock>>()?.clone(),
-                seal: request.app_data::<web::Data<Seal>>()?.clone(),
-                store: request.app_data::<web::Data<Store>>()?.clone(),
-            })
-        };
-        std::future::ready(figures().ok_or_else(Problem::internal))
-    }
-}
-
-impl Figures {
+impl Asker {
     pub(crate) fn known(&self, name: &str) -> Result<&Metric, Problem> {
         self.catalog.get(name).map_err(|error| Problem::not_found(error.message))
     }

@@ -7,10 +7,11 @@ use reports::outlook::{self, Ahead, OutlookError};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Figures, grain};
+use super::grain;
 use crate::{
     principal::{Authorized, ReadMetrics},
     problem::{Code, Problem, parameters},
+    queries::Asker,
 };
 
 /// What is asked of a forecast.
@@ -53,20 +54,19 @@ pub(crate) async fn get_forecast(
     principal: Authorized<ReadMetrics>,
     metric: web::Path<String>,
     asked: Result<web::Query<ForecastParameters>, actix_web::Error>,
-    figures: Figures,
+    asker: web::Data<Asker>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
-    figures.known(&metric)?;
+    asker.known(&metric)?;
     let grain = asked.grain.as_deref().map_or(Ok(Grain::Day), grain)?;
     let horizon = asked.horizon.unwrap_or(14);
     if !(1..=168).contains(&horizon) || !matches!(grain, Grain::Hour | Grain::Day | Grain::Week) {
         let detail = "`horizon` is 1 to 168, and `grain` is hour, day or week";
         return Err(Problem::invalid_parameters(detail));
     }
-    let today = figures.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
+    let today = asker.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
     let request = outlook::history(&metric, grain, grain.start(today));
-    let (mut answers, as_of) =
-        figures.read(&principal, std::slice::from_ref(&request), None).await?;
+    let (mut answers, as_of) = asker.read(&principal, std::slice::from_ref(&request), None).await?;
     let answer = answers.pop().ok_or_else(Problem::internal)?;
     let ahead: Ahead = tokio::task::spawn_blocking(move || outlook::look_ahead(&answer, horizon))
         .await

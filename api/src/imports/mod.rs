@@ -3,9 +3,13 @@
 mod record;
 mod undo;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use ingest::Grant;
 use pipeline::Replaced;
 
 pub(crate) use record::{ENTRY_BYTES, ImportRecord, ImportState, Mark, ROWS_MAX, copy, folder};
@@ -46,9 +50,13 @@ pub(crate) async fn undo_import(
     admin: Authorized<Administer>,
     request: HttpRequest,
     id: web::Path<String>,
-    asker: Asker,
+    asker: web::Data<Asker>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
+    if admin.grant != Grant::ALL {
+        let detail = "the key may not write everything: an import is undone as a whole";
+        return Err(Problem::forbidden(Code::SourceNotAllowed, detail));
+    }
     let undoing = Undoing {
         dir: &state.config.dir,
         engine: &asker.engine,
@@ -68,18 +76,27 @@ pub(crate) fn undone(dir: &std::path::Path, id: &str) -> Result<Replaced, UndoEr
     if record.state != ImportState::Undone {
         return Err(RecordError::Counts(id.to_owned()).into());
     }
-    let mut keys = record.keys(dir)?;
+    let mut keys: HashSet<_> = record.keys(dir)?.into_keys().collect();
     let mut earlier = record.replaces;
     while let Some(id) = earlier {
         let record = ImportRecord::get(dir, &id)?;
-        keys.extend(record.keys(dir)?);
+        keys.extend(record.keys(dir)?.into_keys());
         earlier = record.replaces;
     }
     Ok(Replaced { import: record.id, keys: Arc::new(keys) })
 }
 
 impl Replacing {
+    /// The import `id`, while another one comes in its place.
     pub(crate) fn find(&self, dir: &std::path::Path, id: &str) -> Result<Replaced, Problem> {
+        let record = ImportRecord::get(dir, id).map_err(UndoError::from)?;
+        let by = match &record.replaced_by {
+            Some(by) => ImportRecord::find(dir, by).map_err(UndoError::from)?,
+            None => None,
+        };
+        if by.is_none_or(|by| by.state != ImportState::Incomplete) {
+            return Err(UndoError::from(RecordError::NotReplaced(id.to_owned())).into());
+        }
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = held.as_ref().filter(|held| held.import == id) {
             return Ok(held.clone());
@@ -95,11 +112,16 @@ impl From<UndoError> for Problem {
                 Self::not_found(error.to_string())
             }
             UndoError::Record(
-                error @ (RecordError::Busy(_)
-                | RecordError::TooLarge(_)
+                error @ (RecordError::TooLarge(_)
+                | RecordError::Incomplete(_)
+                | RecordError::NotReplaced(_)
                 | RecordError::Counts(_)
                 | RecordError::Replaced(..)),
             ) => Self::conflict(Code::ImportNotUsable, error.to_string()),
+            // A step takes seconds.
+            UndoError::Record(error @ RecordError::Busy(_)) => {
+                Self::unavailable(1).explained(error.to_string())
+            }
             UndoError::Refused(refused) => events::refused(refused),
             error => {
                 tracing::error!(

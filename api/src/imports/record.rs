@@ -2,9 +2,10 @@
 //! taken back together. `imports/` in the data folder has for each import a file of JSON, and one of identities.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::{self, File, TryLockError},
     io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -21,14 +22,14 @@ pub(crate) struct ImportRecord {
     pub(crate) file: PathBuf,
     /// Of the file's bytes.
     pub(crate) sha256: String,
-    /// The text of the mapping.
-    pub(crate) mapping: String,
     pub(crate) source: String,
     pub(crate) state: ImportState,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
     /// The newest row before the import began.
     pub(crate) since: Lsn,
+    /// For each run that was broken off the newest row there was before anybody wrote again.
+    pub(crate) ends: Vec<Lsn>,
     /// Rows of the file that have their verdicts, in the order of the import.
     pub(crate) rows: u64,
     pub(crate) accepted: u64,
@@ -65,10 +66,16 @@ pub(crate) enum RecordError {
         "the import {0} is of more than {ROWS_MAX} rows: it cannot be undone. A backup from before it can be restored"
     )]
     TooLarge(String),
+    #[error("no import comes in the place of {0} now; `aihub import --replace {0}` does that")]
+    NotReplaced(String),
     #[error("the import {0} was replaced by {1}")]
     Replaced(String, String),
     #[error("the import {0} was not undone: its events count")]
     Counts(String),
+    #[error(
+        "what is known of the events of {0} is not complete: it cannot be undone. A backup can be restored"
+    )]
+    Incomplete(String),
     #[error("{} cannot be used", path.display())]
     File { path: PathBuf, source: io::Error },
 }
@@ -76,19 +83,24 @@ pub(crate) enum RecordError {
 /// The identities of the events of a larger file are not kept: each that is taken back costs later queries memory.
 pub(crate) const ROWS_MAX: u64 = 1_000_000;
 
+/// Runs of one import that may be broken off.
+const RUNS_MAX: usize = 200;
+
 /// What is kept of a row: a mark, and the identity of its event.
 pub(crate) const ENTRY_BYTES: usize = 17;
 
-/// What became of the event of a row.
+/// What became of the event of a row. From [`BROKEN_OFF`] on: no answer came in the run with this number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Mark {
-    /// No answer came: it may have been accepted.
+    /// No answer came yet: it may have been accepted.
     Sent = 0,
     Accepted = 1,
     /// It is not of this import: rejected, or there before.
     Foreign = 2,
 }
+
+const BROKEN_OFF: u8 = 3;
 
 impl ImportRecord {
     /// An import is the same when the same bytes come by the same mapping, in the place of the same one.
@@ -162,14 +174,69 @@ impl ImportRecord {
         }
     }
 
-    /// The identities of the events that it made, or may have made.
-    pub(crate) fn keys(&self, dir: &Path) -> Result<HashSet<Key>, RecordError> {
+    /// The identities of the events that it made, or may have made, each with the last LSN that its row may have.
+    pub(crate) fn keys(&self, dir: &Path) -> Result<HashMap<Key, Lsn>, RecordError> {
         if !self.can_be_undone {
             return Err(RecordError::TooLarge(self.id.clone()));
         }
         let path = path(dir, &self.id, "keys");
-        let entries = fs::read(&path).map_err(|source| RecordError::File { path, source })?;
-        Ok(keys_in(&entries))
+        let entries = match fs::read(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(source) => return Err(RecordError::File { path, source }),
+        };
+        let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
+        let mut keys = HashMap::new();
+        for entry in entries {
+            let last = match entry[0] {
+                0 | 1 => Lsn::MAX,
+                2 => continue,
+                run => match self.ends.get(usize::from(run - BROKEN_OFF)) {
+                    Some(end) => *end,
+                    None => return Err(RecordError::Incomplete(self.id.clone())),
+                },
+            };
+            let key = Key(std::array::from_fn(|at| entry[1 + at]));
+            let known = keys.entry(key).or_insert(last);
+            *known = last.max(*known);
+        }
+        if (keys.len() as u64) < self.accepted && self.state != ImportState::Undone {
+            return Err(RecordError::Incomplete(self.id.clone()));
+        }
+        Ok(keys)
+    }
+
+    /// Notes of imports that were broken off that the rows from here on are of others. Called before anything is written,
+    /// `newest` being the newest row.
+    pub(crate) fn note_broken_off(dir: &Path, newest: Lsn) -> Result<(), RecordError> {
+        for mut record in Self::list(dir)? {
+            if record.state != ImportState::Incomplete || record.ends.len() >= RUNS_MAX {
+                continue;
+            }
+            let file = match Self::lock(dir, &record.id) {
+                Ok(file) => file,
+                // It is at work.
+                Err(RecordError::Busy(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let path = path(dir, &record.id, "keys");
+            let failed = |source| RecordError::File { path: path.clone(), source };
+            let mut entries = fs::read(&path).map_err(failed)?;
+            let run = BROKEN_OFF + u8::try_from(record.ends.len()).unwrap_or(0);
+            let mut is_doubtful = false;
+            for entry in entries.as_chunks_mut::<ENTRY_BYTES>().0 {
+                if entry[0] == Mark::Sent as u8 {
+                    entry[0] = run;
+                    is_doubtful = true;
+                }
+            }
+            if is_doubtful {
+                record.ends.push(newest);
+                record.write(dir)?;
+                file.write_all_at(&entries, 0).and_then(|()| file.sync_data()).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// Says which the identities of its events are.
@@ -192,13 +259,6 @@ impl ImportState {
             Self::Undone => "undone",
         }
     }
-}
-
-/// The identities among entries that are not foreign.
-fn keys_in(entries: &[u8]) -> HashSet<Key> {
-    let entries = entries.as_chunks::<ENTRY_BYTES>().0.iter();
-    let own = entries.filter(|entry| entry[0] != Mark::Foreign as u8);
-    own.filter_map(|entry| Some(Key(entry[1..].try_into().ok()?))).collect()
 }
 
 /// Copies what is known of all imports to another data folder. The identities follow the record: of an import that is

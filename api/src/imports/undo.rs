@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use pipeline::{
     Lakehouse,
-    correction::{Imported, TABLES},
+    correction::{Found, Imported, TABLES},
 };
 use query::{Author, Engine, QueryError, Reach, Request, Terms};
 use serde::{Deserialize, Serialize};
@@ -72,11 +72,17 @@ impl Undoing<'_> {
             audit::record(self.store, self.origin, act, self.clock.now()).await?;
             self.note(record.clone(), ImportState::Undoing)?;
         }
-        let imported = Imported { source: record.source.clone(), since: record.since, keys };
+        let imported = Imported {
+            source: record.source.clone(),
+            since: record.since,
+            keys,
+            replaces: record.replaces.clone(),
+        };
         let (mut done, mut events) = (Undone::default(), HashSet::new());
         for table in TABLES {
             let answer = self.ask(imported.question(table)).await?;
-            let standing = imported.standing(table, &answer, &mut events)?;
+            let Found { standing, events: found } = imported.find(table, &answer)?;
+            events.extend(found);
             let room = STEP.saturating_sub(usize::try_from(done.voided).unwrap_or(STEP));
             let part = standing.iter().take(room).copied().collect();
             let mut voided = 0;

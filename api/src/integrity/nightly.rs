@@ -12,7 +12,13 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
 use super::{Checked, Server, proof::Order};
-use crate::{background, config::Config, folder, lake::write_private, server::State};
+use crate::{
+    background,
+    config::Config,
+    folder,
+    lake::{self, write_private},
+    server::State,
+};
 
 /// `check.json`: the last nightly check, so that a server that is started anew each day misses none.
 #[derive(Debug, Serialize, Deserialize)]
@@ -91,7 +97,8 @@ async fn night(state: &State, url: &str, now: DateTime<Utc>) -> anyhow::Result<(
 async fn check(program: &Path, config: &Config, server: Server) -> anyhow::Result<Checked> {
     let mut child =
         background::command(program, "check-worker").spawn().context("starting the check")?;
-    let order = Order { dir: config.dir.clone(), config: config.clone(), server };
+    let (dir, location) = (config.dir.clone(), lake::location(config)?);
+    let order = Order { dir, location, config: config.clone(), server };
     let mut input = child.stdin.take().context("the check has no input")?;
     input.write_all(&serde_json::to_vec(&order)?).await?;
     drop(input);

@@ -14,7 +14,7 @@ use arrow::{
 };
 use ingest::{Table, dedup::Index, log, schema};
 use pipeline::{
-    Cut,
+    Cut, Location,
     check::{self, Difference, Kind, Proof, Question, Sum, SumKey, Sums, summed},
     correction::ledger,
 };
@@ -25,10 +25,11 @@ use tokio::io::AsyncWriteExt;
 use super::Standing;
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{self, Config},
     erasure::keep_away,
     folder, lake,
     outbox::{self, Unreadable},
+    secret::Secret,
     store::Store,
 };
 
@@ -54,6 +55,8 @@ pub(crate) struct Checked {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) dir: std::path::PathBuf,
+    /// A configuration keeps its secrets to itself.
+    pub(super) location: Location,
     pub(super) config: Config,
     pub(super) server: Server,
 }
@@ -144,7 +147,12 @@ pub(crate) async fn worker() -> anyhow::Result<()> {
     let mut order = String::new();
     std::io::stdin().read_to_string(&mut order)?;
     let order: Order = serde_json::from_str(&order)?;
-    let config = Config { dir: order.dir, ..order.config };
+    let options = order.location.options.into_iter();
+    let lake = config::Lake {
+        url: order.location.url.to_string(),
+        options: options.map(|(name, value)| (name, Secret::new(value))).collect(),
+    };
+    let config = Config { dir: order.dir, lake, ..order.config };
     let checked = prove(&config, Some(&order.server), &Clock::system()).await?;
     let mut out = std::io::stdout().lock();
     out.write_all(&serde_json::to_vec(&checked)?)?;

@@ -19,7 +19,7 @@ pub use ring::KeyRing;
 pub use routes::{__path_create_key, __path_grant_key, __path_list_keys, __path_revoke_key};
 pub use routes::{GrantBody, KeyList, KeyView, NewKeyBody, NewKeyView, configure};
 pub use scope::{Scope, Scopes};
-pub use secret::Secret;
+pub use secret::KeySecret;
 
 use ingest::control;
 
@@ -65,9 +65,9 @@ pub async fn create(
     new: NewKey,
     origin: &Origin,
     now: DateTime<Utc>,
-) -> Result<(ApiKey, Secret), KeyError> {
+) -> Result<(ApiKey, KeySecret), KeyError> {
     new.check(now)?;
-    let secret = Secret::generate()?;
+    let secret = KeySecret::generate()?;
     let key = ApiKey {
         api_key_id: format!("key_{}", base62(&random_bytes::<16>()?, 22)),
         organization_id: new.organization_id,

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use super::KeyError;
-use super::{Secret, row, scope::Scopes};
+use super::{KeySecret, row, scope::Scopes};
 use crate::{
     principal::{Kind, Principal, Reach},
     store::{Doing, Store, time_of},
@@ -42,7 +42,7 @@ impl KeyRing {
 
     /// The principal of a secret, or [`KeyError::WrongKey`] when it is malformed, unknown, expired or revoked.
     pub async fn verify(&self, secret: &str, now: DateTime<Utc>) -> Result<Principal, KeyError> {
-        let hash = Secret::parse(secret).ok_or(KeyError::WrongKey)?.hash();
+        let hash = KeySecret::parse(secret).ok_or(KeyError::WrongKey)?.hash();
         if let Some(found) = self.lock().get(&hash).filter(|found| found.is_fresh(now)) {
             return Ok(found.principal.clone());
         }

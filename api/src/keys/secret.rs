@@ -17,9 +17,9 @@ const CHECKSUM_LENGTH: usize = 6;
 const START_LENGTH: usize = PREFIX.len() + 4;
 
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct KeySecret(String);
 
-impl Secret {
+impl KeySecret {
     pub(super) fn generate() -> Result<Self, KeyError> {
         let body = base62(&random_bytes::<24>()?, BODY_LENGTH);
         let unchecked = format!("{PREFIX}{body}");
@@ -49,9 +49,9 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for KeySecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret({}…)", self.start())
+        write!(f, "KeySecret({}…)", self.start())
     }
 }
 

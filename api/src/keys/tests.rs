@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::json;
 
 use super::KeyError;
-use super::{ApiKey, KeyRing, NewKey, Scopes, Secret, create, list, revoke};
+use super::{ApiKey, KeyRing, KeySecret, NewKey, Scopes, create, list, revoke};
 use crate::{
     audit::{self, Verdict},
     organizations::{self, tests::organization},
@@ -20,7 +20,7 @@ pub(crate) async fn key(
     store: &Store,
     scopes: &str,
     organization_id: Option<&str>,
-) -> (ApiKey, Secret) {
+) -> (ApiKey, KeySecret) {
     let new = NewKey {
         name: "gateway".to_owned(),
         organization_id: organization_id.map(ToOwned::to_owned),
@@ -33,21 +33,21 @@ pub(crate) async fn key(
 
 #[test]
 fn a_secret_is_checked_without_the_database() {
-    let secret = Secret::generate().unwrap();
+    let secret = KeySecret::generate().unwrap();
     let text = secret.reveal();
     assert_eq!(text.len(), 45);
-    assert_eq!(Secret::parse(text), Some(secret.clone()));
+    assert_eq!(KeySecret::parse(text), Some(secret.clone()));
     assert_eq!(secret.start(), &text[..10]);
     assert!(!format!("{secret:?}").contains(&text[10..]));
     for position in 0..text.len() {
         let mut wrong = text.to_owned().into_bytes();
         wrong[position] = if wrong[position] == b'x' { b'y' } else { b'x' };
-        assert_eq!(Secret::parse(std::str::from_utf8(&wrong).unwrap()), None, "{position}");
+        assert_eq!(KeySecret::parse(std::str::from_utf8(&wrong).unwrap()), None, "{position}");
     }
     for wrong in
         ["", "aihub_", &text[..44], &format!("{text}0"), &text.to_uppercase(), &"ä".repeat(45)]
     {
-        assert_eq!(Secret::parse(wrong), None, "{wrong}");
+        assert_eq!(KeySecret::parse(wrong), None, "{wrong}");
     }
 }
 
@@ -69,7 +69,7 @@ async fn a_key_is_verified_until_revoked() {
     assert_eq!(principal.id, own.api_key_id);
     assert_eq!(principal.reach, Reach::Organization("org_a".to_owned()));
     assert_eq!(principal.kind, Kind::Key(own.scopes));
-    let stranger = Secret::generate().unwrap();
+    let stranger = KeySecret::generate().unwrap();
     assert!(matches!(ring.verify(stranger.reveal(), noon()).await, Err(KeyError::WrongKey)));
     assert_eq!(list(store).await.unwrap()[0].last_used_at, Some(noon()));
 

@@ -1,10 +1,7 @@
 //! Our own questions to the lake, on behalf of a principal.
 
-use std::future::{Ready, ready};
-
-use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use pipeline::{Cut, Lakehouse};
-use query::{Answer, Author, Engine, Request, Task, Terms};
+use query::{Answer, Author, Engine, Request, Task, Terms, metric::Catalog};
 
 use super::{QueryBody, Runner, problem, reach};
 use crate::{
@@ -12,16 +9,17 @@ use crate::{
     store::Store,
 };
 
-/// Asks the lake. A handler takes it as an argument.
+/// What asks the lake: one for all handlers.
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
-    pub(crate) lakehouse: web::Data<Lakehouse>,
-    pub(crate) clock: web::Data<Clock>,
-    pub(crate) engine: web::Data<Engine>,
-    pub(crate) runner: web::Data<Runner>,
-    pub(crate) store: web::Data<Store>,
-    pub(crate) limits: web::Data<config::Query>,
-    pub(crate) seal: web::Data<Seal>,
+    pub(crate) lakehouse: Lakehouse,
+    pub(crate) engine: Engine,
+    pub(crate) catalog: Catalog,
+    pub(crate) runner: Runner,
+    pub(crate) clock: Clock,
+    pub(crate) store: Store,
+    pub(crate) limits: config::Query,
+    pub(crate) seal: Seal,
 }
 
 impl Asker {
@@ -70,27 +68,4 @@ impl Asker {
 /// A text as SQL writes it.
 pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
-}
-
-impl FromRequest for Asker {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let asker = || {
-            Some(Self {
-                lakehouse: request.app_data::<web::Data<Lakehouse>>()?.clone(),
-                clock: request.app_data::<web::Data<Clock>>()?.clone(),
-                engine: request.app_data::<web::Data<Engine>>()?.clone(),
-                runner: request.app_data::<web::Data<Runner>>()?.clone(),
-                store: request.app_data::<web::Data<Store>>()?.clone(),
-                limits: request.app_data::<web::Data<config::Query>>()?.clone(),
-                seal: request.app_data::<web::Data<Seal>>()?.clone(),
-            })
-        };
-        ready(asker().ok_or_else(|| {
-            tracing::error!("the lake is not registered with the application");
-            Problem::internal()
-        }))
-    }
 }

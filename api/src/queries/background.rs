@@ -223,7 +223,7 @@ async fn tidy(background: &Background, store: &Store, clock: &Clock) -> Result<(
 pub(crate) async fn start_query(
     principal: Authorized<RunSql>,
     body: Body,
-    asker: Asker,
+    asker: web::Data<Asker>,
     background: web::Data<Background>,
 ) -> Result<HttpResponse, Problem> {
     let body: QueryBody = body.json(&principal).await?;

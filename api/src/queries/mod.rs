@@ -118,7 +118,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
 pub(crate) async fn post_query(
     principal: Authorized<RunSql>,
     request: HttpRequest,
-    asker: Asker,
+    asker: web::Data<Asker>,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     let body = body.json(&principal).await?;
@@ -162,7 +162,7 @@ async fn rows(
 pub(crate) async fn get_query(
     principal: Authorized<RunSql>,
     request: HttpRequest,
-    asker: Asker,
+    asker: web::Data<Asker>,
     asked: Result<web::Query<QueryParameters>, actix_web::Error>,
 ) -> Result<HttpResponse, Problem> {
     // A link on another site must not make a browser run what stands in it.
@@ -187,7 +187,7 @@ pub(crate) async fn get_query(
 )]
 pub(crate) async fn explain_query(
     principal: Authorized<RunSql>,
-    asker: Asker,
+    asker: web::Data<Asker>,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     planned(&principal, &asker, body.json(&principal).await?, Task::Explain).await
@@ -207,7 +207,7 @@ pub(crate) async fn explain_query(
 )]
 pub(crate) async fn validate_query(
     principal: Authorized<RunSql>,
-    asker: Asker,
+    asker: web::Data<Asker>,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     planned(&principal, &asker, body.json(&principal).await?, Task::Validate).await

@@ -167,7 +167,7 @@ pub(crate) async fn save_query(
     principal: Authorized<RunSql>,
     request: HttpRequest,
     body: Body,
-    asker: Asker,
+    asker: web::Data<Asker>,
 ) -> Result<HttpResponse, Problem> {
     let new: NewQuery = body.json(&principal).await?;
     new.check()?;
@@ -394,7 +394,7 @@ pub(crate) async fn run_saved(
     request: HttpRequest,
     name: web::Path<String>,
     asked: Result<web::Query<Vec<(String, String)>>, actix_web::Error>,
-    asker: Asker,
+    asker: web::Data<Asker>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
     let mut run = Run::read(asked)?;

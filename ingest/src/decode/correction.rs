@@ -101,6 +101,12 @@ pub fn void_all(table: Table, rows: &[(LedgerRow, String)]) -> Result<Batch, Err
     })
 }
 
+/// Whether a row with this id is a re-entry of an event of `import`.
+pub fn is_entered_again(event_id: &str, import: &str) -> bool {
+    let rest = event_id.strip_prefix(RE_ENTRY).and_then(|rest| rest.strip_prefix(import));
+    rest.is_some_and(|rest| rest.starts_with('.'))
+}
+
 /// Makes re-entries of the events whose identities are in `voided`: all of them were voided by the undoing of `import`.
 pub fn enter_again(batch: Batch, voided: &HashSet<Key>, import: &str) -> Result<Batch, Error> {
     if !batch.keys.iter().any(|key| voided.contains(key)) {

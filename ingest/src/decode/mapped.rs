@@ -66,6 +66,9 @@ pub fn file_event(mapping: &Mapping, rows: &FileRows, file: &str, row: usize) ->
         let cell = || cell(mapping, source, rows, row);
         let json = match column.map(|column| (column.kind, cell_value(column, cell()))) {
             Some((_, Ok(value))) => Some(value.to_json().to_string().into()),
+            None if *name == names::INCLUDES_CACHED && cell().flag().is_some() => {
+                cell().flag().map(|flag| flag.to_string().into())
+            }
             Some((Kind::Count, Err(_))) if cell().count().is_some() => {
                 cell().count().map(|count| count.to_string().into())
             }

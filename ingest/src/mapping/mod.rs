@@ -162,7 +162,14 @@ impl Mapping {
             take_over(names, &mut fields, &mut columns);
         }
         fields.extend(own);
-        let transforms = transforms(&columns, written.transform)?;
+        let mut transforms = transforms(&columns, written.transform)?;
+        // Those that only the vocabulary names.
+        for (at, transform) in transforms.iter_mut().enumerate().skip(required) {
+            let is_it =
+                |(name, source): &(String, Source)| name == "cost" && *source == Source::Column(at);
+            let is_money = fields.iter().any(is_it);
+            transform.get_or_insert_with(|| Transform::of_gateway(is_money));
+        }
         let places = |name: &str| Table::ALL.map(|table| table.place(name, 0));
         let fields = fields.into_iter();
         Ok(Self {

@@ -18,6 +18,8 @@ pub(crate) struct Transform {
     values: BTreeMap<String, String>,
     values_only: bool,
     scale: Option<Scale>,
+    /// Whether more digits than money has are rounded.
+    rounds_money: bool,
 }
 
 /// A number to multiply with: an unscaled value, and the digits after its point.
@@ -80,7 +82,22 @@ impl Transform {
             values: written.values.into_iter().map(|(from, to)| (from, to.to_string())).collect(),
             values_only: written.values_only,
             scale,
+            rounds_money: false,
         })
+    }
+
+    /// What is done to the columns of a gateway: its program writes `None` where it has no value, and computes costs in
+    /// binary fractions.
+    pub(super) fn of_gateway(is_money: bool) -> Self {
+        let none = ("None".to_owned(), "\"\"".to_owned());
+        Self {
+            trim: false,
+            case: None,
+            values: BTreeMap::from([none]),
+            values_only: false,
+            scale: None,
+            rounds_money: is_money,
+        }
     }
 
     /// Whether the values are multiplied.
@@ -107,6 +124,10 @@ impl Transform {
             Some(scale) if cell != Cell::Absent => {
                 scale.apply(&cell).unwrap_or_else(|| cell.unfit())
             }
+            _ if self.rounds_money => match cell.text().and_then(|text| money::rounded(&text)) {
+                Some(text) => Cell::Text(text.into()),
+                None => cell,
+            },
             _ => cell,
         }
     }

@@ -1,6 +1,6 @@
 //! All events of an import, taken back together.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch, StringViewArray},
@@ -10,7 +10,7 @@ use arrow::{
 };
 use ingest::{
     Table, Verdict,
-    decode::correction::{reversed, void_all},
+    decode::correction::{is_entered_again, reversed, void_all},
     identity::Key,
     intake::Refused,
     log::{LogId, Lsn},
@@ -28,48 +28,66 @@ pub struct Imported {
     pub source: String,
     /// The newest row before the import began.
     pub since: Lsn,
-    pub keys: HashSet<Key>,
+    /// Its identities, each with the last LSN that its row may have: where no answer came, a later row is somebody
+    /// else's.
+    pub keys: HashMap<Key, Lsn>,
+    /// The import that it replaced: its own rows may be re-entries of that one's.
+    pub replaces: Option<String>,
 }
 
 /// Rows by log and LSN.
 pub type Places = BTreeSet<(LogId, Lsn)>;
 
+/// What the tables hold of an import.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The rows that count.
+    pub standing: Places,
+    /// The identities of the events, whether they count or not.
+    pub events: HashSet<Key>,
+}
+
 impl Imported {
-    /// The query whose answer [`Imported::standing`] reads.
+    /// The query whose answer [`Imported::find`] reads.
     pub fn question(&self, table: Table) -> String {
         self.select(table, "organization_id, event_id, corrects_id, log, lsn", self.since + 1, None)
     }
 
-    /// The rows of a table that count, and say something of an event of the import. The identities of its events that
-    /// are there, whether they count or not, go to `events`.
-    pub fn standing(
-        &self,
-        table: Table,
-        answer: &[RecordBatch],
-        events: &mut HashSet<Key>,
-    ) -> Result<Places, Error> {
-        let (mut all, mut taken_back) = (Places::new(), Places::new());
-        for rows in answer {
-            let text = |name: &str| view(rows, name).map_err(Error::arrow(table));
+    /// What a table holds of the import: the rows that it made, and what corrected them since.
+    pub fn find(&self, table: Table, answer: &[RecordBatch]) -> Result<Found, Error> {
+        let mut found = Found::default();
+        let (mut rows, mut taken_back) = (Vec::new(), Places::new());
+        for batch in answer {
+            let text = |name: &str| view(batch, name).map_err(Error::arrow(table));
             let (organizations, ids, corrects) =
                 (text("organization_id")?, text("event_id")?, text("corrects_id")?);
-            let places = places(rows).map_err(Error::arrow(table))?;
+            let places = places(batch).map_err(Error::arrow(table))?;
             for (row, place) in places.into_iter().enumerate() {
                 let own = |texts: &StringViewArray| texts.is_valid(row).then_some(row);
                 let organization = own(&organizations).map_or("", |row| organizations.value(row));
                 let id = own(&corrects).map_or_else(|| ids.value(row), |row| corrects.value(row));
                 let key = Key::of(organization, &self.source, id);
-                if !self.keys.contains(&key) {
-                    continue;
+                let Some(last) = self.keys.get(&key) else { continue };
+                let is_first = own(&corrects).is_none() || self.is_re_entry(ids.value(row));
+                if is_first && place.1 <= *last {
+                    found.events.insert(key);
                 }
-                events.insert(key);
                 match own(&corrects).and_then(|row| reversed(ids.value(row))) {
-                    Some(reversed) => taken_back.insert(reversed),
-                    None => all.insert(place),
-                };
+                    Some(reversed) => {
+                        taken_back.insert(reversed);
+                    }
+                    None => rows.push((key, place)),
+                }
             }
         }
-        Ok(&all - &taken_back)
+        rows.retain(|(key, place)| found.events.contains(key) && !taken_back.contains(place));
+        found.standing = rows.into_iter().map(|(_, place)| place).collect();
+        Ok(found)
+    }
+
+    /// Whether the row was made in the place of one of the import that this one replaced.
+    fn is_re_entry(&self, id: &str) -> bool {
+        self.replaces.as_ref().is_some_and(|import| is_entered_again(id, import))
     }
 
     /// The query whose answer [`Lakehouse::void`] takes back.

@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use ingest::{
     Grant,
@@ -39,7 +39,7 @@ use super::{Folder, complain, say};
 use crate::{clock::Clock, imports::ImportRecord};
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(subcommand_negates_reqs = true)]
 pub(super) struct Import {
     #[command(subcommand)]
     other: Option<undo::Other>,
@@ -121,13 +121,22 @@ impl Import {
         let job = Job { config, mapping, text, replaces: self.replace };
         let mover = target.mover();
         for file in &self.files {
-            let id = target.import(&job, file, &mut tally).await?;
+            let (id, voided) = target.import(&job, file, &mut tally).await?;
             complain(&format!("{}: import {id}", file.display()))?;
+            for (import, rows) in voided {
+                tally.voided += rows;
+                complain(&format!(
+                    "{rows} rows are events of {import}, which was undone: they do not count. \
+                     `--replace {import}` imports them again"
+                ))?;
+            }
         }
         mover.abort();
         target.close().await?;
         say(&tally.summary())?;
-        complaint(&tally, false)
+        complaint(&tally, false)?;
+        ensure!(tally.voided == 0, "{} rows do not count", tally.voided);
+        Ok(())
     }
 }
 

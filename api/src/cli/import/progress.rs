@@ -1,6 +1,7 @@
 //! Keeps the record of an import that is under way, so that the next run of the same import goes on there.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     fs::File,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -23,6 +24,9 @@ pub(super) struct Progress {
     /// No other process has it.
     keys: File,
     written: Option<Instant>,
+    /// Events of imports that were undone, and rows of this one that name them and do not count.
+    undone: HashMap<Key, String>,
+    voided: BTreeMap<String, u64>,
 }
 
 /// The end of the file of identities. They are kept before their rows are sent: what comes of an import can be undone,
@@ -82,12 +86,12 @@ impl Progress {
                 id,
                 file: std::path::absolute(begun.file)?,
                 sha256: begun.sha256.to_owned(),
-                mapping: begun.mapping.to_owned(),
                 source: begun.source.to_owned(),
                 state: ImportState::Incomplete,
                 started_at: now,
                 updated_at: now,
                 since: begun.since,
+                ends: Vec::new(),
                 rows: 0,
                 accepted: 0,
                 duplicate: 0,
@@ -102,7 +106,10 @@ impl Progress {
         let end = length - length % ENTRY_BYTES as u64;
         let file = keys.try_clone().with_context(|| failed(&record.id))?;
         let kept = record.can_be_undone.then_some(Keys { file, end });
-        let mut progress = Self { dir: dir.to_owned(), record, keys, written: None };
+        let undone = undone(dir, &record)?;
+        let voided = BTreeMap::new();
+        let dir = dir.to_owned();
+        let mut progress = Self { dir, record, keys, written: None, undone, voided };
         progress.write()?;
         progress.written = None;
         Ok((progress, kept))
@@ -126,9 +133,14 @@ impl Progress {
     ) -> anyhow::Result<()> {
         if let Some(Entries { start, mut bytes }) = kept {
             let entries = bytes.as_chunks_mut::<ENTRY_BYTES>().0.iter_mut();
-            entries.zip(accepted).for_each(|(entry, is_accepted)| {
-                entry[0] = if *is_accepted { Mark::Accepted } else { Mark::Foreign } as u8;
-            });
+            for (entry, is_accepted) in entries.zip(accepted) {
+                let is_own = entry[0] == Mark::Sent as u8 && *is_accepted;
+                let key = Key(std::array::from_fn(|at| entry[1 + at]));
+                if let Some(import) = self.undone.get(&key).filter(|_| !is_own) {
+                    *self.voided.entry(import.clone()).or_default() += 1;
+                }
+                entry[0] = if is_own { Mark::Accepted } else { Mark::Foreign } as u8;
+            }
             self.keys.write_all_at(&bytes, start).with_context(|| failed(&self.record.id))?;
         }
         self.record.rows += accepted.len() as u64;
@@ -141,11 +153,11 @@ impl Progress {
         Ok(())
     }
 
-    /// The import is complete. Gives its id.
-    pub(super) fn finish(mut self) -> anyhow::Result<String> {
+    /// The import is complete. Gives its id, and how many of its rows are events of imports that were undone.
+    pub(super) fn finish(mut self) -> anyhow::Result<(String, BTreeMap<String, u64>)> {
         self.record.state = ImportState::Complete;
         self.write()?;
-        Ok(self.record.id)
+        Ok((self.record.id, self.voided))
     }
 
     fn write(&mut self) -> anyhow::Result<()> {
@@ -157,6 +169,18 @@ impl Progress {
     }
 }
 
+/// The events of imports under the same source that were undone, and that this one does not enter again.
+fn undone(dir: &Path, record: &ImportRecord) -> anyhow::Result<HashMap<Key, String>> {
+    let mut events = HashMap::new();
+    for other in ImportRecord::list(dir)? {
+        let is_undone = other.state == ImportState::Undone && other.replaced_by.is_none();
+        if is_undone && other.source == record.source {
+            events.extend(other.keys(dir)?.into_keys().map(|key| (key, other.id.clone())));
+        }
+    }
+    Ok(events)
+}
+
 impl Keys {
     /// Keeps the identities of rows that are about to be sent.
     pub(super) fn append(&mut self, keys: &[Option<Key>]) -> anyhow::Result<Entries> {
@@ -166,7 +190,7 @@ impl Keys {
             bytes.extend_from_slice(&key.map_or([0; 16], |key| key.0));
         }
         let start = self.end;
-        let written = self.file.write_all_at(&bytes, start);
+        let written = self.file.write_all_at(&bytes, start).and_then(|()| self.file.sync_data());
         written.context("keeping the identities of the events")?;
         self.end += bytes.len() as u64;
         Ok(Entries { start, bytes })

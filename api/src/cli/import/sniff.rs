@@ -73,6 +73,13 @@ pub(super) fn sniff(path: &Path) -> anyhow::Result<String> {
     }
     let text = Draft::new(path, &columns, csv).text(&columns);
     let mapping = Mapping::parse(&text).context("the mapping that was made")?;
+    if let Some(name) = columns.iter().enumerate().find_map(|(at, column)| {
+        let is_twice = columns[..at].iter().any(|other| other.name == column.name);
+        is_twice.then_some(&column.name)
+    }) && mapping.columns().contains(name)
+    {
+        bail!("{} has the column `{name}` twice", path.display());
+    }
     let mut tally = Tally::default();
     let now = Clock::system().now().timestamp_micros();
     dry_run(path, &mapping, now, &mut tally, Some(SAMPLE))?;
@@ -90,7 +97,8 @@ pub(super) fn sniff(path: &Path) -> anyhow::Result<String> {
 }
 
 fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.chars().map(|c| if c.is_control() { '_' } else { c }).collect()
 }
 
 /// A mapping that only says how the file is written.
@@ -241,14 +249,54 @@ impl Column {
         })
     }
 
-    /// Whether its numbers have a comma before their decimals.
-    fn has_decimal_comma(&self) -> bool {
-        let is_number = |value: &str| value.replace(',', ".").parse::<f64>().is_ok();
-        self.all(is_number) && self.present().any(|value| value.contains(','))
+    /// Whether all values are numbers, whatever their marks.
+    fn has_numbers(&self) -> bool {
+        self.all(|value| {
+            let plain = value.replace([',', '.', ' ', '_', '\''], "");
+            plain.parse::<f64>().is_ok() || value.parse::<f64>().is_ok()
+        })
+    }
+
+    /// What the marks in its numbers mean.
+    fn marks(&self) -> Marks {
+        let mut marks = Marks::default();
+        for mark in [',', '.'] {
+            let mut with = self.present().filter(|value| value.contains(mark)).peekable();
+            if with.peek().is_none() {
+                continue;
+            }
+            match with.all(|value| are_groups(value, mark)) {
+                true => marks.group = Some(mark),
+                false => marks.decimal = Some(mark),
+            }
+        }
+        marks
     }
 }
 
-/// A text as TOML has it.
+/// Marks in numbers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marks {
+    decimal: Option<char>,
+    /// Three digits follow it each time.
+    group: Option<char>,
+}
+
+/// Whether a mark may stand between thousands.
+fn are_groups(value: &str, mark: char) -> bool {
+    let mut parts = value.trim_start_matches(['-', '+']).split(mark);
+    let first = parts.next().unwrap_or_default();
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    (1..=3).contains(&first.len())
+        && first != "0"
+        && parts.all(|part| {
+            let whole = part.split([',', '.']).next().unwrap_or_default();
+            whole.len() == 3 && digits(whole)
+        })
+}
+
+/// A text as TOML has it, on one line.
 fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    // TOML has the escapes of JSON.
+    Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }

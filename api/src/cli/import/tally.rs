@@ -19,6 +19,8 @@ pub(super) struct Tally {
     rejected: u64,
     /// Rows that cannot be read, so that no event came of them.
     unreadable: u64,
+    /// Rows that name an event which was voided with its import.
+    pub(super) voided: u64,
     /// By code.
     errors: BTreeMap<String, Errors>,
     /// Rows that an earlier run of the same import had sent.

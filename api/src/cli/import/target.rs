@@ -1,6 +1,6 @@
 //! Where events go: to the server that runs on the folder, or straight into its log.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use bytes::Bytes;
@@ -66,10 +66,12 @@ const REQUEST_BYTES: usize = 8 << 20;
 impl Target {
     /// The server that runs on the folder, or the folder itself.
     pub(super) async fn find(config: &mut Config) -> anyhow::Result<Self> {
-        Ok(match ServerFile::find(&config.dir).await {
+        let target = match ServerFile::find(&config.dir).await {
             Some(file) => Self::Server { client: Client::new(), file: Arc::new(file) },
             None => Self::Folder(lake::open_for_bulk(config).await?),
-        })
+        };
+        ImportRecord::note_broken_off(&config.dir, target.newest().await?)?;
+        Ok(target)
     }
 
     /// Moves rows to the tables while others come in; a server does that by itself.
@@ -95,7 +97,7 @@ impl Target {
         job: &Job,
         path: &Path,
         tally: &mut Tally,
-    ) -> anyhow::Result<String> {
+    ) -> anyhow::Result<(String, BTreeMap<String, u64>)> {
         let format = Format::of(path)?;
         let dir = &job.config.dir;
         let survey = job.survey(format, path).await?;
@@ -109,11 +111,11 @@ impl Target {
             replaces,
             since: self.newest().await?,
         };
-        let replaced = match replaces {
-            Some(id) => Some(self.make_room(&job.config, id, &begun.id()).await?),
-            None => None,
-        };
+        if let Some(id) = replaces {
+            self.make_room(&job.config, id, &begun.id()).await?;
+        }
         let (mut note, keys) = Progress::open(dir, &begun)?;
+        let replaced = replaces.map(|id| take_place(dir, id, &begun.id())).transpose()?;
         let done = note.rows();
         tally.earlier += done;
         let bar = progress(survey.rows, "importing rows");
@@ -175,20 +177,17 @@ impl Target {
     }
 
     /// Takes an import back, so that the import `by` can come in its place.
-    async fn make_room(&self, config: &Config, id: &str, by: &str) -> anyhow::Result<Replaced> {
-        let mut record = ImportRecord::get(&config.dir, id)?;
-        if record.replaced_by.as_deref() != Some(by) {
-            if record.state != ImportState::Undone {
-                self.undo(config, id).await?;
-            }
-            record = ImportRecord::get(&config.dir, id)?;
-            if let Some(other) = record.replaced_by {
-                bail!("{id} was replaced by {other}: replace that one");
-            }
-            record.replaced_by = Some(by.to_owned());
-            record.write(&config.dir)?;
+    async fn make_room(&self, config: &Config, id: &str, by: &str) -> anyhow::Result<()> {
+        let record = ImportRecord::get(&config.dir, id)?;
+        match record.replaced_by {
+            Some(other) if other == by => return Ok(()),
+            Some(other) => bail!("{id} was replaced by {other}: replace that one"),
+            None => {}
         }
-        Ok(imports::undone(&config.dir, id)?)
+        if record.state != ImportState::Undone {
+            self.undo(config, id).await?;
+        }
+        Ok(())
     }
 
     /// Takes an import back, and gives the number of events that were voided.
@@ -269,6 +268,16 @@ impl Target {
             }
         }
     }
+}
+
+/// Says of an import that was undone that `by` comes in its place. The record of `by` is there already.
+fn take_place(dir: &Path, id: &str, by: &str) -> anyhow::Result<Replaced> {
+    let mut record = ImportRecord::get(dir, id)?;
+    if record.replaced_by.is_none() {
+        record.replaced_by = Some(by.to_owned());
+        record.write(dir)?;
+    }
+    Ok(imports::undone(dir, id)?)
 }
 
 async fn step_here(config: &Config, lakehouse: &Lakehouse, id: &str) -> anyhow::Result<Undone> {

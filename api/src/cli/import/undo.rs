@@ -1,7 +1,6 @@
 //! `aihub import list` and `aihub import undo`.
 
 use clap::Subcommand;
-use serde_json::Value;
 
 use super::target::Target;
 use crate::{
@@ -45,9 +44,7 @@ impl Other {
 fn list(records: &[ImportRecord], format: Shape) -> anyhow::Result<()> {
     if format == Shape::Json {
         for record in records {
-            let mut record = serde_json::to_value(record)?;
-            record.as_object_mut().map(|record| record.remove("mapping"));
-            say(&format!("{}\n", Value::to_string(&record)))?;
+            say(&format!("{}\n", serde_json::to_string(record)?))?;
         }
         return Ok(());
     }

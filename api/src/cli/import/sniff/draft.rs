@@ -6,12 +6,31 @@ use std::{
     path::Path,
 };
 
-use ingest::{OrganizationId, Table, control, event, mapping::Mapping, names};
+use ingest::{OrganizationId, Table, control, event, mapping::Mapping, names, schema::Kind};
+use sha2::{Digest, Sha256};
 
-use super::{Column, NULLS, name_of, quoted};
+use super::{Column, Marks, NULLS, name_of, quoted};
 
-const TIME_NAMES: [&str; 8] =
-    ["time", "timestamp", "date", "created", "start", "occurred", "when", "at"];
+const TIME_NAMES: [&str; 18] = [
+    "time",
+    "timestamp",
+    "ts",
+    "datetime",
+    "date",
+    "created",
+    "start",
+    "started",
+    "occurred",
+    "logged",
+    "recorded",
+    "epoch",
+    "when",
+    "at",
+    "zeit",
+    "datum",
+    "时间",
+    "日期",
+];
 const ID_NAMES: [&str; 8] =
     ["id", "request_id", "event_id", "call_id", "uuid", "trace_id", "requestid", "eventid"];
 const ORGANIZATION_NAMES: [&str; 12] = [
@@ -42,6 +61,8 @@ pub(super) struct Draft {
     constants: Vec<String>,
     transforms: String,
     left: Vec<String>,
+    /// Of the columns that become numbers: the marks in them, and whether they count.
+    marks: Vec<(String, Marks, bool)>,
 }
 
 impl Draft {
@@ -56,9 +77,7 @@ impl Draft {
         let table = draft.take_type(&mut left);
         draft.take_fields(table, &left);
         draft.write_constants(table, columns);
-        if columns.iter().any(Column::has_decimal_comma) {
-            draft.write_csv("decimal = \",\"\n");
-        }
+        draft.write_marks();
         let nulls: BTreeSet<_> = columns
             .iter()
             .flat_map(Column::words)
@@ -79,14 +98,41 @@ impl Draft {
         self.csv.push_str(line);
     }
 
+    /// How numbers are written. A mark that three digits follow each time is one of thousands where the column counts,
+    /// and doubtful elsewhere.
+    fn write_marks(&mut self) {
+        let marks = std::mem::take(&mut self.marks);
+        let is_decimal = |mark: char| marks.iter().any(|(_, found, _)| found.decimal == Some(mark));
+        let is_group = |mark: char, counts: bool| {
+            marks.iter().any(|(_, found, count)| found.group == Some(mark) && (*count || !counts))
+        };
+        let (comma, point) = (is_decimal(','), is_decimal('.'));
+        if comma {
+            self.write_csv("decimal = \",\"\n");
+        }
+        if is_group(',', true) || (is_group(',', false) && !comma) {
+            let doubt =
+                if is_group(',', true) || point { "" } else { "   # or decimals: check it" };
+            self.write_csv(&format!("thousands = \",\"{doubt}\n"));
+        } else if is_group('.', true) || (is_group('.', false) && comma) {
+            self.write_csv("thousands = \".\"\n");
+            if !comma {
+                self.write_csv("decimal = \",\"\n");
+            }
+        }
+    }
+
     fn take_time(&mut self, left: &mut Vec<&Column>) {
         let rank = |column: &&Column| {
             let name = column.name.to_lowercase();
             let last = name.rsplit(['_', '.', ' ']).next().unwrap_or_default().to_owned();
             TIME_NAMES.iter().position(|known| last == *known || name.starts_with(known))
         };
+        // Numbers are times only where the name says so.
         let candidates = left.iter().enumerate().filter_map(|(at, column)| {
-            Some((rank(column).unwrap_or(TIME_NAMES.len()), at, column.time_format()?))
+            let (rank, format) = (rank(column), column.time_format()?);
+            let is_doubtful = rank.is_none() && format.starts_with("unix");
+            (!is_doubtful).then_some((rank.unwrap_or(TIME_NAMES.len()), at, format))
         });
         let Some((_, at, format)) = candidates.min() else {
             self.time = "column = \"TIME\"   # no column has only times: name the one\n".into();
@@ -150,8 +196,20 @@ impl Draft {
             column.present().filter(|id| OrganizationId::parse(id).is_none()).collect();
         self.organization.push('\n');
         if !odd.is_empty() {
-            // Each name needs an id: 1 to 64 of A-Z a-z 0-9 _ -.
-            let values = odd.iter().map(|name| format!("{} = {}", quoted(name), quoted(&id(name))));
+            let ids: Vec<_> = odd.iter().map(|name| id(name)).collect();
+            let known: Vec<&str> = column.present().collect();
+            let is_taken = |id: &str| {
+                known.contains(&id) || ids.iter().filter(|other| *other == id).count() > 1
+            };
+            let own = odd.iter().zip(&ids).map(|(name, id)| {
+                let says_nothing = !id[ID.len()..].bytes().any(|byte| byte.is_ascii_alphanumeric());
+                let is_cut = name.chars().count() > ID_LETTERS;
+                match is_taken(id) || says_nothing || is_cut {
+                    true => (name, format!("{}_{}", id.trim_end_matches('_'), digest(name))),
+                    false => (name, id.clone()),
+                }
+            });
+            let values = own.map(|(name, id)| format!("{} = {}", quoted(name), quoted(&id)));
             let values: Vec<_> = values.collect();
             let _ = write!(
                 self.transforms,
@@ -194,16 +252,24 @@ impl Draft {
         for column in own.into_iter().chain(others) {
             let field = field(table, &column.name)
                 .filter(|field| !self.columns.values().any(|known| known == field));
-            let Some(field) = field else {
+            let kind = field.and_then(|field| table.columns().iter().find(|own| own.name == field));
+            let is_count = kind.is_some_and(|own| own.kind == Kind::Count);
+            let is_number = is_count || kind.is_some_and(|own| own.kind == Kind::Money);
+            let fits = column.present().next().is_none() || !is_number || column.has_numbers();
+            let Some(field) = field.filter(|_| fits) else {
                 self.left.push(column.name.clone());
                 continue;
             };
+            if is_number {
+                self.marks.push((column.name.clone(), column.marks(), is_count));
+            }
             let is_short = |value: &str| {
                 value.replace(',', ".").parse::<f64>().is_ok_and(|number| number < 1_000.0)
             };
             let is_short = column.all(is_short);
             let has_fraction = column.present().any(|value| value.contains(['.', ',']));
-            if field.ends_with("_ms") && is_short && has_fraction {
+            let says_ms = column.name.to_lowercase().ends_with("ms");
+            if field.ends_with("_ms") && is_short && has_fraction && !says_ms {
                 let _ = write!(
                     self.transforms,
                     "\n[transform.{}]   # these look like seconds: check it\nscale = 1000\nround = true\n",
@@ -233,9 +299,17 @@ impl Draft {
                 let parts: i64 = parts.iter().flatten().map(|part| part.sum(row)).sum();
                 parts > input.sum(row)
             });
-            if exceed {
+            // As Anthropic calls them, whose input is without them.
+            let is_theirs = |part: &&Column| {
+                let name = part.name.rsplit('.').next().unwrap_or_default();
+                ["cache_read_input_tokens", "cache_creation_input_tokens"].contains(&name)
+            };
+            let has_theirs = parts.iter().flatten().any(is_theirs)
+                && input.name.rsplit('.').next() == Some("input_tokens")
+                && !input.name.starts_with("gen_ai");
+            if exceed || has_theirs {
                 constants.push(
-                    "input_includes_cached = false   # cached tokens exceed the input: they are added to it"
+                    "input_includes_cached = false   # cached tokens are not part of the input: check it"
                         .to_owned(),
                 );
             }
@@ -270,10 +344,18 @@ fn field(table: Table, name: &str) -> Option<&'static str> {
     own.or_else(|| names::meant(table, name)).filter(|field| !["kind", "action"].contains(field))
 }
 
+const ID: &str = "org_";
+const ID_LETTERS: usize = 40;
+
+/// An id of an organization's name; two names may have the same.
 fn id(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-    let id: String = name.chars().map(plain).take(60).collect();
-    format!("org_{id}")
+    ID.chars().chain(name.chars().map(plain).take(ID_LETTERS)).collect()
+}
+
+/// What tells two names apart.
+fn digest(name: &str) -> String {
+    Sha256::digest(name).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A key as TOML has it.
