@@ -310,29 +310,6 @@ fn a_first_mapping_is_made_of_a_file() {
         let rows = run_ok(&data, &["query", sql]);
         assert_eq!(rows.split_once('\n').unwrap().1, expected, "{mapping}");
     }
-    // What is not there is told.
-    for (name, text, part) in [
-        (
-            "twice.csv",
-            "id,time,time,model\n1,2026-01-01T00:00:00Z,2026-01-01T00:00:00Z,m\n",
-            "has the column `time` twice",
-        ),
-        ("empty.csv", "", "there is no header"),
-        ("header.csv", "a,b\n", "has no row with a value"),
-        ("list.ndjson", "[1,2]\n", "has no row with a value"),
-        ("notes.txt", "a", "is not named .csv"),
-    ] {
-        fs::write(place(name), text).unwrap();
-        let output = run(dir.path(), &["import", "--sniff", &place(name)]);
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(1) && error.contains(part), "{error}");
-    }
-    fs::write(place("odd.csv"), "a,\"b \u{1b}[2J\"\n1,2\n").unwrap();
-    let mapping = run_ok(dir.path(), &["import", "--sniff", &place("odd.csv")]);
-    assert!(
-        mapping.contains("no column has only times") && !mapping.contains('\u{1b}'),
-        "{mapping}"
-    );
 }
 
 #[test]
@@ -366,4 +343,32 @@ fn a_first_mapping_tells_marks_and_names_apart() {
         let found = run_ok(&data, &["query", &format!("select {sql} as x from usage_events")]);
         assert_eq!(found, format!("x\n{expected}\n"), "{mapping}");
     }
+}
+
+#[test]
+fn a_file_without_a_mapping_in_it_is_told() {
+    let dir = folder();
+    let place = |name: &str| dir.path().join(name).display().to_string();
+    for (name, text, part) in [
+        (
+            "twice.csv",
+            "id,time,time,model\n1,2026-01-01T00:00:00Z,2026-01-01T00:00:00Z,m\n",
+            "has the column `time` twice",
+        ),
+        ("empty.csv", "", "there is no header"),
+        ("header.csv", "a,b\n", "has no row with a value"),
+        ("list.ndjson", "[1,2]\n", "has no row with a value"),
+        ("notes.txt", "a", "is not named .csv"),
+    ] {
+        fs::write(place(name), text).unwrap();
+        let output = run(dir.path(), &["import", "--sniff", &place(name)]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && error.contains(part), "{error}");
+    }
+    fs::write(place("odd.csv"), "a,\"b \u{1b}[2J\"\n1,2\n").unwrap();
+    let mapping = run_ok(dir.path(), &["import", "--sniff", &place("odd.csv")]);
+    assert!(
+        mapping.contains("no column has only times") && !mapping.contains('\u{1b}'),
+        "{mapping}"
+    );
 }
