@@ -164,10 +164,6 @@ const OTHERS: [(&str, &str); 22] = [
     ("interval", "billing_interval"),
 ];
 
-/// The tables that events fill.
-pub(crate) const TABLES: [Table; 3] =
-    [Table::UsageLedger, Table::BillingEvents, Table::ActivityEvents];
-
 impl Vocabulary {
     pub fn find(word: &str) -> Option<&'static Self> {
         VOCABULARIES.iter().find(|vocabulary| vocabulary.word == word)
@@ -201,7 +197,7 @@ impl Vocabulary {
         let data: Object<'_> = serde_json::from_str(members.get("data")?.get()).ok()?;
         let mut named: BTreeMap<&str, &RawValue> = BTreeMap::new();
         for (name, value) in &data {
-            let is_ours = TABLES.iter().any(|table| table.place(name, 0).is_some())
+            let is_ours = Table::OF_EVENTS.iter().any(|table| table.place(name, 0).is_some())
                 || [INCLUDES_CACHED, "attributes"].contains(&name.as_str());
             if is_ours && !is_none(value) {
                 named.insert(name, value);
@@ -276,7 +272,7 @@ static KNOWN: LazyLock<[(Table, BTreeMap<String, &str>); 3]> = LazyLock::new(|| 
     let theirs = theirs.flat_map(|(path, column)| [(Some(*path), *column), (last(path), *column)]);
     let theirs = theirs.filter_map(|(name, column)| Some((name?, column)));
     let all: Vec<_> = theirs.chain(OTHERS).collect();
-    TABLES.map(|table| {
+    Table::OF_EVENTS.map(|table| {
         let theirs = all.iter().filter(|(_, column)| table.place(column, 0).is_some());
         let own = table.columns().iter().map(|column| (column.name, column.name));
         (table, theirs.copied().chain(own).map(|(name, column)| (plain(name), column)).collect())

@@ -158,6 +158,9 @@ impl Column {
 const PROVENANCE: usize = 8;
 
 impl Table {
+    /// The tables that events fill.
+    pub const OF_EVENTS: [Self; 3] = [Self::UsageLedger, Self::BillingEvents, Self::ActivityEvents];
+
     pub const ALL: [Self; 6] = [
         Self::UsageLedger,
         Self::BillingEvents,

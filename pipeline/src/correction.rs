@@ -21,7 +21,7 @@ use ingest::{
 use serde_json::value::RawValue;
 
 use crate::{Error, Lakehouse};
-pub use import::{Found, Imported, Places, TABLES};
+pub use import::{Found, Imported, Places};
 
 /// The event that is corrected.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use pipeline::Cut;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
-    Answering, Author, Ended, Planned, QueryError, Reach, Reason, Request, Task, Terms,
+    Answering, Author, Ended, Planned, QueryError, Reach, Reason, Request, Task,
     cache::{Cache, Scope},
     gate,
     metric::{Catalog, MetricAnswer, MetricRequest},
@@ -167,18 +167,9 @@ impl Engine {
         };
         let mut answers: Vec<Option<MetricAnswer>> = vec![None; requests.len()];
         for statement in catalog.compile(requests, reach, persons)? {
-            let request = Request {
-                author: Author::Ourselves,
-                sql: statement.sql.clone(),
-                reach: reach.clone(),
-                cut: cut.clone(),
-                now,
-                deadline_ms,
-                max_rows: Some(statement.rows_max),
-                truncate: false,
-                gives_way,
-                terms: Terms { persons: true, ..Terms::default() },
-            };
+            let (sql, reach) = (statement.sql.clone(), reach.clone());
+            let request = Request::of_ourselves(sql, reach, cut.clone(), now, deadline_ms);
+            let request = Request { max_rows: Some(statement.rows_max), gives_way, ..request };
             let rows = gather(self.begin(request, &statement.scopes()).await?).await?;
             for (index, answer) in statement.answers(&rows)? {
                 answers[index] = Some(answer);

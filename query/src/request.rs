@@ -60,6 +60,24 @@ pub struct Request {
     pub terms: Terms,
 }
 
+impl Request {
+    /// A question of our own: all rows in reach, persons as well.
+    pub fn of_ourselves(sql: String, reach: Reach, cut: Cut, now: i64, deadline_ms: u64) -> Self {
+        Self {
+            author: Author::Ourselves,
+            sql,
+            reach,
+            cut,
+            now,
+            deadline_ms,
+            max_rows: None,
+            truncate: false,
+            gives_way: false,
+            terms: Terms { persons: true, ..Terms::default() },
+        }
+    }
+}
+
 /// What a query may say besides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {

@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use crate::Error;
 
-const TEMPLATES: [(&str, &str); 15] = [
+const TEMPLATES: [(&str, &str); 16] = [
     ("layout.html", include_str!("../templates/layout.html")),
     ("style.css", include_str!("../templates/style.css")),
     ("dashboard.html", include_str!("../templates/dashboard.html")),
     ("parts.html", include_str!("../templates/parts.html")),
+    ("account.html", include_str!("../templates/account.html")),
     ("kpi.html", include_str!("../templates/kpi.html")),
     ("series.html", include_str!("../templates/series.html")),
     ("ranking.html", include_str!("../templates/ranking.html")),

@@ -51,8 +51,6 @@ pub(crate) struct Whereabouts {
     pub(crate) as_of: String,
 }
 
-const TABLES: [Table; 3] = [Table::UsageLedger, Table::BillingEvents, Table::ActivityEvents];
-
 /// Finds an accepted event by its identity.
 #[utoipa::path(
     get,
@@ -130,7 +128,7 @@ pub(super) async fn locate(
 fn sql(organization: Option<&OrganizationId>, source: &str, id: &str) -> String {
     let owner = organization.map_or("is null".into(), |id| format!("= {}", literal(id.as_str())));
     let (source, id) = (literal(source), literal(id));
-    let selects = TABLES.iter().enumerate().map(|(place, table)| {
+    let selects = Table::OF_EVENTS.iter().enumerate().map(|(place, table)| {
         format!(
             "select {place} as place, lsn, occurred_at, ingested_at from {} \
              where organization_id {owner} and source = {source} and event_id = {id}",
@@ -142,7 +140,7 @@ fn sql(organization: Option<&OrganizationId>, source: &str, id: &str) -> String 
 
 /// What the row says; the identity is the asker's.
 fn read(rows: &RecordBatch, cut: &Cut) -> Option<Whereabouts> {
-    let table = *TABLES.get(usize::try_from(first::<Int64Type>(rows, "place")?).ok()?)?;
+    let table = *Table::OF_EVENTS.get(usize::try_from(first::<Int64Type>(rows, "place")?).ok()?)?;
     let lsn = first::<Int64Type>(rows, "lsn")?.unsigned_abs();
     let time =
         |name| DateTime::from_timestamp_micros(first::<TimestampMicrosecondType>(rows, name)?);

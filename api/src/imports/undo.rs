@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
+use ingest::Table;
 use pipeline::{
     Lakehouse,
-    correction::{Found, Imported, TABLES},
+    correction::{Found, Imported},
 };
-use query::{Author, Engine, QueryError, Reach, Request, Terms};
+use query::{Engine, QueryError, Reach, Request};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -79,7 +80,7 @@ impl Undoing<'_> {
             replaces: record.replaces.clone(),
         };
         let (mut done, mut events) = (Undone::default(), HashSet::new());
-        for table in TABLES {
+        for table in Table::OF_EVENTS {
             let answer = self.ask(imported.question(table)).await?;
             let Found { standing, events: found } = imported.find(table, &answer)?;
             events.extend(found);
@@ -110,18 +111,8 @@ impl Undoing<'_> {
     }
 
     async fn ask(&self, sql: String) -> Result<Vec<arrow::array::RecordBatch>, QueryError> {
-        let request = Request {
-            author: Author::Ourselves,
-            sql,
-            reach: Reach::Admin,
-            cut: self.lakehouse.cut(),
-            now: self.clock.now().timestamp_micros(),
-            deadline_ms: self.deadline_ms,
-            max_rows: None,
-            truncate: false,
-            gives_way: false,
-            terms: Terms { persons: true, ..Terms::default() },
-        };
+        let (cut, now) = (self.lakehouse.cut(), self.clock.now().timestamp_micros());
+        let request = Request::of_ourselves(sql, Reach::Admin, cut, now, self.deadline_ms);
         Ok(self.engine.run(request).await?.batches)
     }
 }

@@ -18,7 +18,7 @@ use pipeline::{
     check::{self, Difference, Kind, Proof, Question, Sum, SumKey, Sums, summed},
     correction::ledger,
 };
-use query::{Author, Engine, Reach, Request};
+use query::{Engine, Reach, Request};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
@@ -219,18 +219,9 @@ async fn queried(engine: &Engine, table: Table, cut: &Cut, clock: &Clock) -> any
          from {} group by 1, 2, 3",
         ledger(table)
     );
-    let request = Request {
-        author: Author::Ourselves,
-        sql,
-        reach: Reach::Admin,
-        cut: cut.clone(),
-        now: clock.now().timestamp_micros(),
-        deadline_ms: DEADLINE_MS,
-        max_rows: None,
-        truncate: false,
-        gives_way: true,
-        terms: query::Terms { persons: true, ..query::Terms::default() },
-    };
+    let now = clock.now().timestamp_micros();
+    let request = Request::of_ourselves(sql, Reach::Admin, cut.clone(), now, DEADLINE_MS);
+    let request = Request { gives_way: true, ..request };
     let answer = engine.run(request).await?;
     let mut sums = BTreeMap::new();
     for batch in &answer.batches {

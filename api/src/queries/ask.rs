@@ -1,7 +1,7 @@
 //! Our own questions to the lake, on behalf of a principal.
 
 use pipeline::{Cut, Lakehouse};
-use query::{Answer, Author, Engine, Request, Task, Terms, metric::Catalog};
+use query::{Answer, Engine, Request, Task, metric::Catalog};
 
 use super::{QueryBody, Runner, problem, reach};
 use crate::{
@@ -30,18 +30,8 @@ impl Asker {
         sql: String,
     ) -> Result<(Cut, Answer), Problem> {
         let cut = self.lakehouse.cut();
-        let request = Request {
-            author: Author::Ourselves,
-            sql,
-            reach: reach(principal),
-            cut: cut.clone(),
-            now: self.clock.now().timestamp_micros(),
-            deadline_ms: self.deadline_ms(),
-            max_rows: None,
-            truncate: false,
-            gives_way: false,
-            terms: Terms { persons: true, ..Terms::default() },
-        };
+        let (reach, now) = (reach(principal), self.clock.now().timestamp_micros());
+        let request = Request::of_ourselves(sql, reach, cut.clone(), now, self.deadline_ms());
         let answer = self.engine.run(request).await.map_err(problem)?;
         Ok((cut, answer))
     }

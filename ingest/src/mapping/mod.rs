@@ -236,7 +236,7 @@ impl Mapping {
                 .and_then(|name| event::route(&name).map(|(table, _)| table))
                 .into_iter()
                 .collect(),
-            Source::Column(_) => names::TABLES.to_vec(),
+            Source::Column(_) => Table::OF_EVENTS.to_vec(),
         };
         let has = |column| self.fields.iter().any(|(name, ..)| name == column);
         let is_known = |name: &str| {

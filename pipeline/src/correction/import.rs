@@ -19,9 +19,6 @@ use ingest::{
 use super::{ledger, ledger_rows, places, quoted};
 use crate::{Error, Lakehouse};
 
-/// The tables whose rows an import makes.
-pub const TABLES: [Table; 3] = [Table::UsageLedger, Table::BillingEvents, Table::ActivityEvents];
-
 /// The events of an import.
 #[derive(Debug, Clone)]
 pub struct Imported {

@@ -192,31 +192,35 @@ impl Target {
 
     /// Takes an import back, and gives the number of events that were voided.
     pub(super) async fn undo(&self, config: &Config, id: &str) -> anyhow::Result<u64> {
-        let bar = progress(0, "voiding events");
-        let mut voided = 0;
-        loop {
-            let step = match self {
-                Self::Server { client, file } => {
-                    let url = format!("{}/v1/imports/{id}/undo", file.url);
+        match self {
+            Self::Server { client, file } => {
+                let url = format!("{}/v1/imports/{id}/undo", file.url);
+                in_steps(async || {
                     let answer = asked(|| client.post(&url).bearer_auth(&file.token)).await?;
                     let status = answer.status();
                     if !status.is_success() {
                         let problem: Value = answer.json().await.unwrap_or_default();
                         bail!("the server answers {status}: {}", text(&problem, "detail"));
                     }
-                    answer.json().await.context("reading the server's answer")?
-                }
-                Self::Folder(lakehouse) => {
+                    answer.json().await.context("reading the server's answer")
+                })
+                .await
+            }
+            Self::Folder(lakehouse) => {
+                let undoing = Undoing {
+                    dir: &config.dir,
+                    engine: &Engine::here(&lake::handshake(config, std::env::temp_dir())?)?,
+                    lakehouse,
+                    clock: &Clock::system(),
+                    store: &Store::open(&folder::STATE.of(&config.dir)).await?,
+                    origin: &Origin::local("command-line"),
+                    deadline_ms: config.query.deadline_seconds * 1_000,
+                };
+                in_steps(async || {
                     lakehouse.room().await;
-                    step_here(config, lakehouse, id).await?
-                }
-            };
-            voided += step.voided;
-            bar.set_length(voided + step.left);
-            bar.set_position(voided);
-            if step.left == 0 {
-                bar.finish_and_clear();
-                return Ok(voided);
+                    Ok(undoing.step(id).await?)
+                })
+                .await
             }
         }
     }
@@ -280,17 +284,20 @@ fn take_place(dir: &Path, id: &str, by: &str) -> anyhow::Result<Replaced> {
     Ok(imports::undone(dir, id)?)
 }
 
-async fn step_here(config: &Config, lakehouse: &Lakehouse, id: &str) -> anyhow::Result<Undone> {
-    let undoing = Undoing {
-        dir: &config.dir,
-        engine: &Engine::here(&lake::handshake(config, std::env::temp_dir())?)?,
-        lakehouse,
-        clock: &Clock::system(),
-        store: &Store::open(&folder::STATE.of(&config.dir)).await?,
-        origin: &Origin::local("command-line"),
-        deadline_ms: config.query.deadline_seconds * 1_000,
-    };
-    Ok(undoing.step(id).await?)
+/// Takes steps until nothing is left, and gives the number of events that they voided.
+async fn in_steps(step: impl AsyncFn() -> anyhow::Result<Undone>) -> anyhow::Result<u64> {
+    let bar = progress(0, "voiding events");
+    let mut voided = 0;
+    loop {
+        let Undone { voided: more, left } = step().await?;
+        voided += more;
+        bar.set_length(voided + left);
+        bar.set_position(voided);
+        if left == 0 {
+            bar.finish_and_clear();
+            return Ok(voided);
+        }
+    }
 }
 
 async fn post(
