@@ -10,10 +10,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use analytics::{events, queries};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::{folder, principal::TrustedProxies, private, secret::Secret};
+use crate::private;
+use rest::principal::TrustedProxies;
+use state::{folder, secret::Secret};
 
 /// The settings of a process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -24,8 +27,8 @@ pub struct Config {
     pub dir: PathBuf,
     pub server: Server,
     pub lake: Lake,
-    pub ingest: Ingest,
-    pub query: Query,
+    pub ingest: events::Settings,
+    pub query: queries::Settings,
     pub maintain: Maintain,
     pub retention: Retention,
     pub check: Check,
@@ -53,46 +56,6 @@ pub struct Lake {
     pub url: String,
     /// Options of the store, as the `object_store` crate names them, such as `aws_region`.
     pub options: BTreeMap<String, Secret>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Ingest {
-    /// The most bytes of a request's body, after decompression.
-    pub body_bytes_max: usize,
-    /// Rows move from the log to the tables after so many bytes, rows or seconds.
-    pub flush_bytes: usize,
-    pub flush_rows: usize,
-    pub flush_seconds: u64,
-    /// Bytes of requests under way and of rows that wait for the tables: above the first, senders are told to
-    /// slow down (429); above the second, nothing more is taken (503).
-    pub waiting_bytes_soft: usize,
-    pub waiting_bytes_max: usize,
-    /// Bytes of the log on disk, above which nothing more is taken (503).
-    pub log_bytes_max: u64,
-    /// What the keys of one organization may send, compressed as it comes; 0 is no limit.
-    pub organization_events_per_second: u64,
-    pub organization_bytes_per_second: u64,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Query {
-    /// Worker processes for the SQL of others, at least 2, of which no organization gets all; one more is reserved
-    /// for metrics and dashboards, and another comes for pages that are prepared and for nightly checks.
-    pub workers: usize,
-    /// Memory of the operators of one query, in MiB.
-    pub memory_mib: usize,
-    /// Disk for what does not fit in memory, in MiB.
-    pub spill_mib: u64,
-    /// The longest a query may run.
-    pub deadline_seconds: u64,
-    /// The longest a query in the background may run.
-    pub background_deadline_seconds: u64,
-    /// The most that the kept answer of one may take, in MiB.
-    pub result_mib: u64,
-    /// The rows of a JSON answer, unless the request says otherwise.
-    pub json_rows_max: u64,
 }
 
 /// How the tables are kept in order.
@@ -171,36 +134,6 @@ impl Default for Server {
             port: 7700,
             secure_cookie: false,
             trusted_proxies: TrustedProxies::default(),
-        }
-    }
-}
-
-impl Default for Ingest {
-    fn default() -> Self {
-        Self {
-            body_bytes_max: 10 << 20,
-            flush_bytes: 48 << 20,
-            flush_rows: 256_000,
-            flush_seconds: 10,
-            waiting_bytes_soft: 160 << 20,
-            waiting_bytes_max: 320 << 20,
-            log_bytes_max: 8 << 30,
-            organization_events_per_second: 0,
-            organization_bytes_per_second: 0,
-        }
-    }
-}
-
-impl Default for Query {
-    fn default() -> Self {
-        Self {
-            workers: 3,
-            memory_mib: 1024,
-            spill_mib: 2048,
-            deadline_seconds: 30,
-            background_deadline_seconds: 600,
-            result_mib: 4096,
-            json_rows_max: 10_000,
         }
     }
 }

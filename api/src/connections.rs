@@ -21,7 +21,7 @@ use actix_web::{
 };
 use socket2::{SockRef, Socket};
 
-use crate::{accounts::network_of, holding::hold};
+use rest::{hold, principal::network_of};
 
 /// A connection without a request is ended after this. Kept ones end sooner by themselves.
 const IDLE_MAX: Duration = Duration::from_secs(10);

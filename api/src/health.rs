@@ -1,51 +1,41 @@
 //! `/healthz`, `/readyz`, `/metrics`: for those who watch the process.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, route, web};
 use metrics::gauge;
-use metrics_exporter_prometheus::PrometheusHandle;
-use pipeline::Lakehouse;
 
-use crate::{
-    config,
+use crate::{config, server::System};
+use rest::{
+    feature::Feature,
     principal::{Ability, Gate, bearer_token},
     problem::{Code, Problem},
-    server::State,
-    store::{Store, digest},
 };
+use state::ids::digest;
 
-pub(crate) fn configure(config: &mut web::ServiceConfig) {
-    config
-        .service(web::resource("/healthz").route(web::get().to(alive)).route(web::head().to(alive)))
-        .service(web::resource("/readyz").route(web::get().to(ready)).route(web::head().to(ready)))
-        .service(
-            web::resource("/metrics")
-                .route(web::get().to(measurements))
-                .route(web::head().to(measurements)),
-        );
-}
+/// What those ask who watch the process.
+pub(crate) const FEATURE: Feature<System> = Feature::new("health", |config, _| {
+    config.service(alive).service(ready).service(measurements);
+});
 
 /// The process runs.
 #[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "Alive.")))]
-pub(crate) async fn alive() -> HttpResponse {
+#[route("/healthz", method = "GET", method = "HEAD")]
+async fn alive() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain").body("ok\n")
 }
 
 /// The process can do its work: its state answers, its log can be written, and all of its tasks run.
 #[utoipa::path(get, path = "/readyz", tag = "operation",
     responses((status = 200, description = "Ready."), (status = 503, body = Problem)))]
-pub(crate) async fn ready(
-    store: web::Data<Store>,
-    lakehouse: web::Data<Lakehouse>,
-    state: web::Data<State>,
-) -> Result<HttpResponse, Problem> {
-    store.ping().await.map_err(|error| {
+#[route("/readyz", method = "GET", method = "HEAD")]
+async fn ready(system: web::Data<System>) -> Result<HttpResponse, Problem> {
+    system.state.store.ping().await.map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "not ready");
         Problem::unavailable(1)
     })?;
-    if lakehouse.is_broken() {
+    if system.lake.lakehouse.is_broken() {
         return Err(Problem::unavailable(5).explained("the log cannot be written"));
     }
-    let down = state.tasks.down();
+    let down = system.state.tasks.down();
     if !down.is_empty() {
         let detail = format!("begun again after a failure: {}", down.join(", "));
         return Err(Problem::unavailable(5).explained(detail));
@@ -60,15 +50,14 @@ pub(crate) async fn ready(
         (status = 200, description = "Prometheus text format.", body = String), (status = 401, body = Problem),
         (status = 403, body = Problem),
     ))]
-pub(crate) async fn measurements(
+#[route("/metrics", method = "GET", method = "HEAD")]
+async fn measurements(
     request: HttpRequest,
     gate: web::Data<Gate>,
-    settings: web::Data<config::Metrics>,
-    recorder: web::Data<PrometheusHandle>,
-    lakehouse: web::Data<Lakehouse>,
+    system: web::Data<System>,
 ) -> Result<HttpResponse, Problem> {
-    admit(&request, &gate, &settings).await?;
-    let standing = lakehouse.standing();
+    admit(&request, &gate, &system.config.metrics).await?;
+    let standing = system.lake.lakehouse.standing();
     gauge!("ingest_lag_rows").set(standing.lag_rows as f64);
     gauge!("ingest_lag_seconds").set(standing.lag.as_secs_f64());
     gauge!("ingest_pending_bytes").set(standing.pending_bytes as f64);
@@ -78,7 +67,7 @@ pub(crate) async fn measurements(
         gauge!("lake_table_files", "table" => table.name()).set(files as f64);
         gauge!("lake_table_bytes", "table" => table.name()).set(bytes as f64);
     }
-    let text = recorder.render();
+    let text = system.recorder.render();
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
 }
 

@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,12 +15,11 @@ use rand::Rng;
 use url::Url;
 
 use crate::{
-    as_of::Seal,
-    clock::Clock,
     config::Config,
-    folder,
     private::{self, DATA_FOLDER, PrivacyError, TABLES},
 };
+use analytics::as_of::Seal;
+use state::{clock::Clock, folder};
 
 /// What goes wrong before anything runs: told to the operator in one line.
 #[derive(Debug, thiserror::Error)]
@@ -186,7 +184,7 @@ fn secret(dir: &Path) -> Result<[u8; 32], OpenError> {
             .map_err(|_| folder(std::io::Error::other("the pseudonym key is not 32 bytes long"))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let secret: [u8; 32] = rand::rng().random();
-            write_private(&path, &secret).map_err(folder)?;
+            folder::write_private(&path, &secret).map_err(folder)?;
             Ok(secret)
         }
         Err(error) => Err(folder(error)),
@@ -196,17 +194,4 @@ fn secret(dir: &Path) -> Result<[u8; 32], OpenError> {
 /// The secret that marks devices which have signed in: made from the other one, so that there is one to back up.
 pub(crate) fn device_key(dir: &Path) -> Result<[u8; 32], OpenError> {
     Ok(blake3::derive_key("aihub devices, version 1", &secret(dir)?))
-}
-
-/// Writes a file that only its owner can read, and that stays.
-pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut prefix = path.file_name().unwrap_or_default().to_owned();
-    prefix.push("-");
-    // A name that nobody can have put something under.
-    let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(dir)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    fs::File::open(dir)?.sync_all()
 }

@@ -1,7 +1,5 @@
 //! What a request is told that comes with a method which its path does not take.
 
-use std::{collections::HashMap, sync::LazyLock};
-
 use actix_web::{
     Error, HttpRequest, HttpResponse,
     body::{BoxBody, MessageBody},
@@ -11,12 +9,11 @@ use actix_web::{
         header::{ALLOW, HeaderValue},
     },
     middleware::Next,
+    web,
 };
 
-use crate::{
-    openapi,
-    problem::{Code, Problem},
-};
+use crate::openapi::Contract;
+use rest::problem::{Code, Problem};
 
 /// For paths, or methods of them, that no route has.
 pub(crate) async fn no_route(request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -44,10 +41,11 @@ where
 }
 
 fn refusal(request: &HttpRequest) -> Problem {
-    static ALLOWED: LazyLock<HashMap<String, String>> = LazyLock::new(openapi::methods);
+    let contract = request.app_data::<web::Data<Contract>>();
     let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed);
     let pattern = request.resource_map().match_pattern(request.path());
-    let allowed = pattern.and_then(|pattern| ALLOWED.get(&pattern));
+    let allowed =
+        contract.zip(pattern.as_ref()).and_then(|(contract, path)| contract.methods(path));
     match allowed.and_then(|allowed| HeaderValue::from_str(allowed).ok()) {
         Some(allowed) => problem.with_header(ALLOW, allowed),
         None => problem,

@@ -3,45 +3,59 @@
 use std::collections::HashMap;
 
 use actix_web::{HttpResponse, web};
+use rest::{feature::Feature, principal::SESSION_COOKIE};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
+use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
-use crate::{
-    accounts, audit, dead_letters, erasure, events, figures, health, imports, keys, persons,
-    principal::SESSION_COOKIE, queries,
-};
+use crate::server::System;
 
-pub(crate) fn configure(config: &mut web::ServiceConfig) {
+/// The document, at `/openapi.json`.
+pub(crate) const FEATURE: Feature<System> = Feature::new("openapi", |config, _| {
     config.route("/openapi.json", web::get().to(document));
+});
+
+/// The document of the routes that a server registers.
+#[derive(Debug)]
+pub(crate) struct Contract {
+    /// Pretty-printed: kept as a golden file.
+    text: String,
+    /// The methods of each path, as `Allow` says them.
+    methods: HashMap<String, String>,
 }
 
-/// The document as it is served, pretty-printed: kept as a golden file.
-pub fn text() -> String {
-    Contract::openapi().to_pretty_json().unwrap_or_default() + "\n"
+impl Contract {
+    /// Registers the routes, and notes what is said of them.
+    pub(crate) fn of(register: impl FnOnce(&mut ServiceConfig<'_>)) -> Self {
+        let app = actix_web::App::new().into_utoipa_app().openapi(Frame::openapi());
+        let (_, document) = app.configure(register).split_for_parts();
+        let text = document.to_pretty_json().unwrap_or_default() + "\n";
+        let methods = document.paths.paths.into_iter().map(|(path, item)| {
+            let methods = [
+                ("GET", item.get.is_some()),
+                ("HEAD", item.head.is_some()),
+                ("POST", item.post.is_some()),
+                ("PUT", item.put.is_some()),
+                ("PATCH", item.patch.is_some()),
+                ("DELETE", item.delete.is_some()),
+            ];
+            let methods: Vec<_> =
+                methods.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+            (path, methods.join(", "))
+        });
+        Self { text, methods: methods.collect() }
+    }
+
+    /// The methods of a path, as `Allow` says them.
+    pub(crate) fn methods(&self, path: &str) -> Option<&str> {
+        self.methods.get(path).map(String::as_str)
+    }
 }
 
-/// The methods of each path, as `Allow` says them.
-pub(crate) fn methods() -> HashMap<String, String> {
-    let paths = Contract::openapi().paths.paths.into_iter();
-    let named = paths.map(|(path, item)| {
-        let methods = [
-            ("GET", item.get.is_some()),
-            ("HEAD", item.head.is_some()),
-            ("POST", item.post.is_some()),
-            ("PUT", item.put.is_some()),
-            ("PATCH", item.patch.is_some()),
-            ("DELETE", item.delete.is_some()),
-        ];
-        let methods: Vec<_> = methods.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
-        (path, methods.join(", "))
-    });
-    named.collect()
-}
-
-async fn document() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(text())
+async fn document(contract: web::Data<Contract>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(contract.text.clone())
 }
 
 #[derive(OpenApi)]
@@ -51,19 +65,10 @@ async fn document() -> HttpResponse {
         description = "Usage and billing events in; SQL, metrics and forecasts out.",
         license(name = "Apache-2.0"),
     ),
-    paths(
-        events::take_in, events::find_event, events::void_event, events::correct_event, queries::post_query, queries::get_query, queries::get_schema, queries::save_query, queries::list_saved, queries::get_saved,
-        queries::remove_saved, queries::run_saved, queries::get_functions, queries::explain_query, queries::validate_query,
-        queries::start_query, queries::list_queries, queries::get_query_state, queries::stop_query, queries::get_result, figures::list_metrics,
-        figures::get_metric, figures::get_forecast, accounts::login, accounts::logout, accounts::me, accounts::list_users, accounts::disable_user, accounts::enable_user,
-        accounts::reset_password, accounts::sign_out_user, audit::list_acts, audit::verify_acts,
-        dead_letters::list_letters, dead_letters::replay_letters, erasure::erase_persons, imports::undo_import, persons::list_grants, persons::grant_persons, persons::revoke_persons, keys::list_keys, keys::create_key, keys::grant_key, keys::revoke_key, health::alive, health::ready,
-        health::measurements,
-    ),
     modifiers(&Credentials),
     security(("api_key" = []), ("session" = [])),
 )]
-struct Contract;
+struct Frame;
 
 struct Credentials;
 

@@ -13,7 +13,7 @@ use std::{
 #[cfg(unix)]
 use rustix::fs::{Mode, OFlags};
 
-use crate::folder;
+use state::folder;
 
 /// A folder of ours that cannot be made private. Told to the operator in one line.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use ingest::{
 };
 use pipeline::Lakehouse;
 
-use crate::{
+use state::{
     outbox::{self, OutboxRow, Peeked, Unreadable},
     store::{Store, StoreError},
 };
@@ -103,12 +103,9 @@ async fn count(store: &Store) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::Config,
-        lake,
-        organizations::{Kind, Organization, upsert_many},
-        store::tests::{Scratch, noon},
-    };
+    use crate::{config::Config, features, lake};
+    use accounts::organizations::{Kind, Organization, upsert_many};
+    use state::scratch::{Scratch, noon};
 
     fn organization(id: &str) -> Organization {
         Organization {
@@ -126,7 +123,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = Config { dir: dir.path().to_path_buf(), ..Config::default() };
         let lakehouse = lake::open(&config).await.unwrap();
-        let scratch = Scratch::new().await;
+        let scratch = Scratch::new(&features::migrations()).await;
         let store = &scratch.store;
         upsert_many(store, &[organization("org_a")], noon()).await.unwrap();
         let rows = "('nothing', '{}', 1), ('organizations', '[1]', 1), ('organizations', '{\"name\": 5}', 1)";

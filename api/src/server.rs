@@ -4,6 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,11 +12,10 @@ use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
     middleware::{self, from_fn},
-    web,
+    web::{self, Data},
 };
 use futures::future::BoxFuture;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use pipeline::Lakehouse;
 use query::{
     Engine,
     cache::Cache,
@@ -25,50 +25,48 @@ use query::{
 };
 use rand::Rng;
 
+use accounts::{Devices, Directory};
+use analytics::{
+    Lake, dashboards,
+    events::Door,
+    imports::ImportRecord,
+    queries::{self, Background, Runner},
+};
+use rest::{
+    body,
+    feature::{self, Base},
+    pace,
+    principal::Gate,
+    problem,
+};
+use state::{State, clock::Clock, store::StoreError};
+use utoipa_actix_web::service_config::ServiceConfig;
+
 use crate::{
-    accounts::{self, Accounts, Devices},
     allocator,
-    as_of::Seal,
-    audit,
-    body::{self, Bodies},
-    clock::Clock,
-    config::{self, Config},
+    config::Config,
     connections::{self, Connections},
-    dashboards, dead_letters, erasure, events, figures, folder, health,
-    imports::{self, ImportRecord},
-    integrity, keys,
+    features::{self, OPERATIONS},
+    integrity,
     lake::{self, OpenError},
     method,
     open_files::OpenFiles,
-    openapi, pace, persons,
-    principal::Gate,
-    problem,
-    queries::{self, Asker, Background, Runner},
-    relay,
-    store::{Store, StoreError},
-    tasks::Tasks,
-    upkeep,
+    openapi::Contract,
+    relay, upkeep,
 };
 
-/// Everything that the routes need. Clones share it.
+/// The whole system, open. Clones share it.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct System {
     pub config: Config,
-    pub clock: Clock,
-    pub store: Store,
-    pub lakehouse: Lakehouse,
-    pub engine: Engine,
-    pub(crate) runner: Runner,
-    pub(crate) seal: Seal,
-    pub(crate) background: Background,
-    pub catalog: Catalog,
+    pub state: State,
+    pub lake: Lake,
+    pub(crate) directory: Directory,
     /// Admits commands on this machine that can read `server.json`.
     pub local_token: String,
-    devices: Devices,
     /// This program, to be started as a worker.
     pub program: PathBuf,
-    recorder: PrometheusHandle,
-    pub(crate) tasks: Tasks,
+    pub(crate) recorder: PrometheusHandle,
 }
 
 /// Why a server did not start. Each is one line for the operator.
@@ -103,7 +101,7 @@ const HTTP_WORKERS: usize = 2;
 /// Connections that wait for their requests to end are cut after this.
 const SHUTDOWN_SECONDS: u64 = 5;
 
-impl State {
+impl System {
     /// Opens the state, the log and the tables of a data folder. `program` is started as the query workers.
     pub async fn open(config: Config, clock: Clock, program: PathBuf) -> Result<Self, StartError> {
         // First, so that nothing is counted in vain.
@@ -112,7 +110,7 @@ impl State {
         if let Err(error) = ImportRecord::note_broken_off(&config.dir, lakehouse.cut().lsn) {
             tracing::warn!(%error, "imports that were broken off");
         }
-        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
+        let store = features::open_store(&config.dir).await?;
         queries::give_up_unfinished(&store).await?;
         let handshake = lake::handshake(&config, lake::spill_dir(&config)?)?;
         integrity::begin(&config);
@@ -129,97 +127,56 @@ impl State {
             cache: Cache::new(lakehouse.changes()),
         };
         let seal = lake::seal(&config)?;
-        let tasks = Tasks::default();
-        let runner = Runner::new(engine.clone(), clock.clone(), seal.clone(), tasks.clone());
+        let state = State::new(store, clock);
+        let tasks = state.tasks.clone();
+        let runner = Runner::new(engine.clone(), state.clock.clone(), seal.clone(), tasks);
         let kept = Stored::open(&lake::location(&config)?).map_err(OpenError::from)?;
-        let background = Background::new(kept, config.query.workers / 2);
         let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
         let token: [u8; 24] = rand::rng().random();
         let devices = Devices::new(lake::device_key(&config.dir)?);
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self {
-            config,
-            clock,
-            store,
+        let directory = Directory::new(state.clone(), devices);
+        let lake = Lake {
+            state: state.clone(),
+            authenticator: Arc::new(directory.clone()),
             lakehouse,
             engine,
-            runner,
-            seal,
-            background,
             catalog,
-            local_token,
-            devices,
-            program,
-            recorder,
-            tasks,
-        })
+            runner,
+            background: Background::new(kept, config.query.workers / 2),
+            limits: config.query.clone(),
+            seal,
+            door: Door::new(&config.ingest),
+            dir: config.dir.clone(),
+        };
+        Ok(Self { config, state, lake, directory, local_token, program, recorder })
     }
 
     /// Moves the log to the tables and lets go of everything.
     pub async fn close(self) -> Result<(), pipeline::Error> {
-        self.lakehouse.close().await
+        self.lake.lakehouse.close().await
     }
 
-    /// The routes, with everything they need: what a server serves, and what tests call.
+    /// The routes of all features, with everything they need: what a server serves, and what tests call.
     pub fn routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
-        let gate = Gate::new(self.store.clone(), self.clock.clone())
+        let gate = Gate::new(Arc::new(self.directory.clone()))
             .with_local_token(&self.local_token)
             .with_secure_cookie(self.config.server.secure_cookie)
             .with_trusted_proxies(self.config.server.trusted_proxies.clone());
-        let gate = web::Data::new(gate);
-        let bodies = web::Data::new(Bodies::default());
-        let accounts = Accounts::new(self.store.clone(), &self.clock);
-        let accounts = web::Data::new(accounts.with_devices(self.devices.clone()));
-        let measured: web::Data<config::Metrics> = web::Data::new(self.config.metrics.clone());
-        let store = web::Data::new(self.store.clone());
-        let lakehouse = web::Data::new(self.lakehouse.clone());
-        let runner = web::Data::new(self.runner.clone());
-        let background = web::Data::new(self.background.clone());
-        let clock = web::Data::new(self.clock.clone());
-        let recorder = web::Data::new(self.recorder.clone());
-        let events = events::configure(&self.config, self.seal.clone());
-        let readers = web::Data::new(self.runner.readers.clone());
-        let asker = web::Data::new(Asker {
-            lakehouse: self.lakehouse.clone(),
-            engine: self.engine.clone(),
-            catalog: self.catalog.clone(),
-            runner: self.runner.clone(),
-            clock: self.clock.clone(),
-            store: self.store.clone(),
-            limits: self.config.query.clone(),
-            seal: self.seal.clone(),
-        });
-        let state = web::Data::new(self.clone());
+        let base = Base::new(self.state.clone(), gate, self.lake.runner.readers.clone());
+        let (system, lake) = (Data::new(self.clone()), Data::new(self.lake.clone()));
+        let register = move |config: &mut ServiceConfig<'_>| {
+            base.register(config);
+            config.app_data(system.clone()).app_data(lake.clone());
+            feature::routes(accounts::FEATURES, &system.directory, config);
+            feature::routes(analytics::FEATURES, &system.lake, config);
+            feature::routes(OPERATIONS, &system, config);
+        };
+        let contract = Data::new(Contract::of(register.clone()));
         move |routes| {
-            routes
-                .app_data(gate.clone())
-                .app_data(bodies.clone())
-                .app_data(accounts.clone())
-                .app_data(store.clone())
-                .app_data(lakehouse.clone())
-                .app_data(asker.clone())
-                .app_data(runner.clone())
-                .app_data(background.clone())
-                .app_data(clock.clone())
-                .app_data(recorder.clone())
-                .app_data(measured.clone())
-                .app_data(readers.clone())
-                .app_data(state.clone())
-                .configure(health::configure)
-                .configure(integrity::configure)
-                .configure(openapi::configure)
-                .configure(accounts::configure)
-                .configure(audit::configure)
-                .configure(keys::configure)
-                .configure(queries::configure)
-                .configure(persons::configure)
-                .configure(figures::configure)
-                .configure(dashboards::configure)
-                .configure(dead_letters::configure)
-                .configure(erasure::configure)
-                .configure(imports::configure)
-                .configure(events.clone())
-                .default_service(web::to(method::no_route));
+            routes.app_data(contract.clone());
+            register(&mut ServiceConfig::new(routes));
+            routes.default_service(web::to(method::no_route));
         }
     }
 
@@ -264,38 +221,33 @@ impl State {
         let bound = listener.local_addr().map_err(listen)?;
         let (server, open) = self.serve(listener).map_err(listen)?;
         let handle = server.handle();
-        self.tasks.rely_on("http", async move {
+        self.state.tasks.rely_on("http", async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "the HTTP server ended");
             }
         });
         let url = format!("http://{bound}");
         self.supervise(open, &url);
-        Ok(Running { url, state: self, handle })
+        Ok(Running { url, system: self, handle })
     }
 
     /// Begins what goes on beside the requests.
     fn supervise(&self, open: Connections, url: &str) {
         let keep = |name, task: fn(Self) -> BoxFuture<'static, ()>| {
-            let state = self.clone();
-            self.tasks.keep(name, move || task(state.clone()));
+            let system = self.clone();
+            self.state.tasks.keep(name, move || task(system.clone()));
         };
-        keep("mover", |state| Box::pin(async move { state.lakehouse.run().await }));
-        keep("relay", |state| {
-            Box::pin(async move { relay::run(&state.store, &state.lakehouse).await })
+        keep("mover", |system| Box::pin(async move { system.lake.lakehouse.run().await }));
+        keep("relay", |system| {
+            Box::pin(async move { relay::run(&system.state.store, &system.lake.lakehouse).await })
         });
-        keep("upkeep", |state| Box::pin(async move { upkeep::run(&state).await }));
-        keep("history", |state| {
-            Box::pin(async move {
-                queries::keep(&state.runner, &state.background, &state.store, &state.clock).await;
-            })
-        });
-        keep("departed", |state| {
-            Box::pin(async move { queries::watch_departed(&state.runner, &state.store).await })
-        });
-        keep("first_page", |state| Box::pin(async move { warm(&state).await }));
-        keep("memory", |state| Box::pin(async move { give_back(&state).await }));
-        self.tasks.keep("connections", move || {
+        keep("upkeep", |system| Box::pin(async move { upkeep::run(&system).await }));
+        keep("first_page", |system| Box::pin(async move { warm(&system.lake).await }));
+        keep("memory", |system| Box::pin(async move { give_back(&system).await }));
+        feature::tasks(accounts::FEATURES, &self.directory);
+        feature::tasks(analytics::FEATURES, &self.lake);
+        feature::tasks(OPERATIONS, self);
+        self.state.tasks.keep("connections", move || {
             let open = open.clone();
             async move {
                 loop {
@@ -305,32 +257,30 @@ impl State {
             }
         });
         let (checked, url) = (self.clone(), url.to_owned());
-        self.tasks.keep("check", move || {
-            let (state, url) = (checked.clone(), url.clone());
-            async move { integrity::run(&state, &url).await }
+        self.state.tasks.keep("check", move || {
+            let (system, url) = (checked.clone(), url.clone());
+            async move { integrity::run(&system, &url).await }
         });
-        let erased = self.clone();
-        self.tasks.run("erasure", async move { erasure::run(&erased).await });
     }
 }
 
 /// Starts the workers, and asks the two dozen questions of the first page. Their answers stay true until the day ends,
 /// or a row of an earlier day comes.
-async fn warm(state: &State) {
-    state.engine.warm().await;
+async fn warm(lake: &Lake) {
+    lake.engine.warm().await;
     loop {
-        dashboards::prepare(state).await;
+        dashboards::prepare(lake).await;
         tokio::time::sleep(PREPARE_EVERY).await;
     }
 }
 
 /// Gives memory back that nobody needs.
-async fn give_back(state: &State) {
+async fn give_back(system: &System) {
     loop {
         tokio::time::sleep(TRIM_EVERY).await;
         // Times are kept one by one until somebody asks for the metrics, or this.
-        state.recorder.run_upkeep();
-        state.engine.trim().await;
+        system.recorder.run_upkeep();
+        system.lake.engine.trim().await;
     }
 }
 
@@ -338,7 +288,7 @@ async fn give_back(state: &State) {
 #[derive(Debug)]
 pub struct Running {
     pub url: String,
-    pub state: State,
+    pub system: System,
     handle: ServerHandle,
 }
 
@@ -346,28 +296,31 @@ impl Running {
     /// Completes when the process must end, and says why: the log cannot be written any more, or nobody is served.
     pub async fn broken(&self) -> &'static str {
         tokio::select! {
-            () = self.state.lakehouse.broken() => "the log could not be written",
-            () = self.state.tasks.failed() => "the HTTP server ended",
+            () = self.system.lake.lakehouse.broken() => "the log could not be written",
+            () = self.system.state.tasks.failed() => "the HTTP server ended",
         }
     }
 
     /// Stops in order: no new requests, the old ones answered, then the log is moved to the tables.
     pub async fn stop(self) {
-        self.state.tasks.prepare_to_stop();
+        self.system.state.tasks.prepare_to_stop();
         self.handle.stop(true).await;
-        self.state.tasks.stop().await;
-        self.state.engine.stop().await;
-        let written = queries::write_ended(&self.state.runner, &self.state.store).await;
+        self.system.state.tasks.stop().await;
+        self.system.lake.engine.stop().await;
+        let written = self.system.lake.runner.write_ended(&self.system.state.store).await;
         if let Err(error) = written {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last queries");
         }
-        if let Err(error) = relay::drain(&self.state.store, &self.state.lakehouse).await {
+        if let Err(error) =
+            relay::drain(&self.system.state.store, &self.system.lake.lakehouse).await
+        {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "the outbox waits for the next start"
             );
         }
-        let closing = tokio::time::timeout(Duration::from_secs(30), self.state.lakehouse.close());
+        let closing =
+            tokio::time::timeout(Duration::from_secs(30), self.system.lake.lakehouse.close());
         match closing.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

@@ -30,10 +30,6 @@ pub enum Error {
         source: charts_rs::Error,
     },
 
-    #[error("writing the page {template}")]
-    Template {
-        template: &'static str,
-        #[source]
-        source: minijinja::Error,
-    },
+    #[error(transparent)]
+    Page(#[from] pages::Error),
 }

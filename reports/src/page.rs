@@ -1,15 +1,24 @@
 //! The page of a dashboard: the tiles in order, what is shown, and where it comes from.
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use pages::link::{Link, languages};
+use pages::words::{Words, days};
 use query::metric::{Grain, MetricRequest};
 use serde::Serialize;
 
 use crate::answer::Answers;
-use crate::template::fill;
 use crate::tile::{Scene, View};
 use crate::window::OFFERED_DAYS;
-use crate::words::{Words, days};
+
 use crate::{Answered, Dashboard, Error, Forecasts, Language, Window};
+
+const TEMPLATES: &[pages::Template] = &[
+    ("dashboard.html", include_str!("../templates/dashboard.html")),
+    ("kpi.html", include_str!("../templates/kpi.html")),
+    ("series.html", include_str!("../templates/series.html")),
+    ("ranking.html", include_str!("../templates/ranking.html")),
+    ("table.html", include_str!("../templates/table.html")),
+];
 
 /// Everything about a page that is neither definition nor answer.
 #[derive(Debug, Clone)]
@@ -55,15 +64,6 @@ struct Values<'a> {
     addresses: Vec<String>,
 }
 
-/// A link of a page's head.
-#[derive(Serialize)]
-pub(crate) struct Link {
-    pub(crate) text: String,
-    pub(crate) href: String,
-    pub(crate) lang: &'static str,
-    pub(crate) current: bool,
-}
-
 /// Tiles that stand together: figures in one grid, everything else in another.
 #[derive(Serialize)]
 struct Section {
@@ -106,7 +106,7 @@ pub fn render(
         generated_at: page.generated_at.to_rfc3339_opts(SecondsFormat::Secs, true),
         addresses: addresses(dashboard, &page.window),
     };
-    fill("dashboard.html", &values)
+    Ok(pages::fill(TEMPLATES, "dashboard.html", &values)?)
 }
 
 fn sections(dashboard: &Dashboard, scene: &Scene<'_>) -> Result<Vec<Section>, Error> {
@@ -140,17 +140,6 @@ fn language_links(page: &Page) -> Vec<Link> {
         None => format!("from={}&to={}", instant(page.window.from()), instant(page.window.to())),
     };
     languages(page.language, &format!("&{period}"))
-}
-
-/// Links to the same page in each language; `rest` is the rest of the address.
-pub(crate) fn languages(current: Language, rest: &str) -> Vec<Link> {
-    let link = |language: Language| Link {
-        text: language.name().to_owned(),
-        href: format!("?lang={}{rest}", language.tag()),
-        lang: language.tag(),
-        current: language == current,
-    };
-    Language::ALL.into_iter().map(link).collect()
 }
 
 /// The offered length that gives the window of this page, if one does.

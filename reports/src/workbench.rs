@@ -1,15 +1,19 @@
 //! The page where an analyst asks in SQL. It is the shell: the script `workbench.js` asks `/v1/query` and its like.
 
+use pages::link::{Link, languages};
+use pages::words::Words;
 use query::schema::TableDescription;
 use serde::Serialize;
 
-use crate::page::{Link, languages};
-use crate::template::fill;
-use crate::words::Words;
 use crate::{Error, Language};
 
 /// The page's script: our own, loaded from our own address, so that the policy can forbid every other.
 pub const WORKBENCH_SCRIPT: &str = include_str!("../templates/workbench.js");
+
+const TEMPLATES: &[pages::Template] = &[
+    ("workbench.html", include_str!("../templates/workbench.html")),
+    ("workbench.css", include_str!("../templates/workbench.css")),
+];
 
 /// What the page shows before anything is asked.
 #[derive(Debug, Clone)]
@@ -151,21 +155,19 @@ pub fn workbench_page(workbench: &Workbench) -> Result<String, Error> {
         Language::ZhCn => (&CHINESE, CHINESE_MESSAGES),
     };
     let words = Words::of(language);
-    fill(
-        "workbench.html",
-        &Values {
-            lang: language.tag(),
-            words,
-            sql,
-            messages,
-            languages: languages(language, ""),
-            user: workbench.user.as_deref(),
-            organization: workbench.organization.as_deref().unwrap_or(words.all_organizations),
-            tables: &workbench.tables,
-            roles: &workbench.roles,
-            statement: &workbench.statement,
-        },
-    )
+    let values = Values {
+        lang: language.tag(),
+        words,
+        sql,
+        messages,
+        languages: languages(language, ""),
+        user: workbench.user.as_deref(),
+        organization: workbench.organization.as_deref().unwrap_or(words.all_organizations),
+        tables: &workbench.tables,
+        roles: &workbench.roles,
+        statement: &workbench.statement,
+    };
+    Ok(pages::fill(TEMPLATES, "workbench.html", &values)?)
 }
 
 #[cfg(test)]

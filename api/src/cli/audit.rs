@@ -2,11 +2,10 @@ use anyhow::bail;
 use clap::Subcommand;
 
 use super::{Folder, Shape, say, say_row};
-use crate::{
-    audit::{self, AuditView, Filter, Head, Verdict},
-    folder, lake,
-    store::Store,
-};
+use crate::features;
+use crate::lake;
+use accounts::audit::AuditView;
+use state::audit::{self, Filter, Head, Verdict};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
@@ -44,7 +43,7 @@ impl Audit {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
         lake::prepare(&config)?;
-        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
+        let store = features::open_store(&config.dir).await?;
         match self {
             Self::List { limit, before, actor, action, target, format } => {
                 let filter = Filter { actor, action, target, before };

@@ -18,16 +18,16 @@ use rand::Rng;
 use url::Url;
 
 use super::{Folder, running::ServerFile, say, say_row};
+use crate::features;
 use crate::{
-    accounts,
-    audit::Origin,
-    clock::Clock,
     config::Config,
     erasure::{Site, keep_away},
-    folder, imports, integrity, keys, lake,
+    integrity, lake,
     private::{self, BACKUP},
-    store::Store,
 };
+use accounts::keys;
+use analytics::imports;
+use state::{audit::Origin, clock::Clock, folder, store::Store};
 
 /// Copies log, tables, index, state and secrets at one cut, also beside a running server. A folder or URL that
 /// holds an earlier backup of the same data folder gets what is new. The options of a URL's store are those of
@@ -67,7 +67,7 @@ impl Backup {
         // Before the cut: what is known of an import is of rows that the copy has.
         imports::copy(&config.dir, staged.path()).context("copying what is known of imports")?;
         // The state first: a change that it holds and the log does not yet is sent again from its outbox.
-        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
+        let store = features::open_store(&config.dir).await?;
         store.copy_to(&folder::STATE.of(staged.path())).await?;
         let cut = match &server {
             Some(server) => {
@@ -120,7 +120,7 @@ impl Restore {
         };
         lake::prepare(&config)?;
         let manifest = backup::put_back(&from, &config.dir, &lake::location(&config)?).await?;
-        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
+        let store = features::open_store(&config.dir).await?;
         accounts::end_all_sessions(&store, &Origin::local("command-line"), Clock::system().now())
             .await?;
         let cut = &manifest.cut;

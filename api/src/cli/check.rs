@@ -3,10 +3,8 @@ use clap::Args;
 use ingest::control;
 
 use super::{Folder, Shape, running::ServerFile, say};
-use crate::{
-    clock::Clock,
-    integrity::{self, Checked},
-};
+use crate::integrity::{self, Checked};
+use state::clock::Clock;
 
 /// Reads the whole folder at one cut and compares the log, the tables and the index with each other, and the
 /// sums of the data files with those of queries. It changes nothing, and works beside a running server.

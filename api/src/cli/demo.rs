@@ -20,17 +20,18 @@ use super::{
     running::{ServerFile, StopSignal, until_stopped},
     say,
 };
-use crate::{
-    accounts::{Accounts, Email, NewUser, Role, made_up_password},
+use crate::{config::Config, relay, server::System};
+use accounts::{
+    Accounts, Email, NewUser,
+    keys::{self, NewKey},
+    made_up_password,
+    organizations::{self, Organization},
+};
+use rest::principal::{Role, Scopes};
+use state::{
     audit::Origin,
     clock::Clock,
-    config::Config,
-    folder,
-    keys::{self, NewKey, Scopes},
-    lake::write_private,
-    organizations::{self, Organization},
-    relay,
-    server::State,
+    folder::{self, write_private},
 };
 
 #[derive(Debug, Args)]
@@ -95,20 +96,20 @@ impl Demo {
         }
         let clock = Clock::system();
         let mut demo = self.plan(&config, clock.now())?;
-        let state = State::open(config.clone(), clock, std::env::current_exe()?).await?;
+        let system = System::open(config.clone(), clock, std::env::current_exe()?).await?;
         let mut stop = StopSignal::listen()?;
         let loaded = tokio::select! {
-            loaded = load(&state, &mut demo) => loaded,
+            loaded = load(&system, &mut demo) => loaded,
             () = stop.asked() => {
-                state.close().await?;
+                system.close().await?;
                 bail!("stopped; the next run goes on with what was loaded");
             }
         };
         if loaded? {
-            state.close().await?;
+            system.close().await?;
             return Err(again().into());
         }
-        let running = state.start()?;
+        let running = system.start()?;
         ServerFile::write(&config, &running)?;
         say(&match self.format {
             Shape::Json => {
@@ -190,36 +191,36 @@ fn remove(dir: &Path) -> anyhow::Result<()> {
 
 /// Loads what is missing up to yesterday, and makes the ways in. Done again, it changes nothing. Says whether
 /// there were events to load.
-async fn load(state: &State, demo: &mut DemoFile) -> anyhow::Result<bool> {
-    let file = folder::DEMO.of(&state.config.dir);
+async fn load(system: &System, demo: &mut DemoFile) -> anyhow::Result<bool> {
+    let file = folder::DEMO.of(&system.config.dir);
     let save = |demo: &DemoFile| -> anyhow::Result<()> {
         Ok(write_private(&file, &serde_json::to_vec_pretty(demo)?)?)
     };
     save(demo)?;
-    let today = state.clock.now().date_naive();
+    let today = system.state.clock.now().date_naive();
     let days =
         u32::try_from((today - demo.start).num_days()).context("the demo lies in the future")?;
     let missing = demo.loaded_to < today;
     if missing {
         let profile = Profile::ending(demo.seed, demo.organizations, days, today)?;
         let business = Arc::new(Business::new(profile));
-        store_organizations(state, &business).await?;
+        store_organizations(system, &business).await?;
         let skip = u32::try_from((demo.loaded_to - demo.start).num_days()).unwrap_or(0);
-        let truth = store_events(&state.lakehouse, &business, days, skip).await?;
-        write_private(&folder::TRUTH.of(&state.config.dir), &serde_json::to_vec_pretty(&truth)?)?;
-        state.lakehouse.flush().await?;
+        let truth = store_events(&system.lake.lakehouse, &business, days, skip).await?;
+        write_private(&folder::TRUTH.of(&system.config.dir), &serde_json::to_vec_pretty(&truth)?)?;
+        system.lake.lakehouse.flush().await?;
         demo.loaded_to = today;
     }
     if demo.users.is_empty() {
-        make_ways_in(state, demo).await?;
+        make_ways_in(system, demo).await?;
     }
-    relay::drain(&state.store, &state.lakehouse).await?;
-    state.lakehouse.flush().await?;
+    relay::drain(&system.state.store, &system.lake.lakehouse).await?;
+    system.lake.lakehouse.flush().await?;
     save(demo)?;
     Ok(missing)
 }
 
-async fn store_organizations(state: &State, business: &Business) -> anyhow::Result<()> {
+async fn store_organizations(system: &System, business: &Business) -> anyhow::Result<()> {
     let rows: Vec<_> = business
         .organizations()
         .iter()
@@ -235,7 +236,7 @@ async fn store_organizations(state: &State, business: &Business) -> anyhow::Resu
             signed_up_at: organization.signed_up_at,
         })
         .collect();
-    organizations::upsert_many(&state.store, &rows, state.clock.now()).await?;
+    organizations::upsert_many(&system.state.store, &rows, system.state.clock.now()).await?;
     Ok(())
 }
 
@@ -323,9 +324,9 @@ fn accepted(done: Option<Done>) -> anyhow::Result<()> {
     }
 }
 
-async fn make_ways_in(state: &State, demo: &mut DemoFile) -> anyhow::Result<()> {
-    let accounts = Accounts::new(state.store.clone(), &state.clock);
-    let (now, origin) = (state.clock.now(), Origin::local("demo"));
+async fn make_ways_in(system: &System, demo: &mut DemoFile) -> anyhow::Result<()> {
+    let accounts = Accounts::new(system.state.store.clone(), &system.state.clock);
+    let (now, origin) = (system.state.clock.now(), Origin::local("demo"));
     for role in [Role::Admin, Role::Analyst, Role::Manager] {
         let (email, password) = (format!("{}@demo.example", role.as_str()), made_up_password());
         let new = NewUser {
@@ -344,7 +345,7 @@ async fn make_ways_in(state: &State, demo: &mut DemoFile) -> anyhow::Result<()> 
         grant: ingest::Grant::ALL,
         expires_at: None,
     };
-    let (_, secret) = keys::create(&state.store, new, &origin, now).await?;
+    let (_, secret) = keys::create(&system.state.store, new, &origin, now).await?;
     demo.api_key = secret.reveal().to_owned();
     Ok(())
 }

@@ -6,15 +6,13 @@ use indicatif::ProgressBar;
 use serde_json::Value;
 
 use super::{Folder, Shape, running::ServerFile, say};
+use crate::features;
 use crate::{
-    audit::Origin,
-    clock::Clock,
     erasure::{Erasing, Persons, Site, grace},
-    folder,
     integrity::Server,
     lake,
-    store::Store,
 };
+use state::{audit::Origin, clock::Clock};
 
 /// Erases persons from tables, log and dead letters, and keeps them out of what is sent, replayed or restored
 /// later. What they used is still counted, as nobody's. It works beside a running server too, and ends when
@@ -80,7 +78,7 @@ impl Erase {
                 let done = if persons.dry_run {
                     site.rehearse(&resolved).await
                 } else {
-                    let store = Store::open(&folder::STATE.of(&config.dir)).await?;
+                    let store = features::open_store(&config.dir).await?;
                     site.erase(&resolved, &store, &Origin::local("command-line")).await
                 };
                 lakehouse.close().await?;

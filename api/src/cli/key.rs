@@ -1,14 +1,11 @@
 use clap::{Subcommand, ValueEnum};
 
 use super::{Folder, say, say_row};
-use crate::{
-    audit::Origin,
-    clock::Clock,
-    folder,
-    keys::{self, NewKey, Scopes},
-    lake,
-    store::Store,
-};
+use crate::features;
+use crate::lake;
+use accounts::keys::{self, NewKey};
+use rest::principal::{self, Scopes};
+use state::{audit::Origin, clock::Clock};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
@@ -66,7 +63,7 @@ impl Key {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
         lake::prepare(&config)?;
-        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
+        let store = features::open_store(&config.dir).await?;
         let (now, origin) = (Clock::system().now(), Origin::local("command-line"));
         match self {
             Self::Create { name, organization, scopes, sources, types } => {
@@ -89,7 +86,7 @@ impl Key {
                 for key in keys::list(&store).await? {
                     let state = if key.revoked_at.is_some() { "revoked" } else { "active" };
                     let owner = key.organization_id.as_deref().unwrap_or("(platform)");
-                    let scopes: Vec<_> = key.scopes.iter().map(keys::Scope::as_str).collect();
+                    let scopes: Vec<_> = key.scopes.iter().map(principal::Scope::as_str).collect();
                     let entries = key.grant.sources().iter().chain(key.grant.types());
                     let grant: Vec<_> = entries.map(String::as_str).collect();
                     let grant = if grant.is_empty() { "-".into() } else { grant.join(",") };

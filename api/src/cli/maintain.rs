@@ -5,10 +5,8 @@ use ingest::Table;
 use pipeline::upkeep::{Amount, Job, Report, TableReport};
 
 use super::{Folder, Shape, say};
-use crate::{
-    clock::Clock,
-    upkeep::{Assignment, perform, task},
-};
+use crate::upkeep::{Assignment, perform, task};
+use state::clock::Clock;
 
 #[derive(Debug, Args)]
 pub(super) struct Maintain {

@@ -2,7 +2,10 @@ use chrono::{DateTime, Utc};
 use clap::{Subcommand, ValueEnum};
 
 use super::{Folder, say_row};
-use crate::{clock::Clock, folder, lake, organizations, store::Store};
+use crate::features;
+use crate::lake;
+use accounts::organizations;
+use state::clock::Clock;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Organization {
@@ -37,7 +40,7 @@ impl Organization {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
         lake::prepare(&config)?;
-        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
+        let store = features::open_store(&config.dir).await?;
         let now = Clock::system().now();
         match self {
             Self::Create { id, name, kind, plan, country, signed_up_at } => {

@@ -11,12 +11,9 @@ use reports::outlook;
 use serde_json::Value;
 
 use super::{Folder, query::Remote, say, say_row};
-use crate::{
-    clock::Clock,
-    config::Config,
-    figures::{self, ForecastView, MetricView},
-    lake,
-};
+use crate::{config::Config, lake};
+use analytics::metrics::{self, ForecastView, MetricView};
+use state::clock::Clock;
 
 #[derive(Debug, Args)]
 pub(super) struct Metrics {
@@ -144,7 +141,7 @@ impl Metrics {
     async fn read(&self, name: &str, folder: &Folder) -> anyhow::Result<Value> {
         let reading = Reading::open(folder).await?;
         let now = reading.clock.now();
-        let window = figures::window(self.from.as_deref(), self.to.as_deref(), now);
+        let window = metrics::window(self.from.as_deref(), self.to.as_deref(), now);
         let (from, to) = window.map_err(|problem| anyhow!(problem.detail.unwrap_or_default()))?;
         let grain = self.grain.as_deref().map(parse_grain).transpose()?;
         let by = self.by.clone();
@@ -226,10 +223,10 @@ pub(super) fn asked_time(
     name: &str,
     text: &Option<String>,
 ) -> anyhow::Result<Option<DateTime<Utc>>> {
-    let at = text.as_deref().map(|text| figures::instant(name, text)).transpose();
+    let at = text.as_deref().map(|text| metrics::instant(name, text)).transpose();
     at.map_err(|problem| anyhow::anyhow!(problem.detail.unwrap_or_default()))
 }
 
 fn parse_grain(text: &str) -> anyhow::Result<Grain> {
-    figures::grain(text).map_err(|problem| anyhow::anyhow!(problem.detail.unwrap_or_default()))
+    metrics::grain(text).map_err(|problem| anyhow::anyhow!(problem.detail.unwrap_or_default()))
 }

@@ -10,7 +10,8 @@ use super::{
     read::{Reading, asked_time},
     say,
 };
-use crate::{dashboards, private::write_for_user};
+use crate::private::write_for_user;
+use analytics::dashboards;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Report {

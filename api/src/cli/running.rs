@@ -5,7 +5,8 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::{config::Config, folder, integrity::Server, lake::write_private, server::Running};
+use crate::{config::Config, integrity::Server, server::Running};
+use state::folder::{self, write_private};
 
 /// Where a running server is, and the token that admits to it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,7 +21,7 @@ impl ServerFile {
     }
 
     pub(super) fn write(config: &Config, running: &Running) -> anyhow::Result<()> {
-        let file = Self { url: running.url.clone(), token: running.state.local_token.clone() };
+        let file = Self { url: running.url.clone(), token: running.system.local_token.clone() };
         write_private(&folder::SERVER.of(&config.dir), &serde_json::to_vec(&file)?)
             .context("writing server.json")
     }

@@ -9,7 +9,8 @@ use super::{
     running::{ServerFile, StopSignal, until_stopped},
     say,
 };
-use crate::{clock::Clock, server::State};
+use crate::server::System;
+use state::clock::Clock;
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -35,9 +36,9 @@ impl Serve {
         }
         let config = folder.load(&flags)?;
         let program = std::env::current_exe()?;
-        let state = State::open(config.clone(), Clock::system(), program).await?;
+        let system = System::open(config.clone(), Clock::system(), program).await?;
         let stop = StopSignal::listen()?;
-        let running = state.start()?;
+        let running = system.start()?;
         ServerFile::write(&config, &running)?;
         match self.format {
             Shape::Json => say(&format!("{}\n", json!({"url": running.url})))?,

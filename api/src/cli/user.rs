@@ -3,11 +3,13 @@ use std::io::{self, BufRead};
 use clap::{Subcommand, ValueEnum};
 
 use super::{Folder, say, say_row};
-use crate::{
-    accounts::{self, Accounts, Email, NewUser},
+use crate::features;
+use crate::lake;
+use accounts::{self, Accounts, Email, NewUser};
+use analytics::persons;
+use state::{
     audit::Origin,
     clock::Clock,
-    folder, lake, persons,
     store::{Store, rfc3339},
 };
 
@@ -73,7 +75,7 @@ pub(super) enum Role {
     Member,
 }
 
-impl From<Role> for accounts::Role {
+impl From<Role> for rest::principal::Role {
     fn from(role: Role) -> Self {
         match role {
             Role::Admin => Self::Admin,
@@ -89,7 +91,7 @@ impl User {
         let config = folder.load(&[])?;
         lake::prepare(&config)?;
         let clock = Clock::system();
-        let store = Store::open(&folder::STATE.of(&config.dir)).await?;
+        let store = features::open_store(&config.dir).await?;
         let (origin, now) = (Origin::local("command-line"), clock.now());
         let accounts = Accounts::new(store.clone(), &clock);
         match self {

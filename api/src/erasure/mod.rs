@@ -4,52 +4,52 @@
 mod persons;
 mod work;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, post, web};
 
 pub(crate) use persons::Persons;
 use work::EraseError;
 pub(crate) use work::{Erasing, Site, grace, keep_away};
 
-use crate::{
-    body::{Body, BodyLimit},
+use crate::server::System;
+use rest::{
+    body::Body,
+    feature::Feature,
     principal::{Administer, Authorized},
     problem::Problem,
-    server::State,
 };
 
 const BODY_BYTES_MAX: usize = 2 << 20;
 
 /// Completes an erasure that was broken off when a process ended.
-pub(crate) async fn run(state: &State) {
-    if let Err(error) = site(state).resume().await {
+async fn run(system: &System) {
+    if let Err(error) = site(system).resume().await {
         let error = &error as &dyn std::error::Error;
         tracing::error!(error, "persons are not erased yet: run `aihub erase`");
     }
 }
 
-fn site(state: &State) -> Site<'_> {
+fn site(system: &System) -> Site<'_> {
     Site {
-        config: &state.config,
-        clock: &state.clock,
-        lakehouse: &state.lakehouse,
-        program: &state.program,
-        grace: grace(&state.config),
+        config: &system.config,
+        clock: &system.state.clock,
+        lakehouse: &system.lake.lakehouse,
+        program: &system.program,
+        grace: grace(&system.config),
     }
 }
 
-pub(crate) fn configure(config: &mut web::ServiceConfig) {
-    config.service(
-        web::resource("/v1/erasures")
-            .app_data(BodyLimit(BODY_BYTES_MAX))
-            .route(web::post().to(erase_persons)),
-    );
-}
+/// Persons, erased.
+pub(crate) const FEATURE: Feature<System> = Feature::new("erasure", |config, _| {
+    config.service(erase_persons);
+})
+.with_tasks(|system| {
+    let system = system.clone();
+    system.state.tasks.clone().run("erasure", async move { run(&system).await });
+});
 
 /// Erases persons for good. The answer comes when nothing of them is left in the data folder, which takes as long
 /// as the longest query. An erasure whose answer is not waited for goes on.
 #[utoipa::path(
-    post,
-    path = "/v1/erasures",
     tag = "erasures",
     request_body = Persons,
     responses(
@@ -58,21 +58,22 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         (status = 503, body = Problem),
     ),
 )]
-pub(crate) async fn erase_persons(
+#[post("/v1/erasures")]
+async fn erase_persons(
     admin: Authorized<Administer>,
     request: HttpRequest,
-    state: web::Data<State>,
-    body: Body,
+    system: web::Data<System>,
+    body: Body<BODY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     let body: Persons = body.json(&admin).await?;
-    let persons = body.resolve(state.lakehouse.pseudonyms())?;
+    let persons = body.resolve(system.lake.lakehouse.pseudonyms())?;
     let (origin, dry_run) = (admin.origin(&request), body.dry_run);
-    let tasks = state.tasks.clone();
+    let tasks = system.state.tasks.clone();
     let erasing = tasks.run("erasure", async move {
         if dry_run {
-            site(&state).rehearse(&persons).await
+            site(&system).rehearse(&persons).await
         } else {
-            site(&state).erase(&persons, &state.store, &origin).await
+            site(&system).erase(&persons, &system.state.store, &origin).await
         }
     });
     match erasing.await {

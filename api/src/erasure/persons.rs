@@ -6,7 +6,7 @@ use ingest::{OrganizationId, erasure::Person, identity::Pseudonyms};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::problem::{Code, Problem};
+use rest::problem::{Code, Problem};
 
 /// Persons of one erasure.
 const PERSONS_MAX: usize = 10_000;

@@ -18,13 +18,15 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
+    config::Config,
+    lake::{self, OpenError},
+    upkeep::{self, Assignment, ChildError, Erasure},
+};
+use state::{
     audit::{self, Act, Origin},
     clock::Clock,
-    config::Config,
-    folder,
-    lake::{self, OpenError, write_private},
+    folder::{self, write_private},
     store::{Store, StoreError},
-    upkeep::{self, Assignment, ChildError, Erasure},
 };
 
 /// What was erased, or would be.

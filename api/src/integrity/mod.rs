@@ -17,7 +17,9 @@ use tokio::sync::mpsc;
 pub(crate) use nightly::{begin, run};
 pub(crate) use proof::{Checked, Server, prove, worker, write_index};
 
-use crate::{
+use crate::server::System;
+use rest::feature::Feature;
+use rest::{
     principal::{Administer, Authorized},
     problem::Problem,
 };
@@ -35,14 +37,16 @@ pub(crate) struct Standing {
 /// Bytes of the index that are sent at once.
 const PIECE_BYTES: usize = 64 << 10;
 
-pub(crate) fn configure(config: &mut web::ServiceConfig) {
+/// What `aihub check` and `aihub backup` ask, and the check of every night.
+pub(crate) const FEATURE: Feature<System> = Feature::new("integrity", |config, _| {
     config
         .route("/v1/integrity/cut", web::get().to(cut))
         .route("/v1/integrity/identities", web::get().to(identities));
-}
+});
 
 /// For `aihub check` and `aihub backup` on this machine; no part of the documented interface.
-async fn cut(_: Authorized<Administer>, lakehouse: web::Data<Lakehouse>) -> HttpResponse {
+async fn cut(_: Authorized<Administer>, system: web::Data<System>) -> HttpResponse {
+    let lakehouse = &system.lake.lakehouse;
     // Counted first: every event that was counted is in the cut.
     let (accepted_events, started_at_lsn) = lakehouse.accepted();
     let cut = lakehouse.cut();
@@ -52,11 +56,11 @@ async fn cut(_: Authorized<Administer>, lakehouse: web::Data<Lakehouse>) -> Http
 /// The index, 32 bytes for each identity, in the order of the keys.
 async fn identities(
     _: Authorized<Administer>,
-    lakehouse: web::Data<Lakehouse>,
+    system: web::Data<System>,
 ) -> Result<HttpResponse, Problem> {
     let (sender, receiver) = mpsc::channel::<Result<Bytes, ingest::Error>>(4);
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = send_identities(&lakehouse, &sender) {
+        if let Err(error) = send_identities(&system.lake.lakehouse, &sender) {
             let _ = sender.blocking_send(Err(error));
         }
     });

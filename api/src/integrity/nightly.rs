@@ -12,13 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
 use super::{Checked, Server, proof::Order};
-use crate::{
-    background,
-    config::Config,
-    folder,
-    lake::{self, write_private},
-    server::State,
-};
+use crate::{background, config::Config, lake, server::System};
+use state::folder::{self, write_private};
 
 /// `check.json`: the last nightly check, so that a server that is started anew each day misses none.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,17 +43,17 @@ pub(crate) fn begin(config: &Config) {
 }
 
 /// Checks every night, until the future is dropped.
-pub(crate) async fn run(state: &State, url: &str) {
-    let config = &state.config;
+pub(crate) async fn run(system: &System, url: &str) {
+    let config = &system.config;
     if !config.check.nightly {
         return std::future::pending().await;
     }
-    let mut since = last(config).map_or_else(|| state.clock.now(), |(_, at)| at);
+    let mut since = last(config).map_or_else(|| system.state.clock.now(), |(_, at)| at);
     loop {
-        let now = state.clock.now();
+        let now = system.state.clock.now();
         if is_due(since, now, config.check.hour_utc) {
             since = now;
-            if let Err(error) = night(state, url, now).await {
+            if let Err(error) = night(system, url, now).await {
                 counter!(FAILED).increment(1);
                 tracing::error!(error = format!("{error:#}"), "the nightly check failed");
             }
@@ -75,9 +70,9 @@ fn is_due(since: DateTime<Utc>, now: DateTime<Utc>, hour: u8) -> bool {
     since < slot
 }
 
-async fn night(state: &State, url: &str, now: DateTime<Utc>) -> anyhow::Result<()> {
-    let server = Server { url: url.to_owned(), token: state.local_token.clone() };
-    let checked = check(&state.program, &state.config, server).await?;
+async fn night(system: &System, url: &str, now: DateTime<Utc>) -> anyhow::Result<()> {
+    let server = Server { url: url.to_owned(), token: system.local_token.clone() };
+    let checked = check(&system.program, &system.config, server).await?;
     for difference in &checked.proof.differences {
         tracing::error!(%difference, "the nightly check found a difference");
     }
@@ -86,7 +81,7 @@ async fn night(state: &State, url: &str, now: DateTime<Utc>) -> anyhow::Result<(
         as_of: checked.proof.as_of,
         differences: checked.proof.count,
     };
-    write_private(&path(&state.config), &serde_json::to_vec(&last)?)
+    write_private(&path(&system.config), &serde_json::to_vec(&last)?)
         .context("writing check.json")?;
     gauge!(DIFFERENCES).set(last.differences as f64);
     gauge!(LAST_RUN).set(now.timestamp() as f64);

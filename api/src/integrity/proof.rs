@@ -23,14 +23,17 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
 use super::Standing;
+use crate::features;
 use crate::{
-    clock::Clock,
     config::{self, Config},
     erasure::keep_away,
-    folder, lake,
+    lake,
+};
+use state::{
+    clock::Clock,
+    folder,
     outbox::{self, Unreadable},
     secret::Secret,
-    store::Store,
 };
 
 /// A server that runs on the folder.
@@ -131,7 +134,7 @@ pub(crate) async fn prove(
             });
         }
     }
-    let store = Store::open(&folder::STATE.of(&config.dir)).await?;
+    let store = features::open_store(&config.dir).await?;
     for Unreadable { id, reason } in outbox::held_back(&store).await? {
         proof.add(Difference {
             kind: Kind::Outbox,

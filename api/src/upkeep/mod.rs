@@ -13,7 +13,7 @@ use pipeline::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{background, server::State};
+use crate::{background, server::System};
 
 pub(crate) use schedule::Record;
 use schedule::due;
@@ -38,24 +38,24 @@ pub(crate) enum ChildError {
 }
 
 /// Looks now and then whether something is due, and has it done, until the future is dropped.
-pub(crate) async fn run(state: &State) {
-    let settings = &state.config.maintain;
+pub(crate) async fn run(system: &System) {
+    let settings = &system.config.maintain;
     tally::begin();
     let mut checkpointed: Option<BTreeMap<String, u64>> = None;
     loop {
         tokio::time::sleep(Duration::from_secs(settings.every_seconds.max(1))).await;
-        let record = Record::read(&state.config.dir);
+        let record = Record::read(&system.config.dir);
         tally::known(&record);
-        let cut = state.lakehouse.cut();
+        let cut = system.lake.lakehouse.cut();
         let commits = commits(&cut, checkpointed.as_ref());
-        let jobs = due(state.clock.now(), &record, &state.config, commits);
+        let jobs = due(system.state.clock.now(), &record, &system.config, commits);
         if jobs.is_empty() {
             continue;
         }
         let assignment = Assignment {
-            dir: state.config.dir.clone(),
+            dir: system.config.dir.clone(),
             erasure: None,
-            task: match task(&state.config, &jobs) {
+            task: match task(&system.config, &jobs) {
                 Ok(task) => task,
                 Err(error) => {
                     tracing::error!(%error, "no upkeep");
@@ -63,11 +63,11 @@ pub(crate) async fn run(state: &State) {
                 }
             },
         };
-        match in_child(&state.program, &assignment).await {
+        match in_child(&system.program, &assignment).await {
             Ok(Some(report)) => {
                 tally::done(&report, &jobs);
-                tally::known(&Record::read(&state.config.dir));
-                state.lakehouse.refresh().await;
+                tally::known(&Record::read(&system.config.dir));
+                system.lake.lakehouse.refresh().await;
                 if jobs.contains(&Job::Checkpoint) && report.is_done(Job::Checkpoint) {
                     checkpointed = Some(versions(&cut));
                 }

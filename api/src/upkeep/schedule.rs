@@ -6,7 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use pipeline::upkeep::{Job, Report};
 use serde::{Deserialize, Serialize};
 
-use crate::{config::Config, folder, lake::write_private};
+use crate::config::Config;
+use state::folder::{self, write_private};
 
 /// When each job last succeeded for every table, as `maintain.json` of the data folder says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,11 +16,10 @@ use tokio::{
 
 use super::Record;
 use crate::{
-    clock::Clock,
     config::{Config, Retention},
-    folder,
     lake::{self, OpenError},
 };
+use state::{clock::Clock, folder};
 
 /// What a worker is told.
 #[derive(Debug, Serialize, Deserialize)]

@@ -7,7 +7,8 @@ mod sample;
 use std::error::Error;
 use std::time::Instant;
 
-use reports::{Dashboard, Forecasts, Language, Page, SignIn, Window, render, sign_in_page};
+use pages::{SignIn, sign_in_page};
+use reports::{Dashboard, Forecasts, Language, Page, Window, render};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -1,5 +1,6 @@
 //! One figure, what became of it since the previous period, and the shape of its course.
 
+use pages::words::Words;
 use query::metric::{MetricRequest, Number};
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +8,7 @@ use super::{Scene, over_time, totals};
 use crate::answer::{currencies, total};
 use crate::comparison::{Better, Change, compare};
 use crate::number::{Precision, print, print_or_absent};
-use crate::words::{Words, against};
+use crate::words::against;
 use crate::{Error, Text, Window, spark};
 
 /// A figure.

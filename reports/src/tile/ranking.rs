@@ -1,5 +1,6 @@
 //! The largest of a metric by a dimension, as bars.
 
+use pages::words::Words;
 use query::metric::{MetricAnswer, MetricRequest, MetricRow};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -9,7 +10,6 @@ use super::{Scene, totals};
 use crate::answer::currencies;
 use crate::comparison::{Better, Change, compare};
 use crate::number::{Precision, print, ratio};
-use crate::words::Words;
 use crate::{Error, Text, Window};
 
 /// The top of a list.

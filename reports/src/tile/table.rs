@@ -1,5 +1,6 @@
 //! Several metrics side by side, one row per value of a dimension.
 
+use pages::words::Words;
 use query::metric::{MetricAnswer, MetricRequest, Number};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::ranking::group;
 use super::{Scene, limit_fault, totals};
 use crate::number::{ABSENT, Precision, print};
-use crate::words::Words;
 use crate::{Error, Text, Window};
 
 /// A table, ordered by its first column, the largest first.

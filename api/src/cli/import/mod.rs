@@ -36,7 +36,8 @@ use self::{
     target::{Job, Target},
 };
 use super::{Folder, complain, say};
-use crate::{clock::Clock, imports::ImportRecord};
+use analytics::imports::ImportRecord;
+use state::clock::Clock;
 
 #[derive(Debug, Args)]
 #[command(subcommand_negates_reqs = true)]

@@ -12,10 +12,8 @@ use anyhow::{Context, bail};
 use ingest::{identity::Key, log::Lsn};
 
 use super::tally::Tally;
-use crate::{
-    clock::Clock,
-    imports::{self, ENTRY_BYTES, ImportRecord, ImportState, Mark, ROWS_MAX},
-};
+use analytics::imports::{self, ENTRY_BYTES, ImportRecord, ImportState, Mark, ROWS_MAX};
+use state::clock::Clock;
 
 #[derive(Debug)]
 pub(super) struct Progress {

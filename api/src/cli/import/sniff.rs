@@ -22,7 +22,7 @@ use super::{
     source::{self, Format},
     tally::Tally,
 };
-use crate::clock::Clock;
+use state::clock::Clock;
 
 /// Rows that are looked at.
 const SAMPLE: usize = 1_000;

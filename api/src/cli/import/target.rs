@@ -18,16 +18,14 @@ use super::{
     source::{Format, Survey},
     tally::{RowName, Tally},
 };
+use crate::features;
 use crate::{
-    audit::Origin,
     cli::{demo::progress, running::ServerFile},
-    clock::Clock,
     config::Config,
-    folder,
-    imports::{self, ImportRecord, ImportState, Undoing, Undone},
     lake,
-    store::Store,
 };
+use analytics::imports::{self, ImportRecord, ImportState, Undoing, Undone};
+use state::{audit::Origin, clock::Clock};
 
 #[derive(Clone)]
 pub(super) enum Target {
@@ -212,7 +210,7 @@ impl Target {
                     engine: &Engine::here(&lake::handshake(config, std::env::temp_dir())?)?,
                     lakehouse,
                     clock: &Clock::system(),
-                    store: &Store::open(&folder::STATE.of(&config.dir)).await?,
+                    store: &features::open_store(&config.dir).await?,
                     origin: &Origin::local("command-line"),
                     deadline_ms: config.query.deadline_seconds * 1_000,
                 };

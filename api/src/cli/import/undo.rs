@@ -3,10 +3,8 @@
 use clap::Subcommand;
 
 use super::target::Target;
-use crate::{
-    cli::{Folder, Shape, say, say_row},
-    imports::ImportRecord,
-};
+use crate::cli::{Folder, Shape, say, say_row};
+use analytics::imports::ImportRecord;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Other {

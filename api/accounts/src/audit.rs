@@ -1,0 +1,175 @@
+//! `/v1/admin/audit`: who did what, and whether the log is still whole.
+
+use actix_web::{HttpResponse, get, web};
+use chrono::DateTime;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::Directory;
+use rest::{
+    feature::Feature,
+    principal::{Administer, Authorized},
+    problem::{Problem, parameters},
+};
+use state::store::rfc3339;
+use state::{
+    State,
+    audit::{Filter, Head, Record, Verdict, head, list, verify_against},
+};
+
+const ROWS: u64 = 100;
+const ROWS_MAX: u64 = 1_000;
+
+/// Which rows, newest first.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// The id of a principal, `anonymous` or `command-line`.
+    actor: Option<String>,
+    /// Such as `user.disabled`.
+    action: Option<String>,
+    /// The id of what it was done to.
+    target: Option<String>,
+    /// At most 1,000; 100 unless this says otherwise.
+    limit: Option<u64>,
+    /// `next` of the answer before.
+    cursor: Option<i64>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    /// `head` of an earlier answer: the row must still be the same, and none after it missing at the end.
+    head: Option<String>,
+}
+
+/// An act.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditView {
+    pub seq: i64,
+    /// Of a row that somebody edited, it may be a number of microseconds.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// The id of a principal, `anonymous` or `command-line`.
+    pub actor: String,
+    /// `noun.verb_in_past`
+    pub action: String,
+    /// The id of what it was done to.
+    pub target: String,
+    #[schema(value_type = Object)]
+    pub detail: Value,
+    pub request_id: Option<String>,
+    /// The client's network address.
+    pub ip: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditList {
+    pub acts: Vec<AuditView>,
+    /// The `cursor` of the next page; null at the end.
+    pub next: Option<i64>,
+}
+
+/// Whether the rows are those that were written.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditVerdict {
+    pub intact: bool,
+    /// How many rows the chain has, as far as it is intact.
+    pub rows: u64,
+    /// The first row that was edited or is missing.
+    pub broken_at: Option<i64>,
+    /// `seq:hash` of the newest row. Keep it elsewhere: rows cut off at the end leave no other trace.
+    pub head: Option<String>,
+}
+
+/// The audit log as administrators read it.
+pub(crate) const FEATURE: Feature<Directory> = Feature::new("audit", |config, _| {
+    config.service(list_acts).service(verify_acts);
+});
+
+/// Security-relevant acts, newest first.
+#[utoipa::path(
+    tag = "audit",
+    params(Asked),
+    responses(
+        (status = 200, body = AuditList),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[get("/v1/admin/audit")]
+async fn list_acts(
+    _: Authorized<Administer>,
+    asked: Result<web::Query<Asked>, actix_web::Error>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    let asked = parameters(asked)?;
+    let limit = asked.limit.unwrap_or(ROWS);
+    if !(1..=ROWS_MAX).contains(&limit) {
+        let detail = format!("`limit` must be 1 to {ROWS_MAX}");
+        return Err(Problem::invalid_parameters(detail));
+    }
+    let Asked { actor, action, target, cursor, .. } = asked;
+    let filter = Filter { actor, action, target, before: cursor };
+    // One more than wanted tells whether there are more.
+    let mut records = list(&state.store, &filter, limit + 1).await?;
+    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = records.len() > wanted;
+    records.truncate(wanted);
+    let next = records.last().filter(|_| has_more).map(|record| record.seq);
+    let acts = records.into_iter().map(AuditView::from).collect();
+    Ok(HttpResponse::Ok().json(AuditList { acts, next }))
+}
+
+/// Walks the whole log and says whether it is what was written.
+#[utoipa::path(
+    tag = "audit",
+    params(Kept),
+    responses(
+        (status = 200, body = AuditVerdict),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[get("/v1/admin/audit/verify")]
+async fn verify_acts(
+    _: Authorized<Administer>,
+    kept: Result<web::Query<Kept>, actix_web::Error>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    let kept = parameters(kept)?.head.map(|text| {
+        let invalid = || Problem::invalid_parameters("`head` is not `seq:hash`");
+        Head::parse(&text).ok_or_else(invalid)
+    });
+    // Before the walk: a row that comes meanwhile is not vouched for.
+    let newest = head(&state.store).await?;
+    Ok(HttpResponse::Ok().json(match verify_against(&state.store, kept.transpose()?).await? {
+        Verdict::Intact { rows } => {
+            let head = newest.map(|head| head.to_string());
+            AuditVerdict { intact: true, rows, broken_at: None, head }
+        }
+        Verdict::Broken { seq } => {
+            let rows = u64::try_from(seq.saturating_sub(1)).unwrap_or_default();
+            AuditVerdict { intact: false, rows, broken_at: Some(seq), head: None }
+        }
+    }))
+}
+
+impl From<Record> for AuditView {
+    fn from(record: Record) -> Self {
+        Self {
+            seq: record.seq,
+            at: DateTime::from_timestamp_micros(record.at)
+                .map_or_else(|| record.at.to_string(), rfc3339),
+            actor: record.origin.actor,
+            action: record.action,
+            target: record.target,
+            detail: serde_json::from_str(&record.detail).unwrap_or(Value::String(record.detail)),
+            request_id: record.origin.request_id,
+            ip: record.ip,
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! API keys: how programs say who they are. A secret is shown once; only its SHA-256 is kept.
+
+mod error;
+mod m0003_key_grants;
+mod ring;
+mod routes;
+mod row;
+mod secret;
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use ingest::Grant;
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
+use serde_json::{Map, Value, json};
+
+pub use error::KeyError;
+pub use ring::KeyRing;
+pub use routes::{GrantBody, KeyList, KeyView, NewKeyBody, NewKeyView};
+pub use secret::KeySecret;
+
+use crate::Directory;
+use ingest::control;
+use rest::feature::Feature;
+use rest::principal::{Scope, Scopes};
+use state::migration::Migration;
+
+use state::{
+    audit::{self, Act, Origin},
+    ids::{base62, random_bytes},
+    outbox::{self, Mirrored},
+    store::{Doing, Store, StoreError, rfc3339, time_of},
+};
+
+/// API keys, as administrators handle them.
+pub(crate) const FEATURE: Feature<Directory> = Feature::new("keys", routes::routes)
+    .with_migrations(&[Migration {
+        name: "m0003_key_grants",
+        up: |m| Box::pin(m0003_key_grants::up(m)),
+    }]);
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiKey {
+    /// `key_…`
+    pub api_key_id: String,
+    /// None: a platform key, which sends for every organization.
+    pub organization_id: Option<String>,
+    pub name: String,
+    /// The first characters of the secret.
+    pub start: String,
+    pub scopes: Scopes,
+    /// What it may write, as far as it was narrowed.
+    pub grant: Grant,
+    /// The id of the principal that created it.
+    pub created_by: String,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    /// To the minute.
+    pub last_used_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    pub name: String,
+    pub organization_id: Option<String>,
+    pub scopes: Scopes,
+    pub grant: Grant,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Creates a key. Its secret cannot be had again.
+pub async fn create(
+    store: &Store,
+    new: NewKey,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<(ApiKey, KeySecret), KeyError> {
+    new.check(now)?;
+    let secret = KeySecret::generate()?;
+    let key = ApiKey {
+        api_key_id: format!("key_{}", base62(&random_bytes::<16>()?, 22)),
+        organization_id: new.organization_id,
+        name: new.name,
+        start: secret.start().to_owned(),
+        scopes: new.scopes,
+        grant: new.grant,
+        created_by: origin.actor.clone(),
+        created_at: now,
+        expires_at: new.expires_at,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    let write = store.write().await?;
+    let inserted =
+        row::Entity::insert(key.row(secret.hash())).exec_without_returning(write.db()).await;
+    inserted.doing("creating an API key").map_err(|error| match &key.organization_id {
+        Some(id) if error.is_foreign_key_violation() => {
+            KeyError::UnknownOrganization { organization_id: id.clone() }
+        }
+        _ => error.into(),
+    })?;
+    outbox::append(&write, Mirrored::ApiKeys, &key.dimension(), now).await?;
+    let detail = json!({
+        "organization_id": key.organization_id,
+        "scopes": key.scopes.to_string(),
+        "sources": key.grant.sources(),
+        "types": key.grant.types(),
+        "expires_at": key.expires_at.map(rfc3339),
+    });
+    let act = Act { action: "key.created", target: key.api_key_id.clone(), detail };
+    audit::append(&write, origin, act, now).await?;
+    write.commit().await?;
+    Ok((key, secret))
+}
+
+/// All keys, newest first, also the revoked ones.
+pub async fn list(store: &Store) -> Result<Vec<ApiKey>, KeyError> {
+    let rows = row::Entity::find()
+        .order_by_desc(row::Column::CreatedAt)
+        .order_by_asc(row::Column::ApiKeyId)
+        .all(store.db())
+        .await
+        .doing("listing API keys")?;
+    rows.into_iter().map(ApiKey::try_from).collect()
+}
+
+/// Revokes a key. One that is revoked already stays as it is. A server that verified the key a moment ago may
+/// honor it five seconds more (see [`KeyRing`]).
+pub async fn revoke(
+    store: &Store,
+    api_key_id: &str,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<(), KeyError> {
+    let write = store.write().await?;
+    let row =
+        row::Entity::find_by_id(api_key_id).one(write.db()).await.doing("reading an API key")?;
+    let row = row.ok_or_else(|| KeyError::UnknownKey { api_key_id: api_key_id.to_owned() })?;
+    let mut key = ApiKey::try_from(row)?;
+    if key.revoked_at.is_some() {
+        return Ok(());
+    }
+    key.revoked_at = Some(now);
+    row::Entity::update_many()
+        .col_expr(row::Column::RevokedAt, Expr::value(now.timestamp_micros()))
+        .filter(row::Column::ApiKeyId.eq(api_key_id))
+        .exec(write.db())
+        .await
+        .doing("revoking an API key")?;
+    outbox::append(&write, Mirrored::ApiKeys, &key.dimension(), now).await?;
+    let act = Act { action: "key.revoked", target: key.api_key_id, detail: json!({}) };
+    audit::append(&write, origin, act, now).await?;
+    Ok(write.commit().await?)
+}
+
+/// Those of the keys that are revoked.
+pub(crate) async fn revoked_of(
+    store: &Store,
+    api_key_ids: &HashSet<String>,
+) -> Result<HashSet<String>, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::ApiKeyId.is_in(api_key_ids))
+        .filter(row::Column::RevokedAt.is_not_null())
+        .all(store.db())
+        .await
+        .doing("looking for revoked API keys")?;
+    Ok(rows.into_iter().map(|row| row.api_key_id).collect())
+}
+
+/// Changes what a key may write. A server that verified the key a moment ago may honor the former grant five seconds
+/// more.
+pub async fn set_grant(
+    store: &Store,
+    api_key_id: &str,
+    grant: Grant,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<ApiKey, KeyError> {
+    let write = store.write().await?;
+    let row =
+        row::Entity::find_by_id(api_key_id).one(write.db()).await.doing("reading an API key")?;
+    let row = row.ok_or_else(|| KeyError::UnknownKey { api_key_id: api_key_id.to_owned() })?;
+    let key = ApiKey { grant, ..ApiKey::try_from(row)? };
+    check_grant(&key.grant, key.organization_id.as_deref(), key.scopes)?;
+    row::Entity::update_many()
+        .col_expr(row::Column::WriteSources, Expr::value(joined(key.grant.sources())))
+        .col_expr(row::Column::WriteTypes, Expr::value(joined(key.grant.types())))
+        .filter(row::Column::ApiKeyId.eq(api_key_id))
+        .exec(write.db())
+        .await
+        .doing("changing what an API key may write")?;
+    let detail = json!({"sources": key.grant.sources(), "types": key.grant.types()});
+    let act = Act { action: "key.granted", target: key.api_key_id.clone(), detail };
+    audit::append(&write, origin, act, now).await?;
+    write.commit().await?;
+    Ok(key)
+}
+
+/// An organization's key has its own source, and one that writes nothing needs no grant.
+fn check_grant(
+    grant: &Grant,
+    organization_id: Option<&str>,
+    scopes: Scopes,
+) -> Result<(), KeyError> {
+    let invalid = |field, reason| Err(KeyError::Invalid { field, reason });
+    if organization_id.is_some() && !grant.sources().is_empty() {
+        return invalid("sources", "are for keys of the platform; an organization's has its own");
+    }
+    if *grant != Grant::ALL && !scopes.contains(Scope::Write) {
+        return invalid("scopes", "must hold write beside what may be written");
+    }
+    Ok(())
+}
+
+impl NewKey {
+    fn check(&self, now: DateTime<Utc>) -> Result<(), KeyError> {
+        let invalid = |field, reason| Err(KeyError::Invalid { field, reason });
+        if self.name.trim().is_empty() || self.name.chars().count() > 100 {
+            return invalid("name", "must be 1 to 100 characters long");
+        }
+        if control::in_name(&self.name) {
+            return invalid("name", "must not hold control characters");
+        }
+        if self.expires_at.is_some_and(|at| at <= now) {
+            return invalid("expires_at", "must be in the future");
+        }
+        if self.organization_id.is_some() && self.scopes.contains(Scope::Admin) {
+            return invalid("scopes", "cannot hold admin for one organization's key");
+        }
+        check_grant(&self.grant, self.organization_id.as_deref(), self.scopes)
+    }
+}
+
+impl ApiKey {
+    /// The row of the lake's table: never the hash.
+    fn dimension(&self) -> Map<String, Value> {
+        [
+            ("api_key_id", json!(self.api_key_id)),
+            ("organization_id", json!(self.organization_id)),
+            ("name", json!(self.name)),
+            ("start", json!(self.start)),
+            ("scopes", json!(self.scopes.to_string())),
+            ("created_at", json!(rfc3339(self.created_at))),
+            ("expires_at", json!(self.expires_at.map(rfc3339))),
+            ("revoked_at", json!(self.revoked_at.map(rfc3339))),
+        ]
+        .into_iter()
+        .map(|(column, value)| (column.to_owned(), value))
+        .collect()
+    }
+
+    fn row(&self, hash: [u8; 32]) -> row::ActiveModel {
+        let micros =
+            |at: Option<DateTime<Utc>>| ActiveValue::Set(at.map(|at| at.timestamp_micros()));
+        row::ActiveModel {
+            api_key_id: ActiveValue::Set(self.api_key_id.clone()),
+            organization_id: ActiveValue::Set(self.organization_id.clone()),
+            name: ActiveValue::Set(self.name.clone()),
+            start: ActiveValue::Set(self.start.clone()),
+            hash: ActiveValue::Set(hash.to_vec()),
+            scopes: ActiveValue::Set(self.scopes.to_string()),
+            created_by: ActiveValue::Set(self.created_by.clone()),
+            created_at: ActiveValue::Set(self.created_at.timestamp_micros()),
+            expires_at: micros(self.expires_at),
+            last_used_at: micros(self.last_used_at),
+            revoked_at: micros(self.revoked_at),
+            write_sources: ActiveValue::Set(joined(self.grant.sources())),
+            write_types: ActiveValue::Set(joined(self.grant.types())),
+        }
+    }
+}
+
+impl TryFrom<row::Model> for ApiKey {
+    type Error = KeyError;
+
+    fn try_from(row: row::Model) -> Result<Self, KeyError> {
+        let time = |at| time_of("api_keys", at);
+        Ok(Self {
+            grant: row.grant()?,
+            scopes: row.scopes()?,
+            created_at: time(row.created_at)?,
+            expires_at: row.expires_at.map(time).transpose()?,
+            last_used_at: row.last_used_at.map(time).transpose()?,
+            revoked_at: row.revoked_at.map(time).transpose()?,
+            api_key_id: row.api_key_id,
+            organization_id: row.organization_id,
+            name: row.name,
+            start: row.start,
+            created_by: row.created_by,
+        })
+    }
+}
+
+impl row::Model {
+    fn scopes(&self) -> Result<Scopes, StoreError> {
+        Scopes::parse(&self.scopes)
+            .map_err(|_| StoreError::Damaged { table: "api_keys", what: "unknown scopes" })
+    }
+
+    fn grant(&self) -> Result<Grant, KeyError> {
+        let list = |text: &Option<String>| {
+            text.iter().flat_map(|text| text.split(',')).map(str::to_owned).collect()
+        };
+        Grant::new(list(&self.write_sources), list(&self.write_types))
+            .map_err(|_| StoreError::Damaged { table: "api_keys", what: "an unknown grant" }.into())
+    }
+}
+
+fn joined(entries: &[String]) -> Option<String> {
+    (!entries.is_empty()).then(|| entries.join(","))
+}
+
+/// A grant as it was asked for.
+pub fn grant(sources: Vec<String>, types: Vec<String>) -> Result<Grant, KeyError> {
+    Grant::new(sources, types)
+        .map_err(|reason| KeyError::Invalid { field: "sources or types", reason })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,220 @@
+//! `/v1/keys`
+
+use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{ApiKey, KeyError, KeyRing, NewKey};
+use crate::Directory;
+use rest::principal::{Scope, Scopes};
+use rest::{
+    body::Body,
+    principal::{Administer, Authorized},
+    problem::Problem,
+};
+use state::State;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+/// What to create.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKeyBody {
+    pub name: String,
+    /// Left out: a platform key, which sends for every organization.
+    pub organization_id: Option<String>,
+    /// Some of `read`, `write`, `backfill`, `admin`.
+    pub scopes: Vec<String>,
+    /// Of a platform key: beginnings of the sources that it may send under. Left out: all.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// The types that it may send, such as `usage.request` or `billing.*`. Left out: all.
+    #[serde(default)]
+    pub types: Vec<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// What a key may write. Without entries there is no limit.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantBody {
+    /// Of a platform key: beginnings of the sources that it may send under.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// The types that it may send, such as `usage.request` or `billing.*`.
+    #[serde(default)]
+    pub types: Vec<String>,
+}
+
+/// An API key without its secret.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyView {
+    pub api_key_id: String,
+    pub organization_id: Option<String>,
+    pub name: String,
+    /// The first characters of the secret.
+    pub start: String,
+    pub scopes: Vec<&'static str>,
+    /// Beginnings of the sources that it may send under; empty where it is not narrowed.
+    pub sources: Vec<String>,
+    /// The types that it may send; empty where it is not narrowed.
+    pub types: Vec<String>,
+    pub created_by: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: DateTime<Utc>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// To the minute.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_used_at: Option<DateTime<Utc>>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// A new API key with its secret, which is shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NewKeyView {
+    #[serde(flatten)]
+    pub key: KeyView,
+    pub secret: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyList {
+    pub keys: Vec<KeyView>,
+}
+
+pub(super) fn routes(config: &mut ServiceConfig<'_>, directory: &Directory) {
+    config
+        .app_data(directory.keys.clone())
+        .service(list_keys)
+        .service(create_key)
+        .service(grant_key)
+        .service(revoke_key);
+}
+
+/// All API keys, newest first.
+#[utoipa::path(
+    tag = "keys",
+    responses(
+        (status = 200, body = KeyList),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[get("/v1/keys")]
+async fn list_keys(
+    _: Authorized<Administer>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    let keys = super::list(&state.store).await?;
+    let keys = keys.into_iter().map(KeyView::from).collect();
+    Ok(HttpResponse::Ok().json(KeyList { keys }))
+}
+
+/// Creates an API key. The answer is the only place that ever shows its secret.
+#[utoipa::path(
+    tag = "keys",
+    request_body = NewKeyBody,
+    responses(
+        (status = 201, body = NewKeyView),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[post("/v1/keys")]
+async fn create_key(
+    principal: Authorized<Administer>,
+    body: Body,
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let body: NewKeyBody = body.json(&principal).await?;
+    let new = NewKey {
+        name: body.name,
+        organization_id: body.organization_id,
+        scopes: Scopes::of(body.scopes.iter().map(String::as_str)).map_err(KeyError::from)?,
+        grant: super::grant(body.sources, body.types)?,
+        expires_at: body.expires_at,
+    };
+    let (key, secret) =
+        super::create(&state.store, new, &principal.origin(&request), state.clock.now()).await?;
+    let view = NewKeyView { key: key.into(), secret: secret.reveal().to_owned() };
+    Ok(HttpResponse::Created().json(view))
+}
+
+/// Changes what a key may write. Servers obey within five seconds.
+#[utoipa::path(
+    tag = "keys",
+    params(("api_key_id" = String, Path)),
+    request_body = GrantBody,
+    responses(
+        (status = 200, body = KeyView),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[put("/v1/keys/{api_key_id}/grant")]
+async fn grant_key(
+    principal: Authorized<Administer>,
+    api_key_id: web::Path<String>,
+    body: Body,
+    ring: web::Data<KeyRing>,
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let body: GrantBody = body.json(&principal).await?;
+    let (grant, origin) = (super::grant(body.sources, body.types)?, principal.origin(&request));
+    let key =
+        super::set_grant(&state.store, &api_key_id, grant, &origin, state.clock.now()).await?;
+    ring.forget();
+    Ok(HttpResponse::Ok().json(KeyView::from(key)))
+}
+
+/// Revokes an API key. Servers refuse it within five seconds.
+#[utoipa::path(
+    tag = "keys",
+    params(("api_key_id" = String, Path)),
+    responses(
+        (status = 204),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[delete("/v1/keys/{api_key_id}")]
+async fn revoke_key(
+    principal: Authorized<Administer>,
+    api_key_id: web::Path<String>,
+    ring: web::Data<KeyRing>,
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    super::revoke(&state.store, &api_key_id, &principal.origin(&request), state.clock.now())
+        .await?;
+    ring.forget();
+    Ok(HttpResponse::NoContent().finish())
+}
+
+impl From<ApiKey> for KeyView {
+    fn from(key: ApiKey) -> Self {
+        Self {
+            scopes: key.scopes.iter().map(Scope::as_str).collect(),
+            sources: key.grant.sources().to_vec(),
+            types: key.grant.types().to_vec(),
+            api_key_id: key.api_key_id,
+            organization_id: key.organization_id,
+            name: key.name,
+            start: key.start,
+            created_by: key.created_by,
+            created_at: key.created_at,
+            expires_at: key.expires_at,
+            last_used_at: key.last_used_at,
+            revoked_at: key.revoked_at,
+        }
+    }
+}

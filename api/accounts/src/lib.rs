@@ -1,0 +1,31 @@
+//! Users and how they sign in, API keys, organizations, and the audit log as administrators read it. It implements
+//! [`Authenticator`](rest::principal::Authenticator) for all other rooms. It knows nothing of the lake: what changes
+//! here reaches it through the outbox.
+
+pub mod audit;
+mod directory;
+pub mod keys;
+pub mod organizations;
+pub mod users;
+
+pub use directory::Directory;
+pub use users::{
+    AccountError, Accounts, Devices, Email, NewUser, PasswordFault, Status, User, check_password,
+    end_all_sessions, find_user, list_users, made_up_password,
+};
+
+use rest::feature::Feature;
+
+/// The features of this crate.
+pub const FEATURES: &[Feature<Directory>] = &[users::FEATURE, audit::FEATURE, keys::FEATURE];
+
+#[cfg(test)]
+mod tests;
+
+/// A database with the tables of this crate.
+#[cfg(test)]
+async fn scratch() -> state::scratch::Scratch {
+    let own = rest::feature::migrations(FEATURES);
+    let all: Vec<_> = state::migration::MIGRATIONS.iter().copied().chain(own).collect();
+    state::scratch::Scratch::new(&all).await
+}

@@ -1,0 +1,206 @@
+//! Organizations: the tenants. Their rows are mirrored into the lake.
+
+mod country;
+mod error;
+mod row;
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::OnConflict,
+};
+use serde_json::{Map, Value, json};
+
+use ingest::control;
+
+pub use error::OrganizationError;
+
+use state::{
+    outbox::{self, Mirrored},
+    store::{Doing, Store, StoreError, Write, rfc3339, time_of},
+};
+
+/// SQLite takes 32,766 parameters; a query of this many ids stays far below.
+const IDS_PER_QUERY: usize = 1000;
+const TEXT_LENGTH_MAX: usize = 200;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Organization {
+    /// `[A-Za-z0-9_-]{1,64}`
+    pub organization_id: String,
+    pub name: String,
+    pub kind: Kind,
+    pub plan: String,
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+    pub signed_up_at: DateTime<Utc>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Individual,
+    Business,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Individual => "individual",
+            Self::Business => "business",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Individual, Self::Business].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// Writes new and changed rows, all or none, each with its outbox row. Gives the number of rows written: a row
+/// that is already so is left alone, so that a repeated import adds nothing to the lake.
+pub async fn upsert_many(
+    store: &Store,
+    organizations: &[Organization],
+    now: DateTime<Utc>,
+) -> Result<usize, OrganizationError> {
+    for organization in organizations {
+        organization.check()?;
+    }
+    let write = store.write().await?;
+    let mut present = HashMap::new();
+    for chunk in organizations.chunks(IDS_PER_QUERY) {
+        let ids = chunk.iter().map(|organization| organization.organization_id.as_str());
+        let rows = row::Entity::find()
+            .filter(row::Column::OrganizationId.is_in(ids))
+            .all(write.db())
+            .await
+            .doing("reading organizations")?;
+        for row in rows {
+            let organization = Organization::try_from(row)?;
+            present.insert(organization.organization_id.clone(), organization);
+        }
+    }
+    let mut written = 0;
+    for organization in organizations {
+        if present.get(&organization.organization_id) == Some(organization) {
+            continue;
+        }
+        upsert(&write, organization, now).await?;
+        present.insert(organization.organization_id.clone(), organization.clone());
+        written += 1;
+    }
+    write.commit().await?;
+    Ok(written)
+}
+
+/// All organizations by id.
+pub async fn list(store: &Store) -> Result<Vec<Organization>, OrganizationError> {
+    let rows = row::Entity::find()
+        .order_by_asc(row::Column::OrganizationId)
+        .all(store.db())
+        .await
+        .doing("listing organizations")?;
+    rows.into_iter().map(Organization::try_from).collect()
+}
+
+pub async fn get(
+    store: &Store,
+    organization_id: &str,
+) -> Result<Option<Organization>, OrganizationError> {
+    let row = row::Entity::find_by_id(organization_id)
+        .one(store.db())
+        .await
+        .doing("reading an organization")?;
+    row.map(Organization::try_from).transpose()
+}
+
+impl Organization {
+    fn check(&self) -> Result<(), OrganizationError> {
+        if !is_id(&self.organization_id) {
+            let reason = "must be 1 to 64 letters, digits, underscores or hyphens";
+            return Err(OrganizationError::Invalid { field: "organization_id", reason });
+        }
+        if !country::is_country(&self.country) {
+            let reason = "must be a country's code of two letters (ISO 3166-1), such as DE or CN";
+            return Err(OrganizationError::Invalid { field: "country", reason });
+        }
+        for (field, text) in [("name", &self.name), ("plan", &self.plan)] {
+            if text.is_empty() || text.len() > TEXT_LENGTH_MAX {
+                return Err(OrganizationError::Invalid {
+                    field,
+                    reason: "must be 1 to 200 bytes long",
+                });
+            }
+            if control::in_name(text) {
+                let reason = "must not hold control characters";
+                return Err(OrganizationError::Invalid { field, reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// The row of the lake's table.
+    fn dimension(&self) -> Map<String, Value> {
+        [
+            ("organization_id", json!(self.organization_id)),
+            ("name", json!(self.name)),
+            ("kind", json!(self.kind.as_str())),
+            ("plan", json!(self.plan)),
+            ("country", json!(self.country)),
+            ("signed_up_at", json!(rfc3339(self.signed_up_at))),
+        ]
+        .into_iter()
+        .map(|(column, value)| (column.to_owned(), value))
+        .collect()
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
+async fn upsert(
+    write: &Write,
+    organization: &Organization,
+    now: DateTime<Utc>,
+) -> Result<(), OrganizationError> {
+    use row::Column::{Country, Kind, Name, OrganizationId, Plan, SignedUpAt};
+    let row = row::ActiveModel {
+        organization_id: ActiveValue::Set(organization.organization_id.clone()),
+        name: ActiveValue::Set(organization.name.clone()),
+        kind: ActiveValue::Set(organization.kind.as_str().to_owned()),
+        plan: ActiveValue::Set(organization.plan.clone()),
+        country: ActiveValue::Set(organization.country.clone()),
+        signed_up_at: ActiveValue::Set(organization.signed_up_at.timestamp_micros()),
+        created_at: ActiveValue::Set(now.timestamp_micros()),
+    };
+    let replace = OnConflict::column(OrganizationId)
+        .update_columns([Name, Kind, Plan, Country, SignedUpAt])
+        .to_owned();
+    row::Entity::insert(row)
+        .on_conflict(replace)
+        .exec_without_returning(write.db())
+        .await
+        .doing("writing an organization")?;
+    Ok(outbox::append(write, Mirrored::Organizations, &organization.dimension(), now).await?)
+}
+
+impl TryFrom<row::Model> for Organization {
+    type Error = OrganizationError;
+
+    fn try_from(row: row::Model) -> Result<Self, OrganizationError> {
+        let unknown = StoreError::Damaged { table: "organizations", what: "an unknown kind" };
+        Ok(Self {
+            kind: Kind::parse(&row.kind).ok_or(unknown)?,
+            signed_up_at: time_of("organizations", row.signed_up_at)?,
+            organization_id: row.organization_id,
+            name: row.name,
+            plan: row.plan,
+            country: row.country,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,143 @@
+//! What administrators do to users. Each act is in the audit log.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use rand::Rng;
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, sea_query::Expr};
+use serde_json::{Value, json};
+
+use super::AccountError;
+use super::{Accounts, Status, User, check_password, session, user_row as row};
+use rest::principal::Role;
+use state::{
+    audit::{self, Act, Origin},
+    store::{Doing, Store, StoreError, Write},
+};
+
+/// 20 characters that are not mistaken for each other: 100 bits and more.
+pub fn made_up_password() -> String {
+    const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    let mut random = rand::rng();
+    (0..20).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect()
+}
+
+/// Those of the users who are disabled.
+pub(crate) async fn disabled_of(
+    store: &Store,
+    user_ids: &HashSet<String>,
+) -> Result<HashSet<String>, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::UserId.is_in(user_ids))
+        .filter(row::Column::Status.eq(Status::Disabled.as_str()))
+        .all(store.db())
+        .await
+        .doing("looking for disabled users")?;
+    Ok(rows.into_iter().map(|row| row.user_id).collect())
+}
+
+impl Accounts {
+    /// Disables a user, and ends the user's sessions, or lets the user sign in again. A user of whom that is so
+    /// already stays as it is. The last administrator who can sign in cannot be disabled.
+    pub async fn set_status(
+        &self,
+        user_id: &str,
+        status: Status,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> Result<(), AccountError> {
+        let write = self.store.write().await?;
+        let user = read(&write, user_id).await?;
+        if user.status == status {
+            return Ok(());
+        }
+        if status == Status::Disabled && user.role == Role::Admin {
+            require_another_administrator(&write, user_id).await?;
+        }
+        update(&write, user_id, row::Column::Status, status.as_str().to_owned()).await?;
+        let (action, detail) = match status {
+            Status::Active => ("user.enabled", json!({})),
+            Status::Disabled => {
+                ("user.disabled", json!({"sessions": session::end_all(&write, user_id).await?}))
+            }
+        };
+        record(write, action, user_id, detail, origin, now).await
+    }
+
+    /// Gives a user another password, and ends the user's sessions.
+    pub async fn reset_password(
+        &self,
+        user: &User,
+        password: &str,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> Result<(), AccountError> {
+        check_password(password, &user.email).map_err(AccountError::Password)?;
+        let hash = self.hasher.hash(password).await?;
+        let write = self.store.write().await?;
+        read(&write, &user.user_id).await?;
+        update(&write, &user.user_id, row::Column::PasswordHash, hash).await?;
+        let detail = json!({"sessions": session::end_all(&write, &user.user_id).await?});
+        record(write, "user.password_reset", &user.user_id, detail, origin, now).await
+    }
+
+    /// Ends all sessions of a user, and gives how many there were.
+    pub async fn end_sessions(
+        &self,
+        user_id: &str,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> Result<u64, AccountError> {
+        let write = self.store.write().await?;
+        read(&write, user_id).await?;
+        let sessions = session::end_all(&write, user_id).await?;
+        let detail = json!({"sessions": sessions});
+        record(write, "user.sessions_ended", user_id, detail, origin, now).await?;
+        Ok(sessions)
+    }
+}
+
+async fn read(write: &Write, user_id: &str) -> Result<User, AccountError> {
+    let row = row::Entity::find_by_id(user_id).one(write.db()).await.doing("reading a user")?;
+    let unknown = || AccountError::UnknownUser { user_id: user_id.to_owned() };
+    row.ok_or_else(unknown).and_then(User::try_from)
+}
+
+async fn update(
+    write: &Write,
+    user_id: &str,
+    column: row::Column,
+    value: String,
+) -> Result<(), AccountError> {
+    let updated = row::Entity::update_many()
+        .col_expr(column, Expr::value(value))
+        .filter(row::Column::UserId.eq(user_id))
+        .exec(write.db())
+        .await;
+    Ok(updated.map(drop).doing("changing a user")?)
+}
+
+/// The write lock is held: no other process disables the other one meanwhile.
+async fn require_another_administrator(write: &Write, user_id: &str) -> Result<(), AccountError> {
+    let others = row::Entity::find()
+        .filter(row::Column::Role.eq(Role::Admin.as_str()))
+        .filter(row::Column::Status.eq(Status::Active.as_str()))
+        .filter(row::Column::UserId.ne(user_id))
+        .count(write.db())
+        .await
+        .doing("counting administrators")?;
+    if others == 0 { Err(AccountError::LastAdministrator) } else { Ok(()) }
+}
+
+async fn record(
+    write: Write,
+    action: &'static str,
+    user_id: &str,
+    detail: Value,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<(), AccountError> {
+    let act = Act { action, target: user_id.to_owned(), detail };
+    audit::append(&write, origin, act, now).await?;
+    Ok(write.commit().await?)
+}

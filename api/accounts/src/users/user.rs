@@ -1,0 +1,172 @@
+//! Users: the people who sign in.
+
+use chrono::{DateTime, Utc};
+use ingest::Grant;
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use serde_json::json;
+
+use super::AccountError;
+use super::{Accounts, Email, check_password, user_row as row};
+use rest::principal::Role;
+use rest::principal::{Kind, Principal, Reach};
+use state::{
+    audit::{self, Act, Origin},
+    ids::{base62, random_bytes},
+    store::{Doing, Store, StoreError, time_of},
+};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct User {
+    /// `user_…`
+    pub user_id: String,
+    pub email: Email,
+    pub role: Role,
+    /// A member's; nobody else has one.
+    pub organization_id: Option<String>,
+    pub status: Status,
+    pub created_at: DateTime<Utc>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Active,
+    /// Cannot sign in, and is signed out everywhere.
+    Disabled,
+}
+
+#[derive(Clone)]
+pub struct NewUser {
+    pub email: Email,
+    pub password: String,
+    pub role: Role,
+    pub organization_id: Option<String>,
+}
+
+impl Accounts {
+    pub async fn create_user(
+        &self,
+        new: NewUser,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> Result<User, AccountError> {
+        new.check()?;
+        let password_hash = self.hasher.hash(&new.password).await?;
+        let user = User {
+            user_id: format!("user_{}", base62(&random_bytes::<16>()?, 22)),
+            email: new.email,
+            role: new.role,
+            organization_id: new.organization_id,
+            status: Status::Active,
+            created_at: now,
+        };
+        let write = self.store.write().await?;
+        let inserted =
+            row::Entity::insert(user.row(password_hash)).exec_without_returning(write.db()).await;
+        inserted.doing("creating a user").map_err(|error| match &user.organization_id {
+            _ if error.is_unique_violation() => AccountError::EmailTaken,
+            Some(id) if error.is_foreign_key_violation() => {
+                AccountError::UnknownOrganization { organization_id: id.clone() }
+            }
+            _ => error.into(),
+        })?;
+        let detail = json!({"role": user.role.as_str(), "organization_id": user.organization_id});
+        let act = Act { action: "user.created", target: user.user_id.clone(), detail };
+        audit::append(&write, origin, act, now).await?;
+        write.commit().await?;
+        Ok(user)
+    }
+}
+
+/// All users by e-mail address.
+pub async fn list_users(store: &Store) -> Result<Vec<User>, AccountError> {
+    let rows = row::Entity::find()
+        .order_by_asc(row::Column::Email)
+        .all(store.db())
+        .await
+        .doing("listing users")?;
+    rows.into_iter().map(User::try_from).collect()
+}
+
+/// The user with this id or e-mail address.
+pub async fn find_user(store: &Store, named: &str) -> Result<User, AccountError> {
+    let of = match Email::parse(named) {
+        Ok(email) => row::Column::Email.eq(email.as_str()),
+        Err(_) => row::Column::UserId.eq(named),
+    };
+    let row = row::Entity::find().filter(of).one(store.db()).await.doing("looking up a user")?;
+    let unknown = || AccountError::UnknownUser { user_id: named.to_owned() };
+    row.ok_or_else(unknown).and_then(User::try_from)
+}
+
+impl User {
+    pub fn principal(self) -> Principal {
+        Principal {
+            id: self.user_id,
+            name: self.email.to_string(),
+            kind: Kind::User(self.role),
+            reach: Reach::from(self.organization_id),
+            grant: Grant::ALL,
+        }
+    }
+
+    fn row(&self, password_hash: String) -> row::ActiveModel {
+        row::ActiveModel {
+            user_id: ActiveValue::Set(self.user_id.clone()),
+            email: ActiveValue::Set(self.email.to_string()),
+            password_hash: ActiveValue::Set(password_hash),
+            role: ActiveValue::Set(self.role.as_str().to_owned()),
+            organization_id: ActiveValue::Set(self.organization_id.clone()),
+            status: ActiveValue::Set(self.status.as_str().to_owned()),
+            created_at: ActiveValue::Set(self.created_at.timestamp_micros()),
+            epoch: ActiveValue::Set(0),
+        }
+    }
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Active, Self::Disabled].into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+impl NewUser {
+    /// A member without an organization would see every organization; staff with one would not see them.
+    fn check(&self) -> Result<(), AccountError> {
+        let invalid = |reason| Err(AccountError::Invalid { field: "organization_id", reason });
+        match (self.role, &self.organization_id) {
+            (Role::Member, None) => return invalid("is required for a member"),
+            (Role::Admin | Role::Analyst | Role::Manager, Some(_)) => {
+                return invalid("is for members only");
+            }
+            _ => {}
+        }
+        check_password(&self.password, &self.email).map_err(AccountError::Password)
+    }
+}
+
+impl TryFrom<row::Model> for User {
+    type Error = AccountError;
+
+    fn try_from(row: row::Model) -> Result<Self, AccountError> {
+        let damaged = |what| StoreError::Damaged { table: "users", what };
+        let role = Role::parse(&row.role).map_err(|_| damaged("an unknown role"))?;
+        if (role == Role::Member) != row.organization_id.is_some() {
+            return Err(damaged("a role that does not fit its organization").into());
+        }
+        Ok(Self {
+            role,
+            email: Email::stored(&row.email).map_err(|_| damaged("a malformed e-mail address"))?,
+            status: Status::parse(&row.status).ok_or_else(|| damaged("an unknown status"))?,
+            created_at: time_of("users", row.created_at)?,
+            user_id: row.user_id,
+            organization_id: row.organization_id,
+        })
+    }
+}

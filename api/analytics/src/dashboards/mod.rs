@@ -1,0 +1,206 @@
+//! The pages that people see: dashboards and the way to sign in. The same questions and the same rendering make
+//! the report file of `aihub report render`.
+
+mod saved;
+mod workbench;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::{DateTime, Utc};
+use pipeline::Cut;
+use query::{Asking, Engine, QueryError, Reach, metric::Catalog};
+use reports::{Answered, Dashboard, Forecasts, Page, Window, outlook};
+use serde::Deserialize;
+
+use crate::Lake;
+use crate::{
+    metrics::instant,
+    persons,
+    queries::{problem, reach},
+};
+use rest::feature::Feature;
+use rest::page::{html_page, language, see_other, user_name, visitor};
+use rest::{
+    principal::{Ability, Gate, Principal},
+    problem::{Code, Problem, parameters},
+};
+
+/// The pages of dashboards, of saved queries, and of the workbench.
+pub(crate) const FEATURE: Feature<Lake> = Feature::new("dashboards", |config, _| {
+    config
+        .route("/", web::get().to(home))
+        .route("/dashboards/{name}", web::get().to(dashboard))
+        .route("/queries", web::get().to(saved::list))
+        .route("/queries/{name}", web::get().to(saved::page))
+        .route("/sql", web::get().to(workbench::page))
+        .route("/sql/workbench.js", web::get().to(workbench::script));
+});
+
+/// What a dashboard's address may say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    days: Option<u32>,
+    from: Option<String>,
+    to: Option<String>,
+    lang: Option<String>,
+}
+
+/// The questions of a dashboard, asked at one cut.
+#[derive(Debug, thiserror::Error)]
+pub enum DashboardError {
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error(transparent)]
+    Report(#[from] reports::Error),
+    #[error("a forecast was cut off")]
+    Stopped,
+}
+
+/// Asks the questions of the page that most people open first, so that its answers are at hand.
+pub async fn prepare(lake: &Lake) {
+    let now = lake.state.clock.now();
+    let (Ok(window), Ok(dashboard)) = (Window::resolve(now, None, None), definition("business"))
+    else {
+        return;
+    };
+    let requests = dashboard.requests(&window);
+    let asking = Asking {
+        catalog: &lake.catalog,
+        reach: &Reach::Staff,
+        // What came since takes memory, and is hardly ever of a day that is over.
+        cut: &lake.lakehouse.cut().of_tables(),
+        persons: false,
+        now: now.timestamp_micros(),
+        deadline_ms: lake.limits.deadline_seconds * 1_000,
+        gives_way: true,
+    };
+    if let Err(error) = lake.engine.metrics(&requests, asking).await {
+        tracing::warn!(%error, "the first page is not prepared");
+    }
+}
+
+async fn home() -> HttpResponse {
+    see_other("/dashboards/business")
+}
+
+async fn dashboard(
+    request: HttpRequest,
+    name: web::Path<String>,
+    asked: Result<web::Query<Asked>, actix_web::Error>,
+    gate: web::Data<Gate>,
+    lake: web::Data<Lake>,
+) -> Result<HttpResponse, Problem> {
+    let principal = match visitor(&request, &gate).await? {
+        Ok(principal) => principal,
+        Err(way_in) => return Ok(way_in),
+    };
+    if !principal.may(Ability::ViewDashboard) {
+        return Err(Problem::forbidden(
+            Code::Forbidden,
+            "this needs the permission `view_dashboard`",
+        ));
+    }
+    let asked = parameters(asked)?;
+    let definition = definition(&name)?;
+    let now = lake.state.clock.now();
+    let cut = lake.lakehouse.cut();
+    let page = page(&request, &principal, &asked, now, lake.seal.token(&cut, &principal)?)?;
+    let reading = Reading {
+        engine: &lake.engine,
+        catalog: &lake.catalog,
+        reach: reach(&principal),
+        cut,
+        persons: persons::are_shown_to(&lake.state.store, &principal).await?,
+        now,
+        deadline_ms: lake.limits.deadline_seconds * 1_000,
+    };
+    let html = reading.render(definition, page).await.map_err(|error| match error {
+        DashboardError::Query(error) => problem(error),
+        DashboardError::Report(error) => Problem::invalid_parameters(error.to_string()),
+        DashboardError::Stopped => Problem::internal(),
+    })?;
+    Ok(html_page(html))
+}
+
+/// What a dashboard is read with.
+pub struct Reading<'a> {
+    pub engine: &'a Engine,
+    pub catalog: &'a Catalog,
+    pub reach: Reach,
+    pub cut: Cut,
+    pub persons: bool,
+    pub now: DateTime<Utc>,
+    pub deadline_ms: u64,
+}
+
+impl Reading<'_> {
+    /// Asks every question of a dashboard at one cut, and renders the answers.
+    pub async fn render(&self, dashboard: Dashboard, page: Page) -> Result<String, DashboardError> {
+        let requests = dashboard.requests(&page.window);
+        let asking = Asking {
+            catalog: self.catalog,
+            reach: &self.reach,
+            cut: &self.cut,
+            persons: self.persons,
+            now: self.now.timestamp_micros(),
+            deadline_ms: self.deadline_ms,
+            gives_way: false,
+        };
+        let answers = self.engine.metrics(&requests, asking).await?;
+        let answers: Vec<Answered> = requests
+            .into_iter()
+            .zip(answers)
+            .map(|(request, answer)| Answered { request, answer })
+            .collect();
+        // Forecasting and drawing are work for a core, not for the thread that serves connections.
+        let rendering = tokio::task::spawn_blocking(move || {
+            let mut forecasts = Forecasts::default();
+            for ahead in dashboard.outlooks(&page.window) {
+                let history = answers.iter().find(|answered| answered.request == ahead.history);
+                if let Some(Answered { answer, .. }) = history {
+                    outlook::add_bands(&mut forecasts, answer, ahead.horizon_days as usize);
+                }
+            }
+            reports::render(&dashboard, &answers, &forecasts, &page)
+        });
+        Ok(rendering.await.map_err(|_| DashboardError::Stopped)??)
+    }
+}
+
+fn definition(name: &str) -> Result<Dashboard, Problem> {
+    let dashboard = Dashboard::built_in(name)
+        .ok_or_else(|| Problem::not_found(format!("there is no dashboard `{name}`")))?;
+    dashboard.map_err(|error| {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "a built-in dashboard is not readable"
+        );
+        Problem::internal()
+    })
+}
+
+fn page(
+    request: &HttpRequest,
+    principal: &Principal,
+    asked: &Asked,
+    now: DateTime<Utc>,
+    as_of: String,
+) -> Result<Page, Problem> {
+    let time = |name, text: &Option<String>| text.as_deref().map(|t| instant(name, t)).transpose();
+    let window = match asked.days {
+        Some(days) => Window::last_days(now, days),
+        None => Window::resolve(now, time("from", &asked.from)?, time("to", &asked.to)?),
+    };
+    let window = window.map_err(|error| Problem::invalid_parameters(error.to_string()))?;
+    Ok(Page {
+        language: language(request, asked.lang.as_deref()),
+        window,
+        generated_at: now,
+        as_of,
+        organization: principal.reach.organization_id().map(str::to_owned),
+        user: user_name(principal),
+        asks_sql: principal.may(Ability::RunSql),
+        runs_saved: principal.may(Ability::ReadMetrics),
+        standalone: false,
+    })
+}

@@ -1,0 +1,296 @@
+//! `/queries`: saved queries as pages, for those who do not write SQL.
+
+use actix_web::{HttpRequest, HttpResponse, body::to_bytes_limited, web};
+use pages::saved_query::{
+    Asked, Class, Column, Field, Listed, Reader, Rows, Shown, saved_queries_page, saved_query_page,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::Lake;
+use crate::queries::{PARAMETER, QueryBody, SavedQuery, saved_for, saved_json, visible};
+use rest::page::{html_page, language, user_name, visitor};
+use rest::{
+    principal::{Ability, Gate, Principal},
+    problem::{Code, Problem, parameters},
+};
+
+/// Rows of an answer on a page.
+const ROWS_MAX: u64 = 1_000;
+/// Bytes of an answer on a page, as JSON.
+const BYTES_MAX: usize = 8 << 20;
+/// Letters of a cell on a page.
+const CELL_MAX: usize = 500;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tongue {
+    lang: Option<String>,
+}
+
+pub(super) async fn list(
+    request: HttpRequest,
+    asked: Result<web::Query<Tongue>, actix_web::Error>,
+    gate: web::Data<Gate>,
+    lake: web::Data<Lake>,
+) -> Result<HttpResponse, Problem> {
+    let principal = match reader(&request, &gate).await? {
+        Ok(principal) => principal,
+        Err(way_in) => return Ok(way_in),
+    };
+    let asked = parameters(asked)?;
+    let queries = saved_for(&lake.state.store, &principal).await?;
+    let queries: Vec<_> = queries
+        .into_iter()
+        .map(|query| Listed { name: query.name, description: query.description })
+        .collect();
+    let reader = who_reads(&request, &principal, asked.lang.as_deref());
+    saved_queries_page(&reader, &queries).map(html_page).map_err(|error| unshown(&error))
+}
+
+pub(super) async fn page(
+    request: HttpRequest,
+    name: web::Path<String>,
+    asked: Result<web::Query<Vec<(String, String)>>, actix_web::Error>,
+    gate: web::Data<Gate>,
+    lake: web::Data<Lake>,
+) -> Result<HttpResponse, Problem> {
+    let principal = match reader(&request, &gate).await? {
+        Ok(principal) => principal,
+        Err(way_in) => return Ok(way_in),
+    };
+    let address = Address::read(parameters(asked)?)?;
+    let saved = visible(&lake.state.store, &principal, &name, address.version).await?;
+    let fields = saved.parameters.iter().map(|(name, declared)| Field {
+        name: name.clone(),
+        kind: declared.kind.as_str(),
+        value: address.value(name).or(declared.default.as_deref()).unwrap_or_default().to_owned(),
+        required: declared.default.is_none(),
+    });
+    let fields: Vec<_> = fields.collect();
+    let is_unasked = |(name, field): (&String, &Field)| {
+        saved.parameters[name].default.is_none() && address.value(name).is_none() && field.required
+    };
+    let answer = match saved.parameters.keys().zip(&fields).any(is_unasked) {
+        true => Shown::Unasked,
+        false => shown(&principal, &lake, &saved, &address).await?,
+    };
+    let rest = address.rest();
+    let page = Asked {
+        rows_address: format!("/v1/saved-queries/{}/rows?{}format=", saved.name, led(&rest)),
+        rest: rest.clone(),
+        kept: address.kept(),
+        name: saved.name,
+        description: saved.description,
+        version: saved.version,
+        fields,
+        answer,
+    };
+    let reader = who_reads(&request, &principal, address.lang.as_deref());
+    saved_query_page(&reader, &page).map(html_page).map_err(|error| unshown(&error))
+}
+
+/// Who opens one of these pages and may, or the way in.
+async fn reader(
+    request: &HttpRequest,
+    gate: &Gate,
+) -> Result<Result<Principal, HttpResponse>, Problem> {
+    let visitor = visitor(request, gate).await?;
+    match &visitor {
+        Ok(principal) if !principal.may(Ability::ReadMetrics) => {
+            Err(Problem::forbidden(Code::Forbidden, "this needs the permission `read_metrics`"))
+        }
+        _ => Ok(visitor),
+    }
+}
+
+fn who_reads(request: &HttpRequest, principal: &Principal, lang: Option<&str>) -> Reader {
+    Reader {
+        language: language(request, lang),
+        user: user_name(principal),
+        organization: principal.reach.organization_id().map(str::to_owned),
+        asks_sql: principal.may(Ability::RunSql),
+    }
+}
+
+/// What the address of a page says.
+#[derive(Debug, Default)]
+struct Address {
+    lang: Option<String>,
+    version: Option<i32>,
+    tz: Option<String>,
+    /// With their texts. An empty one is as good as none.
+    values: Vec<(String, String)>,
+}
+
+impl Address {
+    fn read(pairs: Vec<(String, String)>) -> Result<Self, Problem> {
+        let mut address = Self::default();
+        for (name, text) in pairs {
+            let refuse = || Problem::invalid_parameters(format!("`{name}={text}` is not possible"));
+            match name.as_str() {
+                "lang" => address.lang = Some(text),
+                "version" => address.version = Some(text.parse().map_err(|_| refuse())?),
+                "tz" => address.tz = Some(text),
+                _ => match name.strip_prefix(PARAMETER) {
+                    Some(_) if text.is_empty() => {}
+                    Some(parameter) => address.values.push((parameter.to_owned(), text)),
+                    None => return Err(refuse()),
+                },
+            }
+        }
+        Ok(address)
+    }
+
+    fn kept(&self) -> Vec<(&'static str, String)> {
+        let version = self.version.map(|version| ("version", version.to_string()));
+        version.into_iter().chain(self.tz.clone().map(|tz| ("tz", tz))).collect()
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        self.values.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str())
+    }
+
+    /// All but the language, each with an `&` before it.
+    fn rest(&self) -> String {
+        let mut rest = url::form_urlencoded::Serializer::new(String::new());
+        if let Some(version) = self.version {
+            rest.append_pair("version", &version.to_string());
+        }
+        if let Some(tz) = &self.tz {
+            rest.append_pair("tz", tz);
+        }
+        for (name, text) in &self.values {
+            rest.append_pair(&format!("{PARAMETER}{name}"), text);
+        }
+        match rest.finish() {
+            empty if empty.is_empty() => empty,
+            rest => format!("&{rest}"),
+        }
+    }
+}
+
+/// The pairs of an address as the beginning of one.
+fn led(rest: &str) -> String {
+    rest.strip_prefix('&').map_or_else(String::new, |rest| format!("{rest}&"))
+}
+
+/// The answer, or what is wrong with the values.
+async fn shown(
+    principal: &Principal,
+    lake: &Lake,
+    saved: &SavedQuery,
+    address: &Address,
+) -> Result<Shown, Problem> {
+    let body = QueryBody {
+        max_rows: Some(ROWS_MAX),
+        truncate: true,
+        tz: address.tz.clone(),
+        ..QueryBody::default()
+    };
+    let answered = saved_json(principal, lake, saved, address.values.clone(), body).await;
+    let response = match answered {
+        Ok(response) => response,
+        // The reader can change the values.
+        Err(problem) if matches!(problem.status, 400 | 413 | 422) => {
+            return Ok(Shown::Failed(problem.detail.unwrap_or_default().into()));
+        }
+        Err(problem) => return Err(problem),
+    };
+    let too_large = || Shown::Failed("the answer is too large for a page: download it".into());
+    let Ok(bytes) = to_bytes_limited(response.into_body(), BYTES_MAX).await else {
+        return Ok(too_large());
+    };
+    let answer: Value =
+        bytes.ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+    Ok(rows(&answer).map_or_else(too_large, Shown::Rows))
+}
+
+/// What a JSON answer has to show.
+fn rows(answer: &Value) -> Option<Rows> {
+    let columns = answer["columns"].as_array()?.iter().map(|column| {
+        let name = column["name"].as_str().unwrap_or_default().to_owned();
+        let class = match column["type"].as_str().unwrap_or_default() {
+            "integer" | "decimal" | "double" => Class::Number,
+            "timestamp" => Class::Time,
+            _ => Class::Text,
+        };
+        Column { name, class }
+    });
+    let columns: Vec<_> = columns.collect();
+    let cell = |row: &Value, column: &Column| cell(&row[&column.name], column.class);
+    let row = |row: &Value| columns.iter().map(|column| cell(row, column)).collect();
+    Some(Rows {
+        rows: answer["rows"].as_array()?.iter().map(row).collect(),
+        truncated: answer["truncated"].as_bool().unwrap_or_default(),
+        as_of: answer["as_of"].as_str().unwrap_or_default().to_owned(),
+        columns,
+    })
+}
+
+fn cell(value: &Value, class: Class) -> Option<String> {
+    let text = match (value, class) {
+        (Value::Null, _) => return None,
+        // Decimals have all digits of their type.
+        (Value::String(text), Class::Number) if text.contains('.') => {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        (Value::String(text), Class::Time) => text.trim_end_matches('Z').replacen('T', " ", 1),
+        (Value::String(text), _) => text.clone(),
+        (other, _) => other.to_string(),
+    };
+    match text.char_indices().nth(CELL_MAX) {
+        Some((end, _)) => Some(format!("{} …", &text[..end])),
+        None => Some(text),
+    }
+}
+
+fn unshown(error: &pages::Error) -> Problem {
+    tracing::error!(error = error as &dyn std::error::Error, "a page of saved queries");
+    Problem::internal()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_keeps_its_order_and_its_nulls() {
+        let long = "x".repeat(CELL_MAX + 1);
+        let answer = json!({
+            "columns": [{"name": "z", "type": "integer"}, {"name": "a", "type": "text"}],
+            "rows": [{"z": 9_007_199_254_740_993_u64, "a": long}, {"z": null, "a": {"b": [1]}}],
+            "truncated": true, "as_of": "x",
+        });
+        let rows = rows(&answer).unwrap();
+        let classes: Vec<_> = rows.columns.iter().map(|column| column.class).collect();
+        assert_eq!((classes, rows.truncated), (vec![Class::Number, Class::Text], true));
+        for (text, class, expected) in [
+            ("2.0500", Class::Number, "2.05"),
+            ("200.000", Class::Number, "200"),
+            ("200", Class::Number, "200"),
+            ("2026-01-01T01:02:03Z", Class::Time, "2026-01-01 01:02:03"),
+            ("2026-01-01T01:02:03+01:00", Class::Time, "2026-01-01 01:02:03+01:00"),
+            ("1.50Z", Class::Text, "1.50Z"),
+        ] {
+            assert_eq!(cell(&json!(text), class).as_deref(), Some(expected));
+        }
+        assert_eq!(rows.rows[0][0].as_deref(), Some("9007199254740993"));
+        assert!(rows.rows[0][1].as_ref().unwrap().ends_with("x …"));
+        assert_eq!(rows.rows[1], [None, Some("{\"b\":[1]}".to_owned())]);
+    }
+
+    #[test]
+    fn an_address_reads_back() {
+        let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        let pairs =
+            vec![pair("lang", "en"), pair("p.a", "x&y=1"), pair("p.b", ""), pair("version", "2")];
+        let address = Address::read(pairs).unwrap();
+        assert_eq!(address.rest(), "&version=2&p.a=x%26y%3D1");
+        assert_eq!((address.value("a"), address.value("b")), (Some("x&y=1"), None));
+        assert!(Address::read(vec![pair("other", "1")]).is_err());
+        assert_eq!(Address::default().rest(), "");
+    }
+}

@@ -1,0 +1,71 @@
+//! `/sql`: the page where analysts ask.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use query::schema;
+use reports::{WORKBENCH_SCRIPT, Workbench, workbench_page};
+use serde::Deserialize;
+
+use crate::queries::{problem, reach};
+use rest::page::{language, page_under, user_name, visitor};
+use rest::{
+    principal::{Ability, Gate, Role},
+    problem::{Code, Problem, parameters},
+};
+
+/// What stands in the editor at first.
+const STATEMENT: &str = "select model, count(*) as requests, sum(list_price) as revenue, currency\n\
+    from usage_events\n\
+    where occurred_at >= now() - interval '7 days'\n\
+    group by model, currency\n\
+    order by requests desc";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    lang: Option<String>,
+    /// A statement to begin with, for links.
+    q: Option<String>,
+}
+
+pub(super) async fn page(
+    request: HttpRequest,
+    asked: Result<web::Query<Asked>, actix_web::Error>,
+    gate: web::Data<Gate>,
+) -> Result<HttpResponse, Problem> {
+    // The script is ours, and asks nobody but us.
+    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+                          script-src 'self'; connect-src 'self'; form-action 'self'; \
+                          base-uri 'none'; frame-ancestors 'none'";
+    let principal = match visitor(&request, &gate).await? {
+        Ok(principal) => principal,
+        Err(way_in) => return Ok(way_in),
+    };
+    if !principal.may(Ability::RunSql) {
+        return Err(Problem::forbidden(Code::Forbidden, "this needs the permission `run_sql`"));
+    }
+    let asked = parameters(asked)?;
+    let roles: &[Role] = match principal.reach.organization_id() {
+        Some(_) => &[Role::Member],
+        None => &[Role::Analyst, Role::Manager],
+    };
+    let html = workbench_page(&Workbench {
+        language: language(&request, asked.lang.as_deref()),
+        user: user_name(&principal),
+        organization: principal.reach.organization_id().map(str::to_owned),
+        tables: schema::tables(&reach(&principal)).map_err(problem)?,
+        roles: roles.iter().map(|role| role.as_str()).collect(),
+        statement: asked.q.unwrap_or_else(|| STATEMENT.to_owned()),
+    });
+    let html = html.map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "the workbench cannot be shown");
+        Problem::internal()
+    })?;
+    Ok(page_under(POLICY, html))
+}
+
+pub(super) async fn script() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/javascript; charset=utf-8")
+        .insert_header(("Cache-Control", "no-cache"))
+        .body(WORKBENCH_SCRIPT)
+}

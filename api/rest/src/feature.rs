@@ -1,0 +1,90 @@
+//! A feature: one folder, which exports one value. The server folds a list of them, and so do its tests.
+
+use std::fmt;
+
+use actix_web::web::Data;
+use state::{State, migration::Migration};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::{body::Bodies, pace::Readers, principal::Gate};
+
+/// What a feature adds to the server. `C` is what its handlers and tasks work with.
+#[derive(Clone, Copy)]
+pub struct Feature<C: 'static> {
+    /// The folder's name.
+    pub name: &'static str,
+    /// The changes of its tables, in their order.
+    pub migrations: &'static [Migration],
+    /// Registers what its handlers share, and its handlers. A handler that is a service with `#[utoipa::path]` is in the
+    /// OpenAPI document by that; a page is a plain route.
+    pub routes: fn(&mut ServiceConfig<'_>, &C),
+    /// Begins what goes on beside the requests.
+    pub tasks: fn(&C),
+}
+
+impl<C> Feature<C> {
+    pub const fn new(name: &'static str, routes: fn(&mut ServiceConfig<'_>, &C)) -> Self {
+        Self { name, migrations: &[], routes, tasks: |_| {} }
+    }
+
+    pub const fn with_migrations(self, migrations: &'static [Migration]) -> Self {
+        Self { migrations, ..self }
+    }
+
+    pub const fn with_tasks(self, tasks: fn(&C)) -> Self {
+        Self { tasks, ..self }
+    }
+}
+
+impl<C> fmt::Debug for Feature<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Feature").field(&self.name).finish()
+    }
+}
+
+/// The changes of the tables of all these features.
+pub fn migrations<C>(features: &[Feature<C>]) -> impl Iterator<Item = Migration> {
+    features.iter().flat_map(|feature| feature.migrations).copied()
+}
+
+/// Registers the routes of all these features.
+pub fn routes<C>(features: &[Feature<C>], context: &C, config: &mut ServiceConfig<'_>) {
+    for feature in features {
+        (feature.routes)(config, context);
+    }
+}
+
+/// Begins the tasks of all these features.
+pub fn tasks<C>(features: &[Feature<C>], context: &C) {
+    for feature in features {
+        (feature.tasks)(context);
+    }
+}
+
+/// What the handlers of all features share: one per process. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Base {
+    state: Data<State>,
+    gate: Data<Gate>,
+    bodies: Data<Bodies>,
+    readers: Data<Readers>,
+}
+
+impl Base {
+    pub fn new(state: State, gate: Gate, readers: Readers) -> Self {
+        Self {
+            state: Data::new(state),
+            gate: Data::new(gate),
+            bodies: Data::default(),
+            readers: Data::new(readers),
+        }
+    }
+
+    pub fn register(&self, config: &mut ServiceConfig<'_>) {
+        config
+            .app_data(self.state.clone())
+            .app_data(self.gate.clone())
+            .app_data(self.bodies.clone())
+            .app_data(self.readers.clone());
+    }
+}

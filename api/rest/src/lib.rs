@@ -1,0 +1,14 @@
+//! What every route uses: problems and their codes, the principal and its permissions, the body of a request with its
+//! limits, places that organizations share, the pace of answers, and pages. A room declares its routes with these and
+//! knows no framework beside them.
+
+pub mod body;
+pub mod feature;
+mod holding;
+pub mod pace;
+pub mod page;
+pub mod places;
+pub mod principal;
+pub mod problem;
+
+pub use holding::hold;

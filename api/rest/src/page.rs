@@ -1,0 +1,65 @@
+//! Pages: who opens them, in which language, and how they are sent.
+
+use actix_web::{HttpRequest, HttpResponse, http::header};
+use pages::Language;
+
+use crate::{
+    principal::{Gate, Kind, Principal},
+    problem::Problem,
+};
+
+/// Who opens a page. Somebody without a session is a person with a browser: they are shown the way in.
+pub async fn visitor(
+    request: &HttpRequest,
+    gate: &Gate,
+) -> Result<Result<Principal, HttpResponse>, Problem> {
+    match gate.admit(request).await {
+        Ok(principal) => Ok(Ok(principal)),
+        Err(problem)
+            if problem.status == 401 && request.headers().get(header::AUTHORIZATION).is_none() =>
+        {
+            let next = request.uri().path_and_query().map_or("/", |path| path.as_str());
+            Ok(Err(see_other(&sign_in(next))))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// The address of the form to sign in, which leads on to `next`.
+fn sign_in(next: &str) -> String {
+    let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+    format!("/sign-in?next={next}")
+}
+
+/// How a person is named on a page; programs are not.
+pub fn user_name(principal: &Principal) -> Option<String> {
+    matches!(principal.kind, Kind::User(_)).then(|| principal.name.clone())
+}
+
+/// The language asked for in the address, else the first that the browser prefers and we speak.
+pub fn language(request: &HttpRequest, asked: Option<&str>) -> Language {
+    let preferred =
+        request.headers().get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    asked
+        .and_then(Language::from_tag)
+        .unwrap_or_else(|| Language::preferred(preferred.unwrap_or_default()))
+}
+
+/// A page that runs no script and asks nobody for anything.
+pub fn html_page(html: String) -> HttpResponse {
+    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+                          form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    page_under(POLICY, html)
+}
+
+pub fn page_under(policy: &'static str, html: String) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header(("Content-Security-Policy", policy))
+        .insert_header(("Referrer-Policy", "no-referrer"))
+        .body(html)
+}
+
+pub fn see_other(location: &str) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((header::LOCATION, location)).finish()
+}

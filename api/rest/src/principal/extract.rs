@@ -1,0 +1,67 @@
+//! The principal as an argument of a handler.
+
+use std::{marker::PhantomData, ops::Deref};
+
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, web};
+use futures::future::LocalBoxFuture;
+
+use super::{Gate, Permission, Principal, client_ip};
+use crate::{
+    places::Party,
+    problem::{Code, Problem, RequestId},
+};
+use state::audit::Origin;
+
+/// A principal that holds permission `P`. Without credentials the answer is 401, without the permission 403.
+#[derive(Clone, Debug)]
+pub struct Authorized<P> {
+    principal: Principal,
+    permission: PhantomData<fn() -> P>,
+}
+
+impl<P> Authorized<P> {
+    pub fn into_principal(self) -> Principal {
+        self.principal
+    }
+
+    /// Who asks, for the audit log.
+    pub fn origin(&self, request: &HttpRequest) -> Origin {
+        caller(&self.principal.id, request)
+    }
+}
+
+impl<P> Deref for Authorized<P> {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+impl<P: Permission> FromRequest for Authorized<P> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let gate = request.app_data::<web::Data<Gate>>().ok_or_else(|| {
+                tracing::error!("no Gate is registered with the application");
+                Problem::internal()
+            })?;
+            let principal = gate.admit(&request).await?;
+            if !P::allows(&principal) {
+                let detail = format!("this needs the permission `{}`", P::NAME);
+                return Err(Problem::forbidden(Code::Forbidden, detail).with("permission", P::NAME));
+            }
+            request.extensions_mut().insert(Party::from(&principal));
+            Ok(Self { principal, permission: PhantomData })
+        })
+    }
+}
+
+/// The origin of a request, for the audit log and the throttle.
+pub fn caller(actor: &str, request: &HttpRequest) -> Origin {
+    let request_id = request.extensions().get::<RequestId>().map(|id| id.as_str().to_owned());
+    Origin { actor: actor.to_owned(), request_id, ip: client_ip(request) }
+}

@@ -1,0 +1,134 @@
+//! Who asks, what they may do and whose data they may see.
+//!
+//! A handler says what it needs in its type, `Authorized<RunSql>`, and gets a [`Principal`] or is never called.
+
+mod authenticator;
+mod extract;
+mod gate;
+mod permission;
+mod proxies;
+mod role;
+mod same_origin;
+mod scope;
+
+pub use authenticator::Authenticator;
+pub use extract::{Authorized, caller};
+pub use gate::{Gate, SESSION_COOKIE, bearer_token};
+pub use permission::{
+    Administer, Permission, ReadMetrics, RunSql, SendEvents, SignedIn, ViewDashboard,
+};
+pub use proxies::{TrustedProxies, client_ip, network_of};
+pub use role::{Role, UnknownRole};
+pub use same_origin::refuse_cross_site;
+pub use scope::{Scope, Scopes, UnknownScope};
+
+use ingest::Grant;
+
+/// Whoever makes a request, after the credentials were found right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// `user_…`, `key_…` or `local`.
+    pub id: String,
+    /// A user's e-mail address, a key's name.
+    pub name: String,
+    pub kind: Kind,
+    pub reach: Reach,
+    /// What it may write, as far as its key was narrowed.
+    pub grant: Grant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    User(Role),
+    Key(Scopes),
+    /// A command on the server's machine that could read the server's own token.
+    LocalProcess,
+}
+
+/// Whose rows a principal sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    All,
+    Organization(String),
+}
+
+/// What can be permitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ability {
+    SendEvents,
+    /// To send events of any age.
+    Backfill,
+    RunSql,
+    ReadMetrics,
+    ViewDashboard,
+    Administer,
+}
+
+impl Ability {
+    pub const ALL: [Self; 6] = [
+        Self::SendEvents,
+        Self::Backfill,
+        Self::RunSql,
+        Self::ReadMetrics,
+        Self::ViewDashboard,
+        Self::Administer,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SendEvents => "send_events",
+            Self::Backfill => "backfill",
+            Self::RunSql => "run_sql",
+            Self::ReadMetrics => "read_metrics",
+            Self::ViewDashboard => "view_dashboard",
+            Self::Administer => "administer",
+        }
+    }
+}
+
+impl Principal {
+    pub fn local_process() -> Self {
+        Self {
+            id: "local".to_owned(),
+            name: "local process".to_owned(),
+            kind: Kind::LocalProcess,
+            reach: Reach::All,
+            grant: Grant::ALL,
+        }
+    }
+
+    /// The role that it acts in: what is granted to roles holds for keys too.
+    pub fn role(&self) -> Role {
+        match (self.kind, &self.reach) {
+            (Kind::User(role), _) => role,
+            _ if self.may(Ability::Administer) => Role::Admin,
+            (_, Reach::All) => Role::Analyst,
+            (_, Reach::Organization(_)) => Role::Member,
+        }
+    }
+
+    /// Whether the role or the scopes hold the ability. Only who sees every organization administers.
+    pub fn may(&self, ability: Ability) -> bool {
+        let held = match self.kind {
+            Kind::User(role) => role.abilities().contains(&ability),
+            Kind::Key(scopes) => scopes.iter().any(|scope| scope.abilities().contains(&ability)),
+            Kind::LocalProcess => true,
+        };
+        held && (ability != Ability::Administer || self.reach == Reach::All)
+    }
+}
+
+impl Reach {
+    pub fn organization_id(&self) -> Option<&str> {
+        match self {
+            Self::All => None,
+            Self::Organization(id) => Some(id),
+        }
+    }
+}
+
+impl From<Option<String>> for Reach {
+    fn from(organization_id: Option<String>) -> Self {
+        organization_id.map_or(Self::All, Self::Organization)
+    }
+}

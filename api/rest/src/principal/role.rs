@@ -1,0 +1,67 @@
+//! What a user is for.
+
+use std::fmt;
+
+use super::Ability;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Asks questions in SQL, over all organizations.
+    Analyst,
+    /// Reads dashboards, over all organizations.
+    Manager,
+    /// A customer's user: sees the own organization only.
+    Member,
+}
+
+/// A text is no role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be admin, analyst, manager or member")]
+pub struct UnknownRole;
+
+impl Role {
+    pub const ALL: [Self; 4] = [Self::Admin, Self::Analyst, Self::Manager, Self::Member];
+
+    pub fn parse(text: &str) -> Result<Self, UnknownRole> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Analyst => "analyst",
+            Self::Manager => "manager",
+            Self::Member => "member",
+        }
+    }
+
+    pub fn abilities(self) -> &'static [Ability] {
+        match self {
+            Self::Admin => &Ability::ALL,
+            Self::Analyst | Self::Member => {
+                &[Ability::RunSql, Ability::ReadMetrics, Ability::ViewDashboard]
+            }
+            Self::Manager => &[Ability::ReadMetrics, Ability::ViewDashboard],
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_role_sees_dashboards() {
+        for role in Role::ALL {
+            assert!(role.abilities().contains(&Ability::ViewDashboard), "{}", role.as_str());
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What a key is for.
+
+use std::fmt;
+
+use super::Ability;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Read,
+    Write,
+    /// Lifts the limit on the age of events; it takes `Write` to send any.
+    Backfill,
+    Admin,
+}
+
+/// A set of scopes, never empty. Its text is a comma list in the order read, write, backfill, admin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+/// A text is no list of scopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", Self::REASON)]
+pub struct UnknownScope;
+
+impl UnknownScope {
+    pub const REASON: &str = "must be some of read, write, backfill, admin";
+}
+
+impl Scope {
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Backfill, Self::Admin];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Backfill => "backfill",
+            Self::Admin => "admin",
+        }
+    }
+
+    pub fn abilities(self) -> &'static [Ability] {
+        match self {
+            Self::Read => &[Ability::RunSql, Ability::ReadMetrics, Ability::ViewDashboard],
+            Self::Write => &[Ability::SendEvents],
+            Self::Backfill => &[Ability::Backfill],
+            Self::Admin => &[Ability::Administer],
+        }
+    }
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+impl Scopes {
+    /// Reads a comma list such as `read,write`.
+    pub fn parse(text: &str) -> Result<Self, UnknownScope> {
+        Self::of(text.split(',').map(str::trim))
+    }
+
+    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownScope> {
+        let mut bits = 0;
+        for name in names {
+            match Scope::ALL.into_iter().find(|scope| scope.as_str() == name) {
+                Some(scope) => bits |= scope.bit(),
+                None => return Err(UnknownScope),
+            }
+        }
+        if bits == 0 { Err(UnknownScope) } else { Ok(Self(bits)) }
+    }
+
+    pub fn contains(self, scope: Scope) -> bool {
+        self.0 & scope.bit() != 0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
+    }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.iter().map(Scope::as_str).collect();
+        f.write_str(&names.join(","))
+    }
+}

@@ -1,0 +1,49 @@
+//! The list of all features, in the order of their dependencies.
+
+use std::path::Path;
+
+use rest::feature::{self, Feature};
+use state::{
+    folder,
+    migration::{MIGRATIONS, Migration},
+    store::{Store, StoreError},
+};
+
+use crate::{erasure, health, integrity, openapi, server::System};
+
+/// Those of the binary: what watches and keeps the system.
+pub(crate) const OPERATIONS: &[Feature<System>] =
+    &[health::FEATURE, integrity::FEATURE, openapi::FEATURE, erasure::FEATURE];
+
+/// The changes of all tables of the state. Whoever opens it does so with all of them.
+pub(crate) fn migrations() -> Vec<Migration> {
+    let own = MIGRATIONS.iter().copied();
+    let all = own.chain(feature::migrations(accounts::FEATURES));
+    let all = all.chain(feature::migrations(analytics::FEATURES));
+    all.chain(feature::migrations(OPERATIONS)).collect()
+}
+
+/// Opens the relational state of a data folder.
+pub(crate) async fn open_store(dir: &Path) -> Result<Store, StoreError> {
+    Store::open(&folder::STATE.of(dir), &migrations()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::migrations;
+
+    /// A database that holds a name which is not on the list cannot be opened any more.
+    #[test]
+    fn migrations_keep_their_names() {
+        let mut names: Vec<_> = migrations().iter().map(|migration| migration.name).collect();
+        names.sort_unstable();
+        let released = [
+            "m0001_first_tables",
+            "m0002_queries",
+            "m0003_key_grants",
+            "m0004_user_epochs",
+            "m0005_outbox_set_aside",
+        ];
+        assert_eq!(names, released);
+    }
+}

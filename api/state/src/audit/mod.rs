@@ -1,0 +1,321 @@
+//! The audit log: security-relevant acts, each row sealed over the one before it.
+//!
+//! A row is appended in the transaction of the act it records: no row, no act. [`verify`] finds the first row
+//! that was edited, removed or moved. Rows cut off at the end leave no trace inside the table: keep a copy of
+//! [`head`] elsewhere to notice. Rows name users by id and hold no e-mail address, which could never be erased.
+
+mod row;
+
+use std::{fmt, net::IpAddr};
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::store::{Doing, Store, StoreError, Write};
+
+const ROWS_PER_QUERY: u64 = 1000;
+/// Before the first row.
+const NO_HASH: [u8; 32] = [0; 32];
+
+/// Who asks, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// A principal's id, or `anonymous`.
+    pub actor: String,
+    pub request_id: Option<String>,
+    pub ip: Option<IpAddr>,
+}
+
+/// What was done. `action` is `noun.verb_in_past`, `target` the id of what it was done to.
+#[derive(Clone, Debug)]
+pub struct Act {
+    pub action: &'static str,
+    pub target: String,
+    pub detail: Value,
+}
+
+/// A row of the log, as it is: who edited it may have left anything there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    pub seq: i64,
+    /// Microseconds since 1970.
+    pub at: i64,
+    /// Without what is not a network address.
+    pub origin: Origin,
+    pub ip: Option<String>,
+    pub action: String,
+    pub target: String,
+    /// JSON.
+    pub detail: String,
+    pub hash: Vec<u8>,
+}
+
+/// Which rows.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    pub target: Option<String>,
+    /// Only rows older than this one.
+    pub before: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Intact {
+        rows: u64,
+    },
+    /// The first row that is not what was appended, or is missing.
+    Broken {
+        seq: i64,
+    },
+}
+
+/// The place and the hash of a row: `seq:hash` in hexadecimal digits. Kept elsewhere, it shows whether the rows up
+/// to it are still the same, and none is missing at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub seq: i64,
+    pub hash: [u8; 32],
+}
+
+impl Head {
+    pub fn parse(text: &str) -> Option<Self> {
+        let (seq, digits) = text.split_once(':')?;
+        let seq = seq.parse().ok().filter(|seq| *seq > 0)?;
+        let plain = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let mut hash = [0; 32];
+        for (byte, pair) in hash.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        plain.then_some(Self { seq, hash })
+    }
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.seq)?;
+        self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Origin {
+    /// A command on this machine.
+    pub fn local(actor: &str) -> Self {
+        Self { actor: actor.to_owned(), request_id: None, ip: None }
+    }
+}
+
+/// Appends a row as part of a change.
+pub async fn append(
+    write: &Write,
+    origin: &Origin,
+    act: Act,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    // The write lock is held since the transaction began, so no other process can take this place in the chain.
+    let last = row::Entity::find()
+        .order_by_desc(row::Column::Seq)
+        .one(write.db())
+        .await
+        .doing("reading the end of the audit log")?;
+    let (seq, prev_hash) = last.map_or((0, NO_HASH.to_vec()), |last| (last.seq, last.hash));
+    let mut row = row::Model {
+        seq: seq + 1,
+        at: now.timestamp_micros(),
+        actor: origin.actor.clone(),
+        action: act.action.to_owned(),
+        target: act.target,
+        detail: act.detail.to_string(),
+        request_id: origin.request_id.clone(),
+        ip: origin.ip.map(|ip| ip.to_string()),
+        prev_hash,
+        hash: Vec::new(),
+    };
+    row.hash = seal(&row).to_vec();
+    let row = row::ActiveModel {
+        seq: ActiveValue::Set(row.seq),
+        at: ActiveValue::Set(row.at),
+        actor: ActiveValue::Set(row.actor),
+        action: ActiveValue::Set(row.action),
+        target: ActiveValue::Set(row.target),
+        detail: ActiveValue::Set(row.detail),
+        request_id: ActiveValue::Set(row.request_id),
+        ip: ActiveValue::Set(row.ip),
+        prev_hash: ActiveValue::Set(row.prev_hash),
+        hash: ActiveValue::Set(row.hash),
+    };
+    row::Entity::insert(row)
+        .exec_without_returning(write.db())
+        .await
+        .doing("appending to the audit log")?;
+    Ok(())
+}
+
+/// Appends a row for an act that changes nothing else here.
+pub async fn record(
+    store: &Store,
+    origin: &Origin,
+    act: Act,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let write = store.write().await?;
+    append(&write, origin, act, now).await?;
+    write.commit().await
+}
+
+/// Walks the whole chain.
+pub async fn verify(store: &Store) -> Result<Verdict, StoreError> {
+    verify_against(store, None).await
+}
+
+/// The same; with a head that was kept, the row at its place must be the one of then.
+pub async fn verify_against(store: &Store, kept: Option<Head>) -> Result<Verdict, StoreError> {
+    let (mut seq, mut prev_hash) = (0, NO_HASH.to_vec());
+    // From the very beginning: there is no place below the first.
+    let mut from = i64::MIN;
+    loop {
+        let rows = page(store, from).await?;
+        if rows.is_empty() {
+            return Ok(match kept {
+                Some(kept) if kept.seq > seq => Verdict::Broken { seq: seq + 1 },
+                _ => Verdict::Intact { rows: seq.unsigned_abs() },
+            });
+        }
+        for row in rows {
+            seq += 1;
+            let row = match row {
+                Ok(row) => row,
+                Err(unreadable) => return Ok(Verdict::Broken { seq: unreadable.min(seq) }),
+            };
+            let is_other = kept.is_some_and(|kept| kept.seq == seq && kept.hash[..] != row.hash);
+            let is_sealed = row.prev_hash == prev_hash && row.hash == seal(&row);
+            if row.seq != seq || !is_sealed || is_other {
+                return Ok(Verdict::Broken { seq: row.seq.min(seq) });
+            }
+            prev_hash = row.hash;
+            from = seq + 1;
+        }
+    }
+}
+
+/// The newest row's place and hash.
+pub async fn head(store: &Store) -> Result<Option<Head>, StoreError> {
+    Ok(recent(store, 1).await?.first().and_then(Record::head))
+}
+
+/// The newest rows, newest first.
+pub async fn recent(store: &Store, limit: u64) -> Result<Vec<Record>, StoreError> {
+    list(store, &Filter::default(), limit).await
+}
+
+/// Rows as the filter says, newest first.
+pub async fn list(store: &Store, filter: &Filter, limit: u64) -> Result<Vec<Record>, StoreError> {
+    let mut rows = row::Entity::find().order_by_desc(row::Column::Seq).limit(limit);
+    for (column, wanted) in [
+        (row::Column::Actor, &filter.actor),
+        (row::Column::Action, &filter.action),
+        (row::Column::Target, &filter.target),
+    ] {
+        if let Some(wanted) = wanted {
+            rows = rows.filter(column.eq(wanted));
+        }
+    }
+    if let Some(seq) = filter.before {
+        rows = rows.filter(row::Column::Seq.lt(seq));
+    }
+    let rows = read(store, rows).await?.into_iter();
+    Ok(rows.map(|row| row.map_or_else(Record::unreadable, Record::from)).collect())
+}
+
+async fn page(store: &Store, from: i64) -> Result<Vec<Result<row::Model, i64>>, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::Seq.gte(from))
+        .order_by_asc(row::Column::Seq)
+        .limit(ROWS_PER_QUERY);
+    read(store, rows).await
+}
+
+/// Rows; of those in which there is something that no row has, the places.
+async fn read(
+    store: &Store,
+    rows: Select<row::Entity>,
+) -> Result<Vec<Result<row::Model, i64>>, StoreError> {
+    let doing = "reading the audit log";
+    if let Ok(rows) = rows.clone().all(store.db()).await {
+        return Ok(rows.into_iter().map(Ok).collect());
+    }
+    let places = rows.select_only().column(row::Column::Seq).into_tuple::<i64>();
+    let mut found = Vec::new();
+    for seq in places.all(store.db()).await.doing(doing)? {
+        match row::Entity::find_by_id(seq).one(store.db()).await.doing(doing) {
+            Err(busy @ StoreError::Busy { .. }) => return Err(busy),
+            Ok(Some(row)) => found.push(Ok(row)),
+            Ok(None) | Err(_) => found.push(Err(seq)),
+        }
+    }
+    Ok(found)
+}
+
+/// SHA-256 over the previous hash and every other field, lengths first, so that no two rows encode alike.
+fn seal(row: &row::Model) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(b"aihub audit 1");
+    hasher.update(&row.prev_hash);
+    hasher.update(row.seq.to_le_bytes());
+    hasher.update(row.at.to_le_bytes());
+    let required =
+        [&row.actor, &row.action, &row.target, &row.detail].map(|text| Some(text.as_str()));
+    for field in required.into_iter().chain([row.request_id.as_deref(), row.ip.as_deref()]) {
+        hasher.update([u8::from(field.is_some())]);
+        let text = field.unwrap_or_default();
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    }
+    hasher.finalize().into()
+}
+
+impl Record {
+    /// None where the hash is none.
+    pub fn head(&self) -> Option<Head> {
+        let hash = self.hash.as_slice().try_into().ok()?;
+        Some(Head { seq: self.seq, hash })
+    }
+
+    fn unreadable(seq: i64) -> Self {
+        let nothing = || "(unreadable)".to_owned();
+        Self {
+            seq,
+            at: 0,
+            origin: Origin { actor: nothing(), request_id: None, ip: None },
+            ip: None,
+            action: nothing(),
+            target: nothing(),
+            detail: "null".to_owned(),
+            hash: Vec::new(),
+        }
+    }
+}
+
+impl From<row::Model> for Record {
+    fn from(row: row::Model) -> Self {
+        let ip = row.ip.as_ref().and_then(|ip| ip.parse().ok());
+        Self {
+            seq: row.seq,
+            at: row.at,
+            origin: Origin { actor: row.actor, request_id: row.request_id, ip },
+            ip: row.ip,
+            action: row.action,
+            target: row.target,
+            detail: row.detail,
+            hash: row.hash,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

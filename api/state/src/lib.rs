@@ -1,0 +1,39 @@
+//! The relational state and what all rooms stand on: the database with its migrations, the audit log, the outbox to the
+//! lake, ids and secrets, the clock, the tasks of the server, and the names of the files in the data folder. It knows
+//! neither HTTP nor the lake.
+
+pub mod audit;
+pub mod clock;
+pub mod folder;
+pub mod ids;
+pub mod migration;
+pub mod outbox;
+#[doc(hidden)]
+pub mod scratch;
+pub mod secret;
+pub mod store;
+pub mod tasks;
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use clock::Clock;
+use store::Store;
+use tasks::Tasks;
+
+/// What every room needs. Clones share it.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub store: Store,
+    pub clock: Clock,
+    pub tasks: Tasks,
+    /// Told when somebody was disabled or a key revoked: whoever works on behalf of others looks again.
+    pub departures: Arc<Notify>,
+}
+
+impl State {
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock, tasks: Tasks::default(), departures: Arc::default() }
+    }
+}

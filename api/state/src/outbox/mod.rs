@@ -1,0 +1,167 @@
+//! Changes of relational rows on their way into the lake.
+//!
+//! A change of a mirrored row and its outbox row are one transaction: the lake can lag behind, but neither miss
+//! a change nor see one that was rolled back. Whoever mirrors them takes [`peek`], makes them durable, and
+//! then calls [`remove_through`]; after a crash in between it sees the same rows again. A row that cannot be mirrored
+//! is set aside: it is kept, and those behind it go on.
+
+mod row;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+};
+use serde_json::{Map, Value};
+
+use crate::store::{Doing, Store, StoreError, Write};
+
+/// The tables that are mirrored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mirrored {
+    Organizations,
+    ApiKeys,
+}
+
+/// One change: the whole row as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutboxRow {
+    pub id: i64,
+    pub table: Mirrored,
+    pub payload: Map<String, Value>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// The oldest changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Peeked {
+    pub rows: Vec<OutboxRow>,
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A change that cannot be mirrored, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    pub id: i64,
+    pub reason: String,
+}
+
+impl Mirrored {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Organizations => "organizations",
+            Self::ApiKeys => "api_keys",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        [Self::Organizations, Self::ApiKeys].into_iter().find(|table| table.name() == name)
+    }
+}
+
+/// The oldest changes that are not set aside, in the order of their commits, at most `limit`.
+pub async fn peek(store: &Store, limit: u64) -> Result<Peeked, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::SetAside.is_null())
+        .order_by_asc(row::Column::Id)
+        .limit(limit)
+        .all(store.db())
+        .await
+        .doing("reading the outbox")?;
+    let mut peeked = Peeked::default();
+    for row in rows {
+        let id = row.id;
+        match OutboxRow::try_from(row) {
+            Ok(row) => peeked.rows.push(row),
+            Err(error) => peeked.unreadable.push(Unreadable { id, reason: error.to_string() }),
+        }
+    }
+    Ok(peeked)
+}
+
+/// Keeps rows that cannot be mirrored out of the way.
+pub async fn set_aside(store: &Store, unreadable: &[Unreadable]) -> Result<(), StoreError> {
+    let write = store.write().await?;
+    for Unreadable { id, reason } in unreadable {
+        row::Entity::update_many()
+            .col_expr(row::Column::SetAside, Expr::value(reason.as_str()))
+            .filter(row::Column::Id.eq(*id))
+            .exec(write.db())
+            .await
+            .doing("setting a row of the outbox aside")?;
+    }
+    write.commit().await
+}
+
+/// Puts back what was set aside: a newer program may read it.
+pub async fn try_again(store: &Store) -> Result<(), StoreError> {
+    let write = store.write().await?;
+    row::Entity::update_many()
+        .col_expr(row::Column::SetAside, Expr::value(None::<String>))
+        .filter(row::Column::SetAside.is_not_null())
+        .exec(write.db())
+        .await
+        .doing("putting back rows of the outbox")?;
+    write.commit().await
+}
+
+/// The rows that are set aside.
+pub async fn held_back(store: &Store) -> Result<Vec<Unreadable>, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::SetAside.is_not_null())
+        .order_by_asc(row::Column::Id)
+        .all(store.db())
+        .await
+        .doing("reading the outbox")?;
+    let held =
+        |row: row::Model| Unreadable { id: row.id, reason: row.set_aside.unwrap_or_default() };
+    Ok(rows.into_iter().map(held).collect())
+}
+
+/// Forgets the changes up to and including `id`, but none that is set aside. They must be durable elsewhere.
+pub async fn remove_through(store: &Store, id: i64) -> Result<(), StoreError> {
+    let write = store.write().await?;
+    row::Entity::delete_many()
+        .filter(row::Column::Id.lte(id))
+        .filter(row::Column::SetAside.is_null())
+        .exec(write.db())
+        .await
+        .doing("emptying the outbox")?;
+    write.commit().await
+}
+
+pub async fn append(
+    write: &Write,
+    table: Mirrored,
+    payload: &Map<String, Value>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let payload = serde_json::to_string(payload)
+        .map_err(|_| StoreError::Damaged { table: "outbox", what: "a payload does not encode" })?;
+    let row = row::ActiveModel {
+        id: ActiveValue::NotSet,
+        table_name: ActiveValue::Set(table.name().to_owned()),
+        payload: ActiveValue::Set(payload),
+        created_at: ActiveValue::Set(now.timestamp_micros()),
+        set_aside: ActiveValue::Set(None),
+    };
+    row::Entity::insert(row)
+        .exec_without_returning(write.db())
+        .await
+        .doing("writing to the outbox")?;
+    Ok(())
+}
+
+impl TryFrom<row::Model> for OutboxRow {
+    type Error = StoreError;
+
+    fn try_from(row: row::Model) -> Result<Self, StoreError> {
+        let damaged = |what| StoreError::Damaged { table: "outbox", what };
+        Ok(Self {
+            id: row.id,
+            table: Mirrored::parse(&row.table_name).ok_or_else(|| damaged("an unknown table"))?,
+            payload: serde_json::from_str(&row.payload)
+                .map_err(|_| damaged("a payload is not a JSON object"))?,
+            created_at: crate::store::time_of("outbox", row.created_at)?,
+        })
+    }
+}

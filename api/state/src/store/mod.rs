@@ -1,0 +1,156 @@
+//! The relational state: one SQLite file, opened by the server and by the commands beside it.
+//!
+//! Times are `i64` microseconds since 1970 in UTC: they sort, compare and round-trip exactly, on every
+//! database. Every change goes through [`Store::write`], an immediate transaction, so that writers of all
+//! processes stand in one line: audit rows chain, and outbox ids are in the order of commit.
+
+mod error;
+
+use std::{fs, io, path::Path, time::Duration};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+};
+use sea_orm_migration::MigratorTraitSelf;
+
+pub use error::Doing;
+pub use error::StoreError;
+
+use crate::migration::{Migration, Migrator};
+
+/// How long a writer waits for the writer before it, in this process or another.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long somebody waits before he asks again, where SQLite does not wait by itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// Readers do not block each other in WAL mode; a few threads serve them all.
+const CONNECTIONS_MAX: u32 = 4;
+
+/// A handle on the database. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    db: DatabaseConnection,
+}
+
+/// A transaction that holds the database's write lock from its beginning. Dropped, it is rolled back.
+#[derive(Debug)]
+pub struct Write(DatabaseTransaction);
+
+impl Store {
+    /// Opens the file, creates it (mode 0600) where it is missing, and brings its tables up to date. A file that holds a
+    /// migration which is not on the list is refused, so everybody opens it with the list of all rooms.
+    pub async fn open(path: &Path, migrations: &[Migration]) -> Result<Self, StoreError> {
+        make_private(path).map_err(|source| StoreError::File { path: path.to_owned(), source })?;
+        let opened = |source| StoreError::Open { path: path.to_owned(), source };
+        let mut options = ConnectOptions::new("sqlite:");
+        let file = path.to_owned();
+        options
+            .min_connections(1)
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(BUSY_TIMEOUT * 2)
+            .sqlx_logging(false)
+            .map_sqlx_sqlite_opts(move |sqlite| {
+                // FULL: with NORMAL a power loss may roll back a committed transaction in WAL mode.
+                sqlite
+                    .filename(&file)
+                    .create_if_missing(true)
+                    .busy_timeout(BUSY_TIMEOUT)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Full)
+                    .foreign_keys(true)
+            });
+        let store = Self { db: connect(options).await.map_err(opened)? };
+        store.migrate(migrations).await?;
+        Ok(store)
+    }
+
+    /// Asks the database for an answer.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.db.ping().await.doing("asking the database for an answer")
+    }
+
+    /// Begins a change. Waits for other writers at most five seconds, then it is [`StoreError::Busy`].
+    pub async fn write(&self) -> Result<Write, StoreError> {
+        self.begin_immediate().await.map(Write).doing("waiting to write")
+    }
+
+    /// Writes a consistent copy of the database to a file that does not exist yet.
+    pub async fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        let path = path.display().to_string().replace('\'', "''");
+        let copied = self.db.execute_unprepared(&format!("VACUUM INTO '{path}'")).await;
+        copied.map(drop).doing("copying the database")
+    }
+
+    pub fn db(&self) -> &DatabaseConnection {
+        &self.db
+    }
+
+    /// One transaction around all migrations: two processes that start at once cannot interleave theirs.
+    async fn migrate(&self, migrations: &[Migration]) -> Result<(), StoreError> {
+        let migrated = |source| StoreError::Migrate { source };
+        let transaction = self.begin_immediate().await.map_err(migrated)?;
+        Migrator(migrations.to_vec()).up(&transaction, None).await.map_err(migrated)?;
+        transaction.commit().await.map_err(migrated)
+    }
+
+    async fn begin_immediate(&self) -> Result<DatabaseTransaction, DbErr> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        self.db.begin_with_options(options).await
+    }
+}
+
+impl Write {
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.0.commit().await.doing("committing a change")
+    }
+
+    pub fn db(&self) -> &DatabaseTransaction {
+        &self.0
+    }
+}
+
+/// Connects, and waits for others who do: SQLite does not wait when two switch a new file to WAL at once.
+async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, DbErr> {
+    for _ in 0..BUSY_TIMEOUT.as_millis() / BUSY_PAUSE.as_millis() {
+        match Database::connect(options.clone()).await {
+            Err(error) if error::is_busy(&error) => tokio::time::sleep(BUSY_PAUSE).await,
+            connected => return connected,
+        }
+    }
+    Database::connect(options).await
+}
+
+/// The time of a column that holds microseconds.
+pub fn time_of(table: &'static str, micros: i64) -> Result<DateTime<Utc>, StoreError> {
+    DateTime::from_timestamp_micros(micros)
+        .ok_or(StoreError::Damaged { table, what: "a time is out of range" })
+}
+
+pub fn rfc3339(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// SQLite gives its `-wal` and `-shm` files the mode of the database. The file is never opened here once it
+/// exists: closing it would drop the locks that SQLite holds on it in this process.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            #[cfg(unix)]
+            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            Ok(())
+        }
+        created => created.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests;
