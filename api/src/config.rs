@@ -11,12 +11,12 @@ use std::{
 };
 
 use analytics::{events, queries};
+use rest::principal::TrustedProxies;
 use serde::{Deserialize, Serialize};
+use state::{folder, secret::Secret};
 use toml::{Table, Value};
 
 use crate::private;
-use rest::principal::TrustedProxies;
-use state::{folder, secret::Secret};
 
 /// The settings of a process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -121,7 +121,7 @@ pub struct Metrics {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,api=debug`.
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,analytics=debug`.
     pub filter: String,
     /// `text` or `json`.
     pub format: String,

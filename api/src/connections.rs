@@ -19,9 +19,8 @@ use actix_web::{
     middleware::Next,
     rt::net::TcpStream,
 };
-use socket2::{SockRef, Socket};
-
 use rest::{hold, principal::network_of};
+use socket2::{SockRef, Socket};
 
 /// A connection without a request is ended after this. Kept ones end sooner by themselves.
 const IDLE_MAX: Duration = Duration::from_secs(10);

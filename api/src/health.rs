@@ -2,14 +2,14 @@
 
 use actix_web::{HttpRequest, HttpResponse, route, web};
 use metrics::gauge;
-
-use crate::{config, server::System};
 use rest::{
     feature::Feature,
     principal::{Ability, Gate, bearer_token},
     problem::{Code, Problem},
 };
 use state::ids::digest;
+
+use crate::{config, server::System};
 
 /// What those ask who watch the process.
 pub(crate) const FEATURE: Feature<System> = Feature::new("health", |config, _| {

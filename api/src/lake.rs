@@ -8,18 +8,18 @@ use std::{
     time::Duration,
 };
 
+use analytics::as_of::Seal;
 use ingest::{erasure::Erased, identity::Pseudonyms, log::LogId, time::Micros};
 use pipeline::{Lakehouse, Location, Settings, Watermarks};
 use query::worker::Handshake;
 use rand::Rng;
+use state::{clock::Clock, folder};
 use url::Url;
 
 use crate::{
     config::Config,
     private::{self, DATA_FOLDER, PrivacyError, TABLES},
 };
-use analytics::as_of::Seal;
-use state::{clock::Clock, folder};
 
 /// What goes wrong before anything runs: told to the operator in one line.
 #[derive(Debug, thiserror::Error)]

@@ -11,9 +11,9 @@ use actix_web::{
     middleware::Next,
     web,
 };
+use rest::problem::{Code, Problem};
 
 use crate::openapi::Contract;
-use rest::problem::{Code, Problem};
 
 /// For paths, or methods of them, that no route has.
 pub(crate) async fn no_route(request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use actix_web::{HttpResponse, web};
+use actix_web::{
+    HttpResponse,
+    web::{self, Bytes},
+};
 use rest::{feature::Feature, principal::SESSION_COOKIE};
 use utoipa::{
     Modify, OpenApi,
@@ -21,7 +24,7 @@ pub(crate) const FEATURE: Feature<System> = Feature::new("openapi", |config, _| 
 #[derive(Debug)]
 pub(crate) struct Contract {
     /// Pretty-printed: kept as a golden file.
-    text: String,
+    text: Bytes,
     /// The methods of each path, as `Allow` says them.
     methods: HashMap<String, String>,
 }
@@ -45,7 +48,7 @@ impl Contract {
                 methods.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
             (path, methods.join(", "))
         });
-        Self { text, methods: methods.collect() }
+        Self { text: text.into(), methods: methods.collect() }
     }
 
     /// The methods of a path, as `Allow` says them.

@@ -7,7 +7,6 @@ use ingest::{
     decode::{self, Batch},
 };
 use pipeline::Lakehouse;
-
 use state::{
     outbox::{self, OutboxRow, Peeked, Unreadable},
     store::{Store, StoreError},

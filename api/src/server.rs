@@ -8,11 +8,18 @@ use std::{
     time::Duration,
 };
 
+use accounts::{Devices, Directory};
 use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
     middleware::{self, from_fn},
     web::{self, Data},
+};
+use analytics::{
+    Lake, dashboards,
+    events::Door,
+    imports::ImportRecord,
+    queries::{self, Background, Runner},
 };
 use futures::future::BoxFuture;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -24,14 +31,6 @@ use query::{
     stored::Stored,
 };
 use rand::Rng;
-
-use accounts::{Devices, Directory};
-use analytics::{
-    Lake, dashboards,
-    events::Door,
-    imports::ImportRecord,
-    queries::{self, Background, Runner},
-};
 use rest::{
     body,
     feature::{self, Base},
@@ -146,7 +145,7 @@ impl System {
             background: Background::new(kept, config.query.workers / 2),
             limits: config.query.clone(),
             seal,
-            door: Door::new(&config.ingest),
+            door: Arc::new(Door::new(&config.ingest)),
             dir: config.dir.clone(),
         };
         Ok(Self { config, state, lake, directory, local_token, program, recorder })

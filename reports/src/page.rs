@@ -1,16 +1,19 @@
 //! The page of a dashboard: the tiles in order, what is shown, and where it comes from.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use pages::link::{Link, languages};
-use pages::words::{Words, days};
+use pages::{
+    link::{Link, languages},
+    words::{Words, days},
+};
 use query::metric::{Grain, MetricRequest};
 use serde::Serialize;
 
-use crate::answer::Answers;
-use crate::tile::{Scene, View};
-use crate::window::OFFERED_DAYS;
-
-use crate::{Answered, Dashboard, Error, Forecasts, Language, Window};
+use crate::{
+    Answered, Dashboard, Error, Forecasts, Language, Window,
+    answer::Answers,
+    tile::{Scene, View},
+    window::OFFERED_DAYS,
+};
 
 const TEMPLATES: &[pages::Template] = &[
     ("dashboard.html", include_str!("../templates/dashboard.html")),

@@ -3,8 +3,7 @@
 use pages::words::days;
 use query::metric::Grain;
 
-use crate::Language;
-use crate::comparison::Verdict;
+use crate::{Language, comparison::Verdict};
 
 /// What to think of a value against the one before: `better than 1.1M in the previous 30 days`.
 /// `whole_days` is none for a window that is not made of days.

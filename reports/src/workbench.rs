@@ -1,7 +1,9 @@
 //! The page where an analyst asks in SQL. It is the shell: the script `workbench.js` asks `/v1/query` and its like.
 
-use pages::link::{Link, languages};
-use pages::words::Words;
+use pages::{
+    link::{Link, languages},
+    words::Words,
+};
 use query::schema::TableDescription;
 use serde::Serialize;
 

@@ -2,21 +2,21 @@
 
 use actix_web::{HttpResponse, get, web};
 use chrono::DateTime;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
-
-use crate::Directory;
 use rest::{
     feature::Feature,
     principal::{Administer, Authorized},
     problem::{Problem, parameters},
 };
-use state::store::rfc3339;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use state::{
     State,
     audit::{Filter, Head, Record, Verdict, head, list, verify_against},
+    store::rfc3339,
 };
+use utoipa::{IntoParams, ToSchema};
+
+use crate::Directory;
 
 const ROWS: u64 = 100;
 const ROWS_MAX: u64 = 1_000;

@@ -10,15 +10,6 @@ use actix_web::{
     web,
 };
 use futures::future::LocalBoxFuture;
-use serde_json::{Value, json};
-
-use utoipa_actix_web::AppExt;
-
-use crate::{
-    Devices, Directory, FEATURES,
-    keys::tests::key,
-    users::tests::{PASSWORD, user},
-};
 use rest::{
     feature::{self, Base},
     pace::Readers,
@@ -28,10 +19,18 @@ use rest::{
     },
     problem::stamp,
 };
+use serde_json::{Value, json};
 use state::{
     State,
     clock::Clock,
     scratch::{Scratch, noon},
+};
+use utoipa_actix_web::AppExt;
+
+use crate::{
+    Devices, Directory, FEATURES,
+    keys::tests::key,
+    users::tests::{PASSWORD, user},
 };
 
 const LOCAL_TOKEN: &str = "local-0123456789";

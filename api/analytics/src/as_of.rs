@@ -8,15 +8,14 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ingest::log::Lsn;
 use pipeline::Cut;
+use rest::{
+    principal::{Principal, Reach},
+    problem::{Code, Problem},
+};
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     error::Unspecified,
     hmac,
-};
-
-use rest::{
-    principal::{Principal, Reach},
-    problem::{Code, Problem},
 };
 use state::ids::random_bytes;
 

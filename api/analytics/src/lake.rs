@@ -29,7 +29,7 @@ pub struct Lake {
     pub background: Background,
     pub limits: queries::Settings,
     pub seal: Seal,
-    pub door: Door,
+    pub door: Arc<Door>,
     /// The data folder.
     pub dir: PathBuf,
 }

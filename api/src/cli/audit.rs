@@ -1,11 +1,10 @@
+use accounts::audit::AuditView;
 use anyhow::bail;
 use clap::Subcommand;
+use state::audit::{self, Filter, Head, Verdict};
 
 use super::{Folder, Shape, say, say_row};
-use crate::features;
-use crate::lake;
-use accounts::audit::AuditView;
-use state::audit::{self, Filter, Head, Verdict};
+use crate::{features, lake};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use accounts::keys;
+use analytics::imports;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use ingest::{
@@ -15,19 +17,16 @@ use ingest::{
 };
 use pipeline::{Lakehouse, Location, Reader, backup};
 use rand::Rng;
+use state::{audit::Origin, clock::Clock, folder, store::Store};
 use url::Url;
 
 use super::{Folder, running::ServerFile, say, say_row};
-use crate::features;
 use crate::{
     config::Config,
     erasure::{Site, keep_away},
-    integrity, lake,
+    features, integrity, lake,
     private::{self, BACKUP},
 };
-use accounts::keys;
-use analytics::imports;
-use state::{audit::Origin, clock::Clock, folder, store::Store};
 
 /// Copies log, tables, index, state and secrets at one cut, also beside a running server. A folder or URL that
 /// holds an earlier backup of the same data folder gets what is new. The options of a URL's store are those of

@@ -1,10 +1,10 @@
 use anyhow::bail;
 use clap::Args;
 use ingest::control;
+use state::clock::Clock;
 
 use super::{Folder, Shape, running::ServerFile, say};
 use crate::integrity::{self, Checked};
-use state::clock::Clock;
 
 /// Reads the whole folder at one cut and compares the log, the tables and the index with each other, and the
 /// sums of the data files with those of queries. It changes nothing, and works beside a running server.

@@ -2,6 +2,12 @@
 
 use std::{fs, io::IsTerminal, path::Path, sync::Arc, time::Duration};
 
+use accounts::{
+    Accounts, Email, NewUser,
+    keys::{self, NewKey},
+    made_up_password,
+    organizations::{self, Organization},
+};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
@@ -10,8 +16,14 @@ use datasets::{Business, Profile};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ingest::Verdict;
 use pipeline::{Delivery, Lakehouse, Outcome};
+use rest::principal::{Role, Scopes};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use state::{
+    audit::Origin,
+    clock::Clock,
+    folder::{self, write_private},
+};
 use tokio::{sync::mpsc, task::JoinSet};
 use toml::Value;
 
@@ -21,18 +33,6 @@ use super::{
     say,
 };
 use crate::{config::Config, relay, server::System};
-use accounts::{
-    Accounts, Email, NewUser,
-    keys::{self, NewKey},
-    made_up_password,
-    organizations::{self, Organization},
-};
-use rest::principal::{Role, Scopes};
-use state::{
-    audit::Origin,
-    clock::Clock,
-    folder::{self, write_private},
-};
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {

@@ -4,15 +4,15 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::Value;
+use state::{audit::Origin, clock::Clock};
 
 use super::{Folder, Shape, running::ServerFile, say};
-use crate::features;
 use crate::{
     erasure::{Erasing, Persons, Site, grace},
+    features,
     integrity::Server,
     lake,
 };
-use state::{audit::Origin, clock::Clock};
 
 /// Erases persons from tables, log and dead letters, and keeps them out of what is sent, replayed or restored
 /// later. What they used is still counted, as nobody's. It works beside a running server too, and ends when

@@ -1,11 +1,10 @@
-use clap::{Subcommand, ValueEnum};
-
-use super::{Folder, say, say_row};
-use crate::features;
-use crate::lake;
 use accounts::keys::{self, NewKey};
+use clap::{Subcommand, ValueEnum};
 use rest::principal::{self, Scopes};
 use state::{audit::Origin, clock::Clock};
+
+use super::{Folder, say, say_row};
+use crate::{features, lake};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {

@@ -3,10 +3,10 @@ use clap::Args;
 use indicatif::HumanBytes;
 use ingest::Table;
 use pipeline::upkeep::{Amount, Job, Report, TableReport};
+use state::clock::Clock;
 
 use super::{Folder, Shape, say};
 use crate::upkeep::{Assignment, perform, task};
-use state::clock::Clock;
 
 #[derive(Debug, Args)]
 pub(super) struct Maintain {

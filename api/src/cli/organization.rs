@@ -1,11 +1,10 @@
+use accounts::organizations;
 use chrono::{DateTime, Utc};
 use clap::{Subcommand, ValueEnum};
+use state::clock::Clock;
 
 use super::{Folder, say_row};
-use crate::features;
-use crate::lake;
-use accounts::organizations;
-use state::clock::Clock;
+use crate::{features, lake};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Organization {

@@ -1,5 +1,6 @@
 //! Commands that only read. They need no lock, so they work beside a running server too.
 
+use analytics::metrics::{self, ForecastView, MetricView};
 use anyhow::{Context, anyhow, bail};
 use chrono::{DateTime, NaiveTime, Utc};
 use clap::{Args, ValueEnum};
@@ -9,11 +10,10 @@ use query::{
 };
 use reports::outlook;
 use serde_json::Value;
+use state::clock::Clock;
 
 use super::{Folder, query::Remote, say, say_row};
 use crate::{config::Config, lake};
-use analytics::metrics::{self, ForecastView, MetricView};
-use state::clock::Clock;
 
 #[derive(Debug, Args)]
 pub(super) struct Metrics {

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use analytics::dashboards;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use query::Reach;
@@ -11,7 +12,6 @@ use super::{
     say,
 };
 use crate::private::write_for_user;
-use analytics::dashboards;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Report {

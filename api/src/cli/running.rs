@@ -4,9 +4,9 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use state::folder::{self, write_private};
 
 use crate::{config::Config, integrity::Server, server::Running};
-use state::folder::{self, write_private};
 
 /// Where a running server is, and the token that admits to it.
 #[derive(Debug, Serialize, Deserialize)]

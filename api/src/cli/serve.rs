@@ -2,6 +2,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 use serde_json::json;
+use state::clock::Clock;
 use toml::Value;
 
 use super::{
@@ -10,7 +11,6 @@ use super::{
     say,
 };
 use crate::server::System;
-use state::clock::Clock;
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {

@@ -1,17 +1,16 @@
 use std::io::{self, BufRead};
 
-use clap::{Subcommand, ValueEnum};
-
-use super::{Folder, say, say_row};
-use crate::features;
-use crate::lake;
 use accounts::{self, Accounts, Email, NewUser};
 use analytics::persons;
+use clap::{Subcommand, ValueEnum};
 use state::{
     audit::Origin,
     clock::Clock,
     store::{Store, rfc3339},
 };
+
+use super::{Folder, say, say_row};
+use crate::{features, lake};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum User {

@@ -5,18 +5,18 @@ mod persons;
 mod work;
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
-
-pub(crate) use persons::Persons;
-use work::EraseError;
-pub(crate) use work::{Erasing, Site, grace, keep_away};
-
-use crate::server::System;
 use rest::{
     body::Body,
     feature::Feature,
     principal::{Administer, Authorized},
     problem::Problem,
 };
+
+pub(crate) use persons::Persons;
+pub(crate) use work::{Erasing, Site, grace, keep_away};
+
+use crate::server::System;
+use work::EraseError;
 
 const BODY_BYTES_MAX: usize = 2 << 20;
 

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use ingest::{OrganizationId, erasure::Person, identity::Pseudonyms};
+use rest::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-use rest::problem::{Code, Problem};
 
 /// Persons of one erasure.
 const PERSONS_MAX: usize = 10_000;

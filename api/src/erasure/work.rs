@@ -15,18 +15,18 @@ use pipeline::{
 use query::{QueryError, stored::Stored};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use state::{
+    audit::{self, Act, Origin},
+    clock::Clock,
+    folder::{self, write_private},
+    store::{Store, StoreError},
+};
 use utoipa::ToSchema;
 
 use crate::{
     config::Config,
     lake::{self, OpenError},
     upkeep::{self, Assignment, ChildError, Erasure},
-};
-use state::{
-    audit::{self, Act, Origin},
-    clock::Clock,
-    folder::{self, write_private},
-    store::{Store, StoreError},
 };
 
 /// What was erased, or would be.

@@ -11,6 +11,11 @@ use bytes::Bytes;
 use futures::stream;
 use ingest::dedup::encode_entry;
 use pipeline::{Cut, Lakehouse};
+use rest::{
+    feature::Feature,
+    principal::{Administer, Authorized},
+    problem::Problem,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -18,11 +23,6 @@ pub(crate) use nightly::{begin, run};
 pub(crate) use proof::{Checked, Server, prove, worker, write_index};
 
 use crate::server::System;
-use rest::feature::Feature;
-use rest::{
-    principal::{Administer, Authorized},
-    problem::Problem,
-};
 
 /// A cut, and what the server counted before it was taken.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -9,11 +9,11 @@ use anyhow::{Context, ensure};
 use chrono::{DateTime, Days, NaiveTime, SecondsFormat, Utc};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use serde::{Deserialize, Serialize};
+use state::folder::{self, write_private};
 use tokio::io::AsyncWriteExt;
 
 use super::{Checked, Server, proof::Order};
 use crate::{background, config::Config, lake, server::System};
-use state::folder::{self, write_private};
 
 /// `check.json`: the last nightly check, so that a server that is started anew each day misses none.
 #[derive(Debug, Serialize, Deserialize)]

@@ -20,20 +20,19 @@ use pipeline::{
 };
 use query::{Engine, Reach, Request};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt;
-
-use super::Standing;
-use crate::features;
-use crate::{
-    config::{self, Config},
-    erasure::keep_away,
-    lake,
-};
 use state::{
     clock::Clock,
     folder,
     outbox::{self, Unreadable},
     secret::Secret,
+};
+use tokio::io::AsyncWriteExt;
+
+use super::Standing;
+use crate::{
+    config::{self, Config},
+    erasure::keep_away,
+    features, lake,
 };
 
 /// A server that runs on the folder.

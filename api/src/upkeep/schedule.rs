@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 use chrono::{DateTime, TimeDelta, Utc};
 use pipeline::upkeep::{Job, Report};
 use serde::{Deserialize, Serialize};
+use state::folder::{self, write_private};
 
 use crate::config::Config;
-use state::folder::{self, write_private};
 
 /// When each job last succeeded for every table, as `maintain.json` of the data folder says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

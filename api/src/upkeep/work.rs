@@ -9,6 +9,7 @@ use std::{
 use ingest::erasure::Erased;
 use pipeline::upkeep::{Job, Report, Task};
 use serde::{Deserialize, Serialize};
+use state::{clock::Clock, folder};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::unix::pipe,
@@ -19,7 +20,6 @@ use crate::{
     config::{Config, Retention},
     lake::{self, OpenError},
 };
-use state::{clock::Clock, folder};
 
 /// What a worker is told.
 #[derive(Debug, Serialize, Deserialize)]

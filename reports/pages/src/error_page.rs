@@ -3,9 +3,7 @@
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use crate::template::fill;
-use crate::words::Words;
-use crate::{Error, Language, Text};
+use crate::{Error, Language, Text, template::fill, words::Words};
 
 /// What an error page is made of. It must hold no detail of our insides.
 #[derive(Debug, Clone)]

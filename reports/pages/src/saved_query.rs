@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 
-use crate::link::{Link, languages};
-use crate::template::fill;
-use crate::words::Words;
-use crate::{Error, Language};
+use crate::{
+    Error, Language,
+    link::{Link, languages},
+    template::fill,
+    words::Words,
+};
 
 /// Who reads a page, and in which language.
 #[derive(Debug, Clone)]

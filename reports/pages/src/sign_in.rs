@@ -2,9 +2,7 @@
 
 use serde::Serialize;
 
-use crate::template::fill;
-use crate::words::Words;
-use crate::{Error, Language};
+use crate::{Error, Language, template::fill, words::Words};
 
 /// What the sign-in page needs to know.
 #[derive(Debug, Clone)]

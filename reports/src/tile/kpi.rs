@@ -5,11 +5,14 @@ use query::metric::{MetricRequest, Number};
 use serde::{Deserialize, Serialize};
 
 use super::{Scene, over_time, totals};
-use crate::answer::{currencies, total};
-use crate::comparison::{Better, Change, compare};
-use crate::number::{Precision, print, print_or_absent};
-use crate::words::against;
-use crate::{Error, Text, Window, spark};
+use crate::{
+    Error, Text, Window,
+    answer::{currencies, total},
+    comparison::{Better, Change, compare},
+    number::{Precision, print, print_or_absent},
+    spark,
+    words::against,
+};
 
 /// A figure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

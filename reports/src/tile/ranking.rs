@@ -7,10 +7,12 @@ use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 
 use super::{Scene, totals};
-use crate::answer::currencies;
-use crate::comparison::{Better, Change, compare};
-use crate::number::{Precision, print, ratio};
-use crate::{Error, Text, Window};
+use crate::{
+    Error, Text, Window,
+    answer::currencies,
+    comparison::{Better, Change, compare},
+    number::{Precision, print, ratio},
+};
 
 /// The top of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

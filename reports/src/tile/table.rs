@@ -5,10 +5,11 @@ use query::metric::{MetricAnswer, MetricRequest, Number};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::ranking::group;
-use super::{Scene, limit_fault, totals};
-use crate::number::{ABSENT, Precision, print};
-use crate::{Error, Text, Window};
+use super::{Scene, limit_fault, ranking::group, totals};
+use crate::{
+    Error, Text, Window,
+    number::{ABSENT, Precision, print},
+};
 
 /// A table, ordered by its first column, the largest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

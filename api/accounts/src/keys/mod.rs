@@ -10,9 +10,20 @@ mod secret;
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use ingest::Grant;
+use ingest::{Grant, control};
+use rest::{
+    feature::Feature,
+    principal::{Scope, Scopes},
+};
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
 use serde_json::{Map, Value, json};
+use state::{
+    audit::{self, Act, Origin},
+    ids::{base62, random_bytes},
+    migration::Migration,
+    outbox::{self, Mirrored},
+    store::{Doing, Store, StoreError, rfc3339, time_of},
+};
 
 pub use error::KeyError;
 pub use ring::KeyRing;
@@ -20,17 +31,6 @@ pub use routes::{GrantBody, KeyList, KeyView, NewKeyBody, NewKeyView};
 pub use secret::KeySecret;
 
 use crate::Directory;
-use ingest::control;
-use rest::feature::Feature;
-use rest::principal::{Scope, Scopes};
-use state::migration::Migration;
-
-use state::{
-    audit::{self, Act, Origin},
-    ids::{base62, random_bytes},
-    outbox::{self, Mirrored},
-    store::{Doing, Store, StoreError, rfc3339, time_of},
-};
 
 /// API keys, as administrators handle them.
 pub(crate) const FEATURE: Feature<Directory> = Feature::new("keys", routes::routes)

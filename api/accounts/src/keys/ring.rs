@@ -6,12 +6,11 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
-
-use super::KeyError;
-use super::{KeySecret, row};
 use rest::principal::{Kind, Principal, Reach};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use state::store::{Doing, Store, time_of};
+
+use super::{KeyError, KeySecret, row};
 
 /// A revoked key is refused after at most this long in other processes; in the one that revoked it, at once.
 const REMEMBERED: TimeDelta = TimeDelta::seconds(5);

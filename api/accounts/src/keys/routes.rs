@@ -2,19 +2,18 @@
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
 use chrono::{DateTime, Utc};
+use rest::{
+    body::Body,
+    principal::{Administer, Authorized, Scope, Scopes},
+    problem::Problem,
+};
 use serde::{Deserialize, Serialize};
+use state::State;
 use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{ApiKey, KeyError, KeyRing, NewKey};
 use crate::Directory;
-use rest::principal::{Scope, Scopes};
-use rest::{
-    body::Body,
-    principal::{Administer, Authorized},
-    problem::Problem,
-};
-use state::State;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 /// What to create.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -197,6 +196,7 @@ async fn revoke_key(
     super::revoke(&state.store, &api_key_id, &principal.origin(&request), state.clock.now())
         .await?;
     ring.forget();
+    state.departures.notify_waiters();
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -5,8 +5,9 @@
 
 use std::fmt;
 
-use super::KeyError;
 use state::ids::{base62, digest, random_bytes};
+
+use super::KeyError;
 
 const PREFIX: &str = "aihub_";
 /// 24 random bytes in base 62.

@@ -1,18 +1,17 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use serde_json::json;
-
-use super::KeyError;
-use super::{ApiKey, KeyRing, KeySecret, NewKey, Scopes, create, list, revoke};
-use crate::organizations::{self, tests::organization};
 use rest::principal::{Kind, Reach};
+use serde_json::json;
 use state::{
     audit::{self, Verdict},
     outbox,
     scratch::{Scratch, noon, tester},
     store::Store,
 };
+
+use super::{ApiKey, KeyError, KeyRing, KeySecret, NewKey, Scopes, create, list, revoke};
+use crate::organizations::{self, tests::organization};
 
 pub(crate) async fn key(
     store: &Store,

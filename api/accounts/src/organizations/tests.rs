@@ -1,11 +1,10 @@
 use serde_json::{Value, json};
-
-use super::OrganizationError;
-use super::{Kind, Organization, get, list, upsert_many};
 use state::{
     outbox::{Mirrored, Peeked, peek, remove_through},
     scratch::{Scratch, noon},
 };
+
+use super::{Kind, Organization, OrganizationError, get, list, upsert_many};
 
 pub(crate) fn organization(id: &str) -> Organization {
     Organization {

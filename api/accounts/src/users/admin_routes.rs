@@ -2,17 +2,17 @@
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
-use super::{Accounts, Status, User, find_user, made_up_password, user};
 use rest::{
     body::Body,
     principal::{Administer, Authorized},
     problem::Problem,
 };
+use serde::{Deserialize, Serialize};
 use state::State;
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{Accounts, Status, User, find_user, made_up_password, user};
 
 /// A user, without anything that lets one sign in.
 #[derive(Debug, Serialize, ToSchema)]

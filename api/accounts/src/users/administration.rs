@@ -4,16 +4,15 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use rand::Rng;
+use rest::principal::Role;
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, sea_query::Expr};
 use serde_json::{Value, json};
-
-use super::AccountError;
-use super::{Accounts, Status, User, check_password, session, user_row as row};
-use rest::principal::Role;
 use state::{
     audit::{self, Act, Origin},
     store::{Doing, Store, StoreError, Write},
 };
+
+use super::{AccountError, Accounts, Status, User, check_password, session, user_row as row};
 
 /// 20 characters that are not mistaken for each other: 100 bits and more.
 pub fn made_up_password() -> String {

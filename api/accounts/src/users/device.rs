@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use super::AccountError;
-use super::throttle::Guessed;
 use state::ids::{base62, digest, random_bytes};
+
+use super::{AccountError, throttle::Guessed};
 
 /// 16 random bytes in base 62.
 const ID_LENGTH: usize = 22;

@@ -1,8 +1,9 @@
 //! What can go wrong with users, passwords and sessions.
 
-use super::PasswordFault;
 use rest::problem::{Code, Problem};
 use state::store::StoreError;
+
+use super::PasswordFault;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {

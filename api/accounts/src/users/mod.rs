@@ -32,14 +32,13 @@ pub use sign_in::SignedInSession;
 pub use throttle::Throttle;
 pub use user::{NewUser, Status, User, find_user, list_users};
 
-use crate::Directory;
 use rand::Rng;
 use rest::feature::Feature;
-use state::migration::Migration;
+use state::{clock::Clock, migration::Migration, store::Store};
 
+use crate::Directory;
 use password::Hasher;
 use refusals::Refusals;
-use state::{clock::Clock, store::Store};
 
 /// Users: how they sign in, and how administrators see them.
 pub(crate) const FEATURE: Feature<Directory> = Feature::new("users", routes::routes)

@@ -8,8 +8,7 @@ use argon2::{
 };
 use tokio::sync::Semaphore;
 
-use super::AccountError;
-use super::Email;
+use super::{AccountError, Email};
 
 const LENGTH_MIN: usize = 8;
 const LENGTH_MAX: usize = 128;

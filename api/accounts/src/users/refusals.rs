@@ -10,7 +10,6 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-
 use state::{
     audit::{self, Act, Origin},
     store::Store,

@@ -2,10 +2,6 @@
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
-use super::{Accounts, Email, SignedInSession, admin_routes, cookies, sign_in_page};
 use rest::{
     body::Body,
     principal::{
@@ -14,10 +10,13 @@ use rest::{
     },
     problem::Problem,
 };
-
-use crate::Directory;
+use serde::{Deserialize, Serialize};
 use state::State;
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{Accounts, Email, SignedInSession, admin_routes, cookies, sign_in_page};
+use crate::Directory;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

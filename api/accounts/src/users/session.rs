@@ -5,14 +5,13 @@ use std::fmt;
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use serde_json::json;
-
-use super::AccountError;
-use super::{Accounts, Status, User, session_row as row, user_row};
 use state::{
     audit::{self, Act, Origin},
     ids::{base62, digest, random_bytes},
     store::{Doing, Store, Write},
 };
+
+use super::{AccountError, Accounts, Status, User, session_row as row, user_row};
 
 /// From sign-in, however much it is used.
 pub(super) const LIFETIME: TimeDelta = TimeDelta::hours(12);

@@ -3,17 +3,16 @@
 use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde_json::json;
-
-use super::AccountError;
-use super::{
-    Accounts, Devices, Email, Status, User,
-    session::{self, LIFETIME, SessionToken},
-    throttle::Guessed,
-    user_row,
-};
 use state::{
     audit::{self, Act, Origin},
     store::Doing,
+};
+
+use super::{
+    AccountError, Accounts, Devices, Email, Status, User,
+    session::{self, LIFETIME, SessionToken},
+    throttle::Guessed,
+    user_row,
 };
 
 /// A session that has just begun.

@@ -2,17 +2,17 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use pages::{Language, SignIn, sign_in_page};
-use serde::Deserialize;
-
-use super::{AccountError, Accounts, Email, cookies};
 use rest::{
     body::Body,
     page::{html_page, language, see_other},
     principal::{Gate, SESSION_COOKIE, caller, refuse_cross_site},
     problem::{Problem, parameters},
 };
+use serde::Deserialize;
 use state::State;
 use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{AccountError, Accounts, Email, cookies};
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {
     config

@@ -1,19 +1,18 @@
 use std::{net::IpAddr, time::Duration};
 
 use chrono::TimeDelta;
-
-use super::AccountError;
-use super::{
-    Accounts, Devices, Email, NewUser, PasswordFault, Status, Throttle, User, check_password,
-    device::Device, find_user, session_user, throttle::Guessed,
-};
-use crate::organizations::{self, tests::organization};
 use rest::principal::Role;
 use state::{
     audit::{self, Origin, Verdict},
     clock::Clock,
     scratch::{Scratch, noon, tester},
 };
+
+use super::{
+    AccountError, Accounts, Devices, Email, NewUser, PasswordFault, Status, Throttle, User,
+    check_password, device::Device, find_user, session_user, throttle::Guessed,
+};
+use crate::organizations::{self, tests::organization};
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 

@@ -11,11 +11,10 @@ use std::{
 };
 
 use governor::{Quota, RateLimiter, middleware::NoOpMiddleware, state::keyed::DashMapStateStore};
-
-use super::AccountError;
-use super::{Email, device::Device};
 use rest::principal::network_of;
 use state::clock::Clock;
+
+use super::{AccountError, Email, device::Device};
 
 const PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 /// For an IPv6 /48, which one customer holds, or a company with many networks.

@@ -2,18 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use ingest::Grant;
+use rest::principal::{Kind, Principal, Reach, Role};
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::json;
-
-use super::AccountError;
-use super::{Accounts, Email, check_password, user_row as row};
-use rest::principal::Role;
-use rest::principal::{Kind, Principal, Reach};
 use state::{
     audit::{self, Act, Origin},
     ids::{base62, random_bytes},
     store::{Doing, Store, StoreError, time_of},
 };
+
+use super::{AccountError, Accounts, Email, check_password, user_row as row};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct User {

@@ -9,19 +9,19 @@ use chrono::{DateTime, Utc};
 use pipeline::Cut;
 use query::{Asking, Engine, QueryError, Reach, metric::Catalog};
 use reports::{Answered, Dashboard, Forecasts, Page, Window, outlook};
+use rest::{
+    feature::Feature,
+    page::{html_page, language, see_other, user_name, visitor},
+    principal::{Ability, Gate, Principal},
+    problem::{Code, Problem, parameters},
+};
 use serde::Deserialize;
 
-use crate::Lake;
 use crate::{
+    Lake,
     metrics::instant,
     persons,
     queries::{problem, reach},
-};
-use rest::feature::Feature;
-use rest::page::{html_page, language, see_other, user_name, visitor};
-use rest::{
-    principal::{Ability, Gate, Principal},
-    problem::{Code, Problem, parameters},
 };
 
 /// The pages of dashboards, of saved queries, and of the workbench.

@@ -4,15 +4,17 @@ use actix_web::{HttpRequest, HttpResponse, body::to_bytes_limited, web};
 use pages::saved_query::{
     Asked, Class, Column, Field, Listed, Reader, Rows, Shown, saved_queries_page, saved_query_page,
 };
+use rest::{
+    page::{html_page, language, user_name, visitor},
+    principal::{Ability, Gate, Principal},
+    problem::{Code, Problem, parameters},
+};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::Lake;
-use crate::queries::{PARAMETER, QueryBody, SavedQuery, saved_for, saved_json, visible};
-use rest::page::{html_page, language, user_name, visitor};
-use rest::{
-    principal::{Ability, Gate, Principal},
-    problem::{Code, Problem, parameters},
+use crate::{
+    Lake,
+    queries::{PARAMETER, QueryBody, SavedQuery, saved_for, saved_json, visible},
 };
 
 /// Rows of an answer on a page.

@@ -3,14 +3,14 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use query::schema;
 use reports::{WORKBENCH_SCRIPT, Workbench, workbench_page};
-use serde::Deserialize;
-
-use crate::queries::{problem, reach};
-use rest::page::{language, page_under, user_name, visitor};
 use rest::{
+    page::{language, page_under, user_name, visitor},
     principal::{Ability, Gate, Role},
     problem::{Code, Problem, parameters},
 };
+use serde::Deserialize;
+
+use crate::queries::{problem, reach};
 
 /// What stands in the editor at first.
 const STATEMENT: &str = "select model, count(*) as requests, sum(list_price) as revenue, currency\n\

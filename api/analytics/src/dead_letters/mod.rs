@@ -6,17 +6,15 @@ mod replay;
 use actix_web::{HttpResponse, get, web};
 use chrono::{DateTime, Utc};
 use ingest::RejectionCode;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-
-use crate::Lake;
-use crate::queries::literal;
-use rest::feature::Feature;
 use rest::{
+    feature::Feature,
     principal::{Administer, Authorized, Principal},
     problem::{Problem, parameters},
 };
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
+use crate::{Lake, queries::literal};
 use letter::{Letter, Place};
 
 const BODY_BYTES_MAX: usize = 64 * 1024;

@@ -9,19 +9,18 @@ use ingest::{
     decode::{self, SENT_BY_NARROWED, SENT_BY_PLATFORM},
 };
 use pipeline::Outcome;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use utoipa::ToSchema;
-
-use super::BODY_BYTES_MAX;
-use super::{Filter, Found, LETTERS_MAX, Letter, Place, find, letter};
-use crate::{Lake, events};
 use rest::{
     body::Body,
     principal::{Ability, Administer, Authorized, Principal},
     problem::{Code, Problem},
 };
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use state::audit::{self, Act};
+use utoipa::ToSchema;
+
+use super::{BODY_BYTES_MAX, Filter, Found, LETTERS_MAX, Letter, Place, find, letter};
+use crate::{Lake, events};
 
 /// Which letters to replay: by their ids, or all that a filter finds.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -93,7 +92,6 @@ pub(crate) async fn replay_letters(
     admin: Authorized<Administer>,
     request: HttpRequest,
     lake: web::Data<Lake>,
-
     body: Body<BODY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     let body: ReplayBody = body.json(&admin).await?;

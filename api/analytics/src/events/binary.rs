@@ -2,9 +2,8 @@
 
 use actix_web::http::header::HeaderMap;
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value};
-
 use rest::problem::{Code, Problem};
+use serde_json::{Map, Value};
 
 const PREFIX: &str = "ce-";
 

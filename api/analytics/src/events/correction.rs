@@ -9,8 +9,14 @@ use ingest::{
     time::{self, Window},
 };
 use pipeline::correction::{Chain, Change, Changed, EventName};
+use rest::{
+    body::Body,
+    principal::{Ability, Authorized, Principal, SendEvents},
+    problem::{Code, Problem},
+};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{json, value::RawValue};
+use state::audit::{self, Act, Origin};
 use utoipa::ToSchema;
 
 use super::{
@@ -18,12 +24,6 @@ use super::{
     whereabouts::{locate, owner, unknown},
 };
 use crate::Lake;
-use rest::{
-    body::Body,
-    principal::{Ability, Authorized, Principal, SendEvents},
-    problem::{Code, Problem},
-};
-use state::audit::{self, Act, Origin};
 
 /// Bytes of a body: more than an event's own columns and attributes need.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -82,7 +82,8 @@ pub(super) struct Correction {
 
 /// Takes an event back: it does not count any more. It is kept, and gets a reversal. Billing and activity events are
 /// voided by staff only.
-#[utoipa::path(tag = "events",
+#[utoipa::path(
+    tag = "events",
     request_body = VoidBody,
     responses(
         (status = 200, description = "The event is void.", body = Correction),
@@ -99,7 +100,6 @@ pub(crate) async fn void_event(
     sender: Authorized<SendEvents>,
     request: HttpRequest,
     lake: web::Data<Lake>,
-
     body: Body<BODY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     let body: VoidBody = body.json(&sender).await?;
@@ -110,7 +110,8 @@ pub(crate) async fn void_event(
 
 /// Corrects a usage event: what is named changes, and the rest stays. The ledger keeps the wrong row, and gets a
 /// reversal of it and a re-entry.
-#[utoipa::path(tag = "events",
+#[utoipa::path(
+    tag = "events",
     request_body = CorrectBody,
     responses(
         (status = 200, description = "The event says what it should.", body = Correction),
@@ -127,7 +128,6 @@ pub(crate) async fn correct_event(
     sender: Authorized<SendEvents>,
     request: HttpRequest,
     lake: web::Data<Lake>,
-
     body: Body<BODY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     let body: CorrectBody = body.json(&sender).await?;
@@ -194,11 +194,11 @@ impl Desk<'_> {
         let lakehouse = &self.lake.lakehouse;
         let now = self.lake.state.clock.now().timestamp_micros();
         if let (Some(_), Some(own)) = (self.sender.reach.organization_id(), &event.organization) {
-            let allowances = self.lake.door.0.limiter.allowances(own, now);
+            let allowances = self.lake.door.limiter.allowances(own, now);
             if let Some(problem) = rate::exceeded(&allowances) {
                 return Err(problem);
             }
-            self.lake.door.0.limiter.charge(own, 1, 0, now);
+            self.lake.door.limiter.charge(own, 1, 0, now);
         }
         let _admission = lakehouse.admit().map_err(door::refused)?;
         let window = Window::at(now);

@@ -8,10 +8,10 @@ use ingest::{
     decode::{Coding, Form},
     intake::Refused,
 };
+use rest::{body::unsupported_coding, problem::Problem};
 use serde_json::{Map, Value};
 
 use super::binary;
-use rest::{body::unsupported_coding, problem::Problem};
 
 /// What the headers say of a body.
 #[derive(Debug, PartialEq)]

@@ -7,25 +7,25 @@ mod rate;
 mod settings;
 mod whereabouts;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use ingest::{Grant, OrganizationId, Verdict, Warning, decode::Malformed, names::Vocabulary};
 use pipeline::{Delivery, Outcome, Replaced};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-
-use crate::Lake;
-use crate::imports::Replacing;
-pub use door::refused;
-use rate::{Limiter, Rates};
-use rest::feature::Feature;
 use rest::{
     body::{self, Body},
+    feature::Feature,
     principal::{Ability, Authorized, Principal, SendEvents},
     problem::{Code, Problem, parameters},
 };
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+pub use door::refused;
 pub use settings::Settings;
+
+use crate::{Lake, imports::Replacing};
+use rate::{Limiter, Rates};
 
 /// Events in, where one is, and their corrections.
 pub(crate) const FEATURE: Feature<Lake> = Feature::new("events", |config, _| {
@@ -37,12 +37,9 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("events", |config, _| {
 })
 .with_tasks(|_| correction::begin());
 
-/// What the intake counts and remembers. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Door(Arc<Inner>);
-
+/// What the intake counts and remembers: one per process.
 #[derive(Debug)]
-struct Inner {
+pub struct Door {
     replacing: Replacing,
     body_bytes_max: usize,
     limiter: Limiter,
@@ -50,27 +47,16 @@ struct Inner {
 
 impl Door {
     pub fn new(settings: &Settings) -> Self {
-        Self(Arc::new(Inner {
+        Self {
             replacing: Replacing::default(),
             body_bytes_max: settings.body_bytes_max,
             limiter: Limiter::new(Rates {
                 events_per_second: settings.organization_events_per_second,
                 bytes_per_second: settings.organization_bytes_per_second,
             }),
-        }))
+        }
     }
-}
 
-impl Manner {
-    fn names(&self) -> Result<Option<&'static Vocabulary>, Problem> {
-        let Some(word) = &self.names else { return Ok(None) };
-        let unknown =
-            || Problem::invalid_parameters(format!("names: {}", Vocabulary::unknown(word)));
-        Vocabulary::find(word).map(Some).ok_or_else(unknown)
-    }
-}
-
-impl Door {
     /// The import whose events are entered again.
     fn replaced(
         &self,
@@ -86,7 +72,16 @@ impl Door {
                 "only administrators replace an import",
             ));
         }
-        self.0.replacing.find(dir, import).map(Some)
+        self.replacing.find(dir, import).map(Some)
+    }
+}
+
+impl Manner {
+    fn names(&self) -> Result<Option<&'static Vocabulary>, Problem> {
+        let Some(word) = &self.names else { return Ok(None) };
+        let unknown =
+            || Problem::invalid_parameters(format!("names: {}", Vocabulary::unknown(word)));
+        Vocabulary::find(word).map(Some).ok_or_else(unknown)
     }
 }
 
@@ -168,7 +163,8 @@ pub struct EventResult {
 }
 
 /// Takes events in. A 200 is sent after every accepted event is on the disk.
-#[utoipa::path(tag = "events",
+#[utoipa::path(
+    tag = "events",
     params(Manner),
     request_body(
         description = "CloudEvents 1.0: one, an array, or one per line; or the data of one, whose members are \
@@ -192,7 +188,6 @@ pub(crate) async fn take_in(
     sender: Authorized<SendEvents>,
     request: HttpRequest,
     manner: Result<web::Query<Manner>, actix_web::Error>,
-
     body: Body,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
@@ -203,17 +198,17 @@ pub(crate) async fn take_in(
     let replaced = door.replaced(&lake.dir, &sender, manner.replaces.as_deref())?;
     let organization = own_organization(&sender)?;
     let now = || lake.state.clock.now().timestamp_micros();
-    let standing = || organization.as_ref().map(|id| door.0.limiter.allowances(id, now()));
+    let standing = || organization.as_ref().map(|id| door.limiter.allowances(id, now()));
     let charge = |events: usize, bytes: usize| {
         if let Some(id) = &organization {
-            door.0.limiter.charge(id, events as u64, bytes as u64, now());
+            door.limiter.charge(id, events as u64, bytes as u64, now());
         }
     };
     if let Some(problem) = standing().as_deref().and_then(rate::exceeded) {
         return Err(problem);
     }
     let mut admission = lake.lakehouse.admit().map_err(door::refused)?;
-    let bytes_max = door.0.body_bytes_max;
+    let bytes_max = door.body_bytes_max;
     let body = body.packed(&sender, bytes_max).await?;
     admission.grow(body.len()).map_err(door::refused)?;
     charge(0, body.len());

@@ -8,7 +8,6 @@ use std::{
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use ingest::{OrganizationId, time::Micros};
-
 use rest::problem::Problem;
 
 /// What one organization may send per second; 0 is no limit.

@@ -8,16 +8,15 @@ use arrow::{
 use chrono::{DateTime, Utc};
 use ingest::{OrganizationId, Table};
 use pipeline::{Cut, correction::ledger};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-
-use super::own_organization;
-use crate::Lake;
-use crate::queries::literal;
 use rest::{
     principal::{Authorized, Principal, SendEvents},
     problem::{Code, Problem, parameters},
 };
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::own_organization;
+use crate::{Lake, queries::literal};
 
 /// The identity of an event.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -53,7 +52,8 @@ pub(super) struct Whereabouts {
 }
 
 /// Finds an accepted event by its identity.
-#[utoipa::path(tag = "events",
+#[utoipa::path(
+    tag = "events",
     params(Identity),
     responses(
         (status = 200, description = "It arrived.", body = Whereabouts),

@@ -11,17 +11,17 @@ use std::{
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use ingest::Grant;
 use pipeline::Replaced;
+use rest::{
+    feature::Feature,
+    principal::{Administer, Authorized},
+    problem::{Code, Problem},
+};
 
 pub use record::{ENTRY_BYTES, ImportRecord, ImportState, Mark, ROWS_MAX, copy, folder};
 pub use undo::{UndoError, Undoing, Undone};
 
 use crate::{Lake, events};
 use record::RecordError;
-use rest::feature::Feature;
-use rest::{
-    principal::{Administer, Authorized},
-    problem::{Code, Problem},
-};
 
 /// The import that is replaced now: its identities are read once for many requests.
 #[derive(Debug, Default)]
@@ -33,7 +33,8 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("imports", |config, _| {
 });
 
 /// Voids events of an import (`aihub import`), up to 20,000 at once. Ask again while some are left.
-#[utoipa::path(tag = "events",
+#[utoipa::path(
+    tag = "events",
     params(("id" = String, Path, description = "As `aihub import list` shows it")),
     responses(
         (status = 200, description = "What was voided, and what is left.", body = Undone),

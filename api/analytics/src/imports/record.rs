@@ -13,7 +13,6 @@ use chrono::{DateTime, Utc};
 use ingest::{identity::Key, log::Lsn};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
 use state::folder::{self, write_private};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

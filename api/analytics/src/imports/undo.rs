@@ -10,14 +10,14 @@ use pipeline::{
 use query::{Engine, QueryError, Reach, Request};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use utoipa::ToSchema;
-
-use super::record::{ImportRecord, ImportState, RecordError};
 use state::{
     audit::{self, Act, Origin},
     clock::Clock,
     store::{Store, StoreError},
 };
+use utoipa::ToSchema;
+
+use super::record::{ImportRecord, ImportState, RecordError};
 
 /// What one step did.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, ToSchema)]

@@ -4,15 +4,15 @@ use actix_web::{HttpResponse, get, web};
 use chrono::{DateTime, NaiveTime, Utc};
 use query::metric::Grain;
 use reports::outlook::{self, Ahead, OutlookError};
+use rest::{
+    principal::{Authorized, ReadMetrics},
+    problem::{Code, Problem, parameters},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::grain;
 use crate::Lake;
-use rest::{
-    principal::{Authorized, ReadMetrics},
-    problem::{Code, Problem, parameters},
-};
 
 /// What is asked of a forecast.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -45,7 +45,8 @@ pub struct ForecastView {
 }
 
 /// Forecasts a metric from its own past, with 80 % and 95 % prediction intervals.
-#[utoipa::path(tag = "forecasts",
+#[utoipa::path(
+    tag = "forecasts",
     params(("metric" = String, Path), ForecastParameters),
     responses((status = 200, body = ForecastView), (status = 400, body = Problem),
         (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),

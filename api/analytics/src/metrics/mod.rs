@@ -8,21 +8,20 @@ use query::{
     Asking,
     metric::{Grain, Metric, MetricAnswer, MetricRequest, Number, Unit},
 };
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-
-use crate::Lake;
-use crate::{
-    persons,
-    queries::{problem, reach},
-};
-use rest::feature::Feature;
 use rest::{
+    feature::Feature,
     principal::{Authorized, Principal, ReadMetrics},
     problem::{Problem, parameters},
 };
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 pub use self::forecast::ForecastView;
+
+use crate::{
+    Lake, persons,
+    queries::{problem, reach},
+};
 
 /// Metrics and their forecasts.
 pub(crate) const FEATURE: Feature<Lake> = Feature::new("metrics", |config, _| {
@@ -137,7 +136,8 @@ fn number(value: Number, unit: Unit) -> serde_json::Value {
 }
 
 /// Lists the metrics with their definitions.
-#[utoipa::path(tag = "metrics",
+#[utoipa::path(
+    tag = "metrics",
     responses((status = 200, body = MetricList), (status = 401, body = Problem), (status = 403, body = Problem)))]
 #[get("/v1/metrics")]
 pub(crate) async fn list_metrics(
@@ -148,7 +148,8 @@ pub(crate) async fn list_metrics(
 }
 
 /// Reads a metric over a half-open window.
-#[utoipa::path(tag = "metrics",
+#[utoipa::path(
+    tag = "metrics",
     params(("name" = String, Path), MetricParameters),
     responses((status = 200, body = MetricView), (status = 400, body = Problem),
         (status = 401, body = Problem), (status = 403, body = Problem),

@@ -5,21 +5,21 @@ mod row;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, put, web};
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveValue::Set, EntityTrait, QueryOrder, sea_query::OnConflict};
-use serde::Serialize;
-use serde_json::json;
-use utoipa::ToSchema;
-
-use crate::Lake;
-use rest::feature::Feature;
 use rest::{
+    feature::Feature,
     principal::{Administer, Authorized, Principal, Role},
     problem::{Code, Problem},
 };
+use sea_orm::{ActiveValue::Set, EntityTrait, QueryOrder, sea_query::OnConflict};
+use serde::Serialize;
+use serde_json::json;
 use state::{
     audit::{self, Act, Origin},
     store::{Doing, Store, StoreError, time_of},
 };
+use utoipa::ToSchema;
+
+use crate::Lake;
 
 /// Which roles see persons.
 pub(crate) const FEATURE: Feature<Lake> = Feature::new("persons", |config, _| {
@@ -100,7 +100,8 @@ fn named(name: &str) -> Result<Role, Problem> {
 }
 
 /// The roles that see persons, besides administrators.
-#[utoipa::path(tag = "accounts",
+#[utoipa::path(
+    tag = "accounts",
     responses(
         (status = 200, description = "`grants`.", body = Object), (status = 401, body = Problem),
         (status = 403, body = Problem),
@@ -109,14 +110,14 @@ fn named(name: &str) -> Result<Role, Problem> {
 #[get("/v1/person-grants")]
 pub(crate) async fn list_grants(
     _: Authorized<Administer>,
-
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(json!({"grants": grants(&lake.state.store).await?})))
 }
 
 /// Lets a role see persons in SQL.
-#[utoipa::path(tag = "accounts",
+#[utoipa::path(
+    tag = "accounts",
     params(("role" = String, Path)),
     responses(
         (status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
@@ -128,7 +129,6 @@ pub(crate) async fn grant_persons(
     admin: Authorized<Administer>,
     request: HttpRequest,
     name: web::Path<String>,
-
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     show(&lake.state.store, named(&name)?, true, &admin.origin(&request), lake.state.clock.now())
@@ -137,7 +137,8 @@ pub(crate) async fn grant_persons(
 }
 
 /// Hides persons from a role in SQL.
-#[utoipa::path(tag = "accounts",
+#[utoipa::path(
+    tag = "accounts",
     params(("role" = String, Path)),
     responses(
         (status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
@@ -149,7 +150,6 @@ pub(crate) async fn revoke_persons(
     admin: Authorized<Administer>,
     request: HttpRequest,
     name: web::Path<String>,
-
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     show(&lake.state.store, named(&name)?, false, &admin.origin(&request), lake.state.clock.now())

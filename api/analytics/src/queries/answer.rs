@@ -11,6 +11,10 @@ use actix_web::{
 };
 use futures::{Stream, StreamExt, stream};
 use query::{EncodeError, Encoder, Ended, Form, QueryError, Reason, pool::Piece};
+use rest::{
+    pace::{PIECE_BYTES, SLOW_FOR},
+    problem::Problem,
+};
 use serde_json::json;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 
@@ -18,10 +22,6 @@ use super::{
     body::Written,
     problem,
     running::{Running, Stop},
-};
-use rest::{
-    pace::{PIECE_BYTES, SLOW_FOR},
-    problem::Problem,
 };
 
 /// An answer of up to so many bytes is finished before it is sent.

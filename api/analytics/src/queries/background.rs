@@ -11,12 +11,20 @@ use query::{
     pool::{Piece, Turn, Turns},
     stored::{Rights, Stored},
 };
+use rest::{
+    body::Body,
+    principal::{Ability, Authorized, Principal, RunSql},
+    problem::{Code, Problem, parameters},
+};
 use serde::{Deserialize, Serialize};
+use state::{
+    clock::Clock,
+    store::{Store, StoreError},
+};
 use utoipa::{IntoParams, ToSchema};
 
-use super::BODY_BYTES_MAX;
 use super::{
-    QueryBody,
+    BODY_BYTES_MAX, QueryBody,
     answer::respond,
     body::{Csv, Int64, Written},
     history::{self, Entry, Filter, Status},
@@ -24,15 +32,6 @@ use super::{
     running::{Runner, Running},
 };
 use crate::{Lake, persons};
-use rest::{
-    body::Body,
-    principal::{Ability, Authorized, Principal, RunSql},
-    problem::{Code, Problem, parameters},
-};
-use state::{
-    clock::Clock,
-    store::{Store, StoreError},
-};
 
 /// Where queries in the background run and put their answers. Clones share them.
 #[derive(Debug, Clone)]
@@ -201,7 +200,8 @@ async fn tidy(background: &Background, store: &Store, clock: &Clock) -> Result<(
 }
 
 /// Starts a query in the background.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     request_body = QueryBody,
     responses(
         (status = 202, description = "It runs; `Location` says where to look.", body = Entry),
@@ -244,7 +244,8 @@ pub(crate) async fn start_query(
 }
 
 /// Queries that run or ran, newest first: the own ones, for administrators all.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     params(ListParameters),
     responses(
         (status = 200, body = QueryList), (status = 400, body = Problem), (status = 401, body = Problem),
@@ -255,7 +256,6 @@ pub(crate) async fn start_query(
 pub(crate) async fn list_queries(
     principal: Authorized<RunSql>,
     asked: Result<web::Query<ListParameters>, actix_web::Error>,
-
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let _place = lake
@@ -319,7 +319,8 @@ async fn visible(
 }
 
 /// How a query goes, or went.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     params(("id" = String, Path)),
     responses(
         (status = 200, body = Entry), (status = 401, body = Problem), (status = 403, body = Problem),
@@ -330,14 +331,14 @@ async fn visible(
 pub(crate) async fn get_query_state(
     principal: Authorized<RunSql>,
     id: web::Path<String>,
-
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(visible(&id, &principal, &lake.runner, &lake.state.store).await?))
 }
 
 /// Stops a query that runs; of one that is done, removes the kept answer.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     params(("id" = String, Path)),
     responses(
         (status = 204, description = "It is stopped, or its answer is gone."),
@@ -348,7 +349,6 @@ pub(crate) async fn get_query_state(
 pub(crate) async fn stop_query(
     principal: Authorized<RunSql>,
     id: web::Path<String>,
-
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let mut entry = visible(&id, &principal, &lake.runner, &lake.state.store).await?;
@@ -361,7 +361,8 @@ pub(crate) async fn stop_query(
 }
 
 /// The answer of a query that ran in the background, in any format, for 24 hours.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     params(("id" = String, Path), ResultParameters),
     responses(
         (status = 200, description = "The rows."), (status = 401, body = Problem),
@@ -375,7 +376,6 @@ pub(crate) async fn get_result(
     request: HttpRequest,
     id: web::Path<String>,
     asked: Result<web::Query<ResultParameters>, actix_web::Error>,
-
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;

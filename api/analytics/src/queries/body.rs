@@ -6,18 +6,17 @@ use actix_web::{
 };
 use pipeline::Cut;
 use query::{Author, Form, Parameters, Request, Task, Terms, Zone};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
-
-use super::Settings;
-use super::{problem, reach};
-use crate::as_of::Seal;
 use rest::{
     principal::Principal,
     problem::{Code, Problem},
 };
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use state::clock::Clock;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Settings, problem, reach};
+use crate::as_of::Seal;
 
 /// A query.
 #[derive(Debug, Default, Deserialize, ToSchema)]

@@ -10,10 +10,10 @@ use sea_orm::{
     sea_query::{Expr, OnConflict},
 };
 use serde::{Deserialize, Serialize};
+use state::store::{Doing, Store, StoreError, time_of};
 use utoipa::ToSchema;
 
 use super::history_row as row;
-use state::store::{Doing, Store, StoreError, time_of};
 
 const DAYS: i64 = 30;
 /// Bytes of a statement that are kept, and of a failure's text.

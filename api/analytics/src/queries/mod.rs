@@ -18,6 +18,13 @@ use std::sync::LazyLock;
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use pipeline::Cut;
 use query::{Function, QueryError, Reach, Reason, Request, Task, functions, schema};
+use rest::{
+    body::Body,
+    feature::Feature,
+    principal::{Ability, Authorized, Kind, Principal, RunSql, refuse_cross_site},
+    problem::{Code, Problem, parameters},
+};
+use state::migration::Migration;
 
 pub use background::Background;
 pub use body::{QueryBody, QueryParameters};
@@ -27,16 +34,8 @@ pub use saved::{PARAMETER, SavedQuery, saved_for, saved_json, visible};
 pub use settings::Settings;
 pub use text::literal;
 
-use body::Written;
-
 use crate::Lake;
-use rest::feature::Feature;
-use rest::{
-    body::Body,
-    principal::{Ability, Authorized, Kind, Principal, RunSql, refuse_cross_site},
-    problem::{Code, Problem, parameters},
-};
-use state::migration::Migration;
+use body::Written;
 
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
@@ -79,7 +78,8 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("queries", |config, _| {
 /// Headers of an answer: `X-Query-Id`, `X-As-Of`; up to 8 MiB also `X-Rows` and `X-Truncated`. Staff also gets
 /// `X-Table-Versions`, `X-Cache` (`hit` when it was there already), `X-Rows-Scanned`, `X-Bytes-Scanned` and
 /// `X-Files-Scanned`.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     request_body = QueryBody,
     responses(
         (status = 200, description = "The rows, in the form asked for.", content(
@@ -133,7 +133,8 @@ async fn rows(
 }
 
 /// Runs SQL given in the URL.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     params(QueryParameters),
     responses((status = 200, description = "The rows."), (status = 400, body = Problem)),
 )]
@@ -153,7 +154,8 @@ pub(crate) async fn get_query(
 }
 
 /// Says how a query would run and what it would read, without running it.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     request_body = QueryBody,
     responses(
         (status = 200, description = "`plan`, one operator a line, for an organization the logical one; \
@@ -171,7 +173,8 @@ pub(crate) async fn explain_query(
 }
 
 /// Says whether a query is right: its columns and its parameters, without running it.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     request_body = QueryBody,
     responses(
         (status = 200, description = "`columns`, with name and type; `parameters`, with the type that each \
@@ -207,7 +210,8 @@ fn table_versions(cut: &Cut) -> String {
 }
 
 /// The functions that statements may use.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     responses(
         (status = 200, description = "`functions`: name, class, aliases, syntax, description, example and \
             limit of each.", body = Object),
@@ -222,7 +226,8 @@ pub(crate) async fn get_functions(_: Authorized<RunSql>) -> HttpResponse {
 }
 
 /// The tables that one may ask about: columns, types, and a sentence for each.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     responses(
         (status = 200, description = "`tables`: `name`, `description`, and `columns` with `name`, `type` and \
             `description`.", body = Object),

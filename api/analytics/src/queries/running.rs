@@ -8,29 +8,29 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use query::{Answering, Cost, Ended, Engine, QueryError, Reason, Request, pool::Piece};
-use tokio::{
-    sync::{Notify, mpsc},
-    time::Instant,
-};
-
-use super::{code, history};
-use super::{
-    history::{Entry, Status, kept_detail, kept_sql},
-    problem,
-};
-use crate::as_of::Seal;
 use rest::{
     pace::Readers,
     places::{Full, Place, Places},
     principal::{Ability, Principal},
     problem::Problem,
 };
-use state::store::{Store, StoreError};
 use state::{
     clock::Clock,
     ids::{base62, random_bytes},
+    store::{Store, StoreError},
     tasks::Tasks,
 };
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
+
+use super::{
+    code,
+    history::{self, Entry, Status, kept_detail, kept_sql},
+    problem,
+};
+use crate::as_of::Seal;
 
 /// Starts queries and knows those that run. Clones share them.
 #[derive(Debug, Clone)]

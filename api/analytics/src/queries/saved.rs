@@ -11,28 +11,26 @@ use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, post, web}
 use chrono::{DateTime, Utc};
 use ingest::control;
 use query::{Form, Parameters, Task, parameter::Kind as ParameterKind};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use utoipa::ToSchema;
-
-use super::BODY_BYTES_MAX;
-use super::{
-    Lake, QueryBody,
-    body::{Csv, Written},
-    problem, rows, saved_row as row,
-};
-use stored::{add, find, newest};
-
 use rest::{
     body::Body,
     principal::{Ability, Authorized, Principal, ReadMetrics, Role, RunSql},
     problem::{Code, Problem, parameters},
 };
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use state::{
     audit::{self, Act},
     store::{Doing, Store, StoreError},
 };
+use utoipa::ToSchema;
+
+use super::{
+    BODY_BYTES_MAX, Lake, QueryBody,
+    body::{Csv, Written},
+    problem, rows, saved_row as row,
+};
+use stored::{add, find, newest};
 
 const DESCRIPTION_BYTES_MAX: usize = 1_000;
 /// Bytes of a parameter's default.
@@ -154,7 +152,8 @@ impl NewQuery {
 }
 
 /// Saves a query, or another version of it.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     request_body = NewQuery,
     responses(
         (status = 201, body = SavedQuery), (status = 400, body = Problem), (status = 401, body = Problem),
@@ -188,7 +187,8 @@ pub(crate) async fn save_query(
 }
 
 /// The saved queries that one may run, in their newest versions.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     responses(
         (status = 200, description = "`saved_queries`.", body = Object), (status = 401, body = Problem),
         (status = 403, body = Problem),
@@ -197,7 +197,6 @@ pub(crate) async fn save_query(
 #[get("/v1/saved-queries")]
 pub(crate) async fn list_saved(
     principal: Authorized<ReadMetrics>,
-
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let queries = saved_for(&lake.state.store, &principal).await?;
@@ -239,7 +238,8 @@ async fn visible_in(
 }
 
 /// A saved query, in its newest version or in one of its others.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     params(("name" = String, Path), ("version" = Option<i32>, Query)),
     responses(
         (status = 200, body = SavedQuery), (status = 401, body = Problem), (status = 403, body = Problem),
@@ -251,7 +251,6 @@ pub(crate) async fn get_saved(
     principal: Authorized<ReadMetrics>,
     name: web::Path<String>,
     asked: Result<web::Query<Which>, actix_web::Error>,
-
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
@@ -260,7 +259,8 @@ pub(crate) async fn get_saved(
 }
 
 /// Removes a saved query in all its versions.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     params(("name" = String, Path)),
     responses(
         (status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
@@ -272,7 +272,6 @@ pub(crate) async fn remove_saved(
     principal: Authorized<RunSql>,
     request: HttpRequest,
     name: web::Path<String>,
-
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let write = lake.state.store.write().await?;
@@ -367,7 +366,8 @@ impl SavedQuery {
 }
 
 /// Runs a saved query. Parameters stand in the address as `p.name=value`.
-#[utoipa::path(tag = "query",
+#[utoipa::path(
+    tag = "query",
     params(
         ("name" = String, Path), ("version" = Option<i32>, Query), ("format" = Option<String>, Query), ("csv" = Option<Csv>, Query),
         ("max_rows" = Option<u64>, Query), ("truncate" = Option<bool>, Query),

@@ -1,7 +1,7 @@
 use sea_orm::entity::prelude::*;
+use state::store::{StoreError, time_of};
 
 use super::saved::SavedQuery;
-use state::store::{StoreError, time_of};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "saved_queries")]

@@ -4,13 +4,13 @@ use std::{marker::PhantomData, ops::Deref};
 
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, web};
 use futures::future::LocalBoxFuture;
+use state::audit::Origin;
 
 use super::{Gate, Permission, Principal, client_ip};
 use crate::{
     places::Party,
     problem::{Code, Problem, RequestId},
 };
-use state::audit::Origin;
 
 /// A principal that holds permission `P`. Without credentials the answer is 401, without the permission 403.
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@ use std::{
     sync::Arc,
 };
 
+use analytics::imports::ImportRecord;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use ingest::{
@@ -26,6 +27,7 @@ use ingest::{
     mapping::{BUILT_IN, FileRows, Mapping},
     time::Window,
 };
+use state::clock::Clock;
 use tokio::sync::mpsc;
 
 use self::{
@@ -36,8 +38,6 @@ use self::{
     target::{Job, Target},
 };
 use super::{Folder, complain, say};
-use analytics::imports::ImportRecord;
-use state::clock::Clock;
 
 #[derive(Debug, Args)]
 #[command(subcommand_negates_reqs = true)]

@@ -8,12 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use analytics::imports::{self, ENTRY_BYTES, ImportRecord, ImportState, Mark, ROWS_MAX};
 use anyhow::{Context, bail};
 use ingest::{identity::Key, log::Lsn};
+use state::clock::Clock;
 
 use super::tally::Tally;
-use analytics::imports::{self, ENTRY_BYTES, ImportRecord, ImportState, Mark, ROWS_MAX};
-use state::clock::Clock;
 
 #[derive(Debug)]
 pub(super) struct Progress {

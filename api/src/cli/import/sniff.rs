@@ -10,10 +10,10 @@ use arrow::{
     datatypes::DataType,
     util::display::array_value_to_string,
 };
-use draft::Draft;
 use encoding_rs::{UTF_8, WINDOWS_1252};
 use ingest::{mapping::Mapping, money};
 use serde_json::Value;
+use state::clock::Clock;
 
 use super::{
     dry_run,
@@ -22,7 +22,7 @@ use super::{
     source::{self, Format},
     tally::Tally,
 };
-use state::clock::Clock;
+use draft::Draft;
 
 /// Rows that are looked at.
 const SAMPLE: usize = 1_000;

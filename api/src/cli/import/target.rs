@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
+use analytics::imports::{self, ImportRecord, ImportState, Undoing, Undone};
 use anyhow::{Context, anyhow, bail, ensure};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -10,6 +11,7 @@ use pipeline::{FileDelivery, Lakehouse, Outcome, Replaced};
 use query::Engine;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
+use state::{audit::Origin, clock::Clock};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
@@ -18,14 +20,11 @@ use super::{
     source::{Format, Survey},
     tally::{RowName, Tally},
 };
-use crate::features;
 use crate::{
     cli::{demo::progress, running::ServerFile},
     config::Config,
-    lake,
+    features, lake,
 };
-use analytics::imports::{self, ImportRecord, ImportState, Undoing, Undone};
-use state::{audit::Origin, clock::Clock};
 
 #[derive(Clone)]
 pub(super) enum Target {

@@ -1,10 +1,10 @@
 //! `aihub import list` and `aihub import undo`.
 
+use analytics::imports::ImportRecord;
 use clap::Subcommand;
 
 use super::target::Target;
 use crate::cli::{Folder, Shape, say, say_row};
-use analytics::imports::ImportRecord;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Other {

@@ -3,8 +3,10 @@ use serde_json::json;
 use super::{
     Act, Filter, Head, Origin, Verdict, head, list, recent, record, verify, verify_against,
 };
-use crate::migration::MIGRATIONS;
-use crate::scratch::{Scratch, noon};
+use crate::{
+    migration::MIGRATIONS,
+    scratch::{Scratch, noon},
+};
 
 async fn log_of(rows: usize) -> Scratch {
     let scratch = Scratch::new(MIGRATIONS).await;

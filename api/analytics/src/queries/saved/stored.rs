@@ -1,21 +1,21 @@
 //! Saved queries in the state: each version is a row.
 
 use chrono::{DateTime, Utc};
+use rest::{
+    principal::Principal,
+    problem::{Code, Problem},
+};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
     QuerySelect, sea_query::Expr,
 };
 use serde_json::json;
-
-use super::{NewQuery, SavedQuery, row, scope_of};
-use rest::{
-    principal::Principal,
-    problem::{Code, Problem},
-};
 use state::{
     audit::{self, Act, Origin},
     store::{Doing, Store, StoreError, Write},
 };
+
+use super::{NewQuery, SavedQuery, row, scope_of};
 
 /// Versions of all queries that staff, or an organization, may have saved.
 const VERSIONS_MAX: u64 = 10_000;
