@@ -24,7 +24,7 @@ use socket2::{SockRef, Socket};
 
 /// A connection without a request is ended after this. Kept ones end sooner by themselves.
 const IDLE_MAX: Duration = Duration::from_secs(10);
-pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Of all connections, what those of one network may take.
 const NETWORK_SHARE: usize = 4;
 
@@ -94,8 +94,15 @@ impl Connections {
         extensions.insert(Handle { id, connection, connections: self.clone() });
     }
 
-    /// Ends what had no request for too long. To be called now and then.
-    pub(crate) fn end_idle(&self) {
+    /// Ends what has no request for too long, until the future is dropped.
+    pub(crate) async fn keep_ending_idle(&self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.end_idle();
+        }
+    }
+
+    fn end_idle(&self) {
         let limit = u64::try_from(IDLE_MAX.as_millis()).unwrap_or(u64::MAX);
         let now = now_ms();
         for connection in self.lock().connections.values() {

@@ -9,11 +9,17 @@ use state::{
     store::{Store, StoreError},
 };
 
-use crate::{erasure, health, integrity, openapi, server::System};
+use crate::{erasure, health, integrity, openapi, relay, server::System, upkeep};
 
 /// Those of the binary: what watches and keeps the system.
-pub(crate) const OPERATIONS: &[Feature<System>] =
-    &[health::FEATURE, integrity::FEATURE, openapi::FEATURE, erasure::FEATURE];
+pub(crate) const OPERATIONS: &[Feature<System>] = &[
+    health::FEATURE,
+    relay::FEATURE,
+    upkeep::FEATURE,
+    integrity::FEATURE,
+    openapi::FEATURE,
+    erasure::FEATURE,
+];
 
 /// The changes of all tables of the state. Whoever opens it does so with all of them.
 pub(crate) fn migrations() -> Vec<Migration> {

@@ -5,14 +5,14 @@ use metrics::gauge;
 use rest::{
     feature::Feature,
     principal::{Ability, Gate, bearer_token},
-    problem::{Code, Problem},
+    problem::{Code, Denied, Problem},
 };
 use state::ids::digest;
 
 use crate::{config, server::System};
 
 /// What those ask who watch the process.
-pub(crate) const FEATURE: Feature<System> = Feature::new("health", |config, _| {
+pub(crate) const FEATURE: Feature<System> = Feature::new("health").with_routes(|config, _| {
     config.service(alive).service(ready).service(measurements);
 });
 
@@ -47,8 +47,7 @@ async fn ready(system: web::Data<System>) -> Result<HttpResponse, Problem> {
 /// everybody when `metrics.open` is set.
 #[utoipa::path(get, path = "/metrics", tag = "operation",
     responses(
-        (status = 200, description = "Prometheus text format.", body = String), (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        (status = 200, description = "Prometheus text format.", body = String), Denied,
     ))]
 #[route("/metrics", method = "GET", method = "HEAD")]
 async fn measurements(

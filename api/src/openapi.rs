@@ -6,17 +6,20 @@ use actix_web::{
     HttpResponse,
     web::{self, Bytes},
 };
-use rest::{feature::Feature, principal::SESSION_COOKIE};
+use rest::{feature::Feature, principal::SESSION_COOKIE, problem};
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    openapi::{
+        Content, PathItem, RefOr,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
 };
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
 use crate::server::System;
 
 /// The document, at `/openapi.json`.
-pub(crate) const FEATURE: Feature<System> = Feature::new("openapi", |config, _| {
+pub(crate) const FEATURE: Feature<System> = Feature::new("openapi").with_routes(|config, _| {
     config.route("/openapi.json", web::get().to(document));
 });
 
@@ -33,7 +36,8 @@ impl Contract {
     /// Registers the routes, and notes what is said of them.
     pub(crate) fn of(register: impl FnOnce(&mut ServiceConfig<'_>)) -> Self {
         let app = actix_web::App::new().into_utoipa_app().openapi(Frame::openapi());
-        let (_, document) = app.configure(register).split_for_parts();
+        let (_, mut document) = app.configure(register).split_for_parts();
+        document.paths.paths.values_mut().for_each(name_problems);
         let text = document.to_pretty_json().unwrap_or_default() + "\n";
         let methods = document.paths.paths.into_iter().map(|(path, item)| {
             let methods = [
@@ -54,6 +58,27 @@ impl Contract {
     /// The methods of a path, as `Allow` says them.
     pub(crate) fn methods(&self, path: &str) -> Option<&str> {
         self.methods.get(path).map(String::as_str)
+    }
+}
+
+/// A problem has a media type of its own, whatever a route forgot to say.
+fn name_problems(item: &mut PathItem) {
+    let operations = [
+        &mut item.get,
+        &mut item.head,
+        &mut item.post,
+        &mut item.put,
+        &mut item.patch,
+        &mut item.delete,
+    ];
+    let responses = operations.into_iter().flatten().flat_map(|it| &mut it.responses.responses);
+    for (_, response) in responses {
+        let RefOr::T(response) = response else { continue };
+        for (media_type, content) in std::mem::take(&mut response.content) {
+            let is_problem = matches!(&content, RefOr::T(Content { schema: Some(RefOr::Ref(schema)), .. }) if schema.ref_location.ends_with("/Problem"));
+            let media_type = if is_problem { problem::CONTENT_TYPE.into() } else { media_type };
+            response.content.insert(media_type, content);
+        }
     }
 }
 

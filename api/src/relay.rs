@@ -7,17 +7,27 @@ use ingest::{
     decode::{self, Batch},
 };
 use pipeline::Lakehouse;
+use rest::feature::Feature;
 use state::{
     outbox::{self, OutboxRow, Peeked, Unreadable},
     store::{Store, StoreError},
 };
 
+use crate::server::System;
+
 /// Rows moved at once.
 const BATCH: u64 = 1_000;
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// The outbox.
+pub(crate) const FEATURE: Feature<System> = Feature::new("relay").with_tasks(|system| {
+    system.keep("relay", |system| async move {
+        run(&system.state.store, &system.lake.lakehouse).await;
+    });
+});
+
 /// Moves outbox rows as they come, until the future is dropped.
-pub(crate) async fn run(store: &Store, lakehouse: &Lakehouse) {
+async fn run(store: &Store, lakehouse: &Lakehouse) {
     let again = async {
         outbox::try_again(store).await?;
         count(store).await

@@ -16,12 +16,11 @@ use actix_web::{
     web::{self, Data},
 };
 use analytics::{
-    Lake, dashboards,
+    Lake,
     events::Door,
     imports::ImportRecord,
     queries::{self, Background, Runner},
 };
-use futures::future::BoxFuture;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use query::{
     Engine,
@@ -51,7 +50,7 @@ use crate::{
     method,
     open_files::OpenFiles,
     openapi::Contract,
-    relay, upkeep,
+    relay,
 };
 
 /// The whole system, open. Clones share it.
@@ -87,12 +86,6 @@ impl From<StoreError> for StartError {
         Self::Store(format!("{error}{}", cause.unwrap_or_default()))
     }
 }
-
-/// How often the first page's answers are looked after.
-const PREPARE_EVERY: Duration = Duration::from_secs(60);
-
-/// How often memory that nobody needs is given back.
-const TRIM_EVERY: Duration = Duration::from_secs(5);
 
 /// Threads that speak HTTP; they do nothing else.
 const HTTP_WORKERS: usize = 2;
@@ -232,28 +225,13 @@ impl System {
 
     /// Begins what goes on beside the requests.
     fn supervise(&self, open: Connections, url: &str) {
-        let keep = |name, task: fn(Self) -> BoxFuture<'static, ()>| {
-            let system = self.clone();
-            self.state.tasks.keep(name, move || task(system.clone()));
-        };
-        keep("mover", |system| Box::pin(async move { system.lake.lakehouse.run().await }));
-        keep("relay", |system| {
-            Box::pin(async move { relay::run(&system.state.store, &system.lake.lakehouse).await })
-        });
-        keep("upkeep", |system| Box::pin(async move { upkeep::run(&system).await }));
-        keep("first_page", |system| Box::pin(async move { warm(&system.lake).await }));
-        keep("memory", |system| Box::pin(async move { give_back(&system).await }));
         feature::tasks(accounts::FEATURES, &self.directory);
         feature::tasks(analytics::FEATURES, &self.lake);
         feature::tasks(OPERATIONS, self);
+        // What needs a server that listens.
         self.state.tasks.keep("connections", move || {
             let open = open.clone();
-            async move {
-                loop {
-                    tokio::time::sleep(connections::LOOK_EVERY).await;
-                    open.end_idle();
-                }
-            }
+            async move { open.keep_ending_idle().await }
         });
         let (checked, url) = (self.clone(), url.to_owned());
         self.state.tasks.keep("check", move || {
@@ -261,25 +239,14 @@ impl System {
             async move { integrity::run(&system, &url).await }
         });
     }
-}
 
-/// Starts the workers, and asks the two dozen questions of the first page. Their answers stay true until the day ends,
-/// or a row of an earlier day comes.
-async fn warm(lake: &Lake) {
-    lake.engine.warm().await;
-    loop {
-        dashboards::prepare(lake).await;
-        tokio::time::sleep(PREPARE_EVERY).await;
-    }
-}
-
-/// Gives memory back that nobody needs.
-async fn give_back(system: &System) {
-    loop {
-        tokio::time::sleep(TRIM_EVERY).await;
-        // Times are kept one by one until somebody asks for the metrics, or this.
-        system.recorder.run_upkeep();
-        system.lake.engine.trim().await;
+    /// Keeps a task of the server running.
+    pub(crate) fn keep<F>(&self, name: &'static str, run: fn(Self) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let system = self.clone();
+        self.state.tasks.keep(name, move || run(system.clone()));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use serde::Serialize;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::Table;
 
@@ -57,8 +58,9 @@ impl Rejection {
 }
 
 /// The closed list of reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum RejectionCode {
     /// The line is not JSON, or not an object.
     MalformedJson,
@@ -104,24 +106,7 @@ pub struct Warning {
 }
 
 impl RejectionCode {
-    pub const ALL: [Self; 16] = [
-        Self::MalformedJson,
-        Self::MissingField,
-        Self::WrongType,
-        Self::InvalidValue,
-        Self::UnknownType,
-        Self::WrongOrganization,
-        Self::InconsistentTokens,
-        Self::InvalidAttributes,
-        Self::TooDeep,
-        Self::TimeTooOld,
-        Self::TimeInFuture,
-        Self::IdConflict,
-        Self::SourceNotAllowed,
-        Self::TypeNotAllowed,
-        Self::MoneyNotAllowed,
-        Self::UnknownMember,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Whether the sender may not write that, whatever it says.
     pub fn is_outside_grant(self) -> bool {
@@ -129,24 +114,7 @@ impl RejectionCode {
     }
 
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::MalformedJson => "malformed_json",
-            Self::MissingField => "missing_field",
-            Self::WrongType => "wrong_type",
-            Self::InvalidValue => "invalid_value",
-            Self::UnknownType => "unknown_type",
-            Self::WrongOrganization => "wrong_organization",
-            Self::InconsistentTokens => "inconsistent_tokens",
-            Self::InvalidAttributes => "invalid_attributes",
-            Self::TooDeep => "too_deep",
-            Self::TimeTooOld => "time_too_old",
-            Self::TimeInFuture => "time_in_future",
-            Self::IdConflict => "id_conflict",
-            Self::SourceNotAllowed => "source_not_allowed",
-            Self::TypeNotAllowed => "type_not_allowed",
-            Self::MoneyNotAllowed => "money_not_allowed",
-            Self::UnknownMember => "unknown_member",
-        }
+        self.into()
     }
 }
 

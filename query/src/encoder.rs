@@ -16,12 +16,25 @@ use parquet::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::{Ended, cells, format, json::Layout};
 
 /// The forms of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    IntoStaticStr,
+    VariantArray,
+    EnumString,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Form {
     Json,
     Ndjson,
@@ -64,7 +77,7 @@ const ROW_GROUP_ROWS: usize = 1 << 20;
 const PARQUET_COLUMNS_MAX: usize = 1_000;
 
 impl Form {
-    pub const ALL: [Self; 5] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow, Self::Parquet];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     pub fn media_type(self) -> &'static str {
         match self {
@@ -77,22 +90,16 @@ impl Form {
     }
 
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Ndjson => "ndjson",
-            Self::Csv => "csv",
-            Self::Arrow => "arrow",
-            Self::Parquet => "parquet",
-        }
+        self.into()
     }
 
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|form| form.as_str() == name)
+        name.parse().ok()
     }
 
     /// The form of a media type as `Accept` names it.
     pub fn of_media_type(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|form| form.media_type().split(';').next() == Some(name))
+        Self::ALL.iter().copied().find(|form| form.media_type().split(';').next() == Some(name))
     }
 }
 

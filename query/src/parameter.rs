@@ -9,6 +9,7 @@ use datafusion::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use strum::IntoStaticStr;
 
 use crate::{QueryError, Reach, Reason, explain::explain, format::type_name};
 
@@ -24,8 +25,9 @@ struct Parameter {
 }
 
 /// The types a value may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Kind {
     Boolean,
     Integer,
@@ -38,15 +40,7 @@ pub enum Kind {
 
 impl Kind {
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Boolean => "boolean",
-            Self::Integer => "integer",
-            Self::Decimal => "decimal",
-            Self::Double => "double",
-            Self::Text => "text",
-            Self::Timestamp => "timestamp",
-            Self::Date => "date",
-        }
+        self.into()
     }
 }
 

@@ -5,7 +5,7 @@ use chrono::DateTime;
 use rest::{
     feature::Feature,
     principal::{Administer, Authorized},
-    problem::{Problem, parameters},
+    problem::{Denied, Problem, parameters},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -84,7 +84,7 @@ pub struct AuditVerdict {
 }
 
 /// The audit log as administrators read it.
-pub(crate) const FEATURE: Feature<Directory> = Feature::new("audit", |config, _| {
+pub(crate) const FEATURE: Feature<Directory> = Feature::new("audit").with_routes(|config, _| {
     config.service(list_acts).service(verify_acts);
 });
 
@@ -94,9 +94,8 @@ pub(crate) const FEATURE: Feature<Directory> = Feature::new("audit", |config, _|
     params(Asked),
     responses(
         (status = 200, body = AuditList),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 400, body = Problem),
+        Denied,
     )
 )]
 #[get("/v1/admin/audit")]
@@ -129,9 +128,8 @@ async fn list_acts(
     params(Kept),
     responses(
         (status = 200, body = AuditVerdict),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 400, body = Problem),
+        Denied,
     )
 )]
 #[get("/v1/admin/audit/verify")]

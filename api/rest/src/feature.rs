@@ -23,8 +23,13 @@ pub struct Feature<C: 'static> {
 }
 
 impl<C> Feature<C> {
-    pub const fn new(name: &'static str, routes: fn(&mut ServiceConfig<'_>, &C)) -> Self {
-        Self { name, migrations: &[], routes, tasks: |_| {} }
+    /// One that adds nothing yet.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, migrations: &[], routes: |_, _| {}, tasks: |_| {} }
+    }
+
+    pub const fn with_routes(self, routes: fn(&mut ServiceConfig<'_>, &C)) -> Self {
+        Self { routes, ..self }
     }
 
     pub const fn with_migrations(self, migrations: &'static [Migration]) -> Self {

@@ -72,9 +72,7 @@ impl Erase {
                     program: &program,
                     grace,
                 };
-                let resolved = persons
-                    .resolve(lakehouse.pseudonyms())
-                    .map_err(|problem| anyhow::anyhow!(problem.detail.unwrap_or_default()))?;
+                let resolved = persons.resolve(lakehouse.pseudonyms())?;
                 let done = if persons.dry_run {
                     site.rehearse(&resolved).await
                 } else {

@@ -1,12 +1,12 @@
 //! Commands that only read. They need no lock, so they work beside a running server too.
 
 use analytics::metrics::{self, ForecastView, MetricView};
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use chrono::{DateTime, NaiveTime, Utc};
 use clap::{Args, ValueEnum};
 use query::{
     Asking, Engine, Reach,
-    metric::{Catalog, Grain, MetricAnswer, MetricRequest},
+    metric::{Catalog, MetricAnswer, MetricRequest},
 };
 use reports::outlook;
 use serde_json::Value;
@@ -141,9 +141,8 @@ impl Metrics {
     async fn read(&self, name: &str, folder: &Folder) -> anyhow::Result<Value> {
         let reading = Reading::open(folder).await?;
         let now = reading.clock.now();
-        let window = metrics::window(self.from.as_deref(), self.to.as_deref(), now);
-        let (from, to) = window.map_err(|problem| anyhow!(problem.detail.unwrap_or_default()))?;
-        let grain = self.grain.as_deref().map(parse_grain).transpose()?;
+        let (from, to) = metrics::window(self.from.as_deref(), self.to.as_deref(), now)?;
+        let grain = self.grain.as_deref().map(metrics::grain).transpose()?;
         let by = self.by.clone();
         let request = MetricRequest { metric: name.to_owned(), from, to, grain, by };
         let answer = reading.metric(request).await?;
@@ -206,7 +205,7 @@ impl Forecast {
     /// The answer as a server gives it.
     async fn read(&self, folder: &Folder) -> anyhow::Result<Value> {
         let reading = Reading::open(folder).await?;
-        let grain = parse_grain(&self.grain)?;
+        let grain = metrics::grain(&self.grain)?;
         let today = reading.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
         let request = outlook::history(&self.metric, grain, grain.start(today));
         let from = request.to;
@@ -223,10 +222,5 @@ pub(super) fn asked_time(
     name: &str,
     text: &Option<String>,
 ) -> anyhow::Result<Option<DateTime<Utc>>> {
-    let at = text.as_deref().map(|text| metrics::instant(name, text)).transpose();
-    at.map_err(|problem| anyhow::anyhow!(problem.detail.unwrap_or_default()))
-}
-
-fn parse_grain(text: &str) -> anyhow::Result<Grain> {
-    metrics::grain(text).map_err(|problem| anyhow::anyhow!(problem.detail.unwrap_or_default()))
+    Ok(text.as_deref().map(|text| metrics::instant(name, text)).transpose()?)
 }

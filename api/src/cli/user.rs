@@ -151,8 +151,7 @@ impl User {
 }
 
 async fn show_persons(store: &Store, role: Role, shown: bool, clock: &Clock) -> anyhow::Result<()> {
-    let role = persons::grantable(role.into());
-    let role = role.map_err(|problem| anyhow::anyhow!(problem.detail.unwrap_or_default()))?;
+    let role = persons::grantable(role.into())?;
     let origin = Origin::local("command-line");
     Ok(persons::show(store, role, shown, &origin, clock.now()).await?)
 }

@@ -9,7 +9,7 @@ use rest::{
     body::Body,
     feature::Feature,
     principal::{Administer, Authorized},
-    problem::Problem,
+    problem::{Denied, Problem},
 };
 
 pub(crate) use persons::Persons;
@@ -39,13 +39,14 @@ fn site(system: &System) -> Site<'_> {
 }
 
 /// Persons, erased.
-pub(crate) const FEATURE: Feature<System> = Feature::new("erasure", |config, _| {
-    config.service(erase_persons);
-})
-.with_tasks(|system| {
-    let system = system.clone();
-    system.state.tasks.clone().run("erasure", async move { run(&system).await });
-});
+pub(crate) const FEATURE: Feature<System> = Feature::new("erasure")
+    .with_routes(|config, _| {
+        config.service(erase_persons);
+    })
+    .with_tasks(|system| {
+        let system = system.clone();
+        system.state.tasks.clone().run("erasure", async move { run(&system).await });
+    });
 
 /// Erases persons for good. The answer comes when nothing of them is left in the data folder, which takes as long
 /// as the longest query. An erasure whose answer is not waited for goes on.
@@ -54,7 +55,7 @@ pub(crate) const FEATURE: Feature<System> = Feature::new("erasure", |config, _| 
     request_body = Persons,
     responses(
         (status = 200, description = "What was erased.", body = Erasing),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 400, body = Problem), Denied,
         (status = 503, body = Problem),
     ),
 )]

@@ -26,25 +26,37 @@ pub(crate) struct Persons {
     pub(crate) dry_run: bool,
 }
 
+/// Why nobody can be erased by what was sent.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PersonsError {
+    #[error("`organization` is no organization's id")]
+    Organization,
+    #[error("users need the `organization` whose users they are")]
+    OrganizationMissing,
+    #[error("a pseudonym is u_ or v_ and 20 hex digits")]
+    Pseudonym,
+    #[error("more than {PERSONS_MAX} persons")]
+    TooMany,
+}
+
+impl From<PersonsError> for Problem {
+    fn from(error: PersonsError) -> Self {
+        Self::bad_request(Code::InvalidPersons, error.to_string())
+    }
+}
+
 impl Persons {
     /// The persons as the tables name them, each once.
-    pub(crate) fn resolve(&self, pseudonyms: &Pseudonyms) -> Result<Vec<Person>, Problem> {
-        let invalid = |detail: String| Problem::bad_request(Code::InvalidPersons, detail);
+    pub(crate) fn resolve(&self, pseudonyms: &Pseudonyms) -> Result<Vec<Person>, PersonsError> {
         let organization = match &self.organization {
-            Some(name) => Some(
-                OrganizationId::parse(name)
-                    .ok_or_else(|| invalid("`organization` is no organization's id".into()))?,
-            ),
+            Some(name) => Some(OrganizationId::parse(name).ok_or(PersonsError::Organization)?),
             None => None,
         };
         let mut persons = BTreeSet::new();
         let mut add = |organization, pseudonym| {
             persons.insert(Person { organization, pseudonym });
         };
-        let owner = || {
-            let missing = || invalid("users need the `organization` whose users they are".into());
-            organization.clone().ok_or_else(missing)
-        };
+        let owner = || organization.clone().ok_or(PersonsError::OrganizationMissing);
         for user in &self.users {
             let organization = owner()?;
             let pseudonym = pseudonyms.user(organization.as_str(), user);
@@ -57,11 +69,11 @@ impl Persons {
             match pseudonym.split_once('_') {
                 Some(("u", digest)) if is_digest(digest) => add(Some(owner()?), pseudonym.clone()),
                 Some(("v", digest)) if is_digest(digest) => add(None, pseudonym.clone()),
-                _ => return Err(invalid("a pseudonym is u_ or v_ and 20 hex digits".into())),
+                _ => return Err(PersonsError::Pseudonym),
             }
         }
         if persons.len() > PERSONS_MAX {
-            return Err(invalid(format!("more than {PERSONS_MAX} persons")));
+            return Err(PersonsError::TooMany);
         }
         Ok(persons.into_iter().collect())
     }
@@ -96,13 +108,14 @@ mod tests {
         assert_eq!(resolved, by_pseudonym.resolve(&names).unwrap());
         assert!(Persons::default().resolve(&names).unwrap().is_empty());
 
-        let refused = |persons: Persons| persons.resolve(&names).unwrap_err().code;
+        let refused = |persons: Persons| persons.resolve(&names).unwrap_err();
         let nobodys = Persons { organization: None, ..by_id };
         let misnamed = Persons { organization: Some("no such".into()), ..Persons::default() };
         let short = Persons { pseudonyms: list(&["v_12"]), ..Persons::default() };
         let other = Persons { pseudonyms: list(&["ada"]), ..Persons::default() };
-        for persons in [nobodys, misnamed, short, other] {
-            assert_eq!(refused(persons), Code::InvalidPersons);
-        }
+        assert_eq!(refused(nobodys), PersonsError::OrganizationMissing);
+        assert_eq!(refused(misnamed), PersonsError::Organization);
+        assert_eq!(refused(short), PersonsError::Pseudonym);
+        assert_eq!(refused(other), PersonsError::Pseudonym);
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Standing {
 const PIECE_BYTES: usize = 64 << 10;
 
 /// What `aihub check` and `aihub backup` ask, and the check of every night.
-pub(crate) const FEATURE: Feature<System> = Feature::new("integrity", |config, _| {
+pub(crate) const FEATURE: Feature<System> = Feature::new("integrity").with_routes(|config, _| {
     config
         .route("/v1/integrity/cut", web::get().to(cut))
         .route("/v1/integrity/identities", web::get().to(identities));

@@ -11,6 +11,7 @@ use pipeline::{
     Cut,
     upkeep::{Job, Report},
 };
+use rest::feature::Feature;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{background, server::System};
@@ -37,8 +38,27 @@ pub(crate) enum ChildError {
     Failed(String),
 }
 
+/// The tables and the memory, kept in order.
+pub(crate) const FEATURE: Feature<System> = Feature::new("upkeep").with_tasks(|system| {
+    system.keep("upkeep", |system| async move { run(&system).await });
+    system.keep("memory", |system| async move { give_memory_back(&system).await });
+});
+
+/// How often memory that nobody needs is given back.
+const TRIM_EVERY: Duration = Duration::from_secs(5);
+
+/// Gives memory back that nobody needs, until the future is dropped.
+async fn give_memory_back(system: &System) {
+    loop {
+        tokio::time::sleep(TRIM_EVERY).await;
+        // Times are kept one by one until somebody asks for the metrics, or this.
+        system.recorder.run_upkeep();
+        system.lake.engine.trim().await;
+    }
+}
+
 /// Looks now and then whether something is due, and has it done, until the future is dropped.
-pub(crate) async fn run(system: &System) {
+async fn run(system: &System) {
     let settings = &system.config.maintain;
     tally::begin();
     let mut checkpointed: Option<BTreeMap<String, u64>> = None;

@@ -1,7 +1,10 @@
 //! Why a request was sent back.
 
+use strum::{IntoStaticStr, VariantArray};
+
 /// A submission that was not written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Refused {
     #[error("the disk is full")]
     DiskFull,
@@ -16,16 +19,9 @@ pub enum Refused {
 }
 
 impl Refused {
-    pub const ALL: [Self; 5] =
-        [Self::DiskFull, Self::LogFull, Self::Busy, Self::Overloaded, Self::Broken];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::DiskFull => "disk_full",
-            Self::LogFull => "log_full",
-            Self::Busy => "busy",
-            Self::Overloaded => "overloaded",
-            Self::Broken => "broken",
-        }
+        self.into()
     }
 }

@@ -33,8 +33,8 @@ pub use secret::KeySecret;
 use crate::Directory;
 
 /// API keys, as administrators handle them.
-pub(crate) const FEATURE: Feature<Directory> = Feature::new("keys", routes::routes)
-    .with_migrations(&[Migration {
+pub(crate) const FEATURE: Feature<Directory> =
+    Feature::new("keys").with_routes(routes::routes).with_migrations(&[Migration {
         name: "m0003_key_grants",
         up: |m| Box::pin(m0003_key_grants::up(m)),
     }]);

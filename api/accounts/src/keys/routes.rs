@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use rest::{
     body::Body,
     principal::{Administer, Authorized, Scope, Scopes},
-    problem::Problem,
+    problem::{Denied, Problem},
 };
 use serde::{Deserialize, Serialize};
 use state::State;
@@ -98,8 +98,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>, directory: &Directory) {
     tag = "keys",
     responses(
         (status = 200, body = KeyList),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
+        Denied,
     )
 )]
 #[get("/v1/keys")]
@@ -118,9 +117,8 @@ async fn list_keys(
     request_body = NewKeyBody,
     responses(
         (status = 201, body = NewKeyView),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 400, body = Problem),
+        Denied,
     )
 )]
 #[post("/v1/keys")]
@@ -151,10 +149,9 @@ async fn create_key(
     request_body = GrantBody,
     responses(
         (status = 200, body = KeyView),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 400, body = Problem),
+        Denied,
+        (status = 404, body = Problem),
     )
 )]
 #[put("/v1/keys/{api_key_id}/grant")]
@@ -180,9 +177,8 @@ async fn grant_key(
     params(("api_key_id" = String, Path)),
     responses(
         (status = 204),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
+        Denied,
+        (status = 404, body = Problem),
     )
 )]
 #[delete("/v1/keys/{api_key_id}")]

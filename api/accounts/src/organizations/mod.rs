@@ -11,6 +11,7 @@ use sea_orm::{
     ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::OnConflict,
 };
 use serde_json::{Map, Value, json};
+use strum::{EnumString, IntoStaticStr};
 
 use ingest::control;
 
@@ -37,7 +38,8 @@ pub struct Organization {
     pub signed_up_at: DateTime<Utc>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum Kind {
     Individual,
     Business,
@@ -45,14 +47,11 @@ pub enum Kind {
 
 impl Kind {
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Individual => "individual",
-            Self::Business => "business",
-        }
+        self.into()
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Individual, Self::Business].into_iter().find(|kind| kind.as_str() == text)
+        text.parse().ok()
     }
 }
 

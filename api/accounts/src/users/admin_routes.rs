@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use rest::{
     body::Body,
     principal::{Administer, Authorized},
-    problem::Problem,
+    problem::{Denied, Problem},
 };
 use serde::{Deserialize, Serialize};
 use state::State;
@@ -64,8 +64,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
     tag = "accounts",
     responses(
         (status = 200, body = AccountList),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
+        Denied,
     )
 )]
 #[get("/v1/admin/users")]
@@ -85,10 +84,9 @@ async fn list_users(
     params(("user_id" = String, Path)),
     responses(
         (status = 204),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`last_administrator`", body = Problem, content_type = "application/problem+json"),
+        Denied,
+        (status = 404, body = Problem),
+        (status = 409, description = "`last_administrator`", body = Problem),
     )
 )]
 #[post("/v1/admin/users/{user_id}/disable")]
@@ -112,9 +110,8 @@ async fn disable_user(
     params(("user_id" = String, Path)),
     responses(
         (status = 204),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
+        Denied,
+        (status = 404, body = Problem),
     )
 )]
 #[post("/v1/admin/users/{user_id}/enable")]
@@ -138,10 +135,9 @@ async fn enable_user(
     request_body = ResetBody,
     responses(
         (status = 200, body = NewPassword),
-        (status = 400, description = "`weak_password`, or the body is not right.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "`weak_password`, or the body is not right.", body = Problem),
+        Denied,
+        (status = 404, body = Problem),
     )
 )]
 #[post("/v1/admin/users/{user_id}/reset-password")]
@@ -168,9 +164,8 @@ async fn reset_password(
     params(("user_id" = String, Path)),
     responses(
         (status = 204),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
+        Denied,
+        (status = 404, body = Problem),
     )
 )]
 #[post("/v1/admin/users/{user_id}/sign-out")]

@@ -41,8 +41,8 @@ use password::Hasher;
 use refusals::Refusals;
 
 /// Users: how they sign in, and how administrators see them.
-pub(crate) const FEATURE: Feature<Directory> = Feature::new("users", routes::routes)
-    .with_migrations(&[Migration {
+pub(crate) const FEATURE: Feature<Directory> =
+    Feature::new("users").with_routes(routes::routes).with_migrations(&[Migration {
         name: "m0004_user_epochs",
         up: |m| Box::pin(m0004_user_epochs::up(m)),
     }]);

@@ -8,7 +8,7 @@ use rest::{
         Ability, Authorized, Gate, Kind, Principal, SESSION_COOKIE, Scope, SignedIn, caller,
         refuse_cross_site,
     },
-    problem::Problem,
+    problem::{Denied, Problem},
 };
 use serde::{Deserialize, Serialize};
 use state::State;
@@ -73,10 +73,9 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>, directory: &Directory) {
     request_body = LoginBody,
     responses(
         (status = 200, body = LoginView),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
+        (status = 400, body = Problem),
+        Denied,
+        (status = 429, body = Problem),
     )
 )]
 #[post("/v1/auth/login")]
@@ -107,8 +106,7 @@ async fn login(
     tag = "accounts",
     responses(
         (status = 204),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
+        Denied,
     )
 )]
 #[post("/v1/auth/logout")]
@@ -130,7 +128,7 @@ async fn logout(
     tag = "accounts",
     responses(
         (status = 200, body = Me),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem),
     )
 )]
 #[get("/v1/me")]

@@ -10,6 +10,7 @@ use state::{
     ids::{base62, random_bytes},
     store::{Doing, Store, StoreError, time_of},
 };
+use strum::{EnumString, IntoStaticStr};
 
 use super::{AccountError, Accounts, Email, check_password, user_row as row};
 
@@ -25,7 +26,8 @@ pub struct User {
     pub created_at: DateTime<Utc>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum Status {
     Active,
     /// Cannot sign in, and is signed out everywhere.
@@ -123,14 +125,11 @@ impl User {
 
 impl Status {
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Disabled => "disabled",
-        }
+        self.into()
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Active, Self::Disabled].into_iter().find(|status| status.as_str() == text)
+        text.parse().ok()
     }
 }
 

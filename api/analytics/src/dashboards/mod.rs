@@ -4,6 +4,8 @@
 mod saved;
 mod workbench;
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use pipeline::Cut;
@@ -25,15 +27,26 @@ use crate::{
 };
 
 /// The pages of dashboards, of saved queries, and of the workbench.
-pub(crate) const FEATURE: Feature<Lake> = Feature::new("dashboards", |config, _| {
-    config
-        .route("/", web::get().to(home))
-        .route("/dashboards/{name}", web::get().to(dashboard))
-        .route("/queries", web::get().to(saved::list))
-        .route("/queries/{name}", web::get().to(saved::page))
-        .route("/sql", web::get().to(workbench::page))
-        .route("/sql/workbench.js", web::get().to(workbench::script));
-});
+pub(crate) const FEATURE: Feature<Lake> = Feature::new("dashboards")
+    .with_routes(|config, _| {
+        config
+            .route("/", web::get().to(home))
+            .route("/dashboards/{name}", web::get().to(dashboard))
+            .route("/queries", web::get().to(saved::list))
+            .route("/queries/{name}", web::get().to(saved::page))
+            .route("/sql", web::get().to(workbench::page))
+            .route("/sql/workbench.js", web::get().to(workbench::script));
+    })
+    .with_tasks(|lake| {
+        let kept = lake.clone();
+        lake.state.tasks.keep("first_page", move || {
+            let lake = kept.clone();
+            async move { keep_prepared(&lake).await }
+        });
+    });
+
+/// How often the first page's answers are looked after.
+const PREPARE_EVERY: Duration = Duration::from_secs(60);
 
 /// What a dashboard's address may say.
 #[derive(Debug, Default, Deserialize)]
@@ -56,8 +69,18 @@ pub enum DashboardError {
     Stopped,
 }
 
+/// Starts the workers, and asks the two dozen questions of the first page. Their answers stay true until the day ends,
+/// or a row of an earlier day comes.
+async fn keep_prepared(lake: &Lake) {
+    lake.engine.warm().await;
+    loop {
+        prepare(lake).await;
+        tokio::time::sleep(PREPARE_EVERY).await;
+    }
+}
+
 /// Asks the questions of the page that most people open first, so that its answers are at hand.
-pub async fn prepare(lake: &Lake) {
+async fn prepare(lake: &Lake) {
     let now = lake.state.clock.now();
     let (Ok(window), Ok(dashboard)) = (Window::resolve(now, None, None), definition("business"))
     else {
@@ -186,7 +209,9 @@ fn page(
     now: DateTime<Utc>,
     as_of: String,
 ) -> Result<Page, Problem> {
-    let time = |name, text: &Option<String>| text.as_deref().map(|t| instant(name, t)).transpose();
+    let time = |name, text: &Option<String>| {
+        text.as_deref().map(|text| instant(name, text)).transpose().map_err(problem)
+    };
     let window = match asked.days {
         Some(days) => Window::last_days(now, days),
         None => Window::resolve(now, time("from", &asked.from)?, time("to", &asked.to)?),

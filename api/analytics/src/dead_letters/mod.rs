@@ -9,7 +9,7 @@ use ingest::RejectionCode;
 use rest::{
     feature::Feature,
     principal::{Administer, Authorized, Principal},
-    problem::{Problem, parameters},
+    problem::{Denied, Problem, parameters},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -23,7 +23,7 @@ const LETTERS: u64 = 100;
 const LETTERS_MAX: u64 = 1_000;
 
 /// Events that were rejected, and their replay.
-pub(crate) const FEATURE: Feature<Lake> = Feature::new("dead_letters", |config, _| {
+pub(crate) const FEATURE: Feature<Lake> = Feature::new("dead_letters").with_routes(|config, _| {
     config.service(list_letters).service(replay::replay_letters);
 });
 
@@ -78,8 +78,7 @@ pub(crate) struct LetterList {
 #[utoipa::path(tag = "dead letters",
     params(Filter),
     responses(
-        (status = 200, body = LetterList), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 403, body = Problem), (status = 503, body = Problem),
+        (status = 200, body = LetterList), (status = 400, body = Problem), Denied, (status = 503, body = Problem),
     ),
 )]
 #[get("/v1/dead-letters")]
@@ -133,7 +132,8 @@ fn conditions(filter: &Filter) -> Result<String, Problem> {
     let mut conditions = vec!["true".to_owned()];
     if let Some(code) = &filter.code {
         if !RejectionCode::ALL.iter().any(|known| known.as_str() == code) {
-            let known = RejectionCode::ALL.map(RejectionCode::as_str).join(", ");
+            let known =
+                RejectionCode::ALL.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ");
             return Err(invalid(format!("`code` must be one of {known}")));
         }
         conditions.push(format!("code = {}", literal(code)));

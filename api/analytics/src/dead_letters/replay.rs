@@ -12,7 +12,7 @@ use pipeline::Outcome;
 use rest::{
     body::Body,
     principal::{Ability, Administer, Authorized, Principal},
-    problem::{Code, Problem},
+    problem::{Code, Denied, Problem},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -83,7 +83,7 @@ pub(super) struct ReplayResult {
     request_body = ReplayBody,
     responses(
         (status = 200, description = "A verdict for each letter.", body = Replayed),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 400, body = Problem), Denied,
         (status = 429, body = Problem), (status = 503, body = Problem),
     ),
 )]

@@ -12,7 +12,7 @@ use pipeline::correction::{Chain, Change, Changed, EventName};
 use rest::{
     body::Body,
     principal::{Ability, Authorized, Principal, SendEvents},
-    problem::{Code, Problem},
+    problem::{Code, Denied, Problem},
 };
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{json, value::RawValue};
@@ -88,7 +88,7 @@ pub(super) struct Correction {
     responses(
         (status = 200, description = "The event is void.", body = Correction),
         (status = 400, description = "The body is not usable, or the event is too old for the key.", body = Problem),
-        (status = 401, body = Problem), (status = 403, body = Problem),
+        Denied,
         (status = 404, description = "No such event was accepted.", body = Problem),
         (status = 409, description = "It is no usage event and the key is an organization's, or others change it all \
             the time.", body = Problem),
@@ -117,7 +117,7 @@ pub(crate) async fn void_event(
         (status = 200, description = "The event says what it should.", body = Correction),
         (status = 400, description = "The body is not usable, or the corrected event would be rejected: `code` is \
             the rejection's.", body = Problem),
-        (status = 401, body = Problem), (status = 403, body = Problem),
+        Denied,
         (status = 404, description = "No such event was accepted.", body = Problem),
         (status = 409, description = "It is void, or no usage event, or others change it all the time.", body = Problem),
         (status = 429, body = Problem), (status = 503, body = Problem),

@@ -16,7 +16,7 @@ use rest::{
     body::{self, Body},
     feature::Feature,
     principal::{Ability, Authorized, Principal, SendEvents},
-    problem::{Code, Problem, parameters},
+    problem::{Code, Denied, Problem, parameters},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -28,14 +28,22 @@ use crate::{Lake, imports::Replacing};
 use rate::{Limiter, Rates};
 
 /// Events in, where one is, and their corrections.
-pub(crate) const FEATURE: Feature<Lake> = Feature::new("events", |config, _| {
-    config
-        .service(take_in)
-        .service(whereabouts::find_event)
-        .service(correction::void_event)
-        .service(correction::correct_event);
-})
-.with_tasks(|_| correction::begin());
+pub(crate) const FEATURE: Feature<Lake> = Feature::new("events")
+    .with_routes(|config, _| {
+        config
+            .service(take_in)
+            .service(whereabouts::find_event)
+            .service(correction::void_event)
+            .service(correction::correct_event);
+    })
+    .with_tasks(|lake| {
+        correction::begin();
+        let lakehouse = lake.lakehouse.clone();
+        lake.state.tasks.keep("mover", move || {
+            let lakehouse = lakehouse.clone();
+            async move { lakehouse.run().await }
+        });
+    });
 
 /// What the intake counts and remembers: one per process.
 #[derive(Debug)]
@@ -177,7 +185,7 @@ pub struct EventResult {
         (status = 202, description = "The same; the tables were asked for, and only the log holds the events yet.",
             body = Verdicts),
         (status = 400, description = "The body is not readable, or every event was rejected.", body = Problem),
-        (status = 401, body = Problem), (status = 403, body = Problem),
+        Denied,
         (status = 413, body = Problem), (status = 415, body = Problem),
         (status = 429, description = "Too fast; see `Retry-After`.", body = Problem),
         (status = 503, description = "Nothing more is taken now; see `Retry-After`.", body = Problem),

@@ -10,7 +10,7 @@ use ingest::{OrganizationId, Table};
 use pipeline::{Cut, correction::ledger};
 use rest::{
     principal::{Authorized, Principal, SendEvents},
-    problem::{Code, Problem, parameters},
+    problem::{Code, Denied, Problem, parameters},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -57,7 +57,7 @@ pub(super) struct Whereabouts {
     params(Identity),
     responses(
         (status = 200, description = "It arrived.", body = Whereabouts),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 400, body = Problem), Denied,
         (status = 404, description = "No such event was accepted.", body = Problem),
         (status = 503, body = Problem),
     ),

@@ -14,7 +14,7 @@ use pipeline::Replaced;
 use rest::{
     feature::Feature,
     principal::{Administer, Authorized},
-    problem::{Code, Problem},
+    problem::{Code, Denied, Problem},
 };
 
 pub use record::{ENTRY_BYTES, ImportRecord, ImportState, Mark, ROWS_MAX, copy, folder};
@@ -28,7 +28,7 @@ use record::RecordError;
 pub struct Replacing(Mutex<Option<Replaced>>);
 
 /// Imports of files, undone.
-pub(crate) const FEATURE: Feature<Lake> = Feature::new("imports", |config, _| {
+pub(crate) const FEATURE: Feature<Lake> = Feature::new("imports").with_routes(|config, _| {
     config.service(undo_import);
 });
 
@@ -38,7 +38,7 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("imports", |config, _| {
     params(("id" = String, Path, description = "As `aihub import list` shows it")),
     responses(
         (status = 200, description = "What was voided, and what is left.", body = Undone),
-        (status = 401, body = Problem), (status = 403, body = Problem),
+        Denied,
         (status = 404, description = "There is no such import in the data folder.", body = Problem),
         (status = 409, description = "It is at work, or too large.", body = Problem),
         (status = 429, body = Problem), (status = 503, body = Problem),

@@ -14,6 +14,7 @@ use ingest::{identity::Key, log::Lsn};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use state::folder::{self, write_private};
+use strum::IntoStaticStr;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ImportRecord {
@@ -43,8 +44,9 @@ pub struct ImportRecord {
     pub replaced_by: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum ImportState {
     /// It runs, or was broken off.
     Incomplete,
@@ -251,12 +253,7 @@ impl ImportRecord {
 
 impl ImportState {
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Incomplete => "incomplete",
-            Self::Complete => "complete",
-            Self::Undoing => "undoing",
-            Self::Undone => "undone",
-        }
+        self.into()
     }
 }
 

@@ -6,13 +6,13 @@ use query::metric::Grain;
 use reports::outlook::{self, Ahead, OutlookError};
 use rest::{
     principal::{Authorized, ReadMetrics},
-    problem::{Code, Problem, parameters},
+    problem::{Code, Denied, Problem, parameters},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::grain;
-use crate::Lake;
+use crate::{Lake, queries::problem};
 
 /// What is asked of a forecast.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -49,7 +49,7 @@ pub struct ForecastView {
     tag = "forecasts",
     params(("metric" = String, Path), ForecastParameters),
     responses((status = 200, body = ForecastView), (status = 400, body = Problem),
-        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+        Denied, (status = 404, body = Problem),
         (status = 422, description = "The past is too short to learn from.", body = Problem)))]
 #[get("/v1/forecasts/{metric}")]
 pub(crate) async fn get_forecast(
@@ -60,7 +60,7 @@ pub(crate) async fn get_forecast(
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
     lake.known(&metric)?;
-    let grain = asked.grain.as_deref().map_or(Ok(Grain::Day), grain)?;
+    let grain = asked.grain.as_deref().map_or(Ok(Grain::Day), grain).map_err(problem)?;
     let horizon = asked.horizon.unwrap_or(14);
     if !(1..=168).contains(&horizon) || !matches!(grain, Grain::Hour | Grain::Day | Grain::Week) {
         let detail = "`horizon` is 1 to 168, and `grain` is hour, day or week";

@@ -5,13 +5,13 @@ mod forecast;
 use actix_web::{HttpResponse, get, web};
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, Utc};
 use query::{
-    Asking,
+    Asking, QueryError, Reason,
     metric::{Grain, Metric, MetricAnswer, MetricRequest, Number, Unit},
 };
 use rest::{
     feature::Feature,
     principal::{Authorized, Principal, ReadMetrics},
-    problem::{Problem, parameters},
+    problem::{Denied, Problem, parameters},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Metrics and their forecasts.
-pub(crate) const FEATURE: Feature<Lake> = Feature::new("metrics", |config, _| {
+pub(crate) const FEATURE: Feature<Lake> = Feature::new("metrics").with_routes(|config, _| {
     config.service(list_metrics).service(get_metric).service(self::forecast::get_forecast);
 });
 
@@ -138,7 +138,7 @@ fn number(value: Number, unit: Unit) -> serde_json::Value {
 /// Lists the metrics with their definitions.
 #[utoipa::path(
     tag = "metrics",
-    responses((status = 200, body = MetricList), (status = 401, body = Problem), (status = 403, body = Problem)))]
+    responses((status = 200, body = MetricList), Denied))]
 #[get("/v1/metrics")]
 pub(crate) async fn list_metrics(
     _: Authorized<ReadMetrics>,
@@ -152,7 +152,7 @@ pub(crate) async fn list_metrics(
     tag = "metrics",
     params(("name" = String, Path), MetricParameters),
     responses((status = 200, body = MetricView), (status = 400, body = Problem),
-        (status = 401, body = Problem), (status = 403, body = Problem),
+        Denied,
         (status = 404, description = "There is no such metric.", body = Problem)))]
 #[get("/v1/metrics/{name}")]
 pub(crate) async fn get_metric(
@@ -163,12 +163,13 @@ pub(crate) async fn get_metric(
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
     lake.known(&name)?;
-    let (from, to) = window(asked.from.as_deref(), asked.to.as_deref(), lake.state.clock.now())?;
+    let (from, to) = window(asked.from.as_deref(), asked.to.as_deref(), lake.state.clock.now())
+        .map_err(problem)?;
     let request = MetricRequest {
         metric: name.into_inner(),
         from,
         to,
-        grain: asked.grain.as_deref().map(grain).transpose()?,
+        grain: asked.grain.as_deref().map(grain).transpose().map_err(problem)?,
         by: asked.by.as_deref().map(dimensions).unwrap_or_default(),
     };
     let (mut answers, as_of) =
@@ -204,7 +205,8 @@ impl Lake {
     }
 }
 
-pub fn grain(text: &str) -> Result<Grain, Problem> {
+/// A width of a bucket, by its name.
+pub fn grain(text: &str) -> Result<Grain, QueryError> {
     Ok(match text {
         "minute" => Grain::Minute,
         "hour" => Grain::Hour,
@@ -213,7 +215,7 @@ pub fn grain(text: &str) -> Result<Grain, Problem> {
         "month" => Grain::Month,
         _ => {
             let detail = "`grain` is one of minute, hour, day, week, month";
-            return Err(Problem::invalid_parameters(detail));
+            return Err(QueryError::new(Reason::Parameters, detail));
         }
     })
 }
@@ -227,7 +229,7 @@ pub fn window(
     from: Option<&str>,
     to: Option<&str>,
     now: DateTime<Utc>,
-) -> Result<(DateTime<Utc>, DateTime<Utc>), Problem> {
+) -> Result<(DateTime<Utc>, DateTime<Utc>), QueryError> {
     let today = now.date_naive().and_time(NaiveTime::MIN).and_utc();
     let from = from.map(|text| instant("from", text)).transpose()?;
     // Who begins today wants to see it, as far as it is.
@@ -236,14 +238,15 @@ pub fn window(
     Ok((from.unwrap_or(to - Days::new(30)), to))
 }
 
-pub fn instant(name: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
+/// The time that a parameter gives; `name` is for the refusal.
+pub fn instant(name: &str, text: &str) -> Result<DateTime<Utc>, QueryError> {
     let date = || Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc());
     let at = DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()).or_else(date);
     // The years that an event may be of; a window may begin before the first.
     at.filter(|at| (1969..=2261).contains(&at.year())).ok_or_else(|| {
         let detail =
             format!("`{name}` is neither an RFC 3339 time nor a date of the years 1970 to 2261");
-        Problem::invalid_parameters(detail)
+        QueryError::new(Reason::Parameters, detail)
     })
 }
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use rest::{
     feature::Feature,
     principal::{Administer, Authorized, Principal, Role},
-    problem::{Code, Problem},
+    problem::{Code, Denied, Problem},
 };
 use sea_orm::{ActiveValue::Set, EntityTrait, QueryOrder, sea_query::OnConflict};
 use serde::Serialize;
@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 use crate::Lake;
 
 /// Which roles see persons.
-pub(crate) const FEATURE: Feature<Lake> = Feature::new("persons", |config, _| {
+pub(crate) const FEATURE: Feature<Lake> = Feature::new("persons").with_routes(|config, _| {
     config.service(list_grants).service(grant_persons).service(revoke_persons);
 });
 
@@ -84,27 +84,35 @@ pub async fn show(
     write.commit().await
 }
 
+/// Persons cannot be granted to administrators, nor taken from them.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("administrators see persons always")]
+pub struct AlwaysGranted;
+
+impl From<AlwaysGranted> for Problem {
+    fn from(error: AlwaysGranted) -> Self {
+        Self::conflict(Code::AlwaysGranted, error.to_string())
+    }
+}
+
 /// A role that persons can be granted to.
-pub fn grantable(role: Role) -> Result<Role, Problem> {
+pub fn grantable(role: Role) -> Result<Role, AlwaysGranted> {
     match role {
-        Role::Admin => {
-            Err(Problem::conflict(Code::AlwaysGranted, "administrators see persons always"))
-        }
+        Role::Admin => Err(AlwaysGranted),
         role => Ok(role),
     }
 }
 
 fn named(name: &str) -> Result<Role, Problem> {
     let absent = |_| Problem::not_found(format!("there is no role `{name}`"));
-    grantable(Role::parse(name).map_err(absent)?)
+    Ok(grantable(Role::parse(name).map_err(absent)?)?)
 }
 
 /// The roles that see persons, besides administrators.
 #[utoipa::path(
     tag = "accounts",
     responses(
-        (status = 200, description = "`grants`.", body = Object), (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        (status = 200, description = "`grants`.", body = Object), Denied,
     ),
 )]
 #[get("/v1/person-grants")]
@@ -120,7 +128,7 @@ pub(crate) async fn list_grants(
     tag = "accounts",
     params(("role" = String, Path)),
     responses(
-        (status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 204), Denied,
         (status = 404, body = Problem), (status = 409, description = "Administrators see persons always.", body = Problem),
     ),
 )]
@@ -141,7 +149,7 @@ pub(crate) async fn grant_persons(
     tag = "accounts",
     params(("role" = String, Path)),
     responses(
-        (status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 204), Denied,
         (status = 404, body = Problem), (status = 409, description = "Administrators see persons always.", body = Problem),
     ),
 )]

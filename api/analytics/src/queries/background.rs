@@ -14,7 +14,7 @@ use query::{
 use rest::{
     body::Body,
     principal::{Ability, Authorized, Principal, RunSql},
-    problem::{Code, Problem, parameters},
+    problem::{Code, Denied, Problem, parameters},
 };
 use serde::{Deserialize, Serialize};
 use state::{
@@ -205,7 +205,7 @@ async fn tidy(background: &Background, store: &Store, clock: &Clock) -> Result<(
     request_body = QueryBody,
     responses(
         (status = 202, description = "It runs; `Location` says where to look.", body = Entry),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 400, body = Problem), Denied,
         (status = 429, description = "Too many of yours wait already; see `Retry-After`.", body = Problem),
         (status = 503, description = "Too many wait already; see `Retry-After`.", body = Problem),
     ),
@@ -248,8 +248,7 @@ pub(crate) async fn start_query(
     tag = "query",
     params(ListParameters),
     responses(
-        (status = 200, body = QueryList), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 403, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem),
+        (status = 200, body = QueryList), (status = 400, body = Problem), Denied, (status = 429, body = Problem), (status = 503, body = Problem),
     ),
 )]
 #[get("/v1/queries")]
@@ -323,7 +322,7 @@ async fn visible(
     tag = "query",
     params(("id" = String, Path)),
     responses(
-        (status = 200, body = Entry), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 200, body = Entry), Denied,
         (status = 404, body = Problem),
     ),
 )]
@@ -342,7 +341,7 @@ pub(crate) async fn get_query_state(
     params(("id" = String, Path)),
     responses(
         (status = 204, description = "It is stopped, or its answer is gone."),
-        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+        Denied, (status = 404, body = Problem),
     ),
 )]
 #[delete("/v1/queries/{id}")]
@@ -365,8 +364,7 @@ pub(crate) async fn stop_query(
     tag = "query",
     params(("id" = String, Path), ResultParameters),
     responses(
-        (status = 200, description = "The rows."), (status = 401, body = Problem),
-        (status = 403, body = Problem), (status = 404, description = "No such query, or no kept answer that one may see.", body = Problem),
+        (status = 200, description = "The rows."), Denied, (status = 404, description = "No such query, or no kept answer that one may see.", body = Problem),
         (status = 409, description = "It is not done yet, or failed: `query_not_done`, or the code of its failure.", body = Problem),
     ),
 )]

@@ -11,6 +11,7 @@ use sea_orm::{
 };
 use serde::{Deserialize, Serialize};
 use state::store::{Doing, Store, StoreError, time_of};
+use strum::{EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 
 use super::history_row as row;
@@ -60,8 +61,11 @@ pub struct Entry {
     pub kept_until: Option<DateTime<Utc>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoStaticStr, EnumString,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Status {
     /// Waits for its turn in the background.
     Queued,
@@ -86,22 +90,12 @@ pub(super) struct Filter<'a> {
 }
 
 impl Status {
-    const ALL: [Self; 6] =
-        [Self::Queued, Self::Running, Self::Done, Self::Failed, Self::Canceled, Self::Abandoned];
-
     fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Canceled => "canceled",
-            Self::Abandoned => "abandoned",
-        }
+        self.into()
     }
 
     fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == name)
+        name.parse().ok()
     }
 }
 

@@ -22,7 +22,7 @@ use rest::{
     body::Body,
     feature::Feature,
     principal::{Ability, Authorized, Kind, Principal, RunSql, refuse_cross_site},
-    problem::{Code, Problem, parameters},
+    problem::{Code, Denied, Problem, parameters},
 };
 use state::migration::Migration;
 
@@ -40,38 +40,39 @@ use body::Written;
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// SQL at once and in the background, and saved queries.
-pub(crate) const FEATURE: Feature<Lake> = Feature::new("queries", |config, _| {
-    config
-        .service(post_query)
-        .service(get_query)
-        .service(explain_query)
-        .service(validate_query)
-        .service(background::start_query)
-        .service(background::list_queries)
-        .service(background::get_query_state)
-        .service(background::stop_query)
-        .service(background::get_result)
-        .service(saved::list_saved)
-        .service(saved::save_query)
-        .service(saved::get_saved)
-        .service(saved::remove_saved)
-        .service(saved::run_saved)
-        .service(get_schema)
-        .service(get_functions);
-})
-.with_migrations(&[Migration { name: "m0002_queries", up: |m| Box::pin(m0002_queries::up(m)) }])
-.with_tasks(|lake| {
-    let keep = lake.clone();
-    lake.state.tasks.keep("history", move || {
-        let lake = keep.clone();
-        async move { background::keep(&lake).await }
+pub(crate) const FEATURE: Feature<Lake> = Feature::new("queries")
+    .with_routes(|config, _| {
+        config
+            .service(post_query)
+            .service(get_query)
+            .service(explain_query)
+            .service(validate_query)
+            .service(background::start_query)
+            .service(background::list_queries)
+            .service(background::get_query_state)
+            .service(background::stop_query)
+            .service(background::get_result)
+            .service(saved::list_saved)
+            .service(saved::save_query)
+            .service(saved::get_saved)
+            .service(saved::remove_saved)
+            .service(saved::run_saved)
+            .service(get_schema)
+            .service(get_functions);
+    })
+    .with_migrations(&[Migration { name: "m0002_queries", up: |m| Box::pin(m0002_queries::up(m)) }])
+    .with_tasks(|lake| {
+        let keep = lake.clone();
+        lake.state.tasks.keep("history", move || {
+            let lake = keep.clone();
+            async move { background::keep(&lake).await }
+        });
+        let watch = lake.clone();
+        lake.state.tasks.keep("departed", move || {
+            let lake = watch.clone();
+            async move { departed::run(&lake).await }
+        });
     });
-    let watch = lake.clone();
-    lake.state.tasks.keep("departed", move || {
-        let lake = watch.clone();
-        async move { departed::run(&lake).await }
-    });
-});
 
 /// Runs SQL. The answer is streamed; the query stops when the client goes away.
 ///
@@ -160,7 +161,7 @@ pub(crate) async fn get_query(
     responses(
         (status = 200, description = "`plan`, one operator a line, for an organization the logical one; \
             `columns`; `parameters`; for staff `scan` with the `files`, `bytes` and `rows` that it reads at most.", body = Object),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 400, body = Problem), Denied,
     ),
 )]
 #[post("/v1/query/explain")]
@@ -179,7 +180,7 @@ pub(crate) async fn explain_query(
     responses(
         (status = 200, description = "`columns`, with name and type; `parameters`, with the type that each \
             takes, null where any will do.", body = Object),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 400, body = Problem), Denied,
     ),
 )]
 #[post("/v1/query/validate")]
@@ -215,8 +216,7 @@ fn table_versions(cut: &Cut) -> String {
     responses(
         (status = 200, description = "`functions`: name, class, aliases, syntax, description, example and \
             limit of each.", body = Object),
-        (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        Denied,
     ),
 )]
 #[get("/v1/functions")]
@@ -231,8 +231,7 @@ pub(crate) async fn get_functions(_: Authorized<RunSql>) -> HttpResponse {
     responses(
         (status = 200, description = "`tables`: `name`, `description`, and `columns` with `name`, `type` and \
             `description`.", body = Object),
-        (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        Denied,
     ),
 )]
 #[get("/v1/schema")]

@@ -14,7 +14,7 @@ use query::{Form, Parameters, Task, parameter::Kind as ParameterKind};
 use rest::{
     body::Body,
     principal::{Ability, Authorized, Principal, ReadMetrics, Role, RunSql},
-    problem::{Code, Problem, parameters},
+    problem::{Code, Denied, Problem, parameters},
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
@@ -156,8 +156,7 @@ impl NewQuery {
     tag = "query",
     request_body = NewQuery,
     responses(
-        (status = 201, body = SavedQuery), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 403, body = Problem), (status = 409, description = "Somebody else has the name, or too many versions are saved.", body = Problem),
+        (status = 201, body = SavedQuery), (status = 400, body = Problem), Denied, (status = 409, description = "Somebody else has the name, or too many versions are saved.", body = Problem),
     ),
 )]
 #[post("/v1/saved-queries")]
@@ -190,8 +189,7 @@ pub(crate) async fn save_query(
 #[utoipa::path(
     tag = "query",
     responses(
-        (status = 200, description = "`saved_queries`.", body = Object), (status = 401, body = Problem),
-        (status = 403, body = Problem),
+        (status = 200, description = "`saved_queries`.", body = Object), Denied,
     ),
 )]
 #[get("/v1/saved-queries")]
@@ -242,7 +240,7 @@ async fn visible_in(
     tag = "query",
     params(("name" = String, Path), ("version" = Option<i32>, Query)),
     responses(
-        (status = 200, body = SavedQuery), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 200, body = SavedQuery), Denied,
         (status = 404, body = Problem),
     ),
 )]
@@ -263,7 +261,7 @@ pub(crate) async fn get_saved(
     tag = "query",
     params(("name" = String, Path)),
     responses(
-        (status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 204), Denied,
         (status = 404, body = Problem),
     ),
 )]
@@ -375,7 +373,7 @@ impl SavedQuery {
     ),
     responses(
         (status = 200, description = "The rows."), (status = 400, body = Problem),
-        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+        Denied, (status = 404, body = Problem),
     ),
 )]
 #[get("/v1/saved-queries/{name}/rows")]

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use super::Ability;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray, EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum Role {
     /// Everything.
     Admin,
@@ -22,19 +25,14 @@ pub enum Role {
 pub struct UnknownRole;
 
 impl Role {
-    pub const ALL: [Self; 4] = [Self::Admin, Self::Analyst, Self::Manager, Self::Member];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     pub fn parse(text: &str) -> Result<Self, UnknownRole> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
+        text.parse().map_err(|_| UnknownRole)
     }
 
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Analyst => "analyst",
-            Self::Manager => "manager",
-            Self::Member => "member",
-        }
+        self.into()
     }
 
     pub fn abilities(self) -> &'static [Ability] {

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use strum::{IntoStaticStr, VariantArray};
+
 use super::Ability;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Scope {
     Read,
     Write,
@@ -27,15 +30,10 @@ impl UnknownScope {
 }
 
 impl Scope {
-    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Backfill, Self::Admin];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Backfill => "backfill",
-            Self::Admin => "admin",
-        }
+        self.into()
     }
 
     pub fn abilities(self) -> &'static [Ability] {
@@ -61,7 +59,7 @@ impl Scopes {
     pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownScope> {
         let mut bits = 0;
         for name in names {
-            match Scope::ALL.into_iter().find(|scope| scope.as_str() == name) {
+            match Scope::ALL.iter().find(|scope| scope.as_str() == name) {
                 Some(scope) => bits |= scope.bit(),
                 None => return Err(UnknownScope),
             }
@@ -74,7 +72,7 @@ impl Scopes {
     }
 
     pub fn iter(self) -> impl Iterator<Item = Scope> {
-        Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
+        Scope::ALL.iter().copied().filter(move |scope| self.contains(*scope))
     }
 }
 

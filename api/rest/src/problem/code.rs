@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn codes_of_rejections_keep_their_words() {
-        for code in RejectionCode::ALL {
+        for &code in RejectionCode::ALL {
             assert_eq!(Code::from(code).as_str(), code.as_str());
         }
         for code in Code::ALL {

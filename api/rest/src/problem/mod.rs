@@ -1,6 +1,7 @@
 //! What a client is told when something is not done: RFC 9457 problem details with a stable `code`.
 
 mod code;
+mod denied;
 mod page;
 mod request_id;
 
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 pub use code::Code;
+pub use denied::Denied;
 pub use request_id::{RequestId, stamp};
 
 use state::store::StoreError;

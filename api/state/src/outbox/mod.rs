@@ -12,11 +12,13 @@ use sea_orm::{
     ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
 };
 use serde_json::{Map, Value};
+use strum::{EnumString, IntoStaticStr};
 
 use crate::store::{Doing, Store, StoreError, Write};
 
 /// The tables that are mirrored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum Mirrored {
     Organizations,
     ApiKeys,
@@ -47,14 +49,11 @@ pub struct Unreadable {
 
 impl Mirrored {
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Organizations => "organizations",
-            Self::ApiKeys => "api_keys",
-        }
+        self.into()
     }
 
     fn parse(name: &str) -> Option<Self> {
-        [Self::Organizations, Self::ApiKeys].into_iter().find(|table| table.name() == name)
+        name.parse().ok()
     }
 }
 
