@@ -62,7 +62,7 @@ struct Handle {
 
 /// A request that runs.
 #[derive(Debug)]
-struct Running(Arc<Connection>);
+struct ActiveRequest(Arc<Connection>);
 
 impl Connections {
     /// `most` connections in all.
@@ -142,7 +142,7 @@ impl Drop for Handle {
     }
 }
 
-impl Drop for Running {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.quiet_since.store(now_ms(), Ordering::Release);
         self.0.running.fetch_sub(1, Ordering::AcqRel);
@@ -165,7 +165,7 @@ pub(crate) async fn note_request(
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
     connection.running.fetch_add(1, Ordering::AcqRel);
-    let running = Running(connection);
+    let running = ActiveRequest(connection);
     let response = next.call(request).await?.map_into_boxed_body();
     if response.response().body().size() == BodySize::None {
         return Ok(response);

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use analytics::as_of::Seal;
-use ingest::{erasure::Erased, identity::Pseudonyms, log::LogId, time::Micros};
+use analytics::as_of::CutCipher;
+use ingest::{erasure::ErasedPersons, identity::Pseudonyms, log::LogId, time::Micros};
 use pipeline::{Lakehouse, Location, Settings, Watermarks};
 use query::worker::Handshake;
 use rand::Rng;
@@ -155,18 +155,21 @@ pub(crate) fn pseudonyms(dir: &Path) -> Result<Pseudonyms, OpenError> {
 
 /// What seals the cuts of organizations. Its key follows from the secret of the pseudonyms, so that a token holds after
 /// a restart.
-pub(crate) fn seal(config: &Config) -> Result<Seal, OpenError> {
-    Seal::new(&secret(&config.dir)?).map_err(|_| OpenError::Folder {
+pub(crate) fn cut_cipher(config: &Config) -> Result<CutCipher, OpenError> {
+    CutCipher::new(&secret(&config.dir)?).map_err(|_| OpenError::Folder {
         path: folder::SECRET.of(&config.dir),
         source: std::io::Error::other("no key can be derived from it"),
     })
 }
 
 /// Reads a list of erased persons; `None` where there is none.
-pub(crate) fn erased(path: &Path, pseudonyms: &Pseudonyms) -> Result<Option<Erased>, OpenError> {
+pub(crate) fn erased(
+    path: &Path,
+    pseudonyms: &Pseudonyms,
+) -> Result<Option<ErasedPersons>, OpenError> {
     let folder = |source| OpenError::Folder { path: path.to_path_buf(), source };
     match fs::read(path) {
-        Ok(json) => Erased::parse(&json, pseudonyms)
+        Ok(json) => ErasedPersons::parse(&json, pseudonyms)
             .map(Some)
             .map_err(|unusable| folder(std::io::Error::other(unusable))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -22,4 +22,4 @@ mod relay;
 mod server;
 mod upkeep;
 
-pub use server::{Running, System};
+pub use server::{RunningServer, System};

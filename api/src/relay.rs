@@ -9,7 +9,7 @@ use ingest::{
 use pipeline::Lakehouse;
 use rest::feature::Feature;
 use state::{
-    outbox::{self, OutboxRow, Peeked, Unreadable},
+    outbox::{self, OutboxBatch, OutboxRow, Unreadable},
     store::{Store, StoreError},
 };
 
@@ -59,7 +59,7 @@ pub(crate) enum RelayError {
 /// once: its id is its identity.
 pub(crate) async fn drain(store: &Store, lakehouse: &Lakehouse) -> Result<(), RelayError> {
     loop {
-        let Peeked { rows, mut unreadable } = outbox::peek(store, BATCH).await?;
+        let OutboxBatch { rows, mut unreadable } = outbox::peek(store, BATCH).await?;
         if rows.is_empty() && unreadable.is_empty() {
             return Ok(());
         }
@@ -113,14 +113,14 @@ async fn count(store: &Store) -> Result<(), StoreError> {
 mod tests {
     use super::*;
     use crate::{config::Config, features, lake};
-    use accounts::organizations::{Kind, Organization, upsert_many};
+    use accounts::organizations::{Organization, OrganizationKind, upsert_many};
     use state::scratch::{Scratch, noon};
 
     fn organization(id: &str) -> Organization {
         Organization {
             organization_id: id.into(),
             name: id.into(),
-            kind: Kind::Business,
+            kind: OrganizationKind::Business,
             plan: "team".into(),
             country: "DE".into(),
             signed_up_at: noon(),
@@ -141,7 +141,7 @@ mod tests {
         upsert_many(store, &[organization("org_b")], noon()).await.unwrap();
         for _ in 0..2 {
             drain(store, &lakehouse).await.unwrap();
-            assert_eq!(outbox::peek(store, 9).await.unwrap(), Peeked::default());
+            assert_eq!(outbox::peek(store, 9).await.unwrap(), OutboxBatch::default());
             assert_eq!(lakehouse.cut().lsn, 2, "both organizations");
             let held = outbox::held_back(store).await.unwrap();
             assert_eq!(held.iter().map(|held| held.id).collect::<Vec<_>>(), [2, 3, 4]);

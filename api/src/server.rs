@@ -17,22 +17,22 @@ use actix_web::{
 };
 use analytics::{
     Lake,
-    events::Door,
+    events::EventIntake,
     imports::ImportRecord,
     queries::{self, Background, Runner},
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use query::{
     Engine,
+    answer_store::AnswerStore,
     cache::Cache,
     metric::Catalog,
     pool::{Launch, Pool},
-    stored::Stored,
 };
 use rand::Rng;
 use rest::{
     body,
-    feature::{self, Base},
+    feature::{self, AppData},
     pace,
     principal::Gate,
     problem,
@@ -99,7 +99,7 @@ impl System {
         // First, so that nothing is counted in vain.
         let recorder = recorder();
         let lakehouse = lake::open(&config).await?;
-        if let Err(error) = ImportRecord::note_broken_off(&config.dir, lakehouse.cut().lsn) {
+        if let Err(error) = ImportRecord::record_interrupted(&config.dir, lakehouse.cut().lsn) {
             tracing::warn!(%error, "imports that were broken off");
         }
         let store = features::open_store(&config.dir).await?;
@@ -118,11 +118,11 @@ impl System {
             ahead: Pool::ahead(Launch { environment: &allocator::LEAN, ..launch }),
             cache: Cache::new(lakehouse.changes()),
         };
-        let seal = lake::seal(&config)?;
+        let cut_cipher = lake::cut_cipher(&config)?;
         let state = State::new(store, clock);
         let tasks = state.tasks.clone();
-        let runner = Runner::new(engine.clone(), state.clock.clone(), seal.clone(), tasks);
-        let kept = Stored::open(&lake::location(&config)?).map_err(OpenError::from)?;
+        let runner = Runner::new(engine.clone(), state.clock.clone(), cut_cipher.clone(), tasks);
+        let kept = AnswerStore::open(&lake::location(&config)?).map_err(OpenError::from)?;
         let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
         let token: [u8; 24] = rand::rng().random();
         let devices = Devices::new(lake::device_key(&config.dir)?);
@@ -137,8 +137,8 @@ impl System {
             runner,
             background: Background::new(kept, config.query.workers / 2),
             limits: config.query.clone(),
-            seal,
-            door: Arc::new(Door::new(&config.ingest)),
+            cut_cipher,
+            event_intake: Arc::new(EventIntake::new(&config.ingest)),
             dir: config.dir.clone(),
         };
         Ok(Self { config, state, lake, directory, local_token, program, recorder })
@@ -155,7 +155,7 @@ impl System {
             .with_local_token(&self.local_token)
             .with_secure_cookie(self.config.server.secure_cookie)
             .with_trusted_proxies(self.config.server.trusted_proxies.clone());
-        let base = Base::new(self.state.clone(), gate, self.lake.runner.readers.clone());
+        let base = AppData::new(self.state.clone(), gate, self.lake.runner.readers.clone());
         let (system, lake) = (Data::new(self.clone()), Data::new(self.lake.clone()));
         let register = move |config: &mut ServiceConfig<'_>| {
             base.register(config);
@@ -206,7 +206,7 @@ impl System {
     }
 
     /// Listens, and starts the work in the background.
-    pub fn start(self) -> Result<Running, StartError> {
+    pub fn start(self) -> Result<RunningServer, StartError> {
         let address = SocketAddr::new(self.config.server.bind, self.config.server.port);
         let listen = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).map_err(listen)?;
@@ -220,7 +220,7 @@ impl System {
         });
         let url = format!("http://{bound}");
         self.supervise(open, &url);
-        Ok(Running { url, system: self, handle })
+        Ok(RunningServer { url, system: self, handle })
     }
 
     /// Begins what goes on beside the requests.
@@ -252,13 +252,13 @@ impl System {
 
 /// A server that listens.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningServer {
     pub url: String,
     pub system: System,
     handle: ServerHandle,
 }
 
-impl Running {
+impl RunningServer {
     /// Completes when the process must end, and says why: the log cannot be written any more, or nobody is served.
     pub async fn broken(&self) -> &'static str {
         tokio::select! {

@@ -1,11 +1,11 @@
 //! What people do on the site: the acts of members here, those of visitors in `visitor`.
 
-use crate::business::Scene;
+use crate::business::DayContext;
 use crate::day::DayFacts;
 use crate::identity::{member, session};
 use crate::random::{Purpose, Stream};
 use crate::roster::Account;
-use crate::write::{Head, Page};
+use crate::write::{EventHead, Page};
 
 /// Acts of members for each request of their organization.
 const ACTS_PER_REQUEST: f64 = 0.13;
@@ -25,7 +25,7 @@ pub(crate) enum Action {
 }
 
 /// One act on the site.
-pub(crate) struct Act {
+pub(crate) struct ActivityEvent {
     /// Microseconds within the day.
     pub(crate) at: u64,
     pub(crate) action: Action,
@@ -43,7 +43,7 @@ pub(crate) struct Act {
 
 /// Writes and counts the acts of an organization's members. They follow its usual traffic, whatever breaks.
 pub(crate) fn day(
-    scene: &Scene<'_>,
+    scene: &DayContext<'_>,
     account: &Account,
     expected: &[f64; 24],
     page: &mut Page,
@@ -58,7 +58,12 @@ pub(crate) fn day(
     }
 }
 
-fn member_act(stream: &mut Stream, scene: &Scene<'_>, account: &Account, hour: u32) -> Act {
+fn member_act(
+    stream: &mut Stream,
+    scene: &DayContext<'_>,
+    account: &Account,
+    hour: u32,
+) -> ActivityEvent {
     const FEATURES: [&str; 4] = ["playground", "usage_report", "batch", "evaluations"];
     const CONSOLE: [&str; 4] = ["/console", "/console/usage", "/console/keys", "/console/billing"];
     const DOCS: [&str; 4] = ["/docs/quickstart", "/docs/chat", "/docs/errors", "/docs/limits"];
@@ -71,7 +76,7 @@ fn member_act(stream: &mut Stream, scene: &Scene<'_>, account: &Account, hour: u
         84..99 => (Action::DocsViewed, None, Some(stream.choose(&DOCS))),
         _ => (Action::KeyCreated, None, Some("/console/keys")),
     };
-    Act {
+    ActivityEvent {
         at,
         action,
         organization: Some(account.index),
@@ -99,10 +104,10 @@ impl Action {
     }
 }
 
-impl Act {
-    pub(crate) fn write(&self, scene: &Scene<'_>, page: &mut Page, facts: &mut DayFacts) {
+impl ActivityEvent {
+    pub(crate) fn write(&self, scene: &DayContext<'_>, page: &mut Page, facts: &mut DayFacts) {
         facts.activity_events += 1;
-        let head = Head {
+        let head = EventHead {
             prefix: "act_",
             source: "/web",
             kind: self.action.event_type(),

@@ -9,14 +9,14 @@ use crate::identity::{Ids, member};
 use crate::plan::{Interval, Plan, Terms};
 use crate::random::Stream;
 use crate::roster::{Account, DAY_US};
-use crate::write::{Head, Page};
+use crate::write::{EventHead, Page};
 
 /// One commercial fact.
 #[derive(Debug, Clone)]
-pub(crate) struct Deed {
+pub(crate) struct BillingEvent {
     /// Microseconds from the start of the period.
     pub(crate) at: u64,
-    pub(crate) kind: Kind,
+    pub(crate) kind: BillingEventKind,
     /// Counted per organization from 0.
     subscription: Option<u32>,
     invoice: Option<u32>,
@@ -27,7 +27,7 @@ pub(crate) struct Deed {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum BillingEventKind {
     SignedUp,
     TrialStarted,
     SubscriptionCreated,
@@ -42,7 +42,7 @@ pub(crate) enum Kind {
 /// The books of one organization while its life is played.
 pub(crate) struct Ledger {
     start: NaiveDate,
-    deeds: Vec<Deed>,
+    events: Vec<BillingEvent>,
     /// Counted from 1, so that 0 means none yet.
     subscriptions: u32,
     invoices: u32,
@@ -55,7 +55,7 @@ pub(crate) struct Ledger {
 
 const MINUTE_US: u64 = 60_000_000;
 
-impl Kind {
+impl BillingEventKind {
     fn event_type(self) -> &'static str {
         match self {
             Self::SignedUp => "billing.signed_up",
@@ -71,20 +71,20 @@ impl Kind {
     }
 }
 
-impl Deed {
+impl BillingEvent {
     /// The monthly recurring revenue of the organization after this fact; none if it changes nothing.
     pub(crate) fn monthly_cents(&self) -> Option<u64> {
         match self.kind {
-            Kind::SubscriptionCreated | Kind::SubscriptionChanged => {
+            BillingEventKind::SubscriptionCreated | BillingEventKind::SubscriptionChanged => {
                 self.terms.map(Terms::monthly_cents)
             }
-            Kind::SubscriptionCanceled => Some(0),
+            BillingEventKind::SubscriptionCanceled => Some(0),
             _ => None,
         }
     }
 
     pub(crate) fn write(&self, page: &mut Page, ids: Ids, organization: u32) {
-        let head = Head {
+        let head = EventHead {
             prefix: "bil_",
             source: "/billing",
             kind: self.kind.event_type(),
@@ -107,7 +107,9 @@ impl Deed {
                     fields.number("quantity", u64::from(terms.quantity));
                     fields.text("billing_interval", terms.interval.name());
                 }
-                None if self.kind == Kind::SignedUp => fields.text("plan", Plan::Free.name()),
+                None if self.kind == BillingEventKind::SignedUp => {
+                    fields.text("plan", Plan::Free.name())
+                }
                 None => {}
             }
             if let Some(cents) = self.cents {
@@ -125,7 +127,7 @@ impl Ledger {
     pub(crate) fn new(start: NaiveDate, account: &Account) -> Self {
         Self {
             start,
-            deeds: Vec::new(),
+            events: Vec::new(),
             subscriptions: 0,
             invoices: 0,
             anniversary: 1,
@@ -136,12 +138,15 @@ impl Ledger {
     }
 
     pub(crate) fn sign_up(&mut self, at: u64) {
-        self.deeds.push(Deed::new(at, Kind::SignedUp));
+        self.events.push(BillingEvent::new(at, BillingEventKind::SignedUp));
     }
 
     /// A trial names the plan that is tried, without an amount.
     pub(crate) fn trial(&mut self, at: u64, terms: Terms) {
-        self.deeds.push(Deed { terms: Some(terms), ..Deed::new(at, Kind::TrialStarted) });
+        self.events.push(BillingEvent {
+            terms: Some(terms),
+            ..BillingEvent::new(at, BillingEventKind::TrialStarted)
+        });
     }
 
     pub(crate) fn carry_over(&mut self, at: u64, anniversary: u32, terms: Terms) {
@@ -167,15 +172,20 @@ impl Ledger {
             true => "upgrade",
             false => "downgrade",
         };
-        self.deeds.push(Deed {
+        self.events.push(BillingEvent {
             previous: Some(from.plan),
-            ..self.of_subscription(at, Kind::SubscriptionChanged, to, reason)
+            ..self.of_subscription(at, BillingEventKind::SubscriptionChanged, to, reason)
         });
     }
 
     /// The amount of a cancellation is the recurring amount that ends.
     pub(crate) fn cancel(&mut self, at: u64, terms: Terms, reason: &'static str) {
-        self.deeds.push(self.of_subscription(at, Kind::SubscriptionCanceled, terms, reason));
+        self.events.push(self.of_subscription(
+            at,
+            BillingEventKind::SubscriptionCanceled,
+            terms,
+            reason,
+        ));
     }
 
     /// Makes the monthly invoice if the day is due: the recurring amount when an interval begins, and usage.
@@ -198,11 +208,11 @@ impl Ledger {
         }
     }
 
-    /// The deeds in order of time. What lies beyond the end of the period is left out.
-    pub(crate) fn deeds_before(mut self, end: u64) -> Vec<Deed> {
-        self.deeds.retain(|deed| deed.at < end);
-        self.deeds.sort_by_key(|deed| deed.at);
-        self.deeds
+    /// The events in order of time. What lies beyond the end of the period is left out.
+    pub(crate) fn events_before(mut self, end: u64) -> Vec<BillingEvent> {
+        self.events.retain(|event| event.at < end);
+        self.events.sort_by_key(|event| event.at);
+        self.events
     }
 
     fn open(&mut self, at: u64, terms: Terms, reason: &'static str) {
@@ -211,16 +221,27 @@ impl Ledger {
             self.anniversary = date.day().min(28);
             self.renewal = date.month();
         }
-        self.deeds.push(self.of_subscription(at, Kind::SubscriptionCreated, terms, reason));
+        self.events.push(self.of_subscription(
+            at,
+            BillingEventKind::SubscriptionCreated,
+            terms,
+            reason,
+        ));
     }
 
-    fn of_subscription(&self, at: u64, kind: Kind, terms: Terms, reason: &'static str) -> Deed {
-        Deed {
+    fn of_subscription(
+        &self,
+        at: u64,
+        kind: BillingEventKind,
+        terms: Terms,
+        reason: &'static str,
+    ) -> BillingEvent {
+        BillingEvent {
             subscription: Some(self.subscriptions),
             terms: Some(terms),
             cents: Some(terms.cents()),
             reason: Some(reason),
-            ..Deed::new(at, kind)
+            ..BillingEvent::new(at, kind)
         }
     }
 
@@ -229,28 +250,32 @@ impl Ledger {
         const FAILURES: [&str; 4] =
             ["card_declined", "insufficient_funds", "expired_card", "processing_error"];
         self.invoices += 1;
-        let fact = Deed {
+        let fact = BillingEvent {
             subscription: Some(self.subscriptions),
             invoice: Some(self.invoices),
             cents: Some(cents),
-            ..Deed::new(at, Kind::InvoiceFinalized)
+            ..BillingEvent::new(at, BillingEventKind::InvoiceFinalized)
         };
-        self.deeds.push(Deed { terms: Some(terms), ..fact.clone() });
+        self.events.push(BillingEvent { terms: Some(terms), ..fact.clone() });
         let mut paid_at = at + u64::from(2 + stream.below(90)) * MINUTE_US;
         if stream.chance(0.05) {
-            self.deeds.push(Deed {
+            self.events.push(BillingEvent {
                 at: paid_at,
-                kind: Kind::PaymentFailed,
+                kind: BillingEventKind::PaymentFailed,
                 reason: Some(stream.choose(&FAILURES)),
                 ..fact.clone()
             });
             paid_at += u64::from(1 + stream.below(3)) * DAY_US;
         }
-        self.deeds.push(Deed { at: paid_at, kind: Kind::PaymentSucceeded, ..fact.clone() });
+        self.events.push(BillingEvent {
+            at: paid_at,
+            kind: BillingEventKind::PaymentSucceeded,
+            ..fact.clone()
+        });
         if cents > 1 && stream.chance(0.015) {
-            self.deeds.push(Deed {
+            self.events.push(BillingEvent {
                 at: paid_at + u64::from(1 + stream.below(5)) * DAY_US,
-                kind: Kind::PaymentRefunded,
+                kind: BillingEventKind::PaymentRefunded,
                 cents: Some(cents / 2),
                 reason: Some("goodwill"),
                 ..fact
@@ -259,8 +284,8 @@ impl Ledger {
     }
 }
 
-impl Deed {
-    fn new(at: u64, kind: Kind) -> Self {
+impl BillingEvent {
+    fn new(at: u64, kind: BillingEventKind) -> Self {
         Self {
             at,
             kind,

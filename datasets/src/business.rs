@@ -27,7 +27,7 @@ pub struct Business {
 }
 
 /// What all organizations share on one day.
-pub(crate) struct Scene<'a> {
+pub(crate) struct DayContext<'a> {
     pub(crate) seed: u64,
     pub(crate) ids: Ids,
     pub(crate) day: u32,
@@ -121,7 +121,7 @@ impl Business {
         }
         let date = self.profile.date(day);
         let anomaly = self.anomalies.iter().find(|anomaly| anomaly.day == day);
-        let scene = Scene {
+        let scene = DayContext {
             seed: self.profile.seed,
             ids: self.ids,
             day,
@@ -138,8 +138,8 @@ impl Business {
             .filter(|account| account.sign_up_day.is_some_and(|on| visiting.contains(&on)));
         visitor::day(&scene, self.newcomers, soon, &mut page, &mut facts);
         for (account, life) in self.accounts.iter().zip(&self.lives) {
-            for deed in life.deeds_of(day) {
-                deed.write(&mut page, self.ids, account.index);
+            for event in life.billing_events_of(day) {
+                event.write(&mut page, self.ids, account.index);
                 facts.billing_events += 1;
             }
             let level = life.level(day);
@@ -155,7 +155,7 @@ impl Business {
     }
 }
 
-impl Scene<'_> {
+impl DayContext<'_> {
     /// How busy each hour of the day is for an organization.
     pub(crate) fn hours(&self, account: &Account) -> [f64; 24] {
         rhythm::hours(account.kind, account.place, self.weekday)

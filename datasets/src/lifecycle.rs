@@ -4,7 +4,7 @@
 //! leaves decides so days before it cancels, and its traffic fades from that day on. There is at most one
 //! subscription event per organization and day.
 
-use crate::billing::{Deed, Ledger};
+use crate::billing::{BillingEvent, Ledger};
 use crate::plan::{Interval, Plan, TEAM_SEATS_MAX, Terms};
 use crate::profile::Profile;
 use crate::random::{Purpose, Stream};
@@ -13,7 +13,7 @@ use crate::roster::{Account, DAY_US, OrganizationKind};
 /// The whole life within the period.
 pub(crate) struct Lifecycle {
     /// Commercial facts in order of time, all before the end of the period.
-    pub(crate) deeds: Vec<Deed>,
+    pub(crate) events: Vec<BillingEvent>,
     /// The plan at the end.
     pub(crate) plan: Plan,
     /// From which day each phase holds; the first is the first day of the organization.
@@ -42,7 +42,7 @@ impl Lifecycle {
         }
         let end = u64::from(profile.days) * DAY_US;
         let plan = life.terms.map_or(Plan::Free, |terms| terms.plan);
-        Self { deeds: life.ledger.deeds_before(end), plan, phases: life.phases }
+        Self { events: life.ledger.events_before(end), plan, phases: life.phases }
     }
 
     /// How much of its usual traffic the organization sends on a day; 0 before it exists and when gone.
@@ -64,12 +64,12 @@ impl Lifecycle {
         }
     }
 
-    /// The deeds of one day.
-    pub(crate) fn deeds_of(&self, day: u32) -> &[Deed] {
+    /// The events of one day.
+    pub(crate) fn billing_events_of(&self, day: u32) -> &[BillingEvent] {
         let from = u64::from(day) * DAY_US;
-        let first = self.deeds.partition_point(|deed| deed.at < from);
-        let last = self.deeds.partition_point(|deed| deed.at < from + DAY_US);
-        &self.deeds[first..last]
+        let first = self.events.partition_point(|event| event.at < from);
+        let last = self.events.partition_point(|event| event.at < from + DAY_US);
+        &self.events[first..last]
     }
 }
 

@@ -29,8 +29,8 @@ pub(crate) fn movements(organization: u32, life: &Lifecycle) -> Vec<Movement> {
     let mut before = 0_u64;
     let mut known = false;
     let mut found = Vec::new();
-    for deed in &life.deeds {
-        let Some(after) = deed.monthly_cents() else { continue };
+    for event in &life.events {
+        let Some(after) = event.monthly_cents() else { continue };
         let kind = match (before, after) {
             (0, 1..) if known => MovementKind::Reactivation,
             (0, 1..) => MovementKind::New,
@@ -40,7 +40,7 @@ pub(crate) fn movements(organization: u32, life: &Lifecycle) -> Vec<Movement> {
             _ => continue,
         };
         known = true;
-        found.push(Movement { organization, at: deed.at, kind, cents: after.abs_diff(before) });
+        found.push(Movement { organization, at: event.at, kind, cents: after.abs_diff(before) });
         before = after;
     }
     found

@@ -1,7 +1,7 @@
 //! Where organizations are: the clock they live by and the gateway they reach.
 
 /// A country. `offset` is its usual distance from UTC in hours; summer time is left out.
-pub(crate) struct Place {
+pub(crate) struct Country {
     pub(crate) country: &'static str,
     pub(crate) offset: i32,
     pub(crate) region: &'static str,
@@ -9,7 +9,7 @@ pub(crate) struct Place {
     share: f64,
 }
 
-pub(crate) static PLACES: [Place; 12] = [
+pub(crate) static PLACES: [Country; 12] = [
     us("US", -6, 0.30),
     us("CA", -5, 0.05),
     us("BR", -3, 0.06),
@@ -29,15 +29,15 @@ pub(crate) fn shares() -> [f64; 12] {
     std::array::from_fn(|index| PLACES[index].share)
 }
 
-const fn us(country: &'static str, offset: i32, share: f64) -> Place {
+const fn us(country: &'static str, offset: i32, share: f64) -> Country {
     place(country, offset, share, "us-1", "/gateway/us-1")
 }
 
-const fn eu(country: &'static str, offset: i32, share: f64) -> Place {
+const fn eu(country: &'static str, offset: i32, share: f64) -> Country {
     place(country, offset, share, "eu-1", "/gateway/eu-1")
 }
 
-const fn ap(country: &'static str, offset: i32, share: f64) -> Place {
+const fn ap(country: &'static str, offset: i32, share: f64) -> Country {
     place(country, offset, share, "ap-1", "/gateway/ap-1")
 }
 
@@ -47,6 +47,6 @@ const fn place(
     share: f64,
     region: &'static str,
     gateway: &'static str,
-) -> Place {
-    Place { country, offset, region, gateway, share }
+) -> Country {
+    Country { country, offset, region, gateway, share }
 }

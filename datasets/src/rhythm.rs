@@ -1,6 +1,6 @@
 //! The day and the week: how busy each hour is, seen from UTC.
 
-use crate::place::Place;
+use crate::place::Country;
 use crate::roster::OrganizationKind;
 
 /// Local hours of a business: office hours above a floor of automated traffic. The mean is 1.
@@ -18,7 +18,7 @@ const OFFICE_WEEK: [f64; 7] = [1.05, 1.12, 1.14, 1.10, 0.98, 0.38, 0.33];
 const EVENING_WEEK: [f64; 7] = [0.95, 0.95, 0.97, 0.95, 0.92, 1.12, 1.14];
 
 /// The factor of each UTC hour of a day, whose weekday is counted from Monday = 0.
-pub(crate) fn hours(kind: OrganizationKind, place: &Place, weekday: u32) -> [f64; 24] {
+pub(crate) fn hours(kind: OrganizationKind, place: &Country, weekday: u32) -> [f64; 24] {
     let (hours, week) = match kind {
         OrganizationKind::Business => (&OFFICE, &OFFICE_WEEK),
         OrganizationKind::Individual => (&EVENING, &EVENING_WEEK),

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Ids;
-use crate::place::{self, PLACES, Place};
+use crate::place::{self, Country, PLACES};
 use crate::plan::Plan;
 use crate::price::MODELS;
 use crate::profile::Profile;
@@ -36,7 +36,7 @@ pub enum OrganizationKind {
 pub(crate) struct Account {
     pub(crate) index: u32,
     pub(crate) kind: OrganizationKind,
-    pub(crate) place: &'static Place,
+    pub(crate) place: &'static Country,
     pub(crate) name: String,
     /// The day of signing up; none if before the start.
     pub(crate) sign_up_day: Option<u32>,

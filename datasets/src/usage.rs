@@ -1,12 +1,12 @@
 //! The requests of one organization on one day.
 
-use crate::business::Scene;
+use crate::business::DayContext;
 use crate::day::DayFacts;
 use crate::identity::{member, session};
 use crate::price::{CATALOG, MODELS, Model, Operation, Quantities, Tier};
 use crate::random::{Purpose, Stream};
 use crate::roster::Account;
-use crate::write::{Fields, Head, Page};
+use crate::write::{EventHead, Fields, Page};
 
 /// Requests per day of an organization of mean size on the first day.
 const REQUESTS_PER_DAY: f64 = 75.0;
@@ -33,7 +33,7 @@ struct Request {
 }
 
 /// The expected requests of each hour of a day, before anything breaks.
-pub(crate) fn expected(scene: &Scene<'_>, account: &Account, level: f64) -> [f64; 24] {
+pub(crate) fn expected(scene: &DayContext<'_>, account: &Account, level: f64) -> [f64; 24] {
     let growth = 1.0 + account.slope * f64::from(scene.day);
     let hourly = REQUESTS_PER_DAY / 24.0 * account.weight * growth * level;
     scene.hours(account).map(|factor| factor * hourly)
@@ -41,7 +41,7 @@ pub(crate) fn expected(scene: &Scene<'_>, account: &Account, level: f64) -> [f64
 
 /// Writes and counts the requests of an organization.
 pub(crate) fn day(
-    scene: &Scene<'_>,
+    scene: &DayContext<'_>,
     account: &Account,
     expected: &[f64; 24],
     page: &mut Page,
@@ -72,7 +72,7 @@ pub(crate) fn day(
 impl Request {
     fn draw(
         stream: &mut Stream,
-        scene: &Scene<'_>,
+        scene: &DayContext<'_>,
         account: &Account,
         hour: u32,
         liking: &[f64; MODELS],
@@ -165,7 +165,13 @@ impl Request {
         }
     }
 
-    fn write(&self, scene: &Scene<'_>, account: &Account, page: &mut Page, facts: &mut DayFacts) {
+    fn write(
+        &self,
+        scene: &DayContext<'_>,
+        account: &Account,
+        page: &mut Page,
+        facts: &mut DayFacts,
+    ) {
         let failed = self.failure.is_some();
         let (cost, list) = match failed {
             true => (0, 0),
@@ -181,7 +187,7 @@ impl Request {
             facts.observed.requests += 1;
             facts.observed.errors += u64::from(failed);
         }
-        let head = Head {
+        let head = EventHead {
             prefix: "req_",
             source: account.place.gateway,
             kind: "usage.request",
@@ -202,7 +208,7 @@ impl Request {
         });
     }
 
-    fn write_who(&self, scene: &Scene<'_>, account: &Account, fields: &mut Fields<'_>) {
+    fn write_who(&self, scene: &DayContext<'_>, account: &Account, fields: &mut Fields<'_>) {
         let id = |part| scene.ids.short(member(account.index, part));
         fields.code("project_id", "proj_", &id(self.project));
         fields.code("api_key_id", "key_", &id(self.project * 2 + self.key));
@@ -255,7 +261,7 @@ impl Request {
 /// Usually 1.4 % of requests fail; more while the provider is out.
 fn failure(
     stream: &mut Stream,
-    scene: &Scene<'_>,
+    scene: &DayContext<'_>,
     hour: u32,
     model: &Model,
 ) -> Option<(u64, &'static str)> {

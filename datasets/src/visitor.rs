@@ -3,8 +3,8 @@
 //! A visitor has an `anonymous_id` and no subject. The event `activity.signed_up` carries the same
 //! `anonymous_id` together with the new organization and its first user: it stitches the two lives.
 
-use crate::activity::{Act, Action, DEVICES, PAGES, REFERRERS};
-use crate::business::Scene;
+use crate::activity::{Action, ActivityEvent, DEVICES, PAGES, REFERRERS};
+use crate::business::DayContext;
 use crate::day::DayFacts;
 use crate::place::{self, PLACES};
 use crate::random::{Purpose, Stream};
@@ -22,7 +22,7 @@ const CONVERTS: u64 = 1 << 40;
 /// Writes and counts what visitors do on a day. `newcomers` sign up per [`SIGN_UP_DAYS`]; `accounts` are
 /// those that sign up on this day or soon after it.
 pub(crate) fn day<'a>(
-    scene: &Scene<'_>,
+    scene: &DayContext<'_>,
     newcomers: u32,
     accounts: impl Iterator<Item = &'a Account>,
     page: &mut Page,
@@ -54,7 +54,7 @@ fn bustle(seed: u64, day: u32) -> f64 {
 }
 
 /// Someone who never signs up: one visit, and with luck a second within three days.
-fn visitor(scene: &Scene<'_>, code: u64, back: u32, page: &mut Page, facts: &mut DayFacts) {
+fn visitor(scene: &DayContext<'_>, code: u64, back: u32, page: &mut Page, facts: &mut DayFacts) {
     let mut stream = Stream::new(scene.seed, Purpose::Visitor, code, 0);
     let guest = Guest::draw(&mut stream, code, anywhere);
     let returns = stream.chance(0.2).then(|| 1 + stream.below(RETURN_DAYS));
@@ -68,7 +68,7 @@ fn visitor(scene: &Scene<'_>, code: u64, back: u32, page: &mut Page, facts: &mut
 }
 
 /// Someone who signs up: perhaps a first visit some days before, then the visit that ends with the sign-up.
-fn newcomer(scene: &Scene<'_>, account: &Account, page: &mut Page, facts: &mut DayFacts) {
+fn newcomer(scene: &DayContext<'_>, account: &Account, page: &mut Page, facts: &mut DayFacts) {
     let Some(day) = account.sign_up_day else { return };
     let code = CONVERTS | u64::from(account.index);
     let mut stream = Stream::new(scene.seed, Purpose::Visitor, code, 0);
@@ -87,7 +87,7 @@ fn newcomer(scene: &Scene<'_>, account: &Account, page: &mut Page, facts: &mut D
     let begin = at.saturating_sub(u64::from(6 + visit.below(30)) * MINUTE_US);
     guest.browse(scene, &mut visit, begin, at, page, facts);
     facts.registered.push(code);
-    let signed_up = Act {
+    let signed_up = ActivityEvent {
         organization: Some(account.index),
         user: Some(0),
         path: Some("/sign-up"),
@@ -121,7 +121,7 @@ impl Guest {
     /// Looks at some pages from `begin` on, all of them before `end`.
     fn browse(
         &self,
-        scene: &Scene<'_>,
+        scene: &DayContext<'_>,
         stream: &mut Stream,
         begin: u64,
         end: u64,
@@ -131,7 +131,7 @@ impl Guest {
         facts.visitors.push(self.code);
         let mut at = begin;
         for _ in 0..1 + stream.below(6) {
-            let view = Act {
+            let view = ActivityEvent {
                 path: Some(PAGES[stream.below(PAGES.len() as u32) as usize]),
                 ..self.act(scene, Action::PageViewed, at)
             };
@@ -143,8 +143,8 @@ impl Guest {
         }
     }
 
-    fn act(&self, scene: &Scene<'_>, action: Action, at: u64) -> Act {
-        Act {
+    fn act(&self, scene: &DayContext<'_>, action: Action, at: u64) -> ActivityEvent {
+        ActivityEvent {
             at,
             action,
             organization: None,

@@ -18,7 +18,7 @@ pub(crate) struct Page {
 }
 
 /// What every event has.
-pub(crate) struct Head<'a> {
+pub(crate) struct EventHead<'a> {
     /// The beginning of the event's id.
     pub(crate) prefix: &'a str,
     pub(crate) source: &'a str,
@@ -45,7 +45,7 @@ impl Page {
         }
     }
 
-    pub(crate) fn event(&mut self, head: &Head<'_>, data: impl FnOnce(&mut Fields<'_>)) {
+    pub(crate) fn event(&mut self, head: &EventHead<'_>, data: impl FnOnce(&mut Fields<'_>)) {
         self.serial += 1;
         let Some(text) = &mut self.text else { return };
         let from = text.len();

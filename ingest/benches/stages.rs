@@ -9,7 +9,7 @@ use std::{
 use arrow::record_batch::RecordBatch;
 use ingest::{
     Table,
-    decode::{Form, Sender, decode, split},
+    decode::{EventFormat, Sender, decode, split},
     dedup::{Index, keys_of},
     identity::Pseudonyms,
     log::{LogId, LogWriter, Record},
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         window: Window::ANY,
         is_strict: false,
     };
-    let decoded = || decode(Form::Ndjson, body.as_bytes(), &sender, 0);
+    let decoded = || decode(EventFormat::Ndjson, body.as_bytes(), &sender, 0);
     let rows: RecordBatch = decoded()??.batches.first().ok_or("no event was decoded")?.rows.clone();
     let dir = tempfile::tempdir()?;
     let (mut log, _) = LogWriter::open(&dir.path().join("log"), LogId(1))?;
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     println!("{EVENTS} events of {} bytes; microseconds per event", body.len() / EVENTS);
     let show = |stage: &str, cost: f64| println!("{stage:<34} {cost:>6.2}");
-    show("split into events", best(|_| timed(|| split(Form::Ndjson, &body))));
+    show("split into events", best(|_| timed(|| split(EventFormat::Ndjson, &body))));
     show("decode, check, hash, columns", best(|_| timed(decoded)));
     show("key of a stored row", best(|_| timed(|| keys_of(&rows, |row| row as u64))));
     let keys = keys_of(&rows, |row| row as u64);

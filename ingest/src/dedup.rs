@@ -2,7 +2,7 @@
 //! map in memory for everything newer. Both are functions of the log and the tables, so both can be built anew.
 
 mod filter;
-mod held;
+mod pending;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,13 +16,13 @@ use arrow::{
     datatypes::Int64Type,
     record_batch::RecordBatch,
 };
-use filter::{Filling, Filter};
+use filter::{Filling, KeyFilter};
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, PersistMode,
     compaction::Leveled,
     config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy},
 };
-use held::{Held, Run};
+use pending::{KeyRun, PendingKeys};
 
 use crate::{
     Error,
@@ -33,7 +33,7 @@ use crate::{
 
 /// What is remembered of an accepted event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct AcceptedEvent {
     pub content_hash: i64,
     pub lsn: Lsn,
 }
@@ -73,7 +73,7 @@ fn open(dir: &Path) -> Result<Database, Error> {
     Ok(opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
 }
 
-impl Seen {
+impl AcceptedEvent {
     fn encode(self) -> [u8; 16] {
         let mut value = [0; 16];
         value[..8].copy_from_slice(&self.content_hash.to_le_bytes());
@@ -94,23 +94,23 @@ impl Seen {
 }
 
 /// An identity as 32 bytes: the key, the content hash and the LSN. Entries sort by their keys.
-pub fn encode_entry(key: Key, seen: Seen) -> [u8; ENTRY_BYTES] {
+pub fn encode_entry(key: Key, seen: AcceptedEvent) -> [u8; ENTRY_BYTES] {
     let mut entry = [0; ENTRY_BYTES];
     entry[..16].copy_from_slice(&key.0);
     entry[16..].copy_from_slice(&seen.encode());
     entry
 }
 
-pub fn decode_entry(entry: &[u8; ENTRY_BYTES]) -> (Key, Seen) {
+pub fn decode_entry(entry: &[u8; ENTRY_BYTES]) -> (Key, AcceptedEvent) {
     let half = |from: usize| std::array::from_fn(|at| entry[from + at]);
-    (Key(half(0)), Seen::decode(half(16)))
+    (Key(half(0)), AcceptedEvent::decode(half(16)))
 }
 
 /// Reads entries as far as they are whole, up to `most` at once.
 pub fn read_entries(
     mut source: impl Read,
     most: usize,
-) -> impl Iterator<Item = io::Result<Vec<(Key, Seen)>>> {
+) -> impl Iterator<Item = io::Result<Vec<(Key, AcceptedEvent)>>> {
     std::iter::from_fn(move || {
         let (mut entry, mut batch) = ([0; ENTRY_BYTES], Vec::with_capacity(most));
         while batch.len() < most {
@@ -131,10 +131,10 @@ pub struct Index {
     keys: Keyspace,
     marks: Keyspace,
     log: LogId,
-    filter: Arc<Filter>,
+    filter: Arc<KeyFilter>,
     /// While it is filled.
     filling: Option<Arc<Filling>>,
-    held: Arc<Held>,
+    held: Arc<PendingKeys>,
 }
 
 impl Index {
@@ -180,14 +180,14 @@ impl Index {
     }
 
     /// Looks only for what the filter does not rule out.
-    pub fn get(&self, key: Key) -> Result<Option<Seen>, Error> {
+    pub fn get(&self, key: Key) -> Result<Option<AcceptedEvent>, Error> {
         if !self.filter().may_hold(key) {
             return Ok(None);
         }
         if let Some(seen) = self.held.get(key) {
             return Ok(Some(seen));
         }
-        self.keys.get(key.0)?.map(|value| Seen::read(&value)).transpose()
+        self.keys.get(key.0)?.map(|value| AcceptedEvent::read(&value)).transpose()
     }
 
     /// Spoils an entry on the disk.
@@ -202,22 +202,22 @@ impl Index {
     }
 
     /// Every identity that is on the disk now, in the order of the keys.
-    pub fn entries(&self) -> impl Iterator<Item = Result<(Key, Seen), Error>> + use<> {
+    pub fn entries(&self) -> impl Iterator<Item = Result<(Key, AcceptedEvent), Error>> + use<> {
         self.keys.iter().map(|entry| {
             let (key, value) = entry.into_inner()?;
             let key = key[..].try_into().map_err(|_| Error::DamagedIndex)?;
-            Ok((Key(key), Seen::read(&value)?))
+            Ok((Key(key), AcceptedEvent::read(&value)?))
         })
     }
 
     /// Takes the keys of a flush: they are found from now on, and written once enough of them wait.
     pub(crate) fn hold(
         &self,
-        keys: impl IntoIterator<Item = (Key, Seen)>,
+        keys: impl IntoIterator<Item = (Key, AcceptedEvent)>,
         through: Lsn,
     ) -> Result<(), Error> {
         let held = self.held.through();
-        let run: Run = sorted(keys.into_iter().filter(|(_, seen)| seen.lsn > held)).into();
+        let run: KeyRun = sorted(keys.into_iter().filter(|(_, seen)| seen.lsn > held)).into();
         self.announce(&run);
         if self.held.push(run, through) { self.write_held() } else { Ok(()) }
     }
@@ -237,7 +237,7 @@ impl Index {
     /// Writes keys, and moves the mark on to `through` once they are all there.
     pub fn insert(
         &self,
-        keys: impl IntoIterator<Item = (Key, Seen)>,
+        keys: impl IntoIterator<Item = (Key, AcceptedEvent)>,
         through: Lsn,
     ) -> Result<(), Error> {
         let keys = sorted(keys);
@@ -245,13 +245,13 @@ impl Index {
         self.write(keys, through)
     }
 
-    fn announce(&self, keys: &[(Key, Seen)]) {
+    fn announce(&self, keys: &[(Key, AcceptedEvent)]) {
         if self.filling.is_some() {
             self.filter.add(keys.iter().map(|(key, _)| *key));
         }
     }
 
-    fn write(&self, keys: Vec<(Key, Seen)>, through: Lsn) -> Result<(), Error> {
+    fn write(&self, keys: Vec<(Key, AcceptedEvent)>, through: Lsn) -> Result<(), Error> {
         let mut batch = self.database.batch();
         if keys.len() >= BULK {
             // One that cannot write any more says so here, before a file is written for nothing.
@@ -289,7 +289,7 @@ fn place(key: Key) -> u128 {
 }
 
 /// The keys in their order. Of equal ones the first stays.
-fn sorted(keys: impl IntoIterator<Item = (Key, Seen)>) -> Vec<(Key, Seen)> {
+fn sorted(keys: impl IntoIterator<Item = (Key, AcceptedEvent)>) -> Vec<(Key, AcceptedEvent)> {
     let mut keys: Vec<_> = keys.into_iter().collect();
     keys.sort_by_key(|(key, _)| place(*key));
     keys.dedup_by_key(|(key, _)| key.0);
@@ -298,7 +298,7 @@ fn sorted(keys: impl IntoIterator<Item = (Key, Seen)>) -> Vec<(Key, Seen)> {
 
 /// The keys that the index does not have yet, and those of the group being written.
 #[derive(Debug)]
-pub(crate) struct Hot {
+pub(crate) struct RecentKeys {
     seen: [Map; MAPS],
     order: VecDeque<(Lsn, Key)>,
     /// Keys up to here are in the index.
@@ -307,7 +307,7 @@ pub(crate) struct Hot {
     evicted: Lsn,
 }
 
-type Map = HashMap<Key, Seen, foldhash::fast::RandomState>;
+type Map = HashMap<Key, AcceptedEvent, foldhash::fast::RandomState>;
 
 /// A map that grows, or tidies up after many keys came and went, moves every key that it holds, while all senders wait:
 /// of a million keys in as many maps these are few at a time.
@@ -318,17 +318,17 @@ fn map_of(key: Key) -> usize {
     usize::from(key.0[15]) % MAPS
 }
 
-impl Hot {
+impl RecentKeys {
     pub(crate) fn new(evicted: Lsn) -> Self {
         let seen = std::array::from_fn(|_| Map::default());
         Self { seen, order: VecDeque::new(), indexed: evicted, evicted }
     }
 
-    pub(crate) fn get(&self, key: Key) -> Option<Seen> {
+    pub(crate) fn get(&self, key: Key) -> Option<AcceptedEvent> {
         self.seen[map_of(key)].get(&key).copied()
     }
 
-    pub(crate) fn insert(&mut self, key: Key, seen: Seen) {
+    pub(crate) fn insert(&mut self, key: Key, seen: AcceptedEvent) {
         self.seen[map_of(key)].insert(key, seen);
         self.order.push_back((seen.lsn, key));
     }
@@ -367,7 +367,7 @@ impl Hot {
 }
 
 /// The identities of stored rows, derived from their columns. Rows without an id have none.
-pub fn keys_of(rows: &RecordBatch, lsn: impl Fn(usize) -> Lsn) -> Vec<(Key, Seen)> {
+pub fn keys_of(rows: &RecordBatch, lsn: impl Fn(usize) -> Lsn) -> Vec<(Key, AcceptedEvent)> {
     let text = |name| rows.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
     let hashes =
         rows.column_by_name("content_hash").and_then(|c| c.as_primitive_opt::<Int64Type>());
@@ -382,7 +382,7 @@ pub fn keys_of(rows: &RecordBatch, lsn: impl Fn(usize) -> Lsn) -> Vec<(Key, Seen
         .zip(organizations)
         .zip(sources.iter().zip(ids))
         .filter_map(|((row, organization), (source, id))| {
-            let seen = Seen { content_hash: hashes.value(row), lsn: lsn(row) };
+            let seen = AcceptedEvent { content_hash: hashes.value(row), lsn: lsn(row) };
             let corrected = corrects.filter(|c| c.is_valid(row)).map(|c| c.value(row));
             let key = match corrected {
                 Some(corrected) => Key::of_correction(organization, source?, id?, corrected),

@@ -31,7 +31,7 @@ pub(crate) const LETTER_REASON: &str = "the event named a person who was erased"
 /// The erased persons of a data folder: `erased.json`. It holds neither their ids nor their pseudonyms.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Erased {
+pub struct ErasedPersons {
     format: u32,
     /// Tells whether the digests were made with the key of a folder.
     key: String,
@@ -59,7 +59,7 @@ pub struct Person {
 
 /// Why a list of erased persons cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum ErasedListError {
     #[error("it does not parse: {0}")]
     Form(String),
     #[error("it is of format {0}, which this program does not read")]
@@ -84,7 +84,7 @@ pub fn is_cleared(table: Table, column: &str) -> bool {
     }
 }
 
-impl Erased {
+impl ErasedPersons {
     /// Nobody, so far.
     pub fn nobody(pseudonyms: &Pseudonyms) -> Self {
         let key = digest(pseudonyms.erasure_key(), "");
@@ -92,14 +92,14 @@ impl Erased {
     }
 
     /// Reads `erased.json`.
-    pub fn parse(json: &[u8], pseudonyms: &Pseudonyms) -> Result<Self, Unusable> {
-        let read: Self =
-            serde_json::from_slice(json).map_err(|error| Unusable::Form(error.to_string()))?;
+    pub fn parse(json: &[u8], pseudonyms: &Pseudonyms) -> Result<Self, ErasedListError> {
+        let read: Self = serde_json::from_slice(json)
+            .map_err(|error| ErasedListError::Form(error.to_string()))?;
         if read.format > FORMAT {
-            return Err(Unusable::Format(read.format));
+            return Err(ErasedListError::Format(read.format));
         }
         if read.key != Self::nobody(pseudonyms).key {
-            return Err(Unusable::OtherKey);
+            return Err(ErasedListError::OtherKey);
         }
         Ok(read)
     }
@@ -140,7 +140,7 @@ impl Erased {
 #[derive(Debug)]
 pub struct Lookup<'a> {
     pseudonyms: &'a Pseudonyms,
-    erased: Arc<Erased>,
+    erased: Arc<ErasedPersons>,
 }
 
 impl<'a> Lookup<'a> {

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use crate::erasure::Erased;
+use crate::erasure::ErasedPersons;
 pub use content::are_hashed;
 pub(crate) use content::{Canonical, Content, FirstContent, earlier_hashes, hashes_of_columns};
 
@@ -56,7 +56,7 @@ pub struct Pseudonyms {
     secret: [u8; 32],
     erasure_key: [u8; 32],
     /// Whose pseudonyms are stored no more. Clones share it.
-    erased: Arc<RwLock<Arc<Erased>>>,
+    erased: Arc<RwLock<Arc<ErasedPersons>>>,
 }
 
 impl Pseudonyms {
@@ -66,12 +66,12 @@ impl Pseudonyms {
     }
 
     /// The persons that are erased.
-    pub fn erased(&self) -> Arc<Erased> {
+    pub fn erased(&self) -> Arc<ErasedPersons> {
         Arc::clone(&self.erased.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// From here on these persons are erased, and no others.
-    pub fn erase(&self, erased: Erased) {
+    pub fn erase(&self, erased: ErasedPersons) {
         *self.erased.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(erased);
     }
 

@@ -21,9 +21,9 @@ use rows::{conflict, content_hashes, merge};
 use crate::{
     Error, Verdict,
     decode::Batch,
-    dedup::{Hot, Index, Seen, keys_of},
+    dedup::{AcceptedEvent, Index, RecentKeys, keys_of},
     identity::{Key, earlier_hashes},
-    log::{self, LogId, LogWriter, Lsn, Record, Written},
+    log::{self, AppendStats, LogId, LogWriter, Lsn, Record},
     time::Micros,
 };
 
@@ -32,7 +32,7 @@ use crate::{
 pub struct Submission {
     pub batches: Vec<Batch>,
     /// For each batch and row, what the index knows of the key ([`Intake::probe`]).
-    pub known: Vec<Vec<Option<Seen>>>,
+    pub known: Vec<Vec<Option<AcceptedEvent>>>,
     /// How far the index reached when it was asked.
     pub probed_through: Lsn,
     /// The rows are only true together: all of them are written, or none.
@@ -41,13 +41,13 @@ pub struct Submission {
 
 /// A decoded request of which some keys may be in the index.
 #[derive(Debug)]
-pub struct Sifted {
+pub struct FilteredSubmission {
     submission: Submission,
     /// Batch and row.
     doubtful: Vec<(usize, usize)>,
 }
 
-impl Sifted {
+impl FilteredSubmission {
     /// Whether the index must be asked. That waits where its files are being exchanged.
     pub fn is_doubtful(&self) -> bool {
         !self.doubtful.is_empty()
@@ -55,17 +55,17 @@ impl Sifted {
 }
 
 /// What a group commit says of each row: its place in the request, and the verdict.
-pub type Settled = Vec<(u32, Verdict)>;
+pub type RowVerdicts = Vec<(u32, Verdict)>;
 
 /// Called once with the outcome, from the writing thread.
-pub type Answer = Box<dyn FnOnce(Result<Settled, Refused>) + Send>;
+pub type VerdictCallback = Box<dyn FnOnce(Result<RowVerdicts, Refused>) + Send>;
 
 /// What the writing thread reports, before anybody is answered.
 pub trait Observer: Send + Sync + 'static {
     /// These records are on the disk now.
     fn durable(&self, records: Vec<Record>);
     /// The log grew by so many bytes, and the fsync took so long.
-    fn synced(&self, _: Written) {}
+    fn synced(&self, _: AppendStats) {}
     /// A submission was refused, since the index could not be read.
     fn unread(&self, _: &Error) {}
     /// The log takes nothing more: the process should end, and replay at its next start.
@@ -73,7 +73,7 @@ pub trait Observer: Send + Sync + 'static {
 }
 
 enum Message {
-    Submit(Submission, Answer),
+    Submit(Submission, VerdictCallback),
     Indexed(Lsn),
     Roll(mpsc::Sender<Result<u64, Error>>),
     Stop,
@@ -107,7 +107,7 @@ impl Intake {
         fresh: LogId,
         clock: fn() -> Micros,
         observer: Arc<dyn Observer>,
-        catch_up: impl FnOnce(Lsn) -> Result<Vec<(Key, Seen)>, Error>,
+        catch_up: impl FnOnce(Lsn) -> Result<Vec<(Key, AcceptedEvent)>, Error>,
     ) -> Result<(Self, Vec<Record>), Error> {
         let (writer, mut tail) = LogWriter::open(dir, fresh)?;
         let index = Index::open(index_dir, writer.log())?;
@@ -118,7 +118,7 @@ impl Intake {
         }
         let index = index.filtered(index_dir)?;
         let indexed = index.through()?;
-        let mut hot = Hot::new(indexed);
+        let mut hot = RecentKeys::new(indexed);
         let records: Vec<_> = tail.take().collect();
         for record in &records {
             for (key, seen) in keys_of(&record.rows, |row| record.first_lsn + row as Lsn) {
@@ -133,7 +133,7 @@ impl Intake {
             let index = index.clone();
             std::thread::Builder::new()
                 .name("log-writer".into())
-                .spawn(move || Writing { writer, hot, index, clock, observer }.run(&messages))
+                .spawn(move || WriterThread { writer, hot, index, clock, observer }.run(&messages))
                 .map_err(Error::io(dir))?
         };
         let intake = Self {
@@ -156,7 +156,7 @@ impl Intake {
     }
 
     /// Says of every key whether the index may hold it, without looking there.
-    pub fn sift(&self, batches: Vec<Batch>) -> Sifted {
+    pub fn check_filter(&self, batches: Vec<Batch>) -> FilteredSubmission {
         let probed_through = self.indexed.load(Ordering::Acquire);
         let mut doubtful = Vec::new();
         let filter = self.index.filter();
@@ -167,12 +167,12 @@ impl Intake {
         }
         let known = batches.iter().map(|batch| vec![None; batch.keys.len()]).collect();
         let submission = Submission { batches, known, probed_through, together: false };
-        Sifted { submission, doubtful }
+        FilteredSubmission { submission, doubtful }
     }
 
     /// Looks up what is doubtful: work for the caller's thread, not for the writer's.
-    pub fn look_up(&self, sifted: Sifted) -> Result<Submission, Error> {
-        let Sifted { mut submission, doubtful } = sifted;
+    pub fn look_up(&self, sifted: FilteredSubmission) -> Result<Submission, Error> {
+        let FilteredSubmission { mut submission, doubtful } = sifted;
         for (place, row) in doubtful {
             let key = submission.batches[place].keys[row];
             submission.known[place][row] = self.index.get(key)?;
@@ -182,11 +182,11 @@ impl Intake {
 
     /// Looks up every key that the index may hold.
     pub fn probe(&self, batches: Vec<Batch>) -> Result<Submission, Error> {
-        self.look_up(self.sift(batches))
+        self.look_up(self.check_filter(batches))
     }
 
     /// Hands a request to the writer. `answer` is called once, when the rows are on the disk or refused.
-    pub fn submit(&self, submission: Submission, answer: Answer) {
+    pub fn submit(&self, submission: Submission, answer: VerdictCallback) {
         let full = match self.queue.try_send(Message::Submit(submission, answer)) {
             Ok(()) => return,
             Err(error) => error,
@@ -221,7 +221,7 @@ impl Intake {
     }
 
     /// Gives keys that the index holds another content.
-    pub fn reindex(&self, entries: Vec<(Key, Seen)>) -> Result<(), Error> {
+    pub fn reindex(&self, entries: Vec<(Key, AcceptedEvent)>) -> Result<(), Error> {
         self.index.write_held()?;
         self.index.insert(entries, self.index.through()?)?;
         self.index.sync()
@@ -238,7 +238,7 @@ impl Intake {
     /// Every identity that the index holds now, in the order of the keys.
     pub fn entries(
         &self,
-    ) -> Result<impl Iterator<Item = Result<(Key, Seen), Error>> + use<>, Error> {
+    ) -> Result<impl Iterator<Item = Result<(Key, AcceptedEvent), Error>> + use<>, Error> {
         self.index.write_held()?;
         Ok(self.index.entries())
     }
@@ -269,9 +269,9 @@ impl Intake {
 }
 
 /// The state of the writing thread.
-struct Writing {
+struct WriterThread {
     writer: LogWriter,
-    hot: Hot,
+    hot: RecentKeys,
     index: Index,
     clock: fn() -> Micros,
     observer: Arc<dyn Observer>,
@@ -281,11 +281,11 @@ struct Writing {
 #[derive(Default)]
 struct Group {
     records: Vec<Record>,
-    answers: Vec<(Answer, Settled)>,
+    answers: Vec<(VerdictCallback, RowVerdicts)>,
     rows: usize,
 }
 
-impl Writing {
+impl WriterThread {
     fn run(mut self, messages: &mpsc::Receiver<Message>) {
         let mut stopping = false;
         while !stopping {
@@ -335,7 +335,7 @@ impl Writing {
     fn gather(
         &mut self,
         mut submission: Submission,
-        answer: Answer,
+        answer: VerdictCallback,
         first: Lsn,
         group: &mut Group,
     ) {
@@ -344,7 +344,7 @@ impl Writing {
             answer(Err(Refused::Broken));
             return;
         }
-        let mut settled = Settled::new();
+        let mut settled = RowVerdicts::new();
         if submission.together && self.is_known(&submission, &mut settled) {
             group.answers.push((answer, settled));
             return;
@@ -363,7 +363,7 @@ impl Writing {
                     Some(why) => Verdict::Rejected(why.clone()),
                 };
                 if verdict == Verdict::Accepted {
-                    self.hot.insert(*key, Seen { content_hash: hash, lsn: next });
+                    self.hot.insert(*key, AcceptedEvent { content_hash: hash, lsn: next });
                     next += 1;
                 }
                 keep[row] = verdict == Verdict::Accepted;
@@ -390,7 +390,13 @@ impl Writing {
         group.answers.push((answer, settled));
     }
 
-    fn verdict(&self, batch: &Batch, row: usize, hash: i64, known: Option<Seen>) -> Verdict {
+    fn verdict(
+        &self,
+        batch: &Batch,
+        row: usize,
+        hash: i64,
+        known: Option<AcceptedEvent>,
+    ) -> Verdict {
         match self.seen(batch.keys[row], known) {
             None => Verdict::Accepted,
             Some(seen) if seen.content_hash == hash => Verdict::Duplicate,
@@ -421,12 +427,12 @@ impl Writing {
         Ok(())
     }
 
-    fn seen(&self, key: Key, known: Option<Seen>) -> Option<Seen> {
+    fn seen(&self, key: Key, known: Option<AcceptedEvent>) -> Option<AcceptedEvent> {
         known.or_else(|| self.hot.get(key))
     }
 
     /// Whether a row of the submission was accepted before. Then the verdict of the first such row is everyone's.
-    fn is_known(&self, submission: &Submission, settled: &mut Settled) -> bool {
+    fn is_known(&self, submission: &Submission, settled: &mut RowVerdicts) -> bool {
         let rows = submission.batches.iter().zip(&submission.known).flat_map(|(batch, known)| {
             let hashes = content_hashes(batch);
             let rows = known.iter().zip(hashes).enumerate();

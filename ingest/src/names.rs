@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::value::RawValue;
 
-use crate::{Table, decode::Form, money};
+use crate::{Table, decode::EventFormat, money};
 
 /// The names of one system.
 #[derive(Debug)]
@@ -190,7 +190,7 @@ impl Vocabulary {
     }
 
     /// The form of what [`Self::translate`] gives.
-    pub const TRANSLATED: Form = Form::Ndjson;
+    pub const TRANSLATED: EventFormat = EventFormat::Ndjson;
 
     fn translated(&self, event: &str) -> Option<String> {
         let mut members: Object<'_> = serde_json::from_str(event).ok()?;

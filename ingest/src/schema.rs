@@ -21,7 +21,7 @@ pub enum Table {
 
 /// The type of a column, as the sender sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnType {
     Text,
     /// A whole number, never negative.
     Count,
@@ -36,25 +36,25 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
     pub name: &'static str,
-    pub kind: Kind,
+    pub kind: ColumnType,
     /// Says something of a person. It is emptied, as `attributes` are, where the person is erased.
     pub is_personal: bool,
 }
 
 const fn text(name: &'static str) -> Column {
-    Column { name, kind: Kind::Text, is_personal: false }
+    Column { name, kind: ColumnType::Text, is_personal: false }
 }
 const fn personal(name: &'static str) -> Column {
-    Column { name, kind: Kind::Text, is_personal: true }
+    Column { name, kind: ColumnType::Text, is_personal: true }
 }
 const fn count(name: &'static str) -> Column {
-    Column { name, kind: Kind::Count, is_personal: false }
+    Column { name, kind: ColumnType::Count, is_personal: false }
 }
 const fn money(name: &'static str) -> Column {
-    Column { name, kind: Kind::Money, is_personal: false }
+    Column { name, kind: ColumnType::Money, is_personal: false }
 }
 const fn time(name: &'static str) -> Column {
-    Column { name, kind: Kind::Time, is_personal: false }
+    Column { name, kind: ColumnType::Time, is_personal: false }
 }
 
 /// The columns that hold pseudonyms of persons: of a user, and of a visitor.
@@ -83,7 +83,7 @@ const USAGE: &[Column] = &[
     text("error_code"),
     count("latency_ms"),
     count("time_to_first_token_ms"),
-    Column { name: "cache_hit", kind: Kind::Flag, is_personal: false },
+    Column { name: "cache_hit", kind: ColumnType::Flag, is_personal: false },
     text("region"),
     money("cost"),
     money("list_price"),
@@ -130,7 +130,7 @@ const API_KEYS: &[Column] = &[
     time("revoked_at"),
 ];
 
-impl Kind {
+impl ColumnType {
     pub(crate) fn data_type(self) -> DataType {
         match self {
             Self::Text => DataType::Utf8,
@@ -255,7 +255,7 @@ static SCHEMAS: LazyLock<Vec<(SchemaRef, SchemaRef)>> =
     LazyLock::new(|| Table::ALL.into_iter().map(schemas).collect());
 
 fn schemas(table: Table) -> (SchemaRef, SchemaRef) {
-    let time = Kind::Time.data_type();
+    let time = ColumnType::Time.data_type();
     let mut fields = vec![
         Field::new("organization_id", DataType::Utf8, true),
         Field::new(table.time_column(), time.clone(), false),

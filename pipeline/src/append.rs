@@ -29,7 +29,7 @@ use object_store::{ObjectStoreExt, path::Path, prefix::PrefixStore};
 pub(crate) use replace::Reason;
 
 use crate::{
-    DataFile, Error, Mark, Root,
+    DataFile, Error, Root, TableVersion,
     parquet_file::{self, Encoded},
     statistics,
     threads::Threads,
@@ -127,21 +127,21 @@ impl LakeTable {
         records: &[Record],
         through: Lsn,
         now_ms: i64,
-    ) -> Result<Mark, Error> {
+    ) -> Result<TableVersion, Error> {
         let table = self.table;
         let committed = self.committed(log).await?;
         if committed >= through {
-            return Ok(Mark { version: self.version(), txn: committed });
+            return Ok(TableVersion { version: self.version(), txn: committed });
         }
         let rows = parquet_file::rows_between(table, log, records, committed, through)
             .map_err(Error::arrow(table))?;
         if rows.is_empty() {
-            return Ok(Mark { version: self.version(), txn: committed });
+            return Ok(TableVersion { version: self.version(), txn: committed });
         }
         let files = threads.run(move || parquet_file::encode(table, &rows, now_ms)).await??;
         let adds = self.store(files).await?;
         self.commit(log, adds, committed, through).await?;
-        Ok(Mark { version: self.version(), txn: through })
+        Ok(TableVersion { version: self.version(), txn: through })
     }
 
     /// The active files of the loaded version.

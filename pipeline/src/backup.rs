@@ -28,7 +28,7 @@ use crate::{Cut, Error, LakeTable, Location, Root};
 
 /// What is copied.
 #[derive(Debug)]
-pub struct Source {
+pub struct BackupSource {
     pub location: Location,
     pub log_dir: PathBuf,
     pub cut: Cut,
@@ -58,7 +58,7 @@ struct Entry {
 
 /// What a copy took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Copied {
+pub struct CopyTotals {
     pub files: u64,
     pub bytes: u64,
     /// Files that were there already.
@@ -71,7 +71,10 @@ const MANIFEST: &str = "manifest.json";
 const ATTEMPTS: u32 = 3;
 
 /// Copies the lake of `source`. What an earlier copy in `target` holds with the same size and digest stays.
-pub async fn take(source: &Source, target: &Location) -> Result<(Manifest, Copied), Error> {
+pub async fn take(
+    source: &BackupSource,
+    target: &Location,
+) -> Result<(Manifest, CopyTotals), Error> {
     let cut = &source.cut;
     let (lake, target) = (source.location.open()?, target.open()?);
     let before = read_manifest(&target).await?;
@@ -83,7 +86,7 @@ pub async fn take(source: &Source, target: &Location) -> Result<(Manifest, Copie
     let mut copying = Copying {
         known: before.map(|before| before.files).unwrap_or_default(),
         files: BTreeMap::new(),
-        copied: Copied::default(),
+        copied: CopyTotals::default(),
         target,
     };
     // The end of the log first: its segments go some time after their rows were moved.
@@ -179,7 +182,7 @@ struct Copying {
     target: Root,
     known: BTreeMap<String, Entry>,
     files: BTreeMap<String, Entry>,
-    copied: Copied,
+    copied: CopyTotals,
 }
 
 impl Copying {

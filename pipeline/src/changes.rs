@@ -16,10 +16,10 @@ use crate::Cut;
 
 /// For each table and UTC day the last LSN of a row that lies on it. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Changes(Arc<Mutex<Held>>);
+pub struct Changes(Arc<Mutex<ChangesState>>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct ChangesState {
     /// Rows up to here may lie on any day.
     unknown: Lsn,
     days: BTreeMap<(Table, i64), Lsn>,
@@ -97,12 +97,12 @@ impl Changes {
         self.lock().erasures
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, ChangesState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Held {
+impl ChangesState {
     fn forget(&mut self, lsn: Lsn) {
         self.unknown = lsn;
         self.days.clear();
@@ -112,7 +112,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use ingest::{
-        decode::{Form, Sender, decode},
+        decode::{EventFormat, Sender, decode},
         identity::Pseudonyms,
         time::Window,
     };
@@ -137,7 +137,8 @@ mod tests {
             window: Window::ANY,
             is_strict: false,
         };
-        let mut decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap();
+        let mut decoded =
+            decode(EventFormat::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap();
         let batch = decoded.batches.remove(0);
         Record { table: batch.table, first_lsn, ingested_at: 0, rows: batch.rows }
     }
@@ -172,7 +173,7 @@ mod tests {
     fn an_answer_from_before_an_exchange_of_files_holds_no_more() {
         let changes = Changes::default();
         let cut = |version| {
-            let mark = crate::Mark { version, txn: 5 };
+            let mark = crate::TableVersion { version, txn: 5 };
             let tables = BTreeMap::from([(Table::UsageLedger.name().to_owned(), mark)]);
             Cut { log: 1, lsn: 9, floor: 5, tables }
         };

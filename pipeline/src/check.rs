@@ -30,7 +30,7 @@ use ingest::{
 use serde::{Deserialize, Serialize};
 
 pub use entries::write_entries;
-pub use findings::{Difference, Kind};
+pub use findings::{Difference, DifferenceKind};
 pub use sums::{Sum, SumKey, Sums, summed};
 
 use crate::{Cut, Error, LakeTable, Location, parquet_file};
@@ -40,7 +40,7 @@ use lsns::Lsns;
 
 /// What is to be proved.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Question {
+pub struct CheckRequest {
     pub location: Location,
     pub log_dir: PathBuf,
     pub cut: Cut,
@@ -58,8 +58,8 @@ pub struct Question {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Proof {
     pub as_of: String,
-    pub tables: BTreeMap<String, Counted>,
-    /// Events above [`Question::since`].
+    pub tables: BTreeMap<String, TableCounts>,
+    /// Events above [`CheckRequest::since`].
     pub events_since: u64,
     /// Different identities among the rows.
     pub identities: u64,
@@ -74,7 +74,7 @@ pub struct Proof {
 
 /// What a table holds at the cut.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counted {
+pub struct TableCounts {
     pub files: u64,
     pub bytes: u64,
     /// In the files.
@@ -84,7 +84,7 @@ pub struct Counted {
 }
 
 /// What is gathered on the way.
-struct Gathered {
+struct CheckState {
     findings: Findings,
     lsns: Lsns,
     entries: Entries,
@@ -98,12 +98,12 @@ struct Gathered {
 ///
 /// # Errors
 /// Only when nothing can be said: a store that does not answer, a damaged log, a full disk.
-pub async fn check(question: &Question) -> Result<Proof, Error> {
+pub async fn check(question: &CheckRequest) -> Result<Proof, Error> {
     let cut = &question.cut;
     // The log first: its segments go some time after their rows were moved.
     let records = tail(&question.log_dir, cut)?;
     let root = question.location.open()?;
-    let mut gathered = Gathered {
+    let mut gathered = CheckState {
         findings: Findings::default(),
         lsns: Lsns::up_to(cut.lsn),
         entries: Entries::create(&question.scratch)?,
@@ -114,11 +114,11 @@ pub async fn check(question: &Question) -> Result<Proof, Error> {
     };
     let mut tables = BTreeMap::new();
     for table in Table::ALL {
-        let mut counted = Counted::default();
+        let mut counted = TableCounts::default();
         let mark = cut.mark(table);
         if let Some(mark) = mark {
             let Some(mut opened) = LakeTable::open(&root, table).await? else {
-                gathered.findings.add(Kind::File, table, "the table is missing".into());
+                gathered.findings.add(DifferenceKind::File, table, "the table is missing".into());
                 continue;
             };
             opened.advance(Some(mark.version)).await?;
@@ -128,7 +128,7 @@ pub async fn check(question: &Question) -> Result<Proof, Error> {
                     "holds the log up to {found} by its last transaction, not {}",
                     mark.txn
                 );
-                gathered.findings.add(Kind::Lsn, table, detail);
+                gathered.findings.add(DifferenceKind::Lsn, table, detail);
             }
             for file in opened.files()? {
                 counted.files += 1;
@@ -175,7 +175,7 @@ impl Proof {
         for key in keys.into_iter().filter(|key| key.table == table) {
             let (ours, theirs) = (self.sums.get(key), others.get(key));
             if ours != theirs {
-                findings.add(Kind::Sum, key.table, sums::differ(key, ours, theirs));
+                findings.add(DifferenceKind::Sum, key.table, sums::differ(key, ours, theirs));
             }
         }
         self.count += findings.count();
@@ -196,7 +196,7 @@ fn tail(log_dir: &Path, cut: &Cut) -> Result<Vec<Record>, Error> {
     Ok(tail.take().collect())
 }
 
-impl Gathered {
+impl CheckState {
     /// Checks rows of a table, wherever they are: `place` says it to people.
     fn check_rows(&mut self, table: Table, place: &str, rows: &RecordBatch) -> Result<(), Error> {
         let numbers =
@@ -207,7 +207,7 @@ impl Gathered {
         let hashed = identity::are_hashed(table, rows);
         let (Some(lsns), Some(times), Some(hashed)) = (numbers("lsn"), times, hashed) else {
             let detail = format!("{place} lacks columns that every row has");
-            self.findings.add(Kind::File, table, detail);
+            self.findings.add(DifferenceKind::File, table, detail);
             return Ok(());
         };
         let is_event = !table.is_dimension() && table != Table::DeadLetter;
@@ -220,11 +220,11 @@ impl Gathered {
                 } else {
                     format!("{place} holds LSN {lsn} a second time")
                 };
-                self.findings.add(Kind::Lsn, table, detail);
+                self.findings.add(DifferenceKind::Lsn, table, detail);
             }
             if !is_hashed {
                 let detail = format!("{place}: the row with LSN {lsn} is not what was accepted");
-                self.findings.add(Kind::Content, table, detail);
+                self.findings.add(DifferenceKind::Content, table, detail);
             }
         }
         for (key, seen) in keys_of(rows, |row| lsns.value(row).unsigned_abs()) {

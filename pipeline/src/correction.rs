@@ -21,7 +21,7 @@ use ingest::{
 use serde_json::value::RawValue;
 
 use crate::{Error, Lakehouse};
-pub use import::{Found, Imported, Places};
+pub use import::{ImportIdentities, ImportedRows, RowIds};
 
 /// The event that is corrected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub enum Change {
 
 /// What became of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Changed {
+pub enum ChangeOutcome {
     /// It is in the log on disk.
     Done,
     /// The event is like that already; nothing was written.
@@ -172,10 +172,10 @@ impl Lakehouse {
         chain: &Chain,
         change: &Change,
         window: Window,
-    ) -> Result<Result<Prepared, Changed>, Error> {
+    ) -> Result<Result<Prepared, ChangeOutcome>, Error> {
         let Some(row) = chain.standing() else {
             let is_done = matches!(change, Change::Void);
-            return Ok(Err(if is_done { Changed::Already } else { Changed::IsVoid }));
+            return Ok(Err(if is_done { ChangeOutcome::Already } else { ChangeOutcome::IsVoid }));
         };
         let moved = match change {
             Change::Correct { occurred_at, .. } => *occurred_at,
@@ -183,7 +183,7 @@ impl Lakehouse {
         };
         for at in [Some(row.occurred_at()), moved].into_iter().flatten() {
             if let Err(why) = window.check(at) {
-                return Ok(Err(Changed::Rejected(why)));
+                return Ok(Err(ChangeOutcome::Rejected(why)));
             }
         }
         let Change::Correct { occurred_at, data } = change else {
@@ -192,22 +192,22 @@ impl Lakehouse {
         let amendment = Amendment { occurred_at: *occurred_at, data: data.as_deref() };
         Ok(match row.correct(&chain.id, &amendment, self.pseudonyms())? {
             Ok(Some(batch)) => Ok(Prepared(batch)),
-            Ok(None) => Err(Changed::Already),
-            Err(why) => Err(Changed::Rejected(why)),
+            Ok(None) => Err(ChangeOutcome::Already),
+            Err(why) => Err(ChangeOutcome::Rejected(why)),
         })
     }
 
     /// Writes a change. Nobody need hold a lock since the rows were read: of two changes of one row the log takes
     /// the first.
-    pub async fn append(&self, prepared: Prepared) -> Result<Changed, Error> {
+    pub async fn append(&self, prepared: Prepared) -> Result<ChangeOutcome, Error> {
         let settled = match self.store_changes(vec![prepared.0], true).await? {
             Ok(settled) => settled,
-            Err(refused) => return Ok(Changed::Refused(refused)),
+            Err(refused) => return Ok(ChangeOutcome::Refused(refused)),
         };
         Ok(match settled.first() {
-            Some((_, Verdict::Accepted)) => Changed::Done,
-            Some((_, Verdict::Duplicate)) => Changed::Already,
-            _ => Changed::Meanwhile,
+            Some((_, Verdict::Accepted)) => ChangeOutcome::Done,
+            Some((_, Verdict::Duplicate)) => ChangeOutcome::Already,
+            _ => ChangeOutcome::Meanwhile,
         })
     }
 }

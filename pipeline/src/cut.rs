@@ -17,12 +17,12 @@ pub struct Cut {
     /// Rows up to here are in the tables; the log need not hold them.
     pub floor: Lsn,
     /// Where each table stood, by name. A table without rows is absent.
-    pub tables: BTreeMap<String, Mark>,
+    pub tables: BTreeMap<String, TableVersion>,
 }
 
 /// A version of a Delta table, and the last LSN it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Mark {
+pub struct TableVersion {
     pub version: u64,
     pub txn: Lsn,
 }
@@ -63,7 +63,7 @@ impl Cut {
         Self { lsn: self.floor, ..self }
     }
 
-    pub fn mark(&self, table: Table) -> Option<Mark> {
+    pub fn mark(&self, table: Table) -> Option<TableVersion> {
         self.tables.get(table.name()).copied()
     }
 }

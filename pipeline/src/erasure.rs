@@ -23,7 +23,7 @@ use crate::{
     DataFile, Error, LakeTable, Root,
     append::Reason,
     check::file::open,
-    new_file::{NewFile, Written},
+    new_file::{NewFile, StoredFile},
     upkeep::{
         Amount, Report, TableReport, Task,
         digest::{Digest, Digester},
@@ -92,7 +92,7 @@ struct Erasing<'a> {
 
 /// A file without the persons, stored and not yet committed.
 struct Rewritten {
-    written: Written,
+    written: StoredFile,
     before: Digests,
     /// Identities and new content hashes, as the index holds them.
     entries: Vec<u8>,

@@ -23,7 +23,7 @@ use std::{
 use datafusion::common::utils::memory::get_record_batch_memory_size;
 use ingest::{
     Table,
-    dedup::Seen,
+    dedup::AcceptedEvent,
     identity::{Key, Pseudonyms},
     intake::{Intake, Observer},
     log::{self, LogId, Lsn, Record},
@@ -32,11 +32,13 @@ use ingest::{
 use tokio::{sync::Notify, time::Instant};
 
 pub use admission::{Admission, Watermarks};
-pub use count::{FSYNC_SECONDS, Standing};
-pub use delivery::{Delivery, FileDelivery, Outcome, Replaced};
-pub use replay::Letter;
+pub use count::{FSYNC_SECONDS, LakeStatus};
+pub use delivery::{Delivery, FileDelivery, Outcome, ReplacedImport};
+pub use replay::RejectedEvent;
 
-use crate::{Changes, Cut, Error, LakeTable, Location, Mark, Root, reader, threads::Threads};
+use crate::{
+    Changes, Cut, Error, LakeTable, Location, Root, TableVersion, reader, threads::Threads,
+};
 
 /// Where a lakehouse is, and when it moves rows from the log to the tables.
 #[derive(Debug, Clone)]
@@ -102,7 +104,7 @@ struct State {
     flush_at: (usize, usize),
     durable: Lsn,
     floor: Lsn,
-    marks: BTreeMap<Table, Mark>,
+    marks: BTreeMap<Table, TableVersion>,
     files: BTreeMap<Table, (usize, u64)>,
 }
 
@@ -153,7 +155,7 @@ impl Lakehouse {
         for table in Table::ALL {
             if let Some(opened) = LakeTable::open(&root, table).await? {
                 let txn = opened.committed(intake.log()).await?;
-                marks.insert(table, Mark { version: opened.version(), txn });
+                marks.insert(table, TableVersion { version: opened.version(), txn });
                 files.insert(table, opened.size()?);
                 tables.insert(table, opened);
             }
@@ -209,8 +211,10 @@ impl Lakehouse {
     /// its own.
     pub fn entries(
         &self,
-    ) -> Result<impl Iterator<Item = Result<(Key, Seen), ingest::Error>> + use<>, ingest::Error>
-    {
+    ) -> Result<
+        impl Iterator<Item = Result<(Key, AcceptedEvent), ingest::Error>> + use<>,
+        ingest::Error,
+    > {
         self.intake.entries()
     }
 
@@ -283,7 +287,7 @@ impl Lakehouse {
             return Ok(());
         }
         let txn = opened.committed(self.intake.log()).await?;
-        let (mark, size) = (Mark { version: opened.version(), txn }, opened.size()?);
+        let (mark, size) = (TableVersion { version: opened.version(), txn }, opened.size()?);
         self.shared.changes.exchanged(table, mark.version);
         let mut state = self.shared.lock();
         state.marks.insert(table, mark);
@@ -396,7 +400,7 @@ impl Lakehouse {
 /// were not written. Gives the LSN up to which the log is retired then, and the other records.
 async fn settle_stored(
     intake: &Intake,
-    marks: &BTreeMap<Table, Mark>,
+    marks: &BTreeMap<Table, TableVersion>,
     mut records: Vec<Record>,
 ) -> Result<(Lsn, Vec<Record>), Error> {
     let is_stored = |record: &Record| {
@@ -456,7 +460,7 @@ impl Flusher {
         records: &[Record],
         through: Lsn,
         now: Micros,
-    ) -> Result<(Mark, (usize, u64)), Error> {
+    ) -> Result<(TableVersion, (usize, u64)), Error> {
         if !self.tables.contains_key(&table) {
             let opened = LakeTable::open_or_create(&self.root, table).await?;
             self.tables.insert(table, opened);

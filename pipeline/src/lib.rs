@@ -29,12 +29,12 @@ pub mod upkeep;
 
 pub use append::LakeTable;
 pub use changes::Changes;
-pub use cut::{Cut, Mark};
+pub use cut::{Cut, TableVersion};
 pub use error::Error;
 pub use files::DataFile;
 pub use lakehouse::{
-    Admission, Delivery, FSYNC_SECONDS, FileDelivery, Lakehouse, Letter, Outcome, Replaced,
-    Settings, Standing, Watermarks,
+    Admission, Delivery, FSYNC_SECONDS, FileDelivery, LakeStatus, Lakehouse, Outcome,
+    RejectedEvent, ReplacedImport, Settings, Watermarks,
 };
 pub use reader::{Reader, Tables};
 pub use store::{Location, Root};

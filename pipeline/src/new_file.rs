@@ -23,7 +23,7 @@ pub(crate) struct NewFile {
 
 /// A new file, described and stored, but not committed.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub(crate) struct StoredFile {
     pub(crate) add: Add,
     pub(crate) file: DataFile,
 }
@@ -61,13 +61,13 @@ impl NewFile {
         (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
     }
 
-    pub(crate) async fn close(self, now_ms: i64) -> Result<Written, Error> {
+    pub(crate) async fn close(self, now_ms: i64) -> Result<StoredFile, Error> {
         let Self { root, table, date, path, object, statistics, writer } = self;
         writer.close().await.map_err(|source| Error::Parquet { table: table.name(), source })?;
         let stored = root.store.head(&object).await;
         let size = stored.map_err(|source| Error::Store { path: object.to_string(), source })?.size;
         let add = parquet_file::describe(path.clone(), date, size, now_ms, &statistics);
         let file = DataFile::new(table, path, size, now_ms, date, add.stats.as_deref());
-        Ok(Written { add, file })
+        Ok(StoredFile { add, file })
     }
 }

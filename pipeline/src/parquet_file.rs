@@ -30,7 +30,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterato
 
 use crate::{
     Error, Root,
-    statistics::{self, Seen, Statistics},
+    statistics::{self, ColumnStatistics, Statistics},
 };
 
 /// An encoded file, not yet stored.
@@ -94,7 +94,7 @@ pub(crate) fn encode(
     modified_ms: i64,
 ) -> Result<Vec<Encoded>, Error> {
     let order = order(table, rows);
-    let source = Source::new(table, rows);
+    let source = SourceColumns::new(table, rows);
     let mut files = Vec::new();
     for places in order.chunk_by(|one, next| one.date == next.date) {
         let date = places.first().and_then(|place| place.date);
@@ -154,7 +154,7 @@ pub(crate) fn partition_values(date: Option<i32>) -> HashMap<String, Option<Stri
 
 /// Where a row is, after what it is sorted by. There are few organizations, so that they are numbers here.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct SortKey {
     date: Option<i32>,
     organization: u32,
     at: Micros,
@@ -163,7 +163,7 @@ struct Place {
 }
 
 /// All rows in the order of date, organization and time; equal ones in the order they came.
-fn order(table: Table, batches: &[RecordBatch]) -> Vec<Place> {
+fn order(table: Table, batches: &[RecordBatch]) -> Vec<SortKey> {
     let owners: Vec<_> = batches.iter().map(|rows| rows.column(0).as_string::<i32>()).collect();
     let mut ranks: HashMap<Option<&str>, u32, RandomState> = HashMap::default();
     for owner in owners.iter().flat_map(|owners| owners.iter()) {
@@ -179,7 +179,7 @@ fn order(table: Table, batches: &[RecordBatch]) -> Vec<Place> {
         order.extend(keys.map(|(row, (owner, at))| {
             let organization = ranks.get(&owner).copied().unwrap_or_default();
             let date = table.is_partitioned().then(|| time::date_of(*at));
-            Place { date, organization, at: *at, batch, row }
+            SortKey { date, organization, at: *at, batch, row }
         }));
     }
     order.sort_unstable();
@@ -187,7 +187,7 @@ fn order(table: Table, batches: &[RecordBatch]) -> Vec<Place> {
 }
 
 /// The columns of a file, as they came. The date is not among them: it is in the path.
-struct Source {
+struct SourceColumns {
     schema: SchemaRef,
     columns: Vec<Column>,
     /// The columns that the Delta log tells something about.
@@ -200,7 +200,7 @@ enum Column {
     Some(Vec<ArrayRef>),
 }
 
-impl Source {
+impl SourceColumns {
     fn new(table: Table, batches: &[RecordBatch]) -> Self {
         let schema = file_schema(table);
         let column = |at: usize| {
@@ -221,9 +221,9 @@ impl Source {
         at: usize,
         rows: &[(usize, usize)],
         mut writer: ArrowColumnWriter,
-    ) -> Result<(ArrowColumnChunk, Seen), ParquetError> {
+    ) -> Result<(ArrowColumnChunk, ColumnStatistics), ParquetError> {
         let field = self.schema.field(at);
-        let mut seen = Seen::default();
+        let mut seen = ColumnStatistics::default();
         for rows in rows.chunks(CHUNK_ROWS) {
             let values = match &self.columns[at] {
                 Column::Null => new_null_array(field.data_type(), rows.len()),
@@ -249,8 +249,8 @@ const CHUNK_ROWS: usize = 4_096;
 /// Encodes one row group after the other, each column for itself.
 fn write(
     table: Table,
-    source: &Source,
-    places: &[Place],
+    source: &SourceColumns,
+    places: &[SortKey],
     statistics: &mut Statistics,
 ) -> Result<Vec<u8>, ParquetError> {
     let mut bytes = Vec::new();

@@ -15,7 +15,7 @@ use arrow::{
 };
 use ingest::{
     Table,
-    dedup::{Seen, keys_of},
+    dedup::{AcceptedEvent, keys_of},
     identity::Key,
     log::{self, LogId, Lsn, Tail},
 };
@@ -23,7 +23,8 @@ use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::{
-    Cut, DataFile, Error, LakeTable, Location, Mark, Root, parquet_file, scan::FileReversals,
+    Cut, DataFile, Error, LakeTable, Location, Root, TableVersion, parquet_file,
+    scan::FileReversals,
 };
 
 /// A reader of one lake.
@@ -103,7 +104,10 @@ impl Reader {
         for table in Table::ALL {
             if let Some(opened) = LakeTable::open(&self.root, table).await? {
                 let txn = opened.committed(description.log).await?;
-                tables.insert(table.name().to_owned(), Mark { version: opened.version(), txn });
+                tables.insert(
+                    table.name().to_owned(),
+                    TableVersion { version: opened.version(), txn },
+                );
             }
         }
         Ok(Cut { log: description.log.0, lsn: tail.last_lsn(), floor, tables })
@@ -218,7 +222,10 @@ pub(crate) fn to_views(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
 }
 
 /// The identities of the rows above `after` that the tables hold, read from their files.
-pub(crate) async fn stored_keys(root: &Root, after: Lsn) -> Result<Vec<(Key, Seen)>, Error> {
+pub(crate) async fn stored_keys(
+    root: &Root,
+    after: Lsn,
+) -> Result<Vec<(Key, AcceptedEvent)>, Error> {
     let mut keys = Vec::new();
     for table in Table::ALL {
         let Some(opened) = LakeTable::open(root, table).await? else { continue };

@@ -38,11 +38,11 @@ use ingest::{OrganizationId, Table};
 use object_store::ObjectMeta;
 
 pub use barrier::BarrierExec;
-use barrier::Keep;
+use barrier::RowFilter;
 pub use latest::LatestRows;
 pub(crate) use net::FileReversals;
-use net::{Hidden, Reversal};
-use prune::Times;
+use net::{HiddenRows, Reversal};
+use prune::TimePrecision;
 
 use crate::{
     DataFile, parquet_file,
@@ -103,8 +103,8 @@ impl LakeScan {
 
     /// What the net leaves out of these files and of the log's rows. A row and its reversal have the same
     /// organization and time, so a file that was pruned holds no reversal of a row that was not.
-    async fn hidden(&self, state: &dyn Session, files: &[DataFile]) -> Result<Hidden> {
-        let mut hidden = Hidden::default();
+    async fn hidden(&self, state: &dyn Session, files: &[DataFile]) -> Result<HiddenRows> {
+        let mut hidden = HiddenRows::default();
         if !self.net {
             return Ok(hidden);
         }
@@ -148,7 +148,8 @@ impl LakeScan {
         match wanted {
             Some(wanted) => {
                 let predicate = physical(state, &self.schema, &wanted)?;
-                let times = if self.reach.is_none() { Times::Exact } else { Times::Day };
+                let times =
+                    if self.reach.is_none() { TimePrecision::Exact } else { TimePrecision::Day };
                 let files = &self.contents.files;
                 Ok(prune::keep(self.table, &self.schema, files, times, predicate))
             }
@@ -295,7 +296,7 @@ impl TableProvider for LakeScan {
         let fresh = hidden.filter(&self.contents.fresh)?;
         let (touched, plain): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| hidden.touches(file));
-        let question = Question { columns: &wanted, filters, limit };
+        let question = ScanRequest { columns: &wanted, filters, limit };
         if touched.is_empty() {
             return self.visible(state, (plain, fresh), None, &question);
         }
@@ -308,7 +309,7 @@ impl TableProvider for LakeScan {
 }
 
 /// What a query wants of a scan.
-struct Question<'a> {
+struct ScanRequest<'a> {
     columns: &'a [usize],
     filters: &'a [Expr],
     limit: Option<usize>,
@@ -320,8 +321,8 @@ impl LakeScan {
         &self,
         state: &dyn Session,
         rows: (Vec<DataFile>, Vec<RecordBatch>),
-        hidden: Option<Hidden>,
-        question: &Question<'_>,
+        hidden: Option<HiddenRows>,
+        question: &ScanRequest<'_>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let condition = self.condition(&rows.0);
         // Row groups and pages of one organization are found by its id alone, at any cut.
@@ -345,7 +346,7 @@ impl LakeScan {
         let condition =
             condition.map(|keep| physical(state, &input.schema(), &keep)).transpose()?;
         let is_isolating = self.reach.is_some();
-        let keep = Keep { condition, hidden: hidden.map(Arc::new), is_isolating };
+        let keep = RowFilter { condition, hidden: hidden.map(Arc::new), is_isolating };
         Ok(Arc::new(BarrierExec::new(input, keep, question.columns.len())?))
     }
 }

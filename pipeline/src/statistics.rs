@@ -26,12 +26,12 @@ pub(crate) fn columns(table: Table) -> impl Iterator<Item = &'static str> {
 #[derive(Debug)]
 pub(crate) struct Statistics {
     rows: usize,
-    columns: Vec<(&'static str, Seen)>,
+    columns: Vec<(&'static str, ColumnStatistics)>,
 }
 
 /// What was seen of one column.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct ColumnStatistics {
     nulls: usize,
     bounds: Option<(Bound, Bound)>,
 }
@@ -47,7 +47,10 @@ enum Bound {
 
 impl Statistics {
     pub(crate) fn new(table: Table) -> Self {
-        Self { rows: 0, columns: columns(table).map(|name| (name, Seen::default())).collect() }
+        Self {
+            rows: 0,
+            columns: columns(table).map(|name| (name, ColumnStatistics::default())).collect(),
+        }
     }
 
     pub(crate) fn add(&mut self, rows: &RecordBatch) {
@@ -65,7 +68,7 @@ impl Statistics {
     }
 
     /// Adds what was seen of a column, if anything is said of it.
-    pub(crate) fn add_column(&mut self, name: &str, new: Seen) {
+    pub(crate) fn add_column(&mut self, name: &str, new: ColumnStatistics) {
         if let Some((_, seen)) = self.columns.iter_mut().find(|(known, _)| *known == name) {
             seen.merge(new);
         }
@@ -91,7 +94,7 @@ impl Statistics {
     }
 }
 
-impl Seen {
+impl ColumnStatistics {
     pub(crate) fn add(&mut self, column: &ArrayRef) {
         self.merge(Self { nulls: column.null_count(), bounds: bounds(column) });
     }

@@ -28,9 +28,9 @@ use crate::error::OutOfRange;
 
 /// Puts exact operations in the place of the engine's, once the types are known.
 #[derive(Debug)]
-pub(crate) struct Exact;
+pub(crate) struct CheckedArithmetic;
 
-impl FunctionRewrite for Exact {
+impl FunctionRewrite for CheckedArithmetic {
     fn name(&self) -> &'static str {
         "exact_arithmetic"
     }
@@ -74,7 +74,7 @@ impl FunctionRewrite for Exact {
         }
         let arguments = operands.into_iter().map(|operand| (**operand).clone()).collect();
         let name = expression.schema_name().to_string();
-        let function = Arc::new(ScalarUDF::from(Operate::new(operation, kind, name)));
+        let function = Arc::new(ScalarUDF::from(CheckedOperator::new(operation, kind, name)));
         Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments))))
     }
 }
@@ -145,7 +145,7 @@ impl Operation {
 
 /// An operation whose result has this type.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Operate {
+struct CheckedOperator {
     operation: Operation,
     kind: DataType,
     /// What a column of it is called. Chains of operations are deep: it is not made anew at each level, each time.
@@ -153,7 +153,7 @@ struct Operate {
     signature: Signature,
 }
 
-impl Operate {
+impl CheckedOperator {
     fn new(operation: Operation, kind: DataType, name: String) -> Self {
         let operands = if operation == Operation::Negate { 1 } else { 2 };
         Self { operation, kind, name, signature: Signature::any(operands, Volatility::Immutable) }
@@ -206,7 +206,7 @@ impl Operate {
     }
 }
 
-impl ScalarUDFImpl for Operate {
+impl ScalarUDFImpl for CheckedOperator {
     fn name(&self) -> &'static str {
         self.operation.name()
     }

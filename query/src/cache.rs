@@ -9,11 +9,11 @@ use bytes::Bytes;
 use ingest::{Table, time::Micros};
 use pipeline::{Changes, Cut};
 
-use crate::{Ended, Request, session};
+use crate::{QuerySummary, Request, session};
 
 /// Rows that an answer may be about: those of a table in `[from, to)`, or all before `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Scope {
+pub(crate) struct TableRange {
     pub(crate) table: Table,
     pub(crate) from: Option<Micros>,
     pub(crate) to: Micros,
@@ -23,30 +23,30 @@ pub(crate) struct Scope {
 #[derive(Debug, Clone)]
 pub struct Cache {
     changes: Changes,
-    held: Arc<Mutex<Held>>,
+    held: Arc<Mutex<CacheState>>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    answers: HashMap<String, Kept>,
+struct CacheState {
+    answers: HashMap<String, CachedAnswer>,
     bytes: usize,
 }
 
 /// An answer, as the worker wrote it.
 #[derive(Debug, Clone)]
-pub(crate) struct Kept {
+pub(crate) struct CachedAnswer {
     cut: Cut,
     pub(crate) rows: Vec<Bytes>,
-    pub(crate) ended: Ended,
+    pub(crate) ended: QuerySummary,
     bytes: usize,
 }
 
 /// Room for an answer that is on its way.
 #[derive(Debug)]
-pub(crate) struct Keeping {
+pub(crate) struct CacheWriter {
     cache: Cache,
     key: String,
-    kept: Kept,
+    kept: CachedAnswer,
 }
 
 /// Bytes of an answer that is kept, with its question, and of all of them. When they are too many, all go.
@@ -55,7 +55,7 @@ const BYTES_MAX: usize = 32 << 20;
 /// What an answer takes besides.
 const ENTRY_BYTES: usize = 1 << 10;
 
-impl Scope {
+impl TableRange {
     /// The whole of each table that a statement may read.
     pub(crate) fn of(sql: &str) -> Vec<Self> {
         let tables = session::tables_of(sql).into_iter();
@@ -70,11 +70,15 @@ impl Cache {
 
     /// The answer to a question, else room for it. What was answered at another cut is true at this one when no row
     /// of its scopes came in between. Where a row is, in the log or in a table, makes no difference.
-    pub(crate) fn find(&self, request: &Request, scopes: &[Scope]) -> Result<Kept, Box<Keeping>> {
+    pub(crate) fn find(
+        &self,
+        request: &Request,
+        scopes: &[TableRange],
+    ) -> Result<CachedAnswer, Box<CacheWriter>> {
         let key = key(request);
-        let is_true = |kept: &Kept| {
+        let is_true = |kept: &CachedAnswer| {
             let (then, now) = (&kept.cut, &request.cut);
-            let is_unchanged = |scope: &Scope| {
+            let is_unchanged = |scope: &TableRange| {
                 self.changes.last(scope.table, scope.from, scope.to) <= then.lsn.min(now.lsn)
             };
             let same_rows = then.lsn == now.lsn || scopes.iter().all(is_unchanged);
@@ -86,16 +90,17 @@ impl Cache {
         kept.ok_or_else(|| Box::new(self.room(request, key)))
     }
 
-    fn room(&self, request: &Request, key: String) -> Keeping {
+    fn room(&self, request: &Request, key: String) -> CacheWriter {
         let bytes = ENTRY_BYTES + key.len();
         let cut = request.cut.clone();
-        let kept = Kept { cut, rows: Vec::new(), ended: Ended::default(), bytes };
-        Keeping { cache: self.clone(), key, kept }
+        let kept = CachedAnswer { cut, rows: Vec::new(), ended: QuerySummary::default(), bytes };
+        CacheWriter { cache: self.clone(), key, kept }
     }
 
-    fn keep(&self, key: String, kept: Kept) {
+    fn keep(&self, key: String, kept: CachedAnswer) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_older = |other: &Kept| kept.cut.log == other.cut.log && kept.cut.lsn < other.cut.lsn;
+        let is_older =
+            |other: &CachedAnswer| kept.cut.log == other.cut.log && kept.cut.lsn < other.cut.lsn;
         // An older cut is somebody's look back: it does not push out what everybody sees.
         if held.answers.get(&key).is_some_and(is_older) {
             return;
@@ -104,14 +109,14 @@ impl Cache {
             held.bytes -= old.bytes;
         }
         if held.bytes + kept.bytes > BYTES_MAX {
-            *held = Held::default();
+            *held = CacheState::default();
         }
         held.bytes += kept.bytes;
         held.answers.insert(key, kept);
     }
 }
 
-impl Keeping {
+impl CacheWriter {
     /// Adds bytes of the answer; `None` when it is too large to be kept.
     pub(crate) fn with(mut self, rows: &Bytes) -> Option<Self> {
         self.kept.bytes += rows.len();
@@ -123,7 +128,7 @@ impl Keeping {
     }
 
     /// Keeps the answer, when asking again would give the same.
-    pub(crate) fn end(mut self, ended: &Ended) {
+    pub(crate) fn end(mut self, ended: &QuerySummary) {
         if ended.repeatable {
             self.kept.ended = ended.clone();
             self.cache.keep(self.key, self.kept);
@@ -143,9 +148,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{Author, Reach, Terms};
+    use crate::{Author, QueryOptions, RowAccess};
 
-    fn question(sql: &str, reach: &Reach, lsn: u64) -> Request {
+    fn question(sql: &str, reach: &RowAccess, lsn: u64) -> Request {
         Request {
             author: Author::Stranger,
             sql: sql.into(),
@@ -156,7 +161,7 @@ mod tests {
             max_rows: None,
             truncate: false,
             gives_way: false,
-            terms: Terms::default(),
+            terms: QueryOptions::default(),
         }
     }
 
@@ -164,7 +169,7 @@ mod tests {
         // As if its query had begun before any other ended.
         let keeping = cache.room(request, key(request));
         if let Some(keeping) = keeping.with(&vec![0; bytes].into()) {
-            keeping.end(&Ended { rows, repeatable, ..Ended::default() });
+            keeping.end(&QuerySummary { rows, repeatable, ..QuerySummary::default() });
         }
     }
 
@@ -173,10 +178,10 @@ mod tests {
         let changes = Changes::default();
         changes.begin_after(0);
         let cache = Cache::new(changes.clone());
-        let own = Reach::Organization("org_a".into());
+        let own = RowAccess::Organization("org_a".into());
         // Of a table in which rows come with each LSN, and of none.
-        let rows = |sql: &str, reach: &Reach, lsn| {
-            let scopes = Scope::of(sql);
+        let rows = |sql: &str, reach: &RowAccess, lsn| {
+            let scopes = TableRange::of(sql);
             let kept = cache.find(&question(sql, reach, lsn), &scopes);
             kept.ok().map(|kept| kept.ended.rows)
         };
@@ -186,8 +191,8 @@ mod tests {
         assert_eq!((rows(sql, &own, 6), rows(sql, &own, 4)), (Some(1), Some(1)));
         changes.begin_after(6);
         assert_eq!((rows(sql, &own, 6), rows(sql, &own, 4)), (None, None));
-        assert_eq!(rows(sql, &Reach::Staff, 5), None);
-        assert_eq!(rows(sql, &Reach::Organization("org_b".into()), 5), None);
+        assert_eq!(rows(sql, &RowAccess::Staff, 5), None);
+        assert_eq!(rows(sql, &RowAccess::Organization("org_b".into()), 5), None);
         assert_eq!(rows("select 1", &own, 5), None);
         keep(&cache, &question(sql, &own, 4), 9, 10, true);
         assert_eq!(rows(sql, &own, 5), Some(1));
@@ -204,7 +209,7 @@ mod tests {
     #[test]
     fn what_changes_by_itself_is_not_kept() {
         let cache = Cache::new(Changes::default());
-        let request = question("select now()", &Reach::Staff, 1);
+        let request = question("select now()", &RowAccess::Staff, 1);
         keep(&cache, &request, 1, 10, false);
         assert!(cache.find(&request, &[]).is_err());
     }
@@ -212,11 +217,11 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         let cache = Cache::new(Changes::default());
-        let large = question("large", &Reach::Staff, 1);
+        let large = question("large", &RowAccess::Staff, 1);
         keep(&cache, &large, 1, ANSWER_BYTES_MAX, true);
         assert!(cache.find(&large, &[]).is_err());
         for n in 0..100 {
-            let request = question(&n.to_string(), &Reach::Staff, 1);
+            let request = question(&n.to_string(), &RowAccess::Staff, 1);
             keep(&cache, &request, 1, ANSWER_BYTES_MAX - 2 * ENTRY_BYTES, true);
             assert!(cache.find(&request, &[]).is_ok());
             let held = cache.held.lock().unwrap();

@@ -22,7 +22,7 @@ use datafusion::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Reach;
+use crate::RowAccess;
 
 /// What a query cost. An organization is told nothing of it: others' rows are in the same files, and what is read
 /// of them, even of its own rows, depends on which files those rows are in.
@@ -52,8 +52,12 @@ pub struct Estimate {
 
 impl Cost {
     /// Of a plan that ran.
-    pub(crate) fn of(plan: &Arc<dyn ExecutionPlan>, reach: &Reach, memory_bytes: usize) -> Self {
-        if matches!(reach, Reach::Organization(_)) {
+    pub(crate) fn of(
+        plan: &Arc<dyn ExecutionPlan>,
+        reach: &RowAccess,
+        memory_bytes: usize,
+    ) -> Self {
+        if matches!(reach, RowAccess::Organization(_)) {
             return Self::default();
         }
         let (mut rows, mut bytes, mut files) = (0, 0, HashSet::new());

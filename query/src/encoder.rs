@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use crate::{Ended, cells, format, json::Layout};
+use crate::{QuerySummary, cells, format, json::Layout};
 
 /// The forms of an answer.
 #[derive(
@@ -35,7 +35,7 @@ use crate::{Ended, cells, format, json::Layout};
 )]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
-pub enum Form {
+pub enum AnswerFormat {
     Json,
     Ndjson,
     Csv,
@@ -46,7 +46,7 @@ pub enum Form {
 /// Turns the pieces of an Arrow stream into another form.
 #[derive(Debug)]
 pub struct Encoder {
-    form: Form,
+    form: AnswerFormat,
     as_of: String,
     decoder: StreamDecoder,
     begun: bool,
@@ -76,7 +76,7 @@ const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Each column of numbers or texts has its own buffers, however few rows there are.
 const PARQUET_COLUMNS_MAX: usize = 1_000;
 
-impl Form {
+impl AnswerFormat {
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     pub fn media_type(self) -> &'static str {
@@ -105,7 +105,7 @@ impl Form {
 
 impl Encoder {
     /// `as_of` stands in a JSON answer.
-    pub fn new(form: Form, as_of: String) -> Self {
+    pub fn new(form: AnswerFormat, as_of: String) -> Self {
         Self {
             form,
             as_of,
@@ -132,7 +132,7 @@ impl Encoder {
 
     /// Writes what the next bytes of the Arrow stream become, little by little: `out` may take its time, or fail.
     pub fn rows(&mut self, bytes: Bytes, out: &mut dyn Write) -> Result<(), EncodeError> {
-        if self.form == Form::Arrow {
+        if self.form == AnswerFormat::Arrow {
             return Ok(out.write_all(&bytes)?);
         }
         let mut bytes = Buffer::from(bytes);
@@ -151,10 +151,10 @@ impl Encoder {
     }
 
     /// Writes the end.
-    pub fn end(&mut self, ended: &Ended, out: &mut dyn Write) -> Result<(), EncodeError> {
+    pub fn end(&mut self, ended: &QuerySummary, out: &mut dyn Write) -> Result<(), EncodeError> {
         self.begin(out)?;
         match self.form {
-            Form::Json => {
+            AnswerFormat::Json => {
                 let (count, cut) = (ended.rows, ended.truncated);
                 let (as_of, statistics) = (json!(self.as_of), json!(ended.cost));
                 write!(
@@ -167,7 +167,7 @@ impl Encoder {
                 }
                 out.write_all(b"}")?;
             }
-            Form::Ndjson => {
+            AnswerFormat::Ndjson => {
                 let mut end = json!({
                     "rows": ended.rows, "truncated": ended.truncated, "statistics": ended.cost,
                 });
@@ -176,12 +176,12 @@ impl Encoder {
                 }
                 writeln!(out, "{}", json!({"_end": end}))?;
             }
-            Form::Parquet => {
+            AnswerFormat::Parquet => {
                 if let Some(parquet) = self.parquet.take() {
                     out.write_all(&parquet.into_inner()?)?;
                 }
             }
-            Form::Csv | Form::Arrow => {}
+            AnswerFormat::Csv | AnswerFormat::Arrow => {}
         }
         Ok(())
     }
@@ -190,16 +190,16 @@ impl Encoder {
         let Some(schema) = self.decoder.schema().filter(|_| !self.begun) else { return Ok(()) };
         self.begun = true;
         match self.form {
-            Form::Json => {
+            AnswerFormat::Json => {
                 write!(out, "{{\"columns\":{},\"rows\":[", format::columns(&schema))?;
             }
-            Form::Csv if self.spreadsheet => {
+            AnswerFormat::Csv if self.spreadsheet => {
                 let head = cells::spreadsheet_schema(&schema);
                 format::csv(&head, &[], true, out)?;
             }
-            Form::Csv => format::csv(&schema, &[], true, out)?,
-            Form::Parquet => self.parquet = Some(parquet(schema)?),
-            Form::Ndjson | Form::Arrow => {}
+            AnswerFormat::Csv => format::csv(&schema, &[], true, out)?,
+            AnswerFormat::Parquet => self.parquet = Some(parquet(schema)?),
+            AnswerFormat::Ndjson | AnswerFormat::Arrow => {}
         }
         Ok(())
     }
@@ -210,21 +210,21 @@ impl Encoder {
         }
         let text_integers = self.text_integers;
         match self.form {
-            Form::Json => {
+            AnswerFormat::Json => {
                 let layout = Layout::Array { follows: self.rows > 0 };
                 format::json_rows(batch, layout, text_integers, out)?;
             }
-            Form::Ndjson => format::json_rows(batch, Layout::Lines, text_integers, out)?,
-            Form::Csv if self.spreadsheet => {
+            AnswerFormat::Ndjson => format::json_rows(batch, Layout::Lines, text_integers, out)?,
+            AnswerFormat::Csv if self.spreadsheet => {
                 for safe in cells::for_spreadsheet(batch) {
                     let safe = safe?;
                     format::csv(&safe.schema(), &[safe], false, out)?;
                 }
             }
-            Form::Csv => {
+            AnswerFormat::Csv => {
                 format::csv(&batch.schema(), std::slice::from_ref(batch), false, out)?;
             }
-            Form::Parquet => {
+            AnswerFormat::Parquet => {
                 let Some(parquet) = &mut self.parquet else { return Ok(()) };
                 parquet.write(batch)?;
                 if parquet.in_progress_size() >= ROW_GROUP_BYTES
@@ -235,7 +235,7 @@ impl Encoder {
                 parquet.sync().map_err(ParquetError::from)?;
                 out.write_all(&std::mem::take(parquet.inner_mut()))?;
             }
-            Form::Arrow => {}
+            AnswerFormat::Arrow => {}
         }
         Ok(())
     }
@@ -298,13 +298,13 @@ mod tests {
         writer.into_inner().unwrap().chunks(7_777).map(Bytes::copy_from_slice).collect()
     }
 
-    fn encoded(form: Form, pieces: Vec<Bytes>, rows: u64) -> Vec<u8> {
+    fn encoded(form: AnswerFormat, pieces: Vec<Bytes>, rows: u64) -> Vec<u8> {
         let mut encoder = Encoder::new(form, "x.1".into());
         let mut out = Vec::new();
         for piece in pieces {
             encoder.rows(piece, &mut out).unwrap();
         }
-        let ended = Ended { rows, ..Ended::default() };
+        let ended = QuerySummary { rows, ..QuerySummary::default() };
         encoder.end(&ended, &mut out).unwrap();
         out
     }
@@ -314,21 +314,22 @@ mod tests {
         let of = |form| encoded(form, pieces(10, ROWS / 10), ROWS as u64);
         let sum = ROWS * (ROWS - 1) / 2;
         let sum_of = |rows: &[Value]| rows.iter().filter_map(|row| row["n"].as_i64()).sum::<i64>();
-        let answer: Value = serde_json::from_slice(&of(Form::Json)).unwrap();
+        let answer: Value = serde_json::from_slice(&of(AnswerFormat::Json)).unwrap();
         let rows = answer["rows"].as_array().unwrap();
         assert_eq!((rows.len() as i64, sum_of(rows)), (ROWS, sum));
         assert_eq!(rows[7]["cost"], "0.07");
         assert_eq!((&answer["row_count"], &answer["as_of"]), (&json!(ROWS), &json!("x.1")));
-        let lines = String::from_utf8(of(Form::Ndjson)).unwrap();
+        let lines = String::from_utf8(of(AnswerFormat::Ndjson)).unwrap();
         let lines: Vec<Value> =
             lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!((lines.len() as i64, sum_of(&lines)), (ROWS + 1, sum));
         assert_eq!(lines[ROWS as usize]["_end"]["rows"], ROWS);
-        let csv = String::from_utf8(of(Form::Csv)).unwrap();
+        let csv = String::from_utf8(of(AnswerFormat::Csv)).unwrap();
         assert_eq!(csv.lines().count() as i64, ROWS + 1);
         let second = "0,\"a \"\"quoted\"\", long enough not to be inlined, 0\",0.00";
         assert_eq!(csv.lines().nth(1), Some(second));
-        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(of(Form::Parquet)));
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(Bytes::from(of(AnswerFormat::Parquet)));
         let found: i64 = reader
             .unwrap()
             .build()
@@ -339,24 +340,25 @@ mod tests {
             .sum();
         assert_eq!(found, sum);
         let whole: Vec<u8> = pieces(10, ROWS / 10).concat();
-        assert_eq!(of(Form::Arrow), whole);
+        assert_eq!(of(AnswerFormat::Arrow), whole);
     }
 
     #[test]
     fn an_answer_without_rows_is_complete() {
         let of = |form| encoded(form, pieces(0, 1), 0);
-        let answer: Value = serde_json::from_slice(&of(Form::Json)).unwrap();
+        let answer: Value = serde_json::from_slice(&of(AnswerFormat::Json)).unwrap();
         assert_eq!((&answer["rows"], &answer["row_count"]), (&json!([]), &json!(0)));
         assert_eq!(answer["columns"].as_array().map(Vec::len), Some(3));
-        assert_eq!(of(Form::Csv), b"n,text,cost\n");
-        assert_eq!(String::from_utf8(of(Form::Ndjson)).unwrap().lines().count(), 1);
-        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(of(Form::Parquet)));
+        assert_eq!(of(AnswerFormat::Csv), b"n,text,cost\n");
+        assert_eq!(String::from_utf8(of(AnswerFormat::Ndjson)).unwrap().lines().count(), 1);
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(Bytes::from(of(AnswerFormat::Parquet)));
         assert_eq!(reader.unwrap().schema().fields().len(), 3);
     }
 
     #[test]
     fn row_groups_leave_as_they_are_full() {
-        let mut encoder = Encoder::new(Form::Parquet, String::new());
+        let mut encoder = Encoder::new(AnswerFormat::Parquet, String::new());
         let mut most = 0;
         let mut before_end = Vec::new();
         for piece in pieces(60, 20_000) {

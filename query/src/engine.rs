@@ -7,11 +7,11 @@ use pipeline::Cut;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
-    Answering, Author, Ended, Planned, QueryError, Reach, Reason, Request, Task,
-    cache::{Cache, Scope},
+    AnswerStream, Author, Planned, QueryError, QueryMode, QuerySummary, Reason, Request, RowAccess,
+    cache::{Cache, TableRange},
     gate,
     metric::{Catalog, MetricAnswer, MetricRequest},
-    pool::{Piece, Pool},
+    pool::{Pool, WorkerMessage},
     worker::{ENDED, FAILED, Handshake, PROGRESS, ROWS, Session, read_frame},
 };
 
@@ -21,18 +21,18 @@ pub enum Engine {
     /// Strangers' SQL in one pool, our own plans in a reserved one, and those that nobody waits for in a third.
     Workers { strangers: Pool, reserved: Pool, ahead: Pool, cache: Cache },
     /// In this process, which takes no events in.
-    Here(Local),
+    Here(LocalEngine),
 }
 
 /// A lake that this process queries itself.
 #[derive(Clone)]
-pub struct Local(Arc<Mutex<Session>>);
+pub struct LocalEngine(Arc<Mutex<Session>>);
 
 /// What metric questions are asked with.
 #[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
+pub struct MetricContext<'a> {
     pub catalog: &'a Catalog,
-    pub reach: &'a Reach,
+    pub reach: &'a RowAccess,
     pub cut: &'a Cut,
     /// Whether a metric may be split by what says something of a person. Persons are counted for everybody.
     pub persons: bool,
@@ -44,10 +44,10 @@ pub struct Asking<'a> {
 
 /// A whole answer.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct ResultSet {
     pub schema: SchemaRef,
     pub batches: Vec<RecordBatch>,
-    pub ended: Ended,
+    pub ended: QuerySummary,
 }
 
 /// The bytes of an answer that is gathered rather than streamed.
@@ -56,7 +56,7 @@ const GATHERED_BYTES_MAX: usize = 256 << 20;
 impl Engine {
     /// An engine without workers, for a folder that no server runs on.
     pub fn here(handshake: &Handshake) -> Result<Self, QueryError> {
-        Ok(Self::Here(Local(Arc::new(Mutex::new(Session::open(handshake)?)))))
+        Ok(Self::Here(LocalEngine(Arc::new(Mutex::new(Session::open(handshake)?)))))
     }
 
     /// The newest cut of a folder that no server runs on.
@@ -72,8 +72,8 @@ impl Engine {
     }
 
     /// Starts a query, and gives the pieces of its answer as they come.
-    pub async fn stream(&self, request: Request) -> Result<Answering, QueryError> {
-        let scopes = Scope::of(&request.sql);
+    pub async fn stream(&self, request: Request) -> Result<AnswerStream, QueryError> {
+        let scopes = TableRange::of(&request.sql);
         self.begin(request, &scopes).await
     }
 
@@ -106,7 +106,11 @@ impl Engine {
     }
 
     /// Starts a query that depends on no rows but those of its scopes.
-    async fn begin(&self, request: Request, scopes: &[Scope]) -> Result<Answering, QueryError> {
+    async fn begin(
+        &self,
+        request: Request,
+        scopes: &[TableRange],
+    ) -> Result<AnswerStream, QueryError> {
         if request.author == Author::Stranger {
             gate::tokens(&request.sql)?;
         }
@@ -122,20 +126,20 @@ impl Engine {
         // to days that are over.
         let is_kept = request.author == Author::Ourselves || request.reach.organization().is_none();
         let keeping = match request.terms.task {
-            Task::Rows if is_kept => match cache.find(&request, scopes) {
+            QueryMode::Rows if is_kept => match cache.find(&request, scopes) {
                 Ok(kept) => {
                     metrics::counter!("query_cache_hits_total").increment(1);
                     return Ok(kept.into());
                 }
                 Err(keeping) => Some(*keeping),
             },
-            Task::Rows | Task::Explain | Task::Validate => None,
+            QueryMode::Rows | QueryMode::Explain | QueryMode::Validate => None,
         };
-        Ok(Answering::begun(pool.run(request).await?, keeping))
+        Ok(AnswerStream::begun(pool.run(request).await?, keeping))
     }
 
     /// Runs a query and gathers its answer.
-    pub async fn run(&self, request: Request) -> Result<Answer, QueryError> {
+    pub async fn run(&self, request: Request) -> Result<ResultSet, QueryError> {
         gather(self.stream(request).await?).await
     }
 
@@ -144,10 +148,12 @@ impl Engine {
         let mut pieces = self.stream(request).await?;
         while let Some(piece) = pieces.recv().await {
             match piece {
-                Piece::Ended(Ended { planned: Some(planned), .. }) => return Ok(*planned),
-                Piece::Failed(error) => return Err(error),
-                Piece::Ended(_) => break,
-                Piece::Rows(_) | Piece::Progress(_) => {}
+                WorkerMessage::Ended(QuerySummary { planned: Some(planned), .. }) => {
+                    return Ok(*planned);
+                }
+                WorkerMessage::Failed(error) => return Err(error),
+                WorkerMessage::Ended(_) => break,
+                WorkerMessage::Rows(_) | WorkerMessage::Progress(_) => {}
             }
         }
         Err(QueryError::new(Reason::Lost, "the query was cut off"))
@@ -157,12 +163,12 @@ impl Engine {
     pub async fn metrics(
         &self,
         requests: &[MetricRequest],
-        asking: Asking<'_>,
+        asking: MetricContext<'_>,
     ) -> Result<Vec<MetricAnswer>, QueryError> {
-        let Asking { catalog, reach, cut, persons, now, deadline_ms, gives_way } = asking;
+        let MetricContext { catalog, reach, cut, persons, now, deadline_ms, gives_way } = asking;
         // Metrics read no table that only admins see: what was answered for one is true for all staff.
         let reach = match reach {
-            Reach::Admin => &Reach::Staff,
+            RowAccess::Admin => &RowAccess::Staff,
             other => other,
         };
         let mut answers: Vec<Option<MetricAnswer>> = vec![None; requests.len()];
@@ -179,8 +185,8 @@ impl Engine {
     }
 }
 
-impl Local {
-    fn run(&self, request: Request) -> mpsc::Receiver<Piece> {
+impl LocalEngine {
+    fn run(&self, request: Request) -> mpsc::Receiver<WorkerMessage> {
         let (pieces, receiver) = mpsc::channel(16);
         let session = Arc::clone(&self.0);
         tokio::spawn(async move {
@@ -197,16 +203,21 @@ impl Local {
                 let _ = crate::worker::write_frame(&mut output, kind, &body).await;
             });
             while let Ok(Some((kind, body))) = read_frame(&mut frames, GATHERED_BYTES_MAX).await {
-                let lost = || Piece::Failed(QueryError::new(Reason::Lost, "the query was cut off"));
-                let piece = match kind {
-                    ROWS => Piece::Rows(body.into()),
-                    PROGRESS => match serde_json::from_slice(&body) {
-                        Ok(cost) => Piece::Progress(cost),
-                        Err(_) => lost(),
-                    },
-                    ENDED => serde_json::from_slice(&body).map_or_else(|_| lost(), Piece::Ended),
-                    _ => serde_json::from_slice(&body).map_or_else(|_| lost(), Piece::Failed),
+                let lost = || {
+                    WorkerMessage::Failed(QueryError::new(Reason::Lost, "the query was cut off"))
                 };
+                let piece =
+                    match kind {
+                        ROWS => WorkerMessage::Rows(body.into()),
+                        PROGRESS => match serde_json::from_slice(&body) {
+                            Ok(cost) => WorkerMessage::Progress(cost),
+                            Err(_) => lost(),
+                        },
+                        ENDED => serde_json::from_slice(&body)
+                            .map_or_else(|_| lost(), WorkerMessage::Ended),
+                        _ => serde_json::from_slice(&body)
+                            .map_or_else(|_| lost(), WorkerMessage::Failed),
+                    };
                 if pieces.send(piece).await.is_err() {
                     answering.abort();
                     return;
@@ -217,34 +228,34 @@ impl Local {
     }
 }
 
-impl std::fmt::Debug for Local {
+impl std::fmt::Debug for LocalEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Local(…)")
+        f.write_str("LocalEngine(…)")
     }
 }
 
 /// Gathers the pieces of an answer.
-pub async fn gather(mut pieces: Answering) -> Result<Answer, QueryError> {
+pub async fn gather(mut pieces: AnswerStream) -> Result<ResultSet, QueryError> {
     let mut bytes = Vec::new();
     while let Some(piece) = pieces.recv().await {
         match piece {
-            Piece::Rows(rows) if bytes.len() + rows.len() <= GATHERED_BYTES_MAX => {
+            WorkerMessage::Rows(rows) if bytes.len() + rows.len() <= GATHERED_BYTES_MAX => {
                 bytes.extend_from_slice(&rows);
             }
-            Piece::Rows(_) => {
+            WorkerMessage::Rows(_) => {
                 let message =
                     "the answer is too large for this form; ask for Arrow, which is streamed";
                 return Err(QueryError::new(Reason::TooLarge, message));
             }
-            Piece::Progress(_) => {}
-            Piece::Failed(error) => return Err(error),
-            Piece::Ended(ended) => {
+            WorkerMessage::Progress(_) => {}
+            WorkerMessage::Failed(error) => return Err(error),
+            WorkerMessage::Ended(ended) => {
                 let unreadable =
                     |_| QueryError::new(Reason::Lost, "the answer of the worker is not readable");
                 let reader = StreamReader::try_new(Cursor::new(bytes), None).map_err(unreadable)?;
                 let schema = reader.schema();
                 let batches = reader.collect::<Result<_, _>>().map_err(unreadable)?;
-                return Ok(Answer { schema, batches, ended });
+                return Ok(ResultSet { schema, batches, ended });
             }
         }
     }

@@ -9,13 +9,13 @@ use datafusion::{
     sql::sqlparser::ast,
 };
 
-use crate::{QueryError, Reach, Reason, error::OutOfRange, gate, schema};
+use crate::{QueryError, Reason, RowAccess, error::OutOfRange, gate, schema};
 use phrase::Phrase;
 
 /// Columns or tables that a hint names, at most.
 const NAMES_MAX: usize = 12;
 
-pub(crate) fn explain(error: DataFusionError, reach: &Reach) -> QueryError {
+pub(crate) fn explain(error: DataFusionError, reach: &RowAccess) -> QueryError {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     let place = span.map(|span| (span.start.line, span.start.column)).filter(|(line, _)| *line > 0);
     let error = error.find_root();
@@ -77,7 +77,7 @@ pub(crate) fn explain(error: DataFusionError, reach: &Reach) -> QueryError {
             QueryError { reason: Reason::OutOfRange, message, position: None, hint: Some(hint) }
         }
         // The message may hold a value of a row, another tenant's even: only its class is told.
-        _ if matches!(reach, Reach::Organization(_)) => QueryError::new(
+        _ if matches!(reach, RowAccess::Organization(_)) => QueryError::new(
             Reason::Failed,
             "the query failed on a row: a cast, a division or an overflow",
         ),
@@ -88,7 +88,7 @@ pub(crate) fn explain(error: DataFusionError, reach: &Reach) -> QueryError {
 /// The same, with the part of the statement that it is about.
 pub(crate) fn explain_in(
     error: DataFusionError,
-    reach: &Reach,
+    reach: &RowAccess,
     statement: &ast::Statement,
 ) -> QueryError {
     phrase::with_argument(explain(error, reach), statement)
@@ -96,7 +96,7 @@ pub(crate) fn explain_in(
 
 /// The phrase for a sentence, if there is one and it may be told. What failed on a row may hold a value, another tenant's
 /// even.
-fn told(error: &DataFusionError, text: &str, reach: &Reach) -> Option<Phrase> {
+fn told(error: &DataFusionError, text: &str, reach: &RowAccess) -> Option<Phrase> {
     let is_computed = matches!(
         error,
         DataFusionError::ArrowError(..)
@@ -104,7 +104,7 @@ fn told(error: &DataFusionError, text: &str, reach: &Reach) -> Option<Phrase> {
             | DataFusionError::External(_)
     );
     let phrase = phrase::of(text)?;
-    let is_open = !matches!(reach, Reach::Organization(_));
+    let is_open = !matches!(reach, RowAccess::Organization(_));
     (is_open || phrase.reason == Reason::Invalid && !is_computed).then_some(phrase)
 }
 

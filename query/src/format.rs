@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::{io::Write, sync::Arc};
 
 use crate::{
-    Answer, cells,
+    ResultSet, cells,
     json::{self, Layout},
     nested::{replaced_field, with_types},
 };
@@ -69,7 +69,7 @@ pub(crate) fn csv(
 }
 
 /// Rows as an aligned table, for a terminal: nothing in it moves the cursor.
-pub fn table(answer: &Answer) -> Result<String, ArrowError> {
+pub fn table(answer: &ResultSet) -> Result<String, ArrowError> {
     let empty = [RecordBatch::new_empty(Arc::clone(&answer.schema))];
     let batches = if answer.batches.is_empty() { &empty[..] } else { &answer.batches };
     let shown = batches.iter().map(cells::for_terminal).collect::<Result<Vec<_>, _>>()?;

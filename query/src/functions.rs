@@ -27,7 +27,7 @@ use serde_json::value::RawValue;
 
 /// What one member of a JSON object is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
+enum JsonKind {
     Text,
     Number,
     Boolean,
@@ -36,7 +36,7 @@ enum Kind {
 /// `json_get_text(attributes, 'team')` and its like. Null where there is no such member, or none of this kind.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct JsonGet {
-    kind: Kind,
+    kind: JsonKind,
     signature: Signature,
 }
 
@@ -64,7 +64,9 @@ fn text_of(raw: &str) -> Option<Cow<'_, str>> {
 
 /// Scalar functions of our own.
 pub(crate) fn scalar() -> Vec<ScalarUDF> {
-    [Kind::Text, Kind::Number, Kind::Boolean].map(|kind| ScalarUDF::from(JsonGet::new(kind))).into()
+    [JsonKind::Text, JsonKind::Number, JsonKind::Boolean]
+        .map(|kind| ScalarUDF::from(JsonGet::new(kind)))
+        .into()
 }
 
 /// Aggregates of the engine, changed.
@@ -78,7 +80,7 @@ pub(crate) fn aggregate() -> [AggregateUDF; 3] {
 }
 
 impl JsonGet {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: JsonKind) -> Self {
         Self { kind, signature: Signature::string(2, Volatility::Immutable) }
     }
 }
@@ -86,9 +88,9 @@ impl JsonGet {
 impl ScalarUDFImpl for JsonGet {
     fn name(&self) -> &'static str {
         match self.kind {
-            Kind::Text => "json_get_text",
-            Kind::Number => "json_get_number",
-            Kind::Boolean => "json_get_boolean",
+            JsonKind::Text => "json_get_text",
+            JsonKind::Number => "json_get_number",
+            JsonKind::Boolean => "json_get_boolean",
         }
     }
 
@@ -98,9 +100,9 @@ impl ScalarUDFImpl for JsonGet {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(match self.kind {
-            Kind::Text => DataType::Utf8,
-            Kind::Number => DataType::Float64,
-            Kind::Boolean => DataType::Boolean,
+            JsonKind::Text => DataType::Utf8,
+            JsonKind::Number => DataType::Float64,
+            JsonKind::Boolean => DataType::Boolean,
         })
     }
 
@@ -121,13 +123,13 @@ impl ScalarUDFImpl for JsonGet {
             is_there.then(|| member(json.value(row), key.value(row)))?
         });
         Ok(ColumnarValue::Array(match self.kind {
-            Kind::Text => Arc::new(members.map(|raw| text_of(raw?)).collect::<StringArray>()),
-            Kind::Number => {
+            JsonKind::Text => Arc::new(members.map(|raw| text_of(raw?)).collect::<StringArray>()),
+            JsonKind::Number => {
                 let number = |raw: &str| raw.parse().ok().filter(|number: &f64| number.is_finite());
                 let numbers = members.map(|raw| number(raw.filter(|raw| is_number(raw))?));
                 Arc::new(numbers.collect::<Float64Array>())
             }
-            Kind::Boolean => {
+            JsonKind::Boolean => {
                 Arc::new(members.map(|raw| raw?.parse().ok()).collect::<BooleanArray>())
             }
         }))

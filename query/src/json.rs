@@ -97,10 +97,10 @@ struct Member<'a> {
 /// The values of an array.
 struct Value<'a> {
     nulls: Option<NullBuffer>,
-    kind: Kind<'a>,
+    kind: ValueEncoder<'a>,
 }
 
-enum Kind<'a> {
+enum ValueEncoder<'a> {
     Leaf(NullableEncoder<'a>),
     Text(Box<dyn Fn(usize) -> &'a str + 'a>),
     List(Lists<'a>, Box<Value<'a>>),
@@ -133,7 +133,10 @@ impl<'a> Value<'a> {
         let elements = |field, array| Value::new(field, array).map(Box::new);
         if let Some(lists) = Lists::of(array) {
             let elements = elements(lists.item, lists.values)?;
-            return Ok(Self { nulls: array.logical_nulls(), kind: Kind::List(lists, elements) });
+            return Ok(Self {
+                nulls: array.logical_nulls(),
+                kind: ValueEncoder::List(lists, elements),
+            });
         }
         let kind = match array.data_type() {
             DataType::Utf8 => text(|at| array.as_string::<i32>().value(at)),
@@ -141,7 +144,9 @@ impl<'a> Value<'a> {
             DataType::Utf8View => text(|at| array.as_string_view().value(at)),
             DataType::Struct(fields) => {
                 let members = fields.iter().zip(array.as_struct().columns());
-                Kind::Struct(members.map(|(f, a)| Member::new(f, a)).collect::<Result<_, _>>()?)
+                ValueEncoder::Struct(
+                    members.map(|(f, a)| Member::new(f, a)).collect::<Result<_, _>>()?,
+                )
             }
             DataType::Map(_, _) => {
                 let map = array.as_map();
@@ -150,16 +155,19 @@ impl<'a> Value<'a> {
                     return Err(ArrowError::JsonError(message.into()));
                 }
                 let (keys, values) = (elements(field, map.keys())?, elements(field, map.values())?);
-                Kind::Map(map.value_offsets(), keys, values)
+                ValueEncoder::Map(map.value_offsets(), keys, values)
             }
             DataType::Dictionary(_, _) => {
                 let dictionary = array.as_any_dictionary();
                 // Of a dictionary without values every place is null.
                 let is_empty = dictionary.values().is_empty();
                 let keys = if is_empty { Vec::new() } else { dictionary.normalized_keys() };
-                Kind::Shared(Box::new(move |at| keys[at]), elements(field, dictionary.values())?)
+                ValueEncoder::Shared(
+                    Box::new(move |at| keys[at]),
+                    elements(field, dictionary.values())?,
+                )
             }
-            _ => Kind::Leaf(make_encoder(field, array, &OPTIONS)?),
+            _ => ValueEncoder::Leaf(make_encoder(field, array, &OPTIONS)?),
         };
         Ok(Self { nulls: array.logical_nulls(), kind })
     }
@@ -169,12 +177,12 @@ impl<'a> Value<'a> {
             return text.push(b"null");
         }
         match &mut self.kind {
-            Kind::Leaf(encoder) => {
+            ValueEncoder::Leaf(encoder) => {
                 encoder.encode(place, &mut text.held);
                 text.pass()
             }
-            Kind::Text(value) => text.quote(value(place)),
-            Kind::List(lists, elements) => {
+            ValueEncoder::Text(value) => text.quote(value(place)),
+            ValueEncoder::List(lists, elements) => {
                 let range = lists.range(place);
                 text.push(b"[")?;
                 for at in range.clone() {
@@ -185,8 +193,8 @@ impl<'a> Value<'a> {
                 }
                 text.push(b"]")
             }
-            Kind::Struct(members) => object(members, place, text),
-            Kind::Map(offsets, keys, values) => {
+            ValueEncoder::Struct(members) => object(members, place, text),
+            ValueEncoder::Map(offsets, keys, values) => {
                 let (start, end) = (offsets[place] as usize, offsets[place + 1] as usize);
                 text.push(b"{")?;
                 for at in start..end {
@@ -199,13 +207,13 @@ impl<'a> Value<'a> {
                 }
                 text.push(b"}")
             }
-            Kind::Shared(which, values) => values.write(which(place), text),
+            ValueEncoder::Shared(which, values) => values.write(which(place), text),
         }
     }
 }
 
-fn text<'a>(value: impl Fn(usize) -> &'a str + 'a) -> Kind<'a> {
-    Kind::Text(Box::new(value))
+fn text<'a>(value: impl Fn(usize) -> &'a str + 'a) -> ValueEncoder<'a> {
+    ValueEncoder::Text(Box::new(value))
 }
 
 #[cfg(test)]

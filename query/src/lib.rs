@@ -10,6 +10,7 @@
 //! [`encoder`] turns them into the form that was asked for while they come, with [`format`] and `json`; [`parameter`]
 //! and [`zone`] are what a question says besides its text, [`cost`] what it read.
 
+pub mod answer_store;
 pub mod answering;
 mod arithmetic;
 pub mod cache;
@@ -18,14 +19,12 @@ pub mod cost;
 pub mod encoder;
 pub mod engine;
 pub mod error;
-mod even;
 mod explain;
 pub mod format;
 mod functions;
 mod gate;
 mod json;
 mod list;
-mod local;
 mod masked;
 pub mod metric;
 mod names;
@@ -34,20 +33,21 @@ pub mod parameter;
 pub mod pool;
 mod portion;
 mod pushdown;
+mod rebatch;
 pub mod request;
 pub mod schema;
 pub mod session;
-pub mod stored;
 mod threads;
 pub mod worker;
 pub mod zone;
+mod zoned_time;
 
-pub use answering::Answering;
+pub use answering::AnswerStream;
 pub use cost::{Cost, Estimate};
-pub use encoder::{EncodeError, Encoder, Form};
-pub use engine::{Answer, Asking, Engine};
+pub use encoder::{AnswerFormat, EncodeError, Encoder};
+pub use engine::{Engine, MetricContext, ResultSet};
 pub use error::{QueryError, Reason};
 pub use gate::{Function, functions};
 pub use parameter::Parameters;
-pub use request::{Author, Ended, Planned, Reach, Request, Task, Terms};
+pub use request::{Author, Planned, QueryMode, QueryOptions, QuerySummary, Request, RowAccess};
 pub use zone::Zone;

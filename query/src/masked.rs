@@ -86,8 +86,8 @@ pub(crate) fn cover(
     let followed = follow(frame.logical_plan(), &mut names);
     let masked = match followed.and_then(|masked| names.check().map(|()| masked)) {
         Ok(masked) => masked,
-        Err(Stop::Shows(name)) => return Err(refusal(&name)),
-        Err(Stop::Failed(error)) => {
+        Err(MaskError::Shows(name)) => return Err(refusal(&name)),
+        Err(MaskError::Failed(error)) => {
             tracing::error!(%error, "a plan could not be followed");
             return Err(QueryError::new(Reason::TooComplex, "the statement could not be followed"));
         }
@@ -131,13 +131,13 @@ fn refusal(name: &str) -> QueryError {
     }
 }
 
-enum Stop {
+enum MaskError {
     /// A masked column would be seen.
     Shows(String),
     Failed(DataFusionError),
 }
 
-impl From<DataFusionError> for Stop {
+impl From<DataFusionError> for MaskError {
     fn from(error: DataFusionError) -> Self {
         Self::Failed(error)
     }
@@ -155,15 +155,15 @@ struct OuterNames {
 }
 
 impl OuterNames {
-    fn check(&self) -> Result<(), Stop> {
+    fn check(&self) -> Result<(), MaskError> {
         match self.taken.intersection(&self.masked).next() {
-            Some(name) => Err(Stop::Shows(name.clone())),
+            Some(name) => Err(MaskError::Shows(name.clone())),
             None => Ok(()),
         }
     }
 }
 
-fn follow(plan: &LogicalPlan, names: &mut OuterNames) -> Result<Masked, Stop> {
+fn follow(plan: &LogicalPlan, names: &mut OuterNames) -> Result<Masked, MaskError> {
     let masked = columns(plan, names)?;
     let fields = plan.schema().fields().iter().zip(&masked);
     names.masked.extend(
@@ -172,7 +172,7 @@ fn follow(plan: &LogicalPlan, names: &mut OuterNames) -> Result<Masked, Stop> {
     Ok(masked)
 }
 
-fn columns(plan: &LogicalPlan, names: &mut OuterNames) -> Result<Masked, Stop> {
+fn columns(plan: &LogicalPlan, names: &mut OuterNames) -> Result<Masked, MaskError> {
     if let LogicalPlan::TableScan(scan) = plan {
         let name = scan.table_name.table();
         let table = if name == NET { Some(Table::UsageLedger) } else { Table::parse(name) };
@@ -184,8 +184,9 @@ fn columns(plan: &LogicalPlan, names: &mut OuterNames) -> Result<Masked, Stop> {
     let inputs = plan.inputs();
     let below = inputs.iter().map(|input| follow(input, names)).collect::<Result<Vec<_>, _>>()?;
     subqueries(plan, names)?;
-    let known =
-        Known { inputs: inputs.iter().map(|input| input.schema().as_ref()).zip(&below).collect() };
+    let known = InputColumns {
+        inputs: inputs.iter().map(|input| input.schema().as_ref()).zip(&below).collect(),
+    };
     if known.inputs.iter().all(|(_, masked)| masked.iter().all(Option::is_none)) {
         return Ok(vec![None; plan.schema().fields().len()]);
     }
@@ -219,24 +220,24 @@ fn columns(plan: &LogicalPlan, names: &mut OuterNames) -> Result<Masked, Stop> {
         }
         _ => {
             let name = below.iter().flatten().flatten().next().cloned();
-            Err(Stop::Shows(name.unwrap_or_default()))
+            Err(MaskError::Shows(name.unwrap_or_default()))
         }
     }
 }
 
 /// A column of a union. Beside values of others, the number of masked ones would tell whether these are among them.
-fn in_all(inputs: &[Masked], place: usize) -> Result<Option<String>, Stop> {
+fn in_all(inputs: &[Masked], place: usize) -> Result<Option<String>, MaskError> {
     let mut found = inputs.iter().filter_map(|masked| masked.get(place)?.clone());
     let Some(name) = found.next() else { return Ok(None) };
-    if found.count() + 1 < inputs.len() { Err(Stop::Shows(name)) } else { Ok(Some(name)) }
+    if found.count() + 1 < inputs.len() { Err(MaskError::Shows(name)) } else { Ok(Some(name)) }
 }
 
 /// What the columns below a node are.
-struct Known<'p> {
+struct InputColumns<'p> {
     inputs: Vec<(&'p DFSchema, &'p Masked)>,
 }
 
-impl Known<'_> {
+impl InputColumns<'_> {
     fn of(&self, column: &Column) -> Option<String> {
         self.inputs.iter().find_map(|(schema, masked)| {
             let place = schema.maybe_index_of_column(column)?;
@@ -245,7 +246,7 @@ impl Known<'_> {
     }
 
     /// What an item of a list is: a column under whatever name, or something that is made of others.
-    fn value(&self, expression: &Expr) -> Result<Option<String>, Stop> {
+    fn value(&self, expression: &Expr) -> Result<Option<String>, MaskError> {
         match expression {
             Expr::Alias(alias) => self.value(&alias.expr),
             Expr::Column(column) => Ok(self.of(column)),
@@ -254,14 +255,14 @@ impl Known<'_> {
     }
 
     /// Refuses an expression that is made of a masked column.
-    fn check(&self, expression: &Expr) -> Result<(), Stop> {
+    fn check(&self, expression: &Expr) -> Result<(), MaskError> {
         match expression.column_refs().into_iter().find_map(|column| self.of(column)) {
-            Some(name) => Err(Stop::Shows(name)),
+            Some(name) => Err(MaskError::Shows(name)),
             None => Ok(()),
         }
     }
 
-    fn check_all(&self, plan: &LogicalPlan) -> Result<(), Stop> {
+    fn check_all(&self, plan: &LogicalPlan) -> Result<(), MaskError> {
         let mut found = Ok(());
         plan.apply_expressions(|expression| {
             found = self.check(expression);
@@ -271,7 +272,7 @@ impl Known<'_> {
     }
 
     /// An aggregate may count a masked column.
-    fn count(&self, expression: &Expr) -> Result<(), Stop> {
+    fn count(&self, expression: &Expr) -> Result<(), MaskError> {
         let call = match expression {
             Expr::Alias(alias) => return self.count(&alias.expr),
             Expr::AggregateFunction(call) => call,
@@ -290,7 +291,7 @@ impl Known<'_> {
 }
 
 /// A subquery shows no masked column to what is around it. What it takes goes to `names`.
-fn subqueries(plan: &LogicalPlan, names: &mut OuterNames) -> Result<(), Stop> {
+fn subqueries(plan: &LogicalPlan, names: &mut OuterNames) -> Result<(), MaskError> {
     let mut found = Ok(());
     plan.apply_expressions(|expression| {
         expression.apply(|part| {
@@ -308,7 +309,7 @@ fn subqueries(plan: &LogicalPlan, names: &mut OuterNames) -> Result<(), Stop> {
             found = follow(&subquery.subquery, names).and_then(|masked| {
                 let is_seen = !matches!(part, Expr::Exists(_));
                 match masked.into_iter().flatten().next().filter(|_| is_seen) {
-                    Some(name) => Err(Stop::Shows(name)),
+                    Some(name) => Err(MaskError::Shows(name)),
                     None => Ok(()),
                 }
             });

@@ -73,7 +73,7 @@ const MARK: char = '\u{e000}';
 
 /// What a column with a mark is to be called.
 #[derive(Debug)]
-enum Base {
+enum OutputName {
     /// As the column of another item of the list.
     Item(usize),
     Name(String),
@@ -82,7 +82,7 @@ enum Base {
 /// The outermost list of a statement, some of whose items have marks for names.
 #[derive(Debug, Default)]
 pub(crate) struct Marked {
-    bases: HashMap<String, Base>,
+    bases: HashMap<String, OutputName>,
     /// The items, and how many stand before the first `*` and behind the last one.
     items: usize,
     before: usize,
@@ -214,10 +214,10 @@ fn outermost(select: &mut Select) -> Marked {
     for (place, first) in doubled(select) {
         let item = &mut select.projection[place];
         let base = match (&*item, first) {
-            (SelectItem::ExprWithAlias { alias, .. }, _) => Base::Name(name(alias)),
+            (SelectItem::ExprWithAlias { alias, .. }, _) => OutputName::Name(name(alias)),
             (SelectItem::UnnamedExpr(e), first) => match (own_name(e), first) {
-                (Some(name), _) => Base::Name(name),
-                (None, Some(first)) => Base::Item(first),
+                (Some(name), _) => OutputName::Name(name),
+                (None, Some(first)) => OutputName::Item(first),
                 (None, None) => continue,
             },
             _ => continue,
@@ -249,8 +249,8 @@ impl Marked {
         let base = |name: &'_ str| -> String {
             match self.bases.get(name) {
                 None => name.to_owned(),
-                Some(Base::Name(name)) => name.clone(),
-                Some(Base::Item(item)) => {
+                Some(OutputName::Name(name)) => name.clone(),
+                Some(OutputName::Item(item)) => {
                     let column = if *item < self.before {
                         Some(*item)
                     } else if self.items - item <= self.behind {

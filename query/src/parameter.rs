@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use strum::IntoStaticStr;
 
-use crate::{QueryError, Reach, Reason, explain::explain, format::type_name};
+use crate::{QueryError, Reason, RowAccess, explain::explain, format::type_name};
 
 /// The values of a statement's parameters by name; those of `$1`, `$2` … are called `1`, `2` ….
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Parameters(BTreeMap<String, Parameter>);
 /// One value; without text it is null. A null may have no kind: it is of the one that its place takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Parameter {
-    kind: Option<Kind>,
+    kind: Option<ParameterKind>,
     text: Option<String>,
 }
 
@@ -28,7 +28,7 @@ struct Parameter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
-pub enum Kind {
+pub enum ParameterKind {
     Boolean,
     Integer,
     Decimal,
@@ -38,7 +38,7 @@ pub enum Kind {
     Date,
 }
 
-impl Kind {
+impl ParameterKind {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -79,7 +79,7 @@ impl Parameters {
     }
 
     /// Adds a value of a declared type that came as plain text.
-    pub fn add(&mut self, name: &str, kind: Kind, text: &str) -> Result<(), QueryError> {
+    pub fn add(&mut self, name: &str, kind: ParameterKind, text: &str) -> Result<(), QueryError> {
         let parameter = Parameter { kind: Some(kind), text: Some(text.to_owned()) };
         parameter.scalar().map_err(|reason| refuse(format!("parameter `{name}`: {reason}")))?;
         self.insert(name, parameter)
@@ -105,7 +105,11 @@ impl Parameters {
     }
 
     /// Puts the values into a plan. Each parameter must have one, and each value a parameter.
-    pub(crate) fn bind(&self, frame: DataFrame, reach: &Reach) -> Result<DataFrame, QueryError> {
+    pub(crate) fn bind(
+        &self,
+        frame: DataFrame,
+        reach: &RowAccess,
+    ) -> Result<DataFrame, QueryError> {
         let failed = |error| explain(error, reach);
         let expected = frame.logical_plan().get_parameter_fields().map_err(failed)?;
         let mut values = HashMap::new();
@@ -137,19 +141,21 @@ impl Parameter {
         let of = |kind, text: String| Ok(Self { kind: Some(kind), text: Some(text) });
         match value {
             Value::Null => Ok(Self { kind: None, text: None }),
-            Value::Bool(flag) => of(Kind::Boolean, flag.to_string()),
-            Value::String(text) => of(Kind::Text, text.clone()),
-            Value::Number(number) if number.is_i64() => of(Kind::Integer, number.to_string()),
+            Value::Bool(flag) => of(ParameterKind::Boolean, flag.to_string()),
+            Value::String(text) => of(ParameterKind::Text, text.clone()),
+            Value::Number(number) if number.is_i64() => {
+                of(ParameterKind::Integer, number.to_string())
+            }
             // As in the text of a statement, what has a point is a decimal, and what has an exponent is not.
             Value::Number(number) => match number.to_string() {
-                text if text.contains(['e', 'E']) => of(Kind::Double, text),
-                text => of(Kind::Decimal, text),
+                text if text.contains(['e', 'E']) => of(ParameterKind::Double, text),
+                text => of(ParameterKind::Decimal, text),
             },
             Value::Object(object) => {
                 let known = object.keys().all(|key| key == "type" || key == "value");
                 let kind = object.get("type").filter(|_| known);
                 let kind = kind.ok_or("an object must have `type` and `value` only")?;
-                let kind = Kind::deserialize(kind).map_err(
+                let kind = ParameterKind::deserialize(kind).map_err(
                     |_| "`type` must be boolean, integer, decimal, double, text, timestamp or date",
                 )?;
                 let text = match object.get("value") {
@@ -166,19 +172,19 @@ impl Parameter {
 
     fn scalar(&self) -> Result<ScalarValue, String> {
         let Some(text) = self.text.as_deref() else {
-            return Ok(self.kind.map_or(ScalarValue::Null, Kind::null));
+            return Ok(self.kind.map_or(ScalarValue::Null, ParameterKind::null));
         };
         match self.kind {
             None => Ok(ScalarValue::Null),
             Some(kind) => kind.scalar(text).ok_or_else(|| {
                 let looks = match kind {
-                    Kind::Boolean => "true or false",
-                    Kind::Integer => "a whole number of 64 bits",
-                    Kind::Decimal => "a number of at most 38 digits, without exponent",
-                    Kind::Double => "a finite number",
-                    Kind::Text => "text",
-                    Kind::Timestamp => "a time such as 2026-11-01T00:00:00Z (RFC 3339)",
-                    Kind::Date => "a date such as 2026-11-01",
+                    ParameterKind::Boolean => "true or false",
+                    ParameterKind::Integer => "a whole number of 64 bits",
+                    ParameterKind::Decimal => "a number of at most 38 digits, without exponent",
+                    ParameterKind::Double => "a finite number",
+                    ParameterKind::Text => "text",
+                    ParameterKind::Timestamp => "a time such as 2026-11-01T00:00:00Z (RFC 3339)",
+                    ParameterKind::Date => "a date such as 2026-11-01",
                 };
                 format!("expected {looks}")
             }),
@@ -208,7 +214,7 @@ impl Parameter {
     }
 }
 
-impl Kind {
+impl ParameterKind {
     fn null(self) -> ScalarValue {
         match self {
             Self::Boolean => ScalarValue::Boolean(None),
@@ -323,7 +329,7 @@ mod tests {
             assert!(error.message.contains(named), "{value}: {error}");
         }
         let mut twice = Parameters::from_json(&json!({"a": 1})).unwrap();
-        assert!(twice.add("$a", Kind::Integer, "2").is_err());
+        assert!(twice.add("$a", ParameterKind::Integer, "2").is_err());
     }
 
     #[test]

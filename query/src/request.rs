@@ -12,7 +12,7 @@ use crate::{Cost, Estimate, Parameters, Zone};
 /// Whose rows a session may hold.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reach {
+pub enum RowAccess {
     /// Every organization, and the dead letters.
     Admin,
     /// Every organization.
@@ -21,7 +21,7 @@ pub enum Reach {
     Organization(String),
 }
 
-impl Reach {
+impl RowAccess {
     pub(crate) fn organization(&self) -> Option<OrganizationId> {
         match self {
             Self::Organization(id) => OrganizationId::parse(id),
@@ -44,7 +44,7 @@ pub enum Author {
 pub struct Request {
     pub author: Author,
     pub sql: String,
-    pub reach: Reach,
+    pub reach: RowAccess,
     pub cut: Cut,
     /// Microseconds since 1970: what `now()` answers.
     pub now: i64,
@@ -52,17 +52,23 @@ pub struct Request {
     /// More rows than this are an error, or cut off with `truncate`.
     pub max_rows: Option<u64>,
     pub truncate: bool,
-    /// Whether short queries go first from its start: nobody waits for it at once, or its party has more that wait, or is
+    /// Whether short queries go first from its start: nobody waits for it at once, or its tenant has more that wait, or is
     /// not interactive.
     #[serde(default)]
     pub gives_way: bool,
     #[serde(default)]
-    pub terms: Terms,
+    pub terms: QueryOptions,
 }
 
 impl Request {
     /// A question of our own: all rows in reach, persons as well.
-    pub fn of_ourselves(sql: String, reach: Reach, cut: Cut, now: i64, deadline_ms: u64) -> Self {
+    pub fn of_ourselves(
+        sql: String,
+        reach: RowAccess,
+        cut: Cut,
+        now: i64,
+        deadline_ms: u64,
+    ) -> Self {
         Self {
             author: Author::Ourselves,
             sql,
@@ -73,25 +79,25 @@ impl Request {
             max_rows: None,
             truncate: false,
             gives_way: false,
-            terms: Terms { persons: true, ..Terms::default() },
+            terms: QueryOptions { persons: true, ..QueryOptions::default() },
         }
     }
 }
 
 /// What a query may say besides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Terms {
+pub struct QueryOptions {
     pub parameters: Parameters,
     pub zone: Zone,
     /// Whether columns that say something of a person are shown; else they are null.
     pub persons: bool,
-    pub task: Task,
+    pub task: QueryMode,
 }
 
 /// What is wanted of a statement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Task {
+pub enum QueryMode {
     #[default]
     Rows,
     /// How it would run.
@@ -102,7 +108,7 @@ pub enum Task {
 
 /// How a query ended well.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Ended {
+pub struct QuerySummary {
     pub rows: u64,
     pub truncated: bool,
     /// Whether the same question at the same cut has the same answer at any time.
@@ -113,7 +119,7 @@ pub struct Ended {
     /// Columns that are left out, since the one who asks may not see what they say of persons.
     #[serde(default)]
     pub hidden: Vec<String>,
-    /// The answer to [`Task::Explain`] and [`Task::Validate`].
+    /// The answer to [`QueryMode::Explain`] and [`QueryMode::Validate`].
     #[serde(default)]
     pub planned: Option<Box<Planned>>,
 }

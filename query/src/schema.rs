@@ -18,7 +18,7 @@ use datafusion::{
 use ingest::Table;
 use serde::{Deserialize, Serialize};
 
-use crate::{QueryError, Reach, Reason, format::type_name, session::NET};
+use crate::{QueryError, Reason, RowAccess, format::type_name, session::NET};
 
 /// The catalog and the schema that unqualified names are of.
 pub(crate) const CATALOG: &str = "aihub";
@@ -66,18 +66,18 @@ static DOCUMENT: LazyLock<Result<Document, String>> = LazyLock::new(|| {
 });
 
 /// Whether somebody of this reach has a table.
-pub(crate) fn is_shown(table: &str, reach: &Reach) -> bool {
-    table != Table::DeadLetter.name() || *reach == Reach::Admin
+pub(crate) fn is_shown(table: &str, reach: &RowAccess) -> bool {
+    table != Table::DeadLetter.name() || *reach == RowAccess::Admin
 }
 
 /// The names of the tables that a session of this reach holds.
-pub(crate) fn names(reach: &Reach) -> impl Iterator<Item = &'static str> {
+pub(crate) fn names(reach: &RowAccess) -> impl Iterator<Item = &'static str> {
     let tables = DOCUMENT.iter().flat_map(|document| &document.tables);
     tables.map(|table| table.name.as_str()).filter(|name| is_shown(name, reach))
 }
 
 /// The tables that a session of this reach holds.
-pub fn tables(reach: &Reach) -> Result<Vec<TableDescription>, QueryError> {
+pub fn tables(reach: &RowAccess) -> Result<Vec<TableDescription>, QueryError> {
     let unreadable = |error: &String| QueryError::new(Reason::Unavailable, error.clone());
     let document = DOCUMENT.as_ref().map_err(unreadable)?;
     let shown = document.tables.iter().filter(|table| is_shown(&table.name, reach));
@@ -111,7 +111,7 @@ impl Described {
 
 /// `information_schema` with its `schemata`, `tables` and `columns`.
 pub(crate) fn information_schema(
-    reach: &Reach,
+    reach: &RowAccess,
 ) -> Result<Arc<dyn SchemaProvider>, DataFusionError> {
     let tables = tables(reach).map_err(|error| DataFusionError::Plan(error.message))?;
     let provider = MemorySchemaProvider::new();
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn every_column_has_a_sentence_and_every_sentence_a_column() {
         let document = DOCUMENT.as_ref().unwrap();
-        let described = tables(&Reach::Admin).unwrap();
+        let described = tables(&RowAccess::Admin).unwrap();
         for table in Table::ALL {
             assert!(described.iter().any(|described| described.name == table.name()));
         }
@@ -215,9 +215,10 @@ mod tests {
 
     #[test]
     fn dead_letters_are_for_administrators() {
-        let has =
-            |reach: Reach| tables(&reach).unwrap().iter().any(|table| table.name == "dead_letter");
-        assert!(has(Reach::Admin));
-        assert!(!has(Reach::Staff) && !has(Reach::Organization("org_a".into())));
+        let has = |reach: RowAccess| {
+            tables(&reach).unwrap().iter().any(|table| table.name == "dead_letter")
+        };
+        assert!(has(RowAccess::Admin));
+        assert!(!has(RowAccess::Staff) && !has(RowAccess::Organization("org_a".into())));
     }
 }

@@ -31,13 +31,12 @@ use pipeline::{
 };
 
 use crate::{
-    Author, QueryError, Reach, Reason, Request, Task, Terms, Zone,
-    arithmetic::Exact,
+    Author, QueryError, QueryMode, QueryOptions, Reason, Request, RowAccess, Zone,
+    arithmetic::CheckedArithmetic,
     explain::{explain, explain_in},
-    gate,
-    local::{Local, Meeting},
-    masked, names, pushdown,
+    gate, masked, names, pushdown,
     schema::{self, CATALOG, INFORMATION_SCHEMA, SCHEMA},
+    zoned_time::{ZonedCasts, ZonedComparisons},
 };
 
 /// Views that every session has, in terms of its tables.
@@ -88,13 +87,15 @@ pub(crate) async fn plan(
     let frame = context.execute_logical_plan(logical).await.map_err(refused)?;
     let is_explained =
         matches!(frame.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
-    if is_explained && request.reach != Reach::Admin {
+    if is_explained && request.reach != RowAccess::Admin {
         return Err(QueryError::new(Reason::NotAllowed, "a plan names files; only admins see it"));
     }
     let frame = match request.terms.task {
-        Task::Rows | Task::Explain => request.terms.parameters.bind(frame, &request.reach)?,
+        QueryMode::Rows | QueryMode::Explain => {
+            request.terms.parameters.bind(frame, &request.reach)?
+        }
         // Its parameters are what is asked for.
-        Task::Validate => frame,
+        QueryMode::Validate => frame,
     };
     let frame = match marked {
         Some(marked) if !is_explained => marked.resolve(frame).map_err(refused)?,
@@ -145,11 +146,11 @@ async fn session(
         .with_window_functions(functions.window.clone())
         .with_physical_optimizer_rules(pushdown::rules())
         .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![
-            Arc::new(Exact),
-            Arc::new(Local),
+            Arc::new(CheckedArithmetic),
+            Arc::new(ZonedCasts),
         ])))
         .build();
-    state.register_function_rewrite(Arc::new(Meeting))?;
+    state.register_function_rewrite(Arc::new(ZonedComparisons))?;
     let context = SessionContext::new_with_state(state);
     let url = url::Url::parse(&tables.root.store_url())
         .map_err(|error| DataFusionError::External(error.into()))?;
@@ -165,7 +166,7 @@ async fn register(
 ) -> Result<(), DataFusionError> {
     let reach = &request.reach;
     let own = reach.organization();
-    if matches!(reach, Reach::Organization(_)) && own.is_none() {
+    if matches!(reach, RowAccess::Organization(_)) && own.is_none() {
         // Without an organization there is nothing to see; never everything.
         return Err(DataFusionError::Plan("no organization".into()));
     }
@@ -256,7 +257,7 @@ pub(crate) fn is_repeatable(plan: &LogicalPlan) -> bool {
 fn shown(
     name: &str,
     rows: &Arc<dyn TableProvider>,
-    terms: &Terms,
+    terms: &QueryOptions,
     is_placed: bool,
 ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let hides = |name: &str| !is_placed && matches!(name, "log" | "lsn");
@@ -281,7 +282,8 @@ fn shown(
 
 /// The one statement of a text. Anything but a query, which may be explained, is refused before it is planned.
 fn check(sql: &str) -> Result<Statement, QueryError> {
-    let mut statements = DFParser::parse_sql(sql).map_err(|error| explain(error, &Reach::Staff))?;
+    let mut statements =
+        DFParser::parse_sql(sql).map_err(|error| explain(error, &RowAccess::Staff))?;
     let (Some(statement), 0) = (statements.pop_front(), statements.len()) else {
         return Err(QueryError::new(Reason::Invalid, "expected one statement"));
     };

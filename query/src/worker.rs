@@ -2,7 +2,7 @@
 //!
 //! Both directions are frames: a kind (one byte), a length (u32, little-endian), and so many bytes. The first
 //! frame in is the [`Handshake`], then each is a [`Request`] in JSON. Out come Arrow IPC stream bytes, closed by
-//! [`Ended`] or a [`QueryError`], and now and then a [`Cost`] so far. The process ends when its input does.
+//! [`QuerySummary`] or a [`QueryError`], and now and then a [`Cost`] so far. The process ends when its input does.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -24,13 +24,13 @@ use tokio::{
 };
 
 use crate::{
-    Cost, Ended, Estimate, Planned, QueryError, Reach, Reason, Request, Task,
+    Cost, Estimate, Planned, QueryError, QueryMode, QuerySummary, Reason, Request, RowAccess,
     cost::{self, MeteredPool},
-    even::Even,
     explain::explain,
     format, names,
     nested::with_types,
     portion::portions,
+    rebatch::Rebatcher,
     session::{self, Plan},
     threads::{Threads, cpu_time, give_way_to_intake, stack_bytes},
 };
@@ -48,7 +48,7 @@ pub struct Handshake {
 
 /// A query, and on how many partitions it is computed.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Question<R> {
+pub(crate) struct WorkerRequest<R> {
     pub(crate) request: R,
     pub(crate) partitions: usize,
 }
@@ -125,7 +125,7 @@ pub async fn serve(
     let over = |read: Result<Result<(), String>, JoinError>| read.unwrap_or(Ok(()));
     loop {
         let Some(question) = asked.recv().await else { return over(reading.await) };
-        let Question::<Request> { request, partitions } =
+        let WorkerRequest::<Request> { request, partitions } =
             serde_json::from_slice(&question).map_err(|error| error.to_string())?;
         if request.gives_way {
             threads.give_way();
@@ -173,7 +173,7 @@ impl Session {
         request: &Request,
         partitions: usize,
         output: &mut (impl AsyncWrite + Unpin),
-    ) -> Result<Ended, QueryError> {
+    ) -> Result<QuerySummary, QueryError> {
         let tables = self.reader.at(&request.cut).await.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "the lake is not readable");
             QueryError::new(Reason::Unavailable, "the lake cannot be read at this cut")
@@ -183,7 +183,7 @@ impl Session {
             |error| explain(datafusion::common::DataFusionError::from(error), &request.reach);
         let Plan { frame, hidden } =
             Box::pin(session::plan(request, &tables, &self.runtime, partitions)).await?;
-        if request.terms.task != Task::Rows {
+        if request.terms.task != QueryMode::Rows {
             return planned(frame, request).await;
         }
         self.memory.take_most();
@@ -194,8 +194,8 @@ impl Session {
         let schema = names::answer_schema(&rows.schema());
         let typed = |rows: &RecordBatch| with_types(rows, &schema).map_err(encoding);
         let mut writer = StreamWriter::try_new(Vec::new(), &schema).map_err(encoding)?;
-        let mut even = Even::new(&rows.schema(), &request.reach);
-        let mut ended = Ended { repeatable, hidden, ..Ended::default() };
+        let mut even = Rebatcher::new(&rows.schema(), &request.reach);
+        let mut ended = QuerySummary { repeatable, hidden, ..QuerySummary::default() };
         let max_rows = request.max_rows.unwrap_or(u64::MAX);
         let mut progress = interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
         loop {
@@ -245,7 +245,7 @@ impl Session {
 }
 
 /// What a statement would do.
-async fn planned(frame: DataFrame, request: &Request) -> Result<Ended, QueryError> {
+async fn planned(frame: DataFrame, request: &Request) -> Result<QuerySummary, QueryError> {
     let failed = |error| explain(error, &request.reach);
     let schema = names::answer_schema(&Arc::new(frame.schema().as_arrow().clone()));
     let fields = frame.logical_plan().get_parameter_fields().map_err(failed)?;
@@ -260,23 +260,23 @@ async fn planned(frame: DataFrame, request: &Request) -> Result<Ended, QueryErro
     };
     match (request.terms.task, &request.reach) {
         // How it would run depends on which files there are, and others' rows are in the same.
-        (Task::Explain, Reach::Organization(_)) => {
+        (QueryMode::Explain, RowAccess::Organization(_)) => {
             let plan = frame.into_optimized_plan().map_err(failed)?;
             planned.plan = Some(format!("{}\n", plan.display_indent()));
         }
-        (Task::Explain, Reach::Admin | Reach::Staff) => {
+        (QueryMode::Explain, RowAccess::Admin | RowAccess::Staff) => {
             let plan = frame.create_physical_plan().await.map_err(failed)?;
             planned.plan = Some(cost::describe(&plan));
             planned.scan = Some(Estimate::of(&plan));
         }
-        (Task::Rows | Task::Validate, _) => {}
+        (QueryMode::Rows | QueryMode::Validate, _) => {}
     }
     // A constant that was computed is as long as its value.
     if let Some(plan) = planned.plan.as_mut().filter(|plan| plan.len() > PLAN_BYTES_MAX) {
         plan.truncate(plan.floor_char_boundary(PLAN_BYTES_MAX));
         plan.push('…');
     }
-    Ok(Ended { planned: Some(Box::new(planned)), ..Ended::default() })
+    Ok(QuerySummary { planned: Some(Box::new(planned)), ..QuerySummary::default() })
 }
 
 fn too_many_rows(max_rows: u64) -> QueryError {

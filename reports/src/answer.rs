@@ -7,14 +7,14 @@ use crate::Error;
 
 /// A question with its answer.
 #[derive(Debug, Clone)]
-pub struct Answered {
+pub struct MetricResult {
     pub request: MetricRequest,
     pub answer: MetricAnswer,
 }
 
 /// The answers at hand, looked up by the question.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Answers<'a>(pub(crate) &'a [Answered]);
+pub(crate) struct Answers<'a>(pub(crate) &'a [MetricResult]);
 
 impl<'a> Answers<'a> {
     pub(crate) fn get(&self, request: &MetricRequest) -> Result<&'a MetricAnswer, Error> {

@@ -10,7 +10,7 @@ use crate::number::{self, Precision};
 /// Which way a metric should move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Better {
+pub enum DesiredDirection {
     #[default]
     Higher,
     Lower,
@@ -28,7 +28,7 @@ pub(crate) enum Direction {
 /// What to think of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
+pub(crate) enum ChangeRating {
     Better,
     Worse,
     Same,
@@ -38,7 +38,7 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Change {
     pub(crate) direction: Direction,
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: ChangeRating,
     /// `+12.4 %`, or for a ratio `+0.3 pp`, the difference in percentage points.
     pub(crate) amount: String,
 }
@@ -49,7 +49,7 @@ pub(crate) fn compare(
     now: Decimal,
     before: Decimal,
     unit: Unit,
-    better: Better,
+    better: DesiredDirection,
     language: Language,
 ) -> Option<Change> {
     let difference = now.checked_sub(before)?;
@@ -71,9 +71,11 @@ pub(crate) fn compare(
         Direction::Down
     };
     let verdict = match (direction, better) {
-        (Direction::Flat, _) => Verdict::Same,
-        (Direction::Up, Better::Higher) | (Direction::Down, Better::Lower) => Verdict::Better,
-        _ => Verdict::Worse,
+        (Direction::Flat, _) => ChangeRating::Same,
+        (Direction::Up, DesiredDirection::Higher) | (Direction::Down, DesiredDirection::Lower) => {
+            ChangeRating::Better
+        }
+        _ => ChangeRating::Worse,
     };
     Some(Change { direction, verdict, amount: signed(amount, unit, direction, language) })
 }
@@ -112,8 +114,8 @@ mod tests {
         now: &str,
         before: &str,
         unit: Unit,
-        better: Better,
-        expected: Option<(&str, Verdict)>,
+        better: DesiredDirection,
+        expected: Option<(&str, ChangeRating)>,
     ) {
         let change =
             compare(now.parse().unwrap(), before.parse().unwrap(), unit, better, Language::En);
@@ -125,23 +127,30 @@ mod tests {
 
     #[test]
     fn up_is_good_or_bad_by_the_metric() {
-        let (higher, lower) = (Better::Higher, Better::Lower);
-        check("112", "100", Unit::Count, higher, Some(("+12.0 %", Verdict::Better)));
-        check("88", "100", Unit::Count, higher, Some(("−12.0 %", Verdict::Worse)));
-        check("112", "100", Unit::Milliseconds, lower, Some(("+12.0 %", Verdict::Worse)));
-        check("0.031", "0.042", Unit::Ratio, lower, Some(("−1.1 pp", Verdict::Better)));
-        check("0.0433", "0.042", Unit::Ratio, lower, Some(("+0.13 pp", Verdict::Worse)));
-        check("100.01", "100", Unit::Money, higher, Some(("0.0 %", Verdict::Same)));
-        check("1300", "100", Unit::Count, higher, Some(("×13", Verdict::Better)));
+        let (higher, lower) = (DesiredDirection::Higher, DesiredDirection::Lower);
+        check("112", "100", Unit::Count, higher, Some(("+12.0 %", ChangeRating::Better)));
+        check("88", "100", Unit::Count, higher, Some(("−12.0 %", ChangeRating::Worse)));
+        check("112", "100", Unit::Milliseconds, lower, Some(("+12.0 %", ChangeRating::Worse)));
+        check("0.031", "0.042", Unit::Ratio, lower, Some(("−1.1 pp", ChangeRating::Better)));
+        check("0.0433", "0.042", Unit::Ratio, lower, Some(("+0.13 pp", ChangeRating::Worse)));
+        check("100.01", "100", Unit::Money, higher, Some(("0.0 %", ChangeRating::Same)));
+        check("1300", "100", Unit::Count, higher, Some(("×13", ChangeRating::Better)));
     }
 
     #[test]
     fn nothing_to_compare_with() {
-        check("5", "0", Unit::Count, Better::Higher, None);
-        check("5", "-5", Unit::Money, Better::Higher, None);
-        check("0.05", "0", Unit::Ratio, Better::Lower, Some(("+5.0 pp", Verdict::Worse)));
+        check("5", "0", Unit::Count, DesiredDirection::Higher, None);
+        check("5", "-5", Unit::Money, DesiredDirection::Higher, None);
+        check(
+            "0.05",
+            "0",
+            Unit::Ratio,
+            DesiredDirection::Lower,
+            Some(("+5.0 pp", ChangeRating::Worse)),
+        );
         let most = Decimal::MAX;
-        let change = compare(most, Decimal::MIN, Unit::Count, Better::Higher, Language::En);
+        let change =
+            compare(most, Decimal::MIN, Unit::Count, DesiredDirection::Higher, Language::En);
         assert_eq!(change, None);
     }
 }

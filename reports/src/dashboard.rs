@@ -23,7 +23,7 @@ pub struct Dashboard {
 
 /// A forecast that a tile shows: made from the answer to `history`, this many days ahead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outlook {
+pub struct ForecastRequest {
     pub history: MetricRequest,
     pub horizon_days: u32,
 }
@@ -51,7 +51,7 @@ impl Dashboard {
     /// Every question that must be answered to render the window, each once: this period, the
     /// previous one, and the history of each forecast.
     pub fn requests(&self, window: &Window) -> Vec<MetricRequest> {
-        let histories = self.outlooks(window).into_iter().map(|outlook| outlook.history);
+        let histories = self.forecast_requests(window).into_iter().map(|outlook| outlook.history);
         let mut requests: Vec<MetricRequest> = vec![];
         for request in self.shown(window).into_iter().chain(histories) {
             if !requests.contains(&request) {
@@ -62,18 +62,18 @@ impl Dashboard {
     }
 
     /// The forecasts that the tiles show of the window, each once.
-    pub fn outlooks(&self, window: &Window) -> Vec<Outlook> {
-        let mut outlooks: Vec<Outlook> = vec![];
+    pub fn forecast_requests(&self, window: &Window) -> Vec<ForecastRequest> {
+        let mut forecast_requests: Vec<ForecastRequest> = vec![];
         for tile in &self.tiles {
             let Tile::Series(tile) = tile else { continue };
             let Some(history) = tile.history(window) else { continue };
             let horizon_days = tile.horizon_days(window);
-            match outlooks.iter_mut().find(|other| other.history == history) {
+            match forecast_requests.iter_mut().find(|other| other.history == history) {
                 Some(other) => other.horizon_days = other.horizon_days.max(horizon_days),
-                None => outlooks.push(Outlook { history, horizon_days }),
+                None => forecast_requests.push(ForecastRequest { history, horizon_days }),
             }
         }
-        outlooks
+        forecast_requests
     }
 
     /// The questions whose answers are printed on the page as they are.

@@ -9,9 +9,9 @@ use query::metric::{Grain, MetricRequest};
 use serde::Serialize;
 
 use crate::{
-    Answered, Dashboard, Error, Forecasts, Language, Window,
+    Dashboard, Error, Forecasts, Language, MetricResult, Window,
     answer::Answers,
-    tile::{Scene, View},
+    tile::{TileContext, View},
     window::OFFERED_DAYS,
 };
 
@@ -78,12 +78,12 @@ struct Section {
 /// forecast that is missing is not.
 pub fn render(
     dashboard: &Dashboard,
-    answers: &[Answered],
+    answers: &[MetricResult],
     forecasts: &Forecasts,
     page: &Page,
 ) -> Result<String, Error> {
     let words = Words::of(page.language);
-    let scene = Scene {
+    let scene = TileContext {
         window: page.window,
         answers: Answers(answers),
         forecasts,
@@ -112,7 +112,7 @@ pub fn render(
     Ok(pages::fill(TEMPLATES, "dashboard.html", &values)?)
 }
 
-fn sections(dashboard: &Dashboard, scene: &Scene<'_>) -> Result<Vec<Section>, Error> {
+fn sections(dashboard: &Dashboard, scene: &TileContext<'_>) -> Result<Vec<Section>, Error> {
     let mut sections: Vec<Section> = vec![];
     for tile in &dashboard.tiles {
         let view = tile.view(scene)?;

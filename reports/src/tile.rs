@@ -29,7 +29,7 @@ pub enum Tile {
 }
 
 /// Everything a view is made from.
-pub(crate) struct Scene<'a> {
+pub(crate) struct TileContext<'a> {
     pub(crate) window: Window,
     pub(crate) answers: Answers<'a>,
     pub(crate) forecasts: &'a Forecasts,
@@ -102,7 +102,7 @@ impl Tile {
         }
     }
 
-    pub(crate) fn view(&self, scene: &Scene<'_>) -> Result<View, Error> {
+    pub(crate) fn view(&self, scene: &TileContext<'_>) -> Result<View, Error> {
         Ok(match self {
             Self::Kpi(tile) => View::Kpi(tile.view(scene)?),
             Self::Series(tile) => View::Series(tile.view(scene)?),

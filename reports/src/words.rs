@@ -3,12 +3,12 @@
 use pages::words::days;
 use query::metric::Grain;
 
-use crate::{Language, comparison::Verdict};
+use crate::{Language, comparison::ChangeRating};
 
 /// What to think of a value against the one before: `better than 1.1M in the previous 30 days`.
 /// `whole_days` is none for a window that is not made of days.
 pub(crate) fn against(
-    verdict: Verdict,
+    verdict: ChangeRating,
     before: &str,
     whole_days: Option<i64>,
     language: Language,
@@ -21,9 +21,9 @@ pub(crate) fn against(
                 None => "period".to_owned(),
             };
             match verdict {
-                Verdict::Better => format!("better than {before} in the previous {period}"),
-                Verdict::Worse => format!("worse than {before} in the previous {period}"),
-                Verdict::Same => format!("same as in the previous {period}"),
+                ChangeRating::Better => format!("better than {before} in the previous {period}"),
+                ChangeRating::Worse => format!("worse than {before} in the previous {period}"),
+                ChangeRating::Same => format!("same as in the previous {period}"),
             }
         }
         Language::ZhCn => {
@@ -32,9 +32,9 @@ pub(crate) fn against(
                 None => "上一时段".to_owned(),
             };
             match verdict {
-                Verdict::Better => format!("优于{period}的 {before}"),
-                Verdict::Worse => format!("差于{period}的 {before}"),
-                Verdict::Same => format!("与{period}持平"),
+                ChangeRating::Better => format!("优于{period}的 {before}"),
+                ChangeRating::Worse => format!("差于{period}的 {before}"),
+                ChangeRating::Same => format!("与{period}持平"),
             }
         }
     }

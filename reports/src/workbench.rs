@@ -183,7 +183,7 @@ mod tests {
             language,
             user: Some("a@example.com".into()),
             organization: None,
-            tables: query::schema::tables(&query::Reach::Staff).unwrap(),
+            tables: query::schema::tables(&query::RowAccess::Staff).unwrap(),
             roles: vec!["analyst"],
             statement: "select '</textarea><script>'".into(),
         })

@@ -7,7 +7,7 @@ mod sample;
 
 use std::time::{Duration, Instant};
 
-use reports::{Answered, Dashboard, Error, Forecasts, Language, Page, Tile, Window, render};
+use reports::{Dashboard, Error, Forecasts, Language, MetricResult, Page, Tile, Window, render};
 
 const SMALL: &str = include_str!("small.yaml");
 
@@ -36,7 +36,7 @@ fn filled(dashboard: &Dashboard, page: &Page, models: &[&str], currencies: &[&st
     render(dashboard, &answers, &forecasts, page).unwrap()
 }
 
-fn emptied(dashboard: &Dashboard, page: &Page) -> Vec<Answered> {
+fn emptied(dashboard: &Dashboard, page: &Page) -> Vec<MetricResult> {
     let mut answers = sample::answers(dashboard, &page.window, &sample::MODELS, &["USD"]);
     for answered in &mut answers {
         answered.answer.rows.clear();

@@ -21,15 +21,14 @@ mod dead_letters;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
-mod door;
-#[cfg(test)]
 mod erasure;
 mod error_pages;
+#[cfg(test)]
+mod event_intake;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
 mod faults;
-mod figures;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -41,6 +40,7 @@ mod import;
 mod imports;
 #[cfg(test)]
 mod layers;
+mod metrics;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
@@ -58,7 +58,7 @@ mod power;
 #[cfg(test)]
 mod queries;
 #[cfg(test)]
-mod reading;
+mod read_commands;
 #[cfg(test)]
 mod saved;
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::{
 use arrow::{array::AsArray, datatypes::Int64Type};
 use ingest::{
     Table,
-    decode::{Form, Sender, decode},
+    decode::{EventFormat, Sender, decode},
     identity::Pseudonyms,
     log::{LogId, Lsn, Record},
     time::Window,
@@ -58,7 +58,7 @@ fn record(log: LogId, first_lsn: Lsn, rows: u64) -> Record {
         window: Window::ANY,
         is_strict: false,
     };
-    let decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 0);
+    let decoded = decode(EventFormat::Ndjson, lines.as_bytes(), &sender, 0);
     let mut decoded = decoded.expect("events").expect("events");
     let rows = decoded.batches.remove(0).rows;
     Record { table: TABLE, first_lsn, ingested_at: 0, rows }

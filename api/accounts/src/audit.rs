@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use state::{
     State,
-    audit::{Filter, Head, Record, Verdict, head, list, verify_against},
+    audit::{AuditFilter, ChainHead, ChainState, Record, head, list, verify_against},
     store::rfc3339,
 };
 use utoipa::{IntoParams, ToSchema};
@@ -24,7 +24,7 @@ const ROWS_MAX: u64 = 1_000;
 /// Which rows, newest first.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct AuditParameters {
     /// The id of a principal, `anonymous` or `command-line`.
     actor: Option<String>,
     /// Such as `user.disabled`.
@@ -39,7 +39,7 @@ struct Asked {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct VerifyParameters {
     /// `head` of an earlier answer: the row must still be the same, and none after it missing at the end.
     head: Option<String>,
 }
@@ -91,7 +91,7 @@ pub(crate) const FEATURE: Feature<Directory> = Feature::new("audit").with_routes
 /// Security-relevant acts, newest first.
 #[utoipa::path(
     tag = "audit",
-    params(Asked),
+    params(AuditParameters),
     responses(
         (status = 200, body = AuditList),
         (status = 400, body = Problem),
@@ -101,7 +101,7 @@ pub(crate) const FEATURE: Feature<Directory> = Feature::new("audit").with_routes
 #[get("/v1/admin/audit")]
 async fn list_acts(
     _: Authorized<Administer>,
-    asked: Result<web::Query<Asked>, actix_web::Error>,
+    asked: Result<web::Query<AuditParameters>, actix_web::Error>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
@@ -110,8 +110,8 @@ async fn list_acts(
         let detail = format!("`limit` must be 1 to {ROWS_MAX}");
         return Err(Problem::invalid_parameters(detail));
     }
-    let Asked { actor, action, target, cursor, .. } = asked;
-    let filter = Filter { actor, action, target, before: cursor };
+    let AuditParameters { actor, action, target, cursor, .. } = asked;
+    let filter = AuditFilter { actor, action, target, before: cursor };
     // One more than wanted tells whether there are more.
     let mut records = list(&state.store, &filter, limit + 1).await?;
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -125,7 +125,7 @@ async fn list_acts(
 /// Walks the whole log and says whether it is what was written.
 #[utoipa::path(
     tag = "audit",
-    params(Kept),
+    params(VerifyParameters),
     responses(
         (status = 200, body = AuditVerdict),
         (status = 400, body = Problem),
@@ -135,21 +135,21 @@ async fn list_acts(
 #[get("/v1/admin/audit/verify")]
 async fn verify_acts(
     _: Authorized<Administer>,
-    kept: Result<web::Query<Kept>, actix_web::Error>,
+    kept: Result<web::Query<VerifyParameters>, actix_web::Error>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     let kept = parameters(kept)?.head.map(|text| {
         let invalid = || Problem::invalid_parameters("`head` is not `seq:hash`");
-        Head::parse(&text).ok_or_else(invalid)
+        ChainHead::parse(&text).ok_or_else(invalid)
     });
     // Before the walk: a row that comes meanwhile is not vouched for.
     let newest = head(&state.store).await?;
     Ok(HttpResponse::Ok().json(match verify_against(&state.store, kept.transpose()?).await? {
-        Verdict::Intact { rows } => {
+        ChainState::Intact { rows } => {
             let head = newest.map(|head| head.to_string());
             AuditVerdict { intact: true, rows, broken_at: None, head }
         }
-        Verdict::Broken { seq } => {
+        ChainState::Broken { seq } => {
             let rows = u64::try_from(seq.saturating_sub(1)).unwrap_or_default();
             AuditVerdict { intact: false, rows, broken_at: Some(seq), head: None }
         }

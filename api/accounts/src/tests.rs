@@ -11,11 +11,12 @@ use actix_web::{
 };
 use futures::future::LocalBoxFuture;
 use rest::{
-    feature::{self, Base},
-    pace::Readers,
+    feature::{self, AppData},
+    pace::AnswerLimiter,
     principal::{
-        Ability, Administer, Authorized, Gate, Kind, Permission, Principal, Reach, ReadMetrics,
-        Role, RunSql, SESSION_COOKIE, Scopes, SendEvents, SignedIn, TrustedProxies, ViewDashboard,
+        Ability, Administer, Authorized, Gate, Permission, Principal, PrincipalKind, ReadMetrics,
+        Role, RunSql, SESSION_COOKIE, Scopes, SendEvents, SignedIn, Tenancy, TrustedProxies,
+        ViewDashboard,
     },
     problem::stamp,
 };
@@ -35,33 +36,33 @@ use crate::{
 
 const LOCAL_TOKEN: &str = "local-0123456789";
 
-fn principal(kind: Kind, reach: Reach) -> Principal {
+fn principal(kind: PrincipalKind, reach: Tenancy) -> Principal {
     Principal { id: "p".to_owned(), name: "p".to_owned(), kind, reach, grant: ingest::Grant::ALL }
 }
 
 #[test]
 fn the_permissions_of_every_kind() {
-    let scopes = |text| Kind::Key(Scopes::parse(text).unwrap());
-    let own = || Reach::Organization("org_a".to_owned());
+    let scopes = |text| PrincipalKind::Key(Scopes::parse(text).unwrap());
+    let own = || Tenancy::Organization("org_a".to_owned());
     for (kind, reach, expected) in [
         (
-            Kind::LocalProcess,
-            Reach::All,
+            PrincipalKind::LocalProcess,
+            Tenancy::All,
             "send_events backfill run_sql read_metrics view_dashboard administer",
         ),
         (
-            Kind::User(Role::Admin),
-            Reach::All,
+            PrincipalKind::User(Role::Admin),
+            Tenancy::All,
             "send_events backfill run_sql read_metrics view_dashboard administer",
         ),
-        (Kind::User(Role::Analyst), Reach::All, "run_sql read_metrics view_dashboard"),
-        (Kind::User(Role::Manager), Reach::All, "read_metrics view_dashboard"),
-        (Kind::User(Role::Member), own(), "run_sql read_metrics view_dashboard"),
-        (scopes("write"), Reach::All, "send_events"),
+        (PrincipalKind::User(Role::Analyst), Tenancy::All, "run_sql read_metrics view_dashboard"),
+        (PrincipalKind::User(Role::Manager), Tenancy::All, "read_metrics view_dashboard"),
+        (PrincipalKind::User(Role::Member), own(), "run_sql read_metrics view_dashboard"),
+        (scopes("write"), Tenancy::All, "send_events"),
         (scopes("read"), own(), "run_sql read_metrics view_dashboard"),
         (scopes("read,write"), own(), "send_events run_sql read_metrics view_dashboard"),
         (scopes("write,backfill"), own(), "send_events backfill"),
-        (scopes("admin"), Reach::All, "administer"),
+        (scopes("admin"), Tenancy::All, "administer"),
         (scopes("admin"), own(), ""),
     ] {
         let principal = principal(kind, reach);
@@ -90,7 +91,7 @@ async fn app_behind(scratch: &Scratch, setting: impl FnOnce(Gate) -> Gate) -> Cl
     user(&directory.accounts, "admin@example.com", Role::Admin, None).await;
     user(&directory.accounts, "manager@example.com", Role::Manager, None).await;
     let gate = Gate::new(Arc::new(directory.clone())).with_local_token(LOCAL_TOKEN);
-    let base = Base::new(state, setting(gate), Readers::default());
+    let base = AppData::new(state, setting(gate), AnswerLimiter::default());
     let app = App::new()
         .wrap(from_fn(stamp))
         .into_utoipa_app()

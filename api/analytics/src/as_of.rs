@@ -1,4 +1,4 @@
-//! `as_of`: a cut, as callers get it and give it back. Every route that tells or takes one goes through [`Seal`].
+//! `as_of`: a cut, as callers get it and give it back. Every route that tells or takes one goes through [`CutCipher`].
 //!
 //! A cut counts the events of everybody. Staff gets it plainly. An organization gets it sealed: it can neither read
 //! a token nor compare two, nor make one, and another organization's is refused.
@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ingest::log::Lsn;
 use pipeline::Cut;
 use rest::{
-    principal::{Principal, Reach},
+    principal::{Principal, Tenancy},
     problem::{Code, Problem},
 };
 use ring::{
@@ -21,7 +21,7 @@ use state::ids::random_bytes;
 
 /// Turns cuts into tokens and back. Clones share the key.
 #[derive(Debug, Clone)]
-pub struct Seal(Arc<LessSafeKey>);
+pub struct CutCipher(Arc<LessSafeKey>);
 
 /// What a key is derived for. Another version of the sealed form needs another one.
 const PURPOSE: &[u8] = b"aihub as_of 1";
@@ -29,7 +29,7 @@ const PURPOSE: &[u8] = b"aihub as_of 1";
 const CUT_LEN: usize = 16;
 const SEALED_LEN: usize = NONCE_LEN + CUT_LEN + 16;
 
-impl Seal {
+impl CutCipher {
     /// `secret` stays with the data folder, so that tokens outlive the process.
     pub fn new(secret: &[u8; 32]) -> Result<Self, Unspecified> {
         let key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), PURPOSE);
@@ -39,8 +39,8 @@ impl Seal {
     /// A cut as `who` is told it.
     pub fn token(&self, cut: &Cut, who: &Principal) -> Result<String, Problem> {
         match &who.reach {
-            Reach::All => Ok(cut.plain_token()),
-            Reach::Organization(id) => self.sealed(cut, id).map_err(|_| Problem::internal()),
+            Tenancy::All => Ok(cut.plain_token()),
+            Tenancy::Organization(id) => self.sealed(cut, id).map_err(|_| Problem::internal()),
         }
     }
 
@@ -48,8 +48,8 @@ impl Seal {
     pub fn back_to(&self, token: &str, newest: Cut, who: &Principal) -> Result<Cut, Problem> {
         let refuse = |detail: String| Problem::bad_request(Code::InvalidAsOf, detail);
         match &who.reach {
-            Reach::All => newest.back_to_token(token).map_err(|error| refuse(error.to_string())),
-            Reach::Organization(id) => {
+            Tenancy::All => newest.back_to_token(token).map_err(|error| refuse(error.to_string())),
+            Tenancy::Organization(id) => {
                 let moved =
                     self.opened(token, id).and_then(|(log, lsn)| newest.back_to(log, lsn).ok());
                 moved.ok_or_else(|| {
@@ -85,44 +85,46 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use rest::principal::{Kind, Scopes};
+    use rest::principal::{PrincipalKind, Scopes};
 
     fn who(organization: Option<&str>) -> Principal {
         Principal {
             grant: ingest::Grant::ALL,
             id: "key_1".into(),
             name: "k".into(),
-            kind: Kind::Key(Scopes::parse("read").unwrap()),
+            kind: PrincipalKind::Key(Scopes::parse("read").unwrap()),
             reach: organization.map(str::to_owned).into(),
         }
     }
 
     #[test]
     fn a_token_is_its_organizations_and_says_nothing() {
-        let seal = Seal::new(&[7; 32]).unwrap();
+        let cut_cipher = CutCipher::new(&[7; 32]).unwrap();
         let newest = Cut { log: 77, lsn: 1_000_000, floor: 0, tables: BTreeMap::new() };
         let (a, b, staff) = (who(Some("org_a")), who(Some("org_b")), who(None));
         let mut tokens = BTreeSet::new();
         for lsn in [0, 1, 999, 1_000_000] {
             let cut = Cut { lsn, ..newest.clone() };
             for _ in 0..3 {
-                let token = seal.token(&cut, &a).unwrap();
-                assert_eq!(seal.back_to(&token, newest.clone(), &a).unwrap(), cut);
+                let token = cut_cipher.token(&cut, &a).unwrap();
+                assert_eq!(cut_cipher.back_to(&token, newest.clone(), &a).unwrap(), cut);
                 // Another process with the same secret reads it.
-                let again = Seal::new(&[7; 32]).unwrap().back_to(&token, newest.clone(), &a);
+                let again = CutCipher::new(&[7; 32]).unwrap().back_to(&token, newest.clone(), &a);
                 assert_eq!(again.unwrap(), cut);
-                for (seal, who) in
-                    [(&seal, &b), (&seal, &staff), (&Seal::new(&[8; 32]).unwrap(), &a)]
-                {
-                    let refused = seal.back_to(&token, newest.clone(), who).unwrap_err();
+                for (cut_cipher, who) in [
+                    (&cut_cipher, &b),
+                    (&cut_cipher, &staff),
+                    (&CutCipher::new(&[8; 32]).unwrap(), &a),
+                ] {
+                    let refused = cut_cipher.back_to(&token, newest.clone(), who).unwrap_err();
                     assert_eq!(refused.code, Code::InvalidAsOf);
                 }
                 tokens.insert(token);
             }
-            let plain = seal.token(&cut, &staff).unwrap();
-            assert_eq!(seal.back_to(&plain, newest.clone(), &staff).unwrap(), cut);
+            let plain = cut_cipher.token(&cut, &staff).unwrap();
+            assert_eq!(cut_cipher.back_to(&plain, newest.clone(), &staff).unwrap(), cut);
             assert_eq!(
-                seal.back_to(&plain, newest.clone(), &a).unwrap_err().code,
+                cut_cipher.back_to(&plain, newest.clone(), &a).unwrap_err().code,
                 Code::InvalidAsOf
             );
         }
@@ -132,9 +134,9 @@ mod tests {
         for place in 0..broken.len() {
             broken[place] ^= 1;
             let text = String::from_utf8(broken.clone()).unwrap();
-            assert!(seal.back_to(&text, newest.clone(), &a).is_err(), "{text}");
+            assert!(cut_cipher.back_to(&text, newest.clone(), &a).is_err(), "{text}");
             broken[place] ^= 1;
         }
-        assert!(seal.back_to("", newest, &a).is_err());
+        assert!(cut_cipher.back_to("", newest, &a).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use pipeline::{Cut, Lakehouse};
-use query::{Answer, Engine, Request, Task, metric::Catalog};
+use query::{Engine, QueryMode, Request, ResultSet, metric::Catalog};
 use rest::{
     principal::{Authenticator, Principal},
     problem::Problem,
@@ -11,8 +11,8 @@ use rest::{
 use state::State;
 
 use crate::{
-    as_of::Seal,
-    events::Door,
+    as_of::CutCipher,
+    events::EventIntake,
     persons,
     queries::{self, Background, QueryBody, Runner, problem, reach},
 };
@@ -28,15 +28,19 @@ pub struct Lake {
     pub runner: Runner,
     pub background: Background,
     pub limits: queries::Settings,
-    pub seal: Seal,
-    pub door: Arc<Door>,
+    pub cut_cipher: CutCipher,
+    pub event_intake: Arc<EventIntake>,
     /// The data folder.
     pub dir: PathBuf,
 }
 
 impl Lake {
     /// Runs SQL of ours over the rows in the principal's reach, at the newest cut.
-    pub async fn ask(&self, principal: &Principal, sql: String) -> Result<(Cut, Answer), Problem> {
+    pub async fn ask(
+        &self,
+        principal: &Principal,
+        sql: String,
+    ) -> Result<(Cut, ResultSet), Problem> {
         let cut = self.lakehouse.cut();
         let (reach, now) = (reach(principal), self.state.clock.now().timestamp_micros());
         let request = Request::of_ourselves(sql, reach, cut.clone(), now, self.deadline_ms());
@@ -50,10 +54,10 @@ impl Lake {
         principal: &Principal,
         body: QueryBody,
         deadline_ms: u64,
-        task: Task,
+        task: QueryMode,
     ) -> Result<Request, Problem> {
         let persons = persons::are_shown_to(&self.state.store, principal).await?;
-        let cut = body.cut(&self.seal, self.lakehouse.cut(), principal)?;
+        let cut = body.cut(&self.cut_cipher, self.lakehouse.cut(), principal)?;
         body.request(principal, cut, &self.state.clock, deadline_ms, persons, task)
     }
 

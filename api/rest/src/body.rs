@@ -2,7 +2,7 @@
 //! it comes and as it is unpacked, in a time that grows with what has come, and within a budget for all bodies that
 //! are not complete.
 //!
-//! The budget is shared by one rule: a party may hold as much as is free. Who holds much is refused first, and
+//! The budget is shared by one rule: a client may hold as much as is free. Who holds much is refused first, and
 //! whoever holds nothing finds room.
 
 use std::{
@@ -36,8 +36,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
+    client_limiter::ClientId,
     holding::hold,
-    places::Party,
     principal::Principal,
     problem::{Code, Problem},
 };
@@ -75,26 +75,26 @@ pub async fn end_unread<B: MessageBody + 'static>(
 
 /// The bodies that are under way. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Bodies(Arc<Mutex<Unfinished>>);
+pub struct BodyBudget(Arc<Mutex<BudgetState>>);
 
 #[derive(Debug, Default)]
-struct Unfinished {
-    all: Load,
-    strangers: Load,
-    parties: HashMap<Party, Load>,
+struct BudgetState {
+    all: BodyUsage,
+    strangers: BodyUsage,
+    clients: HashMap<ClientId, BodyUsage>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Load {
+struct BodyUsage {
     bodies: usize,
     bytes: usize,
 }
 
 /// The place of one body in the budget. Dropping it gives the place back.
 #[derive(Debug)]
-struct Place {
-    bodies: Bodies,
-    party: Party,
+struct BodyPermit {
+    bodies: BodyBudget,
+    client: ClientId,
     is_stranger: bool,
     bytes: usize,
 }
@@ -124,8 +124,8 @@ impl<const BYTES_MAX: usize> Body<BYTES_MAX> {
 
     /// JSON of somebody who is not signed in.
     pub async fn json_of_stranger<T: DeserializeOwned>(self) -> Result<T, Problem> {
-        let party = Party::stranger(&self.request);
-        self.json_of(party).await
+        let client = ClientId::stranger(&self.request);
+        self.json_of(client).await
     }
 
     /// The fields of a form, of somebody who is not signed in.
@@ -133,8 +133,8 @@ impl<const BYTES_MAX: usize> Body<BYTES_MAX> {
         if self.media_type() != "application/x-www-form-urlencoded" {
             return Err(Problem::unsupported_media_type("the body must be a form"));
         }
-        let party = Party::stranger(&self.request);
-        let text = self.unpacked(party).await?;
+        let client = ClientId::stranger(&self.request);
+        let text = self.unpacked(client).await?;
         let invalid = || Problem::bad_request(Code::InvalidForm, "the form is not usable");
         let text = str::from_utf8(&text).map_err(|_| invalid())?;
         web::Query::from_query(text).map(web::Query::into_inner).map_err(|_| invalid())
@@ -145,12 +145,12 @@ impl<const BYTES_MAX: usize> Body<BYTES_MAX> {
         self.read(from.into(), bytes_max).await
     }
 
-    async fn json_of<T: DeserializeOwned>(self, party: Party) -> Result<T, Problem> {
+    async fn json_of<T: DeserializeOwned>(self, client: ClientId) -> Result<T, Problem> {
         let media_type = self.media_type();
         if media_type != "application/json" && !media_type.ends_with("+json") {
             return Err(Problem::unsupported_media_type("the body must be application/json"));
         }
-        let text = self.unpacked(party).await?;
+        let text = self.unpacked(client).await?;
         let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
         serde_json::from_slice(text).map_err(|fault| invalid_json(&fault))
     }
@@ -161,11 +161,11 @@ impl<const BYTES_MAX: usize> Body<BYTES_MAX> {
         value.trim().to_ascii_lowercase()
     }
 
-    async fn unpacked(self, party: Party) -> Result<Vec<u8>, Problem> {
+    async fn unpacked(self, client: ClientId) -> Result<Vec<u8>, Problem> {
         let coding = self.request.headers().get(CONTENT_ENCODING);
         let coding = coding.map_or(Ok(""), HeaderValue::to_str).ok().and_then(Coding::parse);
         let coding = coding.ok_or_else(unsupported_coding)?;
-        let packed = self.read(party, BYTES_MAX).await?;
+        let packed = self.read(client, BYTES_MAX).await?;
         let unpacked = coding.unpack(&packed, BYTES_MAX).map_err(|malformed| match malformed {
             Malformed::TooLarge(_) => too_large(BYTES_MAX),
             _ => Problem::bad_request(Code::InvalidBody, malformed.to_string()),
@@ -173,18 +173,18 @@ impl<const BYTES_MAX: usize> Body<BYTES_MAX> {
         Ok(unpacked.into_owned())
     }
 
-    async fn read(mut self, party: Party, bytes_max: usize) -> Result<Bytes, Problem> {
+    async fn read(mut self, client: ClientId, bytes_max: usize) -> Result<Bytes, Problem> {
         let length = self.request.headers().get(CONTENT_LENGTH);
         let length =
             length.and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
         if length.is_some_and(|length: usize| length > bytes_max) {
             return Err(too_large(bytes_max));
         }
-        let bodies = self.request.app_data::<web::Data<Bodies>>().ok_or_else(|| {
-            tracing::error!("no Bodies are registered with the application");
+        let bodies = self.request.app_data::<web::Data<BodyBudget>>().ok_or_else(|| {
+            tracing::error!("no BodyBudget is registered with the application");
             Problem::internal()
         })?;
-        let mut place = bodies.admit(party).ok_or_else(too_many)?;
+        let mut place = bodies.admit(client).ok_or_else(too_many)?;
         let (mut body, begun) = (BytesMut::new(), Instant::now());
         loop {
             let more = Duration::from_secs_f64(body.len() as f64 / BYTES_PER_SECOND);
@@ -204,14 +204,14 @@ impl<const BYTES_MAX: usize> Body<BYTES_MAX> {
     }
 }
 
-impl Bodies {
-    /// A place for a body that begins; none when its party has as many as are free. Who is signed in and holds nothing
+impl BodyBudget {
+    /// A place for a body that begins; none when its client has as many as are free. Who is signed in and holds nothing
     /// always has one.
-    fn admit(&self, party: Party) -> Option<Place> {
+    fn admit(&self, client: ClientId) -> Option<BodyPermit> {
         let mut unfinished = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = unfinished.parties.get(&party).copied().unwrap_or_default();
+        let own = unfinished.clients.get(&client).copied().unwrap_or_default();
         let free = UNFINISHED.saturating_sub(unfinished.all.bodies);
-        let is_stranger = matches!(party, Party::Address(_));
+        let is_stranger = matches!(client, ClientId::Address(_));
         let most = if is_stranger {
             let left = (UNFINISHED / STRANGERS_SHARE).saturating_sub(unfinished.strangers.bodies);
             free.min(STRANGERS_UNFINISHED).min(own.bodies + left)
@@ -221,33 +221,33 @@ impl Bodies {
         if own.bodies >= most {
             return None;
         }
-        let place = Place { bodies: self.clone(), party, is_stranger, bytes: 0 };
+        let place = BodyPermit { bodies: self.clone(), client, is_stranger, bytes: 0 };
         unfinished.each(&place, |load| load.bodies += 1);
         Some(place)
     }
 }
 
-impl Unfinished {
+impl BudgetState {
     /// Changes each load that a place is part of.
-    fn each(&mut self, place: &Place, change: impl Fn(&mut Load)) {
+    fn each(&mut self, place: &BodyPermit, change: impl Fn(&mut BodyUsage)) {
         change(&mut self.all);
         if place.is_stranger {
             change(&mut self.strangers);
         }
-        let own = self.parties.entry(place.party.clone()).or_default();
+        let own = self.clients.entry(place.client.clone()).or_default();
         change(own);
-        if *own == Load::default() {
-            self.parties.remove(&place.party);
+        if *own == BodyUsage::default() {
+            self.clients.remove(&place.client);
         }
     }
 }
 
-impl Place {
-    /// Counts bytes that came; false when the party holds as many as are free.
+impl BodyPermit {
+    /// Counts bytes that came; false when the client holds as many as are free.
     fn grow(&mut self, bytes: usize) -> bool {
         let bodies = self.bodies.clone();
         let mut unfinished = bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = unfinished.parties.get(&self.party).map_or(0, |load| load.bytes);
+        let own = unfinished.clients.get(&self.client).map_or(0, |load| load.bytes);
         let strangers = UNFINISHED_BYTES / STRANGERS_SHARE;
         if own + bytes > UNFINISHED_BYTES.saturating_sub(unfinished.all.bytes)
             || self.is_stranger && unfinished.strangers.bytes + bytes > strangers
@@ -260,7 +260,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for BodyPermit {
     fn drop(&mut self) {
         let bodies = self.bodies.clone();
         let mut unfinished = bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -320,34 +320,34 @@ mod tests {
 
     use super::*;
 
-    fn party(name: &str) -> Party {
-        Party::Organization(name.to_owned())
+    fn client(name: &str) -> ClientId {
+        ClientId::Organization(name.to_owned())
     }
 
     #[test]
     fn a_party_holds_as_much_as_is_free() {
-        let bodies = Bodies::default();
-        let held: Vec<_> = std::iter::from_fn(|| bodies.admit(party("a"))).collect();
+        let bodies = BodyBudget::default();
+        let held: Vec<_> = std::iter::from_fn(|| bodies.admit(client("a"))).collect();
         assert_eq!(held.len(), UNFINISHED / 2);
         // Whoever holds nothing finds room, one after the other.
-        let others: Vec<_> = (0..10).map(|n| bodies.admit(party(&n.to_string()))).collect();
+        let others: Vec<_> = (0..10).map(|n| bodies.admit(client(&n.to_string()))).collect();
         assert!(others.iter().all(Option::is_some));
-        assert!(bodies.admit(party("a")).is_none());
+        assert!(bodies.admit(client("a")).is_none());
         drop(held);
-        assert!(bodies.admit(party("a")).is_some());
+        assert!(bodies.admit(client("a")).is_some());
         drop(others);
-        assert!(bodies.0.lock().unwrap().parties.is_empty());
-        assert_eq!(bodies.0.lock().unwrap().all, Load::default());
+        assert!(bodies.0.lock().unwrap().clients.is_empty());
+        assert_eq!(bodies.0.lock().unwrap().all, BodyUsage::default());
     }
 
     #[test]
     fn bytes_are_charged_as_they_come() {
-        let bodies = Bodies::default();
-        let mut one = bodies.admit(party("a")).unwrap();
-        let mut two = bodies.admit(party("a")).unwrap();
+        let bodies = BodyBudget::default();
+        let mut one = bodies.admit(client("a")).unwrap();
+        let mut two = bodies.admit(client("a")).unwrap();
         assert!(one.grow(UNFINISHED_BYTES / 4) && two.grow(UNFINISHED_BYTES / 4));
-        assert!(!one.grow(1), "two of one party hold half of all");
-        let mut other = bodies.admit(party("b")).unwrap();
+        assert!(!one.grow(1), "two of one client hold half of all");
+        let mut other = bodies.admit(client("b")).unwrap();
         assert!(other.grow(UNFINISHED_BYTES / 4));
         assert!(!other.grow(1), "no more than is free");
         drop(one);
@@ -356,18 +356,18 @@ mod tests {
 
     #[test]
     fn an_address_without_a_name_has_few() {
-        let bodies = Bodies::default();
-        let address = Party::Address(Some(IpAddr::from([192, 0, 2, 1])));
+        let bodies = BodyBudget::default();
+        let address = ClientId::Address(Some(IpAddr::from([192, 0, 2, 1])));
         let held: Vec<_> = std::iter::from_fn(|| bodies.admit(address.clone())).collect();
         assert_eq!(held.len(), STRANGERS_UNFINISHED);
-        assert!(bodies.admit(Party::Address(None)).is_some());
+        assert!(bodies.admit(ClientId::Address(None)).is_some());
         // All of them together leave most places to who is signed in.
-        let addresses = (0..200).map(|n| Party::Address(Some(IpAddr::from([198, 51, 100, n]))));
+        let addresses = (0..200).map(|n| ClientId::Address(Some(IpAddr::from([198, 51, 100, n]))));
         let strangers: Vec<_> = addresses
             .flat_map(|address| std::iter::from_fn(move || Some(address.clone())).take(64))
             .filter_map(|address| bodies.admit(address))
             .collect();
         assert_eq!(strangers.len() + held.len(), UNFINISHED / STRANGERS_SHARE);
-        assert!(bodies.admit(party("a")).is_some());
+        assert!(bodies.admit(client("a")).is_some());
     }
 }

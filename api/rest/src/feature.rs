@@ -6,7 +6,7 @@ use actix_web::web::Data;
 use state::{State, migration::Migration};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{body::Bodies, pace::Readers, principal::Gate};
+use crate::{body::BodyBudget, pace::AnswerLimiter, principal::Gate};
 
 /// What a feature adds to the server. `C` is what its handlers and tasks work with.
 #[derive(Clone, Copy)]
@@ -68,15 +68,15 @@ pub fn tasks<C>(features: &[Feature<C>], context: &C) {
 
 /// What the handlers of all features share: one per process. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Base {
+pub struct AppData {
     state: Data<State>,
     gate: Data<Gate>,
-    bodies: Data<Bodies>,
-    readers: Data<Readers>,
+    bodies: Data<BodyBudget>,
+    readers: Data<AnswerLimiter>,
 }
 
-impl Base {
-    pub fn new(state: State, gate: Gate, readers: Readers) -> Self {
+impl AppData {
+    pub fn new(state: State, gate: Gate, readers: AnswerLimiter) -> Self {
         Self {
             state: Data::new(state),
             gate: Data::new(gate),

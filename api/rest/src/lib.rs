@@ -3,11 +3,11 @@
 //! knows no framework beside them.
 
 pub mod body;
+pub mod client_limiter;
 pub mod feature;
 mod holding;
 pub mod pace;
 pub mod page;
-pub mod places;
 pub mod principal;
 pub mod problem;
 

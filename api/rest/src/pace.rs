@@ -17,8 +17,8 @@ use actix_web::{
 };
 
 use crate::{
+    client_limiter::{ClientId, ClientLimiter, ClientPermit, LimitReached},
     holding::hold,
-    places::{Full, Party, Place, Places},
 };
 
 /// An answer leaves in pieces of at most so many bytes.
@@ -34,21 +34,21 @@ const READ_ALL: usize = 96;
 /// An answer waits so long for a place before it is made.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Places for answers that take memory: those of more than a piece, and those that are made of rows. Of the second, the
+/// Permits for answers that take memory: those of more than a piece, and those that are made of rows. Of the second, the
 /// place is taken before the first row is read, and stands in the response's extensions. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Readers(Places);
+pub struct AnswerLimiter(ClientLimiter);
 
-impl Default for Readers {
+impl Default for AnswerLimiter {
     fn default() -> Self {
-        Self(Places::new(READ_EACH, READ_ALL))
+        Self(ClientLimiter::new(READ_EACH, READ_ALL))
     }
 }
 
-impl Readers {
+impl AnswerLimiter {
     /// A place for an answer that is to be made.
-    pub async fn place(&self, party: &Party) -> Result<Place, Full> {
-        self.0.take_within(party, PATIENCE).await
+    pub async fn place(&self, client: &ClientId) -> Result<ClientPermit, LimitReached> {
+        self.0.take_within(client, PATIENCE).await
     }
 }
 
@@ -58,9 +58,9 @@ pub async fn share(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let readers = request.app_data::<Data<Readers>>().cloned();
+    let readers = request.app_data::<Data<AnswerLimiter>>().cloned();
     let mut response = next.call(request).await?.map_into_boxed_body();
-    let held = response.response_mut().extensions_mut().remove::<Place>();
+    let held = response.response_mut().extensions_mut().remove::<ClientPermit>();
     if let Some(place) = held {
         return Ok(hold(response, place));
     }
@@ -70,9 +70,9 @@ pub async fn share(
         BodySize::Stream => true,
     };
     let Some(readers) = readers.filter(|_| is_large) else { return Ok(response) };
-    let party = response.request().extensions().get::<Party>().cloned();
-    let party = party.unwrap_or_else(|| Party::stranger(response.request()));
-    match readers.0.take(party) {
+    let client = response.request().extensions().get::<ClientId>().cloned();
+    let client = client.unwrap_or_else(|| ClientId::stranger(response.request()));
+    match readers.0.take(client) {
         Ok(place) => Ok(hold(response, place)),
         Err(full) => {
             let problem = full.problem("answers are being read", 1);

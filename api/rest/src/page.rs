@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, http::header};
 use pages::Language;
 
 use crate::{
-    principal::{Gate, Kind, Principal},
+    principal::{Gate, Principal, PrincipalKind},
     problem::Problem,
 };
 
@@ -33,7 +33,7 @@ fn sign_in(next: &str) -> String {
 
 /// How a person is named on a page; programs are not.
 pub fn user_name(principal: &Principal) -> Option<String> {
-    matches!(principal.kind, Kind::User(_)).then(|| principal.name.clone())
+    matches!(principal.kind, PrincipalKind::User(_)).then(|| principal.name.clone())
 }
 
 /// The language asked for in the address, else the first that the browser prefers and we speak.

@@ -1,9 +1,9 @@
 use accounts::audit::AuditView;
 use anyhow::bail;
 use clap::Subcommand;
-use state::audit::{self, Filter, Head, Verdict};
+use state::audit::{self, AuditFilter, ChainHead, ChainState};
 
-use super::{Folder, Shape, say, say_row};
+use super::{Folder, ReportFormat, say, say_row};
 use crate::{features, lake};
 
 #[derive(Debug, Subcommand)]
@@ -27,7 +27,7 @@ pub(super) enum Audit {
         target: Option<String>,
         /// How to show them: lines of text, or of JSON
         #[arg(long, value_enum, default_value = "text")]
-        format: Shape,
+        format: ReportFormat,
     },
     /// Verify that no row was edited or removed. Exit code 1 if one was
     Verify {
@@ -45,15 +45,15 @@ impl Audit {
         let store = features::open_store(&config.dir).await?;
         match self {
             Self::List { limit, before, actor, action, target, format } => {
-                let filter = Filter { actor, action, target, before };
-                if matches!(format, Shape::Text) {
+                let filter = AuditFilter { actor, action, target, before };
+                if matches!(format, ReportFormat::Text) {
                     say_row(&["seq", "at", "actor", "action", "target", "ip", "detail"])?;
                 }
                 for record in audit::list(&store, &filter, limit).await? {
                     let view = AuditView::from(record);
                     match format {
-                        Shape::Json => say(&format!("{}\n", serde_json::to_string(&view)?))?,
-                        Shape::Text => {
+                        ReportFormat::Json => say(&format!("{}\n", serde_json::to_string(&view)?))?,
+                        ReportFormat::Text => {
                             let place = view.seq.to_string();
                             let ip = view.ip.as_deref().unwrap_or("-");
                             let detail = view.detail.to_string();
@@ -74,15 +74,16 @@ impl Audit {
             }
             Self::Verify { head } => {
                 let kept = head.map(|text| {
-                    Head::parse(&text).ok_or_else(|| anyhow::anyhow!("`{text}` is not SEQ:HASH"))
+                    ChainHead::parse(&text)
+                        .ok_or_else(|| anyhow::anyhow!("`{text}` is not SEQ:HASH"))
                 });
                 let newest = audit::head(&store).await?;
                 match audit::verify_against(&store, kept.transpose()?).await? {
-                    Verdict::Intact { rows } => {
+                    ChainState::Intact { rows } => {
                         let head = newest.map_or_else(|| "-".to_owned(), |head| head.to_string());
                         Ok(say(&format!("{rows} rows, all as they were written\nhead {head}\n"))?)
                     }
-                    Verdict::Broken { seq } => {
+                    ChainState::Broken { seq } => {
                         bail!("row {seq} of the audit log is missing, or not what was written")
                     }
                 }

@@ -11,19 +11,19 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use ingest::{
     dedup::{Index, read_entries},
-    erasure::Erased,
+    erasure::ErasedPersons,
     identity::Pseudonyms,
     log::{self, LogId},
 };
 use pipeline::{Lakehouse, Location, Reader, backup};
 use rand::Rng;
-use state::{audit::Origin, clock::Clock, folder, store::Store};
+use state::{audit::AuditOrigin, clock::Clock, folder, store::Store};
 use url::Url;
 
 use super::{Folder, running::ServerFile, say, say_row};
 use crate::{
     config::Config,
-    erasure::{Site, keep_away},
+    erasure::{ErasureContext, keep_away},
     features, integrity, lake,
     private::{self, BACKUP},
 };
@@ -88,7 +88,7 @@ impl Backup {
             fs::copy(folder::ERASED.of(&config.dir), folder::ERASED.of(staged.path()))
                 .context("copying the list of erased persons")?;
         }
-        let source = backup::Source {
+        let source = backup::BackupSource {
             location: lake::location(&config)?,
             log_dir: folder::LOG.of(&config.dir),
             cut,
@@ -120,8 +120,12 @@ impl Restore {
         lake::prepare(&config)?;
         let manifest = backup::put_back(&from, &config.dir, &lake::location(&config)?).await?;
         let store = features::open_store(&config.dir).await?;
-        accounts::end_all_sessions(&store, &Origin::local("command-line"), Clock::system().now())
-            .await?;
+        accounts::end_all_sessions(
+            &store,
+            &AuditOrigin::local("command-line"),
+            Clock::system().now(),
+        )
+        .await?;
         let cut = &manifest.cut;
         let identities = folder::IDENTITIES.of(&config.dir);
         fill_index(&config, LogId(cut.log), &identities, cut.lsn, cut.floor)?;
@@ -179,7 +183,7 @@ async fn say_access(store: &Store, taken_at: &str) -> anyhow::Result<()> {
 
 /// Reads a list of erased persons. It must be made with the key of the backup, which is looked at before anything
 /// is restored: else a folder with the persons in it would be left behind.
-async fn listed(path: &Path, from: &Location) -> anyhow::Result<Erased> {
+async fn listed(path: &Path, from: &Location) -> anyhow::Result<ErasedPersons> {
     let key = backup::own_file(from, folder::SECRET.0).await?;
     let key = <[u8; 32]>::try_from(&key[..]).context("the backup's pseudonym.key")?;
     let listed = lake::erased(path, &Pseudonyms::new(key))?;
@@ -191,10 +195,16 @@ async fn erase_again(
     config: &Config,
     lakehouse: &Lakehouse,
     path: &Path,
-    listed: Erased,
+    listed: ErasedPersons,
 ) -> anyhow::Result<()> {
     let (clock, program) = (Clock::system(), std::env::current_exe()?);
-    let site = Site { config, clock: &clock, lakehouse, program: &program, grace: Duration::ZERO };
+    let site = ErasureContext {
+        config,
+        clock: &clock,
+        lakehouse,
+        program: &program,
+        grace: Duration::ZERO,
+    };
     let done = site.erase_listed(listed).await?;
     let rows: u64 = done.tables.iter().map(|table| table.rows).sum();
     Ok(say(&format!("{rows} rows named persons of {}\n", path.display()))?)

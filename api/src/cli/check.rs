@@ -3,8 +3,8 @@ use clap::Args;
 use ingest::control;
 use state::clock::Clock;
 
-use super::{Folder, Shape, running::ServerFile, say};
-use crate::integrity::{self, Checked};
+use super::{Folder, ReportFormat, running::ServerFile, say};
+use crate::integrity::{self, CheckReport};
 
 /// Reads the whole folder at one cut and compares the log, the tables and the index with each other, and the
 /// sums of the data files with those of queries. It changes nothing, and works beside a running server.
@@ -13,7 +13,7 @@ use crate::integrity::{self, Checked};
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[arg(long, value_enum, default_value = "text")]
-    format: Shape,
+    format: ReportFormat,
 }
 
 impl Check {
@@ -25,8 +25,8 @@ impl Check {
         let server = ServerFile::find(&config.dir).await.map(|file| file.server());
         let checked = integrity::prove(&config, server.as_ref(), &Clock::system()).await?;
         match self.format {
-            Shape::Json => say(&format!("{}\n", serde_json::to_string(&checked)?))?,
-            Shape::Text => say(&control::shown_lines(&text(&checked)))?,
+            ReportFormat::Json => say(&format!("{}\n", serde_json::to_string(&checked)?))?,
+            ReportFormat::Text => say(&control::shown_lines(&text(&checked)))?,
         }
         match checked.proof.count {
             0 => Ok(()),
@@ -36,7 +36,7 @@ impl Check {
     }
 }
 
-fn text(checked: &Checked) -> String {
+fn text(checked: &CheckReport) -> String {
     let proof = &checked.proof;
     let mut lines = Vec::new();
     for (table, counted) in &proof.tables {

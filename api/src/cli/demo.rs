@@ -20,7 +20,7 @@ use rest::principal::{Role, Scopes};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use state::{
-    audit::Origin,
+    audit::AuditOrigin,
     clock::Clock,
     folder::{self, write_private},
 };
@@ -28,7 +28,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use toml::Value;
 
 use super::{
-    Folder, Shape,
+    Folder, ReportFormat,
     running::{ServerFile, StopSignal, until_stopped},
     say,
 };
@@ -53,7 +53,7 @@ pub(super) struct Demo {
     port: Option<u16>,
     /// How to say that the server is ready
     #[arg(long, value_enum, default_value = "text")]
-    format: Shape,
+    format: ReportFormat,
 }
 
 /// `demo.json`: what was generated, and how to get in. Readable for its owner only.
@@ -112,12 +112,12 @@ impl Demo {
         let running = system.start()?;
         ServerFile::write(&config, &running)?;
         say(&match self.format {
-            Shape::Json => {
+            ReportFormat::Json => {
                 let line =
                     json!({"url": running.url, "api_key": demo.api_key, "users": demo.users});
                 format!("{line}\n")
             }
-            Shape::Text => welcome(&running.url, &demo),
+            ReportFormat::Text => welcome(&running.url, &demo),
         })?;
         Box::pin(until_stopped(&config, running, stop)).await
     }
@@ -228,8 +228,10 @@ async fn store_organizations(system: &System, business: &Business) -> anyhow::Re
             organization_id: organization.organization_id.clone(),
             name: organization.name.clone(),
             kind: match organization.kind {
-                datasets::OrganizationKind::Individual => organizations::Kind::Individual,
-                datasets::OrganizationKind::Business => organizations::Kind::Business,
+                datasets::OrganizationKind::Individual => {
+                    organizations::OrganizationKind::Individual
+                }
+                datasets::OrganizationKind::Business => organizations::OrganizationKind::Business,
             },
             plan: organization.plan.clone(),
             country: organization.country.clone(),
@@ -326,7 +328,7 @@ fn accepted(done: Option<Done>) -> anyhow::Result<()> {
 
 async fn make_ways_in(system: &System, demo: &mut DemoFile) -> anyhow::Result<()> {
     let accounts = Accounts::new(system.state.store.clone(), &system.state.clock);
-    let (now, origin) = (system.state.clock.now(), Origin::local("demo"));
+    let (now, origin) = (system.state.clock.now(), AuditOrigin::local("demo"));
     for role in [Role::Admin, Role::Analyst, Role::Manager] {
         let (email, password) = (format!("{}@demo.example", role.as_str()), made_up_password());
         let new = NewUser {

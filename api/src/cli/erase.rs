@@ -4,13 +4,13 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::Value;
-use state::{audit::Origin, clock::Clock};
+use state::{audit::AuditOrigin, clock::Clock};
 
-use super::{Folder, Shape, running::ServerFile, say};
+use super::{Folder, ReportFormat, running::ServerFile, say};
 use crate::{
-    erasure::{Erasing, Persons, Site, grace},
+    erasure::{Erasing, ErasureContext, Persons, grace},
     features,
-    integrity::Server,
+    integrity::ServerAccess,
     lake,
 };
 
@@ -43,7 +43,7 @@ pub(super) struct Erase {
     #[arg(long)]
     now: bool,
     #[arg(long, value_enum, default_value = "text")]
-    format: Shape,
+    format: ReportFormat,
 }
 
 /// How often a terminal sees that work goes on.
@@ -65,7 +65,7 @@ impl Erase {
                 let lakehouse = lake::open(&config).await?;
                 let (clock, program) = (Clock::system(), std::env::current_exe()?);
                 let grace = if now { Duration::ZERO } else { grace(&config) };
-                let site = Site {
+                let site = ErasureContext {
                     config: &config,
                     clock: &clock,
                     lakehouse: &lakehouse,
@@ -77,7 +77,7 @@ impl Erase {
                     site.rehearse(&resolved).await
                 } else {
                     let store = features::open_store(&config.dir).await?;
-                    site.erase(&resolved, &store, &Origin::local("command-line")).await
+                    site.erase(&resolved, &store, &AuditOrigin::local("command-line")).await
                 };
                 lakehouse.close().await?;
                 done?
@@ -85,8 +85,8 @@ impl Erase {
         };
         waiting.finish_and_clear();
         match format {
-            Shape::Json => say(&format!("{}\n", serde_json::to_string(&done)?))?,
-            Shape::Text => say(&text(&done))?,
+            ReportFormat::Json => say(&format!("{}\n", serde_json::to_string(&done)?))?,
+            ReportFormat::Text => say(&text(&done))?,
         }
         Ok(())
     }
@@ -109,7 +109,7 @@ impl Erase {
 }
 
 /// Has the server of the folder do it.
-async fn ask(server: &Server, persons: &Persons) -> anyhow::Result<Erasing> {
+async fn ask(server: &ServerAccess, persons: &Persons) -> anyhow::Result<Erasing> {
     let request = reqwest::Client::new().post(format!("{}/v1/erasures", server.url));
     let answer = request.bearer_auth(&server.token).json(persons).send().await;
     let answer = answer.context("asking the server")?;

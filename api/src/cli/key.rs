@@ -1,7 +1,7 @@
 use accounts::keys::{self, NewKey};
 use clap::{Subcommand, ValueEnum};
 use rest::principal::{self, Scopes};
-use state::{audit::Origin, clock::Clock};
+use state::{audit::AuditOrigin, clock::Clock};
 
 use super::{Folder, say, say_row};
 use crate::{features, lake};
@@ -63,7 +63,7 @@ impl Key {
         let config = folder.load(&[])?;
         lake::prepare(&config)?;
         let store = features::open_store(&config.dir).await?;
-        let (now, origin) = (Clock::system().now(), Origin::local("command-line"));
+        let (now, origin) = (Clock::system().now(), AuditOrigin::local("command-line"));
         match self {
             Self::Create { name, organization, scopes, sources, types } => {
                 let names = scopes.iter().map(|scope| match scope {

@@ -5,7 +5,7 @@ use ingest::Table;
 use pipeline::upkeep::{Amount, Job, Report, TableReport};
 use state::clock::Clock;
 
-use super::{Folder, Shape, say};
+use super::{Folder, ReportFormat, say};
 use crate::upkeep::{Assignment, perform, task};
 
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub(super) struct Maintain {
     #[arg(long)]
     full: bool,
     #[arg(long, value_enum, default_value = "text")]
-    format: Shape,
+    format: ReportFormat,
 }
 
 impl Maintain {
@@ -39,8 +39,8 @@ impl Maintain {
         let assignment = Assignment { dir: config.dir, task, erasure: None };
         let report = perform(&assignment, &Clock::system()).await?;
         match self.format {
-            Shape::Json => say(&format!("{}\n", serde_json::to_string(&report)?))?,
-            Shape::Text => say(&text(&report))?,
+            ReportFormat::Json => say(&format!("{}\n", serde_json::to_string(&report)?))?,
+            ReportFormat::Text => say(&text(&report))?,
         }
         let failed = report.tables.iter().find_map(|table| Some((table, table.failures.first()?)));
         match failed {

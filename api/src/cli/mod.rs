@@ -148,7 +148,7 @@ const UPKEEP_BLOCKING: usize = 2;
 
 /// How a command says what it did, or that its server is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Shape {
+enum ReportFormat {
     /// For a person
     Text,
     /// One line of JSON, for a script

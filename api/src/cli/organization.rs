@@ -47,8 +47,8 @@ impl Organization {
                     organization_id: id,
                     name,
                     kind: match kind {
-                        Kind::Individual => organizations::Kind::Individual,
-                        Kind::Business => organizations::Kind::Business,
+                        Kind::Individual => organizations::OrganizationKind::Individual,
+                        Kind::Business => organizations::OrganizationKind::Business,
                     },
                     plan,
                     country,

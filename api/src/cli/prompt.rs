@@ -15,7 +15,7 @@ use rustyline::{
 use serde_json::Value;
 
 use super::{
-    query::{Asked, Shape, Source},
+    query::{OutputFormat, QueryInput, QueryTarget},
     say,
 };
 use crate::config;
@@ -37,7 +37,11 @@ const KEYWORDS: &str = "select from where group by order having limit distinct w
 struct Names(Vec<String>);
 
 /// Asks for statements until there are no more.
-pub(super) async fn run(source: Source, mut asked: Asked, mut shape: Shape) -> anyhow::Result<()> {
+pub(super) async fn run(
+    source: QueryTarget,
+    mut asked: QueryInput,
+    mut shape: OutputFormat,
+) -> anyhow::Result<()> {
     let tables = source.schema().await?;
     let settings = Config::builder().auto_add_history(true).build();
     let mut editor: Editor<Names, FileHistory> = Editor::with_config(settings)?;
@@ -81,9 +85,9 @@ pub(super) async fn run(source: Source, mut asked: Asked, mut shape: Shape) -> a
 }
 
 async fn step(
-    source: &Source,
-    asked: &mut Asked,
-    shape: &mut Shape,
+    source: &QueryTarget,
+    asked: &mut QueryInput,
+    shape: &mut OutputFormat,
     tables: &[Value],
     line: &str,
 ) -> anyhow::Result<()> {
@@ -96,10 +100,10 @@ async fn step(
         "\\explain" => Ok(say(&source.explain(&sql(rest), asked).await?)?),
         "\\format" => {
             *shape = match rest.trim() {
-                "table" => Shape::Table,
-                "json" => Shape::Json,
-                "ndjson" => Shape::Ndjson,
-                "csv" => Shape::Csv,
+                "table" => OutputFormat::Table,
+                "json" => OutputFormat::Json,
+                "ndjson" => OutputFormat::Ndjson,
+                "csv" => OutputFormat::Csv,
                 _ => anyhow::bail!("a format is table, json, ndjson or csv"),
             };
             Ok(())
@@ -144,7 +148,7 @@ impl Names {
         let mut names: Vec<String> = KEYWORDS.split_whitespace().map(str::to_owned).collect();
         names.extend(tables.iter().filter_map(name));
         names.extend(columns.filter_map(name));
-        names.extend(Source::functions());
+        names.extend(QueryTarget::functions());
         names.sort();
         names.dedup();
         Self(names)

@@ -6,8 +6,9 @@ use std::{
 };
 
 use ::query::{
-    Answering, Author, Encoder, Ended, Form, Parameters, QueryError, Reach, Reason, Request, Task,
-    Terms, Zone, engine, format, functions, pool::Piece, schema,
+    AnswerFormat, AnswerStream, Author, Encoder, Parameters, QueryError, QueryMode, QueryOptions,
+    QuerySummary, Reason, Request, RowAccess, Zone, engine, format, functions, pool::WorkerMessage,
+    schema,
 };
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -17,7 +18,7 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
-use super::{Folder, prompt, read::Reading, say};
+use super::{Folder, prompt, read::LocalLake, say};
 use crate::config;
 
 /// Runs SQL. Without a statement, in a terminal, it asks for one after the other; `\?` helps there.
@@ -30,7 +31,7 @@ pub(super) struct Query {
     sql: Option<String>,
     /// [default: table in a terminal, else csv]
     #[arg(long, value_enum)]
-    format: Option<Shape>,
+    format: Option<OutputFormat>,
     /// Show how the statement would run, and what it would read
     #[arg(long)]
     explain: bool,
@@ -49,7 +50,7 @@ pub(super) struct Query {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Shape {
+pub(super) enum OutputFormat {
     Table,
     Json,
     Ndjson,
@@ -60,20 +61,20 @@ pub(super) enum Shape {
 
 /// What is asked: a statement, and what it is asked with.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(super) struct QueryInput {
     pub(super) parameters: Map<String, Value>,
     pub(super) tz: Option<String>,
     pub(super) max_rows: Option<u64>,
 }
 
 /// Who answers.
-pub(super) enum Source {
-    Folder(Box<Reading>),
-    Server(Remote),
+pub(super) enum QueryTarget {
+    Folder(Box<LocalLake>),
+    Server(RemoteServer),
 }
 
 /// A server, and the key that is shown to it.
-pub(super) struct Remote {
+pub(super) struct RemoteServer {
     http: Client,
     url: String,
     key: String,
@@ -86,10 +87,10 @@ const PIECES: usize = 4;
 impl Query {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let source = match &self.server {
-            Some(url) => Source::Server(Remote::new(url.clone())?),
-            None => Source::Folder(Box::new(Reading::open(folder).await?)),
+            Some(url) => QueryTarget::Server(RemoteServer::new(url.clone())?),
+            None => QueryTarget::Folder(Box::new(LocalLake::open(folder).await?)),
         };
-        let asked = Asked {
+        let asked = QueryInput {
             parameters: self.parameters.into_iter().collect(),
             tz: self.tz,
             max_rows: self.max_rows,
@@ -98,7 +99,7 @@ impl Query {
             if !io::stdin().is_terminal() {
                 bail!("say the SQL, `@FILE`, or `-` for standard input");
             }
-            return prompt::run(source, asked, self.format.unwrap_or(Shape::Table)).await;
+            return prompt::run(source, asked, self.format.unwrap_or(OutputFormat::Table)).await;
         };
         let sql = match sql.strip_prefix('@') {
             _ if sql == "-" => {
@@ -114,8 +115,8 @@ impl Query {
         }
         let shape = match self.format {
             Some(shape) => shape,
-            None if io::stdout().is_terminal() => Shape::Table,
-            None => Shape::Csv,
+            None if io::stdout().is_terminal() => OutputFormat::Table,
+            None => OutputFormat::Csv,
         };
         source.print(&sql, &asked, shape).await.map(drop)
     }
@@ -128,7 +129,7 @@ fn parameter(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), value))
 }
 
-impl Remote {
+impl RemoteServer {
     pub(super) fn new(url: Option<String>) -> anyhow::Result<Self> {
         let client = config::client();
         let url = url.or(client.url).context("say the URL after --server, or in AIHUB_URL")?;
@@ -158,22 +159,22 @@ impl Remote {
     }
 }
 
-impl Source {
+impl QueryTarget {
     /// Runs a statement and writes its answer to the standard output. Gives the number of rows.
     pub(super) async fn print(
         &self,
         sql: &str,
-        asked: &Asked,
-        shape: Shape,
+        asked: &QueryInput,
+        shape: OutputFormat,
     ) -> anyhow::Result<u64> {
         let mut asked = asked.clone();
-        let is_table = shape == Shape::Table;
+        let is_table = shape == OutputFormat::Table;
         if is_table {
             asked.max_rows.get_or_insert(TABLE_ROWS);
         }
         let pieces = self.rows(sql, &asked, is_table).await?;
         match shape {
-            Shape::Table | Shape::Json => {
+            OutputFormat::Table | OutputFormat::Json => {
                 let answer = engine::gather(pieces).await.map_err(told)?;
                 let rows: usize = answer.batches.iter().map(|batch| batch.num_rows()).sum();
                 if is_table {
@@ -196,25 +197,30 @@ impl Source {
                 }
                 Ok(rows as u64)
             }
-            Shape::Arrow | Shape::Parquet if io::stdout().is_terminal() => {
+            OutputFormat::Arrow | OutputFormat::Parquet if io::stdout().is_terminal() => {
                 bail!("a terminal does not show this format: write it to a file with `> FILE`")
             }
-            Shape::Ndjson => stream(pieces, Form::Ndjson).await,
-            Shape::Csv => stream(pieces, Form::Csv).await,
-            Shape::Arrow => stream(pieces, Form::Arrow).await,
-            Shape::Parquet => stream(pieces, Form::Parquet).await,
+            OutputFormat::Ndjson => stream(pieces, AnswerFormat::Ndjson).await,
+            OutputFormat::Csv => stream(pieces, AnswerFormat::Csv).await,
+            OutputFormat::Arrow => stream(pieces, AnswerFormat::Arrow).await,
+            OutputFormat::Parquet => stream(pieces, AnswerFormat::Parquet).await,
         }
     }
 
     /// Runs a statement. `truncate`: what is beyond the most rows is cut off rather than refused.
-    async fn rows(&self, sql: &str, asked: &Asked, truncate: bool) -> anyhow::Result<Answering> {
+    async fn rows(
+        &self,
+        sql: &str,
+        asked: &QueryInput,
+        truncate: bool,
+    ) -> anyhow::Result<AnswerStream> {
         match self {
             Self::Folder(reading) => {
-                let mut request = reading.request(sql, asked, Task::Rows)?;
+                let mut request = reading.request(sql, asked, QueryMode::Rows)?;
                 request.truncate = truncate;
                 reading.engine.stream(request).await.map_err(told)
             }
-            Self::Server(Remote { http, url, key }) => {
+            Self::Server(RemoteServer { http, url, key }) => {
                 let mut body = asked.body(sql);
                 body.insert("format".into(), json!("arrow"));
                 body.insert("max_rows".into(), json!(asked.max_rows));
@@ -228,13 +234,13 @@ impl Source {
     }
 
     /// How a statement would run.
-    pub(super) async fn explain(&self, sql: &str, asked: &Asked) -> anyhow::Result<String> {
+    pub(super) async fn explain(&self, sql: &str, asked: &QueryInput) -> anyhow::Result<String> {
         let planned = match self {
             Self::Folder(reading) => {
-                let request = reading.request(sql, asked, Task::Explain)?;
+                let request = reading.request(sql, asked, QueryMode::Explain)?;
                 json!(reading.engine.planned(request).await.map_err(told)?)
             }
-            Self::Server(Remote { http, url, key }) => {
+            Self::Server(RemoteServer { http, url, key }) => {
                 let explain = http.post(format!("{url}/v1/query/explain")).bearer_auth(key);
                 answered(explain.json(&asked.body(sql))).await?.json().await?
             }
@@ -251,8 +257,8 @@ impl Source {
     /// The tables with their columns, as `GET /v1/schema` gives them.
     pub(super) async fn schema(&self) -> anyhow::Result<Vec<Value>> {
         let schema = match self {
-            Self::Folder(_) => json!({"tables": schema::tables(&Reach::Admin)?}),
-            Self::Server(Remote { http, url, key }) => {
+            Self::Folder(_) => json!({"tables": schema::tables(&RowAccess::Admin)?}),
+            Self::Server(RemoteServer { http, url, key }) => {
                 let asked = http.get(format!("{url}/v1/schema")).bearer_auth(key);
                 answered(asked).await?.json().await?
             }
@@ -266,7 +272,7 @@ impl Source {
     }
 }
 
-impl Asked {
+impl QueryInput {
     fn body(&self, sql: &str) -> Map<String, Value> {
         let mut body = Map::new();
         body.insert("sql".into(), json!(sql));
@@ -282,43 +288,43 @@ impl Asked {
     }
 }
 
-impl Reading {
-    fn request(&self, sql: &str, asked: &Asked, task: Task) -> anyhow::Result<Request> {
+impl LocalLake {
+    fn request(&self, sql: &str, asked: &QueryInput, task: QueryMode) -> anyhow::Result<Request> {
         let zone = asked.tz.as_deref().map(Zone::parse).transpose()?.unwrap_or_default();
         let parameters = Parameters::from_json(&asked.params())?;
         Ok(Request {
             author: Author::Stranger,
             sql: sql.to_owned(),
-            reach: Reach::Admin,
+            reach: RowAccess::Admin,
             cut: self.cut.clone(),
             now: self.clock.now().timestamp_micros(),
             deadline_ms: self.deadline_ms(),
             max_rows: asked.max_rows,
             truncate: false,
             gives_way: false,
-            terms: Terms { parameters, zone, persons: true, task },
+            terms: QueryOptions { parameters, zone, persons: true, task },
         })
     }
 }
 
 /// Writes an answer while it comes.
-async fn stream(mut pieces: Answering, form: Form) -> anyhow::Result<u64> {
+async fn stream(mut pieces: AnswerStream, form: AnswerFormat) -> anyhow::Result<u64> {
     let mut encoder = Encoder::new(form, String::new());
     let mut out = io::stdout().lock();
     let is_terminal = out.is_terminal();
     while let Some(piece) = pieces.recv().await {
         match piece {
-            Piece::Rows(rows) if is_terminal => {
+            WorkerMessage::Rows(rows) if is_terminal => {
                 let mut lines = Vec::new();
                 encoder.rows(rows, &mut lines)?;
                 out.write_all(control::shown_lines(&String::from_utf8_lossy(&lines)).as_bytes())?;
             }
-            Piece::Rows(rows) => encoder.rows(rows, &mut out)?,
-            Piece::Progress(_) => {}
-            Piece::Failed(error) => return Err(told(error)),
-            Piece::Ended(ended) => {
+            WorkerMessage::Rows(rows) => encoder.rows(rows, &mut out)?,
+            WorkerMessage::Progress(_) => {}
+            WorkerMessage::Failed(error) => return Err(told(error)),
+            WorkerMessage::Ended(ended) => {
                 // A pipe has an end of its own.
-                if form != Form::Ndjson {
+                if form != AnswerFormat::Ndjson {
                     encoder.end(&ended, &mut out)?;
                 }
                 out.flush()?;
@@ -330,21 +336,25 @@ async fn stream(mut pieces: Answering, form: Form) -> anyhow::Result<u64> {
 }
 
 /// The answer of a server as a worker would give it.
-fn pieces(response: Response) -> mpsc::Receiver<Piece> {
+fn pieces(response: Response) -> mpsc::Receiver<WorkerMessage> {
     let (pieces, receiver) = mpsc::channel(PIECES);
     let truncated = response.headers().get("x-truncated").is_some_and(|value| value == "true");
     tokio::spawn(async move {
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
             let piece = match chunk {
-                Ok(bytes) => Piece::Rows(bytes),
-                Err(_) => Piece::Failed(QueryError::new(Reason::Lost, "the answer was cut off")),
+                Ok(bytes) => WorkerMessage::Rows(bytes),
+                Err(_) => {
+                    WorkerMessage::Failed(QueryError::new(Reason::Lost, "the answer was cut off"))
+                }
             };
             if pieces.send(piece).await.is_err() {
                 return;
             }
         }
-        let _ = pieces.send(Piece::Ended(Ended { truncated, ..Ended::default() })).await;
+        let _ = pieces
+            .send(WorkerMessage::Ended(QuerySummary { truncated, ..QuerySummary::default() }))
+            .await;
     });
     receiver
 }

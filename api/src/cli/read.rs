@@ -5,14 +5,14 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, NaiveTime, Utc};
 use clap::{Args, ValueEnum};
 use query::{
-    Asking, Engine, Reach,
+    Engine, MetricContext, RowAccess,
     metric::{Catalog, MetricAnswer, MetricRequest},
 };
-use reports::outlook;
+use reports::metric_forecast;
 use serde_json::Value;
 use state::clock::Clock;
 
-use super::{Folder, query::Remote, say, say_row};
+use super::{Folder, query::RemoteServer, say, say_row};
 use crate::{config::Config, lake};
 
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ pub(super) struct Forecast {
 }
 
 /// A lake that a command reads by itself.
-pub(super) struct Reading {
+pub(super) struct LocalLake {
     pub(super) config: Config,
     pub(super) engine: Engine,
     pub(super) catalog: Catalog,
@@ -69,7 +69,7 @@ pub(super) struct Reading {
     pub(super) clock: Clock,
 }
 
-impl Reading {
+impl LocalLake {
     pub(super) async fn open(folder: &Folder) -> anyhow::Result<Self> {
         let config = folder.load(&[])?;
         if !config.dir.is_dir() {
@@ -85,9 +85,9 @@ impl Reading {
     }
 
     async fn metric(&self, request: MetricRequest) -> anyhow::Result<MetricAnswer> {
-        let asking = Asking {
+        let asking = MetricContext {
             catalog: &self.catalog,
-            reach: &Reach::Admin,
+            reach: &RowAccess::Admin,
             cut: &self.cut,
             persons: true,
             now: self.clock.now().timestamp_micros(),
@@ -112,7 +112,7 @@ impl Metrics {
                     ("grain", self.grain.clone()),
                     ("by", Some(self.by.join(",")).filter(|by| !by.is_empty())),
                 ];
-                Remote::new(url.clone())?.read(&["v1", "metrics", name], &asked).await?
+                RemoteServer::new(url.clone())?.read(&["v1", "metrics", name], &asked).await?
             }
             None => self.read(name, folder).await?,
         };
@@ -139,7 +139,7 @@ impl Metrics {
 
     /// The answer as a server gives it.
     async fn read(&self, name: &str, folder: &Folder) -> anyhow::Result<Value> {
-        let reading = Reading::open(folder).await?;
+        let reading = LocalLake::open(folder).await?;
         let now = reading.clock.now();
         let (from, to) = metrics::window(self.from.as_deref(), self.to.as_deref(), now)?;
         let grain = self.grain.as_deref().map(metrics::grain).transpose()?;
@@ -155,7 +155,7 @@ impl Metrics {
 async fn list(server: Option<&Option<String>>) -> anyhow::Result<()> {
     let metrics = match server {
         Some(url) => {
-            Remote::new(url.clone())?.read(&["v1", "metrics"], &[]).await?["metrics"].take()
+            RemoteServer::new(url.clone())?.read(&["v1", "metrics"], &[]).await?["metrics"].take()
         }
         None => serde_json::to_value(Catalog::built_in()?.metrics())?,
     };
@@ -183,7 +183,9 @@ impl Forecast {
                     ("grain", Some(self.grain.clone())),
                     ("horizon", Some(self.horizon.to_string())),
                 ];
-                Remote::new(url.clone())?.read(&["v1", "forecasts", &self.metric], &asked).await?
+                RemoteServer::new(url.clone())?
+                    .read(&["v1", "forecasts", &self.metric], &asked)
+                    .await?
             }
             None => self.read(folder).await?,
         };
@@ -204,13 +206,13 @@ impl Forecast {
 
     /// The answer as a server gives it.
     async fn read(&self, folder: &Folder) -> anyhow::Result<Value> {
-        let reading = Reading::open(folder).await?;
+        let reading = LocalLake::open(folder).await?;
         let grain = metrics::grain(&self.grain)?;
         let today = reading.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
-        let request = outlook::history(&self.metric, grain, grain.start(today));
+        let request = metric_forecast::history(&self.metric, grain, grain.start(today));
         let from = request.to;
         let answer = reading.metric(request).await?;
-        let ahead = outlook::look_ahead(&answer, usize::from(self.horizon))?;
+        let ahead = metric_forecast::forecast_metric(&answer, usize::from(self.horizon))?;
         let as_of = reading.cut.plain_token();
         let view = ForecastView::new(self.metric.clone(), grain, ahead, from, as_of);
         Ok(serde_json::to_value(view)?)

@@ -3,12 +3,12 @@ use std::path::PathBuf;
 use analytics::dashboards;
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use query::Reach;
+use query::RowAccess;
 use reports::{Dashboard, Language, Page, Window};
 
 use super::{
     Folder,
-    read::{Reading, asked_time},
+    read::{LocalLake, asked_time},
     say,
 };
 use crate::private::write_for_user;
@@ -46,7 +46,7 @@ impl Report {
         };
         let language =
             Language::from_tag(&lang).with_context(|| format!("`{lang}` is not en or zh-CN"))?;
-        let reading = Reading::open(folder).await?;
+        let reading = LocalLake::open(folder).await?;
         let now = reading.clock.now();
         let window = if from.is_some() || to.is_some() {
             Window::resolve(now, asked_time("from", &from)?, asked_time("to", &to)?)?
@@ -65,10 +65,10 @@ impl Report {
             standalone: true,
         };
         let deadline_ms = reading.deadline_ms();
-        let html = dashboards::Reading {
+        let html = dashboards::DashboardContext {
             engine: &reading.engine,
             catalog: &reading.catalog,
-            reach: Reach::Staff,
+            reach: RowAccess::Staff,
             cut: reading.cut.clone(),
             persons: true,
             now,

@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use state::folder::{self, write_private};
 
-use crate::{config::Config, integrity::Server, server::Running};
+use crate::{config::Config, integrity::ServerAccess, server::RunningServer};
 
 /// Where a running server is, and the token that admits to it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -16,11 +16,11 @@ pub(super) struct ServerFile {
 }
 
 impl ServerFile {
-    pub(super) fn server(&self) -> Server {
-        Server { url: self.url.clone(), token: self.token.clone() }
+    pub(super) fn server(&self) -> ServerAccess {
+        ServerAccess { url: self.url.clone(), token: self.token.clone() }
     }
 
-    pub(super) fn write(config: &Config, running: &Running) -> anyhow::Result<()> {
+    pub(super) fn write(config: &Config, running: &RunningServer) -> anyhow::Result<()> {
         let file = Self { url: running.url.clone(), token: running.system.local_token.clone() };
         write_private(&folder::SERVER.of(&config.dir), &serde_json::to_vec(&file)?)
             .context("writing server.json")
@@ -80,7 +80,7 @@ impl StopSignal {
 /// Serves until the process is asked to stop or the log breaks.
 pub(super) async fn until_stopped(
     config: &Config,
-    running: Running,
+    running: RunningServer,
     mut stop: StopSignal,
 ) -> anyhow::Result<()> {
     let broken = tokio::select! {

@@ -6,7 +6,7 @@ use state::clock::Clock;
 use toml::Value;
 
 use super::{
-    Folder, Shape,
+    Folder, ReportFormat,
     running::{ServerFile, StopSignal, until_stopped},
     say,
 };
@@ -22,7 +22,7 @@ pub(super) struct Serve {
     bind: Option<IpAddr>,
     /// How to say that the server is ready
     #[arg(long, value_enum, default_value = "text")]
-    format: Shape,
+    format: ReportFormat,
 }
 
 impl Serve {
@@ -41,8 +41,10 @@ impl Serve {
         let running = system.start()?;
         ServerFile::write(&config, &running)?;
         match self.format {
-            Shape::Json => say(&format!("{}\n", json!({"url": running.url})))?,
-            Shape::Text => say(&format!("Serving {} at {}\n", config.dir.display(), running.url))?,
+            ReportFormat::Json => say(&format!("{}\n", json!({"url": running.url})))?,
+            ReportFormat::Text => {
+                say(&format!("Serving {} at {}\n", config.dir.display(), running.url))?
+            }
         }
         Box::pin(until_stopped(&config, running, stop)).await
     }

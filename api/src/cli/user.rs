@@ -4,7 +4,7 @@ use accounts::{self, Accounts, Email, NewUser};
 use analytics::persons;
 use clap::{Subcommand, ValueEnum};
 use state::{
-    audit::Origin,
+    audit::AuditOrigin,
     clock::Clock,
     store::{Store, rfc3339},
 };
@@ -91,7 +91,7 @@ impl User {
         lake::prepare(&config)?;
         let clock = Clock::system();
         let store = features::open_store(&config.dir).await?;
-        let (origin, now) = (Origin::local("command-line"), clock.now());
+        let (origin, now) = (AuditOrigin::local("command-line"), clock.now());
         let accounts = Accounts::new(store.clone(), &clock);
         match self {
             Self::Create { email, role, organization, password_stdin } => {
@@ -152,7 +152,7 @@ impl User {
 
 async fn show_persons(store: &Store, role: Role, shown: bool, clock: &Clock) -> anyhow::Result<()> {
     let role = persons::grantable(role.into())?;
-    let origin = Origin::local("command-line");
+    let origin = AuditOrigin::local("command-line");
     Ok(persons::show(store, role, shown, &origin, clock.now()).await?)
 }
 

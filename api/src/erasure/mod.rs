@@ -13,7 +13,7 @@ use rest::{
 };
 
 pub(crate) use persons::Persons;
-pub(crate) use work::{Erasing, Site, grace, keep_away};
+pub(crate) use work::{Erasing, ErasureContext, grace, keep_away};
 
 use crate::server::System;
 use work::EraseError;
@@ -28,8 +28,8 @@ async fn run(system: &System) {
     }
 }
 
-fn site(system: &System) -> Site<'_> {
-    Site {
+fn site(system: &System) -> ErasureContext<'_> {
+    ErasureContext {
         config: &system.config,
         clock: &system.state.clock,
         lakehouse: &system.lake.lakehouse,

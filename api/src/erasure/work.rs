@@ -7,16 +7,16 @@ use std::{
     time::Duration,
 };
 
-use ingest::erasure::{Erased, Person};
+use ingest::erasure::{ErasedPersons, Person};
 use pipeline::{
     Lakehouse,
     upkeep::{Report, Task},
 };
-use query::{QueryError, stored::Stored};
+use query::{QueryError, answer_store::AnswerStore};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use state::{
-    audit::{self, Act, Origin},
+    audit::{self, AuditAction, AuditOrigin},
     clock::Clock,
     folder::{self, write_private},
     store::{Store, StoreError},
@@ -70,7 +70,7 @@ pub(crate) enum EraseError {
 
 /// Where persons are erased.
 #[derive(Debug)]
-pub(crate) struct Site<'a> {
+pub(crate) struct ErasureContext<'a> {
     pub(crate) config: &'a Config,
     pub(crate) clock: &'a Clock,
     pub(crate) lakehouse: &'a Lakehouse,
@@ -89,13 +89,13 @@ pub(crate) fn grace(config: &Config) -> Duration {
     Duration::from_secs(config.query.deadline_seconds + 5)
 }
 
-impl Site<'_> {
+impl ErasureContext<'_> {
     /// Erases persons, and whoever was to be erased before.
     pub(crate) async fn erase(
         &self,
         persons: &[Person],
         store: &Store,
-        origin: &Origin,
+        origin: &AuditOrigin,
     ) -> Result<Erasing, EraseError> {
         let lock = self.lock().await?;
         let mut erased = self.known()?;
@@ -107,7 +107,7 @@ impl Site<'_> {
     }
 
     /// Erases persons of a list from elsewhere.
-    pub(crate) async fn erase_listed(&self, listed: Erased) -> Result<Erasing, EraseError> {
+    pub(crate) async fn erase_listed(&self, listed: ErasedPersons) -> Result<Erasing, EraseError> {
         let lock = self.lock().await?;
         let mut erased = self.known()?;
         erased.merge(listed);
@@ -135,7 +135,12 @@ impl Site<'_> {
 
     /// Keeps persons out of what comes, takes them out of log, tables and index, and removes what held them. From
     /// before they are on the list until this is complete there is a file of entries.
-    async fn apply(&self, _: &File, erased: Erased, persons: usize) -> Result<Erasing, EraseError> {
+    async fn apply(
+        &self,
+        _: &File,
+        erased: ErasedPersons,
+        persons: usize,
+    ) -> Result<Erasing, EraseError> {
         let entries = self.entries();
         let is_resumed = entries.exists();
         let begun = File::options().create(true).append(true).open(&entries);
@@ -159,7 +164,7 @@ impl Site<'_> {
         let removed = self.perform(false, Erasure::Remove { before_ms }).await?;
         // Answers that are kept for later may name them, and those that queries under way will give.
         self.lakehouse.changes().note_erasure();
-        Stored::open(&lake::location(self.config)?)?.clear().await?;
+        AnswerStore::open(&lake::location(self.config)?)?.clear().await?;
         fs::remove_file(&entries).map_err(failed(&entries))?;
         let files_removed = removed.tables.iter().map(|table| table.vacuumed.files).sum();
         Ok(Erasing { files_removed, ..summary(false, persons, &rewritten) })
@@ -170,10 +175,10 @@ impl Site<'_> {
         lock(&self.config.dir, File::try_lock).await
     }
 
-    fn known(&self) -> Result<Erased, EraseError> {
+    fn known(&self) -> Result<ErasedPersons, EraseError> {
         let pseudonyms = self.lakehouse.pseudonyms();
         let known = lake::erased(&folder::ERASED.of(&self.config.dir), pseudonyms)?;
-        Ok(known.unwrap_or_else(|| Erased::nobody(pseudonyms)))
+        Ok(known.unwrap_or_else(|| ErasedPersons::nobody(pseudonyms)))
     }
 
     /// Identities whose rows were changed. It is there until the erasure is complete.
@@ -181,7 +186,7 @@ impl Site<'_> {
         folder::ERASED_INDEX.of(&self.config.dir)
     }
 
-    fn rewriting(&self, erased: Erased) -> Erasure {
+    fn rewriting(&self, erased: ErasedPersons) -> Erasure {
         Erasure::Rewrite { erased, entries: self.entries() }
     }
 
@@ -206,7 +211,7 @@ impl Site<'_> {
 }
 
 /// Writes the list of erased persons of a folder. It is there after a crash, too.
-fn save(dir: &Path, erased: &Erased) -> Result<(), EraseError> {
+fn save(dir: &Path, erased: &ErasedPersons) -> Result<(), EraseError> {
     let path = folder::ERASED.of(dir);
     let written = serde_json::to_vec(erased)
         .map_err(io::Error::from)
@@ -216,12 +221,12 @@ fn save(dir: &Path, erased: &Erased) -> Result<(), EraseError> {
 }
 
 /// What the audit log tells: how many, and whose; never who.
-fn acts(persons: &[Person]) -> Vec<Act> {
+fn acts(persons: &[Person]) -> Vec<AuditAction> {
     persons
         .chunk_by(|a, b| a.organization == b.organization)
         .map(|group| {
             let owner = group.first().and_then(|person| person.organization.as_ref());
-            Act {
+            AuditAction {
                 action: "persons.erased",
                 target: owner.map_or_else(|| "visitors".to_owned(), ToString::to_string),
                 detail: json!({"persons": group.len()}),

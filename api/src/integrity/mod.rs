@@ -20,13 +20,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 pub(crate) use nightly::{begin, run};
-pub(crate) use proof::{Checked, Server, prove, worker, write_index};
+pub(crate) use proof::{CheckReport, ServerAccess, prove, worker, write_index};
 
 use crate::server::System;
 
 /// A cut, and what the server counted before it was taken.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Standing {
+pub(crate) struct ServerCounts {
     pub(crate) cut: Cut,
     /// Events that were accepted since the start of the server.
     pub(crate) accepted_events: u64,
@@ -50,7 +50,7 @@ async fn cut(_: Authorized<Administer>, system: web::Data<System>) -> HttpRespon
     // Counted first: every event that was counted is in the cut.
     let (accepted_events, started_at_lsn) = lakehouse.accepted();
     let cut = lakehouse.cut();
-    HttpResponse::Ok().json(Standing { cut, accepted_events, started_at_lsn })
+    HttpResponse::Ok().json(ServerCounts { cut, accepted_events, started_at_lsn })
 }
 
 /// The index, 32 bytes for each identity, in the order of the keys.

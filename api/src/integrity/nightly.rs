@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use state::folder::{self, write_private};
 use tokio::io::AsyncWriteExt;
 
-use super::{Checked, Server, proof::Order};
+use super::{CheckReport, ServerAccess, proof::CheckAssignment};
 use crate::{background, config::Config, lake, server::System};
 
 /// `check.json`: the last nightly check, so that a server that is started anew each day misses none.
 #[derive(Debug, Serialize, Deserialize)]
-struct Last {
+struct LastCheck {
     at: String,
     as_of: String,
     differences: u64,
@@ -71,12 +71,12 @@ fn is_due(since: DateTime<Utc>, now: DateTime<Utc>, hour: u8) -> bool {
 }
 
 async fn night(system: &System, url: &str, now: DateTime<Utc>) -> anyhow::Result<()> {
-    let server = Server { url: url.to_owned(), token: system.local_token.clone() };
+    let server = ServerAccess { url: url.to_owned(), token: system.local_token.clone() };
     let checked = check(&system.program, &system.config, server).await?;
     for difference in &checked.proof.differences {
         tracing::error!(%difference, "the nightly check found a difference");
     }
-    let last = Last {
+    let last = LastCheck {
         at: now.to_rfc3339_opts(SecondsFormat::Secs, true),
         as_of: checked.proof.as_of,
         differences: checked.proof.count,
@@ -89,11 +89,15 @@ async fn night(system: &System, url: &str, now: DateTime<Utc>) -> anyhow::Result
 }
 
 /// Lets a child process check. Its secrets go by its standard input.
-async fn check(program: &Path, config: &Config, server: Server) -> anyhow::Result<Checked> {
+async fn check(
+    program: &Path,
+    config: &Config,
+    server: ServerAccess,
+) -> anyhow::Result<CheckReport> {
     let mut child =
         background::command(program, "check-worker").spawn().context("starting the check")?;
     let (dir, location) = (config.dir.clone(), lake::location(config)?);
-    let order = Order { dir, location, config: config.clone(), server };
+    let order = CheckAssignment { dir, location, config: config.clone(), server };
     let mut input = child.stdin.take().context("the check has no input")?;
     input.write_all(&serde_json::to_vec(&order)?).await?;
     drop(input);
@@ -106,8 +110,8 @@ fn path(config: &Config) -> PathBuf {
     folder::CHECK.of(&config.dir)
 }
 
-fn last(config: &Config) -> Option<(Last, DateTime<Utc>)> {
-    let last: Last = serde_json::from_slice(&std::fs::read(path(config)).ok()?).ok()?;
+fn last(config: &Config) -> Option<(LastCheck, DateTime<Utc>)> {
+    let last: LastCheck = serde_json::from_slice(&std::fs::read(path(config)).ok()?).ok()?;
     let at = DateTime::parse_from_rfc3339(&last.at).ok()?.to_utc();
     Some((last, at))
 }

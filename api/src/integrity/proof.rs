@@ -15,10 +15,10 @@ use arrow::{
 use ingest::{Table, dedup::Index, log, schema};
 use pipeline::{
     Cut, Location,
-    check::{self, Difference, Kind, Proof, Question, Sum, SumKey, Sums, summed},
+    check::{self, CheckRequest, Difference, DifferenceKind, Proof, Sum, SumKey, Sums, summed},
     correction::ledger,
 };
-use query::{Engine, Reach, Request};
+use query::{Engine, Request, RowAccess};
 use serde::{Deserialize, Serialize};
 use state::{
     clock::Clock,
@@ -28,7 +28,7 @@ use state::{
 };
 use tokio::io::AsyncWriteExt;
 
-use super::Standing;
+use super::ServerCounts;
 use crate::{
     config::{self, Config},
     erasure::keep_away,
@@ -37,14 +37,14 @@ use crate::{
 
 /// A server that runs on the folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Server {
+pub(crate) struct ServerAccess {
     pub(crate) url: String,
     pub(crate) token: String,
 }
 
 /// What a check of a folder came to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Checked {
+pub(crate) struct CheckReport {
     #[serde(flatten)]
     pub(crate) proof: Proof,
     /// Pairs of an organization and a day whose sums were compared, by currency.
@@ -55,12 +55,12 @@ pub(crate) struct Checked {
 
 /// What the server tells the process that checks, on its standard input.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Order {
+pub(super) struct CheckAssignment {
     pub(super) dir: std::path::PathBuf,
     /// A configuration keeps its secrets to itself.
     pub(super) location: Location,
     pub(super) config: Config,
-    pub(super) server: Server,
+    pub(super) server: ServerAccess,
 }
 
 /// A check has no deadline of its own: it takes as long as the tables are large.
@@ -72,9 +72,9 @@ const SUMMED: [Table; 4] =
 /// Checks the folder of `config`, at one cut.
 pub(crate) async fn prove(
     config: &Config,
-    server: Option<&Server>,
+    server: Option<&ServerAccess>,
     clock: &Clock,
-) -> anyhow::Result<Checked> {
+) -> anyhow::Result<CheckReport> {
     let _lock = keep_away(&config.dir).await?;
     let scratch = tempfile::Builder::new()
         .prefix("check-")
@@ -97,7 +97,7 @@ pub(crate) async fn prove(
             engine.newest().await?
         }
     };
-    let question = Question {
+    let question = CheckRequest {
         location: lake::location(config)?,
         log_dir: folder::LOG.of(&config.dir),
         cut: cut.clone(),
@@ -111,7 +111,7 @@ pub(crate) async fn prove(
         match queried(&engine, table, &cut, clock).await {
             Ok(sums) => proof.compare_sums(table, &sums),
             Err(error) => proof.add(Difference {
-                kind: Kind::Sum,
+                kind: DifferenceKind::Sum,
                 table: Some(table.name().to_owned()),
                 detail: format!("queries do not answer: {error:#}"),
             }),
@@ -124,7 +124,7 @@ pub(crate) async fn prove(
         let stored = proof.events_since;
         if stored < standing.accepted_events {
             proof.add(Difference {
-                kind: Kind::Counter,
+                kind: DifferenceKind::Counter,
                 table: None,
                 detail: format!(
                     "the server accepted {} events since it started, {stored} are stored",
@@ -136,19 +136,19 @@ pub(crate) async fn prove(
     let store = features::open_store(&config.dir).await?;
     for Unreadable { id, reason } in outbox::held_back(&store).await? {
         proof.add(Difference {
-            kind: Kind::Outbox,
+            kind: DifferenceKind::Outbox,
             table: None,
             detail: format!("the change {id} of the state is not mirrored: {reason}"),
         });
     }
-    Ok(Checked { sums: proof.sums.len() as u64, proof, accepted_events })
+    Ok(CheckReport { sums: proof.sums.len() as u64, proof, accepted_events })
 }
 
 /// What the child of a server does: one check, its order on standard input, the answer on standard output.
 pub(crate) async fn worker() -> anyhow::Result<()> {
     let mut order = String::new();
     std::io::stdin().read_to_string(&mut order)?;
-    let order: Order = serde_json::from_str(&order)?;
+    let order: CheckAssignment = serde_json::from_str(&order)?;
     let options = order.location.options.into_iter();
     let lake = config::Lake {
         url: order.location.url.to_string(),
@@ -161,8 +161,8 @@ pub(crate) async fn worker() -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-impl Server {
-    pub(crate) async fn standing(&self) -> anyhow::Result<Standing> {
+impl ServerAccess {
+    pub(crate) async fn standing(&self) -> anyhow::Result<ServerCounts> {
         let answer = self.get("cut").await?;
         Ok(answer.json().await?)
     }
@@ -207,7 +207,7 @@ async fn queried(engine: &Engine, table: Table, cut: &Cut, clock: &Clock) -> any
         table
             .columns()
             .iter()
-            .any(|column| column.name == name && column.kind == schema::Kind::Count)
+            .any(|column| column.name == name && column.kind == schema::ColumnType::Count)
     };
     let columns: String = summed(table)
         .iter()
@@ -222,7 +222,7 @@ async fn queried(engine: &Engine, table: Table, cut: &Cut, clock: &Clock) -> any
         ledger(table)
     );
     let now = clock.now().timestamp_micros();
-    let request = Request::of_ourselves(sql, Reach::Admin, cut.clone(), now, DEADLINE_MS);
+    let request = Request::of_ourselves(sql, RowAccess::Admin, cut.clone(), now, DEADLINE_MS);
     let request = Request { gives_way: true, ..request };
     let answer = engine.run(request).await?;
     let mut sums = BTreeMap::new();

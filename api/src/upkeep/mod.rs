@@ -142,13 +142,13 @@ pub(crate) async fn in_child(
 
 #[cfg(test)]
 mod tests {
-    use pipeline::Mark;
+    use pipeline::TableVersion;
 
     use super::*;
 
     #[test]
     fn commits_are_counted_from_the_last_checkpoint() {
-        let mark = |version| Mark { version, txn: 0 };
+        let mark = |version| TableVersion { version, txn: 0 };
         let tables = [("a".to_owned(), mark(40)), ("b".to_owned(), mark(7))];
         let cut = Cut { log: 1, lsn: 0, floor: 0, tables: tables.into() };
         assert_eq!(commits(&cut, None), 40);

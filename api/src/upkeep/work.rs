@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ingest::erasure::Erased;
+use ingest::erasure::ErasedPersons;
 use pipeline::upkeep::{Job, Report, Task};
 use serde::{Deserialize, Serialize};
 use state::{clock::Clock, folder};
@@ -34,7 +34,7 @@ pub(crate) struct Assignment {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Erasure {
     /// Takes them out of the tables. The new identities go to a file.
-    Rewrite { erased: Erased, entries: PathBuf },
+    Rewrite { erased: ErasedPersons, entries: PathBuf },
     /// Removes the files that left the tables before a time.
     Remove { before_ms: i64 },
 }

@@ -12,29 +12,29 @@ use chrono::{DateTime, Utc};
 
 /// The time: of the system, or one that a test sets.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(ClockSource);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum ClockSource {
     System { started: Instant },
     Fixed(Arc<AtomicI64>),
 }
 
 impl Clock {
     pub fn system() -> Self {
-        Self(Source::System { started: Instant::now() })
+        Self(ClockSource::System { started: Instant::now() })
     }
 
     /// A clock that stands still until [`Clock::advance`]. Clones share their time.
     pub fn fixed(at: DateTime<Utc>) -> Self {
-        Self(Source::Fixed(Arc::new(AtomicI64::new(at.timestamp_micros()))))
+        Self(ClockSource::Fixed(Arc::new(AtomicI64::new(at.timestamp_micros()))))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
     pub fn now(&self) -> DateTime<Utc> {
         match &self.0 {
-            Source::System { .. } => Utc::now(),
-            Source::Fixed(at) => {
+            ClockSource::System { .. } => Utc::now(),
+            ClockSource::Fixed(at) => {
                 DateTime::from_timestamp_micros(at.load(Ordering::Acquire)).unwrap_or_default()
             }
         }
@@ -42,7 +42,7 @@ impl Clock {
 
     /// Moves a fixed clock forward. The system's clock moves by itself.
     pub fn advance(&self, by: Duration) {
-        if let Source::Fixed(at) = &self.0 {
+        if let ClockSource::Fixed(at) = &self.0 {
             let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
             at.fetch_add(by, Ordering::AcqRel);
         }
@@ -55,8 +55,10 @@ impl governor::clock::Clock for Clock {
 
     fn now(&self) -> Duration {
         match &self.0 {
-            Source::System { started } => started.elapsed(),
-            Source::Fixed(at) => Duration::from_micros(at.load(Ordering::Acquire).unsigned_abs()),
+            ClockSource::System { started } => started.elapsed(),
+            ClockSource::Fixed(at) => {
+                Duration::from_micros(at.load(Ordering::Acquire).unsigned_abs())
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, Statement};
 use tempfile::TempDir;
 
-use crate::{audit::Origin, migration::Migration, store::Store};
+use crate::{audit::AuditOrigin, migration::Migration, store::Store};
 
 /// A database in a folder of its own.
 pub struct Scratch {
@@ -60,6 +60,6 @@ pub fn noon() -> DateTime<Utc> {
     "2026-11-23T12:00:00Z".parse().unwrap()
 }
 
-pub fn tester() -> Origin {
-    Origin::local("tester")
+pub fn tester() -> AuditOrigin {
+    AuditOrigin::local("tester")
 }

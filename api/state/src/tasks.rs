@@ -25,12 +25,12 @@ pub struct Tasks {
     failed: CancellationToken,
     /// Whether each of those that are supervised runs.
     running: Arc<Mutex<BTreeMap<&'static str, bool>>>,
-    patience: Patience,
+    patience: RestartBackoff,
 }
 
 /// When a task that failed is begun again.
 #[derive(Debug, Clone, Copy)]
-struct Patience {
+struct RestartBackoff {
     /// The first pause. Each is twice as long as the one before.
     pause_min: Duration,
     pause_max: Duration,
@@ -38,7 +38,7 @@ struct Patience {
     healthy: Duration,
 }
 
-impl Default for Patience {
+impl Default for RestartBackoff {
     fn default() -> Self {
         Self {
             pause_min: Duration::from_secs(1),
@@ -65,7 +65,7 @@ impl Tasks {
         self.begin(name);
         let tasks = self.clone();
         let kept = async move {
-            let Patience { pause_min, pause_max, healthy } = tasks.patience;
+            let RestartBackoff { pause_min, pause_max, healthy } = tasks.patience;
             let mut pause = pause_min;
             loop {
                 let begun = Instant::now();
@@ -183,7 +183,7 @@ mod tests {
     async fn a_task_that_fails_is_begun_again_after_longer_and_longer_pauses() {
         let millis = Duration::from_millis;
         let patience =
-            Patience { pause_min: millis(20), pause_max: millis(80), healthy: millis(100) };
+            RestartBackoff { pause_min: millis(20), pause_max: millis(80), healthy: millis(100) };
         let (tasks, (sender, mut begun)) =
             (Tasks { patience, ..Tasks::default() }, tokio::sync::mpsc::unbounded_channel());
         let times = AtomicUsize::new(0);

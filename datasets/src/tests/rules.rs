@@ -52,8 +52,8 @@ fn every_kind_of_billing_occurs_with_what_it_needs() {
     let ids = Ids::new(profile.seed);
     let mut page = Page::new(ids, 0, profile.start, false);
     for account in &roster::roster(&profile) {
-        for deed in &Lifecycle::of(account, &profile).deeds {
-            deed.write(&mut page, ids, account.index);
+        for event in &Lifecycle::of(account, &profile).events {
+            event.write(&mut page, ids, account.index);
         }
     }
     let lines = page.in_order();

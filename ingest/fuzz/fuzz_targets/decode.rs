@@ -2,7 +2,7 @@
 #![no_main]
 
 use ingest::{
-    decode::{Coding, Form, Sender, decode},
+    decode::{Coding, EventFormat, Sender, decode},
     identity::Pseudonyms,
     time::Window,
 };
@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (choice, body) = input;
-    let form = [Form::Json, Form::Ndjson][usize::from(choice % 2)];
+    let form = [EventFormat::Json, EventFormat::Ndjson][usize::from(choice % 2)];
     let coding = [Coding::Identity, Coding::Gzip, Coding::Zstd][usize::from(choice / 2 % 3)];
     let Ok(body) = coding.unpack(body, 1 << 20) else { return };
     let pseudonyms = Pseudonyms::new([1; 32]);

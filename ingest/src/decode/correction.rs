@@ -24,7 +24,7 @@ use crate::{
     erasure::Lookup,
     identity::{Canonical, Content, FirstContent, Key, Pseudonyms, hashes_of_columns},
     log::{LogId, Lsn},
-    schema::Kind,
+    schema::ColumnType,
     time::Micros,
 };
 
@@ -272,11 +272,11 @@ impl LedgerRow {
         let columns = AMENDED.columns().iter().map(|column| {
             let array = self.row.column_by_name(column.name).filter(|array| array.is_valid(0))?;
             Some(match column.kind {
-                Kind::Text => Value::Text(Cow::Borrowed(array.as_string::<i32>().value(0))),
-                Kind::Count => Value::Count(array.as_primitive::<Int64Type>().value(0)),
-                Kind::Flag => Value::Flag(array.as_boolean().value(0)),
-                Kind::Money => Value::Money(array.as_primitive::<Decimal128Type>().value(0)),
-                Kind::Time => {
+                ColumnType::Text => Value::Text(Cow::Borrowed(array.as_string::<i32>().value(0))),
+                ColumnType::Count => Value::Count(array.as_primitive::<Int64Type>().value(0)),
+                ColumnType::Flag => Value::Flag(array.as_boolean().value(0)),
+                ColumnType::Money => Value::Money(array.as_primitive::<Decimal128Type>().value(0)),
+                ColumnType::Time => {
                     Value::Time(array.as_primitive::<TimestampMicrosecondType>().value(0))
                 }
             })

@@ -15,7 +15,7 @@ use crate::{
     identity::Pseudonyms,
     mapping::Cell,
     money, names,
-    schema::{self, Column, Kind},
+    schema::{self, Column, ColumnType},
     time,
 };
 
@@ -320,11 +320,11 @@ impl Column {
 
     fn wrong(&self) -> Rejection {
         let expected = match self.kind {
-            Kind::Text => "text",
-            Kind::Count => "a whole number below 2^63",
-            Kind::Flag => "true or false",
-            Kind::Money => "a decimal with at most 12 digits after the point",
-            Kind::Time => "an RFC 3339 time",
+            ColumnType::Text => "text",
+            ColumnType::Count => "a whole number below 2^63",
+            ColumnType::Flag => "true or false",
+            ColumnType::Money => "a decimal with at most 12 digits after the point",
+            ColumnType::Time => "an RFC 3339 time",
         };
         Rejection::new(RejectionCode::WrongType, self.pointer(), format!("expected {expected}"))
     }
@@ -379,14 +379,14 @@ impl Column {
 /// A JSON value as its column asks.
 fn value<'a>(column: &Column, json: &'a str) -> Result<Value<'a>, Rejection> {
     match column.kind {
-        Kind::Text => column.text(text(json)),
-        Kind::Count => column.count(money::whole(json)),
-        Kind::Flag => json.parse().map(Value::Flag).map_err(|_| column.wrong()),
-        Kind::Money => {
+        ColumnType::Text => column.text(text(json)),
+        ColumnType::Count => column.count(money::whole(json)),
+        ColumnType::Flag => json.parse().map(Value::Flag).map_err(|_| column.wrong()),
+        ColumnType::Money => {
             let number = text(json).unwrap_or(Cow::Borrowed(json));
             column.money(money::parse(&number))
         }
-        Kind::Time => column.time(text(json).as_deref()),
+        ColumnType::Time => column.time(text(json).as_deref()),
     }
 }
 
@@ -394,16 +394,18 @@ fn value<'a>(column: &Column, json: &'a str) -> Result<Value<'a>, Rejection> {
 pub(super) fn cell_value<'a>(column: &Column, cell: Cell<'a>) -> Result<Value<'a>, Rejection> {
     match (column.kind, cell) {
         (_, Cell::Unfit(_)) => Err(column.wrong()),
-        (Kind::Text, Cell::Text(text)) => column.text(Some(text)),
-        (Kind::Text, cell) => column.text(cell.text().map(|text| Cow::Owned(text.into_owned()))),
-        (Kind::Count, cell) => column.count(cell.count()),
-        (Kind::Flag, cell) => cell.flag().map(Value::Flag).ok_or_else(|| column.wrong()),
-        (Kind::Money, cell) => column.money(cell.money()),
-        (Kind::Time, Cell::Time(at) | Cell::Clock(at)) => time::in_range(at)
+        (ColumnType::Text, Cell::Text(text)) => column.text(Some(text)),
+        (ColumnType::Text, cell) => {
+            column.text(cell.text().map(|text| Cow::Owned(text.into_owned())))
+        }
+        (ColumnType::Count, cell) => column.count(cell.count()),
+        (ColumnType::Flag, cell) => cell.flag().map(Value::Flag).ok_or_else(|| column.wrong()),
+        (ColumnType::Money, cell) => column.money(cell.money()),
+        (ColumnType::Time, Cell::Time(at) | Cell::Clock(at)) => time::in_range(at)
             .map(Value::Time)
             .ok_or_else(|| column.invalid("not a time between 1970 and 2261")),
-        (Kind::Time, Cell::Text(text)) => column.time(Some(text.trim())),
-        (Kind::Time, _) => Err(column.wrong()),
+        (ColumnType::Time, Cell::Text(text)) => column.time(Some(text.trim())),
+        (ColumnType::Time, _) => Err(column.wrong()),
     }
 }
 

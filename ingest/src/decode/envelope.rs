@@ -21,7 +21,7 @@ pub(super) struct Envelope<'a> {
 
 /// As it stands in the text; members are optional here, so that an absent one can be named.
 #[derive(Deserialize)]
-struct Wire<'a> {
+struct RawEnvelope<'a> {
     #[serde(borrow)]
     specversion: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -45,7 +45,7 @@ const NAME_BYTES_MAX: usize = 256;
 
 impl<'a> Envelope<'a> {
     pub(super) fn parse(raw: &'a str) -> Result<Self, Rejection> {
-        let wire: Wire<'a> = serde_json::from_str(raw).map_err(|error| {
+        let wire: RawEnvelope<'a> = serde_json::from_str(raw).map_err(|error| {
             Rejection::new(RejectionCode::MalformedJson, "", format!("not a JSON object: {error}"))
         })?;
         if let Some(version) = name(wire.specversion, "/specversion")?

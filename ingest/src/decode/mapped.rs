@@ -17,9 +17,9 @@ use crate::{
     erasure::Lookup,
     event,
     identity::Key,
-    mapping::{Cell, FileRows, Mapping, Source},
+    mapping::{Cell, FieldSource, FileRows, Mapping},
     names,
-    schema::Kind,
+    schema::ColumnType,
     time::{self, Micros},
 };
 
@@ -69,7 +69,7 @@ pub fn file_event(mapping: &Mapping, rows: &FileRows, file: &str, row: usize) ->
             None if *name == names::INCLUDES_CACHED && cell().flag().is_some() => {
                 cell().flag().map(|flag| flag.to_string().into())
             }
-            Some((Kind::Count, Err(_))) if cell().count().is_some() => {
+            Some((ColumnType::Count, Err(_))) if cell().count().is_some() => {
                 cell().count().map(|count| count.to_string().into())
             }
             // As it is written: the digits of a number are part of what is hashed.
@@ -117,10 +117,15 @@ pub fn file_key(mapping: &Mapping, rows: &FileRows, file: &str, row: usize) -> O
     Some(Key::of(named, &envelope.source, &envelope.id))
 }
 
-fn cell<'a>(mapping: &'a Mapping, source: &'a Source, rows: &'a FileRows, row: usize) -> Cell<'a> {
+fn cell<'a>(
+    mapping: &'a Mapping,
+    source: &'a FieldSource,
+    rows: &'a FileRows,
+    row: usize,
+) -> Cell<'a> {
     match source {
-        Source::Constant(json) => Cell::of_json(json),
-        Source::Column(column) => mapping.cell(*column, rows, row),
+        FieldSource::Constant(json) => Cell::of_json(json),
+        FieldSource::Column(column) => mapping.cell(*column, rows, row),
     }
 }
 

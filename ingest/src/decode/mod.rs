@@ -31,7 +31,7 @@ pub use rows::{SENT_BY_NARROWED, SENT_BY_ORGANIZATION, SENT_BY_PLATFORM};
 
 /// The form that events arrive in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum EventFormat {
     /// One JSON object, or an array of them: plain or CloudEvents, single or batch.
     Json,
     /// One JSON object per line.
@@ -124,7 +124,7 @@ pub struct Decoded {
 /// [`Malformed`] when the body as a whole cannot be read; a bad event among good ones is in
 /// [`Decoded::rejected`] instead, and among the dead letters in [`Decoded::batches`].
 pub fn decode(
-    form: Form,
+    form: EventFormat,
     body: &[u8],
     sender: &Sender<'_>,
     received_at: Micros,
@@ -137,7 +137,7 @@ pub fn decode(
 /// it should be for as many threads as have nothing to do.
 pub fn decode_on(
     threads: usize,
-    form: Form,
+    form: EventFormat,
     body: &[u8],
     sender: &Sender<'_>,
     received_at: Micros,
@@ -261,16 +261,18 @@ pub fn without_mark(text: &str) -> &str {
 }
 
 /// The text of each event of a body, as [`decode`] numbers them.
-pub fn split(form: Form, text: &str) -> Result<Vec<&str>, Malformed> {
+pub fn split(form: EventFormat, text: &str) -> Result<Vec<&str>, Malformed> {
     let text = without_mark(text);
     let events: Vec<&str> = match form {
-        Form::Ndjson => text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect(),
-        Form::Json if text.trim_start().starts_with('[') => {
+        EventFormat::Ndjson => {
+            text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect()
+        }
+        EventFormat::Json if text.trim_start().starts_with('[') => {
             let elements: Vec<&RawValue> =
                 serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
             elements.into_iter().map(RawValue::get).collect()
         }
-        Form::Json => {
+        EventFormat::Json => {
             let whole: &RawValue =
                 serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
             vec![whole.get()]

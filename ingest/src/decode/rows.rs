@@ -20,7 +20,7 @@ use crate::{
     erasure::{LETTER_REASON, Lookup},
     identity::{Canonical, Content, Key},
     names,
-    schema::Kind,
+    schema::ColumnType,
     time::Micros,
 };
 
@@ -182,15 +182,15 @@ impl Value<'_> {
 }
 
 impl Builder {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: ColumnType) -> Self {
         match kind {
-            Kind::Text => Self::Text(StringBuilder::new()),
-            Kind::Count => Self::Count(Int64Builder::new()),
-            Kind::Flag => Self::Flag(BooleanBuilder::new()),
-            Kind::Money => {
-                Self::Money(Decimal128Builder::new().with_data_type(Kind::Money.data_type()))
+            ColumnType::Text => Self::Text(StringBuilder::new()),
+            ColumnType::Count => Self::Count(Int64Builder::new()),
+            ColumnType::Flag => Self::Flag(BooleanBuilder::new()),
+            ColumnType::Money => {
+                Self::Money(Decimal128Builder::new().with_data_type(ColumnType::Money.data_type()))
             }
-            Kind::Time => Self::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
+            ColumnType::Time => Self::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
         }
     }
 

@@ -75,7 +75,7 @@ const TOTALS: [[&str; 3]; 2] =
 
 /// Where the columns are that rules ask for; each event is checked, so they are looked up once.
 #[derive(Debug)]
-struct Places {
+struct ColumnPositions {
     visitor: Option<usize>,
     currency: Option<usize>,
     amounts: [Option<usize>; 3],
@@ -84,10 +84,10 @@ struct Places {
     totals: [[Option<usize>; 3]; 2],
 }
 
-static PLACES: LazyLock<Vec<Places>> = LazyLock::new(|| {
+static PLACES: LazyLock<Vec<ColumnPositions>> = LazyLock::new(|| {
     let of = |table: Table| {
         let place = |name| table.place(name, 0);
-        Places {
+        ColumnPositions {
             visitor: place("anonymous_id"),
             currency: place("currency"),
             amounts: AMOUNTS.map(place),
@@ -113,7 +113,7 @@ fn required(table: Table, word: &str) -> &'static [&'static str] {
     }
 }
 
-fn check_tokens(places: &Places, values: &Values<'_>) -> Result<(), Rejection> {
+fn check_tokens(places: &ColumnPositions, values: &Values<'_>) -> Result<(), Rejection> {
     let count = |place| match values.at(place) {
         Some(Value::Count(count)) => i128::from(*count),
         _ => 0,

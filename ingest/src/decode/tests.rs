@@ -24,7 +24,7 @@ fn platform(pseudonyms: &Pseudonyms, window: Window) -> Sender<'_> {
     Sender { organization: None, grant: &ALL, pseudonyms, window, is_strict: false }
 }
 
-fn decoded(form: Form, body: &str) -> Result<Decoded, Malformed> {
+fn decoded(form: EventFormat, body: &str) -> Result<Decoded, Malformed> {
     let names = names();
     let sender = platform(&names, Window::ANY);
     decode(form, body.as_bytes(), &sender, 0).unwrap()
@@ -40,7 +40,7 @@ fn event(data: &str) -> String {
 /// The one row that `data` becomes.
 #[track_caller]
 fn row(data: &str) -> RecordBatch {
-    let decoded = decoded(Form::Json, &event(data)).unwrap();
+    let decoded = decoded(EventFormat::Json, &event(data)).unwrap();
     assert!(decoded.rejected.is_empty(), "{data}: {:?}", decoded.rejected);
     decoded.batches[0].rows.clone()
 }
@@ -48,7 +48,7 @@ fn row(data: &str) -> RecordBatch {
 /// Why `data` is refused: the code and the place.
 #[track_caller]
 fn refusal(data: &str) -> (RejectionCode, String) {
-    let mut decoded = decoded(Form::Json, &event(data)).unwrap();
+    let mut decoded = decoded(EventFormat::Json, &event(data)).unwrap();
     assert_eq!(decoded.rejected.len(), 1, "{data} is taken");
     let (_, why) = decoded.rejected.remove(0);
     (why.code, why.pointer)
@@ -75,16 +75,19 @@ fn lines_are_split_and_fail_alone() {
         (format!("null\n[]\n\"text\"\n7\n{good}"), 5, vec![0, 1, 2, 3]),
         (format!("{good}\n{}", &good[..good.len() - 1]), 2, vec![1]),
     ] {
-        let decoded = decoded(Form::Ndjson, &body).unwrap();
+        let decoded = decoded(EventFormat::Ndjson, &body).unwrap();
         let places: Vec<_> = decoded.rejected.iter().map(|(at, _)| *at).collect();
         assert_eq!((decoded.events, places), (events, rejected), "{body:?}");
         assert!(decoded.rejected.iter().all(|(_, why)| why.code == RejectionCode::MalformedJson));
     }
-    assert_eq!(decoded(Form::Ndjson, " \n\r\n").unwrap_err(), Malformed::Empty);
+    assert_eq!(decoded(EventFormat::Ndjson, " \n\r\n").unwrap_err(), Malformed::Empty);
     let line = format!("{good}\n");
-    assert_eq!(decoded(Form::Ndjson, &line.repeat(EVENTS_MAX)).unwrap().events, EVENTS_MAX as u32);
     assert_eq!(
-        decoded(Form::Ndjson, &line.repeat(EVENTS_MAX + 1)).unwrap_err(),
+        decoded(EventFormat::Ndjson, &line.repeat(EVENTS_MAX)).unwrap().events,
+        EVENTS_MAX as u32
+    );
+    assert_eq!(
+        decoded(EventFormat::Ndjson, &line.repeat(EVENTS_MAX + 1)).unwrap_err(),
         Malformed::TooMany
     );
 }
@@ -92,24 +95,26 @@ fn lines_are_split_and_fail_alone() {
 #[test]
 fn an_array_is_read_as_a_whole() {
     let good = event("{\"model\":\"m\"}");
-    let both = decoded(Form::Json, &format!(" [{good}, 7 ,\n{good}] ")).unwrap();
+    let both = decoded(EventFormat::Json, &format!(" [{good}, 7 ,\n{good}] ")).unwrap();
     assert_eq!((both.events, both.rejected[0].0), (3, 1));
     assert_eq!(both.batches[0].index, [0, 2]);
-    assert_eq!(decoded(Form::Json, "[]").unwrap_err(), Malformed::Empty);
+    assert_eq!(decoded(EventFormat::Json, "[]").unwrap_err(), Malformed::Empty);
     for bad in ["", "[", "[{}", "{", "{}{}", "[1,]", "nul"] {
-        assert!(matches!(decoded(Form::Json, bad), Err(Malformed::Json(_))), "{bad}");
-        let lines = decoded(Form::Json, "{}\n{}").unwrap_err().to_string();
+        assert!(matches!(decoded(EventFormat::Json, bad), Err(Malformed::Json(_))), "{bad}");
+        let lines = decoded(EventFormat::Json, "{}\n{}").unwrap_err().to_string();
         assert!(lines.contains("application/x-ndjson"), "{lines}");
     }
     let names = names();
     let sender = platform(&names, Window::ANY);
-    let bad = decode(Form::Json, b"{\"id\":\"\xff\"}", &sender, 0).unwrap();
+    let bad = decode(EventFormat::Json, b"{\"id\":\"\xff\"}", &sender, 0).unwrap();
     assert_eq!(bad.unwrap_err(), Malformed::Encoding(7));
     // Depth is no matter of the stack.
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    for (form, body) in
-        [(Form::Ndjson, event(&deep)), (Form::Json, deep), (Form::Json, event("[[[[]]]]"))]
-    {
+    for (form, body) in [
+        (EventFormat::Ndjson, event(&deep)),
+        (EventFormat::Json, deep),
+        (EventFormat::Json, event("[[[[]]]]")),
+    ] {
         let expected =
             if body.len() > 1000 { RejectionCode::TooDeep } else { RejectionCode::WrongType };
         let nested = decoded(form, &body).unwrap();
@@ -134,7 +139,8 @@ fn events_outside_of_the_window_are_rejected_alone() {
     let codes = |window: Window| {
         let names = names();
         let sender = platform(&names, window);
-        let decoded = decode(Form::Ndjson, body.join("\n").as_bytes(), &sender, now).unwrap();
+        let decoded =
+            decode(EventFormat::Ndjson, body.join("\n").as_bytes(), &sender, now).unwrap();
         let rejected = decoded.unwrap().rejected;
         rejected.into_iter().map(|(index, why)| (index, why.code.as_str())).collect::<Vec<_>>()
     };
@@ -203,7 +209,7 @@ fn attributes_are_few_short_scalars() {
     }
     for (length, fits) in [(254, true), (255, false)] {
         let data = format!("{{\"model\":\"m\",\"a\":\"{}\"}}", "x".repeat(length));
-        assert_eq!(decoded(Form::Json, &event(&data)).unwrap().rejected.is_empty(), fits);
+        assert_eq!(decoded(EventFormat::Json, &event(&data)).unwrap().rejected.is_empty(), fits);
     }
     assert_eq!(
         refusal("{\"model\":\"m\",\"attributes\":\"a\"}"),
@@ -235,14 +241,14 @@ fn of_a_member_given_twice_the_last_one_counts_and_the_envelope_has_each_once() 
     assert_eq!(text(&row, "model").as_deref(), Some("b"));
     assert_eq!(text(&row, "attributes").as_deref(), Some("{\"x\":2}"));
     let twice = event("{\"model\":\"m\"}").replace("{\"id\":\"1\"", "{\"id\":\"1\",\"id\":\"2\"");
-    let decoded = decoded(Form::Json, &twice).unwrap();
+    let decoded = decoded(EventFormat::Json, &twice).unwrap();
     assert_eq!(decoded.rejected[0].1.code, RejectionCode::MalformedJson);
 }
 
 #[test]
 fn a_dead_letter_is_cut_at_a_character() {
     let body = format!("\"{}\"", "é".repeat(20_000));
-    let decoded = decoded(Form::Ndjson, &body).unwrap();
+    let decoded = decoded(EventFormat::Ndjson, &body).unwrap();
     let raw = text(&decoded.batches[0].rows, "raw").unwrap();
     assert!(raw.len() <= 16 * 1024 && raw.len() > 16 * 1024 - 2 && raw.starts_with("\"é"));
 }
@@ -271,7 +277,7 @@ fn no_text_makes_the_decoder_panic() {
             }
         }
         let sender = platform(&names, Window::ANY);
-        let form = [Form::Json, Form::Ndjson][next(2)];
+        let form = [EventFormat::Json, EventFormat::Ndjson][next(2)];
         let Ok(decoded) = decode(form, &body, &sender, 0).unwrap() else { continue };
         let good: usize = decoded
             .batches
@@ -296,7 +302,7 @@ fn one_event_holds_little_memory() {
     let names = Pseudonyms::new([1; 32]);
     let sender = platform(&names, Window::ANY);
     let line = r#"{"id":"1","source":"/s","type":"usage.request","subject":"o","time":"2026-01-01T00:00:00Z","data":{"model":"m"}}"#;
-    let decoded = decode(Form::Ndjson, line.as_bytes(), &sender, 0).unwrap().unwrap();
+    let decoded = decode(EventFormat::Ndjson, line.as_bytes(), &sender, 0).unwrap().unwrap();
     let held = decoded.batches[0].rows.get_array_memory_size();
     assert!(held < 20_000, "{held} bytes");
 }
@@ -325,7 +331,7 @@ fn the_content_hash_of_a_row_can_be_computed_anew() {
         7,
         r#"{"organization_id":"o","name":"O","signed_up_at":"2026-01-01T00:00:00Z"}"#,
     );
-    let mut batches = decoded(Form::Ndjson, &lines).unwrap().batches;
+    let mut batches = decoded(EventFormat::Ndjson, &lines).unwrap().batches;
     batches.push(dimension.unwrap().unwrap());
     let rows: usize = batches.iter().map(|batch| batch.rows.num_rows()).sum();
     assert_eq!(rows, 5);
@@ -362,7 +368,7 @@ fn a_letter_says_whose_it_is_and_can_be_decoded_again() {
         )
     };
     let body = [event("own"), event("other"), "{".into()].join("\n");
-    let decoded = decode(Form::Ndjson, body.as_bytes(), &sender, 0).unwrap().unwrap();
+    let decoded = decode(EventFormat::Ndjson, body.as_bytes(), &sender, 0).unwrap().unwrap();
     let owners = decoded.batches[0].rows.column(0).as_string::<i32>();
     assert_eq!(owners.iter().collect::<Vec<_>>(), [Some("own"); 3]);
     let letters: Vec<_> = body.lines().map(|raw| (Some(own.clone()), raw.to_owned())).collect();
@@ -439,9 +445,9 @@ fn any_body_is_decoded_or_refused_and_each_event_has_one_verdict() {
     let good = event(data);
     let activity = good.replace("usage.request", "activity.login");
     let bodies = [
-        (Form::Json, good.clone()),
-        (Form::Json, format!("[{good},{activity},{good}]")),
-        (Form::Ndjson, format!("{good}\n{activity}\r\n{good}\n")),
+        (EventFormat::Json, good.clone()),
+        (EventFormat::Json, format!("[{good},{activity},{good}]")),
+        (EventFormat::Ndjson, format!("{good}\n{activity}\r\n{good}\n")),
     ];
     let names = names();
     let sender = platform(&names, Window::ANY);

@@ -19,7 +19,7 @@ use crate::{identity::Key, priority};
 /// Bloom filters that hold every key of the index, once it was read through. One cannot grow, so that the next is as
 /// large as all before it.
 #[derive(Debug, Default)]
-pub(super) struct Filter {
+pub(super) struct KeyFilter {
     layers: RwLock<Vec<Arc<AtomicBloomFilter>>>,
     /// The last layer, and how many keys more it takes.
     growing: Mutex<Option<(Arc<AtomicBloomFilter>, usize)>>,
@@ -45,7 +45,7 @@ pub(crate) struct Reader<'a> {
     is_complete: bool,
 }
 
-impl Filter {
+impl KeyFilter {
     /// Adds keys that are about to be in the index.
     pub(super) fn add(&self, keys: impl ExactSizeIterator<Item = Key>) {
         if let Some(layer) = self.room(keys.len()) {
@@ -116,7 +116,7 @@ pub(super) struct Filling {
 
 impl Filling {
     /// From now on `filter` must be told of new keys.
-    pub(super) fn start(filter: Arc<Filter>, keys: Keyspace) -> std::io::Result<Self> {
+    pub(super) fn start(filter: Arc<KeyFilter>, keys: Keyspace) -> std::io::Result<Self> {
         let is_over = Arc::new(AtomicBool::new(false));
         let thread = {
             let is_over = Arc::clone(&is_over);
@@ -140,7 +140,7 @@ impl Drop for Filling {
     }
 }
 
-fn fill(filter: &Filter, keys: &Keyspace, is_over: &AtomicBool) {
+fn fill(filter: &KeyFilter, keys: &Keyspace, is_over: &AtomicBool) {
     let mut step = Vec::with_capacity(STEP);
     for entry in keys.iter() {
         // A key that cannot be read might be asked for: then the filter stays unused.
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_never_denied() {
-        let filter = Filter::default();
+        let filter = KeyFilter::default();
         assert!(filter.reader().may_hold(key(0)), "nobody knows yet");
         filter.is_complete.store(true, Ordering::Release);
         assert!(!filter.reader().may_hold(key(0)));
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn too_many_keys_are_all_looked_up() {
-        let filter = Filter::default();
+        let filter = KeyFilter::default();
         filter.is_complete.store(true, Ordering::Release);
         assert!(filter.room(FIRST).is_some() && !filter.reader().may_hold(key(1)));
         assert!(filter.room(KEYS_MAX).is_none());

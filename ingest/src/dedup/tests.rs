@@ -8,8 +8,8 @@ fn key(n: u64) -> Key {
     Key::of("o", "/s", &n.to_string())
 }
 
-fn seen(n: u64) -> Seen {
-    Seen { content_hash: n as i64 - 3, lsn: n }
+fn seen(n: u64) -> AcceptedEvent {
+    AcceptedEvent { content_hash: n as i64 - 3, lsn: n }
 }
 
 /// The nice values of the threads that merge: the 19th field of their status. The second one is the name, in
@@ -112,7 +112,7 @@ fn each_log_has_its_own_mark() {
 
 #[test]
 fn the_map_takes_back_what_was_not_written_and_lets_go_of_what_the_index_holds() {
-    let mut hot = Hot::new(0);
+    let mut hot = RecentKeys::new(0);
     for n in 1..=6 {
         hot.insert(key(n), seen(n));
     }
@@ -154,7 +154,9 @@ fn the_index_lists_its_entries_in_order_and_an_entry_leads_back() {
 fn keys_that_wait_are_found_and_written_when_there_are_enough() {
     let dir = tempfile::tempdir().unwrap();
     let index = Index::open(dir.path(), LOG).unwrap();
-    let hold = |n: u64, seen: Seen| index.hold([(key(n), seen), (key(100 + n), seen)], n).unwrap();
+    let hold = |n: u64, seen: AcceptedEvent| {
+        index.hold([(key(n), seen), (key(100 + n), seen)], n).unwrap()
+    };
     let on_disk = || index.keys.get(key(1).0).unwrap().is_some();
     for n in 1..8 {
         hold(n, seen(n));

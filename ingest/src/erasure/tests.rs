@@ -2,7 +2,7 @@ use arrow::array::Array as _;
 
 use super::*;
 use crate::{
-    decode::{Decoded, Form, Sender, dead_letters, decode},
+    decode::{Decoded, EventFormat, Sender, dead_letters, decode},
     dedup::keys_of,
     time::parse_rfc3339,
 };
@@ -22,7 +22,7 @@ fn user(names: &Pseudonyms, organization: &str, id: &str) -> Person {
 fn names(erased: bool) -> Pseudonyms {
     let names = Pseudonyms::new([7; 32]);
     if erased {
-        let mut persons = Erased::nobody(&names);
+        let mut persons = ErasedPersons::nobody(&names);
         let visitor = Person { organization: None, pseudonym: names.visitor("cookie-1") };
         persons.add(&[user(&names, "org_a", "ada"), visitor], now(), &names);
         names.erase(persons);
@@ -70,7 +70,7 @@ fn decoded(lines: &[String], names: &Pseudonyms) -> Decoded {
         window: Window::ANY,
         is_strict: false,
     };
-    decode(Form::Ndjson, lines.join("\n").as_bytes(), &sender, 0).unwrap().unwrap()
+    decode(EventFormat::Ndjson, lines.join("\n").as_bytes(), &sender, 0).unwrap().unwrap()
 }
 
 fn texts(rows: &RecordBatch, name: &str) -> Vec<Option<String>> {
@@ -178,14 +178,14 @@ fn a_list_belongs_to_one_key_and_names_nobody() {
     let list = names.erased();
     let json = serde_json::to_string(&*list).unwrap();
     assert!(!json.contains("ada") && !json.contains(&names.user("org_a", "ada")[2..]), "{json}");
-    assert_eq!(Erased::parse(json.as_bytes(), &names).unwrap(), *list);
-    assert_eq!(Erased::parse(json.as_bytes(), &others), Err(Unusable::OtherKey));
+    assert_eq!(ErasedPersons::parse(json.as_bytes(), &names).unwrap(), *list);
+    assert_eq!(ErasedPersons::parse(json.as_bytes(), &others), Err(ErasedListError::OtherKey));
     let newer = json.replace("\"format\":1", "\"format\":2");
-    assert_eq!(Erased::parse(newer.as_bytes(), &names), Err(Unusable::Format(2)));
-    assert!(matches!(Erased::parse(b"{", &names), Err(Unusable::Form(_))));
+    assert_eq!(ErasedPersons::parse(newer.as_bytes(), &names), Err(ErasedListError::Format(2)));
+    assert!(matches!(ErasedPersons::parse(b"{", &names), Err(ErasedListError::Form(_))));
 
     // Of two erasures of one person the later one holds.
-    let (mut first, mut second) = (Erased::nobody(&names), Erased::nobody(&names));
+    let (mut first, mut second) = (ErasedPersons::nobody(&names), ErasedPersons::nobody(&names));
     first.add(&[user(&names, "org_a", "ada")], now() + 5, &names);
     second.add(&[user(&names, "org_a", "ada"), user(&names, "org_a", "bob")], now(), &names);
     second.merge(first.clone());

@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::write_part;
 use crate::{
     Table,
-    schema::{Column, Kind},
+    schema::{Column, ColumnType},
 };
 
 /// A canonical form: an event's type, its organization, its time, then each column that has a value, in the order
@@ -127,16 +127,16 @@ pub(crate) fn earlier_hashes(table: Table, row: &RecordBatch) -> [Option<i64>; 3
     }
     [
         of::<FirstContent>(table, row),
-        of::<Floated<Content>>(table, row),
-        of::<Floated<FirstContent>>(table, row),
+        of::<FloatContent<Content>>(table, row),
+        of::<FloatContent<FirstContent>>(table, row),
     ]
 }
 
 /// What an import beside a server once made of an event: the numbers of its attributes had passed through a float.
 #[derive(Debug, Default)]
-struct Floated<C>(C);
+struct FloatContent<C>(C);
 
-impl<C: Canonical> Canonical for Floated<C> {
+impl<C: Canonical> Canonical for FloatContent<C> {
     fn begin(&mut self, event_type: &str, organization: &str, at: i64) {
         self.0.begin(event_type, organization, at);
     }
@@ -223,15 +223,17 @@ fn add(
 ) -> Option<()> {
     let mut fixed = |value: &[u8]| content.fixed(place, column.name, value);
     match column.kind {
-        Kind::Text => {
+        ColumnType::Text => {
             content.text(place, column.name, values.as_string_opt::<i32>()?.value(row));
         }
-        Kind::Count => fixed(&values.as_primitive_opt::<Int64Type>()?.value(row).to_le_bytes()),
-        Kind::Flag => fixed(&[u8::from(values.as_boolean_opt()?.value(row))]),
-        Kind::Money => {
+        ColumnType::Count => {
+            fixed(&values.as_primitive_opt::<Int64Type>()?.value(row).to_le_bytes())
+        }
+        ColumnType::Flag => fixed(&[u8::from(values.as_boolean_opt()?.value(row))]),
+        ColumnType::Money => {
             fixed(&values.as_primitive_opt::<Decimal128Type>()?.value(row).to_le_bytes());
         }
-        Kind::Time => {
+        ColumnType::Time => {
             let at = values.as_primitive_opt::<TimestampMicrosecondType>()?.value(row);
             fixed(&at.to_le_bytes());
         }

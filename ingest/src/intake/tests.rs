@@ -7,7 +7,7 @@ use arrow::array::AsArray;
 use super::*;
 use crate::{
     RejectionCode,
-    decode::{Form, Sender, decode},
+    decode::{EventFormat, Sender, decode},
     identity::Pseudonyms,
     time::Window,
 };
@@ -16,9 +16,9 @@ const LOG: LogId = LogId(3);
 
 /// Keeps what became durable.
 #[derive(Default)]
-struct Kept(Mutex<Vec<Record>>);
+struct RecordingObserver(Mutex<Vec<Record>>);
 
-impl Observer for Kept {
+impl Observer for RecordingObserver {
     fn durable(&self, records: Vec<Record>) {
         self.0.lock().unwrap().extend(records);
     }
@@ -28,7 +28,7 @@ impl Observer for Kept {
     }
 }
 
-impl Kept {
+impl RecordingObserver {
     fn records(&self) -> Vec<Record> {
         self.0.lock().unwrap().clone()
     }
@@ -44,9 +44,9 @@ fn clock() -> Micros {
     NOW.fetch_add(1, Ordering::Relaxed)
 }
 
-fn open(dir: &Path) -> (Intake, Arc<Kept>) {
-    let kept = Arc::new(Kept::default());
-    let observer: Arc<dyn Observer> = Arc::<Kept>::clone(&kept);
+fn open(dir: &Path) -> (Intake, Arc<RecordingObserver>) {
+    let kept = Arc::new(RecordingObserver::default());
+    let observer: Arc<dyn Observer> = Arc::<RecordingObserver>::clone(&kept);
     let (log, index) = (dir.join("log"), dir.join("index"));
     let (intake, records) =
         Intake::open(&log, &index, LOG, clock, observer, |_| panic!("nothing to catch up"))
@@ -78,16 +78,16 @@ fn decoded(lines: &str) -> Vec<Batch> {
         window: Window::ANY,
         is_strict: false,
     };
-    decode(Form::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap().batches
+    decode(EventFormat::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap().batches
 }
 
-fn submit(intake: &Intake, submission: Submission) -> mpsc::Receiver<Result<Settled, Refused>> {
+fn submit(intake: &Intake, submission: Submission) -> mpsc::Receiver<Result<RowVerdicts, Refused>> {
     let (sender, receiver) = mpsc::channel();
     intake.submit(submission, Box::new(move |settled| sender.send(settled).unwrap()));
     receiver
 }
 
-fn words(settled: &Settled) -> Vec<&'static str> {
+fn words(settled: &RowVerdicts) -> Vec<&'static str> {
     let word = |(_, verdict): &(u32, Verdict)| match verdict {
         Verdict::Accepted => "accepted",
         Verdict::Duplicate => "duplicate",
@@ -138,9 +138,9 @@ fn twins_in_one_group_are_one_event() {
     let (log, index) = (dir.path().join("log"), dir.path().join("index"));
     let (writer, _) = LogWriter::open(&log, LOG).unwrap();
     let index = Index::open(&index, LOG).unwrap();
-    let kept = Arc::new(Kept::default());
-    let observer: Arc<dyn Observer> = Arc::<Kept>::clone(&kept);
-    let mut writing = Writing { writer, hot: Hot::new(0), index, clock, observer };
+    let kept = Arc::new(RecordingObserver::default());
+    let observer: Arc<dyn Observer> = Arc::<RecordingObserver>::clone(&kept);
+    let mut writing = WriterThread { writer, hot: RecentKeys::new(0), index, clock, observer };
     // Three requests were probed before any of them was written.
     let mut group = Group::default();
     let (sender, answers) = mpsc::channel();
@@ -149,7 +149,7 @@ fn twins_in_one_group_are_one_event() {
         let known = batches.iter().map(|batch| vec![None; batch.keys.len()]).collect();
         let submission = Submission { batches, known, probed_through: 0, together: false };
         let sender = sender.clone();
-        let answer: Answer = Box::new(move |settled| sender.send(settled).unwrap());
+        let answer: VerdictCallback = Box::new(move |settled| sender.send(settled).unwrap());
         writing.gather(submission, answer, 1, &mut group);
     }
     assert_eq!(answers.try_recv(), Err(mpsc::TryRecvError::Empty), "answered before the disk");
@@ -233,7 +233,7 @@ fn what_an_older_version_accepted_is_known() {
     let older = |events: &[(&str, u32)]| {
         let batch = batches(events).remove(0);
         let content_hash = earlier_hashes(batch.table, &batch.rows)[0].unwrap();
-        (batch.keys[0], Seen { content_hash, lsn: 1 })
+        (batch.keys[0], AcceptedEvent { content_hash, lsn: 1 })
     };
     intake.reindex(vec![older(&[("a", 1)]), older(&[("b", 1)])]).unwrap();
     let verdicts = send(&intake, &[("a", 1), ("b", 2), ("c", 1), ("c", 1)]);
@@ -255,7 +255,7 @@ fn what_an_import_beside_a_server_made_of_a_number_is_known() {
     let old = event("12.5").remove(0);
     let hashes = old.rows.column_by_name("content_hash").unwrap();
     let content_hash = hashes.as_primitive::<arrow::datatypes::Int64Type>().value(0);
-    intake.reindex(vec![(old.keys[0], Seen { content_hash, lsn: 1 })]).unwrap();
+    intake.reindex(vec![(old.keys[0], AcceptedEvent { content_hash, lsn: 1 })]).unwrap();
     for (number, expected) in
         [("12.50", "duplicate"), ("1.25e1", "duplicate"), ("12.51", "id_conflict")]
     {
@@ -301,7 +301,7 @@ fn an_index_that_lags_behind_the_tables_is_caught_up() {
     intake.stop();
     drop(intake);
     let (log, index) = (dir.path().join("log"), dir.path().join("another"));
-    let observer: Arc<dyn Observer> = Arc::new(Kept::default());
+    let observer: Arc<dyn Observer> = Arc::new(RecordingObserver::default());
     let catch_up = |from| {
         assert_eq!(from, 0);
         Ok(stored)

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 pub use record::Record;
 pub use tail::Tail;
-pub use writer::{LogWriter, Written};
+pub use writer::{AppendStats, LogWriter};
 pub(crate) use writer::{retire, unlink_retired};
 
 /// Numbers a row within its log: 1, 2, 3, … without a gap.

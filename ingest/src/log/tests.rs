@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::*;
 use crate::{
     Table,
-    decode::{Form, Sender, decode, dimension},
+    decode::{EventFormat, Sender, decode, dimension},
     identity::Pseudonyms,
     time::Window,
 };
@@ -29,7 +29,7 @@ fn record(first_lsn: Lsn, rows: usize) -> Record {
         window: Window::ANY,
         is_strict: false,
     };
-    let mut decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 9).unwrap().unwrap();
+    let mut decoded = decode(EventFormat::Ndjson, lines.as_bytes(), &sender, 9).unwrap().unwrap();
     let rows = decoded.batches.remove(0).rows;
     Record { table: Table::UsageLedger, first_lsn, ingested_at: 9, rows }
 }
@@ -351,7 +351,8 @@ broken"#;
         window: Window::ANY,
         is_strict: false,
     };
-    let mut batches = decode(Form::Ndjson, lines.as_bytes(), &sender, 9).unwrap().unwrap().batches;
+    let mut batches =
+        decode(EventFormat::Ndjson, lines.as_bytes(), &sender, 9).unwrap().unwrap().batches;
     for (table, payload) in [
         (
             Table::Organizations,

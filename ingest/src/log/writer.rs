@@ -22,7 +22,7 @@ const KEPT_BYTES: usize = 32 << 20;
 
 /// What one group cost.
 #[derive(Debug, Clone, Copy)]
-pub struct Written {
+pub struct AppendStats {
     /// Bytes that the log grew by.
     pub bytes: u64,
     pub fsync: Duration,
@@ -107,7 +107,7 @@ impl LogWriter {
     /// # Errors
     /// After [`Error::DiskFull`] nothing was written and the log can be used again. After any other error
     /// the log takes nothing more: a failed fsync may have lost pages silently.
-    pub fn append(&mut self, records: &[Record]) -> Result<Written, Error> {
+    pub fn append(&mut self, records: &[Record]) -> Result<AppendStats, Error> {
         if self.broken {
             return Err(Error::Closed);
         }
@@ -138,7 +138,7 @@ impl LogWriter {
         if let Some(last) = records.last() {
             self.next = last.last_lsn() + 1;
         }
-        Ok(Written { bytes: grown, fsync })
+        Ok(AppendStats { bytes: grown, fsync })
     }
 
     /// Closes the segment that is written to, so that it can go once its rows are elsewhere. Gives the bytes that

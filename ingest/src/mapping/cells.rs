@@ -61,14 +61,14 @@ enum Column {
     Partly {
         fit: Box<Column>,
         unfit: StringArray,
-        kept: Kept,
+        kept: Unfit,
     },
     Absent,
 }
 
 /// What becomes of a value that does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kept {
+enum Unfit {
     /// It is a number, and as good a text as any.
     AsText,
     /// No field takes it.
@@ -126,7 +126,7 @@ impl Column {
         Ok(match values.data_type() {
             DataType::Null => Self::Absent,
             DataType::Boolean => Self::Flag(cast(&DataType::Boolean)?.as_boolean().clone()),
-            DataType::UInt64 => Self::partly(values, &DataType::Int64, Kept::AsText, |fit| {
+            DataType::UInt64 => Self::partly(values, &DataType::Int64, Unfit::AsText, |fit| {
                 Self::Count(fit.as_primitive::<Int64Type>().clone())
             })
             .map_err(failed)?,
@@ -140,7 +140,7 @@ impl Column {
             DataType::Timestamp(_, zone) => {
                 let plain = DataType::Timestamp(TimeUnit::Microsecond, None);
                 let has_zone = zone.is_some();
-                Self::partly(values, &plain, Kept::Not, |fit| {
+                Self::partly(values, &plain, Unfit::Not, |fit| {
                     let times = fit.as_primitive::<TimestampMicrosecondType>().clone();
                     if has_zone { Self::Time(times) } else { Self::Clock(times) }
                 })
@@ -151,23 +151,22 @@ impl Column {
             | DataType::Decimal128(_, scale)
             | DataType::Decimal256(_, scale) => {
                 let wide = DataType::Decimal128(money::PRECISION, *scale);
-                Self::partly(values, &wide, Kept::AsText, |fit| {
+                Self::partly(values, &wide, Unfit::AsText, |fit| {
                     Self::Decimal(fit.as_primitive::<Decimal128Type>().clone(), *scale)
                 })
                 .map_err(failed)?
             }
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-                Self::Text(cast(&DataType::Utf8)?.as_string().clone())
-            }
-            DataType::Time32(_) | DataType::Time64(_) => {
-                Self::Text(cast(&DataType::Utf8)?.as_string().clone())
-            }
+            DataType::Utf8
+            | DataType::LargeUtf8
+            | DataType::Utf8View
+            | DataType::Time32(_)
+            | DataType::Time64(_) => Self::Text(cast(&DataType::Utf8)?.as_string().clone()),
             DataType::Binary
             | DataType::LargeBinary
             | DataType::BinaryView
             | DataType::FixedSizeBinary(_) => {
                 let bytes = cast(&DataType::Binary)?;
-                Self::partly(&bytes, &DataType::Utf8, Kept::Not, |fit| {
+                Self::partly(&bytes, &DataType::Utf8, Unfit::Not, |fit| {
                     Self::Text(fit.as_string().clone())
                 })
                 .map_err(failed)?
@@ -193,7 +192,7 @@ impl Column {
     fn partly(
         values: &ArrayRef,
         kind: &DataType,
-        kept: Kept,
+        kept: Unfit,
         column: impl FnOnce(&ArrayRef) -> Self,
     ) -> Result<Self, ArrowError> {
         let fit = cast_with_options(values, kind, &CastOptions::default())?;
@@ -213,8 +212,8 @@ impl Column {
             let odd = || Cow::Borrowed(unfit.value(row));
             return match kept {
                 _ if unfit.is_null(row) => fit.cell(row),
-                Kept::AsText => Cell::Text(odd()),
-                Kept::Not => Cell::Unfit(odd()),
+                Unfit::AsText => Cell::Text(odd()),
+                Unfit::Not => Cell::Unfit(odd()),
             };
         }
         if self.is_null(row) {

@@ -25,7 +25,7 @@ pub struct CsvFormat {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Written {
+pub(super) struct CsvSpec {
     delimiter: String,
     quote: String,
     encoding: String,
@@ -36,7 +36,7 @@ pub(super) struct Written {
     thousands: String,
 }
 
-impl Default for Written {
+impl Default for CsvSpec {
     fn default() -> Self {
         Self {
             delimiter: ",".into(),
@@ -54,7 +54,7 @@ impl Default for Written {
 impl CsvFormat {
     /// # Errors
     /// A sentence that says what is wrong.
-    pub(super) fn parse(written: Written) -> Result<Self, String> {
+    pub(super) fn parse(written: CsvSpec) -> Result<Self, String> {
         let delimiter = character("delimiter", &written.delimiter)?
             .ok_or("`delimiter` of [csv] is empty: it is one character, such as ; or \\t")?;
         let quote = character("quote", &written.quote)?;

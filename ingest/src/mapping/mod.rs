@@ -42,7 +42,7 @@ use crate::{
     decode::{self, without_mark},
     event,
     names::{self, Vocabulary},
-    schema::Kind,
+    schema::ColumnType,
     time::{self, Micros},
 };
 pub(crate) use cells::Cell;
@@ -60,9 +60,9 @@ pub struct Mapping {
     required: usize,
     /// What is done to the values of each, where it is not nothing.
     transforms: Vec<Option<Transform>>,
-    pub(crate) event_type: Source,
+    pub(crate) event_type: FieldSource,
     pub(crate) source: String,
-    pub(crate) organization: Option<Source>,
+    pub(crate) organization: Option<FieldSource>,
     pub(crate) id: Option<usize>,
     /// The place of the column of the time.
     time: usize,
@@ -70,12 +70,12 @@ pub struct Mapping {
     csv: CsvFormat,
     /// The members of `data`, with their places among the columns of each table. Constants come first, so that a
     /// column of the file that has a value wins.
-    pub(crate) fields: Vec<(String, Source, [Option<usize>; Table::ALL.len()])>,
+    pub(crate) fields: Vec<(String, FieldSource, [Option<usize>; Table::ALL.len()])>,
 }
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Source {
+pub(crate) enum FieldSource {
     /// The same for every row, as JSON.
     Constant(String),
     /// A place among the columns that are read.
@@ -85,7 +85,7 @@ pub(crate) enum Source {
 /// A mapping as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct MappingSpec {
     #[serde(rename = "type")]
     event_type: Option<String>,
     type_column: Option<String>,
@@ -100,9 +100,9 @@ struct Written {
     #[serde(default)]
     constants: BTreeMap<String, Value>,
     #[serde(default)]
-    transform: BTreeMap<String, transform::Written>,
+    transform: BTreeMap<String, transform::TransformSpec>,
     #[serde(default)]
-    csv: csv_format::Written,
+    csv: csv_format::CsvSpec,
 }
 
 #[derive(Debug, Deserialize)]
@@ -127,35 +127,38 @@ impl Mapping {
     /// # Errors
     /// [`Error::Mapping`] with the line and what is wrong.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let written: Written =
+        let written: MappingSpec =
             toml::from_str(without_mark(text)).map_err(|e| Error::Mapping(e.to_string()))?;
         written.check().map_err(|what| Error::Mapping(what.to_owned()))?;
         let refuse = |what: &str| Err(Error::Mapping(what.to_owned()));
         let mut columns = Vec::new();
-        let constant = |text: String| Source::Constant(Value::from(text).to_string());
+        let constant = |text: String| FieldSource::Constant(Value::from(text).to_string());
         let event_type = match (written.event_type, written.type_column) {
             (Some(name), None) => constant(name),
-            (None, Some(column)) => Source::Column(place(&mut columns, &column)),
+            (None, Some(column)) => FieldSource::Column(place(&mut columns, &column)),
             _ => return refuse("give either `type` or `type_column`"),
         };
         let organization = match (written.organization, written.organization_column) {
             (Some(id), None) => Some(constant(id)),
-            (None, column) => column.map(|column| Source::Column(place(&mut columns, &column))),
+            (None, column) => {
+                column.map(|column| FieldSource::Column(place(&mut columns, &column)))
+            }
             _ => return refuse("give `organization` or `organization_column`, not both"),
         };
         let id = written.id_column.map(|column| place(&mut columns, &column));
         let time = place(&mut columns, &written.time.column);
-        let mut own: Vec<(String, Source)> = Vec::new();
+        let mut own: Vec<(String, FieldSource)> = Vec::new();
         for (column, name) in written.columns {
             if own.iter().any(|(known, _)| *known == name) {
                 return refuse(&format!("two columns are named as `{name}`"));
             }
-            own.push((name, Source::Column(place(&mut columns, &column))));
+            own.push((name, FieldSource::Column(place(&mut columns, &column))));
         }
         let required = columns.len();
         let constants = written.constants.into_iter();
-        let mut fields: Vec<(String, Source)> =
-            constants.map(|(name, value)| (name, Source::Constant(value.to_string()))).collect();
+        let mut fields: Vec<(String, FieldSource)> = constants
+            .map(|(name, value)| (name, FieldSource::Constant(value.to_string())))
+            .collect();
         if let Some(word) = &written.names {
             let names = Vocabulary::find(word)
                 .ok_or_else(|| Error::Mapping(format!("`names`: {}", Vocabulary::unknown(word))))?;
@@ -165,8 +168,9 @@ impl Mapping {
         let mut transforms = transforms(&columns, written.transform)?;
         // Those that only the vocabulary names.
         for (at, transform) in transforms.iter_mut().enumerate().skip(required) {
-            let is_it =
-                |(name, source): &(String, Source)| name == "cost" && *source == Source::Column(at);
+            let is_it = |(name, source): &(String, FieldSource)| {
+                name == "cost" && *source == FieldSource::Column(at)
+            };
             let is_money = fields.iter().any(is_it);
             transform.get_or_insert_with(|| Transform::of_gateway(is_money));
         }
@@ -221,10 +225,10 @@ impl Mapping {
             return true;
         }
         self.fields.iter().any(|(_, source, places)| {
-            matches!(source, Source::Column(at) if self.columns[*at] == column)
+            matches!(source, FieldSource::Column(at) if self.columns[*at] == column)
                 && Table::ALL.iter().zip(places).any(|(table, place)| {
                     let column = place.map(|place| &table.columns()[place]);
-                    column.is_some_and(|c| matches!(c.kind, Kind::Count | Kind::Money))
+                    column.is_some_and(|c| matches!(c.kind, ColumnType::Count | ColumnType::Money))
                 })
         })
     }
@@ -232,11 +236,11 @@ impl Mapping {
     /// The fields that become attributes where a column may be meant, with that column.
     pub fn doubtful_fields(&self) -> Vec<(&str, &'static str)> {
         let tables: Vec<Table> = match &self.event_type {
-            Source::Constant(json) => decode::text(json)
+            FieldSource::Constant(json) => decode::text(json)
                 .and_then(|name| event::route(&name).map(|(table, _)| table))
                 .into_iter()
                 .collect(),
-            Source::Column(_) => Table::OF_EVENTS.to_vec(),
+            FieldSource::Column(_) => Table::OF_EVENTS.to_vec(),
         };
         let has = |column| self.fields.iter().any(|(name, ..)| name == column);
         let is_known = |name: &str| {
@@ -301,7 +305,7 @@ impl Mapping {
     }
 }
 
-impl Written {
+impl MappingSpec {
     /// What is wrong with it as it stands.
     fn check(&self) -> Result<(), &'static str> {
         if self.event_type.as_deref().is_some_and(|name| event::route(name).is_none()) {
@@ -330,22 +334,26 @@ fn place(columns: &mut Vec<String>, name: &str) -> usize {
 
 /// Adds the names of a vocabulary to the fields. Of several names of one field the last that has a value wins, so they
 /// come backwards.
-fn take_over(names: &Vocabulary, fields: &mut Vec<(String, Source)>, columns: &mut Vec<String>) {
+fn take_over(
+    names: &Vocabulary,
+    fields: &mut Vec<(String, FieldSource)>,
+    columns: &mut Vec<String>,
+) {
     for fixed in names.fixed {
         if fields.iter().all(|(name, _)| name != fixed.member) {
-            fields.push((fixed.member.to_owned(), Source::Constant(fixed.json.to_owned())));
+            fields.push((fixed.member.to_owned(), FieldSource::Constant(fixed.json.to_owned())));
         }
     }
     let members = names.members.iter().rev();
     fields.extend(
-        members.map(|(path, name)| ((*name).to_owned(), Source::Column(place(columns, path)))),
+        members.map(|(path, name)| ((*name).to_owned(), FieldSource::Column(place(columns, path)))),
     );
 }
 
 /// What is done to each of the columns.
 fn transforms(
     columns: &[String],
-    written: BTreeMap<String, transform::Written>,
+    written: BTreeMap<String, transform::TransformSpec>,
 ) -> Result<Vec<Option<Transform>>, Error> {
     let mut transforms = vec![None; columns.len()];
     for (column, transform) in written {

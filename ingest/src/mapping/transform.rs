@@ -39,7 +39,7 @@ enum Case {
 /// A transform as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(super) struct TransformSpec {
     #[serde(default)]
     trim: bool,
     case: Option<Case>,
@@ -54,7 +54,7 @@ pub(super) struct Written {
 
 impl Transform {
     /// Checks what is written.
-    pub(super) fn parse(written: Written) -> Result<Self, String> {
+    pub(super) fn parse(written: TransformSpec) -> Result<Self, String> {
         if written.values_only && written.values.is_empty() {
             return Err("`values_only` needs `values`".into());
         }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use ingest::{
-    decode::{Form, Sender, decode},
+    decode::{EventFormat, Sender, decode},
     identity::Pseudonyms,
     time::Window,
 };
@@ -119,7 +119,7 @@ fn record(first_lsn: Lsn) -> Record {
         window: Window::ANY,
         is_strict: false,
     };
-    let mut decoded = decode(Form::Ndjson, line.as_bytes(), &sender, 0).unwrap().unwrap();
+    let mut decoded = decode(EventFormat::Ndjson, line.as_bytes(), &sender, 0).unwrap().unwrap();
     Record {
         table: Table::UsageLedger,
         first_lsn,

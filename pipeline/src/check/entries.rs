@@ -7,12 +7,12 @@ use std::{
 };
 
 use ingest::{
-    dedup::{ENTRY_BYTES, Seen, decode_entry, encode_entry},
+    dedup::{AcceptedEvent, ENTRY_BYTES, decode_entry, encode_entry},
     identity::Key,
     log::Lsn,
 };
 
-use super::findings::{Findings, Kind};
+use super::findings::{DifferenceKind, Findings};
 use crate::Error;
 
 /// Pieces, by the first byte of the key. One is in memory at a time.
@@ -29,9 +29,9 @@ pub(super) struct Entries {
 
 /// An identity that a row has.
 #[derive(Debug, Clone, Copy)]
-struct Stored {
+struct StoredIdentity {
     key: Key,
-    seen: Seen,
+    seen: AcceptedEvent,
     /// Rows above the floor may not be in the index yet.
     indexed: bool,
 }
@@ -39,7 +39,7 @@ struct Stored {
 /// Writes the entries of an index, in the order of their keys, and gives their number.
 pub fn write_entries(
     path: &Path,
-    entries: impl Iterator<Item = Result<(Key, Seen), ingest::Error>>,
+    entries: impl Iterator<Item = Result<(Key, AcceptedEvent), ingest::Error>>,
 ) -> Result<u64, Error> {
     let mut file = BufWriter::new(File::create(path).map_err(Error::file(path))?);
     let mut count = 0;
@@ -63,7 +63,12 @@ impl Entries {
         Ok(Self { dir: dir.to_path_buf(), pieces })
     }
 
-    pub(super) fn push(&mut self, key: Key, seen: Seen, indexed: bool) -> Result<(), Error> {
+    pub(super) fn push(
+        &mut self,
+        key: Key,
+        seen: AcceptedEvent,
+        indexed: bool,
+    ) -> Result<(), Error> {
         let piece = &mut self.pieces[usize::from(key.0[0])];
         let mut bytes = [0; PIECE_BYTES];
         bytes[..ENTRY_BYTES].copy_from_slice(&encode_entry(key, seen));
@@ -83,12 +88,12 @@ impl Entries {
         for mut piece in self.pieces {
             piece.flush().map_err(Error::file(&self.dir))?;
         }
-        let mut known = Known::open(index)?;
+        let mut known = IndexEntries::open(index)?;
         let mut identities = 0;
-        let gone = |entry: (Key, Seen), findings: &mut Findings| {
+        let gone = |entry: (Key, AcceptedEvent), findings: &mut Findings| {
             if !removed && entry.1.lsn <= cut {
                 let detail = format!("LSN {} is in the index, and no row has it", entry.1.lsn);
-                findings.add_nowhere(Kind::Index, detail);
+                findings.add_nowhere(DifferenceKind::Index, detail);
             }
         };
         for piece in 0..PIECES {
@@ -99,7 +104,7 @@ impl Entries {
                 for other in &same[1..] {
                     let (a, b) = (first.seen.lsn, other.seen.lsn);
                     let detail = format!("the identity of LSN {a} is stored again as LSN {b}");
-                    findings.add_nowhere(Kind::Identity, detail);
+                    findings.add_nowhere(DifferenceKind::Identity, detail);
                 }
                 while let Some(entry) = known.next_if(|key| key.0 < first.key.0)? {
                     gone(entry, findings);
@@ -115,26 +120,31 @@ impl Entries {
     }
 }
 
-fn compare(stored: Stored, known: Option<Seen>, cut: Lsn, findings: &mut Findings) {
+fn compare(
+    stored: StoredIdentity,
+    known: Option<AcceptedEvent>,
+    cut: Lsn,
+    findings: &mut Findings,
+) {
     let lsn = stored.seen.lsn;
     match known {
         Some(known) if known == stored.seen => {}
         // An entry above the cut belongs to a row that is not read here.
         Some(known) if known.lsn > cut => {
             let detail = format!("LSN {lsn} is known as LSN {}, which came later", known.lsn);
-            findings.add_nowhere(Kind::Index, detail);
+            findings.add_nowhere(DifferenceKind::Index, detail);
         }
         Some(known) if known.lsn != lsn => {
             let detail = format!("LSN {lsn} is known as LSN {}", known.lsn);
-            findings.add_nowhere(Kind::Index, detail);
+            findings.add_nowhere(DifferenceKind::Index, detail);
         }
         Some(_) => {
             let detail = format!("LSN {lsn} is known with another content");
-            findings.add_nowhere(Kind::Index, detail);
+            findings.add_nowhere(DifferenceKind::Index, detail);
         }
         None if stored.indexed => {
             let detail = format!("LSN {lsn} is not in the index: sent again, it would count twice");
-            findings.add_nowhere(Kind::Index, detail);
+            findings.add_nowhere(DifferenceKind::Index, detail);
         }
         None => {}
     }
@@ -145,7 +155,7 @@ fn piece_path(dir: &Path, piece: usize) -> PathBuf {
 }
 
 /// Reads one piece, sorted, and removes its file.
-fn read_piece(path: &Path) -> Result<Vec<Stored>, Error> {
+fn read_piece(path: &Path) -> Result<Vec<StoredIdentity>, Error> {
     let bytes = std::fs::read(path).map_err(Error::file(path))?;
     std::fs::remove_file(path).map_err(Error::file(path))?;
     let (pieces, _) = bytes.as_chunks::<PIECE_BYTES>();
@@ -154,7 +164,7 @@ fn read_piece(path: &Path) -> Result<Vec<Stored>, Error> {
         .filter_map(|piece| {
             let (entry, [indexed]) = piece.split_first_chunk::<ENTRY_BYTES>()? else { return None };
             let (key, seen) = decode_entry(entry);
-            Some(Stored { key, seen, indexed: *indexed == 1 })
+            Some(StoredIdentity { key, seen, indexed: *indexed == 1 })
         })
         .collect();
     stored.sort_unstable_by_key(|stored| (stored.key.0, stored.seen.lsn));
@@ -162,13 +172,13 @@ fn read_piece(path: &Path) -> Result<Vec<Stored>, Error> {
 }
 
 /// The entries of the index, one after the other.
-struct Known {
+struct IndexEntries {
     path: PathBuf,
     file: BufReader<File>,
-    next: Option<(Key, Seen)>,
+    next: Option<(Key, AcceptedEvent)>,
 }
 
-impl Known {
+impl IndexEntries {
     fn open(path: &Path) -> Result<Self, Error> {
         let file = BufReader::new(File::open(path).map_err(Error::file(path))?);
         let mut known = Self { path: path.to_path_buf(), file, next: None };
@@ -176,7 +186,10 @@ impl Known {
         Ok(known)
     }
 
-    fn next_if(&mut self, wanted: impl Fn(&Key) -> bool) -> Result<Option<(Key, Seen)>, Error> {
+    fn next_if(
+        &mut self,
+        wanted: impl Fn(&Key) -> bool,
+    ) -> Result<Option<(Key, AcceptedEvent)>, Error> {
         let Some(entry) = self.next.filter(|(key, _)| wanted(key)) else { return Ok(None) };
         self.advance()?;
         Ok(Some(entry))

@@ -16,12 +16,12 @@ use ingest::{Table, log::Lsn, time, time::Micros};
 use object_store::{GetResultPayload, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::{Gathered, findings::Kind};
+use super::{CheckState, findings::DifferenceKind};
 use crate::{DataFile, Error, Root};
 
 /// What the rows of a file really are.
 #[derive(Debug, Default)]
-struct True {
+struct ActualStatistics {
     rows: u64,
     lsn: Option<(Lsn, Lsn)>,
     at: Option<(Micros, Micros)>,
@@ -29,7 +29,7 @@ struct True {
     corrects: bool,
 }
 
-impl Gathered {
+impl CheckState {
     /// Checks a data file and its rows, and gives their number.
     pub(super) async fn check_file(
         &mut self,
@@ -39,23 +39,31 @@ impl Gathered {
         scratch: &Path,
     ) -> Result<u64, Error> {
         let Some((opened, bytes)) = open(root, table, file, scratch).await? else {
-            self.findings.add(Kind::File, table, format!("{} is missing", file.path));
+            self.findings.add(DifferenceKind::File, table, format!("{} is missing", file.path));
             return Ok(0);
         };
         if bytes != file.size_bytes {
             let detail =
                 format!("{} has {bytes} bytes, the table says {}", file.path, file.size_bytes);
-            self.findings.add(Kind::File, table, detail);
+            self.findings.add(DifferenceKind::File, table, detail);
         }
-        let mut found = True::default();
+        let mut found = ActualStatistics::default();
         match self.read(table, file, opened, &mut found) {
             Ok(()) => {}
             Err(Error::Parquet { source, .. }) => {
-                self.findings.add(Kind::File, table, format!("{} is damaged: {source}", file.path));
+                self.findings.add(
+                    DifferenceKind::File,
+                    table,
+                    format!("{} is damaged: {source}", file.path),
+                );
                 return Ok(found.rows);
             }
             Err(Error::Arrow { source, .. }) => {
-                self.findings.add(Kind::File, table, format!("{} is damaged: {source}", file.path));
+                self.findings.add(
+                    DifferenceKind::File,
+                    table,
+                    format!("{} is damaged: {source}", file.path),
+                );
                 return Ok(found.rows);
             }
             Err(error) => return Err(error),
@@ -63,10 +71,10 @@ impl Gathered {
         if found.rows != file.rows {
             let detail =
                 format!("{} has {} rows, the table says {}", file.path, found.rows, file.rows);
-            self.findings.add(Kind::File, table, detail);
+            self.findings.add(DifferenceKind::File, table, detail);
         }
         for wrong in found.beside(file) {
-            self.findings.add(Kind::Statistics, table, format!("{}: {wrong}", file.path));
+            self.findings.add(DifferenceKind::Statistics, table, format!("{}: {wrong}", file.path));
         }
         Ok(found.rows)
     }
@@ -76,7 +84,7 @@ impl Gathered {
         table: Table,
         file: &DataFile,
         opened: File,
-        found: &mut True,
+        found: &mut ActualStatistics,
     ) -> Result<(), Error> {
         let parquet = |source| Error::Parquet { table: table.name(), source };
         let rows = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(parquet)?;
@@ -89,7 +97,7 @@ impl Gathered {
     }
 }
 
-impl True {
+impl ActualStatistics {
     fn add(&mut self, table: Table, rows: &RecordBatch) {
         self.rows += rows.num_rows() as u64;
         if let Some((low, high)) = range::<Int64Type>(rows, "lsn") {

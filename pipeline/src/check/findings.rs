@@ -10,7 +10,7 @@ use super::lsns::Missing;
 /// What does not agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum DifferenceKind {
     /// A data file is not there, or not as the Delta log describes it.
     File,
     /// What the Delta log says about a file's rows is not true: queries would skip rows.
@@ -34,7 +34,7 @@ pub enum Kind {
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
-    pub kind: Kind,
+    pub kind: DifferenceKind,
     pub table: Option<String>,
     pub detail: String,
 }
@@ -44,17 +44,17 @@ const LISTED: u64 = 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    counts: BTreeMap<Kind, u64>,
+    counts: BTreeMap<DifferenceKind, u64>,
     list: Vec<Difference>,
 }
 
 impl Findings {
-    pub(super) fn add(&mut self, kind: Kind, table: Table, detail: String) {
+    pub(super) fn add(&mut self, kind: DifferenceKind, table: Table, detail: String) {
         self.note(kind, Some(table.name().to_owned()), detail, 1);
     }
 
     /// A difference of rows that no table holds.
-    pub(super) fn add_nowhere(&mut self, kind: Kind, detail: String) {
+    pub(super) fn add_nowhere(&mut self, kind: DifferenceKind, detail: String) {
         self.note(kind, None, detail, 1);
     }
 
@@ -65,13 +65,13 @@ impl Findings {
                 1 => format!("LSN {first} is in no table and not in the log"),
                 _ => format!("LSN {first} to {last} are in no table and not in the log"),
             };
-            self.note(Kind::Lsn, None, detail, rows);
+            self.note(DifferenceKind::Lsn, None, detail, rows);
         }
         let listed: u64 = missing.ranges.iter().map(|(first, last)| last - first + 1).sum();
-        *self.counts.entry(Kind::Lsn).or_default() += missing.rows - listed;
+        *self.counts.entry(DifferenceKind::Lsn).or_default() += missing.rows - listed;
     }
 
-    fn note(&mut self, kind: Kind, table: Option<String>, detail: String, weight: u64) {
+    fn note(&mut self, kind: DifferenceKind, table: Option<String>, detail: String, weight: u64) {
         let count = self.counts.entry(kind).or_default();
         if *count < LISTED {
             self.list.push(Difference { kind, table, detail });
@@ -91,15 +91,15 @@ impl Findings {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            Kind::File => "file",
-            Kind::Statistics => "statistics",
-            Kind::Content => "content",
-            Kind::Lsn => "lsn",
-            Kind::Identity => "identity",
-            Kind::Index => "index",
-            Kind::Sum => "sum",
-            Kind::Counter => "counter",
-            Kind::Outbox => "outbox",
+            DifferenceKind::File => "file",
+            DifferenceKind::Statistics => "statistics",
+            DifferenceKind::Content => "content",
+            DifferenceKind::Lsn => "lsn",
+            DifferenceKind::Identity => "identity",
+            DifferenceKind::Index => "index",
+            DifferenceKind::Sum => "sum",
+            DifferenceKind::Counter => "counter",
+            DifferenceKind::Outbox => "outbox",
         };
         match &self.table {
             Some(table) => write!(f, "{kind}: {table}: {}", self.detail),

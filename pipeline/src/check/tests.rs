@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs};
 
 use bytes::Bytes;
-use ingest::dedup::Seen;
+use ingest::dedup::AcceptedEvent;
 
 use super::*;
 use crate::{Delivery, Lakehouse, Outcome, Settings};
@@ -30,7 +30,7 @@ async fn send(lakehouse: &Lakehouse, ids: std::ops::Range<u32>) {
     assert!(verdicts.iter().all(|verdict| *verdict == ingest::Verdict::Accepted));
 }
 
-type Entry = (identity::Key, Seen);
+type Entry = (identity::Key, AcceptedEvent);
 
 /// Checks at a cut, with the index as `change` leaves it.
 async fn proved(
@@ -45,7 +45,7 @@ async fn proved(
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("index");
     write_entries(&path, entries.into_iter().map(Ok)).unwrap();
-    let question = Question {
+    let question = CheckRequest {
         location: Location::folder(&dir.join("lake")).unwrap(),
         log_dir: dir.join("log"),
         cut,
@@ -86,7 +86,7 @@ async fn rows_in_tables_and_in_the_log_are_proved_together() {
     sum.amounts[0] += 1;
     let organization = key.organization.clone().unwrap();
     compared.compare_sums(Table::UsageLedger, &others);
-    assert_eq!((compared.count, compared.differences[0].kind), (1, Kind::Sum));
+    assert_eq!((compared.count, compared.differences[0].kind), (1, DifferenceKind::Sum));
     assert!(compared.differences[0].detail.contains(&organization));
     lakehouse.close().await.unwrap();
 }
@@ -103,13 +103,13 @@ async fn an_index_that_lost_or_made_up_an_identity_is_named() {
         entries.remove(at(entries, 7));
     });
     let proof = proof.await;
-    assert_eq!((proof.count, proof.differences[0].kind), (1, Kind::Index));
+    assert_eq!((proof.count, proof.differences[0].kind), (1, DifferenceKind::Index));
     assert!(proof.differences[0].detail.contains("LSN 7 is not in the index"));
 
     let more = |entries: &mut Vec<Entry>| {
-        entries.push((identity::Key([255; 16]), Seen { content_hash: 1, lsn: 5 }));
+        entries.push((identity::Key([255; 16]), AcceptedEvent { content_hash: 1, lsn: 5 }));
         // Above the cut: a row that came meanwhile.
-        entries.push((identity::Key([255; 16]), Seen { content_hash: 1, lsn: 500 }));
+        entries.push((identity::Key([255; 16]), AcceptedEvent { content_hash: 1, lsn: 500 }));
     };
     let proof = proved(dir.path(), &lakehouse, false, more).await;
     assert_eq!(lines(&proof), ["index: LSN 5 is in the index, and no row has it"]);
@@ -132,9 +132,16 @@ async fn a_file_that_is_gone_is_named_with_its_rows() {
     let day = dir.path().join("lake/usage_ledger/event_date=2026-01-01");
     fs::remove_dir_all(day).unwrap();
     let proof = proved(dir.path(), &lakehouse, false, |_| {}).await;
-    let mut kinds: HashMap<Kind, u64> = HashMap::new();
+    let mut kinds: HashMap<DifferenceKind, u64> = HashMap::new();
     proof.differences.iter().for_each(|found| *kinds.entry(found.kind).or_default() += 1);
-    assert_eq!(kinds, HashMap::from([(Kind::File, 1), (Kind::Lsn, 10), (Kind::Index, 10)]));
+    assert_eq!(
+        kinds,
+        HashMap::from([
+            (DifferenceKind::File, 1),
+            (DifferenceKind::Lsn, 10),
+            (DifferenceKind::Index, 10)
+        ])
+    );
     assert!(lines(&proof)[0].contains("event_date=2026-01-01/part-"), "{:?}", lines(&proof));
 
     // Rows that may be gone are counted; a file that the table names must be there.

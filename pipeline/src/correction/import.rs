@@ -21,7 +21,7 @@ use crate::{Error, Lakehouse};
 
 /// The events of an import.
 #[derive(Debug, Clone)]
-pub struct Imported {
+pub struct ImportIdentities {
     pub source: String,
     /// The newest row before the import began.
     pub since: Lsn,
@@ -33,27 +33,27 @@ pub struct Imported {
 }
 
 /// Rows by log and LSN.
-pub type Places = BTreeSet<(LogId, Lsn)>;
+pub type RowIds = BTreeSet<(LogId, Lsn)>;
 
 /// What the tables hold of an import.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct ImportedRows {
     /// The rows that count.
-    pub standing: Places,
+    pub standing: RowIds,
     /// The identities of the events, whether they count or not.
     pub events: HashSet<Key>,
 }
 
-impl Imported {
-    /// The query whose answer [`Imported::find`] reads.
+impl ImportIdentities {
+    /// The query whose answer [`ImportIdentities::find`] reads.
     pub fn question(&self, table: Table) -> String {
         self.select(table, "organization_id, event_id, corrects_id, log, lsn", self.since + 1, None)
     }
 
     /// What a table holds of the import: the rows that it made, and what corrected them since.
-    pub fn find(&self, table: Table, answer: &[RecordBatch]) -> Result<Found, Error> {
-        let mut found = Found::default();
-        let (mut rows, mut taken_back) = (Vec::new(), Places::new());
+    pub fn find(&self, table: Table, answer: &[RecordBatch]) -> Result<ImportedRows, Error> {
+        let mut found = ImportedRows::default();
+        let (mut rows, mut taken_back) = (Vec::new(), RowIds::new());
         for batch in answer {
             let text = |name: &str| view(batch, name).map_err(Error::arrow(table));
             let (organizations, ids, corrects) =
@@ -88,7 +88,7 @@ impl Imported {
     }
 
     /// The query whose answer [`Lakehouse::void`] takes back.
-    pub fn rows_question(&self, table: Table, places: &Places) -> String {
+    pub fn rows_question(&self, table: Table, places: &RowIds) -> String {
         let lsns = || places.iter().map(|(_, lsn)| *lsn);
         let (from, to) = (lsns().min().unwrap_or(0), lsns().max().unwrap_or(0));
         let schema = table.record_schema();
@@ -110,7 +110,7 @@ impl Lakehouse {
         &self,
         table: Table,
         answer: &[RecordBatch],
-        places: &Places,
+        places: &RowIds,
     ) -> Result<Result<u64, Refused>, Error> {
         let mut rows = Vec::new();
         for batch in answer {

@@ -109,7 +109,12 @@ async fn chain(reader: &mut Reader, cut: &Cut, key: &(usize, String)) -> Option<
     .unwrap()
 }
 
-async fn change(lakehouse: &Lakehouse, chain: &Chain, change: &Change, window: Window) -> Changed {
+async fn change(
+    lakehouse: &Lakehouse,
+    chain: &Chain,
+    change: &Change,
+    window: Window,
+) -> ChangeOutcome {
     match lakehouse.prepare(chain, change, window).unwrap() {
         Ok(prepared) => lakehouse.append(prepared).await.unwrap(),
         Err(outcome) => outcome,
@@ -206,7 +211,7 @@ impl History {
         let chain = self.chain(key).await;
         let done = change(&self.lakehouse, &chain, &Change::Void, Window::ANY).await;
         let was = self.model.remove(key);
-        assert_eq!(done, if was.is_some() { Changed::Done } else { Changed::Already });
+        assert_eq!(done, if was.is_some() { ChangeOutcome::Done } else { ChangeOutcome::Already });
         self.changed += 1;
     }
 
@@ -215,15 +220,15 @@ impl History {
         let better = self.fact();
         let done = change(&self.lakehouse, &chain, &correction(better), Window::ANY).await;
         let expected = match self.model.get_mut(key) {
-            None => Changed::IsVoid,
-            Some(was) if *was == better => Changed::Already,
+            None => ChangeOutcome::IsVoid,
+            Some(was) if *was == better => ChangeOutcome::Already,
             Some(was) => {
                 *was = better;
-                Changed::Done
+                ChangeOutcome::Done
             }
         };
         assert_eq!(done, expected);
-        self.changed += usize::from(done == Changed::Done);
+        self.changed += usize::from(done == ChangeOutcome::Done);
     }
 
     /// Two changes of what both have read: the log takes the first.
@@ -236,7 +241,7 @@ impl History {
         let (first, second) = if is_void_first { (&void, &correct) } else { (&correct, &void) };
         let first = change(&self.lakehouse, &chain, first, Window::ANY).await;
         let second = change(&self.lakehouse, &chain, second, Window::ANY).await;
-        assert_eq!((first, second), (Changed::Done, Changed::Meanwhile));
+        assert_eq!((first, second), (ChangeOutcome::Done, ChangeOutcome::Meanwhile));
         if is_void_first {
             self.model.remove(key);
         } else {
@@ -306,10 +311,10 @@ async fn a_change_is_done_once_and_noted_on_its_days() {
     let late = Window::at(START + 60 * DAY);
     let refused = change(&lakehouse, &read, &Change::Void, late).await;
     assert!(
-        matches!(refused, Changed::Rejected(why) if why.code == ingest::RejectionCode::TimeTooOld)
+        matches!(refused, ChangeOutcome::Rejected(why) if why.code == ingest::RejectionCode::TimeTooOld)
     );
     let moved = correction(Fact { day: 3, ..fact });
-    for outcome in [Changed::Done, Changed::Already] {
+    for outcome in [ChangeOutcome::Done, ChangeOutcome::Already] {
         assert_eq!(change(&lakehouse, &read, &moved, Window::ANY).await, outcome);
     }
     let changes = lakehouse.changes();
@@ -319,13 +324,13 @@ async fn a_change_is_done_once_and_noted_on_its_days() {
     assert_eq!([last(1), last(2), last(3)], [3, 0, 3], "the old day and the new one");
     let read = chain(&mut reader, &lakehouse.cut(), &key).await.unwrap();
     assert_eq!((read.generation(), read.standing().unwrap().lsn()), (1, 3));
-    for outcome in [Changed::Done, Changed::Already] {
+    for outcome in [ChangeOutcome::Done, ChangeOutcome::Already] {
         assert_eq!(change(&lakehouse, &read, &Change::Void, Window::ANY).await, outcome);
     }
     let read = chain(&mut reader, &lakehouse.cut(), &key).await.unwrap();
     assert_eq!((read.generation(), read.standing().is_none()), (2, true));
     let done = change(&lakehouse, &read, &moved, Window::ANY).await;
-    assert_eq!(done, Changed::IsVoid);
+    assert_eq!(done, ChangeOutcome::IsVoid);
     assert_eq!(chain(&mut reader, &before, &key).await.unwrap().generation(), 0);
     lakehouse.close().await.unwrap();
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use bytes::Bytes;
 use ingest::{
     OrganizationId,
-    erasure::{Erased, Person},
+    erasure::{ErasedPersons, Person},
 };
 
 use super::*;
@@ -22,7 +22,7 @@ fn names(erased: Option<&str>) -> Pseudonyms {
     if let Some(user) = erased {
         let organization = OrganizationId::parse("o");
         let person = Person { organization, pseudonym: names.user("o", user) };
-        let mut erased = Erased::nobody(&names);
+        let mut erased = ErasedPersons::nobody(&names);
         erased.add(&[person], NOW, &names);
         names.erase(erased);
     }

@@ -20,14 +20,14 @@ pub struct Watermarks {
 
 /// What waits now.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Load {
+pub(super) struct IntakeLoad {
     pub(super) waiting_bytes: usize,
     pub(super) log_bytes: u64,
 }
 
 impl Watermarks {
     /// Whether a new request may come in.
-    pub(super) fn admit(&self, load: Load) -> Result<(), Refused> {
+    pub(super) fn admit(&self, load: IntakeLoad) -> Result<(), Refused> {
         if load.log_bytes > self.log_bytes {
             return Err(Refused::LogFull);
         }
@@ -36,7 +36,7 @@ impl Watermarks {
     }
 
     /// Whether a request that is in may bring more.
-    fn hold(&self, load: Load) -> Result<(), Refused> {
+    fn hold(&self, load: IntakeLoad) -> Result<(), Refused> {
         if load.waiting_bytes > self.waiting_bytes_hard { Err(Refused::Overloaded) } else { Ok(()) }
     }
 }
@@ -65,9 +65,9 @@ impl Drop for Admission {
 }
 
 impl Shared {
-    pub(super) fn load(&self) -> Load {
+    pub(super) fn load(&self) -> IntakeLoad {
         let waiting_bytes = self.lock().bytes + self.arriving.load(Ordering::Relaxed);
-        Load { waiting_bytes, log_bytes: self.log_bytes.load(Ordering::Relaxed) }
+        IntakeLoad { waiting_bytes, log_bytes: self.log_bytes.load(Ordering::Relaxed) }
     }
 }
 
@@ -103,7 +103,7 @@ mod tests {
             (21, 101, Err(Refused::LogFull)),
         ];
         for (waiting_bytes, log_bytes, expected) in cases {
-            let load = Load { waiting_bytes, log_bytes };
+            let load = IntakeLoad { waiting_bytes, log_bytes };
             assert_eq!(WATERMARKS.admit(load), expected, "{load:?}");
         }
     }

@@ -16,7 +16,7 @@ pub const FSYNC_SECONDS: &str = "ingest_fsync_seconds";
 
 /// How far the tables are behind the log, and how much waits.
 #[derive(Debug, Clone, Default)]
-pub struct Standing {
+pub struct LakeStatus {
     /// Rows in the log that no table holds yet.
     pub lag_rows: usize,
     /// The age of the oldest of them.
@@ -32,12 +32,12 @@ pub struct Standing {
 }
 
 impl Lakehouse {
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> LakeStatus {
         let now = (self.settings.clock)();
         let load = self.shared.load();
         let state = self.shared.lock();
         let oldest = state.pending.front().map_or(now, |record| record.ingested_at);
-        Standing {
+        LakeStatus {
             lag_rows: state.rows,
             lag: Duration::from_micros(u64::try_from(now - oldest).unwrap_or(0)),
             pending_bytes: state.bytes,

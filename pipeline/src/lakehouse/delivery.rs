@@ -9,12 +9,12 @@ use bytes::Bytes;
 use ingest::{
     Grant, OrganizationId, Rejection, Verdict, Warning,
     decode::{
-        self, Batch, Coding, Decoded, Form, Malformed, SENT_BY_PLATFORM, Sender,
+        self, Batch, Coding, Decoded, EventFormat, Malformed, SENT_BY_PLATFORM, Sender,
         correction::enter_again,
     },
     erasure::Lookup,
     identity::Key,
-    intake::{Refused, Settled, Sifted, Submission},
+    intake::{FilteredSubmission, Refused, RowVerdicts, Submission},
     mapping::{FileRows, Mapping},
     names::Vocabulary,
     time::Window,
@@ -28,7 +28,7 @@ use crate::Error;
 /// A request of events, as it came in.
 #[derive(Debug)]
 pub struct Delivery {
-    pub form: Form,
+    pub form: EventFormat,
     pub coding: Coding,
     /// The members of an event whose data is the body.
     pub members: Option<Map<String, Value>>,
@@ -42,7 +42,7 @@ pub struct Delivery {
     /// Whether its events may be of any age.
     pub is_history: bool,
     /// Which of them are entered again.
-    pub replaced: Option<Replaced>,
+    pub replaced: Option<ReplacedImport>,
     /// Whose names they use, if not ours.
     pub names: Option<&'static Vocabulary>,
     /// Whether a member of their data that is no column rejects them.
@@ -51,7 +51,7 @@ pub struct Delivery {
 
 /// An import that was undone. What comes in its place with the identity of one of its events is a re-entry of it.
 #[derive(Debug, Clone)]
-pub struct Replaced {
+pub struct ReplacedImport {
     pub import: String,
     pub keys: Arc<HashSet<Key>>,
 }
@@ -74,20 +74,20 @@ pub struct FileDelivery {
     /// Names the file in the ids of rows that have none.
     pub file: Arc<str>,
     pub rows: FileRows,
-    pub replaced: Option<Replaced>,
+    pub replaced: Option<ReplacedImport>,
 }
 
 /// Events that were decoded, before they are in the log.
-struct Arrived {
-    texts: Texts,
+struct DecodedDelivery {
+    texts: EventTexts,
     decoded: Decoded,
-    sifted: Sifted,
+    sifted: FilteredSubmission,
     admission: Admission,
 }
 
 /// Where the text of an event is found again.
-enum Texts {
-    Body { form: Form, body: Bytes, owner: Option<OrganizationId>, sender: &'static str },
+enum EventTexts {
+    Body { form: EventFormat, body: Bytes, owner: Option<OrganizationId>, sender: &'static str },
     File(FileDelivery),
 }
 
@@ -95,7 +95,7 @@ impl Delivery {
     /// Bulk history of the platform's own: one event per line.
     pub fn of_history(body: Bytes) -> Self {
         Self {
-            form: Form::Ndjson,
+            form: EventFormat::Ndjson,
             coding: Coding::Identity,
             members: None,
             bytes_max: body.len(),
@@ -122,13 +122,13 @@ impl Delivery {
 }
 
 /// A body with our names.
-fn named(names: &Vocabulary, form: Form, body: &[u8]) -> Result<Bytes, Malformed> {
+fn named(names: &Vocabulary, form: EventFormat, body: &[u8]) -> Result<Bytes, Malformed> {
     let text = std::str::from_utf8(body);
     let text = text.map_err(|error| Malformed::Encoding(error.valid_up_to()))?;
     Ok(names.translate(&decode::split(form, text)?).into())
 }
 
-impl Replaced {
+impl ReplacedImport {
     /// Makes re-entries of what was there before.
     fn enter_again(replaced: Option<&Self>, batches: Vec<Batch>) -> Result<Vec<Batch>, Error> {
         let Some(Self { import, keys }) = replaced else { return Ok(batches) };
@@ -137,7 +137,7 @@ impl Replaced {
     }
 }
 
-impl Texts {
+impl EventTexts {
     /// Whose key sent them, as dead letters name it.
     fn sender(&self) -> &'static str {
         match self {
@@ -194,21 +194,26 @@ impl Lakehouse {
             let FileDelivery { mapping, file, rows, replaced } = &delivery;
             let mut decoded = decode::decode_file(mapping, rows, file, &sender, received_at)?;
             let batches = std::mem::take(&mut decoded.batches);
-            let batches = Replaced::enter_again(replaced.as_ref(), batches)?;
-            let sifted = lakehouse.intake.sift(batches);
-            Ok(Ok(Arrived { texts: Texts::File(delivery), decoded, sifted, admission }))
+            let batches = ReplacedImport::enter_again(replaced.as_ref(), batches)?;
+            let sifted = lakehouse.intake.check_filter(batches);
+            Ok(Ok(DecodedDelivery {
+                texts: EventTexts::File(delivery),
+                decoded,
+                sifted,
+                admission,
+            }))
         })
         .await
     }
 
     async fn arrive(
         &self,
-        decode: impl FnOnce(&Self) -> Result<Result<Arrived, Outcome>, Error> + Send + 'static,
+        decode: impl FnOnce(&Self) -> Result<Result<DecodedDelivery, Outcome>, Error> + Send + 'static,
     ) -> Result<Outcome, Error> {
         let _under_way = self.under_way.read().await;
         let lakehouse = self.clone();
         let arrived = self.decoders.run(move || decode(&lakehouse)).await??;
-        let Arrived { texts, decoded, sifted, admission } = match arrived {
+        let DecodedDelivery { texts, decoded, sifted, admission } = match arrived {
             Ok(arrived) => arrived,
             Err(outcome) => return Ok(outcome),
         };
@@ -242,7 +247,7 @@ impl Lakehouse {
     }
 
     /// Whoever waits for the index keeps nobody from decoding.
-    async fn look_up(&self, sifted: Sifted) -> Result<Submission, Error> {
+    async fn look_up(&self, sifted: FilteredSubmission) -> Result<Submission, Error> {
         let intake = self.intake.clone();
         if !sifted.is_doubtful() {
             return Ok(intake.look_up(sifted)?);
@@ -263,7 +268,7 @@ impl Lakehouse {
         &self,
         mut batches: Vec<Batch>,
         together: bool,
-    ) -> Result<Result<Settled, Refused>, Error> {
+    ) -> Result<Result<RowVerdicts, Refused>, Error> {
         let _under_way = self.under_way.read().await;
         // The rows that are corrected were read before: a person of theirs may be erased by now.
         let erased = Lookup::new(self.pseudonyms());
@@ -282,7 +287,7 @@ impl Lakehouse {
         &self,
         mut admission: Admission,
         delivery: &Delivery,
-    ) -> Result<Result<Arrived, Outcome>, Error> {
+    ) -> Result<Result<DecodedDelivery, Outcome>, Error> {
         let body = match delivery.text() {
             Ok(text) => text,
             Err(malformed) => return Ok(Err(Outcome::Malformed(malformed))),
@@ -316,11 +321,11 @@ impl Lakehouse {
             Err(malformed) => return Ok(Err(Outcome::Malformed(malformed))),
         };
         let batches = std::mem::take(&mut decoded.batches);
-        let batches = Replaced::enter_again(delivery.replaced.as_ref(), batches)?;
-        let sifted = self.intake.sift(batches);
+        let batches = ReplacedImport::enter_again(delivery.replaced.as_ref(), batches)?;
+        let sifted = self.intake.check_filter(batches);
         let owner = delivery.organization.clone();
-        Ok(Ok(Arrived {
-            texts: Texts::Body { form, body, owner, sender: kind },
+        Ok(Ok(DecodedDelivery {
+            texts: EventTexts::Body { form, body, owner, sender: kind },
             decoded,
             sifted,
             admission,
@@ -330,7 +335,7 @@ impl Lakehouse {
     pub(super) async fn settle(
         &self,
         submission: Submission,
-    ) -> Result<Result<Settled, Refused>, Error> {
+    ) -> Result<Result<RowVerdicts, Refused>, Error> {
         let (sender, receiver) = oneshot::channel();
         self.intake.submit(
             submission,
@@ -343,7 +348,7 @@ impl Lakehouse {
     }
 
     /// What is only found at the log, such as an identity with other content: its dead letter follows.
-    async fn keep_late(&self, texts: &Texts, late: &[(u32, Rejection)]) -> Result<(), Error> {
+    async fn keep_late(&self, texts: &EventTexts, late: &[(u32, Rejection)]) -> Result<(), Error> {
         let places: Vec<_> = late.iter().map(|(place, _)| *place).collect();
         let events = texts.pick(&places);
         let letters = events

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::BufReader, path::Path, sync::atomic::Ordering};
 
-use ingest::{dedup::read_entries, erasure::Erased, log::Lsn};
+use ingest::{dedup::read_entries, erasure::ErasedPersons, log::Lsn};
 
 use super::Lakehouse;
 use crate::Error;
@@ -13,7 +13,7 @@ const IDENTITIES: usize = 5_000;
 impl Lakehouse {
     /// From here on what arrives is stored without these persons. What arrived before is in the log when this
     /// returns.
-    pub async fn forget(&self, erased: Erased) {
+    pub async fn forget(&self, erased: ErasedPersons) {
         self.pseudonyms().erase(erased);
         // Whatever was decoded with the list before.
         drop(self.under_way.write().await);

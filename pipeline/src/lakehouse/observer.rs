@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use datafusion::common::utils::memory::get_record_batch_memory_size;
 use ingest::{
     intake::Observer,
-    log::{Record, Written},
+    log::{AppendStats, Record},
 };
 
 use super::{Shared, count};
@@ -25,7 +25,7 @@ impl Observer for Shared {
         }
     }
 
-    fn synced(&self, written: Written) {
+    fn synced(&self, written: AppendStats) {
         self.log_bytes.fetch_add(written.bytes, Ordering::Relaxed);
         count::fsync(written.fsync);
     }

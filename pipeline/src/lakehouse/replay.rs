@@ -11,7 +11,7 @@ use super::{Admission, Lakehouse, Outcome, count};
 use crate::Error;
 
 /// A rejected event as it was kept: whose it is (`None`: the platform's own), and its text.
-pub type Letter = (Option<OrganizationId>, String);
+pub type RejectedEvent = (Option<OrganizationId>, String);
 
 impl Lakehouse {
     /// Decodes letters with today's rules and stores the good ones, each once. A letter that is rejected again
@@ -19,7 +19,7 @@ impl Lakehouse {
     pub async fn replay(
         &self,
         mut admission: Admission,
-        letters: Vec<Letter>,
+        letters: Vec<RejectedEvent>,
         is_history: bool,
     ) -> Result<Outcome, Error> {
         let bytes = letters.iter().map(|(_, raw)| raw.len()).sum();
@@ -52,7 +52,7 @@ impl Lakehouse {
     /// What was rejected, and the rest on its way to the log.
     fn decode_again(
         &self,
-        letters: &[Letter],
+        letters: &[RejectedEvent],
         is_history: bool,
     ) -> Result<(Vec<(u32, Rejection)>, Submission), Error> {
         let received_at = (self.settings.clock)();

@@ -29,14 +29,14 @@ use datafusion::{
 };
 use futures::StreamExt;
 
-use super::net::Hidden;
+use super::net::HiddenRows;
 
 /// Which rows pass. Each part may hide a row.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Keep {
+pub(crate) struct RowFilter {
     /// Evaluated on the rows below.
     pub(crate) condition: Option<Arc<dyn PhysicalExpr>>,
-    pub(crate) hidden: Option<Arc<Hidden>>,
+    pub(crate) hidden: Option<Arc<HiddenRows>>,
     /// Whether hidden rows are another organization's: then nothing of their bytes goes on either.
     pub(crate) is_isolating: bool,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Keep {
 #[derive(Debug)]
 pub struct BarrierExec {
     input: Arc<dyn ExecutionPlan>,
-    keep: Keep,
+    keep: RowFilter,
     columns: Vec<usize>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
@@ -54,7 +54,11 @@ pub struct BarrierExec {
 
 impl BarrierExec {
     /// Of the rows of `input` that are kept the first `width` columns come out.
-    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, keep: Keep, width: usize) -> Result<Self> {
+    pub(crate) fn new(
+        input: Arc<dyn ExecutionPlan>,
+        keep: RowFilter,
+        width: usize,
+    ) -> Result<Self> {
         let columns: Vec<usize> = (0..width).collect();
         let schema = Arc::new(input.schema().project(&columns)?);
         let properties = PlanProperties::new(
@@ -136,7 +140,7 @@ impl ExecutionPlan for BarrierExec {
     }
 }
 
-fn pass(batch: &RecordBatch, keep: &Keep, columns: &[usize]) -> Result<RecordBatch> {
+fn pass(batch: &RecordBatch, keep: &RowFilter, columns: &[usize]) -> Result<RecordBatch> {
     let mut passing = batch.project(columns)?;
     let mask = match &keep.condition {
         Some(condition) => {

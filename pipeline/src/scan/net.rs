@@ -20,15 +20,15 @@ use ingest::{Table, decode::correction, log::Lsn};
 use crate::DataFile;
 
 /// A row's LSN and its log, which no other row has.
-type Place = (i64, i64);
+type RowId = (i64, i64);
 
 /// A row that takes another one back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reversal {
     /// Of both rows, as days since 1970.
     day: i32,
-    own: Place,
-    reversed: Place,
+    own: RowId,
+    reversed: RowId,
 }
 
 /// The reversals in data files, which never change. Kept between queries; clones share it.
@@ -40,9 +40,9 @@ type OfFiles = HashMap<String, Arc<[Reversal]>>;
 
 /// The rows that the net of a ledger leaves out at a cut.
 #[derive(Debug, Default)]
-pub(crate) struct Hidden {
-    all: HashSet<Place>,
-    days: BTreeMap<i32, BTreeSet<Place>>,
+pub(crate) struct HiddenRows {
+    all: HashSet<RowId>,
+    days: BTreeMap<i32, BTreeSet<RowId>>,
 }
 
 impl FileReversals {
@@ -98,7 +98,7 @@ pub(super) fn reversals(rows: &RecordBatch, day: Option<i32>) -> Result<Vec<Reve
     Ok(found.collect())
 }
 
-impl Hidden {
+impl HiddenRows {
     /// Adds the reversals up to `cut`: later ones have not happened yet.
     pub(super) fn add(&mut self, reversals: &[Reversal], cut: Lsn) {
         for reversal in reversals.iter().filter(|r| r.own.0.unsigned_abs() <= cut) {
@@ -117,7 +117,7 @@ impl Hidden {
         let bound = |lsn: Lsn| i64::try_from(lsn).unwrap_or(i64::MAX);
         let (from, to) =
             ((bound(file.min_lsn.unwrap_or(0)), i64::MIN), (bound(file.max_lsn), i64::MAX));
-        let holds = |places: &BTreeSet<Place>| places.range(from..=to).next().is_some();
+        let holds = |places: &BTreeSet<RowId>| places.range(from..=to).next().is_some();
         match file.event_date {
             Some(day) => self.days.get(&day).is_some_and(holds),
             None => self.days.values().any(holds),

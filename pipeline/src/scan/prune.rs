@@ -20,7 +20,7 @@ use crate::DataFile;
 
 /// How exactly the times of a file's rows may be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Times {
+pub(super) enum TimePrecision {
     /// From the first row to the last.
     Exact,
     /// The whole day: the first and the last row may be somebody else's.
@@ -32,11 +32,11 @@ pub(super) fn keep(
     table: Table,
     schema: &SchemaRef,
     files: &[DataFile],
-    times: Times,
+    times: TimePrecision,
     predicate: Arc<dyn PhysicalExpr>,
 ) -> Vec<DataFile> {
     let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema));
-    let known = Known { table, files, times };
+    let known = FileStatistics { table, files, times };
     let kept = builder.build(predicate).map(|pruning| pruning.prune(&known));
     match kept {
         Some(Ok(kept)) => {
@@ -46,15 +46,15 @@ pub(super) fn keep(
     }
 }
 
-struct Known<'a> {
+struct FileStatistics<'a> {
     table: Table,
     files: &'a [DataFile],
-    times: Times,
+    times: TimePrecision,
 }
 
 const DAY_US: i64 = 86_400_000_000;
 
-impl Known<'_> {
+impl FileStatistics<'_> {
     fn bound(&self, column: &Column, smallest: bool) -> Option<ArrayRef> {
         let files = self.files.iter();
         if column.name == "organization_id" {
@@ -66,8 +66,8 @@ impl Known<'_> {
         if column.name == self.table.time_column() {
             let bounds = files.map(|file| {
                 let (min, max) = match (self.times, file.event_date) {
-                    (Times::Exact, _) => file.at?,
-                    (Times::Day, day) => {
+                    (TimePrecision::Exact, _) => file.at?,
+                    (TimePrecision::Day, day) => {
                         let midnight = i64::from(day?) * DAY_US;
                         (midnight, midnight + DAY_US - 1)
                     }
@@ -84,7 +84,7 @@ impl Known<'_> {
     }
 }
 
-impl PruningStatistics for Known<'_> {
+impl PruningStatistics for FileStatistics<'_> {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
         self.bound(column, true)
     }

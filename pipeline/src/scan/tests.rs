@@ -16,7 +16,7 @@ use datafusion::{
 };
 use ingest::{
     decode::{
-        Form, Sender,
+        EventFormat, Sender,
         correction::{Amendment, LedgerRow},
         decode,
     },
@@ -26,7 +26,7 @@ use ingest::{
 };
 
 use super::*;
-use crate::{Cut, LakeTable, Location, Mark, Reader, Root, threads::Threads};
+use crate::{Cut, LakeTable, Location, Reader, Root, TableVersion, threads::Threads};
 
 const LOG: LogId = LogId(4);
 const DAY: i64 = 86_400_000_000;
@@ -90,7 +90,7 @@ fn record(first_lsn: Lsn, facts: &[Fact]) -> Record {
         window: Window::ANY,
         is_strict: false,
     };
-    let mut decoded = decode(Form::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap();
+    let mut decoded = decode(EventFormat::Ndjson, lines.as_bytes(), &sender, 0).unwrap().unwrap();
     let rows = decoded.batches.remove(0).rows;
     Record { table: Table::UsageLedger, first_lsn, ingested_at: START, rows }
 }
@@ -107,7 +107,7 @@ async fn lake(dir: &Path, records: &[Record], fresh: usize) -> Tables {
     writer.append(records).unwrap();
     let mut table = LakeTable::open_or_create(&root(dir), Table::UsageLedger).await.unwrap();
     let threads = Threads::flushing(false).unwrap();
-    let mut mark = Mark { version: table.version(), txn: 0 };
+    let mut mark = TableVersion { version: table.version(), txn: 0 };
     for record in &records[..records.len() - fresh] {
         let record = std::slice::from_ref(record);
         mark = table.append(&threads, LOG, record, record[0].last_lsn(), 0).await.unwrap();

@@ -22,7 +22,7 @@ use url::Url;
 use super::digest::{Digest, Digester};
 use crate::{
     DataFile, Error, Root, Tables,
-    new_file::{NewFile, Written},
+    new_file::{NewFile, StoredFile},
     parquet_file::file_schema,
     scan::LakeScan,
 };
@@ -57,7 +57,7 @@ impl Rewriter {
         table: Table,
         files: &[DataFile],
         now_ms: i64,
-    ) -> Result<Vec<Written>, Error> {
+    ) -> Result<Vec<StoredFile>, Error> {
         let before = self.digest(table, files).await?;
         let described: u64 = files.iter().map(|file| file.rows).sum();
         if before.rows != described {
@@ -101,7 +101,7 @@ impl Rewriter {
         table: Table,
         files: &[DataFile],
         now_ms: i64,
-    ) -> Result<Vec<Written>, Error> {
+    ) -> Result<Vec<StoredFile>, Error> {
         let at_once = (self.memory_bytes / INPUT_BYTES).max(2);
         let (mut waiting, mut between) = (files.to_vec(), Vec::new());
         let merged = loop {
@@ -129,7 +129,7 @@ impl Rewriter {
         files: &[DataFile],
         file_bytes: u64,
         now_ms: i64,
-    ) -> Result<Vec<Written>, Error> {
+    ) -> Result<Vec<StoredFile>, Error> {
         let date = files.first().and_then(|file| file.event_date);
         let expected = files.iter().map(|file| file.rows).sum::<u64>();
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);

@@ -64,7 +64,7 @@ impl AggregateUDFImpl for ApproxDistinct {
         arguments: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn GroupsAccumulator>> {
         let inner = self.0.create_groups_accumulator(arguments)?;
-        Ok(Box::new(Once { inner, recent: Recent::new() }))
+        Ok(Box::new(DedupAccumulator { inner, recent: Recent::new() }))
     }
 
     fn documentation(&self) -> Option<&Documentation> {
@@ -73,7 +73,7 @@ impl AggregateUDFImpl for ApproxDistinct {
 }
 
 /// Leaves out texts that came before in the same batch and group.
-struct Once {
+struct DedupAccumulator {
     inner: Box<dyn GroupsAccumulator>,
     recent: Recent,
 }
@@ -119,7 +119,7 @@ fn place(view: u128) -> usize {
     (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - RECENT.ilog2())) as usize
 }
 
-impl GroupsAccumulator for Once {
+impl GroupsAccumulator for DedupAccumulator {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],

@@ -164,7 +164,7 @@ fn scalar<S: Summed<T>, T: Total>(total: Option<T>, kind: &DataType) -> Result<S
 
 /// The sum of the rows that are not null.
 #[derive(Debug)]
-struct One<S, T> {
+struct SumAccumulator<S, T> {
     total: T,
     rows: u64,
     kind: DataType,
@@ -173,7 +173,7 @@ struct One<S, T> {
 
 fn one<S: Summed<T>, T: Total>(kind: &DataType) -> Box<dyn Accumulator> {
     let kind = kind.clone();
-    Box::new(One::<S, T> { total: T::default(), rows: 0, kind, values: PhantomData })
+    Box::new(SumAccumulator::<S, T> { total: T::default(), rows: 0, kind, values: PhantomData })
 }
 
 /// Gives each value that is not null to `add`.
@@ -185,7 +185,7 @@ fn each<P: ArrowPrimitiveType>(values: &PrimitiveArray<P>, mut add: impl FnMut(P
     }
 }
 
-impl<S: Summed<T>, T: Total> Accumulator for One<S, T> {
+impl<S: Summed<T>, T: Total> Accumulator for SumAccumulator<S, T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let values = values[0].as_primitive::<S>();
         let mut total = self.total;

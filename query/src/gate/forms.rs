@@ -62,18 +62,18 @@ pub(crate) fn forms(plan: &LogicalPlan) -> Result<(), QueryError> {
 fn of_node(node: &LogicalPlan) -> Result<(), QueryError> {
     match node {
         LogicalPlan::Filter(filter) => {
-            return condition(&filter.predicate, Place::Conjunct(&filter.input));
+            return condition(&filter.predicate, ExpressionPosition::Conjunct(&filter.input));
         }
         // A lateral one.
         LogicalPlan::Subquery(subquery) => correlated(subquery, Use::Rows)?,
         _ => {}
     }
-    walked(|check| node.apply_expressions(|part| check(condition(part, Place::Value))))
+    walked(|check| node.apply_expressions(|part| check(condition(part, ExpressionPosition::Value))))
 }
 
 /// Where an expression stands.
 #[derive(Debug, Clone, Copy)]
-enum Place<'p> {
+enum ExpressionPosition<'p> {
     /// One of the conditions that must all hold for the rows of a plan.
     Conjunct(&'p LogicalPlan),
     /// Unknown is taken as false.
@@ -82,19 +82,19 @@ enum Place<'p> {
     Value,
 }
 
-fn condition(expression: &Expr, place: Place<'_>) -> Result<(), QueryError> {
+fn condition(expression: &Expr, place: ExpressionPosition<'_>) -> Result<(), QueryError> {
     match expression {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right })
-            if !matches!(place, Place::Value) =>
+            if !matches!(place, ExpressionPosition::Value) =>
         {
             condition(left, place)?;
             condition(right, place)
         }
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right })
-            if !matches!(place, Place::Value) =>
+            if !matches!(place, ExpressionPosition::Value) =>
         {
-            condition(left, Place::Condition)?;
-            condition(right, Place::Condition)
+            condition(left, ExpressionPosition::Condition)?;
+            condition(right, ExpressionPosition::Condition)
         }
         Expr::Not(inner) => match inner.as_ref() {
             Expr::InSubquery(inside) => in_subquery(inside, !inside.negated, place),
@@ -109,10 +109,12 @@ fn condition(expression: &Expr, place: Place<'_>) -> Result<(), QueryError> {
         )),
         Expr::Case(case) if case.expr.is_none() => {
             for (when, then) in &case.when_then_expr {
-                condition(when, Place::Condition)?;
-                condition(then, Place::Value)?;
+                condition(when, ExpressionPosition::Condition)?;
+                condition(then, ExpressionPosition::Value)?;
             }
-            case.else_expr.as_ref().map_or(Ok(()), |other| condition(other, Place::Value))
+            case.else_expr
+                .as_ref()
+                .map_or(Ok(()), |other| condition(other, ExpressionPosition::Value))
         }
         Expr::InList(list)
             if list.list.len() > COMPARED_MAX
@@ -130,18 +132,24 @@ fn condition(expression: &Expr, place: Place<'_>) -> Result<(), QueryError> {
 
 /// The parts of an expression, each of them a value.
 fn parts(expression: &Expr) -> Result<(), QueryError> {
-    walked(|check| expression.apply_children(|part| check(condition(part, Place::Value))))
+    walked(|check| {
+        expression.apply_children(|part| check(condition(part, ExpressionPosition::Value)))
+    })
 }
 
-fn in_subquery(inside: &InSubquery, negated: bool, place: Place<'_>) -> Result<(), QueryError> {
-    if matches!(place, Place::Value) {
+fn in_subquery(
+    inside: &InSubquery,
+    negated: bool,
+    place: ExpressionPosition<'_>,
+) -> Result<(), QueryError> {
+    if matches!(place, ExpressionPosition::Value) {
         return Err(refused(
             "IN (SELECT …) stands in WHERE or HAVING only, and there not within another expression than AND and OR",
             "write EXISTS (SELECT 1 FROM … WHERE …), or join the tables",
         ));
     }
     let is_plain = match (place, inside.expr.as_ref()) {
-        (Place::Conjunct(rows), Expr::Column(column)) => is_stored(rows, column),
+        (ExpressionPosition::Conjunct(rows), Expr::Column(column)) => is_stored(rows, column),
         _ => false,
     };
     if negated && !(is_plain && inside.subquery.outer_ref_columns.is_empty()) {
@@ -151,7 +159,7 @@ fn in_subquery(inside: &InSubquery, negated: bool, place: Place<'_>) -> Result<(
             "write NOT EXISTS (SELECT 1 FROM … WHERE …)",
         ));
     }
-    condition(&inside.expr, Place::Value)?;
+    condition(&inside.expr, ExpressionPosition::Value)?;
     correlated(&inside.subquery, Use::Membership)
 }
 

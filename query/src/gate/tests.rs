@@ -7,10 +7,10 @@ use datafusion::{
 use pipeline::{Cut, Location, Reader};
 
 use super::*;
-use crate::{Author, Parameters, Reach, Request, Task, Terms, session};
+use crate::{Author, Parameters, QueryMode, QueryOptions, Request, RowAccess, session};
 
 /// A stranger's question about a lake that holds nothing.
-async fn planned(sql: &str, terms: Terms) -> Result<(), QueryError> {
+async fn planned(sql: &str, terms: QueryOptions) -> Result<(), QueryError> {
     tokens(sql)?;
     let dir = tempfile::tempdir().unwrap();
     let location = Location::folder(dir.path()).unwrap();
@@ -19,7 +19,7 @@ async fn planned(sql: &str, terms: Terms) -> Result<(), QueryError> {
     let request = Request {
         author: Author::Stranger,
         sql: sql.to_owned(),
-        reach: Reach::Staff,
+        reach: RowAccess::Staff,
         cut,
         now: 1_767_312_000_000_000,
         deadline_ms: 1_000,
@@ -33,7 +33,7 @@ async fn planned(sql: &str, terms: Terms) -> Result<(), QueryError> {
 }
 
 /// Plans on a stack as large as a worker's.
-fn outcome(sql: &str, terms: Terms) -> Result<(), QueryError> {
+fn outcome(sql: &str, terms: QueryOptions) -> Result<(), QueryError> {
     let sql = sql.to_owned();
     let planning = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -45,7 +45,7 @@ fn outcome(sql: &str, terms: Terms) -> Result<(), QueryError> {
 
 /// What the gate says of a statement: its reason, or nothing. What the planner does not understand passes the gate.
 fn said(sql: &str) -> Option<Reason> {
-    let reason = outcome(sql, Terms::default()).err()?.reason;
+    let reason = outcome(sql, QueryOptions::default()).err()?.reason;
     matches!(reason, Reason::TooComplex | Reason::NotAllowed).then_some(reason)
 }
 
@@ -234,7 +234,7 @@ fn no_spelling_of_a_function_passes() {
                 format!("select * from {spelling}({arguments})"),
                 format!("select * from unnest(make_array({spelling}({arguments})))"),
             ] {
-                assert!(outcome(&sql, Terms::default()).is_err(), "{sql}");
+                assert!(outcome(&sql, QueryOptions::default()).is_err(), "{sql}");
             }
         }
     }
@@ -244,19 +244,22 @@ fn no_spelling_of_a_function_passes() {
 fn a_parameter_is_measured_when_it_has_a_value() {
     let asked = |sql: &str, task, value: &str| {
         let value = serde_json::from_str(value).unwrap();
-        let terms =
-            Terms { task, parameters: Parameters::from_json(&value).unwrap(), ..Terms::default() };
+        let terms = QueryOptions {
+            task,
+            parameters: Parameters::from_json(&value).unwrap(),
+            ..QueryOptions::default()
+        };
         outcome(sql, terms).err().map(|error| error.reason)
     };
     let repeat = "select repeat('a', $1)";
     let like = "select 1 from usage_events where model like $1";
     let long = format!("[\"{}\"]", "x".repeat(300));
-    assert_eq!(asked(repeat, Task::Rows, "[10]"), None);
-    assert_eq!(asked(repeat, Task::Rows, "[20000]"), Some(Reason::TooComplex));
-    assert_eq!(asked(like, Task::Rows, "[\"gpt%\"]"), None);
-    assert_eq!(asked(like, Task::Rows, &long), Some(Reason::TooComplex));
+    assert_eq!(asked(repeat, QueryMode::Rows, "[10]"), None);
+    assert_eq!(asked(repeat, QueryMode::Rows, "[20000]"), Some(Reason::TooComplex));
+    assert_eq!(asked(like, QueryMode::Rows, "[\"gpt%\"]"), None);
+    assert_eq!(asked(like, QueryMode::Rows, &long), Some(Reason::TooComplex));
     for sql in [repeat, like] {
-        assert_eq!(asked(sql, Task::Validate, "[]"), None);
+        assert_eq!(asked(sql, QueryMode::Validate, "[]"), None);
     }
 }
 

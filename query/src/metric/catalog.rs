@@ -4,7 +4,7 @@ use ingest::Table;
 use serde::{Deserialize, Serialize};
 
 use super::{MetricRequest, Statement, Unit};
-use crate::{QueryError, Reach, Reason};
+use crate::{QueryError, Reason, RowAccess};
 
 /// The metrics of a deployment.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct Metric {
     pub title: String,
     pub description: String,
     pub unit: Unit,
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// A table or view of the session.
     pub source: String,
     /// The column that places a row in time.
@@ -36,7 +36,7 @@ pub struct Metric {
 /// How a metric's value comes from rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum MetricKind {
     /// An aggregate over the rows of each bucket.
     Aggregate,
     /// A percentile over the rows of each bucket, from a histogram of log-wide buckets.
@@ -81,7 +81,7 @@ impl Catalog {
     pub fn compile(
         &self,
         requests: &[MetricRequest],
-        reach: &Reach,
+        reach: &RowAccess,
         persons: bool,
     ) -> Result<Vec<Statement>, QueryError> {
         let mut statements: Vec<Statement> = Vec::new();
@@ -168,9 +168,11 @@ mod tests {
                     by: vec![by.clone()],
                 };
                 let requests = std::slice::from_ref(&request);
-                assert!(catalog.compile(requests, &Reach::Staff, true).is_ok());
-                let refused =
-                    catalog.compile(requests, &Reach::Staff, false).err().map(|error| error.reason);
+                assert!(catalog.compile(requests, &RowAccess::Staff, true).is_ok());
+                let refused = catalog
+                    .compile(requests, &RowAccess::Staff, false)
+                    .err()
+                    .map(|error| error.reason);
                 let expected = (by == "referrer").then_some(Reason::Persons);
                 assert_eq!(refused, expected, "{} by {by}", metric.name);
             }

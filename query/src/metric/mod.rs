@@ -6,6 +6,6 @@ mod number;
 mod statement;
 
 pub use answer::{Grain, MetricAnswer, MetricRequest, MetricRow, Unit};
-pub use catalog::{Catalog, Kind, Metric};
+pub use catalog::{Catalog, Metric, MetricKind};
 pub use number::Number;
 pub use statement::Statement;

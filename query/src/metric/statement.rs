@@ -13,8 +13,8 @@ use chrono::{DateTime, Datelike, Days, Duration, Months, NaiveTime, Utc};
 use ingest::{Table, grant::SELF_REPORTED, money};
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 
-use super::{Grain, Kind, Metric, MetricAnswer, MetricRequest, MetricRow, Number, Unit};
-use crate::{Answer, QueryError, Reach, Reason, cache::Scope, session::NET};
+use super::{Grain, Metric, MetricAnswer, MetricKind, MetricRequest, MetricRow, Number, Unit};
+use crate::{QueryError, Reason, ResultSet, RowAccess, cache::TableRange, session::NET};
 
 /// The width of a histogram's buckets, as a factor: a percentile is at most 2 % too high.
 const BUCKET_FACTOR: &str = "1.02";
@@ -37,8 +37,8 @@ impl Statement {
     /// Whether a question can share this statement.
     pub(super) fn takes(&self, metric: &Metric, request: &MetricRequest) -> bool {
         let (_, first, asked) = &self.asked[0];
-        metric.kind == Kind::Aggregate
-            && first.kind == Kind::Aggregate
+        metric.kind == MetricKind::Aggregate
+            && first.kind == MetricKind::Aggregate
             && (&first.source, &first.time) == (&metric.source, &metric.time)
             && (asked.from, asked.to, asked.grain, &asked.by)
                 == (request.from, request.to, request.grain, &request.by)
@@ -49,25 +49,25 @@ impl Statement {
         self.asked.push((index, metric.clone(), request.clone()));
     }
 
-    pub(super) fn write(&mut self, reach: &Reach) {
+    pub(super) fn write(&mut self, reach: &RowAccess) {
         let (_, metric, request) = &self.asked[0];
         let values: Vec<_> =
             self.asked.iter().map(|(_, metric, _)| metric.value.as_str()).collect();
         let only = match (reach, metric.source.as_str()) {
-            (Reach::Admin | Reach::Staff, NET | "activity_events") => {
+            (RowAccess::Admin | RowAccess::Staff, NET | "activity_events") => {
                 format!(" AND source NOT LIKE '{SELF_REPORTED}%'")
             }
             _ => String::new(),
         };
         self.sql = match metric.kind {
-            Kind::Aggregate => aggregate(metric, request, &values, &only),
-            Kind::Cumulative => cumulative(metric, request, &only),
-            Kind::Percentile => percentile(metric, request, &only),
+            MetricKind::Aggregate => aggregate(metric, request, &values, &only),
+            MetricKind::Cumulative => cumulative(metric, request, &only),
+            MetricKind::Percentile => percentile(metric, request, &only),
         };
     }
 
     /// The rows that the statement depends on. What an organization's movement of MRR is follows from all before it.
-    pub(crate) fn scopes(&self) -> Vec<Scope> {
+    pub(crate) fn scopes(&self) -> Vec<TableRange> {
         let (_, metric, request) = &self.asked[0];
         let from = request.from.timestamp_micros();
         let (table, from) = match metric.source.as_str() {
@@ -75,16 +75,21 @@ impl Statement {
             "mrr_movements" => (Some(Table::BillingEvents), None),
             name => (Table::parse(name), Some(from)),
         };
-        let from = if metric.kind == Kind::Cumulative { None } else { from };
+        let from = if metric.kind == MetricKind::Cumulative { None } else { from };
         let to = request.to.timestamp_micros();
         match table {
-            Some(table) if metric.time == table.time_column() => vec![Scope { table, from, to }],
-            _ => Scope::of(&self.sql),
+            Some(table) if metric.time == table.time_column() => {
+                vec![TableRange { table, from, to }]
+            }
+            _ => TableRange::of(&self.sql),
         }
     }
 
     /// The answer to each question, by its place.
-    pub(crate) fn answers(&self, rows: &Answer) -> Result<Vec<(usize, MetricAnswer)>, QueryError> {
+    pub(crate) fn answers(
+        &self,
+        rows: &ResultSet,
+    ) -> Result<Vec<(usize, MetricAnswer)>, QueryError> {
         let mut answers = Vec::new();
         for (column, (index, metric, request)) in self.asked.iter().enumerate() {
             let found = read(rows, metric, request, column)?;
@@ -207,7 +212,7 @@ fn literal(at: DateTime<Utc>) -> String {
 }
 
 fn read(
-    answer: &Answer,
+    answer: &ResultSet,
     metric: &Metric,
     request: &MetricRequest,
     column: usize,
@@ -298,7 +303,7 @@ fn complete(
         Unit::Count | Unit::Money => Some(Number::ZERO),
         Unit::Ratio | Unit::Milliseconds => None,
     };
-    let fill = request.by.is_empty() || metric.kind == Kind::Cumulative;
+    let fill = request.by.is_empty() || metric.kind == MetricKind::Cumulative;
     let mut complete = Vec::new();
     for ((group, currency), series) in groups {
         let mut stock = match request.grain {
@@ -308,7 +313,7 @@ fn complete(
         for at in &buckets {
             let found = series.get(at).copied();
             let value = match (metric.kind, found) {
-                (Kind::Cumulative, found) => {
+                (MetricKind::Cumulative, found) => {
                     let change = found.flatten().unwrap_or_default();
                     stock = stock.checked_add(change).ok_or_else(out_of_range)?;
                     Some(stock)

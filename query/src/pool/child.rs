@@ -16,10 +16,10 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{Launch, Piece, line::Party};
+use super::{Launch, WorkerMessage, scheduler::Tenant};
 use crate::{
     QueryError, Reason, Request,
-    worker::{ENDED, FAILED, Handshake, PROGRESS, Question, ROWS, read_frame, write_frame},
+    worker::{ENDED, FAILED, Handshake, PROGRESS, ROWS, WorkerRequest, read_frame, write_frame},
 };
 
 /// A running worker. Dropping it kills the process.
@@ -31,7 +31,7 @@ pub(super) struct Child {
     /// Below the process, which is killed first.
     spill: Spill,
     /// Who asked it last.
-    last: Option<Party>,
+    last: Option<Tenant>,
     /// Since when nobody asks it.
     idle_since: Instant,
     /// How long the answer to its last question waited for its reader, and since when it waits now.
@@ -122,8 +122,8 @@ impl Child {
         matches!(self.process.try_wait(), Ok(None))
     }
 
-    pub(super) fn memory(&self) -> Memory {
-        Memory { process: self.process.id() }
+    pub(super) fn memory(&self) -> ProcessMemory {
+        ProcessMemory { process: self.process.id() }
     }
 
     /// What it holds; 0 where the operating system does not tell.
@@ -170,11 +170,11 @@ impl Child {
         }
     }
 
-    /// How well it suits a party. One that it asked before has the tables and footers that it asks for at hand; one
+    /// How well it suits a tenant. One that it asked before has the tables and footers that it asks for at hand; one
     /// that is new takes nothing from others.
-    pub(super) fn suits(&self, party: &Party) -> u8 {
+    pub(super) fn suits(&self, tenant: &Tenant) -> u8 {
         match &self.last {
-            Some(last) if last == party => 2,
+            Some(last) if last == tenant => 2,
             None => 1,
             Some(_) => 0,
         }
@@ -183,12 +183,12 @@ impl Child {
     /// Asks one question and passes the answer on.
     pub(super) async fn ask(
         &mut self,
-        question: &Question<&Request>,
+        question: &WorkerRequest<&Request>,
         deadline: Instant,
-        pieces: &mpsc::Sender<Piece>,
+        pieces: &mpsc::Sender<WorkerMessage>,
     ) -> Fate {
         let Ok(text) = serde_json::to_vec(question) else { return Fate::Lost };
-        self.last = Some(Party::of(&question.request.reach));
+        self.last = Some(Tenant::of(&question.request.reach));
         (self.unread, self.unread_since) = (Duration::ZERO, None);
         if write_frame(&mut self.input, ROWS, &text).await.is_err() {
             return self.fate(false).await;
@@ -198,18 +198,22 @@ impl Child {
             let reading = read_frame(&mut self.output, FRAME_BYTES_MAX);
             let Ok(frame) = timeout_at(deadline, reading).await else { return Fate::Overdue };
             let piece = match frame {
-                Ok(Some((ROWS, body))) => Some(Piece::Rows(body.into())),
+                Ok(Some((ROWS, body))) => Some(WorkerMessage::Rows(body.into())),
                 Ok(Some((PROGRESS, body))) => {
-                    serde_json::from_slice(&body).ok().map(Piece::Progress)
+                    serde_json::from_slice(&body).ok().map(WorkerMessage::Progress)
                 }
-                Ok(Some((ENDED, body))) => serde_json::from_slice(&body).ok().map(Piece::Ended),
-                Ok(Some((FAILED, body))) => serde_json::from_slice(&body).ok().map(Piece::Failed),
+                Ok(Some((ENDED, body))) => {
+                    serde_json::from_slice(&body).ok().map(WorkerMessage::Ended)
+                }
+                Ok(Some((FAILED, body))) => {
+                    serde_json::from_slice(&body).ok().map(WorkerMessage::Failed)
+                }
                 Ok(Some(_)) => None,
                 Ok(None) | Err(_) => return self.fate(passed_on).await,
             };
             let Some(piece) = piece else { return Fate::Lost };
-            let last = !matches!(piece, Piece::Rows(_) | Piece::Progress(_));
-            passed_on |= matches!(piece, Piece::Rows(_));
+            let last = !matches!(piece, WorkerMessage::Rows(_) | WorkerMessage::Progress(_));
+            passed_on |= matches!(piece, WorkerMessage::Rows(_));
             self.unread_since = Some(Instant::now());
             let is_gone = pieces.send(piece).await.is_err();
             self.unread = self.unread();
@@ -281,11 +285,11 @@ fn is_own_doing(status: ExitStatus) -> bool {
 /// What the operating system says that a process holds. The memory pool of the engine counts only some of what a
 /// query allocates.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Memory {
+pub(super) struct ProcessMemory {
     process: Option<u32>,
 }
 
-impl Memory {
+impl ProcessMemory {
     fn bytes(self) -> Option<usize> {
         self.resident().map(|(all, _)| all)
     }
@@ -352,10 +356,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn what_a_process_holds_is_known() {
-        let memory = Memory { process: Some(std::process::id()) };
+        let memory = ProcessMemory { process: Some(std::process::id()) };
         assert!(memory.bytes() > Some(1 << 20));
         assert!(memory.own_bytes() > Some(1 << 16) && memory.own_bytes() < memory.bytes());
         memory.exceeds(1 << 20).await;
-        assert_eq!(Memory { process: None }.bytes(), None);
+        assert_eq!(ProcessMemory { process: None }.bytes(), None);
     }
 }

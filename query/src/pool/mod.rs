@@ -1,23 +1,23 @@
 //! The parent's side: workers that run one query each, are killed when they overrun, and are replaced.
 
 mod child;
-mod line;
-mod share;
+mod fair_queue;
+mod scheduler;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use child::{Child, Fate};
-use line::{Line, Party, Place};
-use share::Full;
+use fair_queue::QueueFull;
+use scheduler::{Scheduler, Slot, Tenant};
 use tokio::{
     sync::{Mutex, mpsc},
     time::{Instant, timeout_at},
 };
 
 use crate::{
-    Author, Cost, Ended, QueryError, Reach, Reason, Request,
-    worker::{Handshake, Question},
+    Author, Cost, QueryError, QuerySummary, Reason, Request, RowAccess,
+    worker::{Handshake, WorkerRequest},
 };
 
 /// How workers are started.
@@ -33,12 +33,12 @@ pub struct Launch {
 
 /// What a worker says, piece by piece.
 #[derive(Debug)]
-pub enum Piece {
+pub enum WorkerMessage {
     /// Bytes of an Arrow IPC stream.
     Rows(Bytes),
     /// What the query read so far.
     Progress(Cost),
-    Ended(Ended),
+    Ended(QuerySummary),
     Failed(QueryError),
 }
 
@@ -47,7 +47,7 @@ pub enum Piece {
 pub struct Pool {
     launch: Arc<Launch>,
     idle: Arc<Mutex<Vec<Child>>>,
-    line: Line,
+    scheduler: Scheduler,
     workers: usize,
     /// On how many a query is computed while nobody else waits.
     partitions: usize,
@@ -72,7 +72,7 @@ impl Pool {
     /// A pool of `workers`, none of them started yet.
     pub fn new(launch: Launch, workers: usize) -> Self {
         let (own, all) = (workers * OWN_WAITING_PER_WORKER, workers * WAITING_PER_WORKER);
-        Self::with(launch, workers, Line::new(workers, own, all))
+        Self::with(launch, workers, Scheduler::new(workers, own, all))
     }
 
     /// Workers for our own plans: metrics, dashboards, lookups of events.
@@ -87,10 +87,10 @@ impl Pool {
         Self { is_ready: false, partitions: 1, ..pool }
     }
 
-    fn with(launch: Launch, workers: usize, line: Line) -> Self {
+    fn with(launch: Launch, workers: usize, scheduler: Scheduler) -> Self {
         let partitions = launch.handshake.partitions;
         let (launch, idle) = (Arc::new(launch), Arc::default());
-        Self { launch, idle, line, workers, partitions, is_ready: true }
+        Self { launch, idle, scheduler, workers, partitions, is_ready: true }
     }
 
     /// Starts a worker ahead of the first query, so that it does not wait for it.
@@ -106,14 +106,17 @@ impl Pool {
 
     /// Sends a query to a worker, and returns the pieces of its answer as they come. Dropping the receiver
     /// stops the query.
-    pub async fn run(&self, mut request: Request) -> Result<mpsc::Receiver<Piece>, QueryError> {
+    pub async fn run(
+        &self,
+        mut request: Request,
+    ) -> Result<mpsc::Receiver<WorkerMessage>, QueryError> {
         let deadline = Instant::now() + Duration::from_millis(request.deadline_ms);
-        let mut place = self.line.enter(&request.reach).map_err(refused)?;
+        let mut place = self.scheduler.enter(&request.reach).map_err(refused)?;
         timeout_at(deadline, place.called())
             .await
             .map_err(|_| QueryError::new(Reason::Busy, "no query worker became free in time"))?;
         request.gives_way |= request.author == Author::Stranger && place.gives_way();
-        let worker = self.take(&Party::of(&request.reach)).await?;
+        let worker = self.take(&Tenant::of(&request.reach)).await?;
         let (pieces, receiver) = mpsc::channel(PIECES);
         let pool = self.clone();
         let partitions = match place.is_crowded() {
@@ -122,7 +125,7 @@ impl Pool {
             false => self.partitions,
         };
         tokio::spawn(async move {
-            let question = Question { request: &request, partitions };
+            let question = WorkerRequest { request: &request, partitions };
             pool.answer(worker, place, &question, deadline, &pieces).await;
         });
         Ok(receiver)
@@ -130,11 +133,11 @@ impl Pool {
 
     /// The idle worker that suits best and is alive, or a new one. Without it, who is stopped again and again would
     /// leave only new workers to others, and those are slow at first.
-    async fn take(&self, party: &Party) -> Result<Child, QueryError> {
+    async fn take(&self, tenant: &Tenant) -> Result<Child, QueryError> {
         loop {
             let mut idle = self.idle.lock().await;
             // Of equals the one that was given back last: whoever had it had this slot.
-            let best = (0..idle.len()).max_by_key(|place| idle[*place].suits(party));
+            let best = (0..idle.len()).max_by_key(|place| idle[*place].suits(tenant));
             let Some(mut worker) = best.map(|place| idle.remove(place)) else {
                 drop(idle);
                 return Child::start(&self.launch).await;
@@ -150,10 +153,10 @@ impl Pool {
     async fn answer(
         &self,
         mut worker: Child,
-        mut place: Place,
-        question: &Question<&Request>,
+        mut place: Slot,
+        question: &WorkerRequest<&Request>,
         deadline: Instant,
-        pieces: &mpsc::Sender<Piece>,
+        pieces: &mpsc::Sender<WorkerMessage>,
     ) {
         let mut again = true;
         loop {
@@ -185,12 +188,12 @@ impl Pool {
                         continue;
                     }
                     Err(error) => {
-                        let _ = pieces.try_send(Piece::Failed(error));
+                        let _ = pieces.try_send(WorkerMessage::Failed(error));
                     }
                 },
                 fate => {
                     worker.kill().await;
-                    let _ = pieces.try_send(Piece::Failed(fate.error(question.request)));
+                    let _ = pieces.try_send(WorkerMessage::Failed(fate.error(question.request)));
                     self.warm().await;
                 }
             }
@@ -202,9 +205,9 @@ impl Pool {
     async fn ask(
         &self,
         worker: &mut Child,
-        question: &Question<&Request>,
+        question: &WorkerRequest<&Request>,
         deadline: Instant,
-        pieces: &mpsc::Sender<Piece>,
+        pieces: &mpsc::Sender<WorkerMessage>,
     ) -> Fate {
         let memory = worker.memory();
         let outgrown = memory.exceeds(self.launch.handshake.memory_bytes_max());
@@ -250,41 +253,41 @@ impl Launch {
 
 /// Turns that organizations take at something that is slow. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Turns(Line);
+pub struct FairSemaphore(Scheduler);
 
 /// One of these, or the wait for it. It is given back when dropped.
 #[derive(Debug)]
-pub struct Turn(Place);
+pub struct FairPermit(Slot);
 
-impl Turns {
+impl FairSemaphore {
     /// So many have their turn at once; so many of one organization may wait, and of all.
     pub fn new(at_once: usize, each_max: usize, all_max: usize) -> Self {
-        Self(Line::new(at_once, each_max, all_max))
+        Self(Scheduler::new(at_once, each_max, all_max))
     }
 
-    /// A place in the line.
+    /// A place in the queue.
     ///
     /// # Errors
     /// When too many wait.
-    pub fn enter(&self, reach: &Reach) -> Result<Turn, QueryError> {
-        self.0.enter(reach).map(Turn).map_err(refused)
+    pub fn enter(&self, reach: &RowAccess) -> Result<FairPermit, QueryError> {
+        self.0.enter(reach).map(FairPermit).map_err(refused)
     }
 }
 
-impl Turn {
+impl FairPermit {
     /// Completes when it has come.
     pub async fn come(&mut self) {
         self.0.called().await;
     }
 }
 
-fn refused(full: Full) -> QueryError {
+fn refused(full: QueueFull) -> QueryError {
     match full {
-        Full::Own => {
+        QueueFull::Own => {
             let message =
                 "too many queries of yours wait already; send the next when one is answered";
             QueryError::new(Reason::TooMany, message)
         }
-        Full::All => QueryError::new(Reason::Busy, "every query worker is busy"),
+        QueueFull::All => QueryError::new(Reason::Busy, "every query worker is busy"),
     }
 }

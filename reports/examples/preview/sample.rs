@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use query::metric::{Grain, MetricAnswer, MetricRequest, MetricRow, Number, Unit};
-use reports::{Answered, Band, Dashboard, Forecasts, Window};
+use reports::{Band, Dashboard, Forecasts, MetricResult, Window};
 use rust_decimal::Decimal;
 
 pub(crate) const MODELS: [&str; 12] = [
@@ -30,18 +30,18 @@ pub(crate) fn answers(
     window: &Window,
     models: &[&str],
     currencies: &[&str],
-) -> Vec<Answered> {
+) -> Vec<MetricResult> {
     dashboard
         .requests(window)
         .into_iter()
-        .map(|request| Answered { answer: answer(&request, models, currencies), request })
+        .map(|request| MetricResult { answer: answer(&request, models, currencies), request })
         .collect()
 }
 
 /// Two weeks ahead, wider every day.
 pub(crate) fn forecasts(dashboard: &Dashboard, window: &Window, currencies: &[&str]) -> Forecasts {
     let mut forecasts = Forecasts::default();
-    for outlook in dashboard.outlooks(window) {
+    for outlook in dashboard.forecast_requests(window) {
         let metric = &outlook.history.metric;
         let kept: Vec<Option<&str>> = match unit(metric) {
             Unit::Money => currencies.iter().copied().map(Some).collect(),

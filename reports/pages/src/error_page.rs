@@ -33,12 +33,12 @@ struct Values<'a> {
     message: String,
     detail: Option<&'a str>,
     request_id: Option<&'a str>,
-    links: Vec<Way>,
+    links: Vec<ErrorLink>,
 }
 
 /// A way on.
 #[derive(Serialize)]
-struct Way {
+struct ErrorLink {
     text: &'static str,
     href: String,
 }
@@ -133,7 +133,7 @@ fn meaning(status: u16, code: &str) -> Meaning {
 }
 
 impl Goal {
-    fn way(self, language: Language, address: &str) -> Way {
+    fn way(self, language: Language, address: &str) -> ErrorLink {
         let path = address.split('?').next().unwrap_or("/");
         let (texts, href) = match self {
             Self::SignIn => (["Sign in", "登录"], {
@@ -144,7 +144,7 @@ impl Goal {
             Self::Plain => (["Open the page without it", "打开默认页面"], path.to_owned()),
             Self::Dashboard => (["Go to the dashboard", "前往仪表盘"], "/".to_owned()),
         };
-        Way { text: of(texts, language), href }
+        ErrorLink { text: of(texts, language), href }
     }
 }
 

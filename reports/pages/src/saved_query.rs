@@ -29,14 +29,14 @@ pub struct Listed {
 
 /// A saved query with its answer.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct SavedQueryPage {
     pub name: String,
     pub description: String,
     pub version: i32,
     pub fields: Vec<Field>,
     /// What the address says besides the language and the parameters, with its names.
     pub kept: Vec<(&'static str, String)>,
-    pub answer: Shown,
+    pub answer: SavedQueryResult,
     /// What the address says besides the language, as it stands there.
     pub rest: String,
     /// The address of the same rows for programs, up to the format.
@@ -55,7 +55,7 @@ pub struct Field {
 
 /// What there is to show.
 #[derive(Debug, Clone)]
-pub enum Shown {
+pub enum SavedQueryResult {
     Rows(Rows),
     /// A parameter has no value yet.
     Unasked,
@@ -75,12 +75,12 @@ pub struct Rows {
 #[derive(Debug, Clone, Serialize)]
 pub struct Column {
     pub name: String,
-    pub class: Class,
+    pub class: CellClass,
 }
 
 /// How the cells of a column are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Class {
+pub enum CellClass {
     #[serde(rename = "number")]
     Number,
     #[serde(rename = "time")]
@@ -198,11 +198,11 @@ pub fn saved_queries_page(reader: &Reader, queries: &[Listed]) -> Result<String,
 }
 
 /// Renders one with its answer. The form asks the same page again.
-pub fn saved_query_page(reader: &Reader, asked: &Asked) -> Result<String, Error> {
+pub fn saved_query_page(reader: &Reader, asked: &SavedQueryPage) -> Result<String, Error> {
     let (answer, failure) = match &asked.answer {
-        Shown::Rows(rows) => (Some(rows), None),
-        Shown::Failed(detail) => (None, Some(detail.as_str())),
-        Shown::Unasked => (None, None),
+        SavedQueryResult::Rows(rows) => (Some(rows), None),
+        SavedQueryResult::Failed(detail) => (None, Some(detail.as_str())),
+        SavedQueryResult::Unasked => (None, None),
     };
     fill(
         &[],
@@ -216,7 +216,7 @@ pub fn saved_query_page(reader: &Reader, asked: &Asked) -> Result<String, Error>
             is_utc: asked.kept.iter().all(|(name, _)| *name != "tz"),
             answer,
             failure,
-            is_unasked: matches!(asked.answer, Shown::Unasked),
+            is_unasked: matches!(asked.answer, SavedQueryResult::Unasked),
             count: answer.map_or(0, |rows| rows.rows.len()),
             rows_address: &asked.rows_address,
             ..reader.values(&asked.rest)
@@ -232,8 +232,8 @@ mod tests {
         Reader { language, user: Some("m@example.com".into()), organization: None, asks_sql: false }
     }
 
-    fn asked(answer: Shown) -> Asked {
-        Asked {
+    fn asked(answer: SavedQueryResult) -> SavedQueryPage {
+        SavedQueryPage {
             name: "top-models".into(),
             description: "Models by <b>requests</b>".into(),
             version: 3,
@@ -254,8 +254,8 @@ mod tests {
     fn an_answer_is_a_table_and_nothing_of_it_is_markup() {
         let rows = Rows {
             columns: vec![
-                Column { name: "<i>model</i>".into(), class: Class::Text },
-                Column { name: "n".into(), class: Class::Number },
+                Column { name: "<i>model</i>".into(), class: CellClass::Text },
+                Column { name: "n".into(), class: CellClass::Number },
             ],
             rows: vec![vec![Some("<script>".into()), Some("12".into())], vec![None, None]],
             truncated: true,
@@ -263,7 +263,8 @@ mod tests {
         };
         for language in Language::ALL {
             let html =
-                saved_query_page(&reader(language), &asked(Shown::Rows(rows.clone()))).unwrap();
+                saved_query_page(&reader(language), &asked(SavedQueryResult::Rows(rows.clone())))
+                    .unwrap();
             assert!(html.contains("&lt;script&gt;") && html.contains("&lt;i&gt;model"), "{html}");
             for markup in ["<script", "<b>", "<i>"] {
                 assert!(!html.contains(markup), "{markup}");
@@ -275,9 +276,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_wrong_is_said() {
-        let html = saved_query_page(&reader(Language::En), &asked(Shown::Unasked)).unwrap();
+        let html =
+            saved_query_page(&reader(Language::En), &asked(SavedQueryResult::Unasked)).unwrap();
         assert!(html.contains(ENGLISH.fill_in) && !html.contains("<table"));
-        let failed = Shown::Failed("`since` is no date".into());
+        let failed = SavedQueryResult::Failed("`since` is no date".into());
         let html = saved_query_page(&reader(Language::ZhCn), &asked(failed)).unwrap();
         assert!(html.contains(CHINESE.failed) && html.contains("`since` is no date"));
     }

@@ -84,13 +84,16 @@ fn every_question_is_asked_once() {
 
 #[test]
 fn forecasts_are_those_of_the_endpoint() {
-    let outlooks = business().outlooks(&window(7));
+    let forecast_requests = business().forecast_requests(&window(7));
     let metrics: Vec<&str> =
-        outlooks.iter().map(|outlook| outlook.history.metric.as_str()).collect();
+        forecast_requests.iter().map(|outlook| outlook.history.metric.as_str()).collect();
     assert_eq!(metrics, ["requests", "tokens", "usage_revenue"]);
-    for outlook in &outlooks {
+    for outlook in &forecast_requests {
         let metric = &outlook.history.metric;
-        assert_eq!(outlook.history, crate::outlook::history(metric, Grain::Day, window(7).to()));
+        assert_eq!(
+            outlook.history,
+            crate::metric_forecast::history(metric, Grain::Day, window(7).to())
+        );
         assert_eq!(outlook.horizon_days, 14);
     }
     // What is not over yet is not learned from.
@@ -98,11 +101,11 @@ fn forecasts_are_those_of_the_endpoint() {
     let tomorrow = "2026-11-24T00:00:00Z".parse().unwrap();
     let window_to = |to| Window::new(tomorrow - TimeDelta::days(8), to, today).unwrap();
     for (to, horizon) in [(tomorrow, 15), (tomorrow + TimeDelta::days(3), 18), (today, 14)] {
-        for outlook in business().outlooks(&window_to(to)) {
+        for outlook in business().forecast_requests(&window_to(to)) {
             assert_eq!(outlook.history.to, tomorrow - TimeDelta::days(1));
             assert_eq!(outlook.horizon_days, horizon);
         }
     }
-    assert!(business().outlooks(&window(1)).is_empty(), "hours");
-    assert!(business().outlooks(&window(365)).is_empty(), "weeks");
+    assert!(business().forecast_requests(&window(1)).is_empty(), "hours");
+    assert!(business().forecast_requests(&window(365)).is_empty(), "weeks");
 }

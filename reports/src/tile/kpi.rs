@@ -4,11 +4,11 @@ use pages::words::Words;
 use query::metric::{MetricRequest, Number};
 use serde::{Deserialize, Serialize};
 
-use super::{Scene, over_time, totals};
+use super::{TileContext, over_time, totals};
 use crate::{
     Error, Text, Window,
     answer::{currencies, total},
-    comparison::{Better, Change, compare},
+    comparison::{Change, DesiredDirection, compare},
     number::{Precision, print, print_or_absent},
     spark,
     words::against,
@@ -23,7 +23,7 @@ pub struct KpiTile {
     pub note: Text,
     /// Which way is good.
     #[serde(default)]
-    pub better: Better,
+    pub better: DesiredDirection,
 }
 
 #[derive(Debug, Serialize)]
@@ -31,11 +31,11 @@ pub(crate) struct View {
     title: String,
     note: String,
     /// One figure, or one per currency; none if there is nothing to show.
-    figures: Vec<Figure>,
+    figures: Vec<KpiValue>,
 }
 
 #[derive(Debug, Serialize)]
-struct Figure {
+struct KpiValue {
     value: String,
     exact: String,
     change: Option<Change>,
@@ -57,7 +57,7 @@ impl KpiTile {
         over_time(&self.metric, window.from(), window.to(), window.grain())
     }
 
-    pub(super) fn view(&self, scene: &Scene<'_>) -> Result<View, Error> {
+    pub(super) fn view(&self, scene: &TileContext<'_>) -> Result<View, Error> {
         let language = scene.language;
         let now = scene.answers.get(&totals(&self.metric, &scene.window, &[]))?;
         let before = scene.answers.get(&totals(&self.metric, &scene.window.previous(), &[]))?;
@@ -85,7 +85,7 @@ impl KpiTile {
                 .filter(|row| row.currency.as_deref() == currency)
                 .map(|row| row.value.map(Number::to_f64))
                 .collect();
-            figures.push(Figure {
+            figures.push(KpiValue {
                 value: print(value, unit, currency, Precision::Short, language),
                 exact: print(value, unit, currency, Precision::Exact, language),
                 change,

@@ -6,11 +6,11 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 
-use super::{Scene, totals};
+use super::{TileContext, totals};
 use crate::{
     Error, Text, Window,
     answer::currencies,
-    comparison::{Better, Change, compare},
+    comparison::{Change, DesiredDirection, compare},
     number::{Precision, print, ratio},
 };
 
@@ -35,7 +35,7 @@ pub struct RankingTile {
     #[serde(default)]
     pub only_given: bool,
     #[serde(default)]
-    pub better: Better,
+    pub better: DesiredDirection,
 }
 
 fn default_limit() -> usize {
@@ -79,7 +79,7 @@ impl RankingTile {
         ]
     }
 
-    pub(super) fn view(&self, scene: &Scene<'_>) -> Result<View, Error> {
+    pub(super) fn view(&self, scene: &TileContext<'_>) -> Result<View, Error> {
         let [now, before] = [scene.window, scene.window.previous()]
             .map(|window| scene.answers.get(&totals(&self.metric, &window, &[&self.by])));
         let (now, before) = (now?, before?);
@@ -98,14 +98,14 @@ impl RankingTile {
             note: self.note.of(scene.language).to_owned(),
             item: self.item.of(scene.language).to_owned(),
             additive: self.additive,
-            bad: self.better == Better::Lower,
+            bad: self.better == DesiredDirection::Lower,
             lists,
         })
     }
 
     fn rows(
         &self,
-        scene: &Scene<'_>,
+        scene: &TileContext<'_>,
         now: &MetricAnswer,
         before: &MetricAnswer,
         currency: Option<&str>,

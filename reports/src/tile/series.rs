@@ -9,13 +9,13 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 
-use super::{Scene, over_time};
+use super::{TileContext, over_time};
 use crate::answer::currencies;
 use crate::axis::Axis;
 use crate::chart::{self, Plot, Size};
 use crate::number::Precision;
 use crate::window::{bucket, tick};
-use crate::{Band, Error, Text, Window, outlook, words};
+use crate::{Band, Error, Text, Window, metric_forecast, words};
 
 /// A line over the window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,21 +60,21 @@ pub(crate) struct View {
     legend: String,
     wide: bool,
     /// One chart, or one per currency; none if there is nothing to draw.
-    panels: Vec<Panel>,
+    panels: Vec<ChartPanel>,
     hourly: bool,
 }
 
 #[derive(Debug, Serialize)]
-struct Panel {
+struct ChartPanel {
     currency: Option<String>,
     summary: String,
-    pictures: Vec<Picture>,
+    pictures: Vec<ChartImage>,
     rows: Vec<Row>,
-    outlook: Vec<OutlookRow>,
+    outlook: Vec<ForecastRow>,
 }
 
 #[derive(Debug, Serialize)]
-struct Picture {
+struct ChartImage {
     class: &'static str,
     width: u16,
     height: u16,
@@ -88,7 +88,7 @@ struct Row {
 }
 
 #[derive(Debug, Serialize)]
-struct OutlookRow {
+struct ForecastRow {
     at: String,
     value: String,
     lower: String,
@@ -111,7 +111,7 @@ impl SeriesTile {
         if self.forecast.is_none() || window.grain() != Grain::Day {
             return None;
         }
-        Some(outlook::history(&self.metric, Grain::Day, window.settled()))
+        Some(metric_forecast::history(&self.metric, Grain::Day, window.settled()))
     }
 
     /// Days from the end of that history to the end of the forecast.
@@ -127,7 +127,7 @@ impl SeriesTile {
             .then(|| format!("horizon_days {horizon} is not between 1 and {MOST_HORIZON_DAYS}"))
     }
 
-    pub(super) fn view(&self, scene: &Scene<'_>) -> Result<View, Error> {
+    pub(super) fn view(&self, scene: &TileContext<'_>) -> Result<View, Error> {
         let answer = scene.answers.get(&self.request(&scene.window))?;
         let mut drawn: Vec<(Option<&str>, Vec<Point>)> = currencies(&answer.rows)
             .into_iter()
@@ -143,7 +143,7 @@ impl SeriesTile {
         let mut panels = drawn
             .iter()
             .map(|(currency, points)| self.panel(scene, answer.unit, *currency, points, sizes))
-            .collect::<Result<Vec<Panel>, Error>>()?;
+            .collect::<Result<Vec<ChartPanel>, Error>>()?;
         let grain = scene.window.grain();
         let forecast_days = panels.iter().map(|panel| panel.outlook.len()).max();
         // The currency is only said where there is a choice.
@@ -162,12 +162,12 @@ impl SeriesTile {
 
     fn panel(
         &self,
-        scene: &Scene<'_>,
+        scene: &TileContext<'_>,
         unit: Unit,
         currency: Option<&str>,
         points: &[Point],
         sizes: &[Size],
-    ) -> Result<Panel, Error> {
+    ) -> Result<ChartPanel, Error> {
         let (language, grain) = (scene.language, scene.window.grain());
         let print = Print { unit, currency, language };
         let bands = self.bands(scene, currency);
@@ -176,7 +176,7 @@ impl SeriesTile {
             .iter()
             .map(|size| {
                 let (width, height) = size.pixels();
-                Ok(Picture {
+                Ok(ChartImage {
                     class: size.class(),
                     width,
                     height,
@@ -188,13 +188,13 @@ impl SeriesTile {
             at: bucket(point.at, grain),
             value: print.value(point.value, Precision::Exact),
         });
-        let outlook = bands.iter().map(|band| OutlookRow {
+        let outlook = bands.iter().map(|band| ForecastRow {
             at: bucket(band.at, grain),
             value: print.float(band.value),
             lower: print.float(band.lower),
             upper: print.float(band.upper),
         });
-        Ok(Panel {
+        Ok(ChartPanel {
             currency: currency.map(str::to_owned),
             summary: caption::write(self.title.of(language), points, bands, print, grain),
             pictures,
@@ -204,7 +204,7 @@ impl SeriesTile {
     }
 
     /// The bands that follow the window, as far as the tile looks ahead.
-    fn bands<'a>(&self, scene: &Scene<'a>, currency: Option<&str>) -> &'a [Band] {
+    fn bands<'a>(&self, scene: &TileContext<'a>, currency: Option<&str>) -> &'a [Band] {
         let Some(options) = &self.forecast else {
             return &[];
         };

@@ -5,7 +5,7 @@ use query::metric::{MetricAnswer, MetricRequest, Number};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{Scene, limit_fault, ranking::group, totals};
+use super::{TileContext, limit_fault, ranking::group, totals};
 use crate::{
     Error, Text, Window,
     number::{ABSENT, Precision, print},
@@ -71,7 +71,7 @@ impl TableTile {
         limit_fault(self.limit)
     }
 
-    pub(super) fn view(&self, scene: &Scene<'_>) -> Result<View, Error> {
+    pub(super) fn view(&self, scene: &TileContext<'_>) -> Result<View, Error> {
         let language = scene.language;
         let answers = self
             .requests(&scene.window)
@@ -119,7 +119,7 @@ impl TableTile {
     }
 }
 
-fn cell(answer: &MetricAnswer, item: Option<&str>, scene: &Scene<'_>) -> Vec<String> {
+fn cell(answer: &MetricAnswer, item: Option<&str>, scene: &TileContext<'_>) -> Vec<String> {
     let mut values: Vec<String> = answer
         .rows
         .iter()

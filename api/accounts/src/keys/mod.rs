@@ -18,11 +18,11 @@ use rest::{
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
 use serde_json::{Map, Value, json};
 use state::{
-    audit::{self, Act, Origin},
+    audit::{self, AuditAction, AuditOrigin},
     ids::{base62, random_bytes},
     migration::Migration,
-    outbox::{self, Mirrored},
-    store::{Doing, Store, StoreError, rfc3339, time_of},
+    outbox::{self, MirroredTable},
+    store::{Store, StoreContext, StoreError, rfc3339, time_of},
 };
 
 pub use error::KeyError;
@@ -73,7 +73,7 @@ pub struct NewKey {
 pub async fn create(
     store: &Store,
     new: NewKey,
-    origin: &Origin,
+    origin: &AuditOrigin,
     now: DateTime<Utc>,
 ) -> Result<(ApiKey, KeySecret), KeyError> {
     new.check(now)?;
@@ -100,7 +100,7 @@ pub async fn create(
         }
         _ => error.into(),
     })?;
-    outbox::append(&write, Mirrored::ApiKeys, &key.dimension(), now).await?;
+    outbox::append(&write, MirroredTable::ApiKeys, &key.dimension(), now).await?;
     let detail = json!({
         "organization_id": key.organization_id,
         "scopes": key.scopes.to_string(),
@@ -108,7 +108,7 @@ pub async fn create(
         "types": key.grant.types(),
         "expires_at": key.expires_at.map(rfc3339),
     });
-    let act = Act { action: "key.created", target: key.api_key_id.clone(), detail };
+    let act = AuditAction { action: "key.created", target: key.api_key_id.clone(), detail };
     audit::append(&write, origin, act, now).await?;
     write.commit().await?;
     Ok((key, secret))
@@ -130,7 +130,7 @@ pub async fn list(store: &Store) -> Result<Vec<ApiKey>, KeyError> {
 pub async fn revoke(
     store: &Store,
     api_key_id: &str,
-    origin: &Origin,
+    origin: &AuditOrigin,
     now: DateTime<Utc>,
 ) -> Result<(), KeyError> {
     let write = store.write().await?;
@@ -148,8 +148,8 @@ pub async fn revoke(
         .exec(write.db())
         .await
         .doing("revoking an API key")?;
-    outbox::append(&write, Mirrored::ApiKeys, &key.dimension(), now).await?;
-    let act = Act { action: "key.revoked", target: key.api_key_id, detail: json!({}) };
+    outbox::append(&write, MirroredTable::ApiKeys, &key.dimension(), now).await?;
+    let act = AuditAction { action: "key.revoked", target: key.api_key_id, detail: json!({}) };
     audit::append(&write, origin, act, now).await?;
     Ok(write.commit().await?)
 }
@@ -174,7 +174,7 @@ pub async fn set_grant(
     store: &Store,
     api_key_id: &str,
     grant: Grant,
-    origin: &Origin,
+    origin: &AuditOrigin,
     now: DateTime<Utc>,
 ) -> Result<ApiKey, KeyError> {
     let write = store.write().await?;
@@ -191,7 +191,7 @@ pub async fn set_grant(
         .await
         .doing("changing what an API key may write")?;
     let detail = json!({"sources": key.grant.sources(), "types": key.grant.types()});
-    let act = Act { action: "key.granted", target: key.api_key_id.clone(), detail };
+    let act = AuditAction { action: "key.granted", target: key.api_key_id.clone(), detail };
     audit::append(&write, origin, act, now).await?;
     write.commit().await?;
     Ok(key)

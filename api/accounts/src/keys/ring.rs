@@ -6,9 +6,9 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rest::principal::{Kind, Principal, Reach};
+use rest::principal::{Principal, PrincipalKind, Tenancy};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
-use state::store::{Doing, Store, time_of};
+use state::store::{Store, StoreContext, time_of};
 
 use super::{KeyError, KeySecret, row};
 
@@ -22,11 +22,11 @@ const LAST_USE_GRAIN: TimeDelta = TimeDelta::minutes(1);
 #[derive(Debug)]
 pub struct KeyRing {
     store: Store,
-    remembered: Mutex<HashMap<[u8; 32], Remembered>>,
+    remembered: Mutex<HashMap<[u8; 32], CachedPrincipal>>,
 }
 
 #[derive(Clone, Debug)]
-struct Remembered {
+struct CachedPrincipal {
     principal: Principal,
     verified_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
@@ -55,15 +55,15 @@ impl KeyRing {
         }
         self.note_use(&row, now).await;
         let principal = Principal {
-            kind: Kind::Key(row.scopes()?),
+            kind: PrincipalKind::Key(row.scopes()?),
             grant: row.grant()?,
-            reach: Reach::from(row.organization_id),
+            reach: Tenancy::from(row.organization_id),
             id: row.api_key_id,
             name: row.name,
         };
         self.remember(
             hash,
-            Remembered { principal: principal.clone(), verified_at: now, expires_at },
+            CachedPrincipal { principal: principal.clone(), verified_at: now, expires_at },
         );
         Ok(principal)
     }
@@ -73,7 +73,7 @@ impl KeyRing {
         self.lock().clear();
     }
 
-    fn remember(&self, hash: [u8; 32], found: Remembered) {
+    fn remember(&self, hash: [u8; 32], found: CachedPrincipal) {
         let mut remembered = self.lock();
         if remembered.len() >= REMEMBERED_MAX {
             remembered.retain(|_, old| old.is_fresh(found.verified_at));
@@ -110,13 +110,13 @@ impl KeyRing {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Remembered>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], CachedPrincipal>> {
         // Every change of the map is complete in itself: a panic elsewhere does not spoil it.
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Remembered {
+impl CachedPrincipal {
     fn is_fresh(&self, now: DateTime<Utc>) -> bool {
         let age = now - self.verified_at;
         TimeDelta::zero() <= age && age < REMEMBERED && self.expires_at.is_none_or(|at| now < at)

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use rest::principal::{Kind, Reach};
+use rest::principal::{PrincipalKind, Tenancy};
 use serde_json::json;
 use state::{
-    audit::{self, Verdict},
+    audit::{self, ChainState},
     outbox,
     scratch::{Scratch, noon, tester},
     store::Store,
@@ -64,8 +64,8 @@ async fn a_key_is_verified_until_revoked() {
     let ring = KeyRing::new(store.clone());
     let principal = ring.verify(secret.reveal(), noon()).await.unwrap();
     assert_eq!(principal.id, own.api_key_id);
-    assert_eq!(principal.reach, Reach::Organization("org_a".to_owned()));
-    assert_eq!(principal.kind, Kind::Key(own.scopes));
+    assert_eq!(principal.reach, Tenancy::Organization("org_a".to_owned()));
+    assert_eq!(principal.kind, PrincipalKind::Key(own.scopes));
     let stranger = KeySecret::generate().unwrap();
     assert!(matches!(ring.verify(stranger.reveal(), noon()).await, Err(KeyError::WrongKey)));
     assert_eq!(list(store).await.unwrap()[0].last_used_at, Some(noon()));
@@ -89,7 +89,7 @@ async fn a_key_is_verified_until_revoked() {
     let targets: Vec<_> =
         audit::recent(store, 9).await.unwrap().into_iter().map(|act| act.action).collect();
     assert_eq!(targets, ["key.revoked", "key.created"]);
-    assert_eq!(audit::verify(store).await.unwrap(), Verdict::Intact { rows: 2 });
+    assert_eq!(audit::verify(store).await.unwrap(), ChainState::Intact { rows: 2 });
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn what_makes_no_sense_is_refused() {
     let admin = attempt("a", Some("org_a"), "admin").await;
     assert!(matches!(admin, Err(KeyError::Invalid { field: "scopes", .. })));
     assert_eq!(list(store).await.unwrap(), []);
-    assert_eq!(audit::verify(store).await.unwrap(), Verdict::Intact { rows: 0 });
+    assert_eq!(audit::verify(store).await.unwrap(), ChainState::Intact { rows: 0 });
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn the_mirror_gets_every_change_and_no_secret() {
     revoke(store, &created.api_key_id, &tester(), noon()).await.unwrap();
     let rows = outbox::peek(store, 9).await.unwrap().rows;
     assert_eq!(rows.len(), 2);
-    assert!(rows.iter().all(|row| row.table == outbox::Mirrored::ApiKeys));
+    assert!(rows.iter().all(|row| row.table == outbox::MirroredTable::ApiKeys));
     let expected = json!({
         "api_key_id": created.api_key_id, "organization_id": null, "name": "gateway", "start": secret.start(),
         "scopes": "write", "created_at": "2026-11-23T12:00:00.000000Z", "expires_at": null,

@@ -18,8 +18,8 @@ use ingest::control;
 pub use error::OrganizationError;
 
 use state::{
-    outbox::{self, Mirrored},
-    store::{Doing, Store, StoreError, Write, rfc3339, time_of},
+    outbox::{self, MirroredTable},
+    store::{Store, StoreContext, StoreError, Write, rfc3339, time_of},
 };
 
 /// SQLite takes 32,766 parameters; a query of this many ids stays far below.
@@ -31,7 +31,7 @@ pub struct Organization {
     /// `[A-Za-z0-9_-]{1,64}`
     pub organization_id: String,
     pub name: String,
-    pub kind: Kind,
+    pub kind: OrganizationKind,
     pub plan: String,
     /// ISO 3166-1 alpha-2.
     pub country: String,
@@ -40,12 +40,12 @@ pub struct Organization {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
-pub enum Kind {
+pub enum OrganizationKind {
     Individual,
     Business,
 }
 
-impl Kind {
+impl OrganizationKind {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -182,7 +182,7 @@ async fn upsert(
         .exec_without_returning(write.db())
         .await
         .doing("writing an organization")?;
-    Ok(outbox::append(write, Mirrored::Organizations, &organization.dimension(), now).await?)
+    Ok(outbox::append(write, MirroredTable::Organizations, &organization.dimension(), now).await?)
 }
 
 impl TryFrom<row::Model> for Organization {
@@ -191,7 +191,7 @@ impl TryFrom<row::Model> for Organization {
     fn try_from(row: row::Model) -> Result<Self, OrganizationError> {
         let unknown = StoreError::Damaged { table: "organizations", what: "an unknown kind" };
         Ok(Self {
-            kind: Kind::parse(&row.kind).ok_or(unknown)?,
+            kind: OrganizationKind::parse(&row.kind).ok_or(unknown)?,
             signed_up_at: time_of("organizations", row.signed_up_at)?,
             organization_id: row.organization_id,
             name: row.name,

@@ -1,16 +1,16 @@
 use serde_json::{Value, json};
 use state::{
-    outbox::{Mirrored, Peeked, peek, remove_through},
+    outbox::{MirroredTable, OutboxBatch, peek, remove_through},
     scratch::{Scratch, noon},
 };
 
-use super::{Kind, Organization, OrganizationError, get, list, upsert_many};
+use super::{Organization, OrganizationError, OrganizationKind, get, list, upsert_many};
 
 pub(crate) fn organization(id: &str) -> Organization {
     Organization {
         organization_id: id.to_owned(),
         name: "Ärzte & Co".to_owned(),
-        kind: Kind::Business,
+        kind: OrganizationKind::Business,
         plan: "team".to_owned(),
         country: "DE".to_owned(),
         signed_up_at: noon(),
@@ -32,7 +32,7 @@ async fn a_change_and_its_outbox_row_are_one() {
     let plans: Vec<_> =
         rows.iter().map(|row| (row.id, row.payload["plan"].as_str().unwrap())).collect();
     assert_eq!(plans, [(1, "team"), (2, "team"), (3, "scale")]);
-    assert!(rows.iter().all(|row| row.table == Mirrored::Organizations));
+    assert!(rows.iter().all(|row| row.table == MirroredTable::Organizations));
     let expected = json!({
         "organization_id": "org_a", "name": "Ärzte & Co", "kind": "business", "plan": "team", "country": "DE",
         "signed_up_at": "2026-11-23T12:00:00.000000Z",
@@ -65,7 +65,7 @@ async fn one_bad_row_refuses_all() {
         );
     }
     assert_eq!(list(store).await.unwrap(), []);
-    assert_eq!(peek(store, 10).await.unwrap(), Peeked::default());
+    assert_eq!(peek(store, 10).await.unwrap(), OutboxBatch::default());
 }
 
 #[tokio::test]

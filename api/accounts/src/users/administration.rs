@@ -8,8 +8,8 @@ use rest::principal::Role;
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, sea_query::Expr};
 use serde_json::{Value, json};
 use state::{
-    audit::{self, Act, Origin},
-    store::{Doing, Store, StoreError, Write},
+    audit::{self, AuditAction, AuditOrigin},
+    store::{Store, StoreContext, StoreError, Write},
 };
 
 use super::{AccountError, Accounts, Status, User, check_password, session, user_row as row};
@@ -42,7 +42,7 @@ impl Accounts {
         &self,
         user_id: &str,
         status: Status,
-        origin: &Origin,
+        origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
         let write = self.store.write().await?;
@@ -68,7 +68,7 @@ impl Accounts {
         &self,
         user: &User,
         password: &str,
-        origin: &Origin,
+        origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
         check_password(password, &user.email).map_err(AccountError::Password)?;
@@ -84,7 +84,7 @@ impl Accounts {
     pub async fn end_sessions(
         &self,
         user_id: &str,
-        origin: &Origin,
+        origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<u64, AccountError> {
         let write = self.store.write().await?;
@@ -133,10 +133,10 @@ async fn record(
     action: &'static str,
     user_id: &str,
     detail: Value,
-    origin: &Origin,
+    origin: &AuditOrigin,
     now: DateTime<Utc>,
 ) -> Result<(), AccountError> {
-    let act = Act { action, target: user_id.to_owned(), detail };
+    let act = AuditAction { action, target: user_id.to_owned(), detail };
     audit::append(&write, origin, act, now).await?;
     Ok(write.commit().await?)
 }

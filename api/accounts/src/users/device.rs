@@ -5,7 +5,7 @@ use std::fmt;
 
 use state::ids::{base62, digest, random_bytes};
 
-use super::{AccountError, throttle::Guessed};
+use super::{AccountError, throttle::LoginTarget};
 
 /// 16 random bytes in base 62.
 const ID_LENGTH: usize = 22;
@@ -33,14 +33,14 @@ impl Devices {
     }
 
     /// What the device's cookie holds.
-    pub(super) fn mark(&self, device: &Device, guessed: &Guessed) -> String {
+    pub(super) fn mark(&self, device: &Device, guessed: &LoginTarget) -> String {
         let text = format!("{}\n{}\n{:?}", device.0, guessed.email.as_str(), guessed.epoch);
         let mac = blake3::keyed_hash(&self.key, text.as_bytes());
         format!("{}.{}", device.0, base62(mac.as_bytes(), MAC_LENGTH))
     }
 
     /// The device of a cookie that was given to this user.
-    pub(super) fn recognize(&self, cookie: &str, guessed: &Guessed) -> Option<Device> {
+    pub(super) fn recognize(&self, cookie: &str, guessed: &LoginTarget) -> Option<Device> {
         let (id, _) = cookie.split_once('.').filter(|(id, _)| id.len() == ID_LENGTH)?;
         let device = Device(id.to_owned());
         // Digests are compared: how long that takes says nothing about the mark.
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_of_one_user_and_one_server() {
-        let user = |text, epoch| Guessed { email: Email::parse(text).unwrap(), epoch };
+        let user = |text, epoch| LoginTarget { email: Email::parse(text).unwrap(), epoch };
         let (ann, bob) = (user("ann@example.com", Some(1)), user("bob@example.com", Some(1)));
         let later = user("ann@example.com", Some(2));
         let (devices, others) = (Devices::new([1; 32]), Devices::new([2; 32]));

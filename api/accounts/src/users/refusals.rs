@@ -11,7 +11,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use state::{
-    audit::{self, Act, Origin},
+    audit::{self, AuditAction, AuditOrigin},
     store::Store,
 };
 
@@ -20,35 +20,35 @@ const WINDOW: Duration = Duration::from_secs(60);
 const ADDRESSES_MAX: usize = 1_000;
 
 /// As whom, and why not. All addresses that no user has are one.
-type Kind = (String, &'static str);
+type RefusalKey = (String, &'static str);
 
 #[derive(Debug)]
 pub(super) struct Refusals {
     store: Store,
     window: Duration,
-    held: Held,
+    held: RefusalCounts,
 }
 
 /// What came after the first of its kind.
 #[derive(Clone, Debug, Default)]
-struct Held(Arc<Mutex<HashMap<Kind, Count>>>);
+struct RefusalCounts(Arc<Mutex<HashMap<RefusalKey, RefusalCount>>>);
 
 #[derive(Debug, Default)]
-struct Count {
+struct RefusalCount {
     count: u64,
     addresses: HashSet<IpAddr>,
 }
 
 impl Refusals {
     pub(super) fn new(store: Store) -> Self {
-        Self { store, window: WINDOW, held: Held::default() }
+        Self { store, window: WINDOW, held: RefusalCounts::default() }
     }
 
     pub(super) fn note(
         &self,
         target: String,
         reason: &'static str,
-        origin: &Origin,
+        origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) {
         let kind = (target, reason);
@@ -58,13 +58,13 @@ impl Refusals {
                 count.add(origin.ip);
                 return;
             }
-            held.insert(kind.clone(), Count::default());
+            held.insert(kind.clone(), RefusalCount::default());
         }
         let (store, held, window) = (self.store.clone(), self.held.clone(), self.window);
         let first = origin.clone();
         tokio::spawn(async move {
             let (target, reason) = kind.clone();
-            let act = Act {
+            let act = AuditAction {
                 action: "user.sign_in_refused",
                 target: target.clone(),
                 detail: json!({"reason": reason}),
@@ -75,27 +75,27 @@ impl Refusals {
             if more.count > 0 {
                 let (count, addresses) = (more.count, more.addresses.len());
                 let detail = json!({"reason": reason, "count": count, "addresses": addresses});
-                let act = Act { action: "user.sign_in_refused", target, detail };
-                write(&store, &Origin::local("anonymous"), act, now + window).await;
+                let act = AuditAction { action: "user.sign_in_refused", target, detail };
+                write(&store, &AuditOrigin::local("anonymous"), act, now + window).await;
             }
         });
     }
 }
 
-async fn write(store: &Store, origin: &Origin, act: Act, at: DateTime<Utc>) {
+async fn write(store: &Store, origin: &AuditOrigin, act: AuditAction, at: DateTime<Utc>) {
     if let Err(error) = audit::record(store, origin, act, at).await {
         let error = &error as &dyn std::error::Error;
         tracing::error!(error, "a refused sign-in is not in the audit log");
     }
 }
 
-impl Held {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Kind, Count>> {
+impl RefusalCounts {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RefusalKey, RefusalCount>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Count {
+impl RefusalCount {
     fn add(&mut self, ip: Option<IpAddr>) {
         self.count += 1;
         if self.addresses.len() < ADDRESSES_MAX {
@@ -116,7 +116,7 @@ mod tests {
         let refusals = Refusals { window, ..Refusals::new(store.clone()) };
         for n in 0..500 {
             let ip = Some(IpAddr::from([192, 0, 2, (n % 10) as u8]));
-            let origin = Origin { ip, ..tester() };
+            let origin = AuditOrigin { ip, ..tester() };
             refusals.note("unknown".to_owned(), "unknown_user", &origin, noon());
             refusals.note("user_1".to_owned(), "wrong_password", &origin, noon());
         }

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use rest::{
     body::Body,
     principal::{
-        Ability, Authorized, Gate, Kind, Principal, SESSION_COOKIE, Scope, SignedIn, caller,
-        refuse_cross_site,
+        Ability, Authorized, Gate, Principal, PrincipalKind, SESSION_COOKIE, Scope, SignedIn,
+        caller, refuse_cross_site,
     },
     problem::{Denied, Problem},
 };
@@ -117,7 +117,8 @@ async fn logout(
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    if let (Kind::User(_), Some(cookie)) = (principal.kind, request.cookie(SESSION_COOKIE)) {
+    if let (PrincipalKind::User(_), Some(cookie)) = (principal.kind, request.cookie(SESSION_COOKIE))
+    {
         accounts.sign_out(cookie.value(), &principal.origin(&request), state.clock.now()).await?;
     }
     Ok(HttpResponse::NoContent().cookie(cookies::signed_out(&gate)).finish())
@@ -139,9 +140,11 @@ async fn me(principal: Authorized<SignedIn>) -> HttpResponse {
 impl From<Principal> for Me {
     fn from(principal: Principal) -> Self {
         let (kind, role, scopes) = match principal.kind {
-            Kind::User(role) => ("user", Some(role.as_str()), None),
-            Kind::Key(scopes) => ("key", None, Some(scopes.iter().map(Scope::as_str).collect())),
-            Kind::LocalProcess => ("local_process", None, None),
+            PrincipalKind::User(role) => ("user", Some(role.as_str()), None),
+            PrincipalKind::Key(scopes) => {
+                ("key", None, Some(scopes.iter().map(Scope::as_str).collect()))
+            }
+            PrincipalKind::LocalProcess => ("local_process", None, None),
         };
         let permissions =
             Ability::ALL.into_iter().filter(|ability| principal.may(*ability)).map(Ability::name);

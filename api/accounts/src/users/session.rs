@@ -6,9 +6,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use serde_json::json;
 use state::{
-    audit::{self, Act, Origin},
+    audit::{self, AuditAction, AuditOrigin},
     ids::{base62, digest, random_bytes},
-    store::{Doing, Store, Write},
+    store::{Store, StoreContext, Write},
 };
 
 use super::{AccountError, Accounts, Status, User, session_row as row, user_row};
@@ -57,7 +57,7 @@ impl Accounts {
     pub async fn sign_out(
         &self,
         token: &str,
-        origin: &Origin,
+        origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
         let Some(user) = session_user(&self.store, token, now).await? else { return Ok(()) };
@@ -66,8 +66,9 @@ impl Accounts {
             .exec(write.db())
             .await
             .doing("ending a session")?;
-        let origin = Origin { actor: user.user_id.clone(), ..origin.clone() };
-        let act = Act { action: "user.signed_out", target: user.user_id, detail: json!({}) };
+        let origin = AuditOrigin { actor: user.user_id.clone(), ..origin.clone() };
+        let act =
+            AuditAction { action: "user.signed_out", target: user.user_id, detail: json!({}) };
         audit::append(&write, &origin, act, now).await?;
         Ok(write.commit().await?)
     }
@@ -101,7 +102,7 @@ pub(super) async fn begin(
 /// Ends the sessions of all users. The state is of an earlier time: some of them may have been ended since.
 pub async fn end_all_sessions(
     store: &Store,
-    origin: &Origin,
+    origin: &AuditOrigin,
     now: DateTime<Utc>,
 ) -> Result<(), AccountError> {
     let write = store.write().await?;
@@ -113,7 +114,7 @@ pub async fn end_all_sessions(
         .doing("forgetting the users' devices")?;
     let ended = row::Entity::delete_many().exec(write.db()).await.doing("ending all sessions")?;
     let detail = json!({"sessions": ended.rows_affected});
-    let act = Act { action: "state.restored", target: "all".to_owned(), detail };
+    let act = AuditAction { action: "state.restored", target: "all".to_owned(), detail };
     audit::append(&write, origin, act, now).await?;
     Ok(write.commit().await?)
 }

@@ -4,14 +4,14 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde_json::json;
 use state::{
-    audit::{self, Act, Origin},
-    store::Doing,
+    audit::{self, AuditAction, AuditOrigin},
+    store::StoreContext,
 };
 
 use super::{
     AccountError, Accounts, Devices, Email, Status, User,
     session::{self, LIFETIME, SessionToken},
-    throttle::Guessed,
+    throttle::LoginTarget,
     user_row,
 };
 
@@ -34,7 +34,7 @@ impl Accounts {
         email: &Email,
         password: &str,
         device: Option<&str>,
-        origin: &Origin,
+        origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<SignedInSession, AccountError> {
         let row = user_row::Entity::find()
@@ -42,7 +42,8 @@ impl Accounts {
             .one(self.store.db())
             .await
             .doing("looking up a user")?;
-        let guessed = Guessed { email: email.clone(), epoch: row.as_ref().map(|row| row.epoch) };
+        let guessed =
+            LoginTarget { email: email.clone(), epoch: row.as_ref().map(|row| row.epoch) };
         let device = device.and_then(|mark| self.devices.recognize(mark, &guessed));
         let attempt = self.throttle.attempt(&guessed, origin.ip, device.clone())?;
         let hash = row.as_ref().map(|row| row.password_hash.clone());
@@ -69,7 +70,7 @@ impl Accounts {
         &self,
         user: &User,
         hash: &str,
-        origin: &Origin,
+        origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<SessionToken, AccountError> {
         let write = self.store.write().await?;
@@ -84,8 +85,12 @@ impl Accounts {
             return Err(self.refuse(Some(user), false, origin, now));
         }
         let token = session::begin(&write, &user.user_id, now).await?;
-        let origin = Origin { actor: user.user_id.clone(), ..origin.clone() };
-        let act = Act { action: "user.signed_in", target: user.user_id.clone(), detail: json!({}) };
+        let origin = AuditOrigin { actor: user.user_id.clone(), ..origin.clone() };
+        let act = AuditAction {
+            action: "user.signed_in",
+            target: user.user_id.clone(),
+            detail: json!({}),
+        };
         audit::append(&write, &origin, act, now).await?;
         write.commit().await?;
         Ok(token)
@@ -95,7 +100,7 @@ impl Accounts {
         &self,
         user: Option<&User>,
         right: bool,
-        origin: &Origin,
+        origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> AccountError {
         let reason = match (&user, right) {

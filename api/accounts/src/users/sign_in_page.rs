@@ -22,7 +22,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
 }
 
 #[derive(Debug, Deserialize)]
-struct Asked {
+struct SignInParameters {
     next: Option<String>,
     lang: Option<String>,
 }
@@ -36,7 +36,7 @@ struct Credentials {
 
 async fn form(
     request: HttpRequest,
-    asked: Result<web::Query<Asked>, actix_web::Error>,
+    asked: Result<web::Query<SignInParameters>, actix_web::Error>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
     let language = language(&request, asked.lang.as_deref());

@@ -3,14 +3,14 @@ use std::{net::IpAddr, time::Duration};
 use chrono::TimeDelta;
 use rest::principal::Role;
 use state::{
-    audit::{self, Origin, Verdict},
+    audit::{self, AuditOrigin, ChainState},
     clock::Clock,
     scratch::{Scratch, noon, tester},
 };
 
 use super::{
     AccountError, Accounts, Devices, Email, NewUser, PasswordFault, Status, Throttle, User,
-    check_password, device::Device, find_user, session_user, throttle::Guessed,
+    check_password, device::Device, find_user, session_user, throttle::LoginTarget,
 };
 use crate::organizations::{self, tests::organization};
 
@@ -37,8 +37,8 @@ fn new_user(email: &str, password: &str, role: Role, organization_id: Option<&st
     }
 }
 
-fn from(ip: &str) -> Origin {
-    Origin {
+fn from(ip: &str) -> AuditOrigin {
+    AuditOrigin {
         actor: "anonymous".to_owned(),
         request_id: Some("r1".to_owned()),
         ip: Some(ip.parse().unwrap()),
@@ -168,7 +168,7 @@ async fn every_refusal_is_the_same_to_the_client() {
         .sign_in(&email("bob@example.com"), PASSWORD, None, &from("192.0.2.1"), noon())
         .await
         .unwrap();
-    assert!(matches!(audit::verify(store).await.unwrap(), Verdict::Intact { .. }));
+    assert!(matches!(audit::verify(store).await.unwrap(), ChainState::Intact { .. }));
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn users_that_make_no_sense_are_refused() {
     }
     let weak = attempt(new("b@example.com", "password", Role::Admin, None)).await;
     assert!(matches!(weak, AccountError::Password(PasswordFault::Common)));
-    assert_eq!(audit::verify(store).await.unwrap(), Verdict::Intact { rows: 1 });
+    assert_eq!(audit::verify(store).await.unwrap(), ChainState::Intact { rows: 1 });
 }
 
 #[tokio::test]
@@ -273,8 +273,8 @@ fn ip(text: &str) -> Option<IpAddr> {
     Some(text.parse().unwrap())
 }
 
-fn guessed(email: &str, epoch: Option<i64>) -> Guessed {
-    Guessed { email: Email::parse(email).unwrap(), epoch }
+fn guessed(email: &str, epoch: Option<i64>) -> LoginTarget {
+    LoginTarget { email: Email::parse(email).unwrap(), epoch }
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn guessing_gets_slower_and_slower() {
     let ann = guessed("ann@example.com", Some(0));
     // From everywhere: each guess has a network of its own.
     let mut network = 0u32;
-    let mut guess = |user: &Guessed| {
+    let mut guess = |user: &LoginTarget| {
         network += 1;
         throttle.attempt(user, Some(IpAddr::from(network.to_be_bytes())), None)
     };

@@ -45,14 +45,14 @@ pub struct Throttle {
     by_network: Limiter<IpAddr>,
     by_site: Limiter<IpAddr>,
     /// All devices of a user together: a user may have any number.
-    by_user: Limiter<Guessed>,
-    by_lane: Limiter<Lane>,
-    memory: Mutex<Memory>,
+    by_user: Limiter<LoginTarget>,
+    by_lane: Limiter<ThrottleKey>,
+    memory: Mutex<FailureMemory>,
 }
 
 /// Whose password is tried. With another epoch, a user is another one here: nothing of before counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Guessed {
+pub(super) struct LoginTarget {
     pub(super) email: Email,
     /// `None` where there is no such user.
     pub(super) epoch: Option<i64>,
@@ -60,20 +60,20 @@ pub(super) struct Guessed {
 
 /// Whose failures at signing in as a user are counted together. One lane does not slow down another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Lane {
+enum ThrottleKey {
     /// A browser that the user has signed in with.
     Device(Device),
     /// A network that the user has signed in from.
-    Network(Guessed, IpAddr),
+    Network(LoginTarget, IpAddr),
     /// All the others.
-    Strangers(Guessed),
+    Strangers(LoginTarget),
 }
 
 /// An attempt that was let in, and is a failure unless something else is said of it.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    lane: Lane,
-    guessed: Guessed,
+    lane: ThrottleKey,
+    guessed: LoginTarget,
     network: Option<IpAddr>,
     /// The last failure before it.
     last: Duration,
@@ -81,15 +81,15 @@ pub(super) struct Attempt {
 
 /// A flood in one of the maps pushes nothing out of the others.
 #[derive(Debug, Default)]
-struct Memory {
+struct FailureMemory {
     /// Of strangers to users: at most as many as there are users.
-    of_users: HashMap<Lane, Failures>,
+    of_users: HashMap<ThrottleKey, Failures>,
     /// Of strangers to addresses that no user has.
-    of_nobody: HashMap<Lane, Failures>,
+    of_nobody: HashMap<ThrottleKey, Failures>,
     /// Of devices and networks that are known.
-    of_known: HashMap<Lane, Failures>,
+    of_known: HashMap<ThrottleKey, Failures>,
     /// When a user signed in from a network.
-    known: HashMap<(Guessed, IpAddr), Duration>,
+    known: HashMap<(LoginTarget, IpAddr), Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,28 +114,28 @@ impl Throttle {
     /// way around it; or refuses it with [`AccountError::TooManyAttempts`].
     pub(super) fn attempt(
         &self,
-        guessed: &Guessed,
+        guessed: &LoginTarget,
         ip: Option<IpAddr>,
         device: Option<Device>,
     ) -> Result<Attempt, AccountError> {
         let (now, network) = (self.now(), ip.map(network_of));
         let lane = match (device, network.map(|network| (guessed.clone(), network))) {
-            (Some(device), _) => Lane::Device(device),
+            (Some(device), _) => ThrottleKey::Device(device),
             (None, Some(place)) if self.lock().knows(&place, now) => {
-                Lane::Network(place.0, place.1)
+                ThrottleKey::Network(place.0, place.1)
             }
-            (None, _) => Lane::Strangers(guessed.clone()),
+            (None, _) => ThrottleKey::Strangers(guessed.clone()),
         };
         let shared = match (&lane, network) {
             // Only the user has one: others in the network do not take its attempts away.
-            (Lane::Device(_), _) => self.count(&self.by_user, guessed),
+            (ThrottleKey::Device(_), _) => self.count(&self.by_user, guessed),
             (_, Some(network)) => self.count(&self.by_network, &network).and_then(|()| {
                 site_of(network).map_or(Ok(()), |site| self.count(&self.by_site, &site))
             }),
             (_, None) => Ok(()),
         };
         match &lane {
-            Lane::Strangers(_) => shared,
+            ThrottleKey::Strangers(_) => shared,
             known => shared.or_else(|_| self.count(&self.by_lane, known)),
         }?;
         let last = self.lock().count(&lane, now)?;
@@ -177,7 +177,7 @@ impl Throttle {
         governor::clock::Clock::now(&self.clock)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Memory> {
+    fn lock(&self) -> MutexGuard<'_, FailureMemory> {
         // Every change is complete in itself: a panic elsewhere does not spoil it.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -186,27 +186,27 @@ impl Throttle {
 impl Attempt {
     /// Whether who asks has signed in before.
     pub(super) fn is_known(&self) -> bool {
-        !matches!(self.lane, Lane::Strangers(_))
+        !matches!(self.lane, ThrottleKey::Strangers(_))
     }
 }
 
-impl Memory {
-    fn knows(&self, place: &(Guessed, IpAddr), now: Duration) -> bool {
+impl FailureMemory {
+    fn knows(&self, place: &(LoginTarget, IpAddr), now: Duration) -> bool {
         self.known.get(place).is_some_and(|at| now.saturating_sub(*at) < KNOWN_FOR)
     }
 
-    fn failures(&mut self, lane: &Lane) -> &mut HashMap<Lane, Failures> {
+    fn failures(&mut self, lane: &ThrottleKey) -> &mut HashMap<ThrottleKey, Failures> {
         match lane {
-            Lane::Strangers(guessed) if guessed.epoch.is_some() => &mut self.of_users,
-            Lane::Strangers(_) => &mut self.of_nobody,
-            Lane::Device(_) | Lane::Network(..) => &mut self.of_known,
+            ThrottleKey::Strangers(guessed) if guessed.epoch.is_some() => &mut self.of_users,
+            ThrottleKey::Strangers(_) => &mut self.of_nobody,
+            ThrottleKey::Device(_) | ThrottleKey::Network(..) => &mut self.of_known,
         }
     }
 
     /// Gives the time of the failure before.
-    fn count(&mut self, lane: &Lane, now: Duration) -> Result<Duration, AccountError> {
+    fn count(&mut self, lane: &ThrottleKey, now: Duration) -> Result<Duration, AccountError> {
         let is_fresh = |found: &Failures| now.saturating_sub(found.last) < FORGOTTEN_AFTER;
-        let is_of_user = matches!(lane, Lane::Strangers(guessed) if guessed.epoch.is_some());
+        let is_of_user = matches!(lane, ThrottleKey::Strangers(guessed) if guessed.epoch.is_some());
         let map = self.failures(lane);
         let failures = map.get(lane).copied().filter(is_fresh);
         let failures = failures.unwrap_or(Failures { count: 0, last: now });
@@ -225,7 +225,7 @@ impl Memory {
     }
 }
 
-impl Lane {
+impl ThrottleKey {
     /// How long to wait after so many failures in a row.
     fn delay(&self, failures: u32) -> Duration {
         let free = match self {

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use ingest::Grant;
-use rest::principal::{Kind, Principal, Reach, Role};
+use rest::principal::{Principal, PrincipalKind, Role, Tenancy};
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::json;
 use state::{
-    audit::{self, Act, Origin},
+    audit::{self, AuditAction, AuditOrigin},
     ids::{base62, random_bytes},
-    store::{Doing, Store, StoreError, time_of},
+    store::{Store, StoreContext, StoreError, time_of},
 };
 use strum::{EnumString, IntoStaticStr};
 
@@ -46,7 +46,7 @@ impl Accounts {
     pub async fn create_user(
         &self,
         new: NewUser,
-        origin: &Origin,
+        origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<User, AccountError> {
         new.check()?;
@@ -70,7 +70,7 @@ impl Accounts {
             _ => error.into(),
         })?;
         let detail = json!({"role": user.role.as_str(), "organization_id": user.organization_id});
-        let act = Act { action: "user.created", target: user.user_id.clone(), detail };
+        let act = AuditAction { action: "user.created", target: user.user_id.clone(), detail };
         audit::append(&write, origin, act, now).await?;
         write.commit().await?;
         Ok(user)
@@ -103,8 +103,8 @@ impl User {
         Principal {
             id: self.user_id,
             name: self.email.to_string(),
-            kind: Kind::User(self.role),
-            reach: Reach::from(self.organization_id),
+            kind: PrincipalKind::User(self.role),
+            reach: Tenancy::from(self.organization_id),
             grant: Grant::ALL,
         }
     }

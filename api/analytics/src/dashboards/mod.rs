@@ -9,8 +9,8 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use pipeline::Cut;
-use query::{Asking, Engine, QueryError, Reach, metric::Catalog};
-use reports::{Answered, Dashboard, Forecasts, Page, Window, outlook};
+use query::{Engine, MetricContext, QueryError, RowAccess, metric::Catalog};
+use reports::{Dashboard, Forecasts, MetricResult, Page, Window, metric_forecast};
 use rest::{
     feature::Feature,
     page::{html_page, language, see_other, user_name, visitor},
@@ -51,7 +51,7 @@ const PREPARE_EVERY: Duration = Duration::from_secs(60);
 /// What a dashboard's address may say.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct DashboardParameters {
     days: Option<u32>,
     from: Option<String>,
     to: Option<String>,
@@ -87,9 +87,9 @@ async fn prepare(lake: &Lake) {
         return;
     };
     let requests = dashboard.requests(&window);
-    let asking = Asking {
+    let asking = MetricContext {
         catalog: &lake.catalog,
-        reach: &Reach::Staff,
+        reach: &RowAccess::Staff,
         // What came since takes memory, and is hardly ever of a day that is over.
         cut: &lake.lakehouse.cut().of_tables(),
         persons: false,
@@ -109,7 +109,7 @@ async fn home() -> HttpResponse {
 async fn dashboard(
     request: HttpRequest,
     name: web::Path<String>,
-    asked: Result<web::Query<Asked>, actix_web::Error>,
+    asked: Result<web::Query<DashboardParameters>, actix_web::Error>,
     gate: web::Data<Gate>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
@@ -127,8 +127,8 @@ async fn dashboard(
     let definition = definition(&name)?;
     let now = lake.state.clock.now();
     let cut = lake.lakehouse.cut();
-    let page = page(&request, &principal, &asked, now, lake.seal.token(&cut, &principal)?)?;
-    let reading = Reading {
+    let page = page(&request, &principal, &asked, now, lake.cut_cipher.token(&cut, &principal)?)?;
+    let reading = DashboardContext {
         engine: &lake.engine,
         catalog: &lake.catalog,
         reach: reach(&principal),
@@ -146,21 +146,21 @@ async fn dashboard(
 }
 
 /// What a dashboard is read with.
-pub struct Reading<'a> {
+pub struct DashboardContext<'a> {
     pub engine: &'a Engine,
     pub catalog: &'a Catalog,
-    pub reach: Reach,
+    pub reach: RowAccess,
     pub cut: Cut,
     pub persons: bool,
     pub now: DateTime<Utc>,
     pub deadline_ms: u64,
 }
 
-impl Reading<'_> {
+impl DashboardContext<'_> {
     /// Asks every question of a dashboard at one cut, and renders the answers.
     pub async fn render(&self, dashboard: Dashboard, page: Page) -> Result<String, DashboardError> {
         let requests = dashboard.requests(&page.window);
-        let asking = Asking {
+        let asking = MetricContext {
             catalog: self.catalog,
             reach: &self.reach,
             cut: &self.cut,
@@ -170,18 +170,18 @@ impl Reading<'_> {
             gives_way: false,
         };
         let answers = self.engine.metrics(&requests, asking).await?;
-        let answers: Vec<Answered> = requests
+        let answers: Vec<MetricResult> = requests
             .into_iter()
             .zip(answers)
-            .map(|(request, answer)| Answered { request, answer })
+            .map(|(request, answer)| MetricResult { request, answer })
             .collect();
         // Forecasting and drawing are work for a core, not for the thread that serves connections.
         let rendering = tokio::task::spawn_blocking(move || {
             let mut forecasts = Forecasts::default();
-            for ahead in dashboard.outlooks(&page.window) {
+            for ahead in dashboard.forecast_requests(&page.window) {
                 let history = answers.iter().find(|answered| answered.request == ahead.history);
-                if let Some(Answered { answer, .. }) = history {
-                    outlook::add_bands(&mut forecasts, answer, ahead.horizon_days as usize);
+                if let Some(MetricResult { answer, .. }) = history {
+                    metric_forecast::add_bands(&mut forecasts, answer, ahead.horizon_days as usize);
                 }
             }
             reports::render(&dashboard, &answers, &forecasts, &page)
@@ -205,7 +205,7 @@ fn definition(name: &str) -> Result<Dashboard, Problem> {
 fn page(
     request: &HttpRequest,
     principal: &Principal,
-    asked: &Asked,
+    asked: &DashboardParameters,
     now: DateTime<Utc>,
     as_of: String,
 ) -> Result<Page, Problem> {

@@ -2,7 +2,8 @@
 
 use actix_web::{HttpRequest, HttpResponse, body::to_bytes_limited, web};
 use pages::saved_query::{
-    Asked, Class, Column, Field, Listed, Reader, Rows, Shown, saved_queries_page, saved_query_page,
+    CellClass, Column, Field, Listed, Reader, Rows, SavedQueryPage, SavedQueryResult,
+    saved_queries_page, saved_query_page,
 };
 use rest::{
     page::{html_page, language, user_name, visitor},
@@ -26,13 +27,13 @@ const CELL_MAX: usize = 500;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Tongue {
+pub(super) struct LanguageParameters {
     lang: Option<String>,
 }
 
 pub(super) async fn list(
     request: HttpRequest,
-    asked: Result<web::Query<Tongue>, actix_web::Error>,
+    asked: Result<web::Query<LanguageParameters>, actix_web::Error>,
     gate: web::Data<Gate>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
@@ -61,7 +62,7 @@ pub(super) async fn page(
         Ok(principal) => principal,
         Err(way_in) => return Ok(way_in),
     };
-    let address = Address::read(parameters(asked)?)?;
+    let address = PageParameters::read(parameters(asked)?)?;
     let saved = visible(&lake.state.store, &principal, &name, address.version).await?;
     let fields = saved.parameters.iter().map(|(name, declared)| Field {
         name: name.clone(),
@@ -74,11 +75,11 @@ pub(super) async fn page(
         saved.parameters[name].default.is_none() && address.value(name).is_none() && field.required
     };
     let answer = match saved.parameters.keys().zip(&fields).any(is_unasked) {
-        true => Shown::Unasked,
+        true => SavedQueryResult::Unasked,
         false => shown(&principal, &lake, &saved, &address).await?,
     };
     let rest = address.rest();
-    let page = Asked {
+    let page = SavedQueryPage {
         rows_address: format!("/v1/saved-queries/{}/rows?{}format=", saved.name, led(&rest)),
         rest: rest.clone(),
         kept: address.kept(),
@@ -117,7 +118,7 @@ fn who_reads(request: &HttpRequest, principal: &Principal, lang: Option<&str>) -
 
 /// What the address of a page says.
 #[derive(Debug, Default)]
-struct Address {
+struct PageParameters {
     lang: Option<String>,
     version: Option<i32>,
     tz: Option<String>,
@@ -125,7 +126,7 @@ struct Address {
     values: Vec<(String, String)>,
 }
 
-impl Address {
+impl PageParameters {
     fn read(pairs: Vec<(String, String)>) -> Result<Self, Problem> {
         let mut address = Self::default();
         for (name, text) in pairs {
@@ -182,8 +183,8 @@ async fn shown(
     principal: &Principal,
     lake: &Lake,
     saved: &SavedQuery,
-    address: &Address,
-) -> Result<Shown, Problem> {
+    address: &PageParameters,
+) -> Result<SavedQueryResult, Problem> {
     let body = QueryBody {
         max_rows: Some(ROWS_MAX),
         truncate: true,
@@ -195,17 +196,18 @@ async fn shown(
         Ok(response) => response,
         // The reader can change the values.
         Err(problem) if matches!(problem.status, 400 | 413 | 422) => {
-            return Ok(Shown::Failed(problem.detail.unwrap_or_default().into()));
+            return Ok(SavedQueryResult::Failed(problem.detail.unwrap_or_default().into()));
         }
         Err(problem) => return Err(problem),
     };
-    let too_large = || Shown::Failed("the answer is too large for a page: download it".into());
+    let too_large =
+        || SavedQueryResult::Failed("the answer is too large for a page: download it".into());
     let Ok(bytes) = to_bytes_limited(response.into_body(), BYTES_MAX).await else {
         return Ok(too_large());
     };
     let answer: Value =
         bytes.ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
-    Ok(rows(&answer).map_or_else(too_large, Shown::Rows))
+    Ok(rows(&answer).map_or_else(too_large, SavedQueryResult::Rows))
 }
 
 /// What a JSON answer has to show.
@@ -213,9 +215,9 @@ fn rows(answer: &Value) -> Option<Rows> {
     let columns = answer["columns"].as_array()?.iter().map(|column| {
         let name = column["name"].as_str().unwrap_or_default().to_owned();
         let class = match column["type"].as_str().unwrap_or_default() {
-            "integer" | "decimal" | "double" => Class::Number,
-            "timestamp" => Class::Time,
-            _ => Class::Text,
+            "integer" | "decimal" | "double" => CellClass::Number,
+            "timestamp" => CellClass::Time,
+            _ => CellClass::Text,
         };
         Column { name, class }
     });
@@ -230,14 +232,14 @@ fn rows(answer: &Value) -> Option<Rows> {
     })
 }
 
-fn cell(value: &Value, class: Class) -> Option<String> {
+fn cell(value: &Value, class: CellClass) -> Option<String> {
     let text = match (value, class) {
         (Value::Null, _) => return None,
         // Decimals have all digits of their type.
-        (Value::String(text), Class::Number) if text.contains('.') => {
+        (Value::String(text), CellClass::Number) if text.contains('.') => {
             text.trim_end_matches('0').trim_end_matches('.').to_owned()
         }
-        (Value::String(text), Class::Time) => text.trim_end_matches('Z').replacen('T', " ", 1),
+        (Value::String(text), CellClass::Time) => text.trim_end_matches('Z').replacen('T', " ", 1),
         (Value::String(text), _) => text.clone(),
         (other, _) => other.to_string(),
     };
@@ -268,14 +270,14 @@ mod tests {
         });
         let rows = rows(&answer).unwrap();
         let classes: Vec<_> = rows.columns.iter().map(|column| column.class).collect();
-        assert_eq!((classes, rows.truncated), (vec![Class::Number, Class::Text], true));
+        assert_eq!((classes, rows.truncated), (vec![CellClass::Number, CellClass::Text], true));
         for (text, class, expected) in [
-            ("2.0500", Class::Number, "2.05"),
-            ("200.000", Class::Number, "200"),
-            ("200", Class::Number, "200"),
-            ("2026-01-01T01:02:03Z", Class::Time, "2026-01-01 01:02:03"),
-            ("2026-01-01T01:02:03+01:00", Class::Time, "2026-01-01 01:02:03+01:00"),
-            ("1.50Z", Class::Text, "1.50Z"),
+            ("2.0500", CellClass::Number, "2.05"),
+            ("200.000", CellClass::Number, "200"),
+            ("200", CellClass::Number, "200"),
+            ("2026-01-01T01:02:03Z", CellClass::Time, "2026-01-01 01:02:03"),
+            ("2026-01-01T01:02:03+01:00", CellClass::Time, "2026-01-01 01:02:03+01:00"),
+            ("1.50Z", CellClass::Text, "1.50Z"),
         ] {
             assert_eq!(cell(&json!(text), class).as_deref(), Some(expected));
         }
@@ -289,10 +291,10 @@ mod tests {
         let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
         let pairs =
             vec![pair("lang", "en"), pair("p.a", "x&y=1"), pair("p.b", ""), pair("version", "2")];
-        let address = Address::read(pairs).unwrap();
+        let address = PageParameters::read(pairs).unwrap();
         assert_eq!(address.rest(), "&version=2&p.a=x%26y%3D1");
         assert_eq!((address.value("a"), address.value("b")), (Some("x&y=1"), None));
-        assert!(Address::read(vec![pair("other", "1")]).is_err());
-        assert_eq!(Address::default().rest(), "");
+        assert!(PageParameters::read(vec![pair("other", "1")]).is_err());
+        assert_eq!(PageParameters::default().rest(), "");
     }
 }

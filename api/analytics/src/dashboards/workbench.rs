@@ -21,7 +21,7 @@ const STATEMENT: &str = "select model, count(*) as requests, sum(list_price) as 
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Asked {
+pub(super) struct WorkbenchParameters {
     lang: Option<String>,
     /// A statement to begin with, for links.
     q: Option<String>,
@@ -29,7 +29,7 @@ pub(super) struct Asked {
 
 pub(super) async fn page(
     request: HttpRequest,
-    asked: Result<web::Query<Asked>, actix_web::Error>,
+    asked: Result<web::Query<WorkbenchParameters>, actix_web::Error>,
     gate: web::Data<Gate>,
 ) -> Result<HttpResponse, Problem> {
     // The script is ours, and asks nobody but us.

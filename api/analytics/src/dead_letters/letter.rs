@@ -17,14 +17,14 @@ pub(super) const SELECT: &str = "select log, lsn, received_at, organization_id, 
 
 /// A row's place in its log, which no other row has: a letter's id. Its text is both numbers in base 36.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct DeadLetterId {
     pub(super) log: i64,
     pub(super) lsn: i64,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Letter {
-    pub(super) place: Place,
+pub(super) struct DeadLetter {
+    pub(super) place: DeadLetterId,
     pub(super) received_at: DateTime<Utc>,
     pub(super) organization_id: Option<String>,
     pub(super) code: String,
@@ -36,7 +36,7 @@ pub(super) struct Letter {
     pub(super) raw: Option<String>,
 }
 
-impl Place {
+impl DeadLetterId {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (log, lsn) = text.split_once('.')?;
         let number = |text| i64::from_str_radix(text, 36).ok().filter(|number| *number >= 0);
@@ -44,7 +44,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DeadLetterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [log, lsn] = [self.log, self.lsn].map(|n| pipeline::cut::base36(n.unsigned_abs()));
         write!(f, "{log}.{lsn}")
@@ -52,7 +52,7 @@ impl fmt::Display for Place {
 }
 
 /// The rows of an answer to [`SELECT`]; `None` when they are no such rows.
-pub(super) fn read(batches: &[RecordBatch]) -> Option<Vec<Letter>> {
+pub(super) fn read(batches: &[RecordBatch]) -> Option<Vec<DeadLetter>> {
     let mut letters = Vec::new();
     for batch in batches {
         let number = |name: &str| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();
@@ -64,8 +64,8 @@ pub(super) fn read(batches: &[RecordBatch]) -> Option<Vec<Letter>> {
         let times =
             batch.column_by_name("received_at")?.as_primitive_opt::<TimestampMicrosecondType>()?;
         for row in 0..batch.num_rows() {
-            letters.push(Letter {
-                place: Place { log: logs.value(row), lsn: lsns.value(row) },
+            letters.push(DeadLetter {
+                place: DeadLetterId { log: logs.value(row), lsn: lsns.value(row) },
                 received_at: DateTime::from_timestamp_micros(times.value(row))?,
                 organization_id: text("organization_id", row),
                 code: text("code", row)?,
@@ -79,8 +79,8 @@ pub(super) fn read(batches: &[RecordBatch]) -> Option<Vec<Letter>> {
     Some(letters)
 }
 
-impl From<Letter> for LetterView {
-    fn from(letter: Letter) -> Self {
+impl From<DeadLetter> for LetterView {
+    fn from(letter: DeadLetter) -> Self {
         Self {
             id: letter.place.to_string(),
             received_at: letter.received_at,
@@ -100,10 +100,10 @@ mod tests {
 
     #[test]
     fn an_id_leads_back() {
-        let place = Place { log: i64::MAX, lsn: 12_345 };
-        assert_eq!(Place::parse(&place.to_string()), Some(place));
+        let place = DeadLetterId { log: i64::MAX, lsn: 12_345 };
+        assert_eq!(DeadLetterId::parse(&place.to_string()), Some(place));
         for bad in ["", ".", "a.", ".1", "-1.2", "1.-2", "1.2.3", "zzzzzzzzzzzzzzzz.1", "1,2"] {
-            assert_eq!(Place::parse(bad), None, "{bad}");
+            assert_eq!(DeadLetterId::parse(bad), None, "{bad}");
         }
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{Lake, queries::literal};
-use letter::{Letter, Place};
+use letter::{DeadLetter, DeadLetterId};
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const LETTERS: u64 = 100;
@@ -30,7 +30,7 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("dead_letters").with_rout
 /// Which letters, newest first.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Filter {
+pub(crate) struct DeadLetterFilter {
     /// A rejection's code.
     pub code: Option<String>,
     pub organization: Option<String>,
@@ -76,7 +76,7 @@ pub(crate) struct LetterList {
 
 /// Rejected events, newest first.
 #[utoipa::path(tag = "dead letters",
-    params(Filter),
+    params(DeadLetterFilter),
     responses(
         (status = 200, body = LetterList), (status = 400, body = Problem), Denied, (status = 503, body = Problem),
     ),
@@ -84,7 +84,7 @@ pub(crate) struct LetterList {
 #[get("/v1/dead-letters")]
 pub(crate) async fn list_letters(
     admin: Authorized<Administer>,
-    asked: Result<web::Query<Filter>, actix_web::Error>,
+    asked: Result<web::Query<DeadLetterFilter>, actix_web::Error>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let filter = parameters(asked)?;
@@ -95,8 +95,8 @@ pub(crate) async fn list_letters(
 }
 
 /// Letters that were found, and where the next ones begin.
-struct Found {
-    letters: Vec<Letter>,
+struct DeadLetterPage {
+    letters: Vec<DeadLetter>,
     next: Option<String>,
     as_of: String,
 }
@@ -104,9 +104,9 @@ struct Found {
 async fn find(
     lake: &Lake,
     admin: &Principal,
-    filter: &Filter,
+    filter: &DeadLetterFilter,
     limit: u64,
-) -> Result<Found, Problem> {
+) -> Result<DeadLetterPage, Problem> {
     if !(1..=LETTERS_MAX).contains(&limit) {
         let detail = format!("`limit` must be 1 to {LETTERS_MAX}");
         return Err(Problem::invalid_parameters(detail));
@@ -124,10 +124,10 @@ async fn find(
     let has_more = letters.len() > wanted;
     letters.truncate(wanted);
     let next = letters.last().filter(|_| has_more).map(|last| last.place.to_string());
-    Ok(Found { letters, next, as_of: lake.seal.token(&cut, admin)? })
+    Ok(DeadLetterPage { letters, next, as_of: lake.cut_cipher.token(&cut, admin)? })
 }
 
-fn conditions(filter: &Filter) -> Result<String, Problem> {
+fn conditions(filter: &DeadLetterFilter) -> Result<String, Problem> {
     let invalid = |detail: String| Problem::invalid_parameters(detail);
     let mut conditions = vec!["true".to_owned()];
     if let Some(code) = &filter.code {
@@ -148,8 +148,9 @@ fn conditions(filter: &Filter) -> Result<String, Problem> {
         }
     }
     if let Some(cursor) = &filter.cursor {
-        let place = Place::parse(cursor).ok_or_else(|| invalid("`cursor` is not one".into()))?;
-        let Place { log, lsn } = place;
+        let place =
+            DeadLetterId::parse(cursor).ok_or_else(|| invalid("`cursor` is not one".into()))?;
+        let DeadLetterId { log, lsn } = place;
         conditions.push(format!("(lsn < {lsn} or (lsn = {lsn} and log < {log}))"));
     }
     Ok(conditions.join(" and "))
@@ -162,13 +163,13 @@ mod tests {
 
     #[test]
     fn a_filter_becomes_conditions_and_nothing_else() {
-        assert_eq!(conditions(&Filter::default()).unwrap(), "true");
-        let filter = Filter {
+        assert_eq!(conditions(&DeadLetterFilter::default()).unwrap(), "true");
+        let filter = DeadLetterFilter {
             code: Some("wrong_type".into()),
             organization: Some("o' or true --".into()),
             from: DateTime::from_timestamp_micros(1_767_225_600_000_001),
             cursor: Some("a.b".into()),
-            ..Filter::default()
+            ..DeadLetterFilter::default()
         };
         assert_eq!(
             conditions(&filter).unwrap(),
@@ -177,8 +178,8 @@ mod tests {
              and (lsn < 11 or (lsn = 11 and log < 10))"
         );
         for filter in [
-            Filter { code: Some("no_such".into()), ..Filter::default() },
-            Filter { cursor: Some("1".into()), ..Filter::default() },
+            DeadLetterFilter { code: Some("no_such".into()), ..DeadLetterFilter::default() },
+            DeadLetterFilter { cursor: Some("1".into()), ..DeadLetterFilter::default() },
         ] {
             assert_eq!(conditions(&filter).unwrap_err().code, Code::InvalidParameters);
         }

@@ -16,10 +16,13 @@ use rest::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use state::audit::{self, Act};
+use state::audit::{self, AuditAction};
 use utoipa::ToSchema;
 
-use super::{BODY_BYTES_MAX, Filter, Found, LETTERS_MAX, Letter, Place, find, letter};
+use super::{
+    BODY_BYTES_MAX, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterPage, LETTERS_MAX, find,
+    letter,
+};
 use crate::{Lake, events};
 
 /// Which letters to replay: by their ids, or all that a filter finds.
@@ -103,7 +106,8 @@ pub(crate) async fn replay_letters(
     let ids: Vec<_> = found.letters.iter().map(|letter| letter.place.to_string()).collect();
     if !ids.is_empty() {
         let detail = json!({"letters": ids.len(), "first": ids.first(), "last": ids.last()});
-        let act = Act { action: "dead_letters.replayed", target: "dead_letter".into(), detail };
+        let act =
+            AuditAction { action: "dead_letters.replayed", target: "dead_letter".into(), detail };
         audit::record(&lake.state.store, &admin.origin(&request), act, lake.state.clock.now())
             .await?;
     }
@@ -124,7 +128,7 @@ pub(crate) async fn replay_letters(
         not_found: count("not_found"),
         results,
         next: found.next,
-        as_of: lake.seal.token(&lake.lakehouse.cut(), &admin)?,
+        as_of: lake.cut_cipher.token(&lake.lakehouse.cut(), &admin)?,
     }))
 }
 
@@ -133,7 +137,7 @@ async fn by_ids(
     admin: &Principal,
     body: &ReplayBody,
     ids: &[String],
-) -> Result<Found, Problem> {
+) -> Result<DeadLetterPage, Problem> {
     let invalid = |detail: String| Err(Problem::bad_request(Code::InvalidJson, detail));
     let has_filter = body.code.is_some()
         || body.organization.is_some()
@@ -150,7 +154,7 @@ async fn by_ids(
     if ids.iter().collect::<BTreeSet<_>>().len() < ids.len() {
         return invalid("`ids` names a letter twice".into());
     }
-    let places: Vec<_> = ids.iter().filter_map(|id| Place::parse(id)).collect();
+    let places: Vec<_> = ids.iter().filter_map(|id| DeadLetterId::parse(id)).collect();
     // Other logs may have rows of the same numbers; -1 is no row's.
     let lsns = [-1].into_iter().chain(places.iter().map(|place| place.lsn));
     let lsns: Vec<_> = lsns.map(|lsn| lsn.to_string()).collect();
@@ -158,23 +162,27 @@ async fn by_ids(
     let (cut, answer) = lake.ask(admin, sql).await?;
     let mut letters = letter::read(&answer.batches).ok_or_else(Problem::internal)?;
     letters.retain(|letter| places.contains(&letter.place));
-    Ok(Found { letters, next: None, as_of: lake.seal.token(&cut, admin)? })
+    Ok(DeadLetterPage { letters, next: None, as_of: lake.cut_cipher.token(&cut, admin)? })
 }
 
-async fn by_filter(lake: &Lake, admin: &Principal, body: ReplayBody) -> Result<Found, Problem> {
+async fn by_filter(
+    lake: &Lake,
+    admin: &Principal,
+    body: ReplayBody,
+) -> Result<DeadLetterPage, Problem> {
     let ReplayBody { code, organization, from, to, limit, cursor, .. } = body;
     if code.is_none() && organization.is_none() && from.is_none() && to.is_none() {
         let detail = "say which letters: `ids`, or some of `code`, `organization`, `from` and `to`";
         return Err(Problem::bad_request(Code::InvalidJson, detail));
     }
-    let filter = Filter { code, organization, from, to, limit, cursor };
+    let filter = DeadLetterFilter { code, organization, from, to, limit, cursor };
     find(lake, admin, &filter, limit.unwrap_or(LETTERS_MAX)).await
 }
 
 /// The results in the order of the letters.
 async fn replay(
     lake: &Lake,
-    letters: Vec<Letter>,
+    letters: Vec<DeadLetter>,
     is_history: bool,
 ) -> Result<Vec<ReplayResult>, Problem> {
     let mut results = Vec::with_capacity(letters.len());
@@ -226,7 +234,9 @@ async fn replay(
 }
 
 /// For whom a letter is taken in again, and what, or why it cannot be.
-fn sender(letter: &Letter) -> Result<(Option<OrganizationId>, &str), (&'static str, &'static str)> {
+fn sender(
+    letter: &DeadLetter,
+) -> Result<(Option<OrganizationId>, &str), (&'static str, &'static str)> {
     let Some(raw) = &letter.raw else {
         return Err(("erased", "the event named a person who was erased"));
     };

@@ -8,7 +8,7 @@ use ingest::{
     grant::money_refused,
     time::{self, Window},
 };
-use pipeline::correction::{Chain, Change, Changed, EventName};
+use pipeline::correction::{Chain, Change, ChangeOutcome, EventName};
 use rest::{
     body::Body,
     principal::{Ability, Authorized, Principal, SendEvents},
@@ -16,11 +16,11 @@ use rest::{
 };
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{json, value::RawValue};
-use state::audit::{self, Act, Origin};
+use state::audit::{self, AuditAction, AuditOrigin};
 use utoipa::ToSchema;
 
 use super::{
-    door, own_organization, rate,
+    headers, own_organization, rate,
     whereabouts::{locate, owner, unknown},
 };
 use crate::Lake;
@@ -104,7 +104,7 @@ pub(crate) async fn void_event(
 ) -> Result<HttpResponse, Problem> {
     let body: VoidBody = body.json(&sender).await?;
     let event = event(&sender, body.organization.as_deref(), body.source, body.id)?;
-    let desk = Desk { origin: sender.origin(&request), sender: &sender, lake };
+    let desk = CorrectionContext { origin: sender.origin(&request), sender: &sender, lake };
     desk.change(event, Change::Void).await
 }
 
@@ -144,7 +144,7 @@ pub(crate) async fn correct_event(
     };
     check_no_money(&sender, body.data.as_deref())?;
     let event = event(&sender, body.organization.as_deref(), body.source, body.id)?;
-    let desk = Desk { origin: sender.origin(&request), sender: &sender, lake };
+    let desk = CorrectionContext { origin: sender.origin(&request), sender: &sender, lake };
     desk.change(event, Change::Correct { occurred_at, data: body.data }).await
 }
 
@@ -183,24 +183,24 @@ fn outside_grant(why: Rejection) -> Problem {
 }
 
 /// What a change needs beside the event.
-struct Desk<'a> {
-    origin: Origin,
+struct CorrectionContext<'a> {
+    origin: AuditOrigin,
     sender: &'a Principal,
     lake: web::Data<Lake>,
 }
 
-impl Desk<'_> {
+impl CorrectionContext<'_> {
     async fn change(&self, event: EventName, change: Change) -> Result<HttpResponse, Problem> {
         let lakehouse = &self.lake.lakehouse;
         let now = self.lake.state.clock.now().timestamp_micros();
         if let (Some(_), Some(own)) = (self.sender.reach.organization_id(), &event.organization) {
-            let allowances = self.lake.door.limiter.allowances(own, now);
+            let allowances = self.lake.event_intake.limiter.allowances(own, now);
             if let Some(problem) = rate::exceeded(&allowances) {
                 return Err(problem);
             }
-            self.lake.door.limiter.charge(own, 1, 0, now);
+            self.lake.event_intake.limiter.charge(own, 1, 0, now);
         }
-        let _admission = lakehouse.admit().map_err(door::refused)?;
+        let _admission = lakehouse.admit().map_err(headers::refused)?;
         let window = Window::at(now);
         let is_history = self.sender.may(Ability::Backfill);
         let window = if is_history { window.with_history() } else { window };
@@ -214,18 +214,20 @@ impl Desk<'_> {
                 Err(outcome) => outcome,
             };
             let (status, generation) = match outcome {
-                Changed::Done => {
+                ChangeOutcome::Done => {
                     metrics::counter!(CORRECTIONS, "kind" => kind(&change)).increment(1);
                     ("accepted", chain.generation() + 1)
                 }
-                Changed::Already => ("duplicate", self.chain(&event, &change).await?.generation()),
-                Changed::Meanwhile => continue,
-                Changed::IsVoid => return Err(is_void()),
-                Changed::Rejected(why) => {
+                ChangeOutcome::Already => {
+                    ("duplicate", self.chain(&event, &change).await?.generation())
+                }
+                ChangeOutcome::Meanwhile => continue,
+                ChangeOutcome::IsVoid => return Err(is_void()),
+                ChangeOutcome::Rejected(why) => {
                     let problem = Problem::bad_request(why.code.into(), why.reason);
                     return Err(problem.with("pointer", why.pointer));
                 }
-                Changed::Refused(refused) => return Err(door::refused(refused)),
+                ChangeOutcome::Refused(refused) => return Err(headers::refused(refused)),
             };
             return Ok(HttpResponse::Ok().json(Correction {
                 status,
@@ -233,7 +235,7 @@ impl Desk<'_> {
                 source: event.source,
                 id: event.id,
                 generation,
-                as_of: self.lake.seal.token(&lakehouse.cut(), self.sender)?,
+                as_of: self.lake.cut_cipher.token(&lakehouse.cut(), self.sender)?,
             }));
         }
         Err(Problem::conflict(Code::ChangedMeanwhile, "others change this event; try again later"))
@@ -300,7 +302,7 @@ impl Desk<'_> {
         };
         let detail = json!({"source": event.source, "id": event.id, "generation": generation});
         let target = event.organization.as_ref().map_or("visitors", OrganizationId::as_str);
-        let act = Act { action, target: target.to_owned(), detail };
+        let act = AuditAction { action, target: target.to_owned(), detail };
         Ok(audit::record(&self.lake.state.store, &self.origin, act, self.lake.state.clock.now())
             .await?)
     }

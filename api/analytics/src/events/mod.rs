@@ -2,7 +2,7 @@
 
 mod binary;
 mod correction;
-mod door;
+mod headers;
 mod rate;
 mod settings;
 mod whereabouts;
@@ -11,7 +11,7 @@ use std::{path::Path, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use ingest::{Grant, OrganizationId, Verdict, Warning, decode::Malformed, names::Vocabulary};
-use pipeline::{Delivery, Outcome, Replaced};
+use pipeline::{Delivery, Outcome, ReplacedImport};
 use rest::{
     body::{self, Body},
     feature::Feature,
@@ -21,11 +21,11 @@ use rest::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-pub use door::refused;
+pub use headers::refused;
 pub use settings::Settings;
 
-use crate::{Lake, imports::Replacing};
-use rate::{Limiter, Rates};
+use crate::{Lake, imports::ReplacedImportCache};
+use rate::{EventRateLimiter, Rates};
 
 /// Events in, where one is, and their corrections.
 pub(crate) const FEATURE: Feature<Lake> = Feature::new("events")
@@ -47,18 +47,18 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("events")
 
 /// What the intake counts and remembers: one per process.
 #[derive(Debug)]
-pub struct Door {
-    replacing: Replacing,
+pub struct EventIntake {
+    replacing: ReplacedImportCache,
     body_bytes_max: usize,
-    limiter: Limiter,
+    limiter: EventRateLimiter,
 }
 
-impl Door {
+impl EventIntake {
     pub fn new(settings: &Settings) -> Self {
         Self {
-            replacing: Replacing::default(),
+            replacing: ReplacedImportCache::default(),
             body_bytes_max: settings.body_bytes_max,
-            limiter: Limiter::new(Rates {
+            limiter: EventRateLimiter::new(Rates {
                 events_per_second: settings.organization_events_per_second,
                 bytes_per_second: settings.organization_bytes_per_second,
             }),
@@ -71,7 +71,7 @@ impl Door {
         dir: &Path,
         sender: &Principal,
         import: Option<&str>,
-    ) -> Result<Option<Replaced>, Problem> {
+    ) -> Result<Option<ReplacedImport>, Problem> {
         let Some(import) = import else { return Ok(None) };
         let is_whole = sender.reach.organization_id().is_none() && sender.grant == Grant::ALL;
         if !sender.may(Ability::Administer) || !is_whole {
@@ -84,7 +84,7 @@ impl Door {
     }
 }
 
-impl Manner {
+impl SendParameters {
     fn names(&self) -> Result<Option<&'static Vocabulary>, Problem> {
         let Some(word) = &self.names else { return Ok(None) };
         let unknown =
@@ -96,7 +96,7 @@ impl Manner {
 /// How the events are to be taken.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub struct Manner {
+pub struct SendParameters {
     /// `log` (the default): answer when they are in the log on disk. `table`: when their tables hold them too.
     #[serde(default)]
     #[param(value_type = Option<String>)]
@@ -173,7 +173,7 @@ pub struct EventResult {
 /// Takes events in. A 200 is sent after every accepted event is on the disk.
 #[utoipa::path(
     tag = "events",
-    params(Manner),
+    params(SendParameters),
     request_body(
         description = "CloudEvents 1.0: one, an array, or one per line; or the data of one, whose members are \
             `ce-` headers. `Content-Encoding` may be gzip or zstd.",
@@ -195,35 +195,35 @@ pub struct EventResult {
 pub(crate) async fn take_in(
     sender: Authorized<SendEvents>,
     request: HttpRequest,
-    manner: Result<web::Query<Manner>, actix_web::Error>,
+    manner: Result<web::Query<SendParameters>, actix_web::Error>,
     body: Body,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let door = &lake.door;
+    let event_intake = &lake.event_intake;
     let manner = parameters(manner)?;
     let names = manner.names()?;
-    let announced = door::announced(&request)?;
-    let replaced = door.replaced(&lake.dir, &sender, manner.replaces.as_deref())?;
+    let body_format = headers::body_format(&request)?;
+    let replaced = event_intake.replaced(&lake.dir, &sender, manner.replaces.as_deref())?;
     let organization = own_organization(&sender)?;
     let now = || lake.state.clock.now().timestamp_micros();
-    let standing = || organization.as_ref().map(|id| door.limiter.allowances(id, now()));
+    let standing = || organization.as_ref().map(|id| event_intake.limiter.allowances(id, now()));
     let charge = |events: usize, bytes: usize| {
         if let Some(id) = &organization {
-            door.limiter.charge(id, events as u64, bytes as u64, now());
+            event_intake.limiter.charge(id, events as u64, bytes as u64, now());
         }
     };
     if let Some(problem) = standing().as_deref().and_then(rate::exceeded) {
         return Err(problem);
     }
-    let mut admission = lake.lakehouse.admit().map_err(door::refused)?;
-    let bytes_max = door.body_bytes_max;
+    let mut admission = lake.lakehouse.admit().map_err(headers::refused)?;
+    let bytes_max = event_intake.body_bytes_max;
     let body = body.packed(&sender, bytes_max).await?;
-    admission.grow(body.len()).map_err(door::refused)?;
+    admission.grow(body.len()).map_err(headers::refused)?;
     charge(0, body.len());
     let delivery = Delivery {
-        form: announced.form,
-        coding: announced.coding,
-        members: announced.members,
+        form: body_format.form,
+        coding: body_format.coding,
+        members: body_format.members,
         body,
         bytes_max,
         organization: organization.clone(),
@@ -240,7 +240,7 @@ pub(crate) async fn take_in(
     let (verdicts, warnings) = match outcome {
         Outcome::Settled(verdicts, warnings) => (verdicts, warnings),
         Outcome::Malformed(malformed) => return Err(unreadable(&malformed)),
-        Outcome::Refused(refused) => return Err(door::refused(refused)),
+        Outcome::Refused(refused) => return Err(headers::refused(refused)),
     };
     charge(verdicts.len(), 0);
     let cut = lake.lakehouse.cut();
@@ -251,7 +251,7 @@ pub(crate) async fn take_in(
         }
         Durability::Table => (202, Durability::Log),
     };
-    let as_of = lake.seal.token(&cut, &sender)?;
+    let as_of = lake.cut_cipher.token(&cut, &sender)?;
     let mut answer = answer(verdicts, warnings, status, durability, as_of)?;
     for header in rate::headers(&standing().unwrap_or_default()) {
         answer.headers_mut().insert(header.0, header.1);

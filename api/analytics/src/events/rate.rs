@@ -45,12 +45,12 @@ pub(super) struct Allowance {
 
 /// The limits of all organizations.
 #[derive(Debug)]
-pub(super) struct Limiter {
+pub(super) struct EventRateLimiter {
     rates: Rates,
     sent: Mutex<HashMap<OrganizationId, Sent>>,
 }
 
-impl Limiter {
+impl EventRateLimiter {
     pub(super) fn new(rates: Rates) -> Self {
         Self { rates, sent: Mutex::default() }
     }
@@ -161,12 +161,12 @@ mod tests {
         OrganizationId::parse(id).unwrap()
     }
 
-    fn limiter(events_per_second: u64, bytes_per_second: u64) -> Limiter {
-        Limiter::new(Rates { events_per_second, bytes_per_second })
+    fn limiter(events_per_second: u64, bytes_per_second: u64) -> EventRateLimiter {
+        EventRateLimiter::new(Rates { events_per_second, bytes_per_second })
     }
 
     /// Remaining and wait of the limit on events.
-    fn events(limiter: &Limiter, id: &str, now: Micros) -> (u64, u64) {
+    fn events(limiter: &EventRateLimiter, id: &str, now: Micros) -> (u64, u64) {
         let allowance = limiter.allowances(&organization(id), now)[0];
         (allowance.remaining, allowance.wait_s)
     }

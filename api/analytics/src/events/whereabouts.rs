@@ -116,7 +116,7 @@ pub(super) async fn locate(
     let is_staff = sender.reach.organization_id().is_none();
     Ok(Some(Whereabouts {
         lsn: found.lsn.filter(|_| is_staff),
-        as_of: lake.seal.token(&cut, sender)?,
+        as_of: lake.cut_cipher.token(&cut, sender)?,
         organization_id: organization.map(|id| id.to_string()),
         source: source.to_owned(),
         id: id.to_owned(),

@@ -10,22 +10,22 @@ use std::{
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use ingest::Grant;
-use pipeline::Replaced;
+use pipeline::ReplacedImport;
 use rest::{
     feature::Feature,
     principal::{Administer, Authorized},
     problem::{Code, Denied, Problem},
 };
 
-pub use record::{ENTRY_BYTES, ImportRecord, ImportState, Mark, ROWS_MAX, copy, folder};
-pub use undo::{UndoError, Undoing, Undone};
+pub use record::{ENTRY_BYTES, EntryMark, ImportRecord, ImportState, ROWS_MAX, copy, folder};
+pub use undo::{UndoContext, UndoError, Undone};
 
 use crate::{Lake, events};
 use record::RecordError;
 
 /// The import that is replaced now: its identities are read once for many requests.
 #[derive(Debug, Default)]
-pub struct Replacing(Mutex<Option<Replaced>>);
+pub struct ReplacedImportCache(Mutex<Option<ReplacedImport>>);
 
 /// Imports of files, undone.
 pub(crate) const FEATURE: Feature<Lake> = Feature::new("imports").with_routes(|config, _| {
@@ -55,7 +55,7 @@ pub(crate) async fn undo_import(
         let detail = "the key may not write everything: an import is undone as a whole";
         return Err(Problem::forbidden(Code::SourceNotAllowed, detail));
     }
-    let undoing = Undoing {
+    let undoing = UndoContext {
         dir: &lake.dir,
         engine: &lake.engine,
         lakehouse: &lake.lakehouse,
@@ -69,7 +69,7 @@ pub(crate) async fn undo_import(
 }
 
 /// An import that was undone, to be replaced. What it had replaced does not count either.
-pub fn undone(dir: &std::path::Path, id: &str) -> Result<Replaced, UndoError> {
+pub fn undone(dir: &std::path::Path, id: &str) -> Result<ReplacedImport, UndoError> {
     let record = ImportRecord::get(dir, id)?;
     if record.state != ImportState::Undone {
         return Err(RecordError::Counts(id.to_owned()).into());
@@ -81,12 +81,12 @@ pub fn undone(dir: &std::path::Path, id: &str) -> Result<Replaced, UndoError> {
         keys.extend(record.keys(dir)?.into_keys());
         earlier = record.replaces;
     }
-    Ok(Replaced { import: record.id, keys: Arc::new(keys) })
+    Ok(ReplacedImport { import: record.id, keys: Arc::new(keys) })
 }
 
-impl Replacing {
+impl ReplacedImportCache {
     /// The import `id`, while another one comes in its place.
-    pub fn find(&self, dir: &std::path::Path, id: &str) -> Result<Replaced, Problem> {
+    pub fn find(&self, dir: &std::path::Path, id: &str) -> Result<ReplacedImport, Problem> {
         let record = ImportRecord::get(dir, id).map_err(UndoError::from)?;
         let by = match &record.replaced_by {
             Some(by) => ImportRecord::find(dir, by).map_err(UndoError::from)?,

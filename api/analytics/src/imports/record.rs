@@ -93,7 +93,7 @@ pub const ENTRY_BYTES: usize = 17;
 /// What became of the event of a row. From [`BROKEN_OFF`] on: no answer came in the run with this number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Mark {
+pub enum EntryMark {
     /// No answer came yet: it may have been accepted.
     Sent = 0,
     Accepted = 1,
@@ -209,7 +209,7 @@ impl ImportRecord {
 
     /// Notes of imports that were broken off that the rows from here on are of others. Called before anything is written,
     /// `newest` being the newest row.
-    pub fn note_broken_off(dir: &Path, newest: Lsn) -> Result<(), RecordError> {
+    pub fn record_interrupted(dir: &Path, newest: Lsn) -> Result<(), RecordError> {
         for mut record in Self::list(dir)? {
             if record.state != ImportState::Incomplete || record.ends.len() >= RUNS_MAX {
                 continue;
@@ -226,7 +226,7 @@ impl ImportRecord {
             let run = BROKEN_OFF + u8::try_from(record.ends.len()).unwrap_or(0);
             let mut is_doubtful = false;
             for entry in entries.as_chunks_mut::<ENTRY_BYTES>().0 {
-                if entry[0] == Mark::Sent as u8 {
+                if entry[0] == EntryMark::Sent as u8 {
                     entry[0] = run;
                     is_doubtful = true;
                 }
@@ -244,7 +244,7 @@ impl ImportRecord {
     pub fn keep(&self, dir: &Path, events: &HashSet<Key>) -> Result<(), RecordError> {
         let entries: Vec<u8> = events
             .iter()
-            .flat_map(|key| std::iter::once(Mark::Accepted as u8).chain(key.0))
+            .flat_map(|key| std::iter::once(EntryMark::Accepted as u8).chain(key.0))
             .collect();
         let path = path(dir, &self.id, "keys");
         write_private(&path, &entries).map_err(|source| RecordError::File { path, source })

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use ingest::Table;
 use pipeline::{
     Lakehouse,
-    correction::{Found, Imported},
+    correction::{ImportIdentities, ImportedRows},
 };
-use query::{Engine, QueryError, Reach, Request};
+use query::{Engine, QueryError, Request, RowAccess};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use state::{
-    audit::{self, Act, Origin},
+    audit::{self, AuditAction, AuditOrigin},
     clock::Clock,
     store::{Store, StoreError},
 };
@@ -47,17 +47,17 @@ const STEP: usize = 20_000;
 
 /// Who reads and writes.
 #[derive(Debug)]
-pub struct Undoing<'a> {
+pub struct UndoContext<'a> {
     pub dir: &'a std::path::Path,
     pub engine: &'a Engine,
     pub lakehouse: &'a Lakehouse,
     pub clock: &'a Clock,
     pub store: &'a Store,
-    pub origin: &'a Origin,
+    pub origin: &'a AuditOrigin,
     pub deadline_ms: u64,
 }
 
-impl Undoing<'_> {
+impl UndoContext<'_> {
     /// Voids some of the events of an import that still count.
     pub async fn step(&self, id: &str) -> Result<Undone, UndoError> {
         ImportRecord::get(self.dir, id)?;
@@ -69,11 +69,11 @@ impl Undoing<'_> {
         let keys = record.keys(self.dir)?;
         if matches!(record.state, ImportState::Incomplete | ImportState::Complete) {
             let detail = json!({"source": record.source, "accepted": record.accepted});
-            let act = Act { action: "import.undone", target: record.id.clone(), detail };
+            let act = AuditAction { action: "import.undone", target: record.id.clone(), detail };
             audit::record(self.store, self.origin, act, self.clock.now()).await?;
             self.note(record.clone(), ImportState::Undoing)?;
         }
-        let imported = Imported {
+        let imported = ImportIdentities {
             source: record.source.clone(),
             since: record.since,
             keys,
@@ -82,7 +82,7 @@ impl Undoing<'_> {
         let (mut done, mut events) = (Undone::default(), HashSet::new());
         for table in Table::OF_EVENTS {
             let answer = self.ask(imported.question(table)).await?;
-            let Found { standing, events: found } = imported.find(table, &answer)?;
+            let ImportedRows { standing, events: found } = imported.find(table, &answer)?;
             events.extend(found);
             let room = STEP.saturating_sub(usize::try_from(done.voided).unwrap_or(STEP));
             let part = standing.iter().take(room).copied().collect();
@@ -112,7 +112,7 @@ impl Undoing<'_> {
 
     async fn ask(&self, sql: String) -> Result<Vec<arrow::array::RecordBatch>, QueryError> {
         let (cut, now) = (self.lakehouse.cut(), self.clock.now().timestamp_micros());
-        let request = Request::of_ourselves(sql, Reach::Admin, cut, now, self.deadline_ms);
+        let request = Request::of_ourselves(sql, RowAccess::Admin, cut, now, self.deadline_ms);
         Ok(self.engine.run(request).await?.batches)
     }
 }

@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, get, web};
 use chrono::{DateTime, NaiveTime, Utc};
 use query::metric::Grain;
-use reports::outlook::{self, Ahead, OutlookError};
+use reports::metric_forecast::{self, ForecastError, MetricForecast};
 use rest::{
     principal::{Authorized, ReadMetrics},
     problem::{Code, Denied, Problem, parameters},
@@ -35,7 +35,7 @@ pub struct ForecastView {
     #[schema(value_type = Object)]
     pub backtest: serde_json::Value,
     #[schema(value_type = Vec<Object>)]
-    pub points: Vec<outlook::Point>,
+    pub points: Vec<metric_forecast::Point>,
     #[schema(value_type = Option<String>)]
     pub currency: Option<String>,
     /// The history ends here.
@@ -67,13 +67,14 @@ pub(crate) async fn get_forecast(
         return Err(Problem::invalid_parameters(detail));
     }
     let today = lake.state.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
-    let request = outlook::history(&metric, grain, grain.start(today));
+    let request = metric_forecast::history(&metric, grain, grain.start(today));
     let (mut answers, as_of) = lake.read(&principal, std::slice::from_ref(&request), None).await?;
     let answer = answers.pop().ok_or_else(Problem::internal)?;
-    let ahead: Ahead = tokio::task::spawn_blocking(move || outlook::look_ahead(&answer, horizon))
-        .await
-        .map_err(|_| Problem::internal())?
-        .map_err(refused)?;
+    let ahead: MetricForecast =
+        tokio::task::spawn_blocking(move || metric_forecast::forecast_metric(&answer, horizon))
+            .await
+            .map_err(|_| Problem::internal())?
+            .map_err(refused)?;
     let view = ForecastView::new(metric.into_inner(), grain, ahead, request.to, as_of);
     Ok(HttpResponse::Ok().json(view))
 }
@@ -82,7 +83,7 @@ impl ForecastView {
     pub fn new(
         metric: String,
         grain: Grain,
-        ahead: Ahead,
+        ahead: MetricForecast,
         from: DateTime<Utc>,
         as_of: String,
     ) -> Self {
@@ -91,12 +92,12 @@ impl ForecastView {
             "smape": ahead.smape,
             "origins": ahead.origins,
         });
-        let Ahead { model, points, currency, .. } = ahead;
+        let MetricForecast { model, points, currency, .. } = ahead;
         Self { metric, grain, model, backtest, points, currency, from, as_of }
     }
 }
 
-fn refused(error: OutlookError) -> Problem {
+fn refused(error: ForecastError) -> Problem {
     use actix_web::http::StatusCode;
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::NotForecastable)
         .explained(error.to_string())

@@ -5,7 +5,7 @@ mod forecast;
 use actix_web::{HttpResponse, get, web};
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, Utc};
 use query::{
-    Asking, QueryError, Reason,
+    MetricContext, QueryError, Reason,
     metric::{Grain, Metric, MetricAnswer, MetricRequest, Number, Unit},
 };
 use rest::{
@@ -192,15 +192,16 @@ impl Lake {
     ) -> Result<(Vec<MetricAnswer>, String), Problem> {
         let mut cut = self.lakehouse.cut();
         if let Some(token) = as_of {
-            cut = self.seal.back_to(token, cut, principal)?;
+            cut = self.cut_cipher.back_to(token, cut, principal)?;
         }
-        let as_of = self.seal.token(&cut, principal)?;
+        let as_of = self.cut_cipher.token(&cut, principal)?;
         let now = self.state.clock.now().timestamp_micros();
         let deadline_ms = self.limits.deadline_seconds * 1_000;
         let reach = reach(principal);
         let (catalog, reach, cut) = (&self.catalog, &reach, &cut);
         let persons = persons::are_shown_to(&self.state.store, principal).await?;
-        let asking = Asking { catalog, reach, cut, persons, now, deadline_ms, gives_way: false };
+        let asking =
+            MetricContext { catalog, reach, cut, persons, now, deadline_ms, gives_way: false };
         Ok((self.engine.metrics(requests, asking).await.map_err(problem)?, as_of))
     }
 }

@@ -14,8 +14,8 @@ use sea_orm::{ActiveValue::Set, EntityTrait, QueryOrder, sea_query::OnConflict};
 use serde::Serialize;
 use serde_json::json;
 use state::{
-    audit::{self, Act, Origin},
-    store::{Doing, Store, StoreError, time_of},
+    audit::{self, AuditAction, AuditOrigin},
+    store::{Store, StoreContext, StoreError, time_of},
 };
 use utoipa::ToSchema;
 
@@ -60,7 +60,7 @@ pub async fn show(
     store: &Store,
     role: Role,
     shown: bool,
-    origin: &Origin,
+    origin: &AuditOrigin,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let write = store.write().await?;
@@ -79,7 +79,7 @@ pub async fn show(
         revoked.doing("taking persons from a role")?;
         "persons.revoked"
     };
-    let act = Act { action, target: role.as_str().to_owned(), detail: json!({}) };
+    let act = AuditAction { action, target: role.as_str().to_owned(), detail: json!({}) };
     audit::append(&write, origin, act, now).await?;
     write.commit().await
 }

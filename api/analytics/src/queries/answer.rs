@@ -10,7 +10,9 @@ use actix_web::{
     web::Bytes,
 };
 use futures::{Stream, StreamExt, stream};
-use query::{EncodeError, Encoder, Ended, Form, QueryError, Reason, pool::Piece};
+use query::{
+    AnswerFormat, EncodeError, Encoder, QueryError, QuerySummary, Reason, pool::WorkerMessage,
+};
 use rest::{
     pace::{PIECE_BYTES, SLOW_FOR},
     problem::Problem,
@@ -19,9 +21,9 @@ use serde_json::json;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 
 use super::{
-    body::Written,
+    body::AnswerOptions,
     problem,
-    running::{Running, Stop},
+    running::{CancelToken, RunningQuery},
 };
 
 /// An answer of up to so many bytes is finished before it is sent.
@@ -30,16 +32,16 @@ const WHOLE_BYTES_MAX: usize = 8 << 20;
 const PIECES: usize = 4;
 
 /// What goes to the client.
-enum Out {
+enum ResponsePart {
     Bytes(Bytes),
-    Ended(Ended),
+    Ended(QuerySummary),
     Failed(QueryError),
 }
 
 /// Builds the response of a query. From the first row on it holds a place among all that are made and read.
 pub(super) async fn respond(
-    written: Written,
-    mut running: Running,
+    written: AnswerOptions,
+    mut running: RunningQuery,
     table_versions: Option<&str>,
 ) -> Result<HttpResponse, Problem> {
     let place = running.place().await?;
@@ -49,8 +51,8 @@ pub(super) async fn respond(
 }
 
 async fn made(
-    written: Written,
-    running: Running,
+    written: AnswerOptions,
+    running: RunningQuery,
     table_versions: Option<&str>,
 ) -> Result<HttpResponse, Problem> {
     let form = written.form;
@@ -64,7 +66,7 @@ async fn made(
         let cache = if running.is_kept() { "hit" } else { "miss" };
         response.insert_header(("X-Table-Versions", versions)).insert_header(("X-Cache", cache));
     }
-    if matches!(form, Form::Arrow | Form::Parquet) {
+    if matches!(form, AnswerFormat::Arrow | AnswerFormat::Parquet) {
         // Compressing these costs more than it saves; Parquet is compressed inside.
         response.insert_header((CONTENT_ENCODING, HeaderValue::from_static("identity")));
     }
@@ -75,18 +77,18 @@ async fn made(
     let (mut begun, mut bytes) = (Vec::new(), 0);
     while bytes <= WHOLE_BYTES_MAX {
         match out.recv().await {
-            Some(Out::Bytes(piece)) => {
+            Some(ResponsePart::Bytes(piece)) => {
                 bytes += piece.len();
                 begun.push(piece);
             }
-            Some(Out::Ended(ended)) => {
-                figures(&mut response, &ended);
+            Some(ResponsePart::Ended(ended)) => {
+                summary_headers(&mut response, &ended);
                 return Ok(match begun.len() {
                     0 | 1 => response.body(begun.pop().unwrap_or_default()),
                     _ => response.body(SizedStream::new(bytes as u64, pieces(begun))),
                 });
             }
-            Some(Out::Failed(error)) => return Err(problem(error).with("query_id", id)),
+            Some(ResponsePart::Failed(error)) => return Err(problem(error).with("query_id", id)),
             None => return Err(problem(cut_off()).with("query_id", id)),
         }
     }
@@ -98,7 +100,7 @@ fn pieces(begun: Vec<Bytes>) -> impl Stream<Item = Result<Bytes, Problem>> {
 }
 
 /// What is known at the end, in headers.
-fn figures(response: &mut HttpResponseBuilder, ended: &Ended) {
+fn summary_headers(response: &mut HttpResponseBuilder, ended: &QuerySummary) {
     let cost = &ended.cost;
     let numbers = [
         ("x-rows", Some(ended.rows)),
@@ -115,23 +117,26 @@ fn figures(response: &mut HttpResponseBuilder, ended: &Ended) {
 }
 
 /// The rest of an answer that has begun. A failure cuts the connection, where the form has no place for it.
-fn rest(form: Form, out: mpsc::Receiver<Out>) -> impl Stream<Item = Result<Bytes, Problem>> {
+fn rest(
+    form: AnswerFormat,
+    out: mpsc::Receiver<ResponsePart>,
+) -> impl Stream<Item = Result<Bytes, Problem>> {
     stream::unfold(Some(out), move |out| async move {
         let mut out = out?;
         match out.recv().await {
-            Some(Out::Bytes(piece)) => Some((Ok(piece), Some(out))),
-            Some(Out::Ended(_)) => None,
-            Some(Out::Failed(error)) if form == Form::Ndjson => {
+            Some(ResponsePart::Bytes(piece)) => Some((Ok(piece), Some(out))),
+            Some(ResponsePart::Ended(_)) => None,
+            Some(ResponsePart::Failed(error)) if form == AnswerFormat::Ndjson => {
                 let line = format!("{}\n", json!({"_error": problem(error)}));
                 Some((Ok(line.into()), None))
             }
-            Some(Out::Failed(error)) => Some((Err(problem(error)), None)),
+            Some(ResponsePart::Failed(error)) => Some((Err(problem(error)), None)),
             None => Some((Err(problem(cut_off())), None)),
         }
     })
 }
 
-fn encode(mut running: Running, encoder: Encoder) -> mpsc::Receiver<Out> {
+fn encode(mut running: RunningQuery, encoder: Encoder) -> mpsc::Receiver<ResponsePart> {
     let (out, receiver) = mpsc::channel(PIECES);
     let tasks = running.tasks().clone();
     tasks.run("answer", async move {
@@ -146,15 +151,15 @@ fn encode(mut running: Running, encoder: Encoder) -> mpsc::Receiver<Out> {
 }
 
 /// Passes the answer on, to its end or as long as the client reads.
-async fn pass(running: &mut Running, mut encoder: Encoder, out: &mpsc::Sender<Out>) {
-    let mut outlet = Outlet::new(out.clone(), running.stop());
+async fn pass(running: &mut RunningQuery, mut encoder: Encoder, out: &mpsc::Sender<ResponsePart>) {
+    let mut outlet = ResponseWriter::new(out.clone(), running.stop());
     loop {
         let piece = running.next().await;
         let (rows, end) = match piece {
-            Piece::Rows(rows) => (Some(rows), None),
-            Piece::Ended(ended) => (None, Some(ended)),
-            Piece::Progress(_) => continue,
-            Piece::Failed(error) => return tell(out, Out::Failed(error)).await,
+            WorkerMessage::Rows(rows) => (Some(rows), None),
+            WorkerMessage::Ended(ended) => (None, Some(ended)),
+            WorkerMessage::Progress(_) => continue,
+            WorkerMessage::Failed(error) => return tell(out, ResponsePart::Failed(error)).await,
         };
         let ended = end.clone();
         // Making text takes the processor for long, and waits for who reads it.
@@ -171,19 +176,19 @@ async fn pass(running: &mut Running, mut encoder: Encoder, out: &mpsc::Sender<Ou
         let written;
         (encoder, outlet, written) = back;
         match (written, outlet.halt.take(), ended) {
-            (_, Some(Halt::Unread), _) => return,
-            (_, Some(Halt::Stopped(error)), _) => {
+            (_, Some(WriteAbort::Unread), _) => return,
+            (_, Some(WriteAbort::Stopped(error)), _) => {
                 running.end(Err(&error));
-                return tell(out, Out::Failed(error)).await;
+                return tell(out, ResponsePart::Failed(error)).await;
             }
             (Err(error), None, _) => {
                 let error = unwritten(error);
                 if error.reason == Reason::TooLarge {
                     running.end(Err(&error));
                 }
-                return tell(out, Out::Failed(error)).await;
+                return tell(out, ResponsePart::Failed(error)).await;
             }
-            (Ok(()), None, Some(ended)) => return tell(out, Out::Ended(ended)).await,
+            (Ok(()), None, Some(ended)) => return tell(out, ResponsePart::Ended(ended)).await,
             (Ok(()), None, None) => {}
         }
     }
@@ -198,49 +203,49 @@ fn unwritten(error: EncodeError) -> QueryError {
 }
 
 /// How it ended, to a client that still reads.
-async fn tell(out: &mpsc::Sender<Out>, end: Out) {
+async fn tell(out: &mpsc::Sender<ResponsePart>, end: ResponsePart) {
     let _ = timeout(SLOW_FOR, out.send(end)).await;
 }
 
 /// Where an answer is written to: it goes on in pieces, and waits for the client. Only for threads that may wait.
-struct Outlet {
+struct ResponseWriter {
     held: Vec<u8>,
-    out: mpsc::Sender<Out>,
-    stop: Stop,
+    out: mpsc::Sender<ResponsePart>,
+    stop: CancelToken,
     runtime: Handle,
-    halt: Option<Halt>,
+    halt: Option<WriteAbort>,
 }
 
 /// Why nothing more goes out.
-enum Halt {
+enum WriteAbort {
     /// The client is gone, or reads too slowly.
     Unread,
     Stopped(QueryError),
 }
 
-impl Outlet {
-    fn new(out: mpsc::Sender<Out>, stop: Stop) -> Self {
+impl ResponseWriter {
+    fn new(out: mpsc::Sender<ResponsePart>, stop: CancelToken) -> Self {
         let held = Vec::with_capacity(PIECE_BYTES);
         Self { held, out, stop, runtime: Handle::current(), halt: None }
     }
 
-    async fn send(&self, piece: Bytes) -> Result<(), Halt> {
+    async fn send(&self, piece: Bytes) -> Result<(), WriteAbort> {
         let sent = tokio::select! {
             biased;
-            error = self.stop.reason() => return Err(Halt::Stopped(error)),
-            sent = timeout(SLOW_FOR, self.out.send(Out::Bytes(piece))) => sent,
+            error = self.stop.reason() => return Err(WriteAbort::Stopped(error)),
+            sent = timeout(SLOW_FOR, self.out.send(ResponsePart::Bytes(piece))) => sent,
         };
         match sent {
-            Ok(sent) => sent.map_err(|_| Halt::Unread),
+            Ok(sent) => sent.map_err(|_| WriteAbort::Unread),
             Err(_) => {
                 metrics::counter!("query_slow_clients_total").increment(1);
-                Err(Halt::Unread)
+                Err(WriteAbort::Unread)
             }
         }
     }
 }
 
-impl Write for Outlet {
+impl Write for ResponseWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = bytes.len().min(PIECE_BYTES - self.held.len());
         self.held.extend_from_slice(&bytes[..count]);

@@ -7,9 +7,9 @@ use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, post, web}
 use chrono::TimeDelta;
 use pipeline::Lakehouse;
 use query::{
-    Cost, Ended, QueryError, Reason, Request, Task,
-    pool::{Piece, Turn, Turns},
-    stored::{Rights, Stored},
+    Cost, QueryError, QueryMode, QuerySummary, Reason, Request,
+    answer_store::{AnswerStore, Rights},
+    pool::{FairPermit, FairSemaphore, WorkerMessage},
 };
 use rest::{
     body::Body,
@@ -26,18 +26,18 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     BODY_BYTES_MAX, QueryBody,
     answer::respond,
-    body::{Csv, Int64, Written},
-    history::{self, Entry, Filter, Status},
+    body::{AnswerOptions, Csv, Int64},
+    history::{self, Entry, HistoryFilter, Status},
     problem, reach,
-    running::{Runner, Running},
+    running::{Runner, RunningQuery},
 };
 use crate::{Lake, persons};
 
 /// Where queries in the background run and put their answers. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Background {
-    stored: Stored,
-    turns: Turns,
+    stored: AnswerStore,
+    turns: FairSemaphore,
 }
 
 /// Answers are kept so long.
@@ -76,27 +76,27 @@ pub(super) struct QueryList {
 #[serde(deny_unknown_fields)]
 pub(super) struct ResultParameters {
     #[param(value_type = Option<String>)]
-    pub format: Option<query::Form>,
+    pub format: Option<query::AnswerFormat>,
     pub csv: Option<Csv>,
     pub int64: Option<Int64>,
 }
 
 impl Background {
     /// At most `at_once` queries run in the background at once, so that the others find a worker.
-    pub fn new(stored: Stored, at_once: usize) -> Self {
-        Self { stored, turns: Turns::new(at_once.max(1), WAITING_EACH, WAITING_ALL) }
+    pub fn new(stored: AnswerStore, at_once: usize) -> Self {
+        Self { stored, turns: FairSemaphore::new(at_once.max(1), WAITING_EACH, WAITING_ALL) }
     }
 
     /// Runs a query when its turn has come, and keeps its answer.
     async fn run(
         &self,
-        turn: &mut Turn,
-        running: &mut Running,
+        turn: &mut FairPermit,
+        running: &mut RunningQuery,
         mut request: Request,
         has_cut: bool,
         lakehouse: &Lakehouse,
         bytes_max: u64,
-    ) -> Result<Ended, QueryError> {
+    ) -> Result<QuerySummary, QueryError> {
         tokio::select! {
             biased;
             () = running.stopped() => {
@@ -134,23 +134,23 @@ impl Background {
 
     async fn attempt(
         &self,
-        running: &mut Running,
+        running: &mut RunningQuery,
         request: Request,
         bytes_max: u64,
-    ) -> Result<Ended, QueryError> {
+    ) -> Result<QuerySummary, QueryError> {
         let rights = Rights::of(&request);
         running.begin(request).await?;
         let mut keeping = self.stored.begin(running.id(), &rights, bytes_max).await?;
         let outcome = loop {
             match running.piece().await {
-                Piece::Rows(rows) => {
+                WorkerMessage::Rows(rows) => {
                     if let Err(error) = keeping.write(rows).await {
                         break Err(error);
                     }
                 }
-                Piece::Progress(_) => {}
-                Piece::Failed(error) => break Err(error),
-                Piece::Ended(ended) => break Ok(ended),
+                WorkerMessage::Progress(_) => {}
+                WorkerMessage::Failed(error) => break Err(error),
+                WorkerMessage::Ended(ended) => break Ok(ended),
             }
         };
         match outcome {
@@ -219,7 +219,7 @@ pub(crate) async fn start_query(
     let body: QueryBody = body.json(&principal).await?;
     let has_cut = body.as_of.is_some();
     let deadline_ms = lake.limits.background_deadline_seconds * 1_000;
-    let request = lake.question(&principal, body, deadline_ms, Task::Rows).await?;
+    let request = lake.question(&principal, body, deadline_ms, QueryMode::Rows).await?;
     let request = Request { gives_way: true, ..request };
     let mut turn = lake.background.turns.enter(&request.reach).map_err(problem)?;
     let mut running = lake.runner.admit(&principal, &request)?;
@@ -278,8 +278,12 @@ pub(crate) async fn list_queries(
     lake.runner.write_ended(&lake.state.store).await?;
     let own = (!principal.may(Ability::Administer)).then(|| principal.id.clone());
     let first = after.is_none();
-    let filter =
-        Filter { principal_id: own.as_deref(), status: asked.status, after, limit: limit + 1 };
+    let filter = HistoryFilter {
+        principal_id: own.as_deref(),
+        status: asked.status,
+        after,
+        limit: limit + 1,
+    };
     let mut past = history::list(&lake.state.store, &filter).await?;
     let next = (past.len() as u64 > limit).then(|| {
         past.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -399,7 +403,7 @@ pub(crate) async fn get_result(
     }
     let ResultParameters { format, csv, int64 } = asked;
     let body = QueryBody { format, csv, int64, ..QueryBody::default() };
-    let written: Written = body.written(&request);
+    let written: AnswerOptions = body.written(&request);
     let cost = Cost {
         rows_scanned: entry.rows_scanned,
         bytes_scanned: entry.bytes_scanned,
@@ -407,7 +411,7 @@ pub(crate) async fn get_result(
         ..Cost::default()
     };
     let (rows, truncated) = (entry.rows, entry.truncated);
-    let ended = Ended { rows, truncated, cost, ..Ended::default() };
+    let ended = QuerySummary { rows, truncated, cost, ..QuerySummary::default() };
     // A grant that was taken back, or another role, holds for what was computed before, too.
     let persons = persons::are_shown_to(&lake.state.store, &principal).await?;
     let reader = Rights { reach: reach(&principal), persons };

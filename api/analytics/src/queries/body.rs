@@ -5,7 +5,7 @@ use actix_web::{
     http::header::{self, HeaderMap},
 };
 use pipeline::Cut;
-use query::{Author, Form, Parameters, Request, Task, Terms, Zone};
+use query::{AnswerFormat, Author, Parameters, QueryMode, QueryOptions, Request, Zone};
 use rest::{
     principal::Principal,
     problem::{Code, Problem},
@@ -16,7 +16,7 @@ use state::clock::Clock;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Settings, problem, reach};
-use crate::as_of::Seal;
+use crate::as_of::CutCipher;
 
 /// A query.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -30,7 +30,7 @@ pub struct QueryBody {
     pub params: Value,
     /// `json` (the default), `ndjson`, `csv`, `arrow` or `parquet`; else the `Accept` header says.
     #[schema(value_type = Option<String>)]
-    pub format: Option<Form>,
+    pub format: Option<AnswerFormat>,
     /// `spreadsheet`: CSV for a spreadsheet, with a `'` before what it would run as a formula.
     pub csv: Option<Csv>,
     /// At most the server's own limit.
@@ -56,7 +56,7 @@ pub struct QueryParameters {
     /// JSON, as in the body.
     pub params: Option<String>,
     #[param(value_type = Option<String>)]
-    pub format: Option<Form>,
+    pub format: Option<AnswerFormat>,
     pub csv: Option<Csv>,
     pub timeout_ms: Option<u64>,
     pub max_rows: Option<u64>,
@@ -96,8 +96,8 @@ impl Csv {
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
-    pub form: Form,
+pub struct AnswerOptions {
+    pub form: AnswerFormat,
     pub text_integers: bool,
     pub spreadsheet: bool,
 }
@@ -105,18 +105,23 @@ pub struct Written {
 impl QueryBody {
     /// How the answer is wanted: the body's word, else the first of `Accept` that is known, else JSON. Who says how
     /// CSV is to be wants CSV.
-    pub fn written(&self, request: &HttpRequest) -> Written {
-        let form = self.format.or(self.csv.map(|_| Form::Csv));
-        Written {
-            form: form.or_else(|| accepted(request.headers())).unwrap_or(Form::Json),
+    pub fn written(&self, request: &HttpRequest) -> AnswerOptions {
+        let form = self.format.or(self.csv.map(|_| AnswerFormat::Csv));
+        AnswerOptions {
+            form: form.or_else(|| accepted(request.headers())).unwrap_or(AnswerFormat::Json),
             text_integers: self.int64 == Some(Int64::String),
             spreadsheet: self.csv == Some(Csv::Spreadsheet),
         }
     }
 
     /// The cut that is asked about.
-    pub fn cut(&self, seal: &Seal, newest: Cut, principal: &Principal) -> Result<Cut, Problem> {
-        let back_to = |token: &str| seal.back_to(token, newest.clone(), principal);
+    pub fn cut(
+        &self,
+        cut_cipher: &CutCipher,
+        newest: Cut,
+        principal: &Principal,
+    ) -> Result<Cut, Problem> {
+        let back_to = |token: &str| cut_cipher.back_to(token, newest.clone(), principal);
         let refuse = |detail| Err(Problem::bad_request(Code::InvalidAsOf, detail));
         let at_least = self.at_least.as_deref().map(back_to).transpose()?;
         let cut = self.as_of.as_deref().map(back_to).transpose()?.unwrap_or(newest.clone());
@@ -139,7 +144,7 @@ impl QueryBody {
         clock: &Clock,
         deadline_ms: u64,
         persons: bool,
-        task: Task,
+        task: QueryMode,
     ) -> Result<Request, Problem> {
         let parameters = Parameters::from_json(&self.params).map_err(problem)?;
         let zone = self.tz.as_deref().map(Zone::parse).transpose().map_err(problem)?;
@@ -152,14 +157,14 @@ impl QueryBody {
             max_rows: self.max_rows,
             truncate: self.truncate,
             gives_way: false,
-            terms: Terms { parameters, zone: zone.unwrap_or_default(), persons, task },
+            terms: QueryOptions { parameters, zone: zone.unwrap_or_default(), persons, task },
             cut,
         })
     }
 
     /// A JSON answer has a limit unless the request says otherwise: somebody may look at it by hand.
-    pub fn limited(mut self, form: Form, limits: &Settings) -> Self {
-        if form == Form::Json {
+    pub fn limited(mut self, form: AnswerFormat, limits: &Settings) -> Self {
+        if form == AnswerFormat::Json {
             self.max_rows.get_or_insert(limits.json_rows_max);
         }
         self
@@ -186,7 +191,7 @@ impl QueryParameters {
     }
 }
 
-fn accepted(headers: &HeaderMap) -> Option<Form> {
+fn accepted(headers: &HeaderMap) -> Option<AnswerFormat> {
     let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
-    accept.split(',').find_map(|part| Form::of_media_type(part.split(';').next()?.trim()))
+    accept.split(',').find_map(|part| AnswerFormat::of_media_type(part.split(';').next()?.trim()))
 }

@@ -10,7 +10,7 @@ use sea_orm::{
     sea_query::{Expr, OnConflict},
 };
 use serde::{Deserialize, Serialize};
-use state::store::{Doing, Store, StoreError, time_of};
+use state::store::{Store, StoreContext, StoreError, time_of};
 use strum::{EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 
@@ -80,7 +80,7 @@ pub enum Status {
 
 /// Which entries, newest first.
 #[derive(Debug, Default)]
-pub(super) struct Filter<'a> {
+pub(super) struct HistoryFilter<'a> {
     /// Only those of one principal.
     pub principal_id: Option<&'a str>,
     pub status: Option<Status>,
@@ -136,7 +136,10 @@ pub(super) async fn write(store: &Store, entries: &[Entry]) -> Result<(), StoreE
     write.commit().await
 }
 
-pub(super) async fn list(store: &Store, filter: &Filter<'_>) -> Result<Vec<Entry>, StoreError> {
+pub(super) async fn list(
+    store: &Store,
+    filter: &HistoryFilter<'_>,
+) -> Result<Vec<Entry>, StoreError> {
     use row::Column::{PrincipalId, QueryId, StartedAt, Status as State};
     let mut found = row::Entity::find();
     if let Some(id) = filter.principal_id {
@@ -363,7 +366,7 @@ pub(super) mod tests {
     }
 
     async fn ids(store: &Store) -> Vec<String> {
-        let filter = Filter { limit: 10_000, ..Filter::default() };
+        let filter = HistoryFilter { limit: 10_000, ..HistoryFilter::default() };
         let entries = list(store, &filter).await.unwrap();
         entries.into_iter().rev().map(|entry| entry.query_id).collect()
     }

@@ -17,11 +17,11 @@ use std::sync::LazyLock;
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use pipeline::Cut;
-use query::{Function, QueryError, Reach, Reason, Request, Task, functions, schema};
+use query::{Function, QueryError, QueryMode, Reason, Request, RowAccess, functions, schema};
 use rest::{
     body::Body,
     feature::Feature,
-    principal::{Ability, Authorized, Kind, Principal, RunSql, refuse_cross_site},
+    principal::{Ability, Authorized, Principal, PrincipalKind, RunSql, refuse_cross_site},
     problem::{Code, Denied, Problem, parameters},
 };
 use state::migration::Migration;
@@ -35,7 +35,7 @@ pub use settings::Settings;
 pub use text::literal;
 
 use crate::Lake;
-use body::Written;
+use body::AnswerOptions;
 
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
@@ -115,7 +115,7 @@ async fn run(
 ) -> Result<HttpResponse, Problem> {
     let written = body.written(request);
     let body = body.limited(written.form, &lake.limits);
-    let asked = lake.question(principal, body, lake.deadline_ms(), Task::Rows).await?;
+    let asked = lake.question(principal, body, lake.deadline_ms(), QueryMode::Rows).await?;
     rows(principal, lake, asked, written).await
 }
 
@@ -124,7 +124,7 @@ async fn rows(
     principal: &Principal,
     lake: &Lake,
     asked: Request,
-    written: Written,
+    written: AnswerOptions,
 ) -> Result<HttpResponse, Problem> {
     // Which versions there are, and whether an answer is still true, is everybody's doing.
     let is_staff = principal.reach.organization_id().is_none();
@@ -147,7 +147,7 @@ pub(crate) async fn get_query(
     asked: Result<web::Query<QueryParameters>, actix_web::Error>,
 ) -> Result<HttpResponse, Problem> {
     // A link on another site must not make a browser run what stands in it.
-    if matches!(principal.kind, Kind::User(_)) {
+    if matches!(principal.kind, PrincipalKind::User(_)) {
         refuse_cross_site(&request)?;
     }
     let asked = parameters(asked)?;
@@ -170,7 +170,7 @@ pub(crate) async fn explain_query(
     lake: web::Data<Lake>,
     body: Body<BODY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
-    planned(&principal, &lake, body.json(&principal).await?, Task::Explain).await
+    planned(&principal, &lake, body.json(&principal).await?, QueryMode::Explain).await
 }
 
 /// Says whether a query is right: its columns and its parameters, without running it.
@@ -189,17 +189,17 @@ pub(crate) async fn validate_query(
     lake: web::Data<Lake>,
     body: Body<BODY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
-    planned(&principal, &lake, body.json(&principal).await?, Task::Validate).await
+    planned(&principal, &lake, body.json(&principal).await?, QueryMode::Validate).await
 }
 
 async fn planned(
     principal: &Principal,
     lake: &Lake,
     body: QueryBody,
-    task: Task,
+    task: QueryMode,
 ) -> Result<HttpResponse, Problem> {
     let asked = lake.question(principal, body, lake.deadline_ms(), task).await?;
-    let as_of = lake.seal.token(&asked.cut, principal)?;
+    let as_of = lake.cut_cipher.token(&asked.cut, principal)?;
     let planned = lake.engine.planned(asked).await.map_err(problem)?;
     Ok(HttpResponse::Ok().insert_header(("X-As-Of", as_of)).json(planned))
 }
@@ -241,11 +241,11 @@ pub(crate) async fn get_schema(principal: Authorized<RunSql>) -> Result<HttpResp
 }
 
 /// Whose rows a principal's queries see.
-pub fn reach(principal: &Principal) -> Reach {
+pub fn reach(principal: &Principal) -> RowAccess {
     match principal.reach.organization_id() {
-        Some(id) => Reach::Organization(id.to_owned()),
-        None if principal.may(Ability::Administer) => Reach::Admin,
-        None => Reach::Staff,
+        Some(id) => RowAccess::Organization(id.to_owned()),
+        None if principal.may(Ability::Administer) => RowAccess::Admin,
+        None => RowAccess::Staff,
     }
 }
 

@@ -7,10 +7,12 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use query::{Answering, Cost, Ended, Engine, QueryError, Reason, Request, pool::Piece};
+use query::{
+    AnswerStream, Cost, Engine, QueryError, QuerySummary, Reason, Request, pool::WorkerMessage,
+};
 use rest::{
-    pace::Readers,
-    places::{Full, Place, Places},
+    client_limiter::{ClientLimiter, ClientPermit, LimitReached},
+    pace::AnswerLimiter,
     principal::{Ability, Principal},
     problem::Problem,
 };
@@ -30,19 +32,19 @@ use super::{
     history::{self, Entry, Status, kept_detail, kept_sql},
     problem,
 };
-use crate::as_of::Seal;
+use crate::as_of::CutCipher;
 
 /// Starts queries and knows those that run. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Runner {
     engine: Engine,
     clock: Clock,
-    seal: Seal,
+    cut_cipher: CutCipher,
     shared: Arc<Mutex<Shared>>,
     /// For answers, while they are made and read.
-    pub readers: Readers,
+    pub readers: AnswerLimiter,
     /// For those who read the history: each of its pages is held whole.
-    pub(super) lists: Places,
+    pub(super) lists: ClientLimiter,
     pub(super) tasks: Tasks,
     /// Held while entries go from memory to the history: who looks for one waits until it is there.
     pub(super) writing: Arc<tokio::sync::Mutex<()>>,
@@ -50,7 +52,7 @@ pub struct Runner {
 
 #[derive(Debug, Default)]
 struct Shared {
-    running: HashMap<String, Arc<Live>>,
+    running: HashMap<String, Arc<LiveQuery>>,
     /// Those that ended and are not written to the history yet.
     ended: Vec<Entry>,
     /// Bytes that went to the history since it was last tidied up.
@@ -75,21 +77,21 @@ impl Shared {
 
 /// A query while it is under way.
 #[derive(Debug)]
-struct Live {
+struct LiveQuery {
     seen: Mutex<Entry>,
     stop: Notify,
 }
 
 /// A query that runs. Dropped before its end, it is stopped, and the history says so.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningQuery {
     runner: Runner,
     id: String,
     who: Principal,
     /// Whether the answer shows what says something of persons.
     persons: bool,
-    live: Arc<Live>,
-    pieces: Answering,
+    live: Arc<LiveQuery>,
+    pieces: AnswerStream,
     /// When it is stopped; of an answer that is there already, never.
     deadline: Option<Instant>,
     is_over: bool,
@@ -99,8 +101,8 @@ pub struct Running {
 
 /// Says when a query is not to go on, to whoever writes its answer.
 #[derive(Debug)]
-pub(super) struct Stop {
-    live: Arc<Live>,
+pub(super) struct CancelToken {
+    live: Arc<LiveQuery>,
     deadline: Option<Instant>,
 }
 
@@ -115,10 +117,10 @@ const LISTS_ALL: usize = 24;
 const REFUSALS: &str = "query_refusals_total";
 
 impl Runner {
-    pub fn new(engine: Engine, clock: Clock, seal: Seal, tasks: Tasks) -> Self {
-        let lists = Places::new(LISTS_EACH, LISTS_ALL);
-        let (shared, readers, writing) = (Arc::default(), Readers::default(), Arc::default());
-        Self { engine, clock, seal, shared, readers, lists, tasks, writing }
+    pub fn new(engine: Engine, clock: Clock, cut_cipher: CutCipher, tasks: Tasks) -> Self {
+        let lists = ClientLimiter::new(LISTS_EACH, LISTS_ALL);
+        let (shared, readers, writing) = (Arc::default(), AnswerLimiter::default(), Arc::default());
+        Self { engine, clock, cut_cipher, shared, readers, lists, tasks, writing }
     }
 
     /// Writes the queries that ended to the history.
@@ -137,7 +139,7 @@ impl Runner {
     ///
     /// # Errors
     /// Its problem, with its id.
-    pub async fn start(&self, who: &Principal, request: Request) -> Result<Running, Problem> {
+    pub async fn start(&self, who: &Principal, request: Request) -> Result<RunningQuery, Problem> {
         let mut running = self.admit(who, &request)?;
         match running.begin(request).await {
             Ok(()) => Ok(running),
@@ -149,7 +151,7 @@ impl Runner {
     }
 
     /// Puts a query on the list of those that are under way, before it runs.
-    pub fn admit(&self, who: &Principal, request: &Request) -> Result<Running, Problem> {
+    pub fn admit(&self, who: &Principal, request: &Request) -> Result<RunningQuery, Problem> {
         metrics::counter!("query_requests_total").increment(1);
         let id = format!("qry_{}", base62(&random_bytes::<12>()?, 17));
         let entry = Entry {
@@ -158,7 +160,7 @@ impl Runner {
             principal: who.name.clone(),
             organization_id: who.reach.organization_id().map(str::to_owned),
             sql: kept_sql(&request.sql),
-            as_of: self.seal.token(&request.cut, who)?,
+            as_of: self.cut_cipher.token(&request.cut, who)?,
             started_at: self.clock.now(),
             duration_ms: 0,
             status: Status::Queued,
@@ -172,21 +174,21 @@ impl Runner {
             memory_bytes: None,
             kept_until: None,
         };
-        let live = Arc::new(Live { seen: Mutex::new(entry), stop: Notify::new() });
+        let live = Arc::new(LiveQuery { seen: Mutex::new(entry), stop: Notify::new() });
         self.lock().running.insert(id.clone(), Arc::clone(&live));
         let (_, none) = mpsc::channel(1);
         let (runner, who, persons) = (self.clone(), who.clone(), request.terms.persons);
         let (pieces, deadline, is_over, is_listed) = (none.into(), None, false, false);
-        Ok(Running { runner, id, who, persons, live, pieces, deadline, is_over, is_listed })
+        Ok(RunningQuery { runner, id, who, persons, live, pieces, deadline, is_over, is_listed })
     }
 
     /// An answer that is there already, to be written like one that comes.
-    pub fn replay(&self, who: &Principal, entry: Entry, pieces: Answering) -> Running {
+    pub fn replay(&self, who: &Principal, entry: Entry, pieces: AnswerStream) -> RunningQuery {
         let (id, who) = (entry.query_id.clone(), who.clone());
-        let live = Arc::new(Live { seen: Mutex::new(entry), stop: Notify::new() });
+        let live = Arc::new(LiveQuery { seen: Mutex::new(entry), stop: Notify::new() });
         let (runner, persons, deadline) = (self.clone(), false, None);
         let (is_over, is_listed) = (true, true);
-        Running { runner, id, who, persons, live, pieces, deadline, is_over, is_listed }
+        RunningQuery { runner, id, who, persons, live, pieces, deadline, is_over, is_listed }
     }
 
     /// Queries that are under way, newest first, as far as they are of interest.
@@ -238,7 +240,7 @@ impl Runner {
     }
 }
 
-impl Running {
+impl RunningQuery {
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -263,7 +265,7 @@ impl Running {
 
     /// Sends the query to a worker.
     pub async fn begin(&mut self, request: Request) -> Result<(), QueryError> {
-        let as_of = self.runner.seal.token(&request.cut, &self.who);
+        let as_of = self.runner.cut_cipher.token(&request.cut, &self.who);
         {
             let mut seen = self.live.lock();
             seen.status = Status::Running;
@@ -281,15 +283,17 @@ impl Running {
     }
 
     /// A place for the answer, before anything of it is made. Without one the query ends.
-    pub(super) async fn place(&mut self) -> Result<Place, Problem> {
+    pub(super) async fn place(&mut self) -> Result<ClientPermit, Problem> {
         let taken = self.runner.readers.place(&(&self.who).into()).await;
         taken.map_err(|full| {
             let error = match full {
-                Full::Own => QueryError::new(
+                LimitReached::Own => QueryError::new(
                     Reason::TooMany,
                     "too many answers of yours are being read; read one to its end first",
                 ),
-                Full::All => QueryError::new(Reason::Busy, "too many answers are being read"),
+                LimitReached::All => {
+                    QueryError::new(Reason::Busy, "too many answers are being read")
+                }
             };
             self.end(Err(&error));
             problem(error).with("query_id", self.id.as_str())
@@ -300,8 +304,8 @@ impl Running {
         &self.runner.tasks
     }
 
-    pub(super) fn stop(&self) -> Stop {
-        Stop { live: Arc::clone(&self.live), deadline: self.deadline }
+    pub(super) fn stop(&self) -> CancelToken {
+        CancelToken { live: Arc::clone(&self.live), deadline: self.deadline }
     }
 
     /// Waits for somebody who stops the query.
@@ -310,30 +314,30 @@ impl Running {
     }
 
     /// The next piece of the answer. After one that is not of rows there are no more.
-    pub async fn next(&mut self) -> Piece {
+    pub async fn next(&mut self) -> WorkerMessage {
         let piece = self.piece().await;
         match &piece {
-            Piece::Ended(ended) => self.end(Ok(ended)),
-            Piece::Failed(error) => self.end(Err(error)),
-            Piece::Rows(_) | Piece::Progress(_) => {}
+            WorkerMessage::Ended(ended) => self.end(Ok(ended)),
+            WorkerMessage::Failed(error) => self.end(Err(error)),
+            WorkerMessage::Rows(_) | WorkerMessage::Progress(_) => {}
         }
         piece
     }
 
     /// The same, while the query goes on after its last piece.
-    pub async fn piece(&mut self) -> Piece {
+    pub async fn piece(&mut self) -> WorkerMessage {
         loop {
             let piece = tokio::select! {
                 biased;
-                () = self.live.stop.notified() => Some(Piece::Failed(canceled())),
+                () = self.live.stop.notified() => Some(WorkerMessage::Failed(canceled())),
                 piece = self.pieces.recv() => piece,
             };
             let lost = || QueryError::new(Reason::Lost, "the query was cut off");
-            match piece.unwrap_or_else(|| Piece::Failed(lost())) {
-                Piece::Progress(cost) => self.live.lock().note(cost),
-                Piece::Rows(rows) => {
+            match piece.unwrap_or_else(|| WorkerMessage::Failed(lost())) {
+                WorkerMessage::Progress(cost) => self.live.lock().note(cost),
+                WorkerMessage::Rows(rows) => {
                     self.live.lock().bytes += rows.len() as u64;
-                    return Piece::Rows(rows);
+                    return WorkerMessage::Rows(rows);
                 }
                 last => return last,
             }
@@ -341,7 +345,7 @@ impl Running {
     }
 
     /// Writes down how the query ended.
-    pub fn end(&mut self, outcome: Result<&Ended, &QueryError>) {
+    pub fn end(&mut self, outcome: Result<&QuerySummary, &QueryError>) {
         if let Err(error) = outcome
             && is_refusal(error.reason)
             && !self.is_listed
@@ -396,7 +400,7 @@ impl Running {
     }
 }
 
-impl Stop {
+impl CancelToken {
     /// Why the query is not to go on.
     pub(super) async fn reason(&self) -> QueryError {
         let overdue = async {
@@ -415,7 +419,7 @@ impl Stop {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningQuery {
     /// Nobody reads any more.
     fn drop(&mut self) {
         if !self.is_over {
@@ -425,7 +429,7 @@ impl Drop for Running {
     }
 }
 
-impl Live {
+impl LiveQuery {
     fn lock(&self) -> MutexGuard<'_, Entry> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, post, web};
 use chrono::{DateTime, Utc};
 use ingest::control;
-use query::{Form, Parameters, Task, parameter::Kind as ParameterKind};
+use query::{AnswerFormat, Parameters, QueryMode, parameter::ParameterKind};
 use rest::{
     body::Body,
     principal::{Ability, Authorized, Principal, ReadMetrics, Role, RunSql},
@@ -20,14 +20,14 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use state::{
-    audit::{self, Act},
-    store::{Doing, Store, StoreError},
+    audit::{self, AuditAction},
+    store::{Store, StoreContext, StoreError},
 };
 use utoipa::ToSchema;
 
 use super::{
     BODY_BYTES_MAX, Lake, QueryBody,
-    body::{Csv, Written},
+    body::{AnswerOptions, Csv},
     problem, rows, saved_row as row,
 };
 use stored::{add, find, newest};
@@ -88,7 +88,7 @@ pub struct SavedQuery {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Which {
+pub(super) struct VersionParameters {
     version: Option<i32>,
 }
 
@@ -170,7 +170,7 @@ pub(crate) async fn save_query(
     new.check()?;
     // A statement that could not run is not saved.
     let body = QueryBody { sql: new.sql.clone(), ..QueryBody::default() };
-    let asked = lake.question(&principal, body, lake.deadline_ms(), Task::Validate).await?;
+    let asked = lake.question(&principal, body, lake.deadline_ms(), QueryMode::Validate).await?;
     let planned = lake.engine.planned(asked).await.map_err(problem)?;
     let invalid = |detail: String| Err(Problem::invalid_parameters(detail));
     if let Some(name) = planned.parameters.keys().find(|name| !new.parameters.contains_key(*name)) {
@@ -248,7 +248,7 @@ async fn visible_in(
 pub(crate) async fn get_saved(
     principal: Authorized<ReadMetrics>,
     name: web::Path<String>,
-    asked: Result<web::Query<Which>, actix_web::Error>,
+    asked: Result<web::Query<VersionParameters>, actix_web::Error>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
@@ -285,7 +285,7 @@ pub(crate) async fn remove_saved(
         .await
         .doing("removing a saved query")?;
     let detail = json!({"versions": saved.version});
-    let act = Act { action: "saved_query.removed", target: saved.name, detail };
+    let act = AuditAction { action: "saved_query.removed", target: saved.name, detail };
     audit::append(&write, &principal.origin(&request), act, lake.state.clock.now()).await?;
     write.commit().await?;
     Ok(HttpResponse::NoContent().finish())
@@ -293,13 +293,13 @@ pub(crate) async fn remove_saved(
 
 /// How a saved query is run: what the address says.
 #[derive(Debug, Default)]
-struct Run {
+struct RunParameters {
     version: Option<i32>,
     body: QueryBody,
     values: Vec<(String, String)>,
 }
 
-impl Run {
+impl RunParameters {
     fn read(pairs: Vec<(String, String)>) -> Result<Self, Problem> {
         let mut run = Self::default();
         for (name, text) in pairs {
@@ -310,7 +310,7 @@ impl Run {
             match name.as_str() {
                 "version" => run.version = Some(text.parse().map_err(|_| refuse())?),
                 "csv" => run.body.csv = Some(Csv::parse(&text).ok_or_else(refuse)?),
-                "format" => run.body.format = Some(Form::parse(&text).ok_or_else(refuse)?),
+                "format" => run.body.format = Some(AnswerFormat::parse(&text).ok_or_else(refuse)?),
                 "max_rows" => run.body.max_rows = Some(text.parse().map_err(|_| refuse())?),
                 "timeout_ms" => run.body.timeout_ms = Some(text.parse().map_err(|_| refuse())?),
                 "truncate" => run.body.truncate = text.parse().map_err(|_| refuse())?,
@@ -333,12 +333,12 @@ impl SavedQuery {
         lake: &Lake,
         values: Vec<(String, String)>,
         body: QueryBody,
-        written: Written,
+        written: AnswerOptions,
     ) -> Result<HttpResponse, Problem> {
         let values = self.bound(values)?;
         let body = QueryBody { sql: self.sql.clone(), ..body };
         let body = body.limited(written.form, &lake.limits);
-        let mut asked = lake.question(who, body, lake.deadline_ms(), Task::Rows).await?;
+        let mut asked = lake.question(who, body, lake.deadline_ms(), QueryMode::Rows).await?;
         asked.terms.parameters = values;
         rows(who, lake, asked, written).await
     }
@@ -385,7 +385,7 @@ pub(crate) async fn run_saved(
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
-    let mut run = Run::read(asked)?;
+    let mut run = RunParameters::read(asked)?;
     let saved = visible(&lake.state.store, &principal, &name, run.version).await?;
     let (values, written) = (std::mem::take(&mut run.values), run.body.written(&request));
     saved.answer(&principal, &lake, values, run.body, written).await
@@ -399,6 +399,7 @@ pub async fn saved_json(
     values: Vec<(String, String)>,
     body: QueryBody,
 ) -> Result<HttpResponse, Problem> {
-    let written = Written { form: Form::Json, text_integers: false, spreadsheet: false };
+    let written =
+        AnswerOptions { form: AnswerFormat::Json, text_integers: false, spreadsheet: false };
     saved.answer(who, lake, values, body, written).await
 }

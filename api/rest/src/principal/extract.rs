@@ -4,11 +4,11 @@ use std::{marker::PhantomData, ops::Deref};
 
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, web};
 use futures::future::LocalBoxFuture;
-use state::audit::Origin;
+use state::audit::AuditOrigin;
 
 use super::{Gate, Permission, Principal, client_ip};
 use crate::{
-    places::Party,
+    client_limiter::ClientId,
     problem::{Code, Problem, RequestId},
 };
 
@@ -25,7 +25,7 @@ impl<P> Authorized<P> {
     }
 
     /// Who asks, for the audit log.
-    pub fn origin(&self, request: &HttpRequest) -> Origin {
+    pub fn origin(&self, request: &HttpRequest) -> AuditOrigin {
         caller(&self.principal.id, request)
     }
 }
@@ -54,14 +54,14 @@ impl<P: Permission> FromRequest for Authorized<P> {
                 let detail = format!("this needs the permission `{}`", P::NAME);
                 return Err(Problem::forbidden(Code::Forbidden, detail).with("permission", P::NAME));
             }
-            request.extensions_mut().insert(Party::from(&principal));
+            request.extensions_mut().insert(ClientId::from(&principal));
             Ok(Self { principal, permission: PhantomData })
         })
     }
 }
 
 /// The origin of a request, for the audit log and the throttle.
-pub fn caller(actor: &str, request: &HttpRequest) -> Origin {
+pub fn caller(actor: &str, request: &HttpRequest) -> AuditOrigin {
     let request_id = request.extensions().get::<RequestId>().map(|id| id.as_str().to_owned());
-    Origin { actor: actor.to_owned(), request_id, ip: client_ip(request) }
+    AuditOrigin { actor: actor.to_owned(), request_id, ip: client_ip(request) }
 }

@@ -31,14 +31,14 @@ pub struct Principal {
     pub id: String,
     /// A user's e-mail address, a key's name.
     pub name: String,
-    pub kind: Kind,
-    pub reach: Reach,
+    pub kind: PrincipalKind,
+    pub reach: Tenancy,
     /// What it may write, as far as its key was narrowed.
     pub grant: Grant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PrincipalKind {
     User(Role),
     Key(Scopes),
     /// A command on the server's machine that could read the server's own token.
@@ -47,7 +47,7 @@ pub enum Kind {
 
 /// Whose rows a principal sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum Tenancy {
     All,
     Organization(String),
 }
@@ -91,8 +91,8 @@ impl Principal {
         Self {
             id: "local".to_owned(),
             name: "local process".to_owned(),
-            kind: Kind::LocalProcess,
-            reach: Reach::All,
+            kind: PrincipalKind::LocalProcess,
+            reach: Tenancy::All,
             grant: Grant::ALL,
         }
     }
@@ -100,25 +100,27 @@ impl Principal {
     /// The role that it acts in: what is granted to roles holds for keys too.
     pub fn role(&self) -> Role {
         match (self.kind, &self.reach) {
-            (Kind::User(role), _) => role,
+            (PrincipalKind::User(role), _) => role,
             _ if self.may(Ability::Administer) => Role::Admin,
-            (_, Reach::All) => Role::Analyst,
-            (_, Reach::Organization(_)) => Role::Member,
+            (_, Tenancy::All) => Role::Analyst,
+            (_, Tenancy::Organization(_)) => Role::Member,
         }
     }
 
     /// Whether the role or the scopes hold the ability. Only who sees every organization administers.
     pub fn may(&self, ability: Ability) -> bool {
         let held = match self.kind {
-            Kind::User(role) => role.abilities().contains(&ability),
-            Kind::Key(scopes) => scopes.iter().any(|scope| scope.abilities().contains(&ability)),
-            Kind::LocalProcess => true,
+            PrincipalKind::User(role) => role.abilities().contains(&ability),
+            PrincipalKind::Key(scopes) => {
+                scopes.iter().any(|scope| scope.abilities().contains(&ability))
+            }
+            PrincipalKind::LocalProcess => true,
         };
-        held && (ability != Ability::Administer || self.reach == Reach::All)
+        held && (ability != Ability::Administer || self.reach == Tenancy::All)
     }
 }
 
-impl Reach {
+impl Tenancy {
     pub fn organization_id(&self) -> Option<&str> {
         match self {
             Self::All => None,
@@ -127,7 +129,7 @@ impl Reach {
     }
 }
 
-impl From<Option<String>> for Reach {
+impl From<Option<String>> for Tenancy {
     fn from(organization_id: Option<String>) -> Self {
         organization_id.map_or(Self::All, Self::Organization)
     }

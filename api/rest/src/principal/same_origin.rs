@@ -11,7 +11,7 @@ use crate::problem::{Code, Problem};
 
 /// What the browser says about where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Site {
+enum FetchSite {
     Own,
     Other,
     /// No browser of this decade.
@@ -20,7 +20,7 @@ enum Site {
 
 /// For requests that the cookie authenticates: unsafe methods must come from our own pages.
 pub(super) fn require(request: &HttpRequest) -> Result<(), Problem> {
-    if request.method().is_safe() || site_of(request) == Site::Own {
+    if request.method().is_safe() || site_of(request) == FetchSite::Own {
         Ok(())
     } else {
         Err(refusal())
@@ -29,21 +29,25 @@ pub(super) fn require(request: &HttpRequest) -> Result<(), Problem> {
 
 /// For sign-in, which programs use too: refused only when a browser says that another site asks.
 pub fn refuse_cross_site(request: &HttpRequest) -> Result<(), Problem> {
-    if site_of(request) == Site::Other { Err(refusal()) } else { Ok(()) }
+    if site_of(request) == FetchSite::Other { Err(refusal()) } else { Ok(()) }
 }
 
 fn refusal() -> Problem {
     Problem::forbidden(Code::CrossSiteRequest, "this request must come from the same origin")
 }
 
-fn site_of(request: &HttpRequest) -> Site {
+fn site_of(request: &HttpRequest) -> FetchSite {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = header("sec-fetch-site") {
         // `none`: the person typed the address or followed a bookmark.
-        return if matches!(site, "same-origin" | "none") { Site::Own } else { Site::Other };
+        return if matches!(site, "same-origin" | "none") {
+            FetchSite::Own
+        } else {
+            FetchSite::Other
+        };
     }
     if !request.headers().contains_key(ORIGIN) {
-        return Site::Unsaid;
+        return FetchSite::Unsaid;
     }
     // HTTP/2 names the host in the request's target.
     let target = request.head().uri.authority().map(|authority| authority.as_str());
@@ -55,8 +59,8 @@ fn site_of(request: &HttpRequest) -> Site {
         (Some((scheme, origin)), Some(host))
             if scheme.eq_ignore_ascii_case(ours) && origin.eq_ignore_ascii_case(host) =>
         {
-            Site::Own
+            FetchSite::Own
         }
-        _ => Site::Other,
+        _ => FetchSite::Other,
     }
 }

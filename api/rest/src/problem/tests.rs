@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use state::store::StoreError;
 
 use super::{Code, Problem, stamp};
-use crate::body::{Bodies, Body};
+use crate::body::{Body, BodyBudget};
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,7 +27,7 @@ async fn take(body: Body<100>) -> Result<HttpResponse, Problem> {
 async fn ask(body: &'static str, id: &str) -> (u16, String, Option<String>, Value) {
     let app = App::new()
         .wrap(from_fn(stamp))
-        .app_data(web::Data::new(Bodies::default()))
+        .app_data(web::Data::new(BodyBudget::default()))
         .route("/", web::post().to(take));
     let app = test::init_service(app).await;
     let request = test::TestRequest::post()

@@ -15,7 +15,7 @@ use arrow::{
     ipc::{reader::StreamReader, writer::StreamWriter},
 };
 
-use super::source::{CHUNK_ROWS, Chunk, Chunks, Fault, Place};
+use super::source::{CHUNK_ROWS, Chunk, Chunks, Fault, RowPosition};
 
 /// A folder of files, each with rows of one date, that is removed when this is dropped.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ fn read(path: &Path) -> anyhow::Result<Chunks> {
         };
         let (lines, numbers) = (last(), last());
         let places =
-            numbers.into_iter().zip(lines).map(|(row, line)| Place { row, line }).collect();
+            numbers.into_iter().zip(lines).map(|(row, line)| RowPosition { row, line }).collect();
         Ok(Chunk { rows, places, faults: Vec::new() })
     })))
 }

@@ -32,10 +32,10 @@ use tokio::sync::mpsc;
 
 use self::{
     buckets::Buckets,
-    progress::{Entries, Keys},
-    source::{Chunk, Fault, Format, Place},
+    progress::{KeyFile, KeyRange},
+    source::{Chunk, Fault, Format, RowPosition},
     tally::{RowName, Tally},
-    target::{Job, Target},
+    target::{ImportJob, Target},
 };
 use super::{Folder, complain, say};
 
@@ -43,7 +43,7 @@ use super::{Folder, complain, say};
 #[command(subcommand_negates_reqs = true)]
 pub(super) struct Import {
     #[command(subcommand)]
-    other: Option<undo::Other>,
+    other: Option<undo::ImportCommand>,
     /// A built-in mapping (azure-llm), or a mapping's TOML file
     #[arg(long, required_unless_present = "sniff")]
     map: Option<String>,
@@ -62,12 +62,12 @@ pub(super) struct Import {
 }
 
 /// What is read of a file at once.
-enum Part {
+enum ImportBatch {
     Rows {
         rows: FileRows,
-        places: Vec<Place>,
+        places: Vec<RowPosition>,
         /// Where their identities are.
-        kept: Option<Entries>,
+        kept: Option<KeyRange>,
     },
     /// Rows that cannot be read.
     Faults(Vec<Fault>),
@@ -119,7 +119,7 @@ impl Import {
             ImportRecord::get(&config.dir, id)?;
         }
         let target = Target::find(&mut config).await?;
-        let job = Job { config, mapping, text, replaces: self.replace };
+        let job = ImportJob { config, mapping, text, replaces: self.replace };
         let mover = target.mover();
         for file in &self.files {
             let (id, voided) = target.import(&job, file, &mut tally).await?;
@@ -187,7 +187,7 @@ fn dry_run(
 }
 
 /// A file that is read beside its sending.
-struct Reading {
+struct ImportFile {
     format: Format,
     path: PathBuf,
     mapping: Arc<Mapping>,
@@ -197,16 +197,16 @@ struct Reading {
     done: u64,
     /// Names the file in the ids of rows that have none.
     file: Arc<str>,
-    keys: Option<Keys>,
+    keys: Option<KeyFile>,
 }
 
-impl Reading {
+impl ImportFile {
     /// Reads all, or until nobody receives: the import has ended by an error then.
-    fn run(self, parts: &mpsc::Sender<anyhow::Result<Part>>) -> anyhow::Result<()> {
+    fn run(self, parts: &mpsc::Sender<anyhow::Result<ImportBatch>>) -> anyhow::Result<()> {
         let Self { format, path, mapping, scattered_in, done, file, mut keys } = self;
         let report = |faults: Vec<Fault>| {
             if !faults.is_empty() {
-                let _ = parts.blocking_send(Ok(Part::Faults(faults)));
+                let _ = parts.blocking_send(Ok(ImportBatch::Faults(faults)));
             }
         };
         let chunks = || source::chunks(format, &path, &mapping, mapping.columns());
@@ -224,9 +224,9 @@ impl Reading {
                 let rows = chunk.rows(format, &mapping)?;
                 let own = |row| file_key(&mapping, &rows, &file, row);
                 let keep =
-                    |keys: &mut Keys| keys.append(&(0..rows.len()).map(own).collect::<Vec<_>>());
+                    |keys: &mut KeyFile| keys.append(&(0..rows.len()).map(own).collect::<Vec<_>>());
                 let kept = keys.as_mut().map(keep).transpose()?;
-                Ok(Part::Rows { rows, places: chunk.places, kept })
+                Ok(ImportBatch::Rows { rows, places: chunk.places, kept })
             });
             if parts.blocking_send(part).is_err() {
                 break;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use analytics::imports::{self, ENTRY_BYTES, ImportRecord, ImportState, Mark, ROWS_MAX};
+use analytics::imports::{self, ENTRY_BYTES, EntryMark, ImportRecord, ImportState, ROWS_MAX};
 use anyhow::{Context, bail};
 use ingest::{identity::Key, log::Lsn};
 use state::clock::Clock;
@@ -30,14 +30,14 @@ pub(super) struct Progress {
 /// The end of the file of identities. They are kept before their rows are sent: what comes of an import can be undone,
 /// whatever happens meanwhile.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(super) struct KeyFile {
     file: File,
     end: u64,
 }
 
 /// What an import is of.
 #[derive(Debug)]
-pub(super) struct Begun<'a> {
+pub(super) struct ImportStart<'a> {
     pub(super) file: &'a Path,
     pub(super) sha256: &'a str,
     pub(super) rows: u64,
@@ -49,7 +49,7 @@ pub(super) struct Begun<'a> {
 
 /// Where the identities of some rows are kept.
 #[derive(Debug)]
-pub(super) struct Entries {
+pub(super) struct KeyRange {
     start: u64,
     bytes: Vec<u8>,
 }
@@ -59,7 +59,10 @@ const EVERY: Duration = Duration::from_secs(1);
 
 impl Progress {
     /// Goes on with an import that was broken off, or begins one.
-    pub(super) fn open(dir: &Path, begun: &Begun<'_>) -> anyhow::Result<(Self, Option<Keys>)> {
+    pub(super) fn open(
+        dir: &Path,
+        begun: &ImportStart<'_>,
+    ) -> anyhow::Result<(Self, Option<KeyFile>)> {
         let id = begun.id();
         let keys = ImportRecord::lock(dir, &id)?;
         let now = Clock::system().now();
@@ -103,7 +106,7 @@ impl Progress {
         let length = keys.metadata().with_context(|| failed(&record.id))?.len();
         let end = length - length % ENTRY_BYTES as u64;
         let file = keys.try_clone().with_context(|| failed(&record.id))?;
-        let kept = record.can_be_undone.then_some(Keys { file, end });
+        let kept = record.can_be_undone.then_some(KeyFile { file, end });
         let undone = undone(dir, &record)?;
         let voided = BTreeMap::new();
         let dir = dir.to_owned();
@@ -126,18 +129,18 @@ impl Progress {
     pub(super) fn settled(
         &mut self,
         accepted: &[bool],
-        kept: Option<Entries>,
+        kept: Option<KeyRange>,
         tally: &Tally,
     ) -> anyhow::Result<()> {
-        if let Some(Entries { start, mut bytes }) = kept {
+        if let Some(KeyRange { start, mut bytes }) = kept {
             let entries = bytes.as_chunks_mut::<ENTRY_BYTES>().0.iter_mut();
             for (entry, is_accepted) in entries.zip(accepted) {
-                let is_own = entry[0] == Mark::Sent as u8 && *is_accepted;
+                let is_own = entry[0] == EntryMark::Sent as u8 && *is_accepted;
                 let key = Key(std::array::from_fn(|at| entry[1 + at]));
                 if let Some(import) = self.undone.get(&key).filter(|_| !is_own) {
                     *self.voided.entry(import.clone()).or_default() += 1;
                 }
-                entry[0] = if is_own { Mark::Accepted } else { Mark::Foreign } as u8;
+                entry[0] = if is_own { EntryMark::Accepted } else { EntryMark::Foreign } as u8;
             }
             self.keys.write_all_at(&bytes, start).with_context(|| failed(&self.record.id))?;
         }
@@ -179,23 +182,23 @@ fn undone(dir: &Path, record: &ImportRecord) -> anyhow::Result<HashMap<Key, Stri
     Ok(events)
 }
 
-impl Keys {
+impl KeyFile {
     /// Keeps the identities of rows that are about to be sent.
-    pub(super) fn append(&mut self, keys: &[Option<Key>]) -> anyhow::Result<Entries> {
+    pub(super) fn append(&mut self, keys: &[Option<Key>]) -> anyhow::Result<KeyRange> {
         let mut bytes = Vec::with_capacity(keys.len() * ENTRY_BYTES);
         for key in keys {
-            bytes.push(if key.is_some() { Mark::Sent } else { Mark::Foreign } as u8);
+            bytes.push(if key.is_some() { EntryMark::Sent } else { EntryMark::Foreign } as u8);
             bytes.extend_from_slice(&key.map_or([0; 16], |key| key.0));
         }
         let start = self.end;
         let written = self.file.write_all_at(&bytes, start).and_then(|()| self.file.sync_data());
         written.context("keeping the identities of the events")?;
         self.end += bytes.len() as u64;
-        Ok(Entries { start, bytes })
+        Ok(KeyRange { start, bytes })
     }
 }
 
-impl Begun<'_> {
+impl ImportStart<'_> {
     pub(super) fn id(&self) -> String {
         ImportRecord::id_of(self.sha256, self.mapping, self.replaces)
     }

@@ -30,14 +30,14 @@ pub(super) enum Format {
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) rows: RecordBatch,
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<RowPosition>,
     /// Rows among them that cannot be read.
     pub(super) faults: Vec<Fault>,
 }
 
 /// Where a row stands.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct RowPosition {
     /// Its number among the rows, from 1. Rows that cannot be read count.
     pub(super) row: u64,
     /// Its line, or its row where there are no lines.
@@ -229,7 +229,7 @@ pub(super) fn chunks(
                 let rows = rows?;
                 let first = last + 1;
                 last += rows.num_rows() as u64;
-                let places = (first..=last).map(|row| Place { row, line: row }).collect();
+                let places = (first..=last).map(|row| RowPosition { row, line: row }).collect();
                 Ok(Chunk { rows, places, faults: Vec::new() })
             }))
         }
@@ -411,7 +411,7 @@ fn gather(
         *last += 1;
         match rows.cells() {
             Ok(cells) => {
-                places.push(Place { row: *last, line });
+                places.push(RowPosition { row: *last, line });
                 texts.iter_mut().zip(cells).for_each(|(text, cell)| text.append_option(cell));
             }
             Err(reason) => faults.push(Fault { line, reason }),

@@ -2,21 +2,21 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-use analytics::imports::{self, ImportRecord, ImportState, Undoing, Undone};
+use analytics::imports::{self, ImportRecord, ImportState, UndoContext, Undone};
 use anyhow::{Context, anyhow, bail, ensure};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use ingest::{Verdict, decode::file_event, log::Lsn, mapping::Mapping};
-use pipeline::{FileDelivery, Lakehouse, Outcome, Replaced};
+use pipeline::{FileDelivery, Lakehouse, Outcome, ReplacedImport};
 use query::Engine;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
-use state::{audit::Origin, clock::Clock};
+use state::{audit::AuditOrigin, clock::Clock};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    Part, Reading,
-    progress::{Begun, Progress},
+    ImportBatch, ImportFile,
+    progress::{ImportStart, Progress},
     source::{Format, Survey},
     tally::{RowName, Tally},
 };
@@ -34,7 +34,7 @@ pub(super) enum Target {
 
 /// What all files of a command have in common.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct ImportJob {
     pub(super) config: Config,
     pub(super) mapping: Arc<Mapping>,
     /// The mapping's own.
@@ -43,7 +43,7 @@ pub(super) struct Job {
     pub(super) replaces: Option<String>,
 }
 
-impl Job {
+impl ImportJob {
     async fn survey(&self, format: Format, path: &Path) -> anyhow::Result<Survey> {
         let (mapping, path) = (Arc::clone(&self.mapping), path.to_owned());
         let flush_rows = self.config.ingest.flush_rows;
@@ -67,7 +67,7 @@ impl Target {
             Some(file) => Self::Server { client: Client::new(), file: Arc::new(file) },
             None => Self::Folder(lake::open_for_bulk(config).await?),
         };
-        ImportRecord::note_broken_off(&config.dir, target.newest().await?)?;
+        ImportRecord::record_interrupted(&config.dir, target.newest().await?)?;
         Ok(target)
     }
 
@@ -91,7 +91,7 @@ impl Target {
     /// Imports a file, and gives the id of the import.
     pub(super) async fn import(
         &self,
-        job: &Job,
+        job: &ImportJob,
         path: &Path,
         tally: &mut Tally,
     ) -> anyhow::Result<(String, BTreeMap<String, u64>)> {
@@ -99,7 +99,7 @@ impl Target {
         let dir = &job.config.dir;
         let survey = job.survey(format, path).await?;
         let replaces = job.replaces.as_deref();
-        let begun = Begun {
+        let begun = ImportStart {
             file: path,
             sha256: &survey.hash,
             rows: survey.rows,
@@ -119,7 +119,7 @@ impl Target {
         bar.inc(done);
         let hash: Arc<str> = survey.hash.as_str().into();
         let (sender, parts) = mpsc::channel(UNDER_WAY);
-        let reading = Reading {
+        let reading = ImportFile {
             format,
             path: path.to_owned(),
             mapping: Arc::clone(&job.mapping),
@@ -139,13 +139,13 @@ impl Target {
             async move {
                 let mut tally = Tally::default();
                 match part.with_context(|| format!("reading {}", path.display()))? {
-                    Part::Rows { rows, places, kept } => {
+                    ImportBatch::Rows { rows, places, kept } => {
                         let delivery = FileDelivery { mapping, file, rows, replaced };
                         let names: Vec<_> = places.iter().map(|place| name(place.line)).collect();
                         let accepted = self.send(delivery, &names, &mut tally).await?;
                         anyhow::Ok((accepted, kept, tally))
                     }
-                    Part::Faults(faults) => {
+                    ImportBatch::Faults(faults) => {
                         faults.iter().for_each(|f| tally.unreadable(name(f.line), &f.reason));
                         Ok((Vec::new(), None, tally))
                     }
@@ -204,13 +204,13 @@ impl Target {
                 .await
             }
             Self::Folder(lakehouse) => {
-                let undoing = Undoing {
+                let undoing = UndoContext {
                     dir: &config.dir,
                     engine: &Engine::here(&lake::handshake(config, std::env::temp_dir())?)?,
                     lakehouse,
                     clock: &Clock::system(),
                     store: &features::open_store(&config.dir).await?,
-                    origin: &Origin::local("command-line"),
+                    origin: &AuditOrigin::local("command-line"),
                     deadline_ms: config.query.deadline_seconds * 1_000,
                 };
                 in_steps(async || {
@@ -272,7 +272,7 @@ impl Target {
 }
 
 /// Says of an import that was undone that `by` comes in its place. The record of `by` is there already.
-fn take_place(dir: &Path, id: &str, by: &str) -> anyhow::Result<Replaced> {
+fn take_place(dir: &Path, id: &str, by: &str) -> anyhow::Result<ReplacedImport> {
     let mut record = ImportRecord::get(dir, id)?;
     if record.replaced_by.is_none() {
         record.replaced_by = Some(by.to_owned());

@@ -4,15 +4,15 @@ use analytics::imports::ImportRecord;
 use clap::Subcommand;
 
 use super::target::Target;
-use crate::cli::{Folder, Shape, say, say_row};
+use crate::cli::{Folder, ReportFormat, say, say_row};
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Other {
+pub(super) enum ImportCommand {
     /// List the imports of the data folder, the oldest first
     List {
         /// How to show them: lines of text, or of JSON
         #[arg(long, value_enum, default_value = "text")]
-        format: Shape,
+        format: ReportFormat,
     },
     /// Void all events of an import. They stay in the ledger, with a reversal each
     Undo {
@@ -21,7 +21,7 @@ pub(super) enum Other {
     },
 }
 
-impl Other {
+impl ImportCommand {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let mut config = folder.load(&[])?;
         match self {
@@ -39,8 +39,8 @@ impl Other {
     }
 }
 
-fn list(records: &[ImportRecord], format: Shape) -> anyhow::Result<()> {
-    if format == Shape::Json {
+fn list(records: &[ImportRecord], format: ReportFormat) -> anyhow::Result<()> {
+    if format == ReportFormat::Json {
         for record in records {
             say(&format!("{}\n", serde_json::to_string(record)?))?;
         }

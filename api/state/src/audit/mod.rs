@@ -15,7 +15,7 @@ use sea_orm::{
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::store::{Doing, Store, StoreError, Write};
+use crate::store::{Store, StoreContext, StoreError, Write};
 
 const ROWS_PER_QUERY: u64 = 1000;
 /// Before the first row.
@@ -23,7 +23,7 @@ const NO_HASH: [u8; 32] = [0; 32];
 
 /// Who asks, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct AuditOrigin {
     /// A principal's id, or `anonymous`.
     pub actor: String,
     pub request_id: Option<String>,
@@ -32,7 +32,7 @@ pub struct Origin {
 
 /// What was done. `action` is `noun.verb_in_past`, `target` the id of what it was done to.
 #[derive(Clone, Debug)]
-pub struct Act {
+pub struct AuditAction {
     pub action: &'static str,
     pub target: String,
     pub detail: Value,
@@ -45,7 +45,7 @@ pub struct Record {
     /// Microseconds since 1970.
     pub at: i64,
     /// Without what is not a network address.
-    pub origin: Origin,
+    pub origin: AuditOrigin,
     pub ip: Option<String>,
     pub action: String,
     pub target: String,
@@ -56,7 +56,7 @@ pub struct Record {
 
 /// Which rows.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct AuditFilter {
     pub actor: Option<String>,
     pub action: Option<String>,
     pub target: Option<String>,
@@ -65,7 +65,7 @@ pub struct Filter {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ChainState {
     Intact {
         rows: u64,
     },
@@ -78,12 +78,12 @@ pub enum Verdict {
 /// The place and the hash of a row: `seq:hash` in hexadecimal digits. Kept elsewhere, it shows whether the rows up
 /// to it are still the same, and none is missing at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct ChainHead {
     pub seq: i64,
     pub hash: [u8; 32],
 }
 
-impl Head {
+impl ChainHead {
     pub fn parse(text: &str) -> Option<Self> {
         let (seq, digits) = text.split_once(':')?;
         let seq = seq.parse().ok().filter(|seq| *seq > 0)?;
@@ -96,14 +96,14 @@ impl Head {
     }
 }
 
-impl fmt::Display for Head {
+impl fmt::Display for ChainHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.seq)?;
         self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl Origin {
+impl AuditOrigin {
     /// A command on this machine.
     pub fn local(actor: &str) -> Self {
         Self { actor: actor.to_owned(), request_id: None, ip: None }
@@ -113,8 +113,8 @@ impl Origin {
 /// Appends a row as part of a change.
 pub async fn append(
     write: &Write,
-    origin: &Origin,
-    act: Act,
+    origin: &AuditOrigin,
+    act: AuditAction,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     // The write lock is held since the transaction began, so no other process can take this place in the chain.
@@ -159,8 +159,8 @@ pub async fn append(
 /// Appends a row for an act that changes nothing else here.
 pub async fn record(
     store: &Store,
-    origin: &Origin,
-    act: Act,
+    origin: &AuditOrigin,
+    act: AuditAction,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let write = store.write().await?;
@@ -169,12 +169,15 @@ pub async fn record(
 }
 
 /// Walks the whole chain.
-pub async fn verify(store: &Store) -> Result<Verdict, StoreError> {
+pub async fn verify(store: &Store) -> Result<ChainState, StoreError> {
     verify_against(store, None).await
 }
 
 /// The same; with a head that was kept, the row at its place must be the one of then.
-pub async fn verify_against(store: &Store, kept: Option<Head>) -> Result<Verdict, StoreError> {
+pub async fn verify_against(
+    store: &Store,
+    kept: Option<ChainHead>,
+) -> Result<ChainState, StoreError> {
     let (mut seq, mut prev_hash) = (0, NO_HASH.to_vec());
     // From the very beginning: there is no place below the first.
     let mut from = i64::MIN;
@@ -182,20 +185,20 @@ pub async fn verify_against(store: &Store, kept: Option<Head>) -> Result<Verdict
         let rows = page(store, from).await?;
         if rows.is_empty() {
             return Ok(match kept {
-                Some(kept) if kept.seq > seq => Verdict::Broken { seq: seq + 1 },
-                _ => Verdict::Intact { rows: seq.unsigned_abs() },
+                Some(kept) if kept.seq > seq => ChainState::Broken { seq: seq + 1 },
+                _ => ChainState::Intact { rows: seq.unsigned_abs() },
             });
         }
         for row in rows {
             seq += 1;
             let row = match row {
                 Ok(row) => row,
-                Err(unreadable) => return Ok(Verdict::Broken { seq: unreadable.min(seq) }),
+                Err(unreadable) => return Ok(ChainState::Broken { seq: unreadable.min(seq) }),
             };
             let is_other = kept.is_some_and(|kept| kept.seq == seq && kept.hash[..] != row.hash);
             let is_sealed = row.prev_hash == prev_hash && row.hash == seal(&row);
             if row.seq != seq || !is_sealed || is_other {
-                return Ok(Verdict::Broken { seq: row.seq.min(seq) });
+                return Ok(ChainState::Broken { seq: row.seq.min(seq) });
             }
             prev_hash = row.hash;
             from = seq + 1;
@@ -204,17 +207,21 @@ pub async fn verify_against(store: &Store, kept: Option<Head>) -> Result<Verdict
 }
 
 /// The newest row's place and hash.
-pub async fn head(store: &Store) -> Result<Option<Head>, StoreError> {
+pub async fn head(store: &Store) -> Result<Option<ChainHead>, StoreError> {
     Ok(recent(store, 1).await?.first().and_then(Record::head))
 }
 
 /// The newest rows, newest first.
 pub async fn recent(store: &Store, limit: u64) -> Result<Vec<Record>, StoreError> {
-    list(store, &Filter::default(), limit).await
+    list(store, &AuditFilter::default(), limit).await
 }
 
 /// Rows as the filter says, newest first.
-pub async fn list(store: &Store, filter: &Filter, limit: u64) -> Result<Vec<Record>, StoreError> {
+pub async fn list(
+    store: &Store,
+    filter: &AuditFilter,
+    limit: u64,
+) -> Result<Vec<Record>, StoreError> {
     let mut rows = row::Entity::find().order_by_desc(row::Column::Seq).limit(limit);
     for (column, wanted) in [
         (row::Column::Actor, &filter.actor),
@@ -281,9 +288,9 @@ fn seal(row: &row::Model) -> [u8; 32] {
 
 impl Record {
     /// None where the hash is none.
-    pub fn head(&self) -> Option<Head> {
+    pub fn head(&self) -> Option<ChainHead> {
         let hash = self.hash.as_slice().try_into().ok()?;
-        Some(Head { seq: self.seq, hash })
+        Some(ChainHead { seq: self.seq, hash })
     }
 
     fn unreadable(seq: i64) -> Self {
@@ -291,7 +298,7 @@ impl Record {
         Self {
             seq,
             at: 0,
-            origin: Origin { actor: nothing(), request_id: None, ip: None },
+            origin: AuditOrigin { actor: nothing(), request_id: None, ip: None },
             ip: None,
             action: nothing(),
             target: nothing(),
@@ -307,7 +314,7 @@ impl From<row::Model> for Record {
         Self {
             seq: row.seq,
             at: row.at,
-            origin: Origin { actor: row.actor, request_id: row.request_id, ip },
+            origin: AuditOrigin { actor: row.actor, request_id: row.request_id, ip },
             ip: row.ip,
             action: row.action,
             target: row.target,

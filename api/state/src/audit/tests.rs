@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use super::{
-    Act, Filter, Head, Origin, Verdict, head, list, recent, record, verify, verify_against,
+    AuditAction, AuditFilter, AuditOrigin, ChainHead, ChainState, head, list, recent, record,
+    verify, verify_against,
 };
 use crate::{
     migration::MIGRATIONS,
@@ -11,12 +12,12 @@ use crate::{
 async fn log_of(rows: usize) -> Scratch {
     let scratch = Scratch::new(MIGRATIONS).await;
     for row in 0..rows {
-        let origin = Origin {
+        let origin = AuditOrigin {
             actor: format!("user_{row}"),
             request_id: (row % 2 == 0).then(|| format!("request-{row}")),
             ip: (row % 3 == 0).then(|| "192.0.2.1".parse().unwrap()),
         };
-        let act = Act {
+        let act = AuditAction {
             action: "key.created",
             target: format!("key_{row}"),
             detail: json!({"row": row}),
@@ -28,9 +29,9 @@ async fn log_of(rows: usize) -> Scratch {
 
 #[tokio::test]
 async fn an_untouched_log_is_intact() {
-    assert_eq!(verify(&log_of(0).await.store).await.unwrap(), Verdict::Intact { rows: 0 });
+    assert_eq!(verify(&log_of(0).await.store).await.unwrap(), ChainState::Intact { rows: 0 });
     let scratch = log_of(5).await;
-    assert_eq!(verify(&scratch.store).await.unwrap(), Verdict::Intact { rows: 5 });
+    assert_eq!(verify(&scratch.store).await.unwrap(), ChainState::Intact { rows: 5 });
     let newest = recent(&scratch.store, 2).await.unwrap();
     assert_eq!(newest.iter().map(|record| record.seq).collect::<Vec<_>>(), [5, 4]);
     assert_eq!(newest[0].target, "key_4");
@@ -78,7 +79,7 @@ async fn the_first_touched_row_is_found() {
     for (name, sql, seq) in cases {
         let scratch = log_of(5).await;
         scratch.tamper(sql).await;
-        assert_eq!(verify(&scratch.store).await.unwrap(), Verdict::Broken { seq }, "{name}");
+        assert_eq!(verify(&scratch.store).await.unwrap(), ChainState::Broken { seq }, "{name}");
         // What is left can be read, whatever it says.
         head(&scratch.store).await.unwrap();
         assert!(recent(&scratch.store, 9).await.unwrap().len() >= 4, "{name}");
@@ -90,38 +91,41 @@ async fn a_kept_head_shows_a_cut_end() {
     let scratch = log_of(5).await;
     let kept = head(&scratch.store).await.unwrap();
     scratch.tamper("DELETE FROM audit_log WHERE seq = 5").await;
-    assert_eq!(verify(&scratch.store).await.unwrap(), Verdict::Intact { rows: 4 });
+    assert_eq!(verify(&scratch.store).await.unwrap(), ChainState::Intact { rows: 4 });
     assert_ne!(head(&scratch.store).await.unwrap(), kept);
-    assert_eq!(verify_against(&scratch.store, kept).await.unwrap(), Verdict::Broken { seq: 5 });
+    assert_eq!(verify_against(&scratch.store, kept).await.unwrap(), ChainState::Broken { seq: 5 });
     let other = head(&log_of(4).await.store).await.unwrap();
-    assert_eq!(verify_against(&scratch.store, other).await.unwrap(), Verdict::Intact { rows: 4 });
-    let other = other.map(|head| Head { seq: 3, ..head });
-    assert_eq!(verify_against(&scratch.store, other).await.unwrap(), Verdict::Broken { seq: 3 });
+    assert_eq!(
+        verify_against(&scratch.store, other).await.unwrap(),
+        ChainState::Intact { rows: 4 }
+    );
+    let other = other.map(|head| ChainHead { seq: 3, ..head });
+    assert_eq!(verify_against(&scratch.store, other).await.unwrap(), ChainState::Broken { seq: 3 });
 }
 
 #[tokio::test]
 async fn a_head_is_read_as_it_is_written() {
     let kept = head(&log_of(2).await.store).await.unwrap().unwrap();
-    assert_eq!(Head::parse(&kept.to_string()), Some(kept));
+    assert_eq!(ChainHead::parse(&kept.to_string()), Some(kept));
     let digits = "0".repeat(64);
     for wrong in ["", "2", "2:", "2:00", &format!("0:{digits}"), &format!("2:{}é", "0".repeat(62))]
     {
-        assert_eq!(Head::parse(wrong), None, "{wrong}");
+        assert_eq!(ChainHead::parse(wrong), None, "{wrong}");
     }
 }
 
 #[tokio::test]
 async fn rows_are_found_by_what_they_say() {
     let scratch = log_of(5).await;
-    let seqs = async |filter: Filter, limit| -> Vec<i64> {
+    let seqs = async |filter: AuditFilter, limit| -> Vec<i64> {
         let found = list(&scratch.store, &filter, limit).await.unwrap();
         found.iter().map(|record| record.seq).collect()
     };
     let text = |text: &str| Some(text.to_owned());
-    let all = Filter::default();
-    assert_eq!(seqs(Filter { before: Some(4), ..all.clone() }, 2).await, [3, 2]);
-    assert_eq!(seqs(Filter { actor: text("user_2"), ..all.clone() }, 9).await, [3]);
-    assert_eq!(seqs(Filter { target: text("key_0"), ..all.clone() }, 9).await, [1]);
-    assert_eq!(seqs(Filter { action: text("key.created"), ..all.clone() }, 9).await.len(), 5);
-    assert!(seqs(Filter { action: text("key.revoked"), ..all }, 9).await.is_empty());
+    let all = AuditFilter::default();
+    assert_eq!(seqs(AuditFilter { before: Some(4), ..all.clone() }, 2).await, [3, 2]);
+    assert_eq!(seqs(AuditFilter { actor: text("user_2"), ..all.clone() }, 9).await, [3]);
+    assert_eq!(seqs(AuditFilter { target: text("key_0"), ..all.clone() }, 9).await, [1]);
+    assert_eq!(seqs(AuditFilter { action: text("key.created"), ..all.clone() }, 9).await.len(), 5);
+    assert!(seqs(AuditFilter { action: text("key.revoked"), ..all }, 9).await.is_empty());
 }

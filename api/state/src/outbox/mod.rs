@@ -14,12 +14,12 @@ use sea_orm::{
 use serde_json::{Map, Value};
 use strum::{EnumString, IntoStaticStr};
 
-use crate::store::{Doing, Store, StoreError, Write};
+use crate::store::{Store, StoreContext, StoreError, Write};
 
 /// The tables that are mirrored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
-pub enum Mirrored {
+pub enum MirroredTable {
     Organizations,
     ApiKeys,
 }
@@ -28,14 +28,14 @@ pub enum Mirrored {
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutboxRow {
     pub id: i64,
-    pub table: Mirrored,
+    pub table: MirroredTable,
     pub payload: Map<String, Value>,
     pub created_at: DateTime<Utc>,
 }
 
 /// The oldest changes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Peeked {
+pub struct OutboxBatch {
     pub rows: Vec<OutboxRow>,
     pub unreadable: Vec<Unreadable>,
 }
@@ -47,7 +47,7 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-impl Mirrored {
+impl MirroredTable {
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -58,7 +58,7 @@ impl Mirrored {
 }
 
 /// The oldest changes that are not set aside, in the order of their commits, at most `limit`.
-pub async fn peek(store: &Store, limit: u64) -> Result<Peeked, StoreError> {
+pub async fn peek(store: &Store, limit: u64) -> Result<OutboxBatch, StoreError> {
     let rows = row::Entity::find()
         .filter(row::Column::SetAside.is_null())
         .order_by_asc(row::Column::Id)
@@ -66,7 +66,7 @@ pub async fn peek(store: &Store, limit: u64) -> Result<Peeked, StoreError> {
         .all(store.db())
         .await
         .doing("reading the outbox")?;
-    let mut peeked = Peeked::default();
+    let mut peeked = OutboxBatch::default();
     for row in rows {
         let id = row.id;
         match OutboxRow::try_from(row) {
@@ -130,7 +130,7 @@ pub async fn remove_through(store: &Store, id: i64) -> Result<(), StoreError> {
 
 pub async fn append(
     write: &Write,
-    table: Mirrored,
+    table: MirroredTable,
     payload: &Map<String, Value>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
@@ -157,7 +157,8 @@ impl TryFrom<row::Model> for OutboxRow {
         let damaged = |what| StoreError::Damaged { table: "outbox", what };
         Ok(Self {
             id: row.id,
-            table: Mirrored::parse(&row.table_name).ok_or_else(|| damaged("an unknown table"))?,
+            table: MirroredTable::parse(&row.table_name)
+                .ok_or_else(|| damaged("an unknown table"))?,
             payload: serde_json::from_str(&row.payload)
                 .map_err(|_| damaged("a payload is not a JSON object"))?,
             created_at: crate::store::time_of("outbox", row.created_at)?,

@@ -23,11 +23,11 @@ pub enum StoreError {
 }
 
 /// Says what was being done when the database failed.
-pub trait Doing<T> {
+pub trait StoreContext<T> {
     fn doing(self, doing: &'static str) -> Result<T, StoreError>;
 }
 
-impl<T> Doing<T> for Result<T, DbErr> {
+impl<T> StoreContext<T> for Result<T, DbErr> {
     fn doing(self, doing: &'static str) -> Result<T, StoreError> {
         self.map_err(|source| {
             if is_busy(&source) {

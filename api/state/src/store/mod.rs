@@ -16,7 +16,7 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTraitSelf;
 
-pub use error::Doing;
+pub use error::StoreContext;
 pub use error::StoreError;
 
 use crate::migration::{Migration, Migrator};

@@ -51,19 +51,22 @@ async fn many_openers_at_once_migrate_once_and_chain_one_log() {
         opener.await.unwrap();
     }
     let store = Store::open(&path, MIGRATIONS).await.unwrap();
-    assert_eq!(audit::verify(&store).await.unwrap(), audit::Verdict::Intact { rows: 40 });
+    assert_eq!(audit::verify(&store).await.unwrap(), audit::ChainState::Intact { rows: 40 });
 }
 
 #[tokio::test]
 async fn a_dropped_write_changes_nothing_and_releases_the_lock() {
     let scratch = Scratch::new(MIGRATIONS).await;
     let write = scratch.store.write().await.unwrap();
-    let act =
-        audit::Act { action: "test.done", target: String::new(), detail: serde_json::json!({}) };
+    let act = audit::AuditAction {
+        action: "test.done",
+        target: String::new(),
+        detail: serde_json::json!({}),
+    };
     audit::append(&write, &tester(), act, noon()).await.unwrap();
     drop(write);
     audit_one(&scratch.store).await;
-    assert_eq!(audit::verify(&scratch.store).await.unwrap(), audit::Verdict::Intact { rows: 1 });
+    assert_eq!(audit::verify(&scratch.store).await.unwrap(), audit::ChainState::Intact { rows: 1 });
 }
 
 #[test]
@@ -72,7 +75,10 @@ fn times_are_written_with_microseconds_and_z() {
 }
 
 async fn audit_one(store: &Store) {
-    let act =
-        audit::Act { action: "test.done", target: String::new(), detail: serde_json::json!({}) };
+    let act = audit::AuditAction {
+        action: "test.done",
+        target: String::new(),
+        detail: serde_json::json!({}),
+    };
     audit::record(store, &tester(), act, noon()).await.unwrap();
 }

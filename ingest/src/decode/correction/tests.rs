@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     RejectionCode,
-    decode::{Form, Sender, decode},
-    erasure::{Erased, Person},
+    decode::{EventFormat, Sender, decode},
+    erasure::{ErasedPersons, Person},
     time::Window,
 };
 
@@ -25,7 +25,7 @@ fn ledger_row(data: &str) -> LedgerRow {
         window: Window::ANY,
         is_strict: false,
     };
-    let mut decoded = decode(Form::Json, event.as_bytes(), &sender, 0).unwrap().unwrap();
+    let mut decoded = decode(EventFormat::Json, event.as_bytes(), &sender, 0).unwrap().unwrap();
     assert_eq!(decoded.rejected, []);
     LedgerRow::new(Table::UsageLedger, LogId(7), 12, decoded.batches.remove(0).rows)
 }
@@ -123,7 +123,7 @@ fn a_correction_of_an_erased_person_names_nobody() {
     let (row, names) = (ledger_row(DATA), names());
     let organization = OrganizationId::parse("o");
     let ada = Person { organization, pseudonym: names.user("o", "ada") };
-    let mut erased = Erased::nobody(&names);
+    let mut erased = ErasedPersons::nobody(&names);
     erased.add(&[ada], row.occurred_at(), &names);
     names.erase(erased);
     let lookup = Lookup::new(&names);

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     RejectionCode,
-    decode::{Form, decode},
+    decode::{EventFormat, decode},
     identity::Pseudonyms,
     time::Window,
 };
@@ -33,7 +33,7 @@ fn decoded(mapping: &Mapping, rows: &FileRows) -> Decoded {
     // The same rows sent as events get the same verdicts, and are the same rows.
     let events: Vec<_> =
         (0..rows.len()).map(|row| file_event(mapping, rows, "file", row)).collect();
-    let sent = decode(Form::Ndjson, events.join("\n").as_bytes(), &sender(&pseudonyms), 7);
+    let sent = decode(EventFormat::Ndjson, events.join("\n").as_bytes(), &sender(&pseudonyms), 7);
     let sent = sent.unwrap().unwrap();
     assert_eq!(decoded.rejected, sent.rejected);
     assert_eq!(decoded.batches.len(), sent.batches.len());

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn codes(form: Form, body: &str) -> (usize, Vec<(&'static str, String)>) {
+fn codes(form: EventFormat, body: &str) -> (usize, Vec<(&'static str, String)>) {
     let names = Pseudonyms::new([1; 32]);
     let sender = Sender {
         organization: None,
@@ -24,14 +24,14 @@ const EVENT: &str = r#"{"id":"1","source":"/s","type":"usage.request","subject":
 fn a_mark_at_the_beginning_is_passed_over() {
     let line = EVENT.replace('\n', "");
     for (form, body, good) in [
-        (Form::Json, format!("\u{feff}{EVENT}"), 1),
-        (Form::Json, format!("\u{feff} [{EVENT}]"), 1),
-        (Form::Ndjson, format!("\u{feff}{line}\n{line}\n"), 2),
+        (EventFormat::Json, format!("\u{feff}{EVENT}"), 1),
+        (EventFormat::Json, format!("\u{feff} [{EVENT}]"), 1),
+        (EventFormat::Ndjson, format!("\u{feff}{line}\n{line}\n"), 2),
     ] {
         assert_eq!(codes(form, &body), (good, Vec::new()), "{body}");
     }
     // Anywhere else it is no part of JSON.
-    let (good, rejected) = codes(Form::Ndjson, &format!("{line}\n\u{feff}{line}"));
+    let (good, rejected) = codes(EventFormat::Ndjson, &format!("{line}\n\u{feff}{line}"));
     assert_eq!((good, rejected[0].0), (1, "malformed_json"));
 }
 
@@ -39,9 +39,9 @@ fn a_mark_at_the_beginning_is_passed_over() {
 fn data_in_base64_is_not_ignored() {
     let coded = EVENT.replace(r#""data":{"model":"m"}"#, r#""data_base64":"eyJtb2RlbCI6Im0ifQ==""#);
     let expected = vec![("invalid_value", "/data_base64".to_owned())];
-    assert_eq!(codes(Form::Json, &coded), (0, expected.clone()));
+    assert_eq!(codes(EventFormat::Json, &coded), (0, expected.clone()));
     let both = EVENT.replace(r#""subject""#, r#""data_base64":"e30=","subject""#);
-    assert_eq!(codes(Form::Json, &both), (0, expected));
+    assert_eq!(codes(EventFormat::Json, &both), (0, expected));
     let none = EVENT.replace(r#""subject""#, r#""data_base64":null,"subject""#);
-    assert_eq!(codes(Form::Json, &none), (1, Vec::new()));
+    assert_eq!(codes(EventFormat::Json, &none), (1, Vec::new()));
 }

@@ -37,7 +37,7 @@ fn parts_make_the_same_whole() {
     let threads = ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     for events in [1, PART_MIN, PART_MIN + 1, 3 * PART_MIN + 7, EVENTS_MAX] {
         let body = body(events);
-        let alone = decoded(Form::Ndjson, &body).unwrap();
+        let alone = decoded(EventFormat::Ndjson, &body).unwrap();
         let (names, text) = (names(), body.as_bytes());
         let sender = Sender {
             organization: None,
@@ -46,7 +46,7 @@ fn parts_make_the_same_whole() {
             window: Window::ANY,
             is_strict: false,
         };
-        let shared = threads.install(|| decode_on(3, Form::Ndjson, text, &sender, 0));
+        let shared = threads.install(|| decode_on(3, EventFormat::Ndjson, text, &sender, 0));
         let shared = shared.unwrap().unwrap();
         assert_eq!(alone.batches.len(), tables(&alone).len(), "one thread makes one batch a table");
         let parts = events.div_ceil(PART_MIN).min(3);

@@ -11,8 +11,8 @@ use sea_orm::{
 };
 use serde_json::json;
 use state::{
-    audit::{self, Act, Origin},
-    store::{Doing, Store, StoreError, Write},
+    audit::{self, AuditAction, AuditOrigin},
+    store::{Store, StoreContext, StoreError, Write},
 };
 
 use super::{NewQuery, SavedQuery, row, scope_of};
@@ -81,7 +81,7 @@ async fn check_room(write: &Write, scope: &str, sql: &str) -> Result<(), Problem
 pub(super) async fn add(
     store: &Store,
     who: &Principal,
-    origin: &Origin,
+    origin: &AuditOrigin,
     new: &NewQuery,
     now: DateTime<Utc>,
 ) -> Result<SavedQuery, Problem> {
@@ -110,7 +110,7 @@ pub(super) async fn add(
         .await
         .doing("saving a query")?;
     let detail = json!({"version": saved.version, "shared_with": saved.shared_with});
-    let act = Act { action: "saved_query.saved", target: saved.name.clone(), detail };
+    let act = AuditAction { action: "saved_query.saved", target: saved.name.clone(), detail };
     audit::append(&write, origin, act, now).await?;
     write.commit().await?;
     Ok(saved)

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use ingest::{OrganizationId, Table, control, event, mapping::Mapping, names, schema::Kind};
+use ingest::{OrganizationId, Table, control, event, mapping::Mapping, names, schema::ColumnType};
 use sha2::{Digest, Sha256};
 
 use super::{Column, Marks, NULLS, name_of, quoted};
@@ -253,8 +253,8 @@ impl Draft {
             let field = field(table, &column.name)
                 .filter(|field| !self.columns.values().any(|known| known == field));
             let kind = field.and_then(|field| table.columns().iter().find(|own| own.name == field));
-            let is_count = kind.is_some_and(|own| own.kind == Kind::Count);
-            let is_number = is_count || kind.is_some_and(|own| own.kind == Kind::Money);
+            let is_count = kind.is_some_and(|own| own.kind == ColumnType::Count);
+            let is_number = is_count || kind.is_some_and(|own| own.kind == ColumnType::Money);
             let fits = column.present().next().is_none() || !is_number || column.has_numbers();
             let Some(field) = field.filter(|_| fits) else {
                 self.left.push(column.name.clone());

@@ -37,9 +37,9 @@ use crate::error::OutOfRange;
 /// Makes times of dates that meet times, before the engine finds a type for both: it would take both for clock times, and
 /// no file could be left out.
 #[derive(Debug)]
-pub(crate) struct Meeting;
+pub(crate) struct ZonedComparisons;
 
-impl FunctionRewrite for Meeting {
+impl FunctionRewrite for ZonedComparisons {
     fn name(&self) -> &'static str {
         "dates_meet_times"
     }
@@ -115,9 +115,9 @@ fn compares(operator: Operator) -> bool {
 
 /// Puts conversions of ours in the place of casts, once the types are known.
 #[derive(Debug)]
-pub(crate) struct Local;
+pub(crate) struct ZonedCasts;
 
-impl FunctionRewrite for Local {
+impl FunctionRewrite for ZonedCasts {
     fn name(&self) -> &'static str {
         "local_times"
     }

@@ -5,7 +5,7 @@ use actix_web::{
     http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue},
 };
 use ingest::{
-    decode::{Coding, Form},
+    decode::{Coding, EventFormat},
     intake::Refused,
 };
 use rest::{body::unsupported_coding, problem::Problem};
@@ -15,13 +15,13 @@ use super::binary;
 
 /// What the headers say of a body.
 #[derive(Debug, PartialEq)]
-pub(super) struct Announced {
-    pub(super) form: Form,
+pub(super) struct BodyFormat {
+    pub(super) form: EventFormat,
     pub(super) coding: Coding,
     pub(super) members: Option<Map<String, Value>>,
 }
 
-pub(super) fn announced(request: &HttpRequest) -> Result<Announced, Problem> {
+pub(super) fn body_format(request: &HttpRequest) -> Result<BodyFormat, Problem> {
     let headers = request.headers();
     let media_type = headers
         .get(CONTENT_TYPE)
@@ -39,8 +39,8 @@ pub(super) fn announced(request: &HttpRequest) -> Result<Announced, Problem> {
         (
             Some(_),
             None | Some("application/json" | "text/json" | "application/x-www-form-urlencoded"),
-        ) => Form::Json,
-        (Some(_), Some(other)) if other.ends_with("+json") => Form::Json,
+        ) => EventFormat::Json,
+        (Some(_), Some(other)) if other.ends_with("+json") => EventFormat::Json,
         (Some(_), Some(other)) => {
             return Err(Problem::unsupported_media_type(format!(
                 "the data of an event is application/json, not `{other}`"
@@ -48,10 +48,10 @@ pub(super) fn announced(request: &HttpRequest) -> Result<Announced, Problem> {
         }
         (None, media_type) => form(media_type)?,
     };
-    Ok(Announced { form, coding, members })
+    Ok(BodyFormat { form, coding, members })
 }
 
-fn form(media_type: Option<&str>) -> Result<Form, Problem> {
+fn form(media_type: Option<&str>) -> Result<EventFormat, Problem> {
     match media_type {
         None
         | Some(
@@ -60,8 +60,8 @@ fn form(media_type: Option<&str>) -> Result<Form, Problem> {
             | "application/cloudevents-batch+json"
             // What curl sends with -d and no header.
             | "application/x-www-form-urlencoded",
-        ) => Ok(Form::Json),
-        Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => Ok(Form::Ndjson),
+        ) => Ok(EventFormat::Json),
+        Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => Ok(EventFormat::Ndjson),
         Some(other) => Err(Problem::unsupported_media_type(format!(
             "`{other}` is not one of application/json, application/x-ndjson, \
              application/cloudevents+json, application/cloudevents-batch+json"
@@ -92,33 +92,38 @@ mod tests {
     #[test]
     fn headers_say_what_a_body_is() {
         for (pairs, form, coding, is_binary) in [
-            (&[][..], Form::Json, Coding::Identity, false),
-            (&[("content-type", "application/x-ndjson")], Form::Ndjson, Coding::Identity, false),
+            (&[][..], EventFormat::Json, Coding::Identity, false),
+            (
+                &[("content-type", "application/x-ndjson")],
+                EventFormat::Ndjson,
+                Coding::Identity,
+                false,
+            ),
             (
                 &[
                     ("content-type", "Application/JSON; charset=utf-8"),
                     ("content-encoding", "zstd"),
                 ],
-                Form::Json,
+                EventFormat::Json,
                 Coding::Zstd,
                 false,
             ),
-            (&[("ce-id", "1")], Form::Json, Coding::Identity, true),
+            (&[("ce-id", "1")], EventFormat::Json, Coding::Identity, true),
             (
                 &[("ce-id", "1"), ("content-type", "application/vnd.x+json")],
-                Form::Json,
+                EventFormat::Json,
                 Coding::Identity,
                 true,
             ),
             // A structured event beside stray headers is still structured.
             (
                 &[("ce-id", "1"), ("content-type", "application/cloudevents+json")],
-                Form::Json,
+                EventFormat::Json,
                 Coding::Identity,
                 false,
             ),
         ] {
-            let found = announced(&headers(pairs)).unwrap();
+            let found = body_format(&headers(pairs)).unwrap();
             assert_eq!((found.form, found.coding), (form, coding), "{pairs:?}");
             assert_eq!(found.members.is_some(), is_binary, "{pairs:?}");
         }
@@ -132,7 +137,7 @@ mod tests {
             &[("ce-id", "1"), ("content-type", "application/x-ndjson")],
             &[("content-encoding", "br")],
         ] {
-            assert_eq!(announced(&headers(pairs)).unwrap_err().status, 415, "{pairs:?}");
+            assert_eq!(body_format(&headers(pairs)).unwrap_err().status, 415, "{pairs:?}");
         }
     }
 }

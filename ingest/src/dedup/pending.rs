@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{Seen, place};
+use super::{AcceptedEvent, place};
 use crate::{identity::Key, log::Lsn};
 
 /// Keys, of which 16 MiB wait.
@@ -12,11 +12,11 @@ const KEYS_MAX: usize = 512 << 10;
 const RUNS_MAX: usize = 8;
 
 /// The keys of one flush, in their order, each once.
-pub(super) type Run = Arc<[(Key, Seen)]>;
+pub(super) type KeyRun = Arc<[(Key, AcceptedEvent)]>;
 
 /// What waits. It is found like all that is in the index.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct PendingKeys {
     waiting: RwLock<Waiting>,
     writing: Mutex<()>,
 }
@@ -24,14 +24,14 @@ pub(super) struct Held {
 #[derive(Debug, Default)]
 struct Waiting {
     /// The oldest first.
-    runs: Vec<Run>,
+    runs: Vec<KeyRun>,
     /// With them, the index reaches up to here.
     through: Lsn,
 }
 
-impl Held {
+impl PendingKeys {
     /// Adds the keys of a flush up to `through`, unless they wait already. `true` when all that waits should be written.
-    pub(super) fn push(&self, run: Run, through: Lsn) -> bool {
+    pub(super) fn push(&self, run: KeyRun, through: Lsn) -> bool {
         let mut waiting = self.change();
         if through > waiting.through {
             waiting.runs.push(run);
@@ -46,7 +46,7 @@ impl Held {
         self.waiting().through
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<Seen> {
+    pub(super) fn get(&self, key: Key) -> Option<AcceptedEvent> {
         let waiting = self.waiting();
         waiting.runs.iter().rev().find_map(|run| {
             let found = run.binary_search_by_key(&place(key), |(key, _)| place(*key));
@@ -55,7 +55,7 @@ impl Held {
     }
 
     /// What waits, the oldest first, and how far it reaches. While the guard is held, nobody else writes it.
-    pub(super) fn begin(&self) -> (MutexGuard<'_, ()>, Vec<Run>, Lsn) {
+    pub(super) fn begin(&self) -> (MutexGuard<'_, ()>, Vec<KeyRun>, Lsn) {
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = self.waiting();
         (writing, waiting.runs.clone(), waiting.through)

@@ -8,7 +8,7 @@ use crate::{Band, Forecasts};
 
 /// A forecast of a metric.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ahead {
+pub struct MetricForecast {
     /// The models that were blended, heaviest first.
     pub model: String,
     /// The mean absolute error in the backtest, in units of the seasonal naive forecast's own; absent where the
@@ -41,7 +41,7 @@ pub struct Interval {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum OutlookError {
+pub enum ForecastError {
     #[error("`{0}` has no history yet")]
     NoHistory(String),
     #[error("a forecast needs buckets of an hour, a day or a week")]
@@ -75,14 +75,17 @@ pub fn history(metric: &str, grain: Grain, to: DateTime<Utc>) -> MetricRequest {
 /// Forecasts the next `horizon` buckets after an answer. Of several currencies the one with the largest total.
 ///
 /// What lies before the first bucket with a value is no history but the time before the business began.
-pub fn look_ahead(answer: &MetricAnswer, horizon: usize) -> Result<Ahead, OutlookError> {
+pub fn forecast_metric(
+    answer: &MetricAnswer,
+    horizon: usize,
+) -> Result<MetricForecast, ForecastError> {
     let (step, season) = match answer.grain {
         Some(Grain::Hour) => (Duration::hours(1), 24),
         Some(Grain::Day) => (Duration::days(1), 7),
         Some(Grain::Week) => (Duration::weeks(1), 1),
-        _ => return Err(OutlookError::Grain),
+        _ => return Err(ForecastError::Grain),
     };
-    let none = || OutlookError::NoHistory(answer.metric.clone());
+    let none = || ForecastError::NoHistory(answer.metric.clone());
     let currency = largest_currency(answer);
     let rows: Vec<_> = answer.rows.iter().filter(|row| row.currency == currency).collect();
     let last = rows.last().and_then(|row| row.at).ok_or_else(none)?;
@@ -94,7 +97,7 @@ pub fn look_ahead(answer: &MetricAnswer, horizon: usize) -> Result<Ahead, Outloo
     if values.is_empty() {
         return Err(none());
     }
-    let refuse = |source| OutlookError::Model { metric: answer.metric.clone(), source };
+    let refuse = |source| ForecastError::Model { metric: answer.metric.clone(), source };
     let series = forecast::Series::new(values, season).map_err(refuse)?;
     let forecast = forecast::forecast(&series, horizon, &LEVELS).map_err(refuse)?;
     let points = (1..).zip(&forecast.points).map(|(ahead, point)| Point {
@@ -107,7 +110,7 @@ pub fn look_ahead(answer: &MetricAnswer, horizon: usize) -> Result<Ahead, Outloo
             .collect(),
     });
     let models = forecast.weights.iter().map(|(name, weight)| format!("{name} {weight:.2}"));
-    Ok(Ahead {
+    Ok(MetricForecast {
         model: models.collect::<Vec<_>>().join(", "),
         mase: forecast.backtest.mase,
         smape: forecast.backtest.smape,
@@ -119,7 +122,7 @@ pub fn look_ahead(answer: &MetricAnswer, horizon: usize) -> Result<Ahead, Outloo
 
 /// Adds the band of a metric to the forecasts of a page. A history that is too short gives none.
 pub fn add_bands(forecasts: &mut Forecasts, answer: &MetricAnswer, horizon: usize) {
-    let Ok(ahead) = look_ahead(answer, horizon) else { return };
+    let Ok(ahead) = forecast_metric(answer, horizon) else { return };
     let bands = ahead.points.iter().filter_map(|point| {
         let widest = point.intervals.last()?;
         Some(Band { at: point.at, value: point.value, lower: widest.lower, upper: widest.upper })
@@ -165,7 +168,7 @@ mod tests {
     #[test]
     fn a_weekly_rhythm_goes_on() {
         let week = [100, 110, 120, 115, 105, 40, 30];
-        let ahead = look_ahead(&answer((0..84).map(|day| week[day % 7])), 7).unwrap();
+        let ahead = forecast_metric(&answer((0..84).map(|day| week[day % 7])), 7).unwrap();
         assert_eq!(ahead.points.len(), 7);
         assert_eq!(ahead.points[0].at.to_rfc3339(), "2026-03-30T00:00:00+00:00");
         for (point, expected) in ahead.points.iter().zip(week) {
@@ -180,8 +183,10 @@ mod tests {
 
     #[test]
     fn the_time_before_the_business_is_no_history() {
-        let error = look_ahead(&answer([0, 0, 0]), 7).unwrap_err();
-        assert!(matches!(error, OutlookError::NoHistory(_)), "{error}");
-        assert!(look_ahead(&answer((0..60).map(|day| if day < 30 { 0 } else { 50 })), 7).is_ok());
+        let error = forecast_metric(&answer([0, 0, 0]), 7).unwrap_err();
+        assert!(matches!(error, ForecastError::NoHistory(_)), "{error}");
+        assert!(
+            forecast_metric(&answer((0..60).map(|day| if day < 30 { 0 } else { 50 })), 7).is_ok()
+        );
     }
 }

@@ -5,17 +5,17 @@
 
 use arrow::{array::RecordBatch, compute::BatchCoalescer, datatypes::SchemaRef, error::ArrowError};
 
-use crate::Reach;
+use crate::RowAccess;
 
 const ROWS: usize = 8_192;
 
 /// Cuts rows anew, where that is needed.
 #[derive(Debug)]
-pub(crate) struct Even(Option<BatchCoalescer>);
+pub(crate) struct Rebatcher(Option<BatchCoalescer>);
 
-impl Even {
-    pub(crate) fn new(schema: &SchemaRef, reach: &Reach) -> Self {
-        let is_needed = matches!(reach, Reach::Organization(_)) && !schema.fields().is_empty();
+impl Rebatcher {
+    pub(crate) fn new(schema: &SchemaRef, reach: &RowAccess) -> Self {
+        let is_needed = matches!(reach, RowAccess::Organization(_)) && !schema.fields().is_empty();
         Self(is_needed.then(|| BatchCoalescer::new(SchemaRef::clone(schema), ROWS)))
     }
 
@@ -52,13 +52,13 @@ mod tests {
 
     #[test]
     fn the_same_rows_are_cut_the_same_however_they_came() {
-        let organization = Reach::Organization("org_a".into());
+        let organization = RowAccess::Organization("org_a".into());
         let texts: Vec<_> =
             (0..20_000).map(|n| format!("a text that is not inlined, {n}")).collect();
         let column: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts));
         let rows = RecordBatch::try_from_iter([("t", column)]).unwrap();
-        let cut = |reach: &Reach, every: usize| {
-            let mut even = Even::new(&rows.schema(), reach);
+        let cut = |reach: &RowAccess, every: usize| {
+            let mut even = Rebatcher::new(&rows.schema(), reach);
             let mut out = Vec::new();
             for from in (0..rows.num_rows()).step_by(every) {
                 let part = rows.slice(from, every.min(rows.num_rows() - from));
@@ -82,6 +82,6 @@ mod tests {
         for every in [1, 77, 8_191, 9_000] {
             assert!(written(cut(&organization, every)) == whole, "{every}");
         }
-        assert_eq!(cut(&Reach::Staff, 9_000).len(), 3);
+        assert_eq!(cut(&RowAccess::Staff, 9_000).len(), 3);
     }
 }

@@ -9,25 +9,25 @@ use pipeline::{Location, Root};
 use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncWriteExt, sync::mpsc};
 
-use crate::{Ended, QueryError, Reach, Reason, Request, pool::Piece};
+use crate::{QueryError, QuerySummary, Reason, Request, RowAccess, pool::WorkerMessage};
 
 /// What decides which values an answer holds, besides its question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rights {
-    pub reach: Reach,
+    pub reach: RowAccess,
     /// Whether what says something of persons is shown.
     pub persons: bool,
 }
 
 /// The folder of kept answers. Clones share it.
 #[derive(Clone)]
-pub struct Stored {
+pub struct AnswerStore {
     store: std::sync::Arc<dyn ObjectStore>,
     prefix: Path,
 }
 
 /// An answer that is being kept. Until it is closed, nothing is there.
-pub struct Keeping {
+pub struct AnswerWriter {
     writer: BufWriter,
     bytes: u64,
     bytes_max: u64,
@@ -49,8 +49,8 @@ impl Rights {
     /// Whether who has these rights may read what was computed with others.
     pub fn cover(&self, others: &Self) -> bool {
         let rows = match (&self.reach, &others.reach) {
-            (Reach::Admin, _) => true,
-            (Reach::Staff, others) => *others != Reach::Admin,
+            (RowAccess::Admin, _) => true,
+            (RowAccess::Staff, others) => *others != RowAccess::Admin,
             (own, others) => own == others,
         };
         rows && (self.persons || !others.persons)
@@ -66,7 +66,7 @@ impl Rights {
     }
 }
 
-impl Stored {
+impl AnswerStore {
     pub fn open(location: &Location) -> Result<Self, pipeline::Error> {
         let Root { store, prefix, .. } = location.open()?;
         Ok(Self { store, prefix: prefix.join(FOLDER) })
@@ -82,10 +82,10 @@ impl Stored {
         id: &str,
         rights: &Rights,
         bytes_max: u64,
-    ) -> Result<Keeping, QueryError> {
+    ) -> Result<AnswerWriter, QueryError> {
         let mut writer = BufWriter::new(std::sync::Arc::clone(&self.store), self.path(id));
         writer.put(rights.head()?.into()).await.map_err(unavailable)?;
-        Ok(Keeping { writer, bytes: 0, bytes_max })
+        Ok(AnswerWriter { writer, bytes: 0, bytes_max })
     }
 
     /// Gives a kept answer piece by piece, as the worker did; `None` when it is not there any more, or was computed
@@ -97,8 +97,8 @@ impl Stored {
         &self,
         id: &str,
         reader: &Rights,
-        ended: Ended,
-    ) -> Result<Option<mpsc::Receiver<Piece>>, QueryError> {
+        ended: QuerySummary,
+    ) -> Result<Option<mpsc::Receiver<WorkerMessage>>, QueryError> {
         let path = self.path(id);
         let head = match self.store.get_range(&path, 0..HEAD as u64).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
@@ -119,14 +119,14 @@ impl Stored {
             let mut chunks = kept.into_stream();
             while let Some(chunk) = chunks.next().await {
                 let piece = match chunk {
-                    Ok(bytes) => Piece::Rows(bytes),
-                    Err(error) => Piece::Failed(unavailable(error)),
+                    Ok(bytes) => WorkerMessage::Rows(bytes),
+                    Err(error) => WorkerMessage::Failed(unavailable(error)),
                 };
                 if pieces.send(piece).await.is_err() {
                     return;
                 }
             }
-            let _ = pieces.send(Piece::Ended(ended)).await;
+            let _ = pieces.send(WorkerMessage::Ended(ended)).await;
         });
         Ok(Some(receiver))
     }
@@ -154,7 +154,7 @@ impl Stored {
     }
 }
 
-impl Keeping {
+impl AnswerWriter {
     /// Adds bytes of the stream.
     pub async fn write(&mut self, bytes: bytes::Bytes) -> Result<(), QueryError> {
         self.bytes += bytes.len() as u64;
@@ -184,15 +184,15 @@ fn unavailable(error: object_store::Error) -> QueryError {
     QueryError::new(Reason::Unavailable, "the store of kept answers does not answer")
 }
 
-impl std::fmt::Debug for Stored {
+impl std::fmt::Debug for AnswerStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Stored({})", self.prefix)
+        write!(f, "AnswerStore({})", self.prefix)
     }
 }
 
-impl std::fmt::Debug for Keeping {
+impl std::fmt::Debug for AnswerWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Keeping({} bytes)", self.bytes)
+        write!(f, "AnswerWriter({} bytes)", self.bytes)
     }
 }
 
@@ -202,9 +202,9 @@ mod tests {
 
     #[test]
     fn rights_cover_no_more_than_they_hold() {
-        let of = |organization: &str| Reach::Organization(organization.into());
-        let all = [Reach::Admin, Reach::Staff, of("org_a"), of("org_b")];
-        let covered = |reader: &Reach, persons: bool| {
+        let of = |organization: &str| RowAccess::Organization(organization.into());
+        let all = [RowAccess::Admin, RowAccess::Staff, of("org_a"), of("org_b")];
+        let covered = |reader: &RowAccess, persons: bool| {
             let reader = Rights { reach: reader.clone(), persons };
             let kept = all.iter().flat_map(|reach| {
                 [true, false].map(|persons| Rights { reach: reach.clone(), persons })
@@ -212,16 +212,16 @@ mod tests {
             kept.map(|kept| if reader.cover(&kept) { '1' } else { '0' }).collect::<String>()
         };
         // Of each of the four with persons, and without.
-        assert_eq!(covered(&Reach::Admin, true), "11111111");
-        assert_eq!(covered(&Reach::Staff, true), "00111111");
-        assert_eq!(covered(&Reach::Staff, false), "00010101");
+        assert_eq!(covered(&RowAccess::Admin, true), "11111111");
+        assert_eq!(covered(&RowAccess::Staff, true), "00111111");
+        assert_eq!(covered(&RowAccess::Staff, false), "00010101");
         assert_eq!(covered(&of("org_a"), true), "00001100");
         assert_eq!(covered(&of("org_a"), false), "00000100");
     }
 
     #[test]
     fn the_longest_id_has_room() {
-        let reach = Reach::Organization("x".repeat(64));
+        let reach = RowAccess::Organization("x".repeat(64));
         let rights = Rights { reach, persons: false };
         let head = rights.head().unwrap();
         assert_eq!(head.len(), HEAD);
