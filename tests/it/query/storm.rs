@@ -15,7 +15,7 @@ use serde_json::json;
 use tests::{Client, Server, admin_key, anew, configure, folder, own_usage, reply, usage};
 use tokio::task::JoinSet;
 
-use crate::{hostile::passing, pool::own};
+use super::{hostile::passing, pool::own};
 
 const EVENTS: usize = 300;
 const AT_ONCE: usize = 20;

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{peak_bytes, times};
-use crate::pool::own;
+use crate::query::pool::own;
 
 const EVENTS: usize = 300;
 const COUNT: &str = "select count(*) as n from usage_events";

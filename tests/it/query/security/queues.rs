@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tests::{Client, Reply, Server, admin_key, anew, configure, folder, reply, usage};
 use tokio::task::JoinSet;
 
-use crate::pool::own;
+use crate::query::pool::own;
 
 /// More work than any deadline allows, in little memory.
 const ENDLESS: &str = "select max(x) as n from (select unnest(range(1, 1000)) as x \

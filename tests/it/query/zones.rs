@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{flushed, reply};
 
-use crate::answers::{EVENTS, Lake, lake, refused, rows};
+use crate::query::answers::{EVENTS, Lake, lake, refused, rows};
 
 #[tokio::test]
 async fn a_day_is_a_day_of_the_zone() {

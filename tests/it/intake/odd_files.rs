@@ -20,7 +20,7 @@ use parquet::{
 };
 use tests::{Server, configure, folder, run, run_ok};
 
-use crate::import::{CALLS, write_parquet};
+use crate::intake::import::{CALLS, write_parquet};
 
 /// Runs an import of a file that a test wrote. Returns its summary, and what it complained of.
 fn import(dir: &Path, map: &str, name: &str, content: &[u8]) -> (String, String) {

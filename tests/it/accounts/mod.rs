@@ -1,0 +1,3 @@
+//! Users, keys, and who sees persons.
+
+mod persons;

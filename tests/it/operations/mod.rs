@@ -1,0 +1,8 @@
+//! The program itself: commands, tasks, the demo.
+
+mod cli;
+mod demo;
+mod openapi;
+mod read_commands;
+mod shell;
+mod tasks;

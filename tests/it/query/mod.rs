@@ -1,0 +1,15 @@
+//! SQL and metrics: answers, limits, isolation.
+
+mod answers;
+mod background;
+mod hostile;
+mod metrics;
+mod pool;
+mod queries;
+mod saved;
+mod security;
+mod slt;
+mod storm;
+mod tenancy;
+mod truth;
+mod zones;

@@ -1,0 +1,4 @@
+//! Rules of the repository.
+
+mod layers;
+mod tidy;
