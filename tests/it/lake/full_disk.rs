@@ -152,7 +152,7 @@ impl Sender {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_loses_nothing_and_room_ends_it() {
-    if runs_inside("full_disk::a_full_disk_loses_nothing_and_room_ends_it") {
+    if runs_inside("lake::full_disk::a_full_disk_loses_nothing_and_room_ends_it") {
         return;
     }
     let disk = SmallDisk::mount();
