@@ -10,7 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use analytics::{events, queries};
+use analytics::{events, metrics, queries};
+use chrono::TimeDelta;
+use query::Zone;
 use rest::principal::TrustedProxies;
 use serde::{Deserialize, Serialize};
 use state::{folder, secret::Secret};
@@ -107,8 +109,8 @@ pub struct Check {
     pub hour_utc: u8,
 }
 
-/// Who reads `/metrics`. It names tables and counts everybody's events.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// `/v1/metrics`, and who reads `/metrics`: that names tables and counts everybody's events.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
     /// Whether everybody does.
@@ -116,6 +118,26 @@ pub struct Metrics {
     /// A token that admits to it and to nothing else, for the one that collects them. Empty: there is none, and an
     /// administrator's key is asked for.
     pub token: Secret,
+    /// The time zone of dates and buckets, where a question names none.
+    pub zone: Zone,
+    /// A bucket of a metric is incomplete for so long after its end, since events may be late.
+    pub lateness_minutes: u32,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { open: false, token: Secret::default(), zone: Zone::UTC, lateness_minutes: 10 }
+    }
+}
+
+impl Metrics {
+    /// What the metrics API takes from it.
+    pub(crate) fn settings(&self) -> metrics::Settings {
+        metrics::Settings {
+            lateness: TimeDelta::minutes(self.lateness_minutes.into()),
+            zone: self.zone,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

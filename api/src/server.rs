@@ -123,7 +123,8 @@ impl System {
         let tasks = state.tasks.clone();
         let runner = Runner::new(engine.clone(), state.clock.clone(), cut_cipher.clone(), tasks);
         let kept = AnswerStore::open(&lake::location(&config)?).map_err(OpenError::from)?;
-        let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.message))?;
+        let catalog =
+            Catalog::built_in().map_err(|error| StartError::Catalog(error.to_string()))?;
         let token: [u8; 24] = rand::rng().random();
         let devices = Devices::new(lake::device_key(&config.dir)?);
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -137,6 +138,7 @@ impl System {
             runner,
             background: Background::new(kept, config.query.workers / 2),
             limits: config.query.clone(),
+            metrics: config.metrics.settings(),
             cut_cipher,
             event_intake: Arc::new(EventIntake::new(&config.ingest)),
             dir: config.dir.clone(),

@@ -39,22 +39,27 @@ pub struct Column {
     pub kind: ColumnType,
     /// Says something of a person. It is emptied, as `attributes` are, where the person is erased.
     pub is_personal: bool,
+    /// Organizations do not have it: what AI Hub pays is not their business.
+    pub is_for_staff: bool,
 }
 
+const fn column(name: &'static str, kind: ColumnType) -> Column {
+    Column { name, kind, is_personal: false, is_for_staff: false }
+}
 const fn text(name: &'static str) -> Column {
-    Column { name, kind: ColumnType::Text, is_personal: false }
+    column(name, ColumnType::Text)
 }
 const fn personal(name: &'static str) -> Column {
-    Column { name, kind: ColumnType::Text, is_personal: true }
+    Column { is_personal: true, ..column(name, ColumnType::Text) }
 }
 const fn count(name: &'static str) -> Column {
-    Column { name, kind: ColumnType::Count, is_personal: false }
+    column(name, ColumnType::Count)
 }
 const fn money(name: &'static str) -> Column {
-    Column { name, kind: ColumnType::Money, is_personal: false }
+    column(name, ColumnType::Money)
 }
 const fn time(name: &'static str) -> Column {
-    Column { name, kind: ColumnType::Time, is_personal: false }
+    column(name, ColumnType::Time)
 }
 
 /// The columns that hold pseudonyms of persons: of a user, and of a visitor.
@@ -83,9 +88,9 @@ const USAGE: &[Column] = &[
     text("error_code"),
     count("latency_ms"),
     count("time_to_first_token_ms"),
-    Column { name: "cache_hit", kind: ColumnType::Flag, is_personal: false },
+    column("cache_hit", ColumnType::Flag),
     text("region"),
-    money("cost"),
+    Column { is_for_staff: true, ..money("cost") },
     money("list_price"),
     text("currency"),
 ];

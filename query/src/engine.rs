@@ -10,7 +10,7 @@ use crate::{
     AnswerStream, Author, Planned, QueryError, QueryMode, QuerySummary, Reason, Request, RowAccess,
     cache::{Cache, TableRange},
     gate,
-    metric::{Catalog, MetricAnswer, MetricRequest},
+    metric::{self, Catalog, MetricAnswer, MetricRequest},
     pool::{Pool, WorkerMessage},
     worker::{ENDED, FAILED, Handshake, PROGRESS, ROWS, Session, read_frame},
 };
@@ -172,12 +172,12 @@ impl Engine {
             other => other,
         };
         let mut answers: Vec<Option<MetricAnswer>> = vec![None; requests.len()];
-        for statement in catalog.compile(requests, reach, persons)? {
+        for statement in catalog.compile(requests, metric::viewer(reach, persons))? {
             let (sql, reach) = (statement.sql.clone(), reach.clone());
             let request = Request::of_ourselves(sql, reach, cut.clone(), now, deadline_ms);
             let request = Request { max_rows: Some(statement.rows_max), gives_way, ..request };
-            let rows = gather(self.begin(request, &statement.scopes()).await?).await?;
-            for (index, answer) in statement.answers(&rows)? {
+            let rows = gather(self.begin(request, &metric::ranges(&statement)).await?).await?;
+            for (index, answer) in metric::answers(&statement, &rows)? {
                 answers[index] = Some(answer);
             }
         }

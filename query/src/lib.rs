@@ -4,11 +4,11 @@
 //!
 //! [`session`] builds what a query may see: the tables of the lake at one cut, and for a customer only its own
 //! rows, behind a physical barrier; `gate` refuses what would take too much before it is planned. [`worker`] is
-//! the child's side, [`pool`] the parent's; `threads` are those it computes on. [`metric`] holds the named business figures, declared in YAML.
+//! the child's side, [`pool`] the parent's; `threads` are those it computes on. [`metric`] answers metric questions, which `semantic` turns into SQL.
 //! [`answering`] is an answer while it comes, [`cache`] holds those that are still true; `explain` says what was wrong, `names` what columns are called, and `masked` keeps persons from who may not see them.
 //! `even` cuts an organization's rows anew, and `portion` divides rows so that whoever reads them can hold them;
 //! [`encoder`] turns them into the form that was asked for while they come, with [`format`] and `json`; [`parameter`]
-//! and [`zone`] are what a question says besides its text, [`cost`] what it read.
+//! is what a question says besides its text, [`cost`] what it read.
 
 pub mod answer_store;
 pub mod answering;
@@ -39,7 +39,6 @@ pub mod schema;
 pub mod session;
 mod threads;
 pub mod worker;
-pub mod zone;
 mod zoned_time;
 
 pub use answering::AnswerStream;
@@ -50,4 +49,4 @@ pub use error::{QueryError, Reason};
 pub use gate::{Function, functions};
 pub use parameter::Parameters;
 pub use request::{Author, Planned, QueryMode, QueryOptions, QuerySummary, Request, RowAccess};
-pub use zone::Zone;
+pub use semantic::Zone;

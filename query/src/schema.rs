@@ -70,6 +70,12 @@ pub(crate) fn is_shown(table: &str, reach: &RowAccess) -> bool {
     table != Table::DeadLetter.name() || *reach == RowAccess::Admin
 }
 
+/// Whether organizations lack a column.
+pub(crate) fn is_for_staff(column: &str) -> bool {
+    let mut columns = Table::ALL.iter().flat_map(|table| table.columns());
+    columns.any(|known| known.is_for_staff && known.name == column)
+}
+
 /// The names of the tables that a session of this reach holds.
 pub(crate) fn names(reach: &RowAccess) -> impl Iterator<Item = &'static str> {
     let tables = DOCUMENT.iter().flat_map(|document| &document.tables);
@@ -81,7 +87,13 @@ pub fn tables(reach: &RowAccess) -> Result<Vec<TableDescription>, QueryError> {
     let unreadable = |error: &String| QueryError::new(Reason::Unavailable, error.clone());
     let document = DOCUMENT.as_ref().map_err(unreadable)?;
     let shown = document.tables.iter().filter(|table| is_shown(&table.name, reach));
-    Ok(shown.map(|table| table.describe(&document.common)).collect())
+    let is_organization = matches!(reach, RowAccess::Organization(_));
+    let described = shown.map(|table| {
+        let mut described = table.describe(&document.common);
+        described.columns.retain(|column| !is_organization || !is_for_staff(&column.name));
+        described
+    });
+    Ok(described.collect())
 }
 
 impl Described {

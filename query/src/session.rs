@@ -131,7 +131,7 @@ async fn session(
     options.sql_parser.parse_float_as_decimal = true;
     // An error says where in the text it is.
     options.sql_parser.collect_spans = true;
-    options.execution.time_zone = Some(request.terms.zone.as_str().into());
+    options.execution.time_zone = Some(request.terms.zone.to_string());
     options.execution.enable_recursive_ctes = false;
     options.execution.parquet.pushdown_filters = false;
     let functions = gate::offered();
@@ -253,7 +253,7 @@ pub(crate) fn is_repeatable(plan: &LogicalPlan) -> bool {
 }
 
 /// A table as its reader sees it: times in the reader's zone, so that truncating one gives a day of the zone.
-/// `is_placed`: with the rows' places in the log, which numbers everybody's.
+/// `is_placed`: with the rows' places in the log, which numbers everybody's, and with what only staff sees.
 fn shown(
     name: &str,
     rows: &Arc<dyn TableProvider>,
@@ -261,17 +261,19 @@ fn shown(
     is_placed: bool,
 ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let hides = |name: &str| !is_placed && matches!(name, "log" | "lsn");
+    let lacks = |name: &str| !is_placed && schema::is_for_staff(name);
     let zoned = terms.zone != Zone::default();
-    let schema = rows.schema();
-    if !zoned && !schema.fields().iter().any(|field| hides(field.name())) {
+    let columns = rows.schema();
+    if !zoned && !columns.fields().iter().any(|field| hides(field.name()) || lacks(field.name())) {
         return Ok(Arc::clone(rows));
     }
-    let columns = schema.fields().iter().map(|field| match field.data_type() {
+    let columns = columns.fields().iter().filter(|field| !lacks(field.name()));
+    let columns = columns.map(|field| match field.data_type() {
         kind if hides(field.name()) => {
             cast(lit(ScalarValue::Null), kind.clone()).alias(field.name())
         }
         DataType::Timestamp(unit, Some(_)) if zoned => {
-            let kind = DataType::Timestamp(*unit, Some(terms.zone.as_str().into()));
+            let kind = DataType::Timestamp(*unit, Some(terms.zone.to_string().into()));
             cast(ident(field.name()), kind).alias(field.name())
         }
         _ => ident(field.name()),

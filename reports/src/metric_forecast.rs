@@ -61,15 +61,9 @@ pub fn history(metric: &str, grain: Grain, to: DateTime<Utc>) -> MetricRequest {
     let days = match grain {
         Grain::Minute | Grain::Hour => 42,
         Grain::Day => 180,
-        Grain::Week | Grain::Month => 3 * 364,
+        Grain::Week | Grain::Month | Grain::Quarter | Grain::Year => 3 * 364,
     };
-    MetricRequest {
-        metric: metric.to_owned(),
-        from: to - Duration::days(days),
-        to,
-        grain: Some(grain),
-        by: Vec::new(),
-    }
+    MetricRequest::new(metric, to - Duration::days(days), to).with_grain(grain)
 }
 
 /// Forecasts the next `horizon` buckets after an answer. Of several currencies the one with the largest total.
@@ -151,12 +145,12 @@ mod tests {
         let rows = (0..).zip(values).map(|(day, value)| MetricRow {
             at: Some(start + Duration::days(day)),
             group: Vec::new(),
+            other: false,
             currency: None,
             value: Some(value.into()),
         });
         MetricAnswer {
             metric: "requests".into(),
-            title: "Requests".into(),
             unit: Unit::Count,
             grain: Some(Grain::Day),
             by: Vec::new(),

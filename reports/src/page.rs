@@ -5,7 +5,7 @@ use pages::{
     link::{Link, languages},
     words::{Words, days},
 };
-use query::metric::{Grain, MetricRequest};
+use query::metric::MetricRequest;
 use serde::Serialize;
 
 use crate::{
@@ -173,13 +173,7 @@ fn address(request: &MetricRequest) -> String {
     );
     if let Some(grain) = request.grain {
         address.push_str("&grain=");
-        address.push_str(match grain {
-            Grain::Minute => "minute",
-            Grain::Hour => "hour",
-            Grain::Day => "day",
-            Grain::Week => "week",
-            Grain::Month => "month",
-        });
+        address.push_str(grain.name());
     }
     if !request.by.is_empty() {
         address.push_str("&by=");

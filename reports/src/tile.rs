@@ -130,13 +130,7 @@ fn is_name(name: &str) -> bool {
 
 /// A metric over a window, as one number per group.
 fn totals(metric: &str, window: &Window, by: &[&str]) -> MetricRequest {
-    MetricRequest {
-        metric: metric.to_owned(),
-        from: window.from(),
-        to: window.to(),
-        grain: None,
-        by: by.iter().map(|dimension| (*dimension).to_owned()).collect(),
-    }
+    MetricRequest::new(metric, window.from(), window.to()).split_by(by)
 }
 
 /// A metric over time.
@@ -146,5 +140,5 @@ pub(crate) fn over_time(
     to: DateTime<Utc>,
     grain: Grain,
 ) -> MetricRequest {
-    MetricRequest { metric: metric.to_owned(), from, to, grain: Some(grain), by: vec![] }
+    MetricRequest::new(metric, from, to).with_grain(grain)
 }

@@ -137,7 +137,8 @@ pub(crate) fn tick(at: DateTime<Utc>, grain: Grain, language: Language) -> Strin
             Language::En => at.format("%b %-d").to_string(),
             Language::ZhCn => at.format("%-m/%-d").to_string(),
         },
-        Grain::Month => at.format("%Y-%m").to_string(),
+        Grain::Month | Grain::Quarter => at.format("%Y-%m").to_string(),
+        Grain::Year => at.format("%Y").to_string(),
     }
 }
 
@@ -146,7 +147,8 @@ pub(crate) fn bucket(at: DateTime<Utc>, grain: Grain) -> String {
     match grain {
         Grain::Minute | Grain::Hour => at.format("%Y-%m-%d %H:%M").to_string(),
         Grain::Day | Grain::Week => at.format("%Y-%m-%d").to_string(),
-        Grain::Month => at.format("%Y-%m").to_string(),
+        Grain::Month | Grain::Quarter => at.format("%Y-%m").to_string(),
+        Grain::Year => at.format("%Y").to_string(),
     }
 }
 

@@ -82,6 +82,8 @@ pub(crate) fn legend(grain: Grain, forecast_days: usize, language: Language) -> 
         Grain::Day => ("day", "每日"),
         Grain::Week => ("week", "每周"),
         Grain::Month => ("month", "每月"),
+        Grain::Quarter => ("quarter", "每季度"),
+        Grain::Year => ("year", "每年"),
     };
     match (language, forecast_days) {
         (Language::En, 0) => format!("One point per {english}."),

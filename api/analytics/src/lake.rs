@@ -13,7 +13,7 @@ use state::State;
 use crate::{
     as_of::CutCipher,
     events::EventIntake,
-    persons,
+    metrics, persons,
     queries::{self, Background, QueryBody, Runner, problem, reach},
 };
 
@@ -28,6 +28,7 @@ pub struct Lake {
     pub runner: Runner,
     pub background: Background,
     pub limits: queries::Settings,
+    pub metrics: metrics::Settings,
     pub cut_cipher: CutCipher,
     pub event_intake: Arc<EventIntake>,
     /// The data folder.

@@ -12,6 +12,7 @@ mod generate;
 mod import;
 mod key;
 mod maintain;
+mod metrics;
 mod organization;
 mod prompt;
 mod query;
@@ -79,7 +80,7 @@ enum Command {
     /// Run SQL on a data folder or on a server, once or interactively
     Query(query::Query),
     /// Read a metric, or list the metrics
-    Metrics(read::Metrics),
+    Metrics(metrics::Metrics),
     /// Forecast a metric
     Forecast(read::Forecast),
     /// Render a dashboard as one self-contained HTML file

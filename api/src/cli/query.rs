@@ -145,6 +145,23 @@ impl RemoteServer {
         path: &[&str],
         asked: &[(&str, Option<String>)],
     ) -> anyhow::Result<Value> {
+        Ok(self.get(path, asked).await?.json().await?)
+    }
+
+    /// The same, as it is written.
+    pub(super) async fn text(
+        &self,
+        path: &[&str],
+        asked: &[(&str, Option<String>)],
+    ) -> anyhow::Result<String> {
+        Ok(self.get(path, asked).await?.text().await?)
+    }
+
+    async fn get(
+        &self,
+        path: &[&str],
+        asked: &[(&str, Option<String>)],
+    ) -> anyhow::Result<Response> {
         let mut url = url::Url::parse(&self.url).context("the URL of the server")?;
         url.path_segments_mut()
             .map_err(|()| anyhow::anyhow!("the URL of the server"))?
@@ -155,7 +172,7 @@ impl RemoteServer {
             }
         }
         let request = self.http.get(url).bearer_auth(&self.key);
-        Ok(answered(request).await?.json().await?)
+        answered(request).await
     }
 }
 
@@ -290,7 +307,7 @@ impl QueryInput {
 
 impl LocalLake {
     fn request(&self, sql: &str, asked: &QueryInput, task: QueryMode) -> anyhow::Result<Request> {
-        let zone = asked.tz.as_deref().map(Zone::parse).transpose()?.unwrap_or_default();
+        let zone = asked.tz.as_deref().map(str::parse::<Zone>).transpose()?.unwrap_or_default();
         let parameters = Parameters::from_json(&asked.params())?;
         Ok(Request {
             author: Author::Stranger,

@@ -1,42 +1,19 @@
 //! Commands that only read. They need no lock, so they work beside a running server too.
 
-use analytics::metrics::{self, ForecastView, MetricView};
+use analytics::metrics::{self, ForecastView};
 use anyhow::{Context, bail};
 use chrono::{DateTime, NaiveTime, Utc};
 use clap::{Args, ValueEnum};
 use query::{
-    Engine, MetricContext, RowAccess,
-    metric::{Catalog, MetricAnswer, MetricRequest},
+    Engine, MetricContext, RowAccess, Zone,
+    metric::{Catalog, MetricAnswer, MetricRequest, instant},
 };
 use reports::metric_forecast;
 use serde_json::Value;
 use state::clock::Clock;
 
-use super::{Folder, query::RemoteServer, say, say_row};
+use super::{Folder, metrics::shown, query::RemoteServer, say, say_row};
 use crate::{config::Config, lake};
-
-#[derive(Debug, Args)]
-pub(super) struct Metrics {
-    /// The metric; without it, all are listed
-    name: Option<String>,
-    /// RFC 3339, or a date [default: 30 days before --to]
-    #[arg(long)]
-    from: Option<String>,
-    /// Not included itself [default: the midnight that began today]
-    #[arg(long)]
-    to: Option<String>,
-    /// minute, hour, day, week or month
-    #[arg(long)]
-    grain: Option<String>,
-    /// Dimensions to split by, separated by commas
-    #[arg(long, value_delimiter = ',')]
-    by: Vec<String>,
-    #[arg(long, value_enum, default_value = "table")]
-    format: Rows,
-    /// Ask a server instead of reading a folder [default URL: AIHUB_URL]
-    #[arg(long, value_name = "URL")]
-    server: Option<Option<String>>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Rows {
@@ -84,8 +61,9 @@ impl LocalLake {
         self.config.query.deadline_seconds * 1_000
     }
 
-    async fn metric(&self, request: MetricRequest) -> anyhow::Result<MetricAnswer> {
-        let asking = MetricContext {
+    /// What metrics are computed with: who reads the folder sees all of it.
+    pub(super) fn context(&self) -> MetricContext<'_> {
+        MetricContext {
             catalog: &self.catalog,
             reach: &RowAccess::Admin,
             cut: &self.cut,
@@ -93,85 +71,12 @@ impl LocalLake {
             now: self.clock.now().timestamp_micros(),
             deadline_ms: self.deadline_ms(),
             gives_way: false,
-        };
-        let answers = self.engine.metrics(&[request], asking).await?;
+        }
+    }
+
+    async fn metric(&self, request: MetricRequest) -> anyhow::Result<MetricAnswer> {
+        let answers = self.engine.metrics(&[request], self.context()).await?;
         answers.into_iter().next().context("the metric has no answer")
-    }
-}
-
-impl Metrics {
-    pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
-        let Some(name) = &self.name else {
-            return list(self.server.as_ref()).await;
-        };
-        let answer = match &self.server {
-            Some(url) => {
-                let asked = [
-                    ("from", self.from.clone()),
-                    ("to", self.to.clone()),
-                    ("grain", self.grain.clone()),
-                    ("by", Some(self.by.join(",")).filter(|by| !by.is_empty())),
-                ];
-                RemoteServer::new(url.clone())?.read(&["v1", "metrics", name], &asked).await?
-            }
-            None => self.read(name, folder).await?,
-        };
-        if self.format == Rows::Json {
-            return Ok(say(&format!("{answer}\n"))?);
-        }
-        let rows = answer["rows"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let (has_at, has_currency) = (!answer["grain"].is_null(), answer["unit"] == "money");
-        let by = answer["by"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut head: Vec<&str> = has_at.then_some("at").into_iter().collect();
-        head.extend(by.iter().filter_map(Value::as_str));
-        head.extend(has_currency.then_some("currency"));
-        head.push("value");
-        say_row(&head)?;
-        for row in rows {
-            let mut cells: Vec<String> = has_at.then(|| shown(&row["at"])).into_iter().collect();
-            cells.extend(row["group"].as_array().into_iter().flatten().map(shown));
-            cells.extend(has_currency.then(|| shown(&row["currency"])));
-            cells.push(shown(&row["value"]));
-            say_row(&cells.iter().map(String::as_str).collect::<Vec<_>>())?;
-        }
-        Ok(())
-    }
-
-    /// The answer as a server gives it.
-    async fn read(&self, name: &str, folder: &Folder) -> anyhow::Result<Value> {
-        let reading = LocalLake::open(folder).await?;
-        let now = reading.clock.now();
-        let (from, to) = metrics::window(self.from.as_deref(), self.to.as_deref(), now)?;
-        let grain = self.grain.as_deref().map(metrics::grain).transpose()?;
-        let by = self.by.clone();
-        let request = MetricRequest { metric: name.to_owned(), from, to, grain, by };
-        let answer = reading.metric(request).await?;
-        let view = MetricView::new(from, to, answer, reading.cut.plain_token(), now);
-        Ok(serde_json::to_value(view)?)
-    }
-}
-
-/// Lists the metrics of a server, or those that come with the program.
-async fn list(server: Option<&Option<String>>) -> anyhow::Result<()> {
-    let metrics = match server {
-        Some(url) => {
-            RemoteServer::new(url.clone())?.read(&["v1", "metrics"], &[]).await?["metrics"].take()
-        }
-        None => serde_json::to_value(Catalog::built_in()?.metrics())?,
-    };
-    for metric in metrics.as_array().into_iter().flatten() {
-        let (name, description) = (shown(&metric["name"]), shown(&metric["description"]));
-        say(&format!("{name:<26} {description}\n"))?;
-    }
-    Ok(())
-}
-
-/// A value of an answer in a table.
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
     }
 }
 
@@ -209,7 +114,7 @@ impl Forecast {
         let reading = LocalLake::open(folder).await?;
         let grain = metrics::grain(&self.grain)?;
         let today = reading.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
-        let request = metric_forecast::history(&self.metric, grain, grain.start(today));
+        let request = metric_forecast::history(&self.metric, grain, grain.start(today, Zone::UTC));
         let from = request.to;
         let answer = reading.metric(request).await?;
         let ahead = metric_forecast::forecast_metric(&answer, usize::from(self.horizon))?;
@@ -224,5 +129,5 @@ pub(super) fn asked_time(
     name: &str,
     text: &Option<String>,
 ) -> anyhow::Result<Option<DateTime<Utc>>> {
-    Ok(text.as_deref().map(|text| metrics::instant(name, text)).transpose()?)
+    Ok(text.as_deref().map(|text| instant(name, text, Zone::UTC)).transpose()?)
 }

@@ -1,11 +1,51 @@
-//! The semantic layer: named business figures, declared in YAML, compiled to SQL.
+//! Answers to metric questions. What a metric is, and its SQL, says the crate `semantic`.
 
-mod answer;
-mod catalog;
-mod number;
-mod statement;
+mod batch;
+mod rows;
+mod table;
 
-pub use answer::{Grain, MetricAnswer, MetricRequest, MetricRow, Unit};
-pub use catalog::{Catalog, Metric, MetricKind};
-pub use number::Number;
-pub use statement::Statement;
+pub use semantic::{
+    Audience, Catalog, Compare, Dimension, Direction, Fill, Filter, Goal, Grain, Group, Groups,
+    Metric, MetricAnswer, MetricKind, MetricRequest, MetricRow, Number, Text, Unit, Viewer, Window,
+    WindowRequest, instant,
+};
+pub use table::{MetricColumn, MetricQuery, MetricTable, Order, TableRow};
+
+pub(crate) use rows::{answers, ranges};
+
+use crate::{QueryError, Reason, RowAccess};
+
+/// Who asks, as the metrics see it.
+pub fn viewer(reach: &RowAccess, persons: bool) -> Viewer {
+    Viewer { audience: audience(reach), persons }
+}
+
+/// For whom what somebody asks for must be.
+pub fn audience(reach: &RowAccess) -> Audience {
+    match reach {
+        RowAccess::Admin | RowAccess::Staff => Audience::Staff,
+        RowAccess::Organization(_) => Audience::Organization,
+    }
+}
+
+impl From<semantic::Error> for QueryError {
+    fn from(error: semantic::Error) -> Self {
+        use semantic::Error;
+        let reason = match &error {
+            Error::UnknownMetric { .. } | Error::UnknownDimension { .. } | Error::Invalid(_) => {
+                Reason::Invalid
+            }
+            Error::Window(_) | Error::Range(_) | Error::Zone(_) | Error::Filter(_) => {
+                Reason::Parameters
+            }
+            Error::Persons(_) => Reason::Persons,
+        };
+        Self { hint: error.hint(), ..Self::new(reason, error.to_string()) }
+    }
+}
+
+impl From<semantic::UnknownZone> for QueryError {
+    fn from(error: semantic::UnknownZone) -> Self {
+        semantic::Error::Zone(error).into()
+    }
+}

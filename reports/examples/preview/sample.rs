@@ -103,6 +103,7 @@ fn answer(request: &MetricRequest, models: &[&str], currencies: &[&str]) -> Metr
                     } else {
                         vec![group.map(str::to_owned)]
                     },
+                    other: false,
                     currency: currency.map(str::to_owned),
                     value: decimal(unit, value(&request.metric, middle, whole * part_of_week))
                         .and_then(Number::from_decimal),
@@ -112,7 +113,6 @@ fn answer(request: &MetricRequest, models: &[&str], currencies: &[&str]) -> Metr
     }
     MetricAnswer {
         metric: request.metric.clone(),
-        title: request.metric.clone(),
         unit,
         grain: request.grain,
         by: request.by.clone(),
@@ -127,7 +127,7 @@ fn buckets(request: &MetricRequest) -> Vec<Option<DateTime<Utc>>> {
         Some(Grain::Minute) => TimeDelta::minutes(1),
         Some(Grain::Hour) => TimeDelta::hours(1),
         Some(Grain::Week) => TimeDelta::days(7),
-        Some(Grain::Day | Grain::Month) => TimeDelta::days(1),
+        Some(Grain::Day | Grain::Month | Grain::Quarter | Grain::Year) => TimeDelta::days(1),
     };
     std::iter::successors(Some(request.from), |at| Some(*at + step))
         .take_while(|at| *at < request.to)

@@ -98,7 +98,7 @@ async fn today_is_shown_as_far_as_it_is() {
     assert_eq!(rows[0]["value"], 1, "{answer}");
     assert_eq!(rows.last().expect("a row")["incomplete"], true, "{answer}");
     let (status, answer) = client.get(&format!("/v1/metrics/requests?from={tomorrow}")).await;
-    assert_eq!((status.as_u16(), &answer["code"]), (400, &json!("invalid_query")), "{answer}");
+    assert_eq!((status.as_u16(), &answer["code"]), (400, &json!("invalid_parameters")), "{answer}");
     let before = days_ago(9);
     let (_, answer) =
         client.get(&format!("/v1/metrics/requests?from={before}&to={}", days_ago(2))).await;

@@ -133,8 +133,12 @@ async fn wrong_questions_are_refused(client: &Client) {
         ("/v1/metrics/requests?color=red", 400, "invalid_parameters"),
         ("/v1/metrics/requests?as_of=nonsense", 400, "invalid_as_of"),
         ("/v1/metrics/requests?by=nothing", 400, "invalid_query"),
-        ("/v1/metrics/requests?from=2026-02-01&to=2026-01-01", 400, "invalid_query"),
-        ("/v1/metrics/requests?grain=minute&from=2000-01-01&to=2026-01-01", 400, "invalid_query"),
+        ("/v1/metrics/requests?from=2026-02-01&to=2026-01-01", 400, "invalid_parameters"),
+        (
+            "/v1/metrics/requests?grain=minute&from=2000-01-01&to=2026-01-01",
+            400,
+            "invalid_parameters",
+        ),
         ("/v1/forecasts/requests?horizon=0", 400, "invalid_parameters"),
         ("/v1/forecasts/requests?horizon=169", 400, "invalid_parameters"),
         ("/v1/forecasts/requests?grain=month", 400, "invalid_parameters"),
@@ -266,4 +270,66 @@ async fn kept_answers_follow_late_rows_and_only_those() {
     assert_eq!((total(&then_requests), total(&then_mrr)), (1.into(), 10.into()));
     assert_eq!(total(&asked(&requests).await), 2.into());
     server.stop();
+}
+
+/// The docs list the metrics that there are.
+#[tokio::test]
+async fn the_catalog_is_in_the_docs() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &tests::admin_key(dir.path()));
+    let (_, list) = client.get("/v1/metrics").await;
+    let own = Client::new(&server, &tests::organization_key(dir.path(), "org_a", "read"));
+    let (_, own) = own.get("/v1/metrics").await;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let metrics = |list: &Value| list["metrics"].as_array().cloned().expect("metrics");
+    let mut table =
+        String::from("| metric | unit | meaning | formula | goal |\n|---|---|---|---|---|\n");
+    let mut dimensions: BTreeMap<String, (Vec<String>, Value)> = BTreeMap::new();
+    for metric in metrics(&list) {
+        let name = text(&metric["name"]);
+        let is_own = metrics(&own).iter().any(|own| own["name"] == metric["name"]);
+        let staff = if is_own { "" } else { " For staff." };
+        let goal = match &metric["goal"] {
+            Value::Null => String::new(),
+            goal if goal["per"] == "month" => {
+                format!("{} a month", decimal(&goal["value"]).normalize())
+            }
+            goal => decimal(&goal["value"]).normalize().to_string(),
+        };
+        table += &format!(
+            "| `{name}` | {} | {}{staff} | {} | {goal} |\n",
+            text(&metric["unit"]),
+            text(&metric["description"]),
+            text(&metric["formula"]),
+        );
+        let of_source = dimensions.entry(text(&metric["source"]));
+        of_source
+            .or_insert_with(|| (Vec::new(), metric["dimensions"].clone()))
+            .0
+            .push(format!("`{name}`"));
+    }
+    table += "\nDimensions:\n\n";
+    for (names, dimensions) in dimensions.into_values() {
+        let dimensions: Vec<_> = dimensions
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|name| format!("`{}`", text(name)))
+            .collect();
+        table += &format!("- {}: {}\n", names.join(", "), dimensions.join(", "));
+    }
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+    let docs = std::fs::read_to_string(&path).expect("docs/metrics.md");
+    let (before, rest) = docs.split_once("-- catalog` -->\n").expect("the head of the list");
+    let (_, after) = rest.split_once("<!-- /metrics -->").expect("the end of the list");
+    let expected = format!("{before}-- catalog` -->\n{table}<!-- /metrics -->{after}");
+    if std::env::vars().any(|(name, _)| name == "AIHUB_TEST_UPDATE") {
+        std::fs::write(&path, &expected).expect("docs/metrics.md is written");
+    } else {
+        assert!(
+            docs == expected,
+            "docs/metrics.md lacks a metric; AIHUB_TEST_UPDATE=1 writes it anew"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod background;
 mod hostile;
+mod metric_questions;
 mod metrics;
 mod pool;
 mod queries;

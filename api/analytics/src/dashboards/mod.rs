@@ -9,7 +9,10 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use pipeline::Cut;
-use query::{Engine, MetricContext, QueryError, RowAccess, metric::Catalog};
+use query::{
+    Engine, MetricContext, QueryError, RowAccess, Zone,
+    metric::{Catalog, instant},
+};
 use reports::{Dashboard, Forecasts, MetricResult, Page, Window, metric_forecast};
 use rest::{
     feature::Feature,
@@ -20,9 +23,7 @@ use rest::{
 use serde::Deserialize;
 
 use crate::{
-    Lake,
-    metrics::instant,
-    persons,
+    Lake, persons,
     queries::{problem, reach},
 };
 
@@ -210,7 +211,8 @@ fn page(
     as_of: String,
 ) -> Result<Page, Problem> {
     let time = |name, text: &Option<String>| {
-        text.as_deref().map(|text| instant(name, text)).transpose().map_err(problem)
+        let at = text.as_deref().map(|text| instant(name, text, Zone::UTC)).transpose();
+        at.map_err(|error| problem(error.into()))
     };
     let window = match asked.days {
         Some(days) => Window::last_days(now, days),

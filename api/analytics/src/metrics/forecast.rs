@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, get, web};
 use chrono::{DateTime, NaiveTime, Utc};
-use query::metric::Grain;
+use query::{Zone, metric::Grain};
 use reports::metric_forecast::{self, ForecastError, MetricForecast};
 use rest::{
     principal::{Authorized, ReadMetrics},
@@ -59,7 +59,7 @@ pub(crate) async fn get_forecast(
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
-    lake.known(&metric)?;
+    lake.known(&principal, &metric)?;
     let grain = asked.grain.as_deref().map_or(Ok(Grain::Day), grain).map_err(problem)?;
     let horizon = asked.horizon.unwrap_or(14);
     if !(1..=168).contains(&horizon) || !matches!(grain, Grain::Hour | Grain::Day | Grain::Week) {
@@ -67,8 +67,8 @@ pub(crate) async fn get_forecast(
         return Err(Problem::invalid_parameters(detail));
     }
     let today = lake.state.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
-    let request = metric_forecast::history(&metric, grain, grain.start(today));
-    let (mut answers, as_of) = lake.read(&principal, std::slice::from_ref(&request), None).await?;
+    let request = metric_forecast::history(&metric, grain, grain.start(today, Zone::UTC));
+    let (mut answers, as_of) = lake.read(&principal, std::slice::from_ref(&request)).await?;
     let answer = answers.pop().ok_or_else(Problem::internal)?;
     let ahead: MetricForecast =
         tokio::task::spawn_blocking(move || metric_forecast::forecast_metric(&answer, horizon))

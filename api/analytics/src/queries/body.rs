@@ -147,7 +147,8 @@ impl QueryBody {
         task: QueryMode,
     ) -> Result<Request, Problem> {
         let parameters = Parameters::from_json(&self.params).map_err(problem)?;
-        let zone = self.tz.as_deref().map(Zone::parse).transpose().map_err(problem)?;
+        let zone = self.tz.as_deref().map(str::parse::<Zone>).transpose();
+        let zone = zone.map_err(|error| problem(error.into()))?;
         Ok(Request {
             author: Author::Stranger,
             sql: self.sql,
@@ -191,7 +192,8 @@ impl QueryParameters {
     }
 }
 
-fn accepted(headers: &HeaderMap) -> Option<AnswerFormat> {
+/// The first form of `Accept` that is known.
+pub(crate) fn accepted(headers: &HeaderMap) -> Option<AnswerFormat> {
     let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
     accept.split(',').find_map(|part| AnswerFormat::of_media_type(part.split(';').next()?.trim()))
 }

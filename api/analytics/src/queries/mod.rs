@@ -27,6 +27,7 @@ use rest::{
 use state::migration::Migration;
 
 pub use background::Background;
+pub(crate) use body::accepted;
 pub use body::{QueryBody, QueryParameters};
 pub use history::give_up_unfinished;
 pub use running::Runner;

@@ -19,6 +19,11 @@ impl Number {
         Self(unscaled)
     }
 
+    /// The number in 10⁻¹².
+    pub fn unscaled(self) -> i128 {
+        self.0
+    }
+
     /// Rounds half away from zero what has more digits after the point. `None` beyond the range.
     pub fn from_decimal(value: Decimal) -> Option<Self> {
         let rounded = money::round(value, money::SCALE.unsigned_abs().into());

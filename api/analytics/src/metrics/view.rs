@@ -1,0 +1,338 @@
+//! Answers of metrics in JSON.
+
+use chrono::{DateTime, Utc};
+use query::metric::{
+    Audience, Catalog, Dimension, Goal, Grain, Metric, MetricColumn, MetricTable, Number, TableRow,
+    Unit, Window,
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// One metric, as it is declared.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MetricDefinition {
+    pub name: String,
+    /// In English; `titles` and `descriptions` have all languages of the pages.
+    pub title: String,
+    pub description: String,
+    #[schema(value_type = Object)]
+    pub titles: query::metric::Text,
+    #[schema(value_type = Object)]
+    pub descriptions: query::metric::Text,
+    /// `count`, `ratio`, `milliseconds` or `money`.
+    #[schema(value_type = String)]
+    pub unit: Unit,
+    /// `aggregate`, `distinct`, `ratio`, `percentile` or `cumulative`.
+    #[schema(value_type = String)]
+    pub kind: query::metric::MetricKind,
+    /// `up` where more is good, `down` where less is, else `neutral`.
+    #[schema(value_type = String)]
+    pub direction: query::metric::Direction,
+    /// What the business wants it to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub goal: Option<Goal>,
+    /// Where the formula comes from.
+    pub formula: String,
+    /// The table or view that it reads.
+    pub source: String,
+    /// What it can be split by and filtered by.
+    pub dimensions: Vec<String>,
+    #[serde(flatten)]
+    pub additive: Additive,
+}
+
+/// Whether parts of an answer add up to the whole.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub struct Additive {
+    /// The values of groups add up to the value of all.
+    pub adds_up_by_group: bool,
+    /// The values of buckets add up to the value of the window.
+    pub adds_up_by_time: bool,
+}
+
+/// A window in UTC: `from` is included, `to` is not.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WindowView {
+    #[schema(value_type = String, format = DateTime)]
+    pub from: DateTime<Utc>,
+    #[schema(value_type = String, format = DateTime)]
+    pub to: DateTime<Utc>,
+}
+
+/// A metric's values.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MetricView {
+    pub metric: String,
+    pub title: String,
+    /// `count`, `ratio`, `milliseconds` or `money`.
+    #[schema(value_type = String)]
+    pub unit: Unit,
+    #[serde(flatten)]
+    pub additive: Additive,
+    #[serde(flatten)]
+    pub window: WindowView,
+    pub tz: String,
+    #[schema(value_type = Option<String>)]
+    pub grain: Option<Grain>,
+    pub by: Vec<String>,
+    /// The window that the values are compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compare: Option<WindowView>,
+    pub rows: Vec<RowView>,
+    /// The buckets that more events may come for.
+    #[schema(value_type = Vec<String>)]
+    pub incomplete: Vec<DateTime<Utc>>,
+    /// The SQL that was run.
+    pub sql: String,
+    /// The cut it was read at: asking again at this cut gives the same answer.
+    pub as_of: String,
+}
+
+/// One value of a metric.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RowView {
+    #[serde(flatten)]
+    pub cell: CellView,
+    /// A number; for money a decimal string. Null where there is nothing to divide.
+    #[schema(value_type = Object)]
+    pub value: Value,
+    /// The value of the window that it is compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub before: Option<Value>,
+    /// How much of `before` it is more or less: 0.1 is 10 % more. Null where `before` is 0 or null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
+    pub change: Option<Value>,
+}
+
+/// Where a value stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CellView {
+    /// The start of the bucket; null without a grain.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub at: Option<DateTime<Utc>>,
+    /// One value per dimension of `by`; null where the event has none.
+    pub group: Vec<Option<String>>,
+    /// All groups beyond `limit`, as one; absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub other: bool,
+    /// ISO 4217, for money only: amounts of different currencies are never added.
+    pub currency: Option<String>,
+    /// The bucket is not over yet, or has just ended; absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
+}
+
+/// Several metrics at one cut.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MetricTableView {
+    #[serde(flatten)]
+    pub window: WindowView,
+    pub tz: String,
+    #[schema(value_type = Option<String>)]
+    pub grain: Option<Grain>,
+    pub by: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compare: Option<WindowView>,
+    /// The metrics, in the order asked.
+    pub metrics: Vec<ColumnView>,
+    pub rows: Vec<TableRowView>,
+    #[schema(value_type = Vec<String>)]
+    pub incomplete: Vec<DateTime<Utc>>,
+    pub as_of: String,
+}
+
+/// A metric of an answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ColumnView {
+    pub metric: String,
+    pub title: String,
+    #[schema(value_type = String)]
+    pub unit: Unit,
+    #[serde(flatten)]
+    pub additive: Additive,
+    pub sql: String,
+}
+
+/// The values of a group in a bucket, one per metric. A row of a currency has only amounts; the row without one has the
+/// other metrics.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TableRowView {
+    #[serde(flatten)]
+    pub cell: CellView,
+    #[schema(value_type = Vec<Object>)]
+    pub values: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub before: Option<Vec<Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<f64>>)]
+    pub change: Option<Vec<Value>>,
+}
+
+impl MetricDefinition {
+    /// A metric as somebody of an audience sees it.
+    pub fn new(metric: &Metric, catalog: &Catalog, audience: Audience) -> Self {
+        let name = |dimension: &Dimension| dimension.name.clone();
+        Self {
+            name: metric.name.clone(),
+            title: metric.title.en.clone(),
+            description: metric.description.en.clone(),
+            titles: metric.title.clone(),
+            descriptions: metric.description.clone(),
+            unit: metric.unit,
+            kind: metric.kind,
+            direction: metric.direction,
+            goal: metric.goal.clone(),
+            formula: metric.formula.clone(),
+            source: metric.source.clone(),
+            dimensions: catalog.dimensions(metric, audience).map(name).collect(),
+            additive: Additive::of(metric),
+        }
+    }
+}
+
+impl Additive {
+    fn of(metric: &Metric) -> Self {
+        Self {
+            adds_up_by_group: metric.adds_up_by_group(),
+            adds_up_by_time: metric.adds_up_by_time(),
+        }
+    }
+}
+
+impl From<Window> for WindowView {
+    fn from(window: Window) -> Self {
+        Self { from: window.from, to: window.to }
+    }
+}
+
+impl MetricView {
+    /// The answer about one metric.
+    pub fn new(table: MetricTable, as_of: String) -> Option<Self> {
+        let incomplete = incomplete(&table);
+        let (compared, window, grain) = (table.compared, table.window, table.grain);
+        let MetricColumn { metric, sql } = table.columns.into_iter().next()?;
+        let rows = table.rows.into_iter().map(|row| {
+            let cell = CellView::of(&row);
+            let (value, before) = (row.values.first().copied().flatten(), row.before);
+            let before = before.map(|before| before.first().copied().flatten());
+            RowView {
+                cell,
+                value: number(value, metric.unit),
+                before: before.map(|before| number(before, metric.unit)),
+                change: before.map(|before| change(value, before)),
+            }
+        });
+        Some(Self {
+            rows: rows.collect(),
+            title: metric.title.en.clone(),
+            unit: metric.unit,
+            additive: Additive::of(&metric),
+            metric: metric.name,
+            window: window.into(),
+            tz: window.zone.to_string(),
+            grain,
+            by: table.by,
+            compare: compared.map(Into::into),
+            incomplete,
+            sql,
+            as_of,
+        })
+    }
+}
+
+impl MetricTableView {
+    pub fn new(table: MetricTable, as_of: String) -> Self {
+        let incomplete = incomplete(&table);
+        let units: Vec<_> = table.columns.iter().map(|column| column.metric.unit).collect();
+        let rows = table.rows.into_iter().map(|row| {
+            let cell = CellView::of(&row);
+            let numbers = |values: &[Option<Number>]| -> Vec<Value> {
+                values.iter().zip(&units).map(|(value, unit)| number(*value, *unit)).collect()
+            };
+            let changes = |before: &Vec<Option<Number>>| -> Vec<Value> {
+                row.values
+                    .iter()
+                    .zip(before)
+                    .map(|(value, before)| change(*value, *before))
+                    .collect()
+            };
+            TableRowView {
+                cell,
+                values: numbers(&row.values),
+                before: row.before.as_ref().map(|before| numbers(before)),
+                change: row.before.as_ref().map(changes),
+            }
+        });
+        Self {
+            rows: rows.collect(),
+            window: table.window.into(),
+            tz: table.window.zone.to_string(),
+            grain: table.grain,
+            by: table.by,
+            compare: table.compared.map(Into::into),
+            metrics: table.columns.into_iter().map(ColumnView::from).collect(),
+            incomplete,
+            as_of,
+        }
+    }
+}
+
+impl From<MetricColumn> for ColumnView {
+    fn from(column: MetricColumn) -> Self {
+        let MetricColumn { metric, sql } = column;
+        Self {
+            title: metric.title.en.clone(),
+            unit: metric.unit,
+            additive: Additive::of(&metric),
+            metric: metric.name,
+            sql,
+        }
+    }
+}
+
+impl CellView {
+    fn of(row: &TableRow) -> Self {
+        Self {
+            at: row.at,
+            group: row.group.clone(),
+            other: row.other,
+            currency: row.currency.clone(),
+            incomplete: row.incomplete,
+        }
+    }
+}
+
+/// The buckets that more events may come for.
+fn incomplete(table: &MetricTable) -> Vec<DateTime<Utc>> {
+    let mut buckets: Vec<_> =
+        table.rows.iter().filter(|row| row.incomplete).filter_map(|row| row.at).collect();
+    buckets.sort_unstable();
+    buckets.dedup();
+    buckets
+}
+
+/// Money is text, since a JSON number is a float to most readers; counts and shares are numbers.
+fn number(value: Option<Number>, unit: Unit) -> Value {
+    let Some(value) = value else { return Value::Null };
+    match unit {
+        Unit::Money => value.to_string().into(),
+        Unit::Count => value.to_i64().map_or_else(|| value.to_string().into(), Into::into),
+        Unit::Ratio | Unit::Milliseconds => value.to_f64().into(),
+    }
+}
+
+/// The difference as a share of what it was before.
+fn change(value: Option<Number>, before: Option<Number>) -> Value {
+    match (value, before) {
+        (Some(value), Some(before)) if before != Number::ZERO => {
+            let (value, before) = (value.to_f64(), before.to_f64());
+            ((value - before) / before.abs()).into()
+        }
+        _ => Value::Null,
+    }
+}

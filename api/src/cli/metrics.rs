@@ -1,0 +1,215 @@
+//! `aihub metrics`: the list of metrics, and the values of one.
+
+use analytics::metrics::{MetricDefinition, MetricParameters, MetricView};
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use query::{
+    AnswerFormat,
+    metric::{Audience, Catalog, MetricTable},
+};
+use serde_json::Value;
+
+use super::{Folder, query::RemoteServer, read::LocalLake, say, say_row};
+
+#[derive(Debug, Args)]
+pub(super) struct Metrics {
+    /// The metric; without it, all are listed
+    name: Option<String>,
+    /// RFC 3339, or a date [default: 30 days before --to]
+    #[arg(long)]
+    from: Option<String>,
+    /// Not included itself [default: the midnight that began today]
+    #[arg(long)]
+    to: Option<String>,
+    /// A range instead: today, last_7_days, month_to_date, previous_quarter and the like
+    #[arg(long, conflicts_with_all = ["from", "to"])]
+    range: Option<String>,
+    /// End with today, as far as it is
+    #[arg(long)]
+    today: bool,
+    /// The time zone of dates and buckets [default: the setting metrics.zone]
+    #[arg(long)]
+    tz: Option<String>,
+    /// minute, hour, day, week, month, quarter or year
+    #[arg(long)]
+    grain: Option<String>,
+    /// Dimensions to split by, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    by: Vec<String>,
+    /// model=gpt-4o, model!=gpt-4o, region=eu,us, model~gpt (contains), error_code= (no value); all must hold
+    #[arg(long)]
+    filter: Vec<String>,
+    /// Show each value beside that of previous_period or previous_year
+    #[arg(long, value_name = "WINDOW", num_args = 0..=1, default_missing_value = "previous_period")]
+    compare: Option<String>,
+    /// How many groups are told apart; all others are one
+    #[arg(long)]
+    limit: Option<usize>,
+    /// What rows are ordered by: the metric, a dimension, or at; with a - before it, the largest first
+    #[arg(long, allow_hyphen_values = true)]
+    order: Option<String>,
+    /// What stands in buckets without events: zero, null or none
+    #[arg(long)]
+    fill: Option<String>,
+    #[arg(long, value_enum, default_value = "table")]
+    format: MetricFormat,
+    /// Ask a server instead of reading a folder [default URL: AIHUB_URL]
+    #[arg(long, value_name = "URL")]
+    server: Option<Option<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MetricFormat {
+    Table,
+    Json,
+    Csv,
+}
+
+impl Metrics {
+    pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
+        let Some(name) = &self.name else {
+            return list(self.server.as_ref()).await;
+        };
+        if self.format == MetricFormat::Csv {
+            return match &self.server {
+                Some(url) => {
+                    let asked = [self.asked(), vec![("format", Some("csv".to_owned()))]].concat();
+                    say(&RemoteServer::new(url.clone())?
+                        .text(&["v1", "metrics", name], &asked)
+                        .await?)
+                }
+                None => {
+                    let (table, _) = self.read(name, folder).await?;
+                    say(&String::from_utf8(table.encode(AnswerFormat::Csv, false)?)?)
+                }
+            }
+            .map_err(Into::into);
+        }
+        let answer = match &self.server {
+            Some(url) => {
+                RemoteServer::new(url.clone())?
+                    .read(&["v1", "metrics", name], &self.asked())
+                    .await?
+            }
+            None => {
+                let (table, as_of) = self.read(name, folder).await?;
+                let view = MetricView::new(table, as_of).context("the metric has no answer")?;
+                serde_json::to_value(view)?
+            }
+        };
+        match self.format {
+            MetricFormat::Json => Ok(say(&format!("{answer}\n"))?),
+            MetricFormat::Table | MetricFormat::Csv => table(&answer),
+        }
+    }
+
+    /// The parameters of the address.
+    fn asked(&self) -> Vec<(&'static str, Option<String>)> {
+        let joined =
+            |parts: &[String], with: &str| Some(parts.join(with)).filter(|text| !text.is_empty());
+        vec![
+            ("from", self.from.clone()),
+            ("to", self.to.clone()),
+            ("range", self.range.clone()),
+            ("today", self.today.then(|| "true".to_owned())),
+            ("tz", self.tz.clone()),
+            ("grain", self.grain.clone()),
+            ("by", joined(&self.by, ",")),
+            ("filter", joined(&self.filter, ";")),
+            ("compare", self.compare.clone()),
+            ("limit", self.limit.map(|limit| limit.to_string())),
+            ("order", self.order.clone()),
+            ("fill", self.fill.clone()),
+        ]
+    }
+
+    /// The answer as a server gives it.
+    async fn read(&self, name: &str, folder: &Folder) -> anyhow::Result<(MetricTable, String)> {
+        let lake = LocalLake::open(folder).await?;
+        let joined =
+            |parts: &[String], with: &str| Some(parts.join(with)).filter(|text| !text.is_empty());
+        let parameters = MetricParameters {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            range: self.range.clone(),
+            today: self.today,
+            tz: self.tz.clone(),
+            grain: self.grain.clone(),
+            by: joined(&self.by, ","),
+            filter: joined(&self.filter, ";"),
+            compare: self.compare.clone(),
+            limit: self.limit,
+            order: self.order.clone(),
+            fill: self.fill.clone(),
+            ..MetricParameters::default()
+        };
+        let settings = lake.config.metrics.settings();
+        let body = parameters.into_body(vec![name.to_owned()])?;
+        let query = body.resolve(settings.zone, lake.clock.now())?;
+        let table = lake.engine.metric_table(&query, settings.lateness, lake.context()).await?;
+        Ok((table, lake.cut.plain_token()))
+    }
+}
+
+/// Prints the rows of an answer.
+fn table(answer: &Value) -> anyhow::Result<()> {
+    let rows = answer["rows"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let has_at = !answer["grain"].is_null();
+    let has_currency =
+        answer["unit"] == "money" || rows.iter().any(|row| !row["currency"].is_null());
+    let is_compared = !answer["compare"].is_null();
+    let by = answer["by"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut head: Vec<&str> = has_at.then_some("at").into_iter().collect();
+    head.extend(by.iter().filter_map(Value::as_str));
+    head.extend(has_currency.then_some("currency"));
+    head.push("value");
+    if is_compared {
+        head.extend(["before", "change"]);
+    }
+    say_row(&head)?;
+    for row in rows {
+        let mut cells: Vec<String> = has_at.then(|| shown(&row["at"])).into_iter().collect();
+        match row["other"] == true {
+            true => cells.extend(by.iter().map(|_| "(other)".to_owned())),
+            false => cells.extend(row["group"].as_array().into_iter().flatten().map(shown)),
+        }
+        cells.extend(has_currency.then(|| shown(&row["currency"])));
+        cells.push(shown(&row["value"]));
+        if is_compared {
+            let change = row["change"].as_f64().map(|change| format!("{:+.1} %", 100.0 * change));
+            cells.extend([shown(&row["before"]), change.unwrap_or_else(|| "-".into())]);
+        }
+        say_row(&cells.iter().map(String::as_str).collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+/// Lists the metrics of a server, or those that come with the program.
+async fn list(server: Option<&Option<String>>) -> anyhow::Result<()> {
+    let metrics = match server {
+        Some(url) => {
+            RemoteServer::new(url.clone())?.read(&["v1", "metrics"], &[]).await?["metrics"].take()
+        }
+        None => {
+            let catalog = Catalog::built_in()?;
+            let metrics = catalog.metrics(Audience::Staff);
+            let metrics =
+                metrics.map(|metric| MetricDefinition::new(metric, &catalog, Audience::Staff));
+            serde_json::to_value(metrics.collect::<Vec<_>>())?
+        }
+    };
+    for metric in metrics.as_array().into_iter().flatten() {
+        let (name, description) = (shown(&metric["name"]), shown(&metric["description"]));
+        say(&format!("{name:<26} {description}\n"))?;
+    }
+    Ok(())
+}
+
+/// A value of an answer in a table.
+pub(super) fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

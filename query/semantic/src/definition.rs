@@ -1,0 +1,208 @@
+//! What a metric is, as its file declares it.
+
+use ingest::Table;
+use serde::{Deserialize, Serialize};
+
+/// One metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metric {
+    pub name: String,
+    pub title: Text,
+    pub description: Text,
+    pub unit: Unit,
+    pub kind: MetricKind,
+    /// Whether more is good.
+    #[serde(default)]
+    pub direction: Direction,
+    /// What the business wants it to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
+    /// Who may ask for it.
+    #[serde(default)]
+    pub audience: Audience,
+    /// The name of its source.
+    pub source: String,
+    /// An SQL aggregate over the rows of a bucket; of a percentile the column, of a distinct count what is counted.
+    pub value: String,
+    /// Of a ratio: the aggregate that `value` is divided by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
+    /// Of a percentile: its rank, between 0 and 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percentile: Option<f64>,
+    /// Of a distinct count: which rows count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Whether values of different currencies are told apart, as amounts always are.
+    #[serde(default)]
+    pub by_currency: bool,
+    /// Where the formula comes from, or who decided it.
+    pub formula: String,
+}
+
+/// A text in the languages of the pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    pub en: String,
+    #[serde(rename = "zh-CN")]
+    pub zh_cn: String,
+}
+
+/// How a metric's value comes from rows. Each has a file of its own, with its SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricKind {
+    /// A count or a sum over the rows of each bucket: parts add up.
+    Aggregate,
+    /// How many different values the rows of each bucket have.
+    Distinct,
+    /// One aggregate divided by another.
+    Ratio,
+    /// A percentile over the rows of each bucket, from a histogram of log-wide buckets.
+    Percentile,
+    /// The sum of everything up to the end of each bucket: a stock, such as MRR.
+    Cumulative,
+}
+
+/// How a value is to be read and printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// A plain number of things.
+    Count,
+    /// A share between 0 and 1, printed as a percentage.
+    Ratio,
+    /// Milliseconds.
+    Milliseconds,
+    /// An amount of money; its currency is in the row.
+    Money,
+}
+
+/// Which way a metric should go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    Up,
+    Down,
+    /// Neither is better.
+    #[default]
+    Neutral,
+}
+
+/// What a metric should be, over a window of a length.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Goal {
+    pub value: f64,
+    /// `month`, or `window`: of any length.
+    pub per: GoalPeriod,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GoalPeriod {
+    Month,
+    Window,
+}
+
+/// Who may see a metric, a dimension or a column.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Audience {
+    /// Everybody; an organization sees its own rows.
+    #[default]
+    Organization,
+    /// Nobody but staff.
+    Staff,
+}
+
+/// Where rows of metrics come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// A table or view of the session.
+    pub name: String,
+    /// The column that places a row in time.
+    pub time: String,
+    /// The stored tables that its rows come from.
+    pub tables: Vec<String>,
+    /// Whether a row depends on rows before it, whenever they were.
+    #[serde(default)]
+    pub is_history: bool,
+    /// Whether organizations may send rows of it, which metrics of staff leave out.
+    #[serde(default)]
+    pub is_self_reported: bool,
+    pub dimensions: Vec<Dimension>,
+}
+
+/// What rows can be split by, and filtered by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dimension {
+    pub name: String,
+    #[serde(rename = "type", default)]
+    pub kind: DimensionType,
+    /// The SQL expression, where it is not the column of that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expression: Option<String>,
+    /// The column of the organization's record that it is: as it is at the cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_organization: Option<String>,
+    #[serde(default)]
+    pub audience: Audience,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DimensionType {
+    #[default]
+    Text,
+    Integer,
+    Boolean,
+}
+
+impl Metric {
+    /// Whether its values are of one currency each.
+    pub fn has_currency(&self) -> bool {
+        self.by_currency || self.unit == Unit::Money
+    }
+
+    /// Whether the values of groups add up to that of all.
+    pub fn adds_up_by_group(&self) -> bool {
+        matches!(self.kind, MetricKind::Aggregate | MetricKind::Cumulative)
+    }
+
+    /// Whether the values of buckets add up to that of the window.
+    pub fn adds_up_by_time(&self) -> bool {
+        self.kind == MetricKind::Aggregate
+    }
+}
+
+impl Dimension {
+    /// A column of texts.
+    #[cfg(test)]
+    pub(crate) fn text(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: DimensionType::Text,
+            expression: None,
+            of_organization: None,
+            audience: Audience::Organization,
+        }
+    }
+
+    /// What stands for it in SQL.
+    pub(crate) fn sql(&self) -> &str {
+        self.expression.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Whether it says something of a person.
+    pub fn is_personal(&self) -> bool {
+        let mut columns = Table::ALL.iter().flat_map(|table| table.columns());
+        columns.any(|column| column.is_personal && column.name == self.name)
+    }
+}

@@ -1,0 +1,47 @@
+//! How each kind of metric is computed in SQL.
+
+mod cumulative;
+mod percentile;
+mod ratio;
+
+use crate::{
+    Metric, MetricKind,
+    scope::{Key, Scope},
+};
+
+/// One aggregate expression per metric, over the rows of each group: they share one statement.
+pub(crate) fn select(metrics: &[&Metric], scope: &Scope<'_>) -> String {
+    match metrics {
+        [metric] if metric.kind == MetricKind::Cumulative => cumulative::select(metric, scope),
+        [metric] if metric.kind == MetricKind::Percentile => percentile::select(metric, scope),
+        _ => {
+            let values = metrics.iter().enumerate();
+            let values = values.map(|(i, metric)| format!("{} AS value{i}", expression(metric)));
+            scope.select(&scope.keys(), values, &scope.within())
+        }
+    }
+}
+
+/// Whether metrics of a kind can be columns of one statement.
+pub(crate) fn shares(kind: MetricKind) -> bool {
+    !matches!(kind, MetricKind::Cumulative | MetricKind::Percentile)
+}
+
+/// The aggregate that a metric is.
+fn expression(metric: &Metric) -> String {
+    match metric.kind {
+        MetricKind::Distinct => {
+            let filter = metric.filter.iter().map(|filter| format!(" FILTER (WHERE {filter})"));
+            format!("count(DISTINCT {}){}", metric.value, filter.collect::<String>())
+        }
+        MetricKind::Ratio => ratio::expression(metric),
+        MetricKind::Aggregate | MetricKind::Cumulative | MetricKind::Percentile => {
+            metric.value.clone()
+        }
+    }
+}
+
+/// The names of keys, as a list.
+fn names(keys: &[Key]) -> String {
+    keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,32 @@
+//! A percentile, by nearest rank, from a histogram whose buckets grow by a factor: it is never below the exact value, at
+//! most 2 % above it, and the same however rows are split over files.
+
+use super::names;
+use crate::{
+    Metric,
+    scope::{Key, Scope},
+};
+
+/// The width of a histogram's buckets, as a factor.
+const FACTOR: &str = "1.02";
+
+pub(super) fn select(metric: &Metric, scope: &Scope<'_>) -> String {
+    let keys = scope.keys();
+    let names = names(&keys);
+    let comma = if names.is_empty() { "" } else { ", " };
+    let partition = if names.is_empty() { String::new() } else { format!("PARTITION BY {names} ") };
+    let group = if names.is_empty() { String::new() } else { format!(" GROUP BY {names}") };
+    let bucket = format!("ceil(ln(greatest(CAST({} AS DOUBLE), 1)) / ln({FACTOR}))", metric.value);
+    let mut inner = keys;
+    inner.push(Key { expression: bucket, name: "bucket".into() });
+    let filter = format!("{} AND {} IS NOT NULL", scope.within(), metric.value);
+    let histogram = scope.select(&inner, ["count(*) AS n".to_owned()], &filter);
+    let share = metric.percentile.unwrap_or(0.5);
+    format!(
+        "WITH histogram AS ({histogram}), running AS (SELECT {names}{comma}bucket, \
+         sum(n) OVER ({partition}ORDER BY bucket) AS below, \
+         sum(n) OVER ({partition}) AS total FROM histogram) \
+         SELECT {names}{comma}power({FACTOR}, min(bucket)) AS value0 FROM running \
+         WHERE CAST(below AS DOUBLE) >= {share} * CAST(total AS DOUBLE){group}"
+    )
+}

@@ -1,0 +1,112 @@
+//! What a metric question looks like, and its answer.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::{Filter, Grain, Number, Unit, Zone};
+
+/// One question: a metric over the half-open window `[from, to)`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricRequest {
+    pub metric: String,
+    pub from: DateTime<Utc>,
+    pub to: DateTime<Utc>,
+    /// Without a grain the answer is one row for the whole window (per group).
+    pub grain: Option<Grain>,
+    /// The clock that the buckets follow.
+    #[serde(default)]
+    pub zone: Zone,
+    /// The dimensions to split by, in this order.
+    pub by: Vec<String>,
+    #[serde(default)]
+    pub filter: Option<Filter>,
+    /// The groups that are told apart.
+    #[serde(default)]
+    pub groups: Groups,
+    #[serde(default)]
+    pub fill: Fill,
+}
+
+/// Which groups of a split answer are told apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Groups {
+    #[default]
+    All,
+    /// Those with the largest values, of each currency; the others are left out.
+    Largest(usize),
+    /// These; all others are one, with the value that their rows have together.
+    These(Vec<Group>),
+}
+
+/// One value per dimension of `by`; absent where the event has none.
+pub type Group = Vec<Option<String>>;
+
+/// What stands in a bucket that no row fell into.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, strum::EnumString)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Fill {
+    /// Every bucket is there when the answer is not split; a group has those that rows fell into.
+    #[default]
+    Auto,
+    /// Every bucket of every group is there: nothing is 0 of a count or an amount, and no value of a ratio.
+    Zero,
+    /// Every bucket of every group is there, without a value.
+    Null,
+    /// Only buckets that rows fell into.
+    None,
+}
+
+/// The answer: its rows are ordered by time, then by group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricAnswer {
+    pub metric: String,
+    pub unit: Unit,
+    pub grain: Option<Grain>,
+    pub by: Vec<String>,
+    pub rows: Vec<MetricRow>,
+    /// The SQL that was run.
+    pub sql: String,
+}
+
+/// One value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricRow {
+    /// The start of the bucket; absent when no grain was asked for.
+    pub at: Option<DateTime<Utc>>,
+    /// One value per dimension of `by`.
+    pub group: Group,
+    /// It stands for all groups that are not told apart.
+    #[serde(default)]
+    pub other: bool,
+    /// The ISO 4217 code, for metrics of money only: amounts of different currencies are never added.
+    pub currency: Option<String>,
+    /// Absent where there is nothing to divide (an error rate of no requests).
+    pub value: Option<Number>,
+}
+
+impl MetricRequest {
+    /// A metric over a window, as one number.
+    pub fn new(metric: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Self {
+        Self {
+            metric: metric.to_owned(),
+            from,
+            to,
+            grain: None,
+            zone: Zone::UTC,
+            by: Vec::new(),
+            filter: None,
+            groups: Groups::All,
+            fill: Fill::Auto,
+        }
+    }
+
+    pub fn with_grain(self, grain: Grain) -> Self {
+        Self { grain: Some(grain), ..self }
+    }
+
+    pub fn split_by(self, by: &[&str]) -> Self {
+        Self { by: by.iter().map(|name| (*name).to_owned()).collect(), ..self }
+    }
+}

@@ -1,0 +1,175 @@
+//! The rows that a statement reads, and the keys that it groups them by.
+
+use crate::{
+    Audience, Dimension, DimensionType, Error, Group, Groups, MetricRequest, Source, filter::text,
+    grain::literal,
+};
+use ingest::grant::SELF_REPORTED;
+
+/// What the metrics of one statement have in common.
+#[derive(Debug)]
+pub(crate) struct Scope<'a> {
+    pub(crate) source: &'a Source,
+    pub(crate) request: &'a MetricRequest,
+    /// Whether currencies are told apart.
+    has_currency: bool,
+    dimensions: Vec<&'a Dimension>,
+    /// The filter in SQL, and the columns of organizations that it or a key needs.
+    filter: Option<String>,
+    joined: Vec<&'a Dimension>,
+    audience: Audience,
+}
+
+/// An expression that rows are grouped by, and the name of its column.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    pub(crate) expression: String,
+    pub(crate) name: String,
+}
+
+impl<'a> Scope<'a> {
+    pub(crate) fn new(
+        source: &'a Source,
+        request: &'a MetricRequest,
+        has_currency: bool,
+        audience: Audience,
+    ) -> Result<Self, Error> {
+        let find = |name: &str| source.dimension(&request.metric, name, audience);
+        let dimensions: Vec<_> =
+            request.by.iter().map(|name| find(name)).collect::<Result<_, _>>()?;
+        let filter = request.filter.as_ref().map(|filter| filter.sql(&find)).transpose()?;
+        let conditions = request.filter.iter().flat_map(|filter| filter.conditions());
+        let filtered: Vec<_> =
+            conditions.map(|condition| find(&condition.dimension)).collect::<Result<_, _>>()?;
+        let mut joined: Vec<&Dimension> = Vec::new();
+        for dimension in dimensions.iter().copied().chain(filtered) {
+            if dimension.of_organization.is_some() && !joined.contains(&dimension) {
+                joined.push(dimension);
+            }
+        }
+        Ok(Self { source, request, has_currency, dimensions, filter, joined, audience })
+    }
+
+    /// Whether it reads the records of organizations.
+    pub(crate) fn reads_organizations(&self) -> bool {
+        !self.joined.is_empty()
+    }
+
+    /// What rows are grouped by, the bucket first.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        let MetricRequest { from, to, grain, zone, groups, .. } = self.request;
+        let key = |expression: String, name: &str| Key { expression, name: name.to_owned() };
+        let bucket = grain.map(|grain| grain.sql(&self.source.time, *from, *to, *zone));
+        let mut keys: Vec<_> = bucket.into_iter().map(|bucket| key(bucket, "at")).collect();
+        let told = match groups {
+            Groups::These(groups) => Some(self.is_told_apart(groups)),
+            Groups::All | Groups::Largest(_) => None,
+        };
+        for (i, dimension) in self.dimensions.iter().enumerate() {
+            let expression = match &told {
+                Some(told) => format!("CASE WHEN {told} THEN {} END", dimension.sql()),
+                None => dimension.sql().to_owned(),
+            };
+            keys.push(key(expression, &format!("by{i}")));
+        }
+        if let Some(told) = told {
+            keys.push(key(format!("NOT coalesce({told}, false)"), "other"));
+        }
+        if self.has_currency {
+            keys.push(key("currency".into(), "currency"));
+        }
+        keys
+    }
+
+    /// Whether a row is of one of these groups.
+    fn is_told_apart(&self, groups: &[Group]) -> String {
+        let column = |dimension: &Dimension| match dimension.kind {
+            DimensionType::Text => dimension.sql().to_owned(),
+            _ => format!("CAST({} AS VARCHAR)", dimension.sql()),
+        };
+        let is = |dimension: &Dimension, value: &Option<String>| match value {
+            Some(value) => format!("{} = {}", column(dimension), text(value)),
+            None => format!("{} IS NULL", dimension.sql()),
+        };
+        if let [dimension] = self.dimensions.as_slice() {
+            let values: Vec<_> =
+                groups.iter().flatten().flatten().map(|value| text(value)).collect();
+            let listed = (!values.is_empty())
+                .then(|| format!("{} IN ({})", column(dimension), values.join(", ")));
+            let null = groups.iter().any(|group| group == &[None]);
+            let null = null.then(|| format!("{} IS NULL", dimension.sql()));
+            let either: Vec<_> = listed.into_iter().chain(null).collect();
+            return if either.is_empty() {
+                "false".into()
+            } else {
+                format!("({})", either.join(" OR "))
+            };
+        }
+        let each = groups.iter().map(|group| {
+            let parts: Vec<_> =
+                self.dimensions.iter().zip(group).map(|(d, value)| is(d, value)).collect();
+            format!("({})", parts.join(" AND "))
+        });
+        let each: Vec<_> = each.collect();
+        if each.is_empty() { "false".into() } else { format!("({})", each.join(" OR ")) }
+    }
+
+    /// The rows of the window.
+    pub(crate) fn within(&self) -> String {
+        let (from, to) = (literal(self.request.from), literal(self.request.to));
+        format!("{time} >= {from} AND {time} < {to}{}", self.conditions(), time = self.source.time)
+    }
+
+    /// The rows of all time before the end of the window.
+    pub(crate) fn until_end(&self) -> String {
+        format!("{} < {}{}", self.source.time, literal(self.request.to), self.conditions())
+    }
+
+    /// The filter; and staff's metrics leave out what organizations say of themselves.
+    fn conditions(&self) -> String {
+        let mut conditions = String::new();
+        if self.audience == Audience::Staff && self.source.is_self_reported {
+            conditions += &format!(" AND source NOT LIKE '{SELF_REPORTED}%'");
+        }
+        if let Some(filter) = &self.filter {
+            conditions += &format!(" AND {filter}");
+        }
+        conditions
+    }
+
+    pub(crate) fn select(
+        &self,
+        keys: &[Key],
+        values: impl IntoIterator<Item = String>,
+        filter: &str,
+    ) -> String {
+        let columns = keys.iter().map(|key| format!("{} AS {}", key.expression, key.name));
+        let columns: Vec<_> = columns.chain(values).collect();
+        let group: Vec<_> = (1..=keys.len()).map(|place| place.to_string()).collect();
+        let group = match group.is_empty() {
+            true => String::new(),
+            false => format!(" GROUP BY {}", group.join(", ")),
+        };
+        format!("SELECT {} FROM {} WHERE {filter}{group}", columns.join(", "), self.rows())
+    }
+
+    /// The source, beside the records of organizations where they are needed. No two columns share a name.
+    fn rows(&self) -> String {
+        let name = &self.source.name;
+        if self.joined.is_empty() {
+            return name.clone();
+        }
+        let columns = self.joined.iter().map(|dimension| {
+            format!(
+                ", {} AS {}",
+                dimension.of_organization.as_deref().unwrap_or_default(),
+                dimension.name
+            )
+        });
+        let columns: String = columns.collect();
+        format!(
+            "{name} LEFT JOIN (SELECT organization_id AS recorded_organization_id{columns} FROM organizations) \
+             AS records ON organization_id = recorded_organization_id"
+        )
+    }
+}

@@ -1,0 +1,179 @@
+//! One SQL statement that answers several metric questions, and the way back from its rows.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use ingest::Table;
+
+use crate::{
+    Audience, Error, Fill, Group, Groups, Metric, MetricAnswer, MetricKind, MetricRequest,
+    MetricRow, Number, Source, Unit, kind, scope::Scope,
+};
+
+/// A compiled statement.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    pub sql: String,
+    /// More rows than this are an error: too many groups.
+    pub rows_max: u64,
+    /// The rows that it depends on.
+    pub reads: Vec<Read>,
+    /// What it answers. The value of the n-th is in the column `value{n}`.
+    pub parts: Vec<Part>,
+}
+
+/// Rows that a statement depends on: those of a table in `[from, to)`, in microseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    pub table: Table,
+    /// Without it, all rows before `to`.
+    pub from: Option<i64>,
+    pub to: i64,
+}
+
+/// One question of a statement.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its place among the questions.
+    pub index: usize,
+    pub metric: Metric,
+    pub request: MetricRequest,
+}
+
+const ROWS_MAX: u64 = 200_000;
+
+impl Statement {
+    pub(crate) fn new(part: Part) -> Self {
+        Self { sql: String::new(), rows_max: ROWS_MAX, reads: Vec::new(), parts: vec![part] }
+    }
+
+    /// Whether a question can share this statement.
+    pub(crate) fn takes(&self, metric: &Metric, request: &MetricRequest) -> bool {
+        let Part { metric: first, request: asked, .. } = &self.parts[0];
+        kind::shares(metric.kind)
+            && !matches!(request.groups, Groups::Largest(_))
+            && kind::shares(first.kind)
+            && first.source == metric.source
+            && first.has_currency() == metric.has_currency()
+            && *asked
+                == MetricRequest {
+                    metric: asked.metric.clone(),
+                    fill: asked.fill,
+                    ..request.clone()
+                }
+    }
+
+    pub(crate) fn write(&mut self, source: &Source, audience: Audience) -> Result<(), Error> {
+        let Part { metric, request, .. } = &self.parts[0];
+        let scope = Scope::new(source, request, metric.has_currency(), audience)?;
+        let metrics: Vec<_> = self.parts.iter().map(|part| &part.metric).collect();
+        self.sql = kind::select(&metrics, &scope);
+        if let Groups::Largest(count) = request.groups {
+            self.sql = largest(&self.sql, &scope, count);
+        }
+        let is_history = source.is_history || metric.kind == MetricKind::Cumulative;
+        let tables = source.tables.iter().filter_map(|name| Table::parse(name));
+        let reads = tables.map(|table| match source.time == table.time_column() {
+            true => Read {
+                table,
+                from: (!is_history).then(|| request.from.timestamp_micros()),
+                to: request.to.timestamp_micros(),
+            },
+            false => Read { table, from: None, to: i64::MAX },
+        });
+        let joined = scope.reads_organizations();
+        let joined =
+            joined.then_some(Read { table: Table::Organizations, from: None, to: i64::MAX });
+        self.reads = reads.chain(joined).collect();
+        Ok(())
+    }
+}
+
+/// The rows with the largest values, of each currency. Of equal ones, the first by name.
+fn largest(sql: &str, scope: &Scope<'_>, count: usize) -> String {
+    let keys = scope.keys();
+    let (currency, names): (Vec<_>, Vec<_>) =
+        keys.iter().map(|key| key.name.as_str()).partition(|name| *name == "currency");
+    let partition = if currency.is_empty() { "" } else { "PARTITION BY currency " };
+    let order: String = names.iter().map(|name| format!(", {name}")).collect();
+    format!(
+        "SELECT * FROM (SELECT *, row_number() OVER ({partition}ORDER BY value0 DESC NULLS LAST{order}) AS place \
+         FROM ({sql}) AS cells) AS ranked WHERE place <= {count}"
+    )
+}
+
+/// One group's values by bucket.
+type Series = BTreeMap<Option<DateTime<Utc>>, Option<Number>>;
+
+impl Part {
+    /// The answer, from the rows of its column.
+    pub fn answer(&self, rows: Vec<MetricRow>, sql: &str) -> MetricAnswer {
+        MetricAnswer {
+            metric: self.metric.name.clone(),
+            unit: self.metric.unit,
+            grain: self.request.grain,
+            by: self.request.by.clone(),
+            rows: self.complete(rows),
+            sql: sql.to_owned(),
+        }
+    }
+
+    /// Orders rows, and fills the buckets that no row fell into.
+    fn complete(&self, rows: Vec<MetricRow>) -> Vec<MetricRow> {
+        let Self { metric, request, .. } = self;
+        let is_stock = metric.kind == MetricKind::Cumulative;
+        let mut groups: BTreeMap<(bool, Group, Option<String>), Series> = BTreeMap::new();
+        for row in rows {
+            // Rows without an amount have no currency either.
+            if metric.has_currency() && row.currency.is_none() && row.value.is_none() {
+                continue;
+            }
+            groups
+                .entry((row.other, row.group, row.currency))
+                .or_default()
+                .insert(row.at, row.value);
+        }
+        if groups.is_empty() && request.by.is_empty() && !metric.has_currency() {
+            groups.insert((false, Vec::new(), None), Series::new());
+        }
+        let buckets: Vec<_> = match request.grain {
+            Some(grain) => {
+                grain.buckets(request.from, request.to, request.zone).map(Some).collect()
+            }
+            None => vec![None],
+        };
+        let nothing = match metric.unit {
+            Unit::Count | Unit::Money => Some(Number::ZERO),
+            Unit::Ratio | Unit::Milliseconds => None,
+        };
+        let (fills, empty) = match request.fill {
+            Fill::Auto => (request.by.is_empty() || is_stock, nothing),
+            Fill::Zero => (true, nothing),
+            Fill::Null => (true, None),
+            Fill::None => (false, None),
+        };
+        let mut complete = Vec::new();
+        for ((other, group, currency), series) in groups {
+            // The stock at the start of the window.
+            let mut stock = request
+                .grain
+                .and_then(|_| series.get(&None).copied().flatten())
+                .unwrap_or_default();
+            for at in &buckets {
+                let value = match series.get(at).copied() {
+                    found if is_stock => {
+                        stock = found.flatten().unwrap_or(stock);
+                        Some(stock)
+                    }
+                    Some(value) => value.or(nothing),
+                    None if fills => empty,
+                    None => continue,
+                };
+                let (group, currency) = (group.clone(), currency.clone());
+                complete.push(MetricRow { at: *at, group, other, currency, value });
+            }
+        }
+        complete.sort_by_key(|row| row.at);
+        complete
+    }
+}
