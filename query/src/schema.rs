@@ -72,8 +72,12 @@ pub(crate) fn is_shown(table: &str, reach: &RowAccess) -> bool {
 
 /// Whether organizations lack a column.
 pub(crate) fn is_for_staff(column: &str) -> bool {
-    let mut columns = Table::ALL.iter().flat_map(|table| table.columns());
-    columns.any(|known| known.is_for_staff && known.name == column)
+    // Asked for each column of each session.
+    static COLUMNS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+        let columns = Table::ALL.iter().flat_map(|table| table.columns());
+        columns.filter(|column| column.is_for_staff).map(|column| column.name).collect()
+    });
+    COLUMNS.contains(&column)
 }
 
 /// The names of the tables that a session of this reach holds.

@@ -126,7 +126,7 @@ fn shortening(largest: f64, unit: Unit, language: Language) -> (f64, &'static st
             Language::ZhCn => (100.0, "%"),
         },
         Unit::Milliseconds => (1.0, "\u{a0}ms"),
-        Unit::Count | Unit::Money => steps(language)
+        Unit::Count | Unit::Money | Unit::Number => steps(language)
             .iter()
             .rev()
             .map(|(divisor, sign)| (*divisor as f64, *sign))

@@ -35,6 +35,7 @@ pub fn print(
         Unit::Count => count(value, precision, language),
         Unit::Ratio => ratio(value, precision, language),
         Unit::Milliseconds => milliseconds(value, precision, language),
+        Unit::Number => grouped(value, if precision == Precision::Exact { 4 } else { 2 }),
         Unit::Money => money(value, currency, precision, language),
     }
 }

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     Audience, Dimension, Error, Groups, Metric, MetricKind, MetricRequest, Source, Statement, Unit,
-    statement::Part,
+    kind, statement::Part,
 };
 
 /// The metrics of a deployment.
@@ -37,8 +37,13 @@ const BUILT_IN: [(&str, &str); 3] = [
     ("growth.yaml", include_str!("../metrics/growth.yaml")),
 ];
 
+/// What stands in the place of a metric's name in addresses.
+const RESERVED: [&str; 2] = ["query", "summary"];
+
 /// Buckets of one answer.
 const BUCKETS_MAX: i64 = 20_000;
+/// Those of a source whose statement lists them.
+const LISTED_BUCKETS_MAX: i64 = 400;
 /// Dimensions that one question is split by.
 const BY_MAX: usize = 3;
 /// Groups that are told apart by name.
@@ -117,7 +122,7 @@ impl Catalog {
             let source = self
                 .source(&metric)
                 .ok_or_else(|| Error::Invalid(format!("there is no source `{}`", metric.source)))?;
-            statement.write(source, viewer.audience)?;
+            statement.write(source, &self.sources, viewer.audience)?;
         }
         Ok(statements)
     }
@@ -148,11 +153,14 @@ impl Catalog {
         if groups > GROUPS_MAX {
             return refuse(format!("at most {GROUPS_MAX} groups are told apart"));
         }
+        // The buckets of a query stand in its text.
+        let is_listed = self.source(metric).is_some_and(|source| source.query.is_some());
+        let buckets_max = if is_listed { LISTED_BUCKETS_MAX } else { BUCKETS_MAX };
         if let Some(grain) = request.grain
-            && (request.to - request.from).num_seconds() / grain.seconds_min() > BUCKETS_MAX
+            && (request.to - request.from).num_seconds() / grain.seconds_min() > buckets_max
         {
             return Err(Error::Window(format!(
-                "the window has more than {BUCKETS_MAX} buckets of a {}",
+                "the window has more than {buckets_max} buckets of a {}",
                 grain.name()
             )));
         }
@@ -195,6 +203,9 @@ impl Catalog {
         if self.source(metric).is_none() {
             return refuse(&format!("names the source `{}`, which is not there", metric.source));
         }
+        if RESERVED.contains(&metric.name.as_str()) {
+            return refuse("has a name that stands for something else");
+        }
         if self.metrics.iter().filter(|other| other.name == metric.name).count() > 1 {
             return refuse("is there twice");
         }
@@ -207,8 +218,14 @@ impl Catalog {
         if metric.filter.is_some() && metric.kind != MetricKind::Distinct {
             return refuse("has a `filter`, which only a distinct count has");
         }
+        let is_bucketed = self.source(metric).is_some_and(|source| source.query.is_some());
+        if is_bucketed && !kind::shares(metric.kind) {
+            return refuse(
+                "is of a source with a query: it is an aggregate, a distinct count or a ratio",
+            );
+        }
         let fits = match metric.kind {
-            MetricKind::Ratio => metric.unit == Unit::Ratio,
+            MetricKind::Ratio => metric.unit != Unit::Count,
             MetricKind::Distinct => metric.unit == Unit::Count,
             _ => true,
         };

@@ -3,6 +3,8 @@
 use ingest::Table;
 use serde::{Deserialize, Serialize};
 
+use crate::Number;
+
 /// One metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +33,15 @@ pub struct Metric {
     /// Of a percentile: its rank, between 0 and 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percentile: Option<f64>,
+    /// Which parts add up, where it is not what the kind says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adds_up: Option<AddsUp>,
+    /// Days after a bucket until what began in it has come to its end.
+    #[serde(default)]
+    pub matures_days: u32,
+    /// Why a value may be null.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub null_reason: Option<Text>,
     /// Of a distinct count: which rows count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
@@ -76,8 +87,21 @@ pub enum Unit {
     Ratio,
     /// Milliseconds.
     Milliseconds,
+    /// A number that is no share, such as a quick ratio.
+    Number,
     /// An amount of money; its currency is in the row.
     Money,
+}
+
+/// Which parts of a metric add up to the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AddsUp {
+    /// Groups and buckets.
+    All,
+    /// Groups, at one time.
+    Groups,
+    None,
 }
 
 /// Which way a metric should go.
@@ -124,10 +148,17 @@ pub enum Audience {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// A table or view of the session.
+    /// A table or view of the session; of a query, the name that metrics know it by.
     pub name: String,
-    /// The column that places a row in time.
+    /// The column that places a row in time. A query has none: its rows are of buckets.
+    #[serde(default)]
     pub time: String,
+    /// SQL that gives rows for each bucket, with the bucket in `at`. It reads the table `buckets`, whose rows have `at`
+    /// (the start of a bucket), `since` and `until` (what of it is in the window), and `before` (the bucket before).
+    /// In it `{from}` and `{to}` are the window, `{from_before}` is one bucket earlier, `{bucket:COLUMN}` is the bucket of
+    /// a time, `{of:SOURCE}` the query of another source, and `{sent_by_staff}` leaves out what organizations send.
+    #[serde(default)]
+    pub query: Option<String>,
     /// The stored tables that its rows come from.
     pub tables: Vec<String>,
     /// Whether a row depends on rows before it, whenever they were.
@@ -171,14 +202,29 @@ impl Metric {
         self.by_currency || self.unit == Unit::Money
     }
 
+    /// Its value where no row is: nothing of a count or an amount, and no value of what is divided.
+    pub fn of_nothing(&self) -> Option<Number> {
+        let is_counted = matches!(self.unit, Unit::Count | Unit::Money);
+        let is_divided = matches!(self.kind, MetricKind::Ratio | MetricKind::Percentile);
+        (is_counted && !is_divided).then_some(Number::ZERO)
+    }
+
     /// Whether the values of groups add up to that of all.
     pub fn adds_up_by_group(&self) -> bool {
-        matches!(self.kind, MetricKind::Aggregate | MetricKind::Cumulative)
+        self.adds_up() != AddsUp::None
     }
 
     /// Whether the values of buckets add up to that of the window.
     pub fn adds_up_by_time(&self) -> bool {
-        self.kind == MetricKind::Aggregate
+        self.adds_up() == AddsUp::All
+    }
+
+    fn adds_up(&self) -> AddsUp {
+        self.adds_up.unwrap_or(match self.kind {
+            MetricKind::Aggregate => AddsUp::All,
+            MetricKind::Cumulative => AddsUp::Groups,
+            MetricKind::Distinct | MetricKind::Ratio | MetricKind::Percentile => AddsUp::None,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Metrics: what each one means, the questions that can be asked of them, and the SQL that answers them. Nothing here runs
 //! a query; `query` does.
 
+mod bucketed;
 mod catalog;
 mod definition;
 mod error;
@@ -16,8 +17,8 @@ mod zone;
 
 pub use catalog::{Catalog, CatalogError, GROUPS_MAX, Viewer};
 pub use definition::{
-    Audience, Dimension, DimensionType, Direction, Goal, GoalPeriod, Metric, MetricKind, Source,
-    Text, Unit,
+    AddsUp, Audience, Dimension, DimensionType, Direction, Goal, GoalPeriod, Metric, MetricKind,
+    Source, Text, Unit,
 };
 pub use error::Error;
 pub use filter::{Condition, Filter, Operator};

@@ -1,8 +1,8 @@
 //! The rows that a statement reads, and the keys that it groups them by.
 
 use crate::{
-    Audience, Dimension, DimensionType, Error, Group, Groups, MetricRequest, Source, filter::text,
-    grain::literal,
+    Audience, Dimension, DimensionType, Error, Group, Groups, MetricRequest, Source, bucketed,
+    filter::text, grain::literal,
 };
 use ingest::grant::SELF_REPORTED;
 
@@ -18,6 +18,8 @@ pub(crate) struct Scope<'a> {
     filter: Option<String>,
     joined: Vec<&'a Dimension>,
     audience: Audience,
+    /// What the statement begins with, where the rows are those of a query.
+    tables: String,
 }
 
 /// An expression that rows are grouped by, and the name of its column.
@@ -30,10 +32,15 @@ pub(crate) struct Key {
 impl<'a> Scope<'a> {
     pub(crate) fn new(
         source: &'a Source,
+        sources: &[Source],
         request: &'a MetricRequest,
         has_currency: bool,
         audience: Audience,
     ) -> Result<Self, Error> {
+        let tables = match source.query {
+            Some(_) => bucketed::tables(source, sources, request, audience)?,
+            None => String::new(),
+        };
         let find = |name: &str| source.dimension(&request.metric, name, audience);
         let dimensions: Vec<_> =
             request.by.iter().map(|name| find(name)).collect::<Result<_, _>>()?;
@@ -47,7 +54,7 @@ impl<'a> Scope<'a> {
                 joined.push(dimension);
             }
         }
-        Ok(Self { source, request, has_currency, dimensions, filter, joined, audience })
+        Ok(Self { source, request, has_currency, dimensions, filter, joined, audience, tables })
     }
 
     /// Whether it reads the records of organizations.
@@ -59,7 +66,10 @@ impl<'a> Scope<'a> {
     pub(crate) fn keys(&self) -> Vec<Key> {
         let MetricRequest { from, to, grain, zone, groups, .. } = self.request;
         let key = |expression: String, name: &str| Key { expression, name: name.to_owned() };
-        let bucket = grain.map(|grain| grain.sql(&self.source.time, *from, *to, *zone));
+        let bucket = grain.map(|grain| match self.source.query {
+            Some(_) => "at".to_owned(),
+            None => grain.sql(&self.source.time, *from, *to, *zone),
+        });
         let mut keys: Vec<_> = bucket.into_iter().map(|bucket| key(bucket, "at")).collect();
         let told = match groups {
             Groups::These(groups) => Some(self.is_told_apart(groups)),
@@ -116,6 +126,9 @@ impl<'a> Scope<'a> {
 
     /// The rows of the window.
     pub(crate) fn within(&self) -> String {
+        if self.source.query.is_some() {
+            return format!("true{}", self.conditions());
+        }
         let (from, to) = (literal(self.request.from), literal(self.request.to));
         format!("{time} >= {from} AND {time} < {to}{}", self.conditions(), time = self.source.time)
     }
@@ -150,14 +163,15 @@ impl<'a> Scope<'a> {
             true => String::new(),
             false => format!(" GROUP BY {}", group.join(", ")),
         };
-        format!("SELECT {} FROM {} WHERE {filter}{group}", columns.join(", "), self.rows())
+        let (tables, rows) = (&self.tables, self.rows());
+        format!("{tables}SELECT {} FROM {rows} WHERE {filter}{group}", columns.join(", "))
     }
 
     /// The source, beside the records of organizations where they are needed. No two columns share a name.
     fn rows(&self) -> String {
-        let name = &self.source.name;
+        let name = if self.source.query.is_some() { "cells" } else { &self.source.name };
         if self.joined.is_empty() {
-            return name.clone();
+            return name.to_owned();
         }
         let columns = self.joined.iter().map(|dimension| {
             format!(

@@ -7,7 +7,7 @@ use ingest::Table;
 
 use crate::{
     Audience, Error, Fill, Group, Groups, Metric, MetricAnswer, MetricKind, MetricRequest,
-    MetricRow, Number, Source, Unit, kind, scope::Scope,
+    MetricRow, Number, Source, kind, scope::Scope,
 };
 
 /// A compiled statement.
@@ -63,9 +63,14 @@ impl Statement {
                 }
     }
 
-    pub(crate) fn write(&mut self, source: &Source, audience: Audience) -> Result<(), Error> {
+    pub(crate) fn write(
+        &mut self,
+        source: &Source,
+        sources: &[Source],
+        audience: Audience,
+    ) -> Result<(), Error> {
         let Part { metric, request, .. } = &self.parts[0];
-        let scope = Scope::new(source, request, metric.has_currency(), audience)?;
+        let scope = Scope::new(source, sources, request, metric.has_currency(), audience)?;
         let metrics: Vec<_> = self.parts.iter().map(|part| &part.metric).collect();
         self.sql = kind::select(&metrics, &scope);
         if let Groups::Largest(count) = request.groups {
@@ -98,7 +103,7 @@ fn largest(sql: &str, scope: &Scope<'_>, count: usize) -> String {
     let order: String = names.iter().map(|name| format!(", {name}")).collect();
     format!(
         "SELECT * FROM (SELECT *, row_number() OVER ({partition}ORDER BY value0 DESC NULLS LAST{order}) AS place \
-         FROM ({sql}) AS cells) AS ranked WHERE place <= {count}"
+         FROM ({sql}) AS groups) AS ranked WHERE place <= {count}"
     )
 }
 
@@ -125,7 +130,7 @@ impl Part {
         let mut groups: BTreeMap<(bool, Group, Option<String>), Series> = BTreeMap::new();
         for row in rows {
             // Rows without an amount have no currency either.
-            if metric.has_currency() && row.currency.is_none() && row.value.is_none() {
+            if metric.has_currency() && row.currency.is_none() {
                 continue;
             }
             groups
@@ -142,10 +147,7 @@ impl Part {
             }
             None => vec![None],
         };
-        let nothing = match metric.unit {
-            Unit::Count | Unit::Money => Some(Number::ZERO),
-            Unit::Ratio | Unit::Milliseconds => None,
-        };
+        let nothing = metric.of_nothing();
         let (fills, empty) = match request.fill {
             Fill::Auto => (request.by.is_empty() || is_stock, nothing),
             Fill::Zero => (true, nothing),

@@ -58,6 +58,13 @@ impl Zone {
         self.instant(date.and_time(NaiveTime::MIN))
     }
 
+    /// The same clock time some days earlier.
+    pub fn days_before(self, at: DateTime<Utc>, days: u64) -> DateTime<Utc> {
+        let local = self.local(at);
+        let date = local.date().checked_sub_days(Days::new(days)).unwrap_or(NaiveDate::MIN);
+        self.instant(date.and_time(local.time()))
+    }
+
     /// The first change of the clock in `(from, to]`.
     pub fn next_change(self, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<DateTime<Utc>> {
         if let Self::Offset(_) | Self::Named(chrono_tz::UTC) = self {

@@ -104,7 +104,7 @@ impl MetricTable {
                 let amounts = amounts.with_precision_and_scale(money::PRECISION, money::SCALE);
                 Arc::new(amounts.map_err(|_| too_large())?)
             }
-            Unit::Ratio | Unit::Milliseconds => {
+            Unit::Ratio | Unit::Milliseconds | Unit::Number => {
                 Arc::new(values.map(|value| value.map(Number::to_f64)).collect::<Float64Array>())
             }
         })

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use semantic::{
     Compare, Fill, Filter, Grain, Group, Groups, Metric, MetricAnswer, MetricRequest, MetricRow,
-    Number, Unit, Window,
+    Number, Window,
 };
 
 use crate::{Engine, MetricContext, QueryError, Reason, metric};
@@ -263,6 +263,8 @@ impl MetricTable {
             _ => self.window.to,
         };
         let is_compared = self.compared.is_some();
+        let matures = self.columns.iter().map(|column| column.metric.matures_days).max();
+        let settled = settled - TimeDelta::days(matures.unwrap_or_default().into());
         self.rows = rows
             .into_iter()
             .map(|((bucket, other, group, currency), (mut values, mut before))| {
@@ -291,9 +293,9 @@ impl MetricTable {
 
     /// What stands where no row was.
     fn nothing(&self, fill: Fill) -> (Values, Values) {
-        let nothing = self.columns.iter().map(|column| match column.metric.unit {
-            Unit::Count | Unit::Money if fill != Fill::Null => Some(Number::ZERO),
-            _ => None,
+        let nothing = self.columns.iter().map(|column| match fill {
+            Fill::Null => None,
+            _ => column.metric.of_nothing(),
         });
         let nothing: Vec<_> = nothing.collect();
         (nothing.clone(), nothing)

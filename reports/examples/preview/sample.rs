@@ -164,7 +164,7 @@ fn value(metric: &str, at: DateTime<Utc>, whole: f64) -> f64 {
 
 fn decimal(unit: Unit, value: f64) -> Option<Decimal> {
     let places = match unit {
-        Unit::Count | Unit::Milliseconds => 0,
+        Unit::Count | Unit::Milliseconds | Unit::Number => 0,
         Unit::Ratio => 6,
         Unit::Money => 4,
     };

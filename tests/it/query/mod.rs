@@ -7,6 +7,7 @@ mod metric_questions;
 mod metrics;
 mod pool;
 mod queries;
+mod revenue;
 mod saved;
 mod security;
 mod slt;

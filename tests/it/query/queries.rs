@@ -196,7 +196,7 @@ async fn what_is_not_a_query_is_named() {
         (
             "select price from mrr_movements",
             (1, 8),
-            "the columns are `organization_id`, `subscription_id`, ",
+            "the columns are `organization_id`, `occurred_at`, ",
         ),
         ("select 1 from elsewhere", (1, 15), "the tables are `usage_events`, "),
     ] {

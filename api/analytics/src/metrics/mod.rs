@@ -2,6 +2,7 @@
 
 mod forecast;
 mod question;
+mod summary;
 mod view;
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
@@ -34,6 +35,7 @@ use crate::{
 pub(crate) const FEATURE: Feature<Lake> = Feature::new("metrics").with_routes(|config, _| {
     config
         .service(list_metrics)
+        .service(summary::get_summary)
         .service(get_metric)
         .service(query_metrics)
         .service(self::forecast::get_forecast);

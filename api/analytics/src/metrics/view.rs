@@ -84,6 +84,9 @@ pub struct MetricView {
     /// The buckets that more events may come for.
     #[schema(value_type = Vec<String>)]
     pub incomplete: Vec<DateTime<Utc>>,
+    /// Why a value is null, where one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub null_reason: Option<String>,
     /// The SQL that was run.
     pub sql: String,
     /// The cut it was read at: asking again at this cut gives the same answer.
@@ -154,6 +157,9 @@ pub struct ColumnView {
     pub unit: Unit,
     #[serde(flatten)]
     pub additive: Additive,
+    /// Why a value of this metric is null, where one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub null_reason: Option<String>,
     pub sql: String,
 }
 
@@ -214,6 +220,7 @@ impl MetricView {
     /// The answer about one metric.
     pub fn new(table: MetricTable, as_of: String) -> Option<Self> {
         let incomplete = incomplete(&table);
+        let null_reason = null_reason(&table, 0);
         let (compared, window, grain) = (table.compared, table.window, table.grain);
         let MetricColumn { metric, sql } = table.columns.into_iter().next()?;
         let rows = table.rows.into_iter().map(|row| {
@@ -239,6 +246,7 @@ impl MetricView {
             by: table.by,
             compare: compared.map(Into::into),
             incomplete,
+            null_reason,
             sql,
             as_of,
         })
@@ -248,6 +256,7 @@ impl MetricView {
 impl MetricTableView {
     pub fn new(table: MetricTable, as_of: String) -> Self {
         let incomplete = incomplete(&table);
+        let reasons: Vec<_> = (0..table.columns.len()).map(|i| null_reason(&table, i)).collect();
         let units: Vec<_> = table.columns.iter().map(|column| column.metric.unit).collect();
         let rows = table.rows.into_iter().map(|row| {
             let cell = CellView::of(&row);
@@ -275,24 +284,39 @@ impl MetricTableView {
             grain: table.grain,
             by: table.by,
             compare: table.compared.map(Into::into),
-            metrics: table.columns.into_iter().map(ColumnView::from).collect(),
+            metrics: table
+                .columns
+                .into_iter()
+                .zip(reasons)
+                .map(|(column, null_reason)| ColumnView::new(column, null_reason))
+                .collect(),
             incomplete,
             as_of,
         }
     }
 }
 
-impl From<MetricColumn> for ColumnView {
-    fn from(column: MetricColumn) -> Self {
+impl ColumnView {
+    fn new(column: MetricColumn, null_reason: Option<String>) -> Self {
         let MetricColumn { metric, sql } = column;
         Self {
             title: metric.title.en.clone(),
             unit: metric.unit,
             additive: Additive::of(&metric),
             metric: metric.name,
+            null_reason,
             sql,
         }
     }
+}
+
+/// Why a value of a metric is null, if one is that has no other metric's row.
+fn null_reason(table: &MetricTable, column: usize) -> Option<String> {
+    let metric = &table.columns[column].metric;
+    let is_own = |row: &&TableRow| metric.has_currency() == row.currency.is_some();
+    let is_null = table.rows.iter().filter(is_own).any(|row| row.values[column].is_none());
+    let reason = metric.null_reason.as_ref().filter(|_| is_null);
+    reason.map(|reason| reason.en.clone())
 }
 
 impl CellView {
@@ -322,7 +346,7 @@ fn number(value: Option<Number>, unit: Unit) -> Value {
     match unit {
         Unit::Money => value.to_string().into(),
         Unit::Count => value.to_i64().map_or_else(|| value.to_string().into(), Into::into),
-        Unit::Ratio | Unit::Milliseconds => value.to_f64().into(),
+        Unit::Ratio | Unit::Milliseconds | Unit::Number => value.to_f64().into(),
     }
 }
 

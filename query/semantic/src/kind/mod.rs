@@ -5,7 +5,7 @@ mod percentile;
 mod ratio;
 
 use crate::{
-    Metric, MetricKind,
+    Metric, MetricKind, Unit,
     scope::{Key, Scope},
 };
 
@@ -35,6 +35,10 @@ fn expression(metric: &Metric) -> String {
             format!("count(DISTINCT {}){}", metric.value, filter.collect::<String>())
         }
         MetricKind::Ratio => ratio::expression(metric),
+        // No rows are no amount.
+        MetricKind::Aggregate if metric.unit == Unit::Money => {
+            format!("coalesce({}, CAST(0 AS DECIMAL(38, 12)))", metric.value)
+        }
         MetricKind::Aggregate | MetricKind::Cumulative | MetricKind::Percentile => {
             metric.value.clone()
         }

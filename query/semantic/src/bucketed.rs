@@ -1,0 +1,121 @@
+//! Sources that are a query: their rows are of buckets, such as what each organization paid at the start and the end of
+//! one.
+
+use std::fmt::Write;
+
+use chrono::{DateTime, Utc};
+use ingest::grant::SELF_REPORTED;
+
+use crate::{Audience, Error, MetricRequest, Source, grain::literal};
+
+/// Queries within queries.
+const DEPTH_MAX: usize = 4;
+
+/// The common table expressions that a statement begins with: the buckets, and the rows of the source as `cells`.
+pub(crate) fn tables(
+    source: &Source,
+    sources: &[Source],
+    request: &MetricRequest,
+    audience: Audience,
+) -> Result<String, Error> {
+    let query = Template { sources, request, audience }.expand(source, 0)?;
+    Ok(format!("WITH buckets AS ({}), cells AS ({query}) ", buckets(request)))
+}
+
+/// The buckets of a question, each with its start, what of it is in the window, and the start of the one before.
+fn buckets(request: &MetricRequest) -> String {
+    let starts: Vec<_> = match request.grain {
+        Some(grain) => grain.buckets(request.from, request.to, request.zone).collect(),
+        None => vec![request.from],
+    };
+    let mut values = String::new();
+    for (i, start) in starts.iter().enumerate() {
+        let end = starts.get(i + 1).copied().unwrap_or(request.to);
+        let before = match i.checked_sub(1) {
+            Some(before) => starts[before],
+            None => before(request),
+        };
+        let comma = if i == 0 { "" } else { ", " };
+        let micros = [*start, (*start).max(request.from), end.min(request.to), before]
+            .map(|at| at.timestamp_micros());
+        let [at, since, until, before] = micros;
+        // Writing to a text does not fail.
+        let _ = write!(values, "{comma}({at}, {since}, {until}, {before})");
+    }
+    let time = |name: &str| {
+        format!("arrow_cast({name}, 'Timestamp(Microsecond, Some(\"UTC\"))') AS {name}")
+    };
+    let columns = ["at", "since", "until", "before"].map(time).join(", ");
+    format!("SELECT {columns} FROM (VALUES {values}) AS listed (at, since, until, before)")
+}
+
+/// The start of the bucket before the first; without a grain, of the window of the same length.
+fn before(request: &MetricRequest) -> DateTime<Utc> {
+    match request.grain {
+        Some(grain) => {
+            let first = grain.start(request.from, request.zone);
+            grain.start(first - chrono::TimeDelta::microseconds(1), request.zone)
+        }
+        None => request.from - (request.to - request.from),
+    }
+}
+
+struct Template<'a> {
+    sources: &'a [Source],
+    request: &'a MetricRequest,
+    audience: Audience,
+}
+
+impl Template<'_> {
+    /// The query of a source with everything in braces filled in.
+    fn expand(&self, source: &Source, depth: usize) -> Result<String, Error> {
+        let wrong = |what: &str| {
+            Error::Invalid(format!("the query of the source `{}` {what}", source.name))
+        };
+        let mut rest = source.query.as_deref().ok_or_else(|| wrong("is not there"))?.trim();
+        if depth > DEPTH_MAX {
+            return Err(wrong("names itself"));
+        }
+        let mut text = String::new();
+        while let Some((plain, found)) = rest.split_once('{') {
+            text += plain;
+            let (name, after) =
+                found.split_once('}').ok_or_else(|| wrong("has a { without a }"))?;
+            text += &self.value(name, depth).ok_or_else(|| wrong(&format!("names `{name}`")))??;
+            rest = after;
+        }
+        Ok(text + rest)
+    }
+
+    fn value(&self, name: &str, depth: usize) -> Option<Result<String, Error>> {
+        let MetricRequest { from, to, grain, zone, .. } = *self.request;
+        let first = before(self.request);
+        Some(Ok(match name.split_once(':') {
+            None => match name {
+                "from" => literal(from),
+                "to" => literal(to),
+                "from_before" => literal(first),
+                "sent_by_staff" => match self.audience {
+                    Audience::Staff => format!("source NOT LIKE '{SELF_REPORTED}%'"),
+                    Audience::Organization => "true".into(),
+                },
+                _ => return None,
+            },
+            Some(("bucket", time)) => match grain {
+                Some(grain) => grain.sql(time, first, to, zone),
+                // Two windows: this one and the one before.
+                None => format!(
+                    "CASE WHEN {time} < {} THEN {} ELSE {} END",
+                    literal(from),
+                    literal(first),
+                    literal(from)
+                ),
+            },
+            Some(("of", name)) => {
+                let source = self.sources.iter().find(|source| source.name == name)?;
+                return Some(self.expand(source, depth + 1).map(|query| format!("({query})")));
+            }
+            Some(_) => return None,
+        }))
+    }
+}
