@@ -120,13 +120,21 @@ pub struct Metrics {
     pub token: Secret,
     /// The time zone of dates and buckets, where a question names none.
     pub zone: Zone,
+    /// A folder of YAML files whose metrics are added to those of the program. Relative to the current directory.
+    pub dir: Option<PathBuf>,
     /// A bucket of a metric is incomplete for so long after its end, since events may be late.
     pub lateness_minutes: u32,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { open: false, token: Secret::default(), zone: Zone::UTC, lateness_minutes: 10 }
+        Self {
+            open: false,
+            token: Secret::default(),
+            zone: Zone::UTC,
+            dir: None,
+            lateness_minutes: 10,
+        }
     }
 }
 

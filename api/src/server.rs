@@ -26,7 +26,7 @@ use query::{
     Engine,
     answer_store::AnswerStore,
     cache::Cache,
-    metric::Catalog,
+    metric::{CatalogError, read_catalog},
     pool::{Launch, Pool},
 };
 use rand::Rng;
@@ -76,8 +76,8 @@ pub enum StartError {
     Store(String),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: std::io::Error },
-    #[error("the built-in metrics are not readable: {0}")]
-    Catalog(String),
+    #[error("metrics: {0}")]
+    Catalog(#[from] CatalogError),
 }
 
 impl From<StoreError> for StartError {
@@ -123,8 +123,7 @@ impl System {
         let tasks = state.tasks.clone();
         let runner = Runner::new(engine.clone(), state.clock.clone(), cut_cipher.clone(), tasks);
         let kept = AnswerStore::open(&lake::location(&config)?).map_err(OpenError::from)?;
-        let catalog =
-            Catalog::built_in().map_err(|error| StartError::Catalog(error.to_string()))?;
+        let catalog = read_catalog(config.metrics.dir.as_deref()).await?;
         let token: [u8; 24] = rand::rng().random();
         let devices = Devices::new(lake::device_key(&config.dir)?);
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();

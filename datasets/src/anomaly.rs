@@ -13,6 +13,7 @@ use crate::profile::Profile;
 use crate::random::{Purpose, Stream};
 use crate::roster::Account;
 
+/// The kind of an anomaly: what breaks, how much and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnomalyKind {
@@ -29,25 +30,33 @@ pub enum AnomalyKind {
 /// A true anomaly: where it is, and what is seen there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnomalyLabel {
+    /// What breaks.
     pub kind: AnomalyKind,
     /// Whole hours, half-open.
     pub from: DateTime<Utc>,
+    /// The end of the window: the first whole hour after the anomaly.
     pub to: DateTime<Utc>,
+    /// The only organization with the anomaly; `None` where it has to do with all.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub organization_id: Option<String>,
+    /// The only model with the anomaly, by its name; `None` where it has to do with all.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub model: Option<String>,
+    /// The only provider of models with the anomaly, by its name; `None` where it has to do with all.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub provider: Option<String>,
     /// The metric in which it shows.
     pub metric: String,
+    /// The counts of requests and errors that a correct system finds there.
     pub observed: Observed,
 }
 
 /// The requests within the label's window and filter, and those of them with a status of 400 or more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
+    /// The number of requests, failed ones too.
     pub requests: u64,
+    /// The number of requests with a status of 400 or more.
     pub errors: u64,
 }
 

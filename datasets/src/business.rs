@@ -65,6 +65,7 @@ impl Business {
         }
     }
 
+    /// The profile of the business, within the limits even if [`Self::new`] got one beyond them.
     pub fn profile(&self) -> &Profile {
         &self.profile
     }

@@ -7,6 +7,7 @@ use crate::anomaly::{AnomalyLabel, Observed};
 /// The events of one UTC day.
 #[derive(Debug, Clone)]
 pub struct DayEvents {
+    /// The day, from midnight to midnight in UTC.
     pub date: NaiveDate,
     /// CloudEvents, one a line, ordered by time, all kinds mixed. Every line ends with a line feed.
     pub ndjson: Vec<u8>,

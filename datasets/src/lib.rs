@@ -17,6 +17,8 @@
 //! organizations and their commercial life, `usage`, `visitor`, `activity` and `billing` write the events of
 //! one day, `anomaly` breaks things on purpose, `truth` keeps count.
 
+#![warn(missing_docs)]
+
 mod activity;
 mod anomaly;
 mod billing;
@@ -45,4 +47,4 @@ pub use business::Business;
 pub use day::{DayEvents, DayFacts};
 pub use profile::{Error, MAX_DAYS, MAX_ORGANIZATIONS, Profile};
 pub use roster::{Organization, OrganizationKind};
-pub use truth::{MonthTruth, Movements, Tally, Totals, Truth};
+pub use truth::{MonthTruth, Movements, Retention, Tally, Totals, Truth};

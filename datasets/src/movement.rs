@@ -1,5 +1,7 @@
 //! MRR movements: each subscription event changes the monthly recurring revenue of its organization.
 
+use rust_decimal::Decimal;
+
 use crate::lifecycle::Lifecycle;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,17 @@ pub(crate) struct Movement {
     pub(crate) at: u64,
     pub(crate) kind: MovementKind,
     pub(crate) cents: u64,
+}
+
+impl Movement {
+    /// By how much the monthly recurring revenue rises, in dollars.
+    pub(crate) fn change(&self) -> Decimal {
+        let amount = Decimal::from_i128_with_scale(i128::from(self.cents), 2);
+        match self.kind {
+            MovementKind::New | MovementKind::Expansion | MovementKind::Reactivation => amount,
+            MovementKind::Contraction | MovementKind::Churn => -amount,
+        }
+    }
 }
 
 /// The movements of one organization, in order of time.

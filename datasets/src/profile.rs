@@ -10,23 +10,39 @@ pub const MAX_ORGANIZATIONS: u32 = 100_000;
 /// The parameters of a generated business. The bytes are a function of these four numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Profile {
+    /// The seed of all random numbers. Another seed gives another business of about the same size.
     pub seed: u64,
     /// The organizations that exist after 120 days: three in five before the start, the others sign up.
     pub organizations: u32,
     /// The first day, in UTC.
     pub start: NaiveDate,
+    /// The length of the period in days, 1 to [`MAX_DAYS`].
     pub days: u32,
 }
 
 /// A profile that cannot be generated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// The period has no day, or more than [`MAX_DAYS`].
     #[error("days is {days}, but must be between 1 and {MAX_DAYS}")]
-    Days { days: u32 },
+    Days {
+        /// The length that was asked for, in days.
+        days: u32,
+    },
+    /// There is no organization, or there are more than [`MAX_ORGANIZATIONS`].
     #[error("organizations is {organizations}, but must be between 1 and {MAX_ORGANIZATIONS}")]
-    Organizations { organizations: u32 },
+    Organizations {
+        /// The number that was asked for.
+        organizations: u32,
+    },
+    /// The first day of the period is before the first date that can be written.
     #[error("the period of {days} days ending on {end} lies outside the calendar")]
-    Period { days: u32, end: NaiveDate },
+    Period {
+        /// The length of the period, in days.
+        days: u32,
+        /// The first day after the period.
+        end: NaiveDate,
+    },
 }
 
 impl Profile {

@@ -17,18 +17,23 @@ pub struct Organization {
     pub organization_id: String,
     /// An invented name; not unique.
     pub name: String,
+    /// Whether the organization is one person or a business.
     pub kind: OrganizationKind,
     /// The plan at the end of the period; `free` without a live subscription.
     pub plan: String,
     /// ISO 3166 code.
     pub country: String,
+    /// The time of signing up, in UTC. For organizations from before the start it lies before the period.
     pub signed_up_at: DateTime<Utc>,
 }
 
+/// The kind of an organization. In JSON it is `individual` or `business`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrganizationKind {
+    /// One person: the organization has one user.
     Individual,
+    /// A company: the organization has two users or more.
     Business,
 }
 

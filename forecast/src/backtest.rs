@@ -29,7 +29,9 @@ pub struct Backtest {
 pub struct Origin {
     /// The index in the series of the first forecast value.
     pub at: usize,
+    /// The forecast values, one for each step ahead.
     pub predicted: Vec<f64>,
+    /// The values of the series at the same steps.
     pub actual: Vec<f64>,
 }
 

@@ -10,7 +10,9 @@
 pub struct Interval {
     /// Between 0 and 1, exclusive.
     pub level: f64,
+    /// The lower end, in the unit of the series.
     pub lower: f64,
+    /// The upper end, in the unit of the series.
     pub upper: f64,
 }
 

@@ -13,6 +13,8 @@
 //! The crate is pure: numbers in, numbers out. No I/O, no clock, no randomness: the same history
 //! gives the same bits. [`accuracy`] measures forecasts as the M4 competition did.
 
+#![warn(missing_docs)]
+
 pub mod accuracy;
 mod backtest;
 mod blend;

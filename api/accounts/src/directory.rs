@@ -17,12 +17,15 @@ use crate::{
 /// Users, keys and organizations. Clones share what it counts and remembers.
 #[derive(Debug, Clone)]
 pub struct Directory {
+    /// The database, the clock and the background tasks, as all features share them.
     pub state: State,
+    /// Creates users and signs them in. It counts the attempts to sign in, for all clones together.
     pub accounts: Data<Accounts>,
     pub(crate) keys: Data<KeyRing>,
 }
 
 impl Directory {
+    /// A directory over the database of `state`. `devices` recognizes the browsers that users have signed in with.
     pub fn new(state: State, devices: Devices) -> Self {
         let accounts = Accounts::new(state.store.clone(), &state.clock).with_devices(devices);
         let keys = Data::new(KeyRing::new(state.store.clone()));

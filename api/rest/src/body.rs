@@ -271,10 +271,13 @@ impl Drop for BodyPermit {
     }
 }
 
+/// The problem of a body that has more than `bytes_max` bytes, packed or unpacked: status 413.
 pub fn too_large(bytes_max: usize) -> Problem {
     Problem::payload_too_large(format!("a body has at most {bytes_max} bytes after decompression"))
 }
 
+/// The problem of a `Content-Encoding` that we do not read: status 415, with the codings that we read in
+/// `Accept-Encoding`.
 pub fn unsupported_coding() -> Problem {
     Problem::unsupported_media_type("Content-Encoding must be gzip, zstd or identity")
         .with_header(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd, identity"))

@@ -22,6 +22,7 @@ use crate::{
 /// Who shares with others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ClientId {
+    /// All users and keys of one organization together, by its id.
     Organization(String),
     /// Of staff, each on its own: a key of the platform, a user.
     Staff(String),
@@ -50,6 +51,7 @@ pub struct ClientPermit {
 pub enum LimitReached {
     /// The client has as many as one may have.
     Own,
+    /// All places are taken, by all clients together.
     All,
 }
 
@@ -63,6 +65,7 @@ impl From<&Principal> for ClientId {
 }
 
 impl ClientId {
+    /// The client of a request without credentials: the network of its address, as far as it is known.
     pub fn stranger(request: &HttpRequest) -> Self {
         Self::Address(client_ip(request).map(network_of))
     }
@@ -74,6 +77,8 @@ impl ClientLimiter {
         Self { each_max, all_max, held: Arc::default(), freed: Arc::default() }
     }
 
+    /// Takes a place without waiting. Fails when the client has as many as it may have, or when all are taken; the
+    /// first place of an organization or of staff is given even then.
     pub fn take(&self, client: ClientId) -> Result<ClientPermit, LimitReached> {
         let own_max = match client {
             ClientId::Staff(_) => self.all_max / 2,

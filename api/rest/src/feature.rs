@@ -28,14 +28,17 @@ impl<C> Feature<C> {
         Self { name, migrations: &[], routes: |_, _| {}, tasks: |_| {} }
     }
 
+    /// The feature with these routes instead of its former ones.
     pub const fn with_routes(self, routes: fn(&mut ServiceConfig<'_>, &C)) -> Self {
         Self { routes, ..self }
     }
 
+    /// The feature with these migrations instead of its former ones.
     pub const fn with_migrations(self, migrations: &'static [Migration]) -> Self {
         Self { migrations, ..self }
     }
 
+    /// The feature with these tasks instead of its former ones.
     pub const fn with_tasks(self, tasks: fn(&C)) -> Self {
         Self { tasks, ..self }
     }
@@ -76,6 +79,7 @@ pub struct AppData {
 }
 
 impl AppData {
+    /// Wraps the three values for the handlers, and adds an empty budget for the bodies of requests.
     pub fn new(state: State, gate: Gate, readers: AnswerLimiter) -> Self {
         Self {
             state: Data::new(state),
@@ -85,6 +89,7 @@ impl AppData {
         }
     }
 
+    /// Registers what it holds with the application: handlers take each as `web::Data`.
     pub fn register(&self, config: &mut ServiceConfig<'_>) {
         config
             .app_data(self.state.clone())

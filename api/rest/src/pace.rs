@@ -25,6 +25,8 @@ use crate::{
 pub const PIECE_BYTES: usize = 256 * 1024;
 /// A client that reads more slowly than so many bytes a second, over so long, is cut off.
 const SLOW_BYTES_PER_SECOND: usize = 64 * 1024;
+/// The longest time that a client may take to read a piece. On Linux a connection also ends when bytes that were sent
+/// are not acknowledged for so long.
 pub const SLOW_FOR: Duration = Duration::from_secs(10);
 
 /// Answers of more than a piece that are read at the same time: those of one organization, and all.

@@ -52,6 +52,7 @@ pub fn html_page(html: String) -> HttpResponse {
     page_under(POLICY, html)
 }
 
+/// An answer with an HTML page and its `Content-Security-Policy`: status 200. A link from it sends no `Referer`.
 pub fn page_under(policy: &'static str, html: String) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
@@ -60,6 +61,7 @@ pub fn page_under(policy: &'static str, html: String) -> HttpResponse {
         .body(html)
 }
 
+/// An answer that leads a browser to `location`, which it then gets: status 303.
 pub fn see_other(location: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((header::LOCATION, location)).finish()
 }

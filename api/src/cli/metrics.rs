@@ -1,11 +1,13 @@
 //! `aihub metrics`: the list of metrics, and the values of one.
 
+use std::path::PathBuf;
+
 use analytics::metrics::{MetricDefinition, MetricParameters, MetricView};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use query::{
     AnswerFormat,
-    metric::{Audience, Catalog, MetricTable},
+    metric::{Audience, Catalog, MetricTable, add_files, read_catalog},
 };
 use serde_json::Value;
 
@@ -13,8 +15,10 @@ use super::{Folder, query::RemoteServer, read::LocalLake, say, say_row};
 
 #[derive(Debug, Args)]
 pub(super) struct Metrics {
-    /// The metric; without it, all are listed
+    /// The metric; without it, all are listed. `check FILE…` says whether files of metrics are right
     name: Option<String>,
+    #[arg(value_name = "FILE", requires = "name")]
+    files: Vec<PathBuf>,
     /// RFC 3339, or a date [default: 30 days before --to]
     #[arg(long)]
     from: Option<String>,
@@ -68,8 +72,14 @@ enum MetricFormat {
 impl Metrics {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let Some(name) = &self.name else {
-            return list(self.server.as_ref()).await;
+            return list(self.server.as_ref(), folder).await;
         };
+        if name == "check" {
+            return check(&self.files).await;
+        }
+        if let Some(file) = self.files.first() {
+            bail!("`{}` is one too many: one metric at a time", file.display());
+        }
         if self.format == MetricFormat::Csv {
             return match &self.server {
                 Some(url) => {
@@ -184,14 +194,23 @@ fn table(answer: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lists the metrics of a server, or those that come with the program.
-async fn list(server: Option<&Option<String>>) -> anyhow::Result<()> {
+/// Says whether files of metrics are right, each added to those before it.
+async fn check(files: &[PathBuf]) -> anyhow::Result<()> {
+    if files.is_empty() {
+        bail!("`aihub metrics check` needs the files to check");
+    }
+    add_files(Catalog::built_in()?, files).await?;
+    Ok(say(&format!("{} files are right\n", files.len()))?)
+}
+
+/// Lists the metrics of a server, or those of the folder's configuration.
+async fn list(server: Option<&Option<String>>, folder: &Folder) -> anyhow::Result<()> {
     let metrics = match server {
         Some(url) => {
             RemoteServer::new(url.clone())?.read(&["v1", "metrics"], &[]).await?["metrics"].take()
         }
         None => {
-            let catalog = Catalog::built_in()?;
+            let catalog = read_catalog(folder.load(&[])?.metrics.dir.as_deref()).await?;
             let metrics = catalog.metrics(Audience::Staff);
             let metrics =
                 metrics.map(|metric| MetricDefinition::new(metric, &catalog, Audience::Staff));

@@ -31,6 +31,7 @@ use std::{
     process::ExitCode,
 };
 
+use ::query::metric::CatalogError;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingest::control;
@@ -80,7 +81,7 @@ enum Command {
     /// Run SQL on a data folder or on a server, once or interactively
     Query(query::Query),
     /// Read a metric, or list the metrics
-    Metrics(metrics::Metrics),
+    Metrics(Box<metrics::Metrics>),
     /// Forecast a metric
     Forecast(read::Forecast),
     /// Render a dashboard as one self-contained HTML file
@@ -177,7 +178,8 @@ pub fn main() -> ExitCode {
             let start = error.downcast_ref::<StartError>().is_some()
                 || error.downcast_ref::<ConfigError>().is_some()
                 || error.downcast_ref::<OpenError>().is_some()
-                || error.downcast_ref::<PrivacyError>().is_some();
+                || error.downcast_ref::<PrivacyError>().is_some()
+                || error.downcast_ref::<CatalogError>().is_some();
             ExitCode::from(if start { 2 } else { 1 })
         }
     }

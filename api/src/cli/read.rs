@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveTime, Utc};
 use clap::{Args, ValueEnum};
 use query::{
     Engine, MetricContext, RowAccess, Zone,
-    metric::{Catalog, MetricAnswer, MetricRequest, instant},
+    metric::{Catalog, MetricAnswer, MetricRequest, instant, read_catalog},
 };
 use reports::metric_forecast;
 use serde_json::Value;
@@ -54,7 +54,8 @@ impl LocalLake {
         }
         let engine = Engine::here(&lake::handshake(&config, std::env::temp_dir())?)?;
         let cut = engine.newest().await?;
-        Ok(Self { config, engine, catalog: Catalog::built_in()?, cut, clock: Clock::system() })
+        let catalog = read_catalog(config.metrics.dir.as_deref()).await?;
+        Ok(Self { config, engine, catalog, cut, clock: Clock::system() })
     }
 
     pub(super) fn deadline_ms(&self) -> u64 {

@@ -21,6 +21,7 @@ enum ClockSource {
 }
 
 impl Clock {
+    /// The clock of the machine.
     pub fn system() -> Self {
         Self(ClockSource::System { started: Instant::now() })
     }
@@ -30,6 +31,7 @@ impl Clock {
         Self(ClockSource::Fixed(Arc::new(AtomicI64::new(at.timestamp_micros()))))
     }
 
+    /// The time in UTC: of the machine, or the one that a test has set.
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
     pub fn now(&self) -> DateTime<Utc> {
         match &self.0 {

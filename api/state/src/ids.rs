@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::store::StoreError;
 
+/// `N` bytes from the random source of the operating system, good enough for secrets. Fails when that gives none.
 pub fn random_bytes<const N: usize>() -> Result<[u8; N], StoreError> {
     let mut bytes = [0; N];
     OsRng.try_fill_bytes(&mut bytes).map_err(|_| StoreError::Random)?;

@@ -2,6 +2,8 @@
 //! lake, ids and secrets, the clock, the tasks of the server, and the names of the files in the data folder. It knows
 //! neither HTTP nor the lake.
 
+#![warn(missing_docs)]
+
 pub mod audit;
 pub mod clock;
 pub mod folder;
@@ -25,14 +27,18 @@ use tasks::Tasks;
 /// What every room needs. Clones share it.
 #[derive(Debug, Clone)]
 pub struct State {
+    /// The database with users, keys, organizations and all else that is not in the lake.
     pub store: Store,
+    /// The only source of the current time.
     pub clock: Clock,
+    /// The background tasks of the server, and the sign that it ends.
     pub tasks: Tasks,
     /// Told when somebody was disabled or a key revoked: whoever works on behalf of others looks again.
     pub departures: Arc<Notify>,
 }
 
 impl State {
+    /// With no task yet.
     pub fn new(store: Store, clock: Clock) -> Self {
         Self { store, clock, tasks: Tasks::default(), departures: Arc::default() }
     }

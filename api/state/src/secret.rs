@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub struct Secret(String);
 
 impl Secret {
+    /// Takes a text that must not be printed or written.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }

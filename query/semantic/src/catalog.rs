@@ -1,10 +1,12 @@
 //! What metrics there are.
 
+use std::{collections::BTreeMap, fmt};
+
 use serde::de::DeserializeOwned;
 
 use crate::{
     Audience, Dimension, Error, Groups, Metric, MetricKind, MetricRequest, Source, Statement, Unit,
-    kind, statement::Part,
+    kind, scope::Scope, statement::Part,
 };
 
 /// The metrics of a deployment.
@@ -24,10 +26,20 @@ pub struct Viewer {
 
 /// A file of metrics is not usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}: {reason}")]
+#[error("{place}: {reason}")]
 pub struct CatalogError {
-    pub file: String,
+    /// The file, and the line if it is known.
+    pub place: String,
     pub reason: String,
+}
+
+impl CatalogError {
+    /// What is wrong in a file, in one line.
+    pub fn of(file: &str, line: Option<usize>, reason: &dyn fmt::Display) -> Self {
+        let place = line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}"));
+        let reason = reason.to_string();
+        Self { place, reason: reason.lines().collect::<Vec<_>>().join(" ") }
+    }
 }
 
 const SOURCES: &str = include_str!("../metrics/sources.yaml");
@@ -38,7 +50,7 @@ const BUILT_IN: [(&str, &str); 3] = [
 ];
 
 /// What stands in the place of a metric's name in addresses.
-const RESERVED: [&str; 2] = ["query", "summary"];
+const RESERVED: [&str; 3] = ["check", "query", "summary"];
 
 /// Buckets of one answer.
 const BUCKETS_MAX: i64 = 20_000;
@@ -60,8 +72,53 @@ impl Catalog {
             metrics.extend(parse::<Vec<Metric>>(file, text)?);
         }
         let catalog = Self { sources: parse("sources.yaml", SOURCES)?, metrics };
-        catalog.metrics.iter().try_for_each(|metric| catalog.check_metric(metric))?;
+        for metric in &catalog.metrics {
+            catalog
+                .check_metric(metric)
+                .map_err(|reason| CatalogError::of("metrics", None, &reason))?;
+        }
         Ok(catalog)
+    }
+
+    /// Adds the metrics of a file, or puts them in the place of those that come with the program. Gives their names,
+    /// each with its line. `added` are those of files before it, which are not replaced.
+    ///
+    /// # Errors
+    /// When the file is not YAML, or one of its metrics none.
+    pub fn add(
+        &mut self,
+        file: &str,
+        text: &str,
+        added: &BTreeMap<String, (String, usize)>,
+    ) -> Result<Vec<(String, usize)>, CatalogError> {
+        let invalid = |error: serde_yaml_ng::Error| {
+            CatalogError::of(file, error.location().map(|at| at.line()), &error)
+        };
+        let mut value: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(invalid)?;
+        value.apply_merge().map_err(invalid)?;
+        let entries: Vec<serde_yaml_ng::Value> =
+            serde_yaml_ng::from_value(value).map_err(invalid)?;
+        let mut names: Vec<(String, usize)> = Vec::new();
+        for (entry, line) in entries.into_iter().zip(lines_of_entries(text)) {
+            let refuse = |reason: &dyn fmt::Display| CatalogError::of(file, Some(line), reason);
+            let metric: Metric =
+                serde_yaml_ng::from_value(entry).map_err(|error| refuse(&error))?;
+            let before = added.get(&metric.name).map(|(file, line)| format!("{file}:{line}"));
+            let same = names.iter().find(|(name, _)| *name == metric.name);
+            if let Some(before) = before.or_else(|| same.map(|(_, line)| format!("line {line}"))) {
+                return Err(refuse(&format!("`{}` is there already: {before}", metric.name)));
+            }
+            names.push((metric.name.clone(), line));
+            self.metrics.retain(|other| other.name != metric.name);
+            self.check_metric(&metric).map_err(|reason| refuse(&reason))?;
+            self.metrics.push(metric);
+        }
+        Ok(names)
+    }
+
+    /// A metric, whoever it is for.
+    pub fn metric(&self, name: &str) -> Option<&Metric> {
+        self.metrics.iter().find(|metric| metric.name == name)
     }
 
     /// The metrics that somebody may ask for.
@@ -118,13 +175,32 @@ impl Catalog {
             }
         }
         for statement in &mut statements {
-            let metric = statement.parts[0].metric.clone();
-            let source = self
-                .source(&metric)
-                .ok_or_else(|| Error::Invalid(format!("there is no source `{}`", metric.source)))?;
+            let source = self.source_of(&statement.parts[0].metric)?;
             statement.write(source, &self.sources, viewer.audience)?;
         }
         Ok(statements)
+    }
+
+    /// The statement that gives the rows which a value comes from, the newest first.
+    ///
+    /// # Errors
+    /// As for [`Catalog::compile`].
+    pub fn rows(
+        &self,
+        request: &MetricRequest,
+        viewer: Viewer,
+        limit: usize,
+    ) -> Result<String, Error> {
+        let metric = self.get(&request.metric, viewer.audience)?;
+        self.check_request(metric, request, viewer)?;
+        let source = &self.source_of(metric)?.localized(request);
+        Scope::new(source, &self.sources, request, metric.has_currency(), viewer.audience)
+            .map(|scope| scope.rows_of(metric, limit))
+    }
+
+    fn source_of(&self, metric: &Metric) -> Result<&Source, Error> {
+        let missing = || Error::Invalid(format!("there is no source `{}`", metric.source));
+        self.source(metric).ok_or_else(missing)
     }
 
     fn check_request(
@@ -195,11 +271,23 @@ impl Catalog {
     }
 
     /// Whether a metric says all that its kind needs, and nothing more.
-    fn check_metric(&self, metric: &Metric) -> Result<(), CatalogError> {
-        let refuse = |reason: &str| {
-            let reason = format!("the metric `{}` {reason}", metric.name);
-            Err(CatalogError { file: "metrics".into(), reason })
+    fn check_metric(&self, metric: &Metric) -> Result<(), String> {
+        let refuse = |reason: &str| Err(format!("the metric `{}` {reason}", metric.name));
+        let is_letter =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        if metric.name.is_empty() || metric.name.len() > 64 || !metric.name.bytes().all(is_letter) {
+            return refuse("has a name that is not of a to z, 0 to 9 and _, up to 64 of them");
+        }
+        let parts = [Some(&metric.value), metric.over.as_ref(), metric.filter.as_ref()];
+        let has_query = |text: &&String| {
+            let words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+            let mut words = words.map(str::to_ascii_lowercase);
+            words.any(|word| matches!(word.as_str(), "select" | "from" | "with" | "over" | "union"))
+                || text.contains([';', '{', '}'])
         };
+        if parts.into_iter().flatten().any(|text| has_query(&text)) {
+            return refuse("is no expression over columns: it has no subquery and no window");
+        }
         if self.source(metric).is_none() {
             return refuse(&format!("names the source `{}`, which is not there", metric.source));
         }
@@ -215,8 +303,10 @@ impl Catalog {
         if (metric.kind == MetricKind::Percentile) != metric.percentile.is_some() {
             return refuse("needs `percentile` as a percentile, and has none otherwise");
         }
-        if metric.filter.is_some() && metric.kind != MetricKind::Distinct {
-            return refuse("has a `filter`, which only a distinct count has");
+        if metric.filter.is_some()
+            && !matches!(metric.kind, MetricKind::Aggregate | MetricKind::Distinct)
+        {
+            return refuse("has a `filter`, which only an aggregate and a distinct count have");
         }
         let is_bucketed = self.source(metric).is_some_and(|source| source.query.is_some());
         if is_bucketed && !kind::shares(metric.kind) {
@@ -267,12 +357,18 @@ fn did_you_mean<'a>(what: &str, wrong: &str, known: impl Iterator<Item = &'a str
     format!("{likely}{what}: {}", known.join(", "))
 }
 
+/// The lines on which the entries of a list begin, from 1.
+fn lines_of_entries(text: &str) -> impl Iterator<Item = usize> {
+    let indent =
+        text.lines().find_map(|line| line.find("- ").filter(|at| line[..*at].trim().is_empty()));
+    let is_entry =
+        move |line: &str| line.find('-') == indent && line.trim_start().starts_with("- ");
+    text.lines().enumerate().filter(move |(_, line)| is_entry(line)).map(|(number, _)| number + 1)
+}
+
 /// Merge keys (`<<`) spare the metrics of a family from repeating themselves.
 fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, CatalogError> {
-    let invalid = |error: serde_yaml_ng::Error| CatalogError {
-        file: file.to_owned(),
-        reason: error.to_string(),
-    };
+    let invalid = |error: serde_yaml_ng::Error| CatalogError::of(file, None, &error);
     let mut value: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(invalid)?;
     value.apply_merge().map_err(invalid)?;
     serde_yaml_ng::from_value(value).map_err(invalid)

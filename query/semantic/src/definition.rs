@@ -3,7 +3,7 @@
 use ingest::Table;
 use serde::{Deserialize, Serialize};
 
-use crate::Number;
+use crate::{MetricRequest, Number, grain::local_sql};
 
 /// One metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ pub struct Metric {
     /// Why a value may be null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub null_reason: Option<Text>,
-    /// Of a distinct count: which rows count.
+    /// Of an aggregate or a distinct count: which rows count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
     /// Whether values of different currencies are told apart, as amounts always are.
@@ -177,7 +177,7 @@ pub struct Dimension {
     pub name: String,
     #[serde(rename = "type", default)]
     pub kind: DimensionType,
-    /// The SQL expression, where it is not the column of that name.
+    /// The SQL expression, where it is not the column of that name. `{local}` is the row's time on the clock of the zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expression: Option<String>,
     /// The column of the organization's record that it is: as it is at the cut.
@@ -225,6 +225,20 @@ impl Metric {
             MetricKind::Cumulative => AddsUp::Groups,
             MetricKind::Distinct | MetricKind::Ratio | MetricKind::Percentile => AddsUp::None,
         })
+    }
+}
+
+impl Source {
+    /// The source for the clock of a question.
+    pub(crate) fn localized(&self, request: &MetricRequest) -> Self {
+        let mut source = self.clone();
+        let expressions =
+            source.dimensions.iter_mut().filter_map(|dimension| dimension.expression.as_mut());
+        for expression in expressions.filter(|expression| expression.contains("{local}")) {
+            let local = local_sql(&self.time, request.from, request.to, request.zone);
+            *expression = expression.replace("{local}", &format!("({local})"));
+        }
+        source
     }
 }
 

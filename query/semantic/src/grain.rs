@@ -208,6 +208,23 @@ impl Grain {
     }
 }
 
+/// The SQL expression of a time on the clock of a zone, for rows in `[from, to)`.
+pub(crate) fn local_sql(time: &str, from: DateTime<Utc>, to: DateTime<Utc>, zone: Zone) -> String {
+    let shifted = |at| match zone.offset_at(at).num_seconds() {
+        0 => time.to_owned(),
+        seconds => format!("{time} + INTERVAL '{seconds} seconds'"),
+    };
+    let (mut cases, mut begin) = (String::new(), from);
+    while let Some(end) = zone.next_change(begin, to).filter(|end| *end < to) {
+        cases += &format!("WHEN {time} < {} THEN {} ", literal(end), shifted(begin));
+        begin = end;
+    }
+    match cases.is_empty() {
+        true => shifted(begin),
+        false => format!("CASE {cases}ELSE {} END", shifted(begin)),
+    }
+}
+
 /// A zone whose clock never changes.
 struct FixedOffsetZone;
 

@@ -1,8 +1,8 @@
 //! The rows that a statement reads, and the keys that it groups them by.
 
 use crate::{
-    Audience, Dimension, DimensionType, Error, Group, Groups, MetricRequest, Source, bucketed,
-    filter::text, grain::literal,
+    Audience, Dimension, DimensionType, Error, Group, Groups, Metric, MetricKind, MetricRequest,
+    Source, bucketed, filter::text, grain::literal,
 };
 use ingest::grant::SELF_REPORTED;
 
@@ -122,6 +122,23 @@ impl<'a> Scope<'a> {
         });
         let each: Vec<_> = each.collect();
         if each.is_empty() { "false".into() } else { format!("({})", each.join(" OR ")) }
+    }
+
+    /// The rows that a value comes from, the newest first: of a stock all rows up to the end of the window.
+    pub(crate) fn rows_of(&self, metric: &Metric, limit: usize) -> String {
+        let mut filter = match metric.kind {
+            MetricKind::Cumulative => self.until_end(),
+            _ => self.within(),
+        };
+        if let Some(counted) = &metric.filter {
+            filter += &format!(" AND {counted}");
+        }
+        let order = match &self.source.query {
+            Some(_) => "at, organization_id",
+            None => &format!("{} DESC", self.source.time),
+        };
+        let (tables, rows) = (&self.tables, self.rows());
+        format!("{tables}SELECT * FROM {rows} WHERE {filter} ORDER BY {order} LIMIT {limit}")
     }
 
     /// The rows of the window.

@@ -70,6 +70,7 @@ impl Statement {
         audience: Audience,
     ) -> Result<(), Error> {
         let Part { metric, request, .. } = &self.parts[0];
+        let source = &source.localized(request);
         let scope = Scope::new(source, sources, request, metric.has_currency(), audience)?;
         let metrics: Vec<_> = self.parts.iter().map(|part| &part.metric).collect();
         self.sql = kind::select(&metrics, &scope);

@@ -1,13 +1,15 @@
 //! Answers to metric questions. What a metric is, and its SQL, says the crate `semantic`.
 
 mod batch;
+mod check;
 mod rows;
 mod table;
 
+pub use check::{add_files, read_catalog};
 pub use semantic::{
-    Audience, Catalog, Compare, Dimension, Direction, Fill, Filter, Goal, Grain, Group, Groups,
-    Metric, MetricAnswer, MetricKind, MetricRequest, MetricRow, Number, Text, Unit, Viewer, Window,
-    WindowRequest, instant,
+    Audience, Catalog, CatalogError, Compare, Dimension, Direction, Fill, Filter, Goal, Grain,
+    Group, Groups, Metric, MetricAnswer, MetricKind, MetricRequest, MetricRow, Number, Text, Unit,
+    Viewer, Window, WindowRequest, instant,
 };
 pub use table::{MetricColumn, MetricQuery, MetricTable, Order, TableRow};
 

@@ -8,6 +8,7 @@ use crate::{Error, Language, Text, template::fill, words::Words};
 /// What an error page is made of. It must hold no detail of our insides.
 #[derive(Debug, Clone)]
 pub struct ErrorPage<'a> {
+    /// The language of the page.
     pub language: Language,
     /// The HTTP status.
     pub status: u16,
@@ -155,6 +156,7 @@ fn of(texts: [&'static str; 2], language: Language) -> &'static str {
     }
 }
 
+/// Renders the page. Fails only when the template cannot be filled.
 pub fn error_page(page: &ErrorPage<'_>) -> Result<String, Error> {
     let language = page.language;
     let meaning = meaning(page.status, page.code);

@@ -5,14 +5,17 @@ use serde::{Deserialize, Serialize};
 /// A language a page can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Language {
+    /// English.
     #[default]
     #[serde(rename = "en")]
     En,
+    /// Chinese, in simplified characters.
     #[serde(rename = "zh-CN")]
     ZhCn,
 }
 
 impl Language {
+    /// Every language, English first.
     pub const ALL: [Self; 2] = [Self::En, Self::ZhCn];
 
     /// The BCP 47 tag, as in `<html lang>` and `?lang=`.
@@ -57,12 +60,15 @@ impl Language {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Text {
+    /// The text in English.
     pub en: String,
+    /// The text in Chinese, in simplified characters.
     #[serde(rename = "zh-CN")]
     pub zh_cn: String,
 }
 
 impl Text {
+    /// The text in one language.
     pub fn of(&self, language: Language) -> &str {
         match language {
             Language::En => &self.en,

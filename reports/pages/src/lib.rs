@@ -5,6 +5,8 @@
 //! readable on a phone and on paper, and speaks English and Chinese. A feature brings its own templates to [`fill`] and
 //! builds them on `layout.html`.
 
+#![warn(missing_docs)]
+
 mod error_page;
 mod language;
 pub mod link;

@@ -7,9 +7,13 @@ use crate::Language;
 /// A link of a page's head.
 #[derive(Serialize)]
 pub struct Link {
+    /// What the reader clicks on, such as the name of a language.
     pub text: String,
+    /// The address it leads to, relative to the page.
     pub href: String,
+    /// The BCP 47 tag of the language of the text and of the page behind it.
     pub lang: &'static str,
+    /// Whether it leads to what the page already shows.
     pub current: bool,
 }
 

@@ -12,7 +12,9 @@ use crate::{
 /// Who reads a page, and in which language.
 #[derive(Debug, Clone)]
 pub struct Reader {
+    /// The language of the page.
     pub language: Language,
+    /// The e-mail address of the reader; `None` for a program.
     pub user: Option<String>,
     /// Whose rows are seen; none for all.
     pub organization: Option<String>,
@@ -23,19 +25,26 @@ pub struct Reader {
 /// A saved query in a list.
 #[derive(Debug, Clone, Serialize)]
 pub struct Listed {
+    /// The name of the query, which is the end of its address too.
     pub name: String,
+    /// What the query is for, in its author's words. Empty where nothing was said.
     pub description: String,
 }
 
 /// A saved query with its answer.
 #[derive(Debug, Clone)]
 pub struct SavedQueryPage {
+    /// The name of the query.
     pub name: String,
+    /// What the query is for, in its author's words. Empty where nothing was said.
     pub description: String,
+    /// The number of the version that is shown, counted from 1.
     pub version: i32,
+    /// The parameters of the query, by name.
     pub fields: Vec<Field>,
     /// What the address says besides the language and the parameters, with its names.
     pub kept: Vec<(&'static str, String)>,
+    /// The rows, or why there are none.
     pub answer: SavedQueryResult,
     /// What the address says besides the language, as it stands there.
     pub rest: String,
@@ -46,16 +55,20 @@ pub struct SavedQueryPage {
 /// A parameter, and what it is now.
 #[derive(Debug, Clone, Serialize)]
 pub struct Field {
+    /// The name of the parameter, without the `p.` that it has in the address.
     pub name: String,
     /// `text`, `date` and so on.
     pub kind: &'static str,
+    /// The text in the form: of the address, else the default. Empty where there is neither.
     pub value: String,
+    /// Whether the parameter has no default, so that the reader must fill it in.
     pub required: bool,
 }
 
 /// What there is to show.
 #[derive(Debug, Clone)]
 pub enum SavedQueryResult {
+    /// The rows of the answer. There may be none.
     Rows(Rows),
     /// A parameter has no value yet.
     Unasked,
@@ -63,28 +76,38 @@ pub enum SavedQueryResult {
     Failed(String),
 }
 
+/// The rows of an answer, as a table of texts.
 #[derive(Debug, Clone, Serialize)]
 pub struct Rows {
+    /// The columns, in the order of the cells in each row.
     pub columns: Vec<Column>,
     /// The cells of each row; none for null.
     pub rows: Vec<Vec<Option<String>>>,
+    /// Whether the answer has more rows than these.
     pub truncated: bool,
+    /// The token of the cut: the state of the data that the rows come from.
     pub as_of: String,
 }
 
+/// A column of an answer.
 #[derive(Debug, Clone, Serialize)]
 pub struct Column {
+    /// The name of the column in the answer.
     pub name: String,
+    /// How the cells of the column are set.
     pub class: CellClass,
 }
 
 /// How the cells of a column are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum CellClass {
+    /// Numbers: to the right, in one line.
     #[serde(rename = "number")]
     Number,
+    /// Times: to the left, in one line.
     #[serde(rename = "time")]
     Time,
+    /// All else: to the left, in as many lines as it takes.
     #[serde(rename = "")]
     Text,
 }

@@ -7,6 +7,7 @@ use crate::{Error, Language, template::fill, words::Words};
 /// What the sign-in page needs to know.
 #[derive(Debug, Clone)]
 pub struct SignIn {
+    /// The language of the page.
     pub language: Language,
     /// Why the last attempt failed, in the reader's language.
     pub error: Option<String>,

@@ -7,38 +7,71 @@ use crate::Language;
 /// The fixed words of the templates.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Words {
+    /// The name of the product, in the head and in the title of every page.
     pub product: &'static str,
+    /// What the links to other periods are called, for screen readers.
     pub period: &'static str,
+    /// Says that the period is not over.
     pub unfinished: &'static str,
+    /// Stands before the period that the figures are compared with.
     pub compared_with: &'static str,
+    /// What the links of the head are called, for screen readers.
     pub language: &'static str,
+    /// What the first row of tiles is called, for screen readers.
     pub key_figures: &'static str,
+    /// Whose rows are shown, for readers who see all organizations.
     pub all_organizations: &'static str,
+    /// The title and the button of the sign-in page.
     pub sign_in: &'static str,
+    /// The sentence under the title of the sign-in page.
     pub sign_in_lead: &'static str,
+    /// The button that ends the session.
     pub sign_out: &'static str,
+    /// The label of the field for the e-mail address.
     pub email: &'static str,
+    /// The label of the field for the password.
     pub password: &'static str,
+    /// The link to the list of saved queries.
     pub saved_queries: &'static str,
+    /// Stands where a tile or an answer has nothing to show.
     pub no_data: &'static str,
+    /// Says what the reader can do when there is no data.
     pub no_data_hint: &'static str,
+    /// Stands where the previous period has no value to compare with.
     pub not_compared: &'static str,
+    /// The key of the line of past values in a chart.
     pub actual: &'static str,
+    /// The key of the line of expected values in a chart.
     pub forecast: &'static str,
+    /// The key of the band around the expected values in a chart.
     pub forecast_range: &'static str,
+    /// The button that shows the values of a chart as a table.
     pub data_table: &'static str,
+    /// The head of the column of days in the table of a chart.
     pub date: &'static str,
+    /// The head of the column of hours in the table of a chart.
     pub time: &'static str,
+    /// The head of the column of values in a table.
     pub value: &'static str,
+    /// The head of the column with each row's part of the sum.
     pub share: &'static str,
+    /// The head of the column with the change since the previous period.
     pub change: &'static str,
+    /// The last row of a ranking: the sum of all that are not shown.
     pub others: &'static str,
+    /// Stands for the name of a group whose events give none.
     pub none: &'static str,
+    /// Stands before the token of the cut: the state of the data.
     pub as_of: &'static str,
+    /// Stands before the time at which the page was made.
     pub generated: &'static str,
+    /// The button that shows the requests behind the figures.
     pub reproduce: &'static str,
+    /// The sentence above the requests behind the figures.
     pub reproduce_lead: &'static str,
+    /// Says that every time on the page is in UTC.
     pub all_times_utc: &'static str,
+    /// Stands before the id of the request on an error page.
     pub request: &'static str,
 }
 
@@ -116,6 +149,7 @@ const CHINESE: Words = Words {
 };
 
 impl Words {
+    /// The words in one language.
     pub fn of(language: Language) -> &'static Self {
         match language {
             Language::En => &ENGLISH,

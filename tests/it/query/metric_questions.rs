@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Client, Server, admin_key, days_ago, folder, organization_key, reply, run_ok, usage};
 
-async fn metric(client: &Client, question: &str) -> Value {
+pub(super) async fn metric(client: &Client, question: &str) -> Value {
     let (status, answer) = client.get(&format!("/v1/metrics/{question}")).await;
     assert_eq!(status, 200, "{question}: {answer}");
     answer
@@ -18,7 +18,7 @@ async fn table(client: &Client, body: Value) -> Value {
     answer.json()
 }
 
-fn rows(answer: &Value) -> &[Value] {
+pub(super) fn rows(answer: &Value) -> &[Value] {
     answer["rows"].as_array().expect("rows")
 }
 
@@ -396,94 +396,6 @@ async fn an_organization_does_not_see_what_ai_hub_pays() {
     let (_, schema) = own.get("/v1/schema").await;
     assert!(!schema.to_string().contains("\"cost\""), "{schema}");
     assert_eq!(rows(&metric(&own, "usage_revenue?today=true").await)[0]["value"], "30");
-}
-
-/// The SQL of an answer passes the gate and gives the answer. Of a stock it gives the buckets in which it changed.
-#[tokio::test]
-async fn every_metric_is_its_sql() {
-    let dir = folder();
-    let server = Server::demo(dir.path(), 40, 6);
-    let client = Client::new(&server, &server.ready.api_key);
-    // The SQL of metrics of active users groups by user.
-    run_ok(dir.path(), &["user", "grant-persons", "analyst"]);
-    let (_, list) = client.get("/v1/metrics").await;
-    for metric in list["metrics"].as_array().expect("metrics") {
-        let by = metric["dimensions"][0].as_str().expect("a dimension");
-        let by_week = "&grain=week&tz=Europe/Berlin&fill=none";
-        for question in ["", &format!("&by={by}&limit=3"), by_week] {
-            let is_stock = metric["kind"] == "cumulative" && question == by_week;
-            is_its_sql(&client, metric["name"].as_str().expect("a name"), question, is_stock).await;
-        }
-    }
-}
-
-async fn is_its_sql(client: &Client, name: &str, question: &str, is_stock: bool) {
-    let answer = metric(client, &format!("{name}?range=last_30_days{question}")).await;
-    let body = json!({"sql": answer["sql"], "as_of": answer["as_of"]});
-    let (status, found) = client.query_with(body).await;
-    assert_eq!(status, 200, "{name}: {found}");
-    let number = |value: &Value| -> Option<String> {
-        let value = value.as_f64().or_else(|| value.as_str().and_then(|text| text.parse().ok()))?;
-        Some(format!("{value:.3}"))
-    };
-    let time = |at: &Value| at.as_str().unwrap_or_default().trim_end_matches('Z').to_owned();
-    let cells = |answer: &Value, value: &str| -> Vec<_> {
-        let cell =
-            |row: &Value| (time(&row["at"]), row["currency"].to_string(), number(&row[value]));
-        let mut cells: Vec<_> = rows(answer).iter().map(cell).collect();
-        cells.sort();
-        cells
-    };
-    let shown = cells(&answer, "value");
-    // The balance at the start has no bucket, and amounts that nobody knows no currency.
-    let has_currency = found["columns"].to_string().contains("\"currency\"");
-    let mut expected = cells(&found, "value0");
-    expected.retain(|(at, currency, _)| {
-        (!is_stock || !at.is_empty()) && (!has_currency || currency != "null")
-    });
-    if is_stock {
-        assert!(expected.iter().all(|cell| shown.contains(cell)), "{name}: {shown:?} {expected:?}");
-        return;
-    }
-    assert_eq!(shown, expected, "{name}{question}: {}", answer["sql"]);
-}
-
-/// The summary is what its metrics are.
-#[tokio::test]
-async fn the_summary_is_that_of_its_metrics() {
-    let dir = folder();
-    let server = Server::demo(dir.path(), 75, 25);
-    let client = Client::new(&server, &server.ready.api_key);
-    let (status, summary) = client.get("/v1/metrics/summary").await;
-    assert_eq!(status, 200, "{summary}");
-    let as_of = summary["as_of"].as_str().expect("a cut");
-    let count =
-        client.rows("select count(*) as n from organizations where signed_up_at < now()").await;
-    assert_eq!(summary["user_count"]["rows"][0]["value"], count[0]["n"], "{summary}");
-    let before = client
-        .rows("select count(*) as n from organizations where signed_up_at < now() - interval '30 days'")
-        .await;
-    assert_eq!(summary["user_count"]["rows"][0]["before"], before[0]["n"], "{summary}");
-    for (name, metric, range) in [
-        ("revenue_mtd", "usage_revenue", "month_to_date"),
-        ("mrr", "mrr", "month_to_date"),
-        ("churn_rate", "logo_churn_rate", "last_30_days"),
-    ] {
-        let question = format!("{metric}?range={range}&compare=previous_period&as_of={as_of}");
-        let expected = self::metric(&client, &question).await;
-        assert_eq!(summary[name]["rows"][0]["value"], expected["rows"][0]["value"], "{name}");
-        assert_eq!(summary[name]["from"], expected["from"], "{name}");
-    }
-    // A sign-up has 30 days to pay.
-    let (from, to) = (days_ago(60), days_ago(30));
-    let expected = metric(&client, &format!("paid_conversion?from={from}&to={to}")).await;
-    assert_eq!(
-        summary["conversion_rate"]["rows"][0]["value"], expected["rows"][0]["value"],
-        "{summary}"
-    );
-    assert_eq!(summary["conversion_rate"]["rows"][0].get("incomplete"), None, "{summary}");
-    let (status, refused) = client.get("/v1/metrics/summary?tz=Mars").await;
-    assert_eq!((status.as_u16(), &refused["code"]), (400, &json!("invalid_parameters")));
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 mod answers;
 mod background;
 mod hostile;
+mod metric_files;
 mod metric_questions;
+mod metric_sql;
 mod metrics;
 mod pool;
 mod queries;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs};
 
 use chrono::{DateTime, Utc};
-use datasets::{AnomalyKind, AnomalyLabel, Business, MonthTruth, Profile, Truth};
+use datasets::{AnomalyKind, AnomalyLabel, Business, MonthTruth, Profile, Retention, Truth};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use tests::{Client, Server, admin_key, folder};
@@ -61,11 +61,41 @@ async fn months_are_exact(client: &Client, truth: &Truth) {
             assert_eq!(value, expected(month)[place].1, "{name} in {}", month.month);
         }
     }
+    retention_is_exact(client, truth).await;
     let conversion = by_month(client, truth, "registration_conversion").await;
     for month in &truth.months {
         let share = month.registrations as f64 / month.visitors as f64;
         let found = conversion[&month.month].as_f64().expect("a share");
         assert!((found - share).abs() < 1e-9, "conversion in {}: {found}", month.month);
+    }
+}
+
+/// What became of the organizations that paid at the start of each month.
+async fn retention_is_exact(client: &Client, truth: &Truth) {
+    let share = |part: Decimal, whole: Decimal| (!whole.is_zero()).then(|| part / whole);
+    for (name, expected) in [
+        ("nrr", (|r| (r.retained, r.start)) as fn(&Retention) -> (Decimal, Decimal)),
+        ("nrr_with_reactivation", |r| (r.retained + r.came_back, r.start)),
+        ("grr", |r| (r.kept, r.start)),
+        ("logo_churn_rate", |r| (r.left.into(), r.paying_at_start.into())),
+        ("paying_organizations", |r| (r.paying_at_end.into(), Decimal::ONE)),
+    ] {
+        let found = by_month(client, truth, name).await;
+        for month in &truth.months {
+            let (part, whole) = expected(&month.retention);
+            let value = &found[&month.month];
+            match share(part, whole) {
+                None => assert_eq!(*value, Value::Null, "{name} in {}", month.month),
+                Some(share) => {
+                    let difference = (decimal(value) - share).abs();
+                    assert!(
+                        difference < Decimal::new(1, 11),
+                        "{name} in {}: {value}, {share}",
+                        month.month
+                    );
+                }
+            }
+        }
     }
 }
 

@@ -6,16 +6,32 @@ use rest::{
 };
 use state::store::StoreError;
 
+/// Why an operation on API keys failed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
+    /// The database failed, was busy for too long, or holds a damaged row.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A value of a new key, or of a grant, is not allowed.
     #[error("`{field}` {reason}")]
-    Invalid { field: &'static str, reason: &'static str },
+    Invalid {
+        /// The name of the field in the request, such as `expires_at`.
+        field: &'static str,
+        /// What is wrong with the value: the end of a sentence that begins with the field.
+        reason: &'static str,
+    },
+    /// A new key names an organization that does not exist.
     #[error("there is no organization `{organization_id}`")]
-    UnknownOrganization { organization_id: String },
+    UnknownOrganization {
+        /// The id that was named.
+        organization_id: String,
+    },
+    /// No key has the id.
     #[error("there is no API key `{api_key_id}`")]
-    UnknownKey { api_key_id: String },
+    UnknownKey {
+        /// The id that was asked for.
+        api_key_id: String,
+    },
     /// One answer for a secret that is malformed, unknown, expired or revoked.
     #[error("the API key is not valid")]
     WrongKey,

@@ -39,33 +39,46 @@ pub(crate) const FEATURE: Feature<Directory> =
         up: |m| Box::pin(m0003_key_grants::up(m)),
     }]);
 
+/// An API key as the database holds it, without the secret and its hash.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
     /// `key_…`
     pub api_key_id: String,
     /// None: a platform key, which sends for every organization.
     pub organization_id: Option<String>,
+    /// What the key is for, in its creator's words: 1 to 100 characters, not unique.
     pub name: String,
     /// The first characters of the secret.
     pub start: String,
+    /// What the key may do: some of read, write, backfill and admin.
     pub scopes: Scopes,
     /// What it may write, as far as it was narrowed.
     pub grant: Grant,
     /// The id of the principal that created it.
     pub created_by: String,
+    /// The time of creation, in UTC.
     pub created_at: DateTime<Utc>,
+    /// The time from which on the key is refused; `None` for a key that does not expire.
     pub expires_at: Option<DateTime<Utc>>,
     /// To the minute.
     pub last_used_at: Option<DateTime<Utc>>,
+    /// The time of revocation; `None` for a key that was not revoked.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
+/// A key that is to be created. [`create`] checks the fields and fails with [`KeyError::Invalid`].
 #[derive(Clone, Debug)]
 pub struct NewKey {
+    /// What the key is for: 1 to 100 characters, not only spaces, without control characters.
     pub name: String,
+    /// The only organization that the key works for; `None` for a platform key, which works for all.
     pub organization_id: Option<String>,
+    /// What the key may do. An organization's key cannot hold `admin`.
     pub scopes: Scopes,
+    /// The sources and event types that the key may write. A limit is only for keys with the scope `write`, and a limit
+    /// of the sources only for platform keys.
     pub grant: Grant,
+    /// The time from which on the key is refused. It lies in the future; `None` for a key that does not expire.
     pub expires_at: Option<DateTime<Utc>>,
 }
 

@@ -33,6 +33,7 @@ struct CachedPrincipal {
 }
 
 impl KeyRing {
+    /// A ring that remembers no key yet, over the keys of `store`.
     pub fn new(store: Store) -> Self {
         Self { store, remembered: Mutex::default() }
     }

@@ -17,6 +17,7 @@ const CHECKSUM_LENGTH: usize = 6;
 /// What may be shown later, to tell keys apart.
 const START_LENGTH: usize = PREFIX.len() + 4;
 
+/// The whole secret of an API key, in the right form. `Debug` shows only its start.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeySecret(String);
 
@@ -41,6 +42,7 @@ impl KeySecret {
         &self.0
     }
 
+    /// The first ten characters, `aihub_` and four more. They may be shown later, to tell keys apart.
     pub fn start(&self) -> &str {
         &self.0[..START_LENGTH]
     }

@@ -26,30 +26,40 @@ use state::{
 const IDS_PER_QUERY: usize = 1000;
 const TEXT_LENGTH_MAX: usize = 200;
 
+/// A tenant: a customer of the platform. Its users and keys see the rows of this organization only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Organization {
     /// `[A-Za-z0-9_-]{1,64}`
     pub organization_id: String,
+    /// The name that people see: 1 to 200 bytes without control characters, not unique.
     pub name: String,
+    /// Whether the customer is one person or a business.
     pub kind: OrganizationKind,
+    /// The name of the subscription plan, such as `free`: 1 to 200 bytes. It is not checked against a list of plans.
     pub plan: String,
     /// ISO 3166-1 alpha-2.
     pub country: String,
+    /// The time when the customer signed up, in UTC. The row may have been created later.
     pub signed_up_at: DateTime<Utc>,
 }
 
+/// The kind of a customer. In texts it is `individual` or `business`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum OrganizationKind {
+    /// One person.
     Individual,
+    /// A company or another body of several people.
     Business,
 }
 
 impl OrganizationKind {
+    /// The text in the database and in the lake: `individual` or `business`.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
+    /// Reads the text that [`Self::as_str`] gives; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
     }
@@ -102,6 +112,7 @@ pub async fn list(store: &Store) -> Result<Vec<Organization>, OrganizationError>
     rows.into_iter().map(Organization::try_from).collect()
 }
 
+/// The organization with this id, or `None` when there is none. Fails when the database fails or the row is damaged.
 pub async fn get(
     store: &Store,
     organization_id: &str,

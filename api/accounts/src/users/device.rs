@@ -23,6 +23,7 @@ pub struct Devices {
 pub(super) struct Device(String);
 
 impl Devices {
+    /// Marks devices with this secret key. Marks that were made with another key are not recognized.
     pub fn new(key: [u8; 32]) -> Self {
         Self { key }
     }

@@ -11,6 +11,8 @@ use super::AccountError;
 pub struct Email(String);
 
 impl Email {
+    /// Trims the text and makes it lowercase. Fails when it is not `local@domain.tld`, has more than 254 bytes, or
+    /// holds a character that is not visible.
     pub fn parse(text: &str) -> Result<Self, AccountError> {
         if text.chars().any(is_invisible) {
             return Err(Self::refusal());
@@ -37,6 +39,7 @@ impl Email {
         AccountError::Invalid { field: "email", reason: "must be an e-mail address" }
     }
 
+    /// The address as it is stored: lowercase, without spaces around it.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -5,31 +5,59 @@ use state::store::StoreError;
 
 use super::PasswordFault;
 
+/// Why an operation on users, passwords or sessions failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
+    /// The database failed, was busy for too long, or holds a damaged row.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A password could not be hashed, or a stored hash could not be read. The client gets status 500.
     #[error("could not hash a password: {reason}")]
-    Hash { reason: String },
+    Hash {
+        /// The message of the hash library or of its thread, for the log only.
+        reason: String,
+    },
+    /// The hashing of other passwords took more than five seconds. The client gets status 503.
     #[error("too many passwords are being checked")]
     HashQueue,
+    /// A field has a value that is not allowed.
     #[error("`{field}` {reason}")]
-    Invalid { field: &'static str, reason: &'static str },
+    Invalid {
+        /// The name of the field in the request: `email` or `organization_id`.
+        field: &'static str,
+        /// What the value must be: the end of a sentence that begins with the field.
+        reason: &'static str,
+    },
+    /// A new password is refused. The value says why.
     #[error("the password {0}")]
     Password(PasswordFault),
+    /// Another user has the e-mail address already.
     #[error("a user with this e-mail address exists already")]
     EmailTaken,
+    /// A new user names an organization that does not exist.
     #[error("there is no organization `{organization_id}`")]
-    UnknownOrganization { organization_id: String },
+    UnknownOrganization {
+        /// The id that was named.
+        organization_id: String,
+    },
+    /// No user has the id or the e-mail address.
     #[error("there is no user `{user_id}`")]
-    UnknownUser { user_id: String },
+    UnknownUser {
+        /// The id or the e-mail address that was asked for.
+        user_id: String,
+    },
+    /// The user is the last active administrator, and cannot be disabled.
     #[error("the last administrator who can sign in cannot be disabled")]
     LastAdministrator,
     /// One answer for an unknown address, a wrong password and a disabled account.
     #[error("the e-mail address or the password is wrong")]
     WrongCredentials,
+    /// Too many attempts to sign in came from one network or for one user. This one was not looked at.
     #[error("too many sign-in attempts: try again in {retry_after_s} s")]
-    TooManyAttempts { retry_after_s: u64 },
+    TooManyAttempts {
+        /// The seconds until the next attempt may be made.
+        retry_after_s: u64,
+    },
 }
 
 impl From<AccountError> for Problem {

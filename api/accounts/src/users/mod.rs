@@ -58,6 +58,8 @@ pub struct Accounts {
 }
 
 impl Accounts {
+    /// Over the users of `store`, with a random device key: marks of other processes are unknown until
+    /// [`Self::with_devices`]. The throttle measures time by `clock`.
     pub fn new(store: Store, clock: &Clock) -> Self {
         // A process that signs nobody in needs no devices that another one knows.
         let devices = Devices::new(rand::rng().random());

@@ -29,9 +29,13 @@ const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAA
 /// Why a password is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordFault {
+    /// It has fewer than 8 characters.
     TooShort,
+    /// It has more than 128 characters.
     TooLong,
+    /// It is on the list of the most common passwords, in upper or lower case.
     Common,
+    /// It contains the part of the e-mail address before the `@`, and that part has four characters or more.
     HoldsEmail,
 }
 

@@ -18,8 +18,11 @@ use super::{
 /// A session that has just begun.
 #[derive(Clone, Debug)]
 pub struct SignedInSession {
+    /// The secret of the session. The session cookie holds it; the database has only its hash.
     pub token: SessionToken,
+    /// The user who signed in.
     pub user: User,
+    /// The end of the session in UTC, twelve hours after its beginning.
     pub expires_at: DateTime<Utc>,
     /// The mark of the user's device, to be shown at the next sign-in.
     pub device: String,

@@ -99,6 +99,7 @@ struct Failures {
 }
 
 impl Throttle {
+    /// A throttle that has counted no attempt yet, and measures time by `clock`.
     pub fn new(clock: &Clock) -> Self {
         Self {
             by_network: limiter(PER_MINUTE, clock),

@@ -14,35 +14,49 @@ use strum::{EnumString, IntoStaticStr};
 
 use super::{AccountError, Accounts, Email, check_password, user_row as row};
 
+/// A person who has an account, without the password hash.
 #[derive(Clone, Debug, PartialEq)]
 pub struct User {
     /// `user_…`
     pub user_id: String,
+    /// The address to sign in with. No two users have the same one.
     pub email: Email,
+    /// What the user may do.
     pub role: Role,
     /// A member's; nobody else has one.
     pub organization_id: Option<String>,
+    /// Whether the user can sign in.
     pub status: Status,
+    /// The time of creation, in UTC.
     pub created_at: DateTime<Utc>,
 }
 
+/// Whether a user can sign in. In texts it is `active` or `disabled`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum Status {
+    /// Can sign in with the right password.
     Active,
     /// Cannot sign in, and is signed out everywhere.
     Disabled,
 }
 
+/// A user who is to be created, with [`Accounts::create_user`].
 #[derive(Clone)]
 pub struct NewUser {
+    /// The address to sign in with. No other user may have it.
     pub email: Email,
+    /// The first password, as plain text. Only its argon2id hash is stored.
     pub password: String,
+    /// What the user may do.
     pub role: Role,
+    /// The organization of a member, who must have one; `None` for every other role.
     pub organization_id: Option<String>,
 }
 
 impl Accounts {
+    /// Creates an active user, and writes an audit row. Fails when a field is not allowed, the password is weak, the
+    /// address is taken, or the organization is unknown.
     pub async fn create_user(
         &self,
         new: NewUser,
@@ -99,6 +113,7 @@ pub async fn find_user(store: &Store, named: &str) -> Result<User, AccountError>
 }
 
 impl User {
+    /// The principal of the user's requests. A member has one organization in reach, the other roles have all.
     pub fn principal(self) -> Principal {
         Principal {
             id: self.user_id,
@@ -124,6 +139,7 @@ impl User {
 }
 
 impl Status {
+    /// The text in the database and in answers: `active` or `disabled`.
     pub fn as_str(self) -> &'static str {
         self.into()
     }

@@ -2,6 +2,7 @@
 
 mod forecast;
 mod question;
+mod rows;
 mod summary;
 mod view;
 
@@ -37,6 +38,7 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("metrics").with_routes(|c
         .service(list_metrics)
         .service(summary::get_summary)
         .service(get_metric)
+        .service(rows::get_rows)
         .service(query_metrics)
         .service(self::forecast::get_forecast);
 });

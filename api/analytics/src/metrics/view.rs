@@ -1,5 +1,7 @@
 //! Answers of metrics in JSON.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use query::metric::{
     Audience, Catalog, Dimension, Goal, Grain, Metric, MetricColumn, MetricTable, Number, TableRow,
@@ -101,6 +103,9 @@ pub struct RowView {
     /// A number; for money a decimal string. Null where there is nothing to divide.
     #[schema(value_type = Object)]
     pub value: Value,
+    /// Its part of all groups in the bucket (of its currency), where groups add up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
     /// The value of the window that it is compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -222,14 +227,16 @@ impl MetricView {
         let incomplete = incomplete(&table);
         let null_reason = null_reason(&table, 0);
         let (compared, window, grain) = (table.compared, table.window, table.grain);
+        let shares = shares(&table);
         let MetricColumn { metric, sql } = table.columns.into_iter().next()?;
-        let rows = table.rows.into_iter().map(|row| {
+        let rows = table.rows.into_iter().zip(shares).map(|(row, share)| {
             let cell = CellView::of(&row);
             let (value, before) = (row.values.first().copied().flatten(), row.before);
             let before = before.map(|before| before.first().copied().flatten());
             RowView {
                 cell,
                 value: number(value, metric.unit),
+                share,
                 before: before.map(|before| number(before, metric.unit)),
                 change: before.map(|before| change(value, before)),
             }
@@ -329,6 +336,27 @@ impl CellView {
             incomplete: row.incomplete,
         }
     }
+}
+
+/// What part of all groups of its bucket and currency each row is, where groups add up.
+fn shares(table: &MetricTable) -> Vec<Option<f64>> {
+    let value = |row: &TableRow| row.values.first().copied().flatten().map(Number::to_f64);
+    let is_split = !table.by.is_empty()
+        && table.columns.first().is_some_and(|column| column.metric.adds_up_by_group());
+    if !is_split {
+        return vec![None; table.rows.len()];
+    }
+    let mut totals: HashMap<(Option<DateTime<Utc>>, Option<&str>), f64> = HashMap::new();
+    for row in &table.rows {
+        *totals.entry((row.at, row.currency.as_deref())).or_default() +=
+            value(row).unwrap_or_default();
+    }
+    let share = |row: &TableRow| {
+        let total =
+            totals.get(&(row.at, row.currency.as_deref())).copied().filter(|total| *total > 0.0)?;
+        Some(value(row)? / total)
+    };
+    table.rows.iter().map(share).collect()
 }
 
 /// The buckets that more events may come for.

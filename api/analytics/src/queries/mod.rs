@@ -108,7 +108,8 @@ pub(crate) async fn post_query(
     run(&principal, &request, &lake, body).await
 }
 
-async fn run(
+/// Runs the SQL of a body, with the rights of the principal.
+pub(crate) async fn run(
     principal: &Principal,
     request: &HttpRequest,
     lake: &Lake,

@@ -20,6 +20,7 @@ pub struct Authorized<P> {
 }
 
 impl<P> Authorized<P> {
+    /// The principal alone. The permission was checked before.
     pub fn into_principal(self) -> Principal {
         self.principal
     }

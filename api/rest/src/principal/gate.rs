@@ -12,6 +12,7 @@ use state::ids::digest;
 use super::{Authenticator, Principal, TrustedProxies, same_origin};
 use crate::problem::{Code, Problem};
 
+/// The name of the cookie that holds the token of a session.
 pub const SESSION_COOKIE: &str = "aihub_session";
 
 /// What every guarded handler needs; registered once per process as `web::Data<Gate>`.
@@ -24,6 +25,7 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// A gate without a local token and without trusted proxies. Its cookies are not marked `Secure`.
     pub fn new(authenticator: Arc<dyn Authenticator>) -> Self {
         let proxies = TrustedProxies::default();
         Self { authenticator, local_token: None, secure_cookie: false, proxies }

@@ -31,15 +31,20 @@ pub struct Principal {
     pub id: String,
     /// A user's e-mail address, a key's name.
     pub name: String,
+    /// The kind of its credentials, and what they allow: the role of a user, the scopes of a key.
     pub kind: PrincipalKind,
+    /// The organizations whose rows it sees.
     pub reach: Tenancy,
     /// What it may write, as far as its key was narrowed.
     pub grant: Grant,
 }
 
+/// The kind of a principal's credentials, and what they allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrincipalKind {
+    /// A person with a session, in this role.
     User(Role),
+    /// A program with an API key, with these scopes.
     Key(Scopes),
     /// A command on the server's machine that could read the server's own token.
     LocalProcess,
@@ -48,23 +53,31 @@ pub enum PrincipalKind {
 /// Whose rows a principal sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tenancy {
+    /// The rows of every organization.
     All,
+    /// The rows of the organization with this id.
     Organization(String),
 }
 
 /// What can be permitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ability {
+    /// To send events.
     SendEvents,
     /// To send events of any age.
     Backfill,
+    /// To run SQL over the rows in reach.
     RunSql,
+    /// To read metrics over the rows in reach.
     ReadMetrics,
+    /// To see dashboards over the rows in reach.
     ViewDashboard,
+    /// To manage keys, users and the system.
     Administer,
 }
 
 impl Ability {
+    /// Every ability, in the order in which `GET /v1/me` lists them.
     pub const ALL: [Self; 6] = [
         Self::SendEvents,
         Self::Backfill,
@@ -74,6 +87,7 @@ impl Ability {
         Self::Administer,
     ];
 
+    /// The text in answers, such as `run_sql`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::SendEvents => "send_events",
@@ -87,6 +101,7 @@ impl Ability {
 }
 
 impl Principal {
+    /// The principal of a command on the server's machine. It may do everything, over all organizations.
     pub fn local_process() -> Self {
         Self {
             id: "local".to_owned(),
@@ -121,6 +136,7 @@ impl Principal {
 }
 
 impl Tenancy {
+    /// The id of the only organization in reach; `None` when all are in reach.
     pub fn organization_id(&self) -> Option<&str> {
         match self {
             Self::All => None,

@@ -2,9 +2,12 @@
 
 use super::{Ability, Principal};
 
+/// A permission as a type: what a handler needs, as in `Authorized<RunSql>`.
 pub trait Permission: 'static {
+    /// The text in answers with status 403, such as `run_sql`.
     const NAME: &'static str;
 
+    /// Whether the principal holds the permission.
     fn allows(principal: &Principal) -> bool;
 }
 

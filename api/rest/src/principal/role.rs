@@ -6,6 +6,7 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::Ability;
 
+/// The role of a user. In texts it is the name in lowercase, such as `analyst`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray, EnumString)]
 #[strum(serialize_all = "lowercase")]
 pub enum Role {
@@ -25,16 +26,20 @@ pub enum Role {
 pub struct UnknownRole;
 
 impl Role {
+    /// Every role, in the order of their declaration.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
+    /// Reads the text that [`Self::as_str`] gives. Fails for any other text.
     pub fn parse(text: &str) -> Result<Self, UnknownRole> {
         text.parse().map_err(|_| UnknownRole)
     }
 
+    /// The text in the database and in answers, such as `analyst`.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
+    /// What users in this role may do.
     pub fn abilities(self) -> &'static [Ability] {
         match self {
             Self::Admin => &Ability::ALL,

@@ -6,13 +6,17 @@ use strum::{IntoStaticStr, VariantArray};
 
 use super::Ability;
 
+/// A part of what an API key may do. In texts it is the name in lowercase, such as `backfill`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "lowercase")]
 pub enum Scope {
+    /// To run SQL, read metrics and see dashboards.
     Read,
+    /// To send events.
     Write,
     /// Lifts the limit on the age of events; it takes `Write` to send any.
     Backfill,
+    /// To manage keys, users and the system. No key of one organization holds it.
     Admin,
 }
 
@@ -26,16 +30,20 @@ pub struct Scopes(u8);
 pub struct UnknownScope;
 
 impl UnknownScope {
+    /// What a list of scopes must be: the end of a sentence that begins with the field.
     pub const REASON: &str = "must be some of read, write, backfill, admin";
 }
 
 impl Scope {
+    /// Every scope, in the order read, write, backfill, admin.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
+    /// The text in the database and in answers, such as `backfill`.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
+    /// What keys with this scope may do.
     pub fn abilities(self) -> &'static [Ability] {
         match self {
             Self::Read => &[Ability::RunSql, Ability::ReadMetrics, Ability::ViewDashboard],
@@ -56,6 +64,8 @@ impl Scopes {
         Self::of(text.split(',').map(str::trim))
     }
 
+    /// The set of the scopes with these names, each of which may come twice. Fails for an unknown name, and for no name
+    /// at all.
     pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownScope> {
         let mut bits = 0;
         for name in names {
@@ -67,10 +77,12 @@ impl Scopes {
         if bits == 0 { Err(UnknownScope) } else { Ok(Self(bits)) }
     }
 
+    /// Whether the set holds the scope.
     pub fn contains(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0
     }
 
+    /// The scopes of the set, in the order read, write, backfill, admin.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL.iter().copied().filter(move |scope| self.contains(*scope))
     }

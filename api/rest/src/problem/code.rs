@@ -158,10 +158,12 @@ pub enum Code {
 }
 
 impl Code {
+    /// The text in answers, such as `wrong_key`.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
+    /// Every code, in the order of their declaration.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 }
 

@@ -25,6 +25,7 @@ pub use request_id::{RequestId, stamp};
 
 use state::store::StoreError;
 
+/// The media type of a problem: JSON as RFC 9457 says it.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// An error as RFC 9457 says it. Members beside the standard ones (`position`, `hint`, `results` …) stand at
@@ -60,6 +61,7 @@ pub struct Problem {
 struct Headers(Vec<(HeaderName, HeaderValue)>);
 
 impl Problem {
+    /// A problem without a detail. Its title is the standard phrase of the status, such as `Not Found`.
     pub fn new(status: StatusCode, code: Code) -> Self {
         Self {
             problem_type: format!("urn:aihub:problem:{}", code.as_str()).into(),
@@ -128,6 +130,7 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::InternalError)
     }
 
+    /// Sets the detail: what exactly is wrong, in English.
     pub fn explained(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into().into());
         self
@@ -139,6 +142,7 @@ impl Problem {
         self
     }
 
+    /// Adds the header `Retry-After`: when to try again, in seconds from now.
     pub fn retried_after(self, seconds: u64) -> Self {
         self.with_header(RETRY_AFTER, HeaderValue::from(seconds))
     }
@@ -149,6 +153,7 @@ impl Problem {
         self
     }
 
+    /// Sets `instance` to the id of the request.
     pub fn at(mut self, request: &RequestId) -> Self {
         self.instance = Some(request.as_str().into());
         self

@@ -65,6 +65,7 @@ fn guard(headers: &mut HeaderMap) {
 }
 
 impl RequestId {
+    /// The text in the header `X-Request-Id` and in `instance`: 1 to 64 letters, digits, hyphens, underscores or dots.
     pub fn as_str(&self) -> &str {
         &self.0
     }

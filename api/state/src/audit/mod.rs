@@ -26,51 +26,68 @@ const NO_HASH: [u8; 32] = [0; 32];
 pub struct AuditOrigin {
     /// A principal's id, or `anonymous`.
     pub actor: String,
+    /// The id of the HTTP request; `None` for a command on this machine.
     pub request_id: Option<String>,
+    /// The client's network address; `None` for a command on this machine, and where it is not known.
     pub ip: Option<IpAddr>,
 }
 
 /// What was done. `action` is `noun.verb_in_past`, `target` the id of what it was done to.
 #[derive(Clone, Debug)]
 pub struct AuditAction {
+    /// What was done, as `noun.verb_in_past`, such as `key.revoked`.
     pub action: &'static str,
+    /// The id of what it was done to, such as a key's or a user's.
     pub target: String,
+    /// What else is worth knowing: a JSON object, without e-mail addresses.
     pub detail: Value,
 }
 
 /// A row of the log, as it is: who edited it may have left anything there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
+    /// The place of the row in the log, counted from 1 without gaps.
     pub seq: i64,
     /// Microseconds since 1970.
     pub at: i64,
     /// Without what is not a network address.
     pub origin: AuditOrigin,
+    /// The client's network address as the row has it, even where it is none; `None` for null.
     pub ip: Option<String>,
+    /// What was done, as `noun.verb_in_past`.
     pub action: String,
+    /// The id of what it was done to.
     pub target: String,
     /// JSON.
     pub detail: String,
+    /// SHA-256 over the row and the hash of the row before it: 32 bytes. Empty where the row cannot be read.
     pub hash: Vec<u8>,
 }
 
 /// Which rows.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
+    /// Only the acts of this principal's id, of `anonymous` or of `command-line`; `None` for all.
     pub actor: Option<String>,
+    /// Only the acts with this name, such as `user.disabled`; `None` for all.
     pub action: Option<String>,
+    /// Only what was done to the thing with this id; `None` for all.
     pub target: Option<String>,
     /// Only rows older than this one.
     pub before: Option<i64>,
 }
 
+/// What the walk through the whole log found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChainState {
+    /// Each row is the one that was appended, and none is missing in between.
     Intact {
+        /// How many rows the log has.
         rows: u64,
     },
     /// The first row that is not what was appended, or is missing.
     Broken {
+        /// The place of this row in the log. It is below 1 for a row that was put before the first.
         seq: i64,
     },
 }
@@ -79,11 +96,14 @@ pub enum ChainState {
 /// to it are still the same, and none is missing at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainHead {
+    /// The place of the row in the log, counted from 1.
     pub seq: i64,
+    /// The SHA-256 hash of the row.
     pub hash: [u8; 32],
 }
 
 impl ChainHead {
+    /// Reads `seq:hash`, with 64 hexadecimal digits; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let (seq, digits) = text.split_once(':')?;
         let seq = seq.parse().ok().filter(|seq| *seq > 0)?;

@@ -18,6 +18,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "m0005_outbox_set_aside", up: |m| Box::pin(m0005_outbox_set_aside::up(m)) },
 ];
 
+/// The work of a migration. It fails with the database's error.
 pub type Done<'done> = Pin<Box<dyn Future<Output = Result<(), DbErr>> + Send + 'done>>;
 
 /// A step of the tables. Rooms export theirs, and the binary puts them in one list.
@@ -25,9 +26,11 @@ pub type Done<'done> = Pin<Box<dyn Future<Output = Result<(), DbErr>> + Send + '
 pub struct Migration {
     /// Unique across all rooms. The database keeps it: it never changes.
     pub name: &'static str,
+    /// Changes the tables. It runs once for each database, in the same transaction as the other new migrations.
     pub up: for<'done> fn(&'done SchemaManager<'done>) -> Done<'done>,
 }
 
+/// Runs those migrations of a list that the database has not had yet, in the order of the list.
 #[derive(Debug)]
 pub struct Migrator(pub(crate) Vec<Migration>);
 

@@ -20,34 +20,45 @@ use crate::store::{Store, StoreContext, StoreError, Write};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum MirroredTable {
+    /// The customers, without the time when their rows were created.
     Organizations,
+    /// The API keys, without their hashes.
     ApiKeys,
 }
 
 /// One change: the whole row as it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutboxRow {
+    /// The number of the change. Numbers rise in the order of the commits.
     pub id: i64,
+    /// The table whose row has changed.
     pub table: MirroredTable,
+    /// The row as it is now: one member for each column of the lake's table.
     pub payload: Map<String, Value>,
+    /// The time of the change, in UTC.
     pub created_at: DateTime<Utc>,
 }
 
 /// The oldest changes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutboxBatch {
+    /// The changes that can be mirrored, in the order of their commits.
     pub rows: Vec<OutboxRow>,
+    /// The changes that cannot be read back, in the order of their commits.
     pub unreadable: Vec<Unreadable>,
 }
 
 /// A change that cannot be mirrored, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
+    /// The number of the change in the outbox.
     pub id: i64,
+    /// Why the change cannot be mirrored, in English.
     pub reason: String,
 }
 
 impl MirroredTable {
+    /// The name of the table in the database and in the lake, such as `api_keys`.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -128,6 +139,7 @@ pub async fn remove_through(store: &Store, id: i64) -> Result<(), StoreError> {
     write.commit().await
 }
 
+/// Adds a change to the outbox, in the transaction that makes the change. `payload` is the whole row as it is now.
 pub async fn append(
     write: &Write,
     table: MirroredTable,

@@ -4,26 +4,62 @@ use std::{io, path::PathBuf};
 
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
+/// Why an operation on the database failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The database file could not be created, or its mode could not be set to 0600.
     #[error("could not make the database file {path} private to its owner")]
-    File { path: PathBuf, source: io::Error },
+    File {
+        /// The path of the database file.
+        path: PathBuf,
+        /// The error of the file system.
+        source: io::Error,
+    },
+    /// The file could not be opened as a database.
     #[error("could not open the database {path}")]
-    Open { path: PathBuf, source: DbErr },
+    Open {
+        /// The path of the database file.
+        path: PathBuf,
+        /// The error of the database.
+        source: DbErr,
+    },
+    /// A migration failed, or the file holds one that this program does not know. The tables are as before.
     #[error("could not bring the database's tables up to date")]
-    Migrate { source: DbErr },
+    Migrate {
+        /// The error of the database or of the migration.
+        source: DbErr,
+    },
+    /// Another writer did not finish within five seconds, or no connection became free within ten.
     #[error("the database was busy for too long while {doing}")]
-    Busy { doing: &'static str },
+    Busy {
+        /// What was being done, such as "creating a user".
+        doing: &'static str,
+    },
+    /// A statement failed for another reason, such as a value that is not unique.
     #[error("the database failed while {doing}")]
-    Query { doing: &'static str, source: DbErr },
+    Query {
+        /// What was being done, such as "creating a user".
+        doing: &'static str,
+        /// The error of the database.
+        source: DbErr,
+    },
+    /// A row holds a value that this program does not write.
     #[error("a row of {table} is damaged: {what}")]
-    Damaged { table: &'static str, what: &'static str },
+    Damaged {
+        /// The name of the table.
+        table: &'static str,
+        /// What is wrong with the row, such as "an unknown kind".
+        what: &'static str,
+    },
+    /// The random source of the operating system failed.
     #[error("the operating system gave no random bytes")]
     Random,
 }
 
 /// Says what was being done when the database failed.
 pub trait StoreContext<T> {
+    /// Turns a database error into [`StoreError::Busy`] or [`StoreError::Query`]. `doing` says what was being done,
+    /// such as "creating a user".
     fn doing(self, doing: &'static str) -> Result<T, StoreError>;
 }
 
@@ -40,11 +76,13 @@ impl<T> StoreContext<T> for Result<T, DbErr> {
 }
 
 impl StoreError {
+    /// Whether a statement failed because another row has the same value in a unique column.
     pub fn is_unique_violation(&self) -> bool {
         let Self::Query { source, .. } = self else { return false };
         matches!(source.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
     }
 
+    /// Whether a statement failed because a row would refer to another row that does not exist.
     pub fn is_foreign_key_violation(&self) -> bool {
         let Self::Query { source, .. } = self else { return false };
         matches!(source.sql_err(), Some(SqlErr::ForeignKeyConstraintViolation(_)))

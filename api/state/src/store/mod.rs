@@ -83,6 +83,7 @@ impl Store {
         copied.map(drop).doing("copying the database")
     }
 
+    /// The connections, for reading. Changes need [`Store::write`].
     pub fn db(&self) -> &DatabaseConnection {
         &self.db
     }
@@ -105,10 +106,12 @@ impl Store {
 }
 
 impl Write {
+    /// Makes the change durable, and lets the next writer in. Fails when the database fails.
     pub async fn commit(self) -> Result<(), StoreError> {
         self.0.commit().await.doing("committing a change")
     }
 
+    /// The transaction, for the statements of the change.
     pub fn db(&self) -> &DatabaseTransaction {
         &self.0
     }
@@ -131,6 +134,7 @@ pub fn time_of(table: &'static str, micros: i64) -> Result<DateTime<Utc>, StoreE
         .ok_or(StoreError::Damaged { table, what: "a time is out of range" })
 }
 
+/// The time as RFC 3339 text with microseconds, such as `2026-01-31T09:30:00.000000Z`.
 pub fn rfc3339(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }

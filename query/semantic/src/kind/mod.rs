@@ -29,19 +29,17 @@ pub(crate) fn shares(kind: MetricKind) -> bool {
 
 /// The aggregate that a metric is.
 fn expression(metric: &Metric) -> String {
+    let filter = metric.filter.iter().map(|filter| format!(" FILTER (WHERE {filter})"));
+    let filter: String = filter.collect();
     match metric.kind {
-        MetricKind::Distinct => {
-            let filter = metric.filter.iter().map(|filter| format!(" FILTER (WHERE {filter})"));
-            format!("count(DISTINCT {}){}", metric.value, filter.collect::<String>())
-        }
+        MetricKind::Distinct => format!("count(DISTINCT {}){filter}", metric.value),
         MetricKind::Ratio => ratio::expression(metric),
         // No rows are no amount.
         MetricKind::Aggregate if metric.unit == Unit::Money => {
-            format!("coalesce({}, CAST(0 AS DECIMAL(38, 12)))", metric.value)
+            format!("coalesce({}{filter}, CAST(0 AS DECIMAL(38, 12)))", metric.value)
         }
-        MetricKind::Aggregate | MetricKind::Cumulative | MetricKind::Percentile => {
-            metric.value.clone()
-        }
+        MetricKind::Aggregate => format!("{}{filter}", metric.value),
+        MetricKind::Cumulative | MetricKind::Percentile => metric.value.clone(),
     }
 }
 
