@@ -45,6 +45,6 @@ mod tests;
 pub use anomaly::{AnomalyKind, AnomalyLabel, Observed};
 pub use business::Business;
 pub use day::{DayEvents, DayFacts};
-pub use profile::{Error, MAX_DAYS, MAX_ORGANIZATIONS, Profile};
+pub use profile::{Error, GENERATION, MAX_DAYS, MAX_ORGANIZATIONS, Profile};
 pub use roster::{Organization, OrganizationKind};
 pub use truth::{MonthTruth, Movements, Retention, Tally, Totals, Truth};

@@ -119,10 +119,11 @@ impl<'a> Life<'a> {
         if self.account.target == Plan::Free {
             return;
         }
-        if self.stream.chance(0.6) {
+        // Most stay with the free plan: about one in fifteen pays within 30 days.
+        if self.stream.chance(0.12) {
             self.stage =
                 Stage::Free { trial: Some(day + 1 + self.stream.below(4)), subscribe: None };
-        } else if self.stream.chance(0.6) {
+        } else if self.stream.chance(0.01) {
             let subscribe = Some(day + 1 + self.stream.below(20));
             self.stage = Stage::Free { trial: None, subscribe };
         }
@@ -143,7 +144,7 @@ impl<'a> Life<'a> {
         match self.stage {
             Stage::Free { trial, subscribe } => self.live_free(day, trial, subscribe),
             Stage::Trial { ends } if day == ends => {
-                if self.stream.chance(0.58) {
+                if self.stream.chance(0.25) {
                     self.subscribe(day, "trial_converted");
                 } else {
                     self.enter(day, Phase::Gone, Stage::Gone { back: None });

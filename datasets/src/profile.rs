@@ -4,6 +4,8 @@ use chrono::{Days, NaiveDate};
 
 /// The longest period that can be generated, about three years.
 pub const MAX_DAYS: u32 = 1_100;
+/// Counts the changes of what a seed gives: a history of another generation cannot be continued.
+pub const GENERATION: u32 = 2;
 /// The largest number of organizations that can be generated.
 pub const MAX_ORGANIZATIONS: u32 = 100_000;
 

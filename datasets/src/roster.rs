@@ -148,7 +148,7 @@ fn draw(
     let mut stream = Stream::new(profile.seed, Purpose::Organization, u64::from(index), 0);
     let place = &PLACES[stream.pick(&place::shares())];
     let quantile = (f64::from(rank) + 0.5) / weights.len() as f64;
-    let business = stream.chance(if quantile < 0.3 { 0.9 } else { 0.45 });
+    let business = stream.chance(if quantile < 0.3 { 0.7 } else { 0.27 });
     let kind = match business {
         true => OrganizationKind::Business,
         false => OrganizationKind::Individual,

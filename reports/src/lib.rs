@@ -18,6 +18,7 @@
 mod answer;
 mod axis;
 mod band;
+mod catalog;
 mod chart;
 mod comparison;
 pub mod dashboard;
@@ -33,6 +34,7 @@ mod workbench;
 
 pub use answer::MetricResult;
 pub use band::{Band, Forecasts};
+pub use catalog::{CATALOG_DAYS, Definition, catalog_page, metric_dashboard};
 pub use dashboard::{Dashboard, ForecastRequest};
 pub use error::Error;
 pub use page::{Page, render};

@@ -9,7 +9,7 @@ use query::metric::MetricRequest;
 use serde::Serialize;
 
 use crate::{
-    Dashboard, Error, Forecasts, Language, MetricResult, Window,
+    Dashboard, Definition, Error, Forecasts, Language, MetricResult, Window,
     answer::Answers,
     tile::{TileContext, View},
     window::OFFERED_DAYS,
@@ -40,6 +40,8 @@ pub struct Page {
     pub asks_sql: bool,
     /// Whether the reader may run saved queries.
     pub runs_saved: bool,
+    /// Of the page of one metric: what it is.
+    pub definition: Option<Definition>,
     /// One file for itself: without the links and the form that need a server.
     pub standalone: bool,
 }
@@ -62,6 +64,7 @@ struct Values<'a> {
     periods: Vec<Link>,
     languages: Vec<Link>,
     sections: Vec<Section>,
+    definition: Option<&'a Definition>,
     as_of: &'a str,
     generated_at: String,
     addresses: Vec<String>,
@@ -105,6 +108,7 @@ pub fn render(
         periods: period_links(page),
         languages: language_links(page),
         sections: sections(dashboard, &scene)?,
+        definition: page.definition.as_ref(),
         as_of: &page.as_of,
         generated_at: page.generated_at.to_rfc3339_opts(SecondsFormat::Secs, true),
         addresses: addresses(dashboard, &page.window),

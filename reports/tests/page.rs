@@ -26,6 +26,7 @@ fn page(language: Language, days: u32) -> Page {
         user: Some("ada@example.com".to_owned()),
         asks_sql: false,
         runs_saved: false,
+        definition: None,
         standalone: false,
     }
 }
@@ -65,6 +66,7 @@ fn a_standalone_file_in_chinese() {
     let page = Page {
         asks_sql: false,
         runs_saved: false,
+        definition: None,
         standalone: true,
         organization: Some("Müller & Söhne".to_owned()),
         ..page(Language::ZhCn, 7)

@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::Args;
-use datasets::{Business, Profile};
+use datasets::{Business, GENERATION, Profile};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ingest::Verdict;
 use pipeline::{Delivery, Lakehouse, Outcome};
@@ -59,6 +59,9 @@ pub(super) struct Demo {
 /// `demo.json`: what was generated, and how to get in. Readable for its owner only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct DemoFile {
+    /// Of the generator: before it was counted, the first.
+    #[serde(default = "first")]
+    generation: u32,
     seed: u64,
     organizations: u32,
     start: NaiveDate,
@@ -66,6 +69,10 @@ struct DemoFile {
     loaded_to: NaiveDate,
     api_key: String,
     users: Vec<DemoUser>,
+}
+
+fn first() -> u32 {
+    1
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -147,6 +154,7 @@ impl Demo {
             Profile::ending(seed, organizations, self.days.unwrap_or(120), now.date_naive())?;
         let start = profile.start;
         Ok(DemoFile {
+            generation: GENERATION,
             seed,
             organizations,
             start,
@@ -201,6 +209,12 @@ async fn load(system: &System, demo: &mut DemoFile) -> anyhow::Result<bool> {
     let days =
         u32::try_from((today - demo.start).num_days()).context("the demo lies in the future")?;
     let missing = demo.loaded_to < today;
+    if missing && demo.generation != GENERATION {
+        bail!(
+            "{} holds a demo of an earlier version, which cannot be continued; start over with --fresh",
+            system.config.dir.display()
+        );
+    }
     if missing {
         let profile = Profile::ending(demo.seed, demo.organizations, days, today)?;
         let business = Arc::new(Business::new(profile));

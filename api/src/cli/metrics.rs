@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use analytics::metrics::{MetricDefinition, MetricParameters, MetricView};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use ingest::control;
 use query::{
     AnswerFormat,
     metric::{Audience, Catalog, MetricTable, add_files, read_catalog},
@@ -67,6 +68,8 @@ enum MetricFormat {
     Table,
     Json,
     Csv,
+    /// Bars: one for each bucket or group
+    Chart,
 }
 
 impl Metrics {
@@ -110,6 +113,7 @@ impl Metrics {
         match self.format {
             MetricFormat::Json => Ok(say(&format!("{answer}\n"))?),
             MetricFormat::Table | MetricFormat::Csv => table(&answer),
+            MetricFormat::Chart => chart(&answer),
         }
     }
 
@@ -192,6 +196,47 @@ fn table(answer: &Value) -> anyhow::Result<()> {
         say_row(&cells.iter().map(String::as_str).collect::<Vec<_>>())?;
     }
     Ok(())
+}
+
+/// The width of the longest bar.
+const BAR: f64 = 40.0;
+
+/// Draws a bar for each row.
+fn chart(answer: &Value) -> anyhow::Result<()> {
+    let rows = answer["rows"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let number = |row: &Value| -> Option<f64> {
+        row["value"].as_f64().or_else(|| row["value"].as_str()?.parse().ok())
+    };
+    let largest = rows.iter().filter_map(number).map(f64::abs).fold(0.0, f64::max);
+    let labels: Vec<String> = rows.iter().map(label).collect();
+    let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or_default();
+    for (row, label) in rows.iter().zip(&labels) {
+        let share = number(row).map_or(0.0, |value| value.abs() / largest.max(f64::MIN_POSITIVE));
+        let value = shown(&row["value"]);
+        say(&format!("{label:<width$} {:<40} {value}\n", bar(share)))?;
+    }
+    Ok(())
+}
+
+/// What stands before a bar: the bucket, the group, the currency.
+fn label(row: &Value) -> String {
+    let at = row["at"]
+        .as_str()
+        .map(|at| at.trim_end_matches(":00Z").trim_end_matches("T00:00").to_owned());
+    let group = match row["other"] == true {
+        true => vec!["(other)".to_owned()],
+        false => row["group"].as_array().into_iter().flatten().map(shown).collect(),
+    };
+    let currency = row["currency"].as_str().map(str::to_owned);
+    let parts: Vec<_> = at.into_iter().chain(group).chain(currency).collect();
+    control::shown(&parts.join(" ")).into_owned()
+}
+
+/// A bar of blocks, to an eighth of a letter.
+fn bar(share: f64) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (share * BAR * 8.0).round() as usize;
+    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
 /// Says whether files of metrics are right, each added to those before it.

@@ -62,6 +62,7 @@ impl Report {
             user: None,
             asks_sql: false,
             runs_saved: false,
+            definition: None,
             standalone: true,
         };
         let deadline_ms = reading.deadline_ms();

@@ -19,6 +19,7 @@ pub struct Catalog {
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Viewer {
+    /// Which metrics and dimensions the viewer may ask for. Staff may ask for those of organizations as well.
     pub audience: Audience,
     /// Whether the one who asks sees what says something of a person.
     pub persons: bool,
@@ -30,6 +31,7 @@ pub struct Viewer {
 pub struct CatalogError {
     /// The file, and the line if it is known.
     pub place: String,
+    /// What is wrong, in one line.
     pub reason: String,
 }
 

@@ -9,10 +9,15 @@ use crate::{MetricRequest, Number, grain::local_sql};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metric {
+    /// The name in requests: 1 to 64 of a to z, 0 to 9 and `_`. No two metrics of a catalog share one.
     pub name: String,
+    /// The short name that people read, such as `Error rate`.
     pub title: Text,
+    /// What a value says, in a sentence or a few.
     pub description: Text,
+    /// What a value measures, such as things, milliseconds or money. It decides how the value is printed.
     pub unit: Unit,
+    /// How a value comes from rows. It decides which of `over`, `percentile` and `filter` may be set.
     pub kind: MetricKind,
     /// Whether more is good.
     #[serde(default)]
@@ -56,7 +61,9 @@ pub struct Metric {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Text {
+    /// English.
     pub en: String,
+    /// Simplified Chinese; the key is `zh-CN` in YAML and JSON.
     #[serde(rename = "zh-CN")]
     pub zh_cn: String,
 }
@@ -101,6 +108,7 @@ pub enum AddsUp {
     All,
     /// Groups, at one time.
     Groups,
+    /// Neither groups nor buckets: the value of the whole comes from its own rows.
     None,
 }
 
@@ -108,7 +116,9 @@ pub enum AddsUp {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
+    /// More is better.
     Up,
+    /// Less is better.
     Down,
     /// Neither is better.
     #[default]
@@ -119,15 +129,19 @@ pub enum Direction {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Goal {
+    /// The value to reach, in the unit of the metric: 0.15 is a share of 15 %.
     pub value: f64,
     /// `month`, or `window`: of any length.
     pub per: GoalPeriod,
 }
 
+/// The length of the window that a goal is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GoalPeriod {
+    /// One month, such as 100,000 requests a month.
     Month,
+    /// A window of any length.
     Window,
 }
 
@@ -167,6 +181,7 @@ pub struct Source {
     /// Whether organizations may send rows of it, which metrics of staff leave out.
     #[serde(default)]
     pub is_self_reported: bool,
+    /// The columns and expressions that its rows can be split by and filtered by.
     pub dimensions: Vec<Dimension>,
 }
 
@@ -174,7 +189,9 @@ pub struct Source {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dimension {
+    /// The name in requests. Without `expression` it is the name of the column too.
     pub name: String,
+    /// The type of its values; `type` in YAML, where text is the default.
     #[serde(rename = "type", default)]
     pub kind: DimensionType,
     /// The SQL expression, where it is not the column of that name. `{local}` is the row's time on the clock of the zone.
@@ -183,16 +200,21 @@ pub struct Dimension {
     /// The column of the organization's record that it is: as it is at the cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of_organization: Option<String>,
+    /// Who may split and filter by it; everybody by default. For others it does not exist.
     #[serde(default)]
     pub audience: Audience,
 }
 
+/// The type of a dimension's values. A filter gives values as texts, which must be readable as this type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DimensionType {
+    /// Any text.
     #[default]
     Text,
+    /// A whole number of 64 bits with a sign, such as a status code.
     Integer,
+    /// `true` or `false`.
     Boolean,
 }
 

@@ -8,8 +8,11 @@ use crate::{Dimension, DimensionType, Error};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Filter {
+    /// Every filter of a list holds: `{"and": [...]}` in JSON.
     And(And),
+    /// At least one filter of a list holds: `{"or": [...]}` in JSON.
     Or(Or),
+    /// One dimension is compared: an object with `dimension` and `operator` in JSON.
     Condition(Condition),
 }
 
@@ -31,7 +34,9 @@ pub struct Or {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
+    /// The name of the dimension that is compared.
     pub dimension: String,
+    /// The comparison. It decides whether the condition has one value, a list of values, or none.
     pub operator: Operator,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     value: Option<String>,
@@ -39,21 +44,28 @@ pub struct Condition {
     values: Vec<String>,
 }
 
+/// The comparison of a condition. In JSON it is a text such as `!=` or `not in`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Operator {
+    /// The dimension is equal to the one value.
     #[serde(rename = "=")]
     Equal,
+    /// The dimension is not equal to the one value. Rows without a value of the dimension are included.
     #[serde(rename = "!=")]
     NotEqual,
+    /// The dimension is equal to one value of a list, which has 1 to 100 of them.
     #[serde(rename = "in")]
     In,
+    /// The dimension is equal to no value of a list. Rows without a value of the dimension are included.
     #[serde(rename = "not in")]
     NotIn,
     /// Capitals and small letters are the same.
     #[serde(rename = "contains")]
     Contains,
+    /// The row has no value of the dimension.
     #[serde(rename = "is null")]
     Null,
+    /// The row has a value of the dimension.
     #[serde(rename = "is not null")]
     NotNull,
 }

@@ -25,18 +25,27 @@ use crate::Zone;
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Grain {
+    /// One minute of the clock.
     Minute,
+    /// One hour of the clock. An hour that occurs twice, when the clock goes back, is two buckets.
     Hour,
+    /// One day from midnight to midnight: 23 or 25 hours in most zones when the clock changes.
     Day,
+    /// Seven days from Monday.
     Week,
+    /// One month of the calendar.
     Month,
+    /// Three months of the calendar, from the first day of January, April, July or October.
     Quarter,
+    /// One year of the calendar, from January 1.
     Year,
 }
 
 impl Grain {
+    /// All grains, from the shortest to the longest.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
+    /// The name in requests and in SQL, in small letters, such as `minute`.
     pub fn name(self) -> &'static str {
         self.into()
     }

@@ -1,6 +1,8 @@
 //! Metrics: what each one means, the questions that can be asked of them, and the SQL that answers them. Nothing here runs
 //! a query; `query` does.
 
+#![warn(missing_docs)]
+
 mod bucketed;
 mod catalog;
 mod definition;

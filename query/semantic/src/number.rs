@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct Number(i128);
 
 impl Number {
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
     /// A number of 10⁻¹².
@@ -31,6 +32,7 @@ impl Number {
         rounded.mantissa().checked_mul(10_i128.pow(digits)).map(Self)
     }
 
+    /// The exact sum; `None` where it does not fit into 128 bits.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
@@ -51,6 +53,7 @@ impl Number {
         }
     }
 
+    /// The number as a float of 64 bits, which keeps about 16 digits: for shares and charts, not for exact sums.
     pub fn to_f64(self) -> f64 {
         self.to_decimal().to_f64().unwrap_or(f64::NAN)
     }

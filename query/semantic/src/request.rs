@@ -8,8 +8,11 @@ use crate::{Filter, Grain, Number, Unit, Zone};
 /// One question: a metric over the half-open window `[from, to)`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetricRequest {
+    /// The name of the metric.
     pub metric: String,
+    /// The first instant of the window.
     pub from: DateTime<Utc>,
+    /// The first instant after the window. It must be later than `from`.
     pub to: DateTime<Utc>,
     /// Without a grain the answer is one row for the whole window (per group).
     pub grain: Option<Grain>,
@@ -18,11 +21,13 @@ pub struct MetricRequest {
     pub zone: Zone,
     /// The dimensions to split by, in this order.
     pub by: Vec<String>,
+    /// The rows that count; `None` means all rows.
     #[serde(default)]
     pub filter: Option<Filter>,
     /// The groups that are told apart.
     #[serde(default)]
     pub groups: Groups,
+    /// What is done about buckets that no row fell into.
     #[serde(default)]
     pub fill: Fill,
 }
@@ -31,6 +36,7 @@ pub struct MetricRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Groups {
+    /// All of them: each group has rows of its own.
     #[default]
     All,
     /// Those with the largest values, of each currency; the others are left out.
@@ -61,10 +67,15 @@ pub enum Fill {
 /// The answer: its rows are ordered by time, then by group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricAnswer {
+    /// The name of the metric.
     pub metric: String,
+    /// How the values are to be read and printed.
     pub unit: Unit,
+    /// The bucket length; `None` where a value is that of the whole window.
     pub grain: Option<Grain>,
+    /// The dimensions that the answer is split by, in the order of the values in each row's `group`.
     pub by: Vec<String>,
+    /// One row for each bucket, group and currency.
     pub rows: Vec<MetricRow>,
     /// The SQL that was run.
     pub sql: String,
@@ -102,10 +113,12 @@ impl MetricRequest {
         }
     }
 
+    /// The same question with buckets: the answer has one row for each of them (per group).
     pub fn with_grain(self, grain: Grain) -> Self {
         Self { grain: Some(grain), ..self }
     }
 
+    /// The same question, split by these dimensions in this order, instead of those it had.
     pub fn split_by(self, by: &[&str]) -> Self {
         Self { by: by.iter().map(|name| (*name).to_owned()).collect(), ..self }
     }

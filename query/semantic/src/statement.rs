@@ -13,6 +13,8 @@ use crate::{
 /// A compiled statement.
 #[derive(Debug, Clone)]
 pub struct Statement {
+    /// The text to run. A row has `at`, `by0`, `by1`, `by2`, `other` and `currency` where the questions need them, and
+    /// one column for each of the parts.
     pub sql: String,
     /// More rows than this are an error: too many groups.
     pub rows_max: u64,
@@ -25,9 +27,11 @@ pub struct Statement {
 /// Rows that a statement depends on: those of a table in `[from, to)`, in microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Read {
+    /// The stored table that the rows are in.
     pub table: Table,
     /// Without it, all rows before `to`.
     pub from: Option<i64>,
+    /// The end, which is not included; `i64::MAX` where rows of any time count.
     pub to: i64,
 }
 
@@ -36,7 +40,9 @@ pub struct Read {
 pub struct Part {
     /// Its place among the questions.
     pub index: usize,
+    /// The definition of the metric that is asked for.
     pub metric: Metric,
+    /// The question as it was asked.
     pub request: MetricRequest,
 }
 

@@ -9,8 +9,11 @@ use crate::{Error, Grain, Zone};
 /// A half-open window `[from, to)`, on the clock of a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
+    /// The first instant of the window.
     pub from: DateTime<Utc>,
+    /// The first instant after the window.
     pub to: DateTime<Utc>,
+    /// The clock that the dates and months of the window follow.
     pub zone: Zone,
     /// The unit that a window to date, or a whole one, is of.
     unit: Option<Grain>,
@@ -21,11 +24,14 @@ pub struct Window {
 pub struct WindowRequest<'a> {
     /// RFC 3339, or a date of the zone.
     pub from: Option<&'a str>,
+    /// The end, which is not included: RFC 3339, or a date of the zone. `None`: the start of today, or
+    /// its end if `today` is set or `from` is not before today. It is `None` too where `range` is set.
     pub to: Option<&'a str>,
     /// The name of a range, instead of both.
     pub range: Option<&'a str>,
     /// Whether a range of whole days ends with today, as far as it is.
     pub today: bool,
+    /// The clock that dates and ranges are read on; UTC by default.
     pub zone: Zone,
 }
 

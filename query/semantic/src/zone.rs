@@ -11,7 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// An IANA zone such as `Europe/Berlin`, or an offset such as `+02:00`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Zone {
+    /// A zone of the IANA database; its clock may change, such as to summer time.
     Named(chrono_tz::Tz),
+    /// A fixed offset from UTC, such as `+02:00`; this clock never changes.
     Offset(FixedOffset),
 }
 
@@ -21,6 +23,7 @@ pub enum Zone {
 pub struct UnknownZone(pub String);
 
 impl Zone {
+    /// Coordinated Universal Time, the default.
     pub const UTC: Self = Self::Named(chrono_tz::UTC);
 
     /// Seconds that the clock of the zone is ahead of UTC at an instant.

@@ -7,9 +7,9 @@ mod table;
 
 pub use check::{add_files, read_catalog};
 pub use semantic::{
-    Audience, Catalog, CatalogError, Compare, Dimension, Direction, Fill, Filter, Goal, Grain,
-    Group, Groups, Metric, MetricAnswer, MetricKind, MetricRequest, MetricRow, Number, Text, Unit,
-    Viewer, Window, WindowRequest, instant,
+    Audience, Catalog, CatalogError, Compare, Dimension, Direction, Fill, Filter, Goal, GoalPeriod,
+    Grain, Group, Groups, Metric, MetricAnswer, MetricKind, MetricRequest, MetricRow, Number, Text,
+    Unit, Viewer, Window, WindowRequest, instant,
 };
 pub use table::{MetricColumn, MetricQuery, MetricTable, Order, TableRow};
 

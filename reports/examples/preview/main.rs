@@ -43,6 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         user: Some("ada@example.com".to_owned()),
         asks_sql: false,
         runs_saved: false,
+        definition: None,
         standalone: mode == "standalone",
     };
     let started = Instant::now();

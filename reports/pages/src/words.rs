@@ -31,6 +31,10 @@ pub struct Words {
     pub email: &'static str,
     /// The label of the field for the password.
     pub password: &'static str,
+    /// The link to the catalog of metrics.
+    pub metrics: &'static str,
+    /// The link to the dashboard.
+    pub dashboard: &'static str,
     /// The link to the list of saved queries.
     pub saved_queries: &'static str,
     /// Stands where a tile or an answer has nothing to show.
@@ -88,6 +92,8 @@ const ENGLISH: Words = Words {
     sign_out: "Sign out",
     email: "E-mail",
     password: "Password",
+    metrics: "Metrics",
+    dashboard: "Dashboard",
     saved_queries: "Saved queries",
     no_data: "No data in this period",
     no_data_hint: "Nothing was recorded here. Choose a longer period, or check that events arrive.",
@@ -125,6 +131,8 @@ const CHINESE: Words = Words {
     sign_out: "退出登录",
     email: "邮箱",
     password: "密码",
+    metrics: "指标",
+    dashboard: "仪表板",
     saved_queries: "已保存的查询",
     no_data: "该时段没有数据",
     no_data_hint: "这段时间没有记录。请选择更长的时间范围，或检查事件是否已送达。",

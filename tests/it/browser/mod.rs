@@ -1,5 +1,6 @@
 //! The pages of a browser.
 
+mod catalog;
 mod error_pages;
 mod pages;
 mod workbench;

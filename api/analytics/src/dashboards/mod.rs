@@ -1,6 +1,7 @@
 //! The pages that people see: dashboards and the way to sign in. The same questions and the same rendering make
 //! the report file of `aihub report render`.
 
+mod catalog;
 mod saved;
 mod workbench;
 
@@ -33,6 +34,8 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("dashboards")
         config
             .route("/", web::get().to(home))
             .route("/dashboards/{name}", web::get().to(dashboard))
+            .route("/metrics-catalog", web::get().to(catalog::list))
+            .route("/metrics-catalog/{name}", web::get().to(catalog::page))
             .route("/queries", web::get().to(saved::list))
             .route("/queries/{name}", web::get().to(saved::page))
             .route("/sql", web::get().to(workbench::page))
@@ -126,15 +129,26 @@ async fn dashboard(
     }
     let asked = parameters(asked)?;
     let definition = definition(&name)?;
-    let now = lake.state.clock.now();
-    let cut = lake.lakehouse.cut();
+    let (cut, now) = (lake.lakehouse.cut(), lake.state.clock.now());
     let page = page(&request, &principal, &asked, now, lake.cut_cipher.token(&cut, &principal)?)?;
+    shown(&lake, &principal, cut, definition, page).await
+}
+
+/// Renders a dashboard for somebody, at a cut.
+async fn shown(
+    lake: &Lake,
+    principal: &Principal,
+    cut: Cut,
+    definition: Dashboard,
+    page: Page,
+) -> Result<HttpResponse, Problem> {
+    let now = page.generated_at;
     let reading = DashboardContext {
         engine: &lake.engine,
         catalog: &lake.catalog,
-        reach: reach(&principal),
+        reach: reach(principal),
         cut,
-        persons: persons::are_shown_to(&lake.state.store, &principal).await?,
+        persons: persons::are_shown_to(&lake.state.store, principal).await?,
         now,
         deadline_ms: lake.limits.deadline_seconds * 1_000,
     };
@@ -228,6 +242,7 @@ fn page(
         user: user_name(principal),
         asks_sql: principal.may(Ability::RunSql),
         runs_saved: principal.may(Ability::ReadMetrics),
+        definition: None,
         standalone: false,
     })
 }

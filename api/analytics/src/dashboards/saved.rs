@@ -28,7 +28,7 @@ const CELL_MAX: usize = 500;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LanguageParameters {
-    lang: Option<String>,
+    pub(super) lang: Option<String>,
 }
 
 pub(super) async fn list(
@@ -94,7 +94,7 @@ pub(super) async fn page(
 }
 
 /// Who opens one of these pages and may, or the way in.
-async fn reader(
+pub(super) async fn reader(
     request: &HttpRequest,
     gate: &Gate,
 ) -> Result<Result<Principal, HttpResponse>, Problem> {
@@ -107,7 +107,11 @@ async fn reader(
     }
 }
 
-fn who_reads(request: &HttpRequest, principal: &Principal, lang: Option<&str>) -> Reader {
+pub(super) fn who_reads(
+    request: &HttpRequest,
+    principal: &Principal,
+    lang: Option<&str>,
+) -> Reader {
     Reader {
         language: language(request, lang),
         user: user_name(principal),
