@@ -16,7 +16,7 @@ PRELUDE = 'set -eu\ncurl() { command curl --fail-with-body "$@"; }\n'
 # Each document, where its examples begin and end, how many there are at least, and the files that they write.
 DOCUMENTS = [
     ("query.md", "## `/v1/query`", "## Tables and views", 7, {"usage.csv", "usage.arrows", "usage.parquet"}),
-    ("metrics.md", "## `GET /v1/metrics/{name}`", "## Errors", 3, set()),
+    ("metrics.md", "## `GET /v1/metrics/{name}`", "## `/v1/forecasts`", 2, set()),
 ]
 
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 use ingest::grant::SELF_REPORTED;
 
-use crate::{Audience, Error, MetricRequest, Source, grain::literal};
+use crate::{Audience, Error, Grain, MetricRequest, Source, grain::literal};
 
 /// Queries within queries.
 const DEPTH_MAX: usize = 4;
@@ -36,17 +36,26 @@ fn buckets(request: &MetricRequest) -> String {
             None => before(request),
         };
         let comma = if i == 0 { "" } else { ", " };
+        let whole = request.grain.is_none()
+            || (*start >= request.from && bucket_end(request, *start) <= request.to);
         let micros = [*start, (*start).max(request.from), end.min(request.to), before]
             .map(|at| at.timestamp_micros());
         let [at, since, until, before] = micros;
         // Writing to a text does not fail.
-        let _ = write!(values, "{comma}({at}, {since}, {until}, {before})");
+        let _ = write!(values, "{comma}({at}, {since}, {until}, {before}, {whole})");
     }
     let time = |name: &str| {
         format!("arrow_cast({name}, 'Timestamp(Microsecond, Some(\"UTC\"))') AS {name}")
     };
     let columns = ["at", "since", "until", "before"].map(time).join(", ");
-    format!("SELECT {columns} FROM (VALUES {values}) AS listed (at, since, until, before)")
+    format!(
+        "SELECT {columns}, whole FROM (VALUES {values}) AS listed (at, since, until, before, whole)"
+    )
+}
+
+/// Where a bucket ends, whether the window does before or not.
+fn bucket_end(request: &MetricRequest, start: DateTime<Utc>) -> DateTime<Utc> {
+    request.grain.map_or(request.to, |grain| grain.end(start, request.zone))
 }
 
 /// The start of the bucket before the first; without a grain, of the window of the same length.
@@ -111,6 +120,10 @@ impl Template<'_> {
                     literal(from)
                 ),
             },
+            // With the days before the window that a rolling count looks at.
+            Some(("day", time)) => {
+                Grain::Day.sql(time, from - chrono::TimeDelta::days(32), to, zone)
+            }
             Some(("of", name)) => {
                 let source = self.sources.iter().find(|source| source.name == name)?;
                 return Some(self.expand(source, depth + 1).map(|query| format!("({query})")));

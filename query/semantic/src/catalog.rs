@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Audience, Dimension, Error, Groups, Metric, MetricKind, MetricRequest, Source, Statement, Unit,
-    kind, scope::Scope, statement::Part,
+    Audience, Dimension, Error, Grain, Groups, Metric, MetricKind, MetricRequest, Source,
+    Statement, Unit, kind, scope::Scope, statement::Part,
 };
 
 /// The metrics of a deployment.
@@ -100,8 +100,14 @@ impl Catalog {
         value.apply_merge().map_err(invalid)?;
         let entries: Vec<serde_yaml_ng::Value> =
             serde_yaml_ng::from_value(value).map_err(invalid)?;
+        let lines: Vec<_> = lines_of_entries(text).collect();
+        if lines.len() != entries.len() {
+            let reason =
+                "a file is a list whose entries begin with `- name:`, each on a line of its own";
+            return Err(CatalogError::of(file, None, &reason));
+        }
         let mut names: Vec<(String, usize)> = Vec::new();
-        for (entry, line) in entries.into_iter().zip(lines_of_entries(text)) {
+        for (entry, line) in entries.into_iter().zip(lines) {
             let refuse = |reason: &dyn fmt::Display| CatalogError::of(file, Some(line), reason);
             let metric: Metric =
                 serde_yaml_ng::from_value(entry).map_err(|error| refuse(&error))?;
@@ -152,6 +158,11 @@ impl Catalog {
         source.filter(move |dimension| dimension.audience <= audience)
     }
 
+    /// The shortest buckets of a metric, where there is a limit.
+    pub fn finest_grain(&self, metric: &Metric) -> Option<Grain> {
+        self.source(metric).and_then(|source| source.finest_grain)
+    }
+
     fn source(&self, metric: &Metric) -> Option<&Source> {
         self.sources.iter().find(|source| source.name == metric.source)
     }
@@ -190,6 +201,7 @@ impl Catalog {
     pub fn rows(
         &self,
         request: &MetricRequest,
+        currency: Option<&str>,
         viewer: Viewer,
         limit: usize,
     ) -> Result<String, Error> {
@@ -197,7 +209,7 @@ impl Catalog {
         self.check_request(metric, request, viewer)?;
         let source = &self.source_of(metric)?.localized(request);
         Scope::new(source, &self.sources, request, metric.has_currency(), viewer.audience)
-            .map(|scope| scope.rows_of(metric, limit))
+            .map(|scope| scope.rows_of(metric, currency, limit))
     }
 
     fn source_of(&self, metric: &Metric) -> Result<&Source, Error> {
@@ -230,6 +242,14 @@ impl Catalog {
         };
         if groups > GROUPS_MAX {
             return refuse(format!("at most {GROUPS_MAX} groups are told apart"));
+        }
+        if let (Some(finest), Some(grain)) = (self.finest_grain(metric), request.grain)
+            && grain < finest
+        {
+            let (name, finest) = (&metric.name, finest.name());
+            return Err(Error::Window(format!(
+                "`{name}` is computed by {finest}: take that grain or a longer one"
+            )));
         }
         // The buckets of a query stand in its text.
         let is_listed = self.source(metric).is_some_and(|source| source.query.is_some());
@@ -306,6 +326,20 @@ impl Catalog {
             return refuse("needs `percentile` as a percentile, and has none otherwise");
         }
         if metric.filter.is_some()
+            && metric.kind == MetricKind::Aggregate
+            && !is_one_call(&metric.value)
+        {
+            return refuse(
+                "has a `filter`, so that `value` must be one aggregate, such as sum(input_tokens)",
+            );
+        }
+        if metric.percentile.is_some_and(|rank| !(rank > 0.0 && rank <= 1.0)) {
+            return refuse("has a `percentile` that is not above 0 and at most 1");
+        }
+        if metric.matures_days > 366 {
+            return refuse("has `matures_days` above 366");
+        }
+        if metric.filter.is_some()
             && !matches!(metric.kind, MetricKind::Aggregate | MetricKind::Distinct)
         {
             return refuse("has a `filter`, which only an aggregate and a distinct count have");
@@ -357,6 +391,24 @@ fn did_you_mean<'a>(what: &str, wrong: &str, known: impl Iterator<Item = &'a str
         known.iter().min_by_key(distance).filter(|name| distance(name) <= 2.max(wrong.len() / 3));
     let likely = likely.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
     format!("{likely}{what}: {}", known.join(", "))
+}
+
+/// Whether an expression is one call, with a minus before it perhaps.
+fn is_one_call(text: &str) -> bool {
+    let text = text.trim().trim_start_matches('-');
+    let name = text
+        .find('(')
+        .filter(|at| text[..*at].chars().all(|letter| letter.is_alphanumeric() || letter == '_'));
+    let mut depth = 0_usize;
+    let ends = text.char_indices().find(|(_, letter)| {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        *letter == ')' && depth == 0
+    });
+    name.is_some_and(|at| at > 0) && ends.is_some_and(|(at, _)| at + 1 == text.len())
 }
 
 /// The lines on which the entries of a list begin, from 1.

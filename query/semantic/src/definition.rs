@@ -3,7 +3,7 @@
 use ingest::Table;
 use serde::{Deserialize, Serialize};
 
-use crate::{MetricRequest, Number, grain::local_sql};
+use crate::{Grain, MetricRequest, Number, grain::local_sql};
 
 /// One metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -175,6 +175,9 @@ pub struct Source {
     pub query: Option<String>,
     /// The stored tables that its rows come from.
     pub tables: Vec<String>,
+    /// The shortest buckets that it can tell apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finest_grain: Option<Grain>,
     /// Whether a row depends on rows before it, whenever they were.
     #[serde(default)]
     pub is_history: bool,

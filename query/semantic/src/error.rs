@@ -38,6 +38,9 @@ pub enum Error {
     /// The question is split by too much or by a dimension twice, or a source is wrong. The text is the whole message.
     #[error("{0}")]
     Invalid(String),
+    /// The answer would have more rows than an answer may have.
+    #[error("{0}")]
+    TooLarge(String),
     /// Only a role that sees persons may ask that.
     #[error("{0}")]
     Persons(String),

@@ -125,13 +125,19 @@ impl<'a> Scope<'a> {
     }
 
     /// The rows that a value comes from, the newest first: of a stock all rows up to the end of the window.
-    pub(crate) fn rows_of(&self, metric: &Metric, limit: usize) -> String {
+    pub(crate) fn rows_of(&self, metric: &Metric, currency: Option<&str>, limit: usize) -> String {
         let mut filter = match metric.kind {
             MetricKind::Cumulative => self.until_end(),
             _ => self.within(),
         };
         if let Some(counted) = &metric.filter {
-            filter += &format!(" AND {counted}");
+            filter += &format!(" AND ({counted})");
+        }
+        if matches!(metric.kind, MetricKind::Percentile | MetricKind::Distinct) {
+            filter += &format!(" AND {} IS NOT NULL", metric.value);
+        }
+        if let Some(currency) = currency {
+            filter += &format!(" AND currency = {}", text(currency));
         }
         let order = match &self.source.query {
             Some(_) => "at, organization_id",

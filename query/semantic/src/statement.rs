@@ -119,19 +119,22 @@ type Series = BTreeMap<Option<DateTime<Utc>>, Option<Number>>;
 
 impl Part {
     /// The answer, from the rows of its column.
-    pub fn answer(&self, rows: Vec<MetricRow>, sql: &str) -> MetricAnswer {
-        MetricAnswer {
+    ///
+    /// # Errors
+    /// When the groups have more buckets than an answer may have rows.
+    pub fn answer(&self, rows: Vec<MetricRow>, sql: &str) -> Result<MetricAnswer, Error> {
+        Ok(MetricAnswer {
             metric: self.metric.name.clone(),
             unit: self.metric.unit,
             grain: self.request.grain,
             by: self.request.by.clone(),
-            rows: self.complete(rows),
+            rows: self.complete(rows)?,
             sql: sql.to_owned(),
-        }
+        })
     }
 
     /// Orders rows, and fills the buckets that no row fell into.
-    fn complete(&self, rows: Vec<MetricRow>) -> Vec<MetricRow> {
+    fn complete(&self, rows: Vec<MetricRow>) -> Result<Vec<MetricRow>, Error> {
         let Self { metric, request, .. } = self;
         let is_stock = metric.kind == MetricKind::Cumulative;
         let mut groups: BTreeMap<(bool, Group, Option<String>), Series> = BTreeMap::new();
@@ -161,6 +164,14 @@ impl Part {
             Fill::Null => (true, None),
             Fill::None => (false, None),
         };
+        let filled = if fills || is_stock { groups.len() * buckets.len() } else { 0 };
+        if filled as u64 > ROWS_MAX {
+            return Err(Error::TooLarge(format!(
+                "{} groups in {} buckets are more than {ROWS_MAX} rows: take a longer grain, a `limit`, or `fill=none`",
+                groups.len(),
+                buckets.len()
+            )));
+        }
         let mut complete = Vec::new();
         for ((other, group, currency), series) in groups {
             // The stock at the start of the window.
@@ -183,6 +194,6 @@ impl Part {
             }
         }
         complete.sort_by_key(|row| row.at);
-        complete
+        Ok(complete)
     }
 }

@@ -188,9 +188,13 @@ impl Window {
         match (compare, self.unit) {
             (Compare::PreviousYear, _) | (_, Some(Grain::Year)) => by_months(12),
             (_, Some(unit)) => {
-                // By days, so that a longer month's last days follow a shorter one's.
                 let first = unit.first_day(local(self.from).date());
                 let before = unit.first_day(first - Days::new(1));
+                // The end of the unit is that of the one before, which may be longer.
+                if at == zone.midnight(unit.day_after(first)) {
+                    return zone.midnight(first);
+                }
+                // By days, so that a longer month's last days follow a shorter one's.
                 let at = local(at);
                 let days = u64::try_from((at.date() - first).num_days()).unwrap_or_default();
                 zone.instant(after(before, days).and_time(at.time()))
@@ -357,6 +361,13 @@ mod tests {
         assert_eq!(period("last_7_days", NOW), "11-09T00 11-16T00");
         assert_eq!(period("previous_month", NOW), "09-01T00 10-01T00");
         assert_eq!(period("previous_quarter", NOW), "04-01T00 07-01T00");
+        let march = |name: &str| period(name, "2026-03-10T15:00:00Z");
+        assert_eq!(march("previous_month"), "01-01T00 02-01T00");
+        let april = |name: &str| period(name, "2026-04-10T15:00:00Z");
+        assert_eq!(
+            (april("previous_month"), april("previous_quarter")),
+            ("02-01T00 03-01T00".into(), "10-01T00 01-01T00".into())
+        );
         // As far as today is.
         assert_eq!(period("today", NOW), "11-22T00 11-22T15");
         assert_eq!(period("month_to_date", NOW), "10-01T00 10-23T15");

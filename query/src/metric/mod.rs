@@ -40,6 +40,7 @@ impl From<semantic::Error> for QueryError {
             Error::Window(_) | Error::Range(_) | Error::Zone(_) | Error::Filter(_) => {
                 Reason::Parameters
             }
+            Error::TooLarge(_) => Reason::TooLarge,
             Error::Persons(_) => Reason::Persons,
         };
         Self { hint: error.hint(), ..Self::new(reason, error.to_string()) }

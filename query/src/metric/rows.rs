@@ -30,7 +30,7 @@ pub(crate) fn answers(
     let parts = statement.parts.iter().enumerate();
     parts
         .map(|(column, part)| {
-            Ok((part.index, part.answer(read(rows, part, column)?, &statement.sql)))
+            Ok((part.index, part.answer(read(rows, part, column)?, &statement.sql)?))
         })
         .collect()
 }

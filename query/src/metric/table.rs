@@ -199,10 +199,19 @@ impl Engine {
         rows.sort_by(|a, b| {
             b.value.cmp(&a.value).then_with(|| names(&a.group).cmp(&names(&b.group)))
         });
-        let mut groups: Vec<Group> = Vec::new();
+        // Amounts of different currencies have no order: their groups take turns.
+        let mut ranks: BTreeMap<Option<String>, usize> = BTreeMap::new();
+        let mut ranked: Vec<(usize, Group)> = Vec::new();
         for row in rows {
-            if !groups.contains(&row.group) {
-                groups.push(row.group);
+            let rank = ranks.entry(row.currency).or_default();
+            ranked.push((*rank, row.group));
+            *rank += 1;
+        }
+        ranked.sort_by_key(|(rank, _)| *rank);
+        let mut groups: Vec<Group> = Vec::new();
+        for (_, group) in ranked {
+            if !groups.contains(&group) {
+                groups.push(group);
             }
         }
         groups.truncate(semantic::GROUPS_MAX);
@@ -277,6 +286,10 @@ impl MetricTable {
                     }
                 }
                 let at = own[bucket];
+                // A longer month's last days have none to be compared with.
+                if bucket >= others.len() {
+                    before.fill(None);
+                }
                 let before = is_compared.then_some(before);
                 TableRow {
                     at,

@@ -133,7 +133,9 @@ async fn every_metric_answers(client: &Client) {
         let by = metric["dimensions"].as_array().unwrap().iter().map(|by| by.as_str().unwrap());
         let by = by.filter(|by| is_first && *by != "referrer").map(|by| format!("by={by}"));
         for split in by.chain(["".into()]) {
-            for grain in ["grain=hour&range=last_7_days", "grain=day", "grain=month", ""] {
+            let hourly =
+                if metric["finest_grain"] == "day" { "" } else { "grain=hour&range=last_7_days" };
+            for grain in [hourly, "grain=day", "grain=month", ""] {
                 let answer = get(format!("/v1/metrics/{name}?{grain}&{split}")).await;
                 let values = answer["rows"].as_array().unwrap().iter().map(|row| &row["value"]);
                 let values = values.filter(|value| !value.is_null() && !UNBOUNDED.contains(&name));

@@ -86,6 +86,13 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
         (metric("a", "kind: ratio\nunit: ratio"), 1, "`over`"),
         (metric("A b", ""), 1, "name"),
         (metric("summary", ""), 1, "stands for something else"),
+        (
+            metric("a", "value: sum(input_tokens) + sum(output_tokens)\nfilter: status_code = 200"),
+            1,
+            "one aggregate",
+        ),
+        (metric("a", "kind: percentile\nvalue: latency_ms\npercentile: 95"), 1, "`percentile`"),
+        ("[{name: a}]".to_owned(), 1, "`- name:`"),
         (metric("a", "color: red"), 1, "color"),
         ("- name: [".to_owned(), 1, "wrong.yaml"),
         ("a: b".to_owned(), 1, "wrong.yaml"),

@@ -247,6 +247,93 @@ async fn balances_follow_from_movements(client: &Client, grain: &str, tz: &str) 
     }
 }
 
+/// What a review found: a payment before a trial is none after it, and rows of one currency can be had.
+#[tokio::test]
+async fn conversions_count_what_comes_after_the_start() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    let money = |invoice: &str, currency: &str| json!({"invoice_id": invoice, "amount": "10", "currency": currency});
+    let facts = [
+        ("org_a", "payment_succeeded", "2026-01-05", money("a1", "USD")),
+        ("org_a", "trial_started", "2026-03-01", json!({"plan": "pro"})),
+        ("org_a", "payment_succeeded", "2026-03-10", money("a2", "EUR")),
+        ("org_b", "signed_up", "2026-03-03", json!({"plan": "free"})),
+    ];
+    let facts: Vec<_> = (0..)
+        .zip(facts)
+        .map(|(id, (org, kind, day, data))| fact(id, org, kind, day, data))
+        .collect();
+    send(&client, &facts).await;
+    let requests: Vec<_> = ["2026-03-02", "2026-03-04"]
+        .into_iter()
+        .map(|day| {
+            let mut event = usage("org_b", day, json!({"status_code": 200}));
+            event["time"] = format!("{day}T12:00:00Z").into();
+            event
+        })
+        .collect();
+    send(&client, &requests).await;
+    assert_close(
+        &value(&client, "trial_conversion", "2026-03", None).await,
+        1.0,
+        "trial conversion",
+    );
+    for from in ["2026-03-01", "2026-03-03"] {
+        let path = format!("/v1/metrics/activation_rate?from={from}&to=2026-04-01");
+        assert_close(&client.get(&path).await.1["rows"][0]["value"], 1.0, "activation");
+    }
+    let path = "/v1/metrics/paid/rows?from=2026-01-01&to=2026-04-01&currency=EUR";
+    let (status, found) = client.get(path).await;
+    assert_eq!(status, 200, "{found}");
+    assert_eq!(found["rows"].as_array().map(Vec::len), Some(1), "{found}");
+    assert_eq!(found["rows"][0]["invoice_id"], "a2");
+    // An answer is not filled without end.
+    let models: Vec<_> = (0..300)
+        .map(|id| usage("org_a", &format!("m{id}"), json!({"model": format!("m{id}")})))
+        .collect();
+    send(&client, &models).await;
+    let (status, refused) = client
+        .get("/v1/metrics/requests?range=last_7_days&today=true&by=model&grain=minute&fill=zero")
+        .await;
+    assert_eq!((status.as_u16(), &refused["code"]), (413, &json!("result_too_large")), "{refused}");
+    let (status, _) =
+        client.get("/v1/metrics/requests?range=last_7_days&today=true&by=model&grain=minute").await;
+    assert_eq!(status, 200);
+}
+
+/// A user who is active late in UTC is active on the next day of an eastern zone, whatever the window.
+#[tokio::test]
+async fn active_users_are_counted_by_days_of_the_zone() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    let mut event = usage("org_a", "late", json!({"user_id": "u"}));
+    event["time"] = "2026-03-05T18:00:00Z".into();
+    send(&client, &[event]).await;
+    for (to, expected) in [("2026-03-08", vec![0, 0, 1, 0]), ("2026-03-06", vec![0, 0])] {
+        let path = format!(
+            "/v1/metrics/daily_active_users?from=2026-03-04&to={to}&grain=day&tz=Asia/Shanghai&fill=zero"
+        );
+        let (status, answer) = client.get(&path).await;
+        assert_eq!(status, 200, "{answer}");
+        let values: Vec<_> = answer["rows"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .map(|row| row["value"].clone())
+            .collect();
+        assert_eq!(values, expected, "up to {to}");
+    }
+    let (status, refused) =
+        client.get("/v1/metrics/daily_active_users?grain=hour&range=last_7_days").await;
+    assert_eq!(
+        (status.as_u16(), &refused["code"]),
+        (400, &json!("invalid_parameters")),
+        "{refused}"
+    );
+}
+
 #[tokio::test]
 async fn active_users_are_those_of_the_last_days() {
     let dir = folder();

@@ -30,6 +30,8 @@ pub(super) struct RowParameters {
     today: bool,
     tz: Option<String>,
     filter: Option<String>,
+    /// Only rows of this currency (ISO 4217).
+    currency: Option<String>,
     /// At most so many rows, 1 to 10,000; 100 without it.
     limit: Option<usize>,
     #[param(value_type = Option<String>)]
@@ -62,7 +64,7 @@ pub(crate) async fn get_rows(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Problem::invalid_parameters(format!("`limit` is from 1 to {LIMIT_MAX}")));
     }
-    let (format, as_of) = (asked.format, asked.as_of.clone());
+    let (format, as_of, currency) = (asked.format, asked.as_of.clone(), asked.currency.clone());
     let question = asked.question().into_body(vec![name.into_inner()]).map_err(problem)?;
     let query = question.resolve(lake.metrics.zone, lake.state.clock.now()).map_err(problem)?;
     let request_of_rows = MetricRequest {
@@ -73,7 +75,7 @@ pub(crate) async fn get_rows(
     };
     let persons = persons::are_shown_to(&lake.state.store, &principal).await?;
     let viewer = viewer(&reach(&principal), persons);
-    let sql = lake.catalog.rows(&request_of_rows, viewer, limit);
+    let sql = lake.catalog.rows(&request_of_rows, currency.as_deref(), viewer, limit);
     let sql = sql.map_err(|error| problem(error.into()))?;
     let body = QueryBody { sql, format, as_of, ..QueryBody::default() };
     queries::run(&principal, &request, &lake, body).await

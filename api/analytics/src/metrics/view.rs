@@ -35,6 +35,10 @@ pub struct MetricDefinition {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub goal: Option<Goal>,
+    /// The shortest grain, where it is not a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub finest_grain: Option<Grain>,
     /// Where the formula comes from.
     pub formula: String,
     /// The table or view that it reads.
@@ -198,6 +202,7 @@ impl MetricDefinition {
             kind: metric.kind,
             direction: metric.direction,
             goal: metric.goal.clone(),
+            finest_grain: catalog.finest_grain(metric),
             formula: metric.formula.clone(),
             source: metric.source.clone(),
             dimensions: catalog.dimensions(metric, audience).map(name).collect(),

@@ -29,7 +29,7 @@ pub(crate) fn shares(kind: MetricKind) -> bool {
 
 /// The aggregate that a metric is.
 fn expression(metric: &Metric) -> String {
-    let filter = metric.filter.iter().map(|filter| format!(" FILTER (WHERE {filter})"));
+    let filter = metric.filter.iter().map(|filter| format!(" FILTER (WHERE ({filter}))"));
     let filter: String = filter.collect();
     match metric.kind {
         MetricKind::Distinct => format!("count(DISTINCT {}){filter}", metric.value),
