@@ -138,8 +138,8 @@ async fn session(
     Ok(context)
 }
 
-/// Runs a query over tables that hold nothing: whether it is right is seen, and nothing else.
-pub(crate) async fn rehearse(request: &Request) -> Result<(), QueryError> {
+/// Runs a query over tables that hold nothing: whether it is right is seen, and what its columns are.
+pub(crate) async fn rehearse(request: &Request) -> Result<Schema, QueryError> {
     gate::tokens(&request.sql)?;
     let refused = |error| explain(error, &request.reach);
     let context = context(request, &Arc::default(), 1).map_err(refused)?;
@@ -162,8 +162,9 @@ pub(crate) async fn rehearse(request: &Request) -> Result<(), QueryError> {
         context.register_table(*name, view).map_err(refused)?;
     }
     let plan = plan_in(&context, request).await?;
+    let columns = plan.frame.schema().as_arrow().clone();
     plan.frame.collect().await.map_err(refused)?;
-    Ok(())
+    Ok(columns)
 }
 
 /// A session without tables.

@@ -6,7 +6,7 @@ use chrono::DateTime;
 use pipeline::Cut;
 use semantic::{Audience, Catalog, CatalogError, Metric, MetricRequest, Viewer};
 
-use crate::{Author, QueryOptions, Request, RowAccess, session};
+use crate::{Author, QueryOptions, Request, RowAccess, format::type_name, session};
 
 /// The metrics that come with the program, with those of the files of a folder (`*.yaml`), which may also replace them.
 ///
@@ -78,10 +78,14 @@ async fn compute(catalog: &Catalog, metric: &Metric) -> Result<(), String> {
                 1_000,
             )
         };
-        session::rehearse(&request).await.map_err(|error| match error.hint {
+        let columns = session::rehearse(&request).await.map_err(|error| match error.hint {
             Some(hint) => format!("{} ({hint})", error.message),
             None => error.message,
         })?;
+        let value = columns.field_with_name("value0").map_err(|error| error.to_string())?;
+        if !value.data_type().is_numeric() {
+            return Err(format!("`value` gives {}, not a number", type_name(value.data_type())));
+        }
     }
     Ok(())
 }

@@ -93,6 +93,7 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
         ),
         (metric("a", "kind: percentile\nvalue: latency_ms\npercentile: 95"), 1, "`percentile`"),
         ("[{name: a}]".to_owned(), 1, "`- name:`"),
+        (metric("a", "value: max(model)"), 1, "not a number"),
         (metric("a", "color: red"), 1, "color"),
         ("- name: [".to_owned(), 1, "wrong.yaml"),
         ("a: b".to_owned(), 1, "wrong.yaml"),

@@ -358,9 +358,11 @@ async fn active_users_are_those_of_the_last_days() {
         ("monthly_active_users", "2026-06-02", json!(2)),
         ("power_users", "2026-06-01", json!(1)),
         ("active_organizations_30", "2026-06-02", json!(1)),
+        ("weekly_active_organizations", "2026-05-09", json!(2)),
+        ("weekly_active_organizations", "2026-05-10", json!(1)),
         ("daily_active_users", "2026-05-31", json!(1)),
     ] {
-        let from = "2026-05-20";
+        let from = "2026-05-08";
         let (status, answer) =
             client.get(&format!("/v1/metrics/{metric}?from={from}&to={to}")).await;
         assert_eq!(status, 200, "{answer}");
