@@ -302,6 +302,42 @@ async fn conversions_count_what_comes_after_the_start() {
     assert_eq!(status, 200);
 }
 
+/// A longer month's last days have nothing before them, and a month that the window cuts is not held against a whole one.
+#[tokio::test]
+async fn buckets_without_a_like_have_no_value() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    let requests: Vec<_> = [("2026-03-10", "10"), ("2026-04-10", "6")]
+        .into_iter()
+        .map(|(day, price)| {
+            let mut event = usage("org_a", day, json!({"list_price": price, "currency": "USD"}));
+            event["time"] = format!("{day}T12:00:00Z").into();
+            event
+        })
+        .collect();
+    send(&client, &requests).await;
+    let path =
+        "/v1/metrics/requests?from=2026-03-01&to=2026-04-01&grain=day&compare=previous_period";
+    let (status, answer) = client.get(path).await;
+    assert_eq!(status, 200, "{answer}");
+    let before: Vec<_> =
+        answer["rows"].as_array().expect("rows").iter().map(|row| row["before"].clone()).collect();
+    assert_eq!(
+        (before.len(), &before[27], &before[28], &before[30]),
+        (31, &json!(0), &Value::Null, &Value::Null)
+    );
+    for (to, expected) in [("2026-05-01", json!(0.6)), ("2026-04-20", Value::Null)] {
+        let path = format!("/v1/metrics/usage_nrr?from=2026-03-01&to={to}&grain=month");
+        let (status, answer) = client.get(&path).await;
+        assert_eq!(status, 200, "{answer}");
+        let last = answer["rows"].as_array().and_then(|rows| rows.last().cloned());
+        let april =
+            last.filter(|row| row["at"] == "2026-04-01T00:00:00Z").map(|row| row["value"].clone());
+        assert_eq!(april.unwrap_or_default(), expected, "up to {to}: {answer}");
+    }
+}
+
 /// A user who is active late in UTC is active on the next day of an eastern zone, whatever the window.
 #[tokio::test]
 async fn active_users_are_counted_by_days_of_the_zone() {
