@@ -49,4 +49,4 @@ pub use error::{QueryError, Reason};
 pub use gate::{Function, functions};
 pub use parameter::Parameters;
 pub use request::{Author, Planned, QueryMode, QueryOptions, QuerySummary, Request, RowAccess};
-pub use semantic::Zone;
+pub use semantic::{Zone, quoted};

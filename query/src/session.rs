@@ -139,7 +139,7 @@ async fn session(
 }
 
 /// Runs a query over tables that hold nothing: whether it is right is seen, and what its columns are.
-pub(crate) async fn rehearse(request: &Request) -> Result<Schema, QueryError> {
+pub(crate) async fn dry_run(request: &Request) -> Result<Schema, QueryError> {
     gate::tokens(&request.sql)?;
     let refused = |error| explain(error, &request.reach);
     let context = context(request, &Arc::default(), 1).map_err(refused)?;

@@ -30,8 +30,6 @@ pub struct Definition {
     pub description: String,
     /// Labels and what they say: formula, unit, goal, dimensions.
     pub facts: Vec<(&'static str, String)>,
-    /// The SQL that gives the values shown.
-    pub sql: Option<String>,
 }
 
 /// A metric in the list, without what all of its source can be split by.
@@ -57,12 +55,7 @@ struct Values<'a> {
 
 impl Definition {
     /// The definition of a metric; `dimensions` are those that the reader may split it by.
-    pub fn new(
-        metric: &Metric,
-        dimensions: &[&str],
-        sql: Option<String>,
-        language: Language,
-    ) -> Self {
+    pub fn new(metric: &Metric, dimensions: &[&str], language: Language) -> Self {
         let mut facts = vec![
             (label(language, "Formula", "公式"), metric.formula.clone()),
             (label(language, "Unit", "单位"), unit(metric.unit, language).to_owned()),
@@ -88,7 +81,6 @@ impl Definition {
             name: metric.name.clone(),
             description: in_language(&metric.description, language).to_owned(),
             facts,
-            sql,
         }
     }
 }
@@ -125,7 +117,7 @@ pub fn catalog_page(reader: &Reader, metrics: &[&Metric]) -> Result<String, Erro
     let (language, words) = (reader.language, Words::of(reader.language));
     let listed = metrics.iter().map(|metric| Listed {
         title: in_language(&metric.title, language),
-        definition: Definition::new(metric, &[], None, language),
+        definition: Definition::new(metric, &[], language),
     });
     let values = Values {
         lang: language.tag(),

@@ -11,6 +11,10 @@ pub enum Error {
     #[error("dashboard {dashboard}: {reason}")]
     Definition { dashboard: String, reason: String },
 
+    /// A time that is none, or an end before its begin.
+    #[error("{0}")]
+    Window(String),
+
     #[error("the window from {from} to {to} is empty")]
     EmptyWindow { from: DateTime<Utc>, to: DateTime<Utc> },
 

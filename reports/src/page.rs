@@ -65,6 +65,8 @@ struct Values<'a> {
     languages: Vec<Link>,
     sections: Vec<Section>,
     definition: Option<&'a Definition>,
+    /// The SQL of the course of the metric that is defined.
+    sql: Option<&'a str>,
     as_of: &'a str,
     generated_at: String,
     addresses: Vec<String>,
@@ -109,6 +111,12 @@ pub fn render(
         languages: language_links(page),
         sections: sections(dashboard, &scene)?,
         definition: page.definition.as_ref(),
+        sql: page.definition.as_ref().and_then(|definition| {
+            let is_course = |result: &&MetricResult| {
+                result.request.metric == definition.name && result.request.grain.is_some()
+            };
+            Some(answers.iter().find(is_course)?.answer.sql.as_str())
+        }),
         as_of: &page.as_of,
         generated_at: page.generated_at.to_rfc3339_opts(SecondsFormat::Secs, true),
         addresses: addresses(dashboard, &page.window),

@@ -1,12 +1,9 @@
 //! The period a page shows: a half-open window `[from, to)` in UTC.
 
 use chrono::{DateTime, Datelike, Days, TimeDelta, Timelike, Utc};
-use query::metric::Grain;
+use query::metric::{Grain, WindowRequest};
 
 use crate::{Error, Language};
-
-/// The length of the period when none was asked for.
-pub const DEFAULT_DAYS: u32 = 30;
 
 /// The lengths offered on the page.
 pub const OFFERED_DAYS: [u32; 3] = [7, 30, 90];
@@ -42,27 +39,11 @@ impl Window {
         Self::new(from, to, now)
     }
 
-    /// What was asked for, filled up: no end is the last midnight before `now`, or the next one, no begin is
-    /// [`DEFAULT_DAYS`] before the end.
-    pub fn resolve(
-        now: DateTime<Utc>,
-        from: Option<DateTime<Utc>>,
-        to: Option<DateTime<Utc>>,
-    ) -> Result<Self, Error> {
-        // Who begins today wants to see it, as far as it is.
-        let today = midnight(now);
-        let end = match from {
-            Some(from) if from >= today => today.checked_add_days(Days::new(1)),
-            _ => Some(today),
-        };
-        let to = to.or(end).ok_or(Error::TimeRange)?;
-        let from = match from {
-            Some(from) => from,
-            None => {
-                to.checked_sub_days(Days::new(u64::from(DEFAULT_DAYS))).ok_or(Error::TimeRange)?
-            }
-        };
-        Self::new(from, to, now)
+    /// The window that two texts give, by the rule of metrics, in UTC.
+    pub fn parse(now: DateTime<Utc>, from: Option<&str>, to: Option<&str>) -> Result<Self, Error> {
+        let request = WindowRequest { from, to, ..WindowRequest::default() };
+        let window = request.resolve(now).map_err(|error| Error::Window(error.to_string()))?;
+        Self::new(window.from, window.to, now)
     }
 
     pub fn from(&self) -> DateTime<Utc> {
@@ -182,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_default_is_thirty_complete_days() {
-        let window = Window::resolve(at("2026-11-23T07:05:41.5Z"), None, None).unwrap();
+        let window = Window::parse(at("2026-11-23T07:05:41.5Z"), None, None).unwrap();
         assert_eq!(window.from(), at("2026-10-24T00:00:00Z"));
         assert_eq!(window.to(), at("2026-11-23T00:00:00Z"));
         assert_eq!(window, Window::last_days(at("2026-11-23T23:59:59Z"), 30).unwrap());

@@ -4,17 +4,21 @@ use actix_web::{HttpRequest, HttpResponse, http::header};
 use pages::Language;
 
 use crate::{
-    principal::{Gate, Principal, PrincipalKind},
+    principal::{Gate, Permission, Principal, PrincipalKind},
     problem::Problem,
 };
 
-/// Who opens a page. Somebody without a session is a person with a browser: they are shown the way in.
-pub async fn visitor(
+/// Who opens a page, with the permission that it needs. Somebody without a session is a person with a browser: they are
+/// shown the way in.
+pub async fn visitor<P: Permission>(
     request: &HttpRequest,
     gate: &Gate,
 ) -> Result<Result<Principal, HttpResponse>, Problem> {
     match gate.admit(request).await {
-        Ok(principal) => Ok(Ok(principal)),
+        Ok(principal) => {
+            P::check(&principal)?;
+            Ok(Ok(principal))
+        }
         Err(problem)
             if problem.status == 401 && request.headers().get(header::AUTHORIZATION).is_none() =>
         {

@@ -47,7 +47,7 @@ pub(super) struct Metrics {
     /// Show each value beside that of previous_period or previous_year
     #[arg(long, value_name = "WINDOW", num_args = 0..=1, default_missing_value = "previous_period")]
     compare: Option<String>,
-    /// How many groups are told apart; all others are one
+    /// How many groups are shown separately; all others are one row
     #[arg(long)]
     limit: Option<usize>,
     /// What rows are ordered by: the metric, a dimension, or at; with a - before it, the largest first
@@ -83,66 +83,39 @@ impl Metrics {
         if let Some(file) = self.files.first() {
             bail!("`{}` is one too many: one metric at a time", file.display());
         }
-        if self.format == MetricFormat::Csv {
-            return match &self.server {
-                Some(url) => {
-                    let asked = [self.asked(), vec![("format", Some("csv".to_owned()))]].concat();
-                    say(&RemoteServer::new(url.clone())?
-                        .text(&["v1", "metrics", name], &asked)
-                        .await?)
-                }
-                None => {
-                    let (table, _) = self.read(name, folder).await?;
-                    say(&String::from_utf8(table.encode(AnswerFormat::Csv, false)?)?)
-                }
+        let json = match (self.format, &self.server) {
+            (MetricFormat::Csv, Some(url)) => {
+                let asked =
+                    MetricParameters { format: Some(AnswerFormat::Csv), ..self.parameters() };
+                let server = RemoteServer::new(url.clone())?;
+                return Ok(say(&server.text(&["v1", "metrics", name], &pairs(&asked)?).await?)?);
             }
-            .map_err(Into::into);
-        }
-        let answer = match &self.server {
-            Some(url) => {
-                RemoteServer::new(url.clone())?
-                    .read(&["v1", "metrics", name], &self.asked())
-                    .await?
+            (MetricFormat::Csv, None) => {
+                let (table, _) = self.read(name, folder).await?;
+                return Ok(say(&String::from_utf8(table.encode(AnswerFormat::Csv, false)?)?)?);
             }
-            None => {
+            (_, Some(url)) => {
+                let server = RemoteServer::new(url.clone())?;
+                server.read(&["v1", "metrics", name], &pairs(&self.parameters())?).await?
+            }
+            (_, None) => {
                 let (table, as_of) = self.read(name, folder).await?;
                 let view = MetricView::new(table, as_of).context("the metric has no answer")?;
                 serde_json::to_value(view)?
             }
         };
         match self.format {
-            MetricFormat::Json => Ok(say(&format!("{answer}\n"))?),
-            MetricFormat::Table | MetricFormat::Csv => table(&answer),
-            MetricFormat::Chart => chart(&answer),
+            MetricFormat::Chart => chart(&json),
+            MetricFormat::Table => table(&json),
+            MetricFormat::Json | MetricFormat::Csv => Ok(say(&format!("{json}\n"))?),
         }
     }
 
-    /// The parameters of the address.
-    fn asked(&self) -> Vec<(&'static str, Option<String>)> {
+    /// The question, as a server is asked it.
+    fn parameters(&self) -> MetricParameters {
         let joined =
             |parts: &[String], with: &str| Some(parts.join(with)).filter(|text| !text.is_empty());
-        vec![
-            ("from", self.from.clone()),
-            ("to", self.to.clone()),
-            ("range", self.range.clone()),
-            ("today", self.today.then(|| "true".to_owned())),
-            ("tz", self.tz.clone()),
-            ("grain", self.grain.clone()),
-            ("by", joined(&self.by, ",")),
-            ("filter", joined(&self.filter, ";")),
-            ("compare", self.compare.clone()),
-            ("limit", self.limit.map(|limit| limit.to_string())),
-            ("order", self.order.clone()),
-            ("fill", self.fill.clone()),
-        ]
-    }
-
-    /// The answer as a server gives it.
-    async fn read(&self, name: &str, folder: &Folder) -> anyhow::Result<(MetricTable, String)> {
-        let lake = LocalLake::open(folder).await?;
-        let joined =
-            |parts: &[String], with: &str| Some(parts.join(with)).filter(|text| !text.is_empty());
-        let parameters = MetricParameters {
+        MetricParameters {
             from: self.from.clone(),
             to: self.to.clone(),
             range: self.range.clone(),
@@ -156,13 +129,25 @@ impl Metrics {
             order: self.order.clone(),
             fill: self.fill.clone(),
             ..MetricParameters::default()
-        };
+        }
+    }
+
+    /// The answer as a server gives it.
+    async fn read(&self, name: &str, folder: &Folder) -> anyhow::Result<(MetricTable, String)> {
+        let lake = LocalLake::open(folder).await?;
         let settings = lake.config.metrics.settings();
-        let body = parameters.into_body(vec![name.to_owned()])?;
+        let body = self.parameters().into_body(vec![name.to_owned()])?;
         let query = body.resolve(settings.zone, lake.clock.now())?;
         let table = lake.engine.metric_table(&query, settings.lateness, lake.context()).await?;
         Ok((table, lake.cut.plain_token()))
     }
+}
+
+/// The parameters of an address.
+fn pairs(parameters: &MetricParameters) -> anyhow::Result<Vec<(String, String)>> {
+    let Value::Object(members) = serde_json::to_value(parameters)? else { return Ok(Vec::new()) };
+    let given = members.into_iter().filter(|(_, value)| !value.is_null());
+    Ok(given.map(|(name, value)| (name, shown(&value))).collect())
 }
 
 /// Prints the rows of an answer.
@@ -245,7 +230,7 @@ async fn check(files: &[PathBuf]) -> anyhow::Result<()> {
         bail!("`aihub metrics check` needs the files to check");
     }
     add_files(Catalog::built_in()?, files).await?;
-    Ok(say(&format!("{} files are right\n", files.len()))?)
+    Ok(say("nothing is wrong\n")?)
 }
 
 /// Lists the metrics of a server, or those of the folder's configuration.

@@ -143,7 +143,7 @@ impl RemoteServer {
     pub(super) async fn read(
         &self,
         path: &[&str],
-        asked: &[(&str, Option<String>)],
+        asked: &[(String, String)],
     ) -> anyhow::Result<Value> {
         Ok(self.get(path, asked).await?.json().await?)
     }
@@ -152,24 +152,18 @@ impl RemoteServer {
     pub(super) async fn text(
         &self,
         path: &[&str],
-        asked: &[(&str, Option<String>)],
+        asked: &[(String, String)],
     ) -> anyhow::Result<String> {
         Ok(self.get(path, asked).await?.text().await?)
     }
 
-    async fn get(
-        &self,
-        path: &[&str],
-        asked: &[(&str, Option<String>)],
-    ) -> anyhow::Result<Response> {
+    async fn get(&self, path: &[&str], asked: &[(String, String)]) -> anyhow::Result<Response> {
         let mut url = url::Url::parse(&self.url).context("the URL of the server")?;
         url.path_segments_mut()
             .map_err(|()| anyhow::anyhow!("the URL of the server"))?
             .extend(path);
         for (name, value) in asked {
-            if let Some(value) = value {
-                url.query_pairs_mut().append_pair(name, value);
-            }
+            url.query_pairs_mut().append_pair(name, value);
         }
         let request = self.http.get(url).bearer_auth(&self.key);
         answered(request).await

@@ -2,11 +2,11 @@
 
 use analytics::metrics::{self, ForecastView};
 use anyhow::{Context, bail};
-use chrono::{DateTime, NaiveTime, Utc};
+use chrono::NaiveTime;
 use clap::{Args, ValueEnum};
 use query::{
     Engine, MetricContext, RowAccess, Zone,
-    metric::{Catalog, MetricAnswer, MetricRequest, instant, read_catalog},
+    metric::{Catalog, MetricAnswer, MetricRequest, read_catalog},
 };
 use reports::metric_forecast;
 use serde_json::Value;
@@ -86,8 +86,8 @@ impl Forecast {
         let answer = match &self.server {
             Some(url) => {
                 let asked = [
-                    ("grain", Some(self.grain.clone())),
-                    ("horizon", Some(self.horizon.to_string())),
+                    ("grain".to_owned(), self.grain.clone()),
+                    ("horizon".to_owned(), self.horizon.to_string()),
                 ];
                 RemoteServer::new(url.clone())?
                     .read(&["v1", "forecasts", &self.metric], &asked)
@@ -123,12 +123,4 @@ impl Forecast {
         let view = ForecastView::new(self.metric.clone(), grain, ahead, from, as_of);
         Ok(serde_json::to_value(view)?)
     }
-}
-
-/// A time given as a flag.
-pub(super) fn asked_time(
-    name: &str,
-    text: &Option<String>,
-) -> anyhow::Result<Option<DateTime<Utc>>> {
-    Ok(text.as_deref().map(|text| instant(name, text, Zone::UTC)).transpose()?)
 }

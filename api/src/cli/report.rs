@@ -6,11 +6,7 @@ use clap::Subcommand;
 use query::RowAccess;
 use reports::{Dashboard, Language, Page, Window};
 
-use super::{
-    Folder,
-    read::{LocalLake, asked_time},
-    say,
-};
+use super::{Folder, read::LocalLake, say};
 use crate::private::write_for_user;
 
 #[derive(Debug, Subcommand)]
@@ -49,7 +45,7 @@ impl Report {
         let reading = LocalLake::open(folder).await?;
         let now = reading.clock.now();
         let window = if from.is_some() || to.is_some() {
-            Window::resolve(now, asked_time("from", &from)?, asked_time("to", &to)?)?
+            Window::parse(now, from.as_deref(), to.as_deref())?
         } else {
             Window::last_days(now, days)?
         };

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     Audience, Dimension, Error, Grain, Groups, Metric, MetricKind, MetricRequest, Source,
-    Statement, Unit, kind, scope::Scope, statement::Part,
+    Statement, Unit, context::StatementContext, kind, statement::Part,
 };
 
 /// The metrics of a deployment.
@@ -60,7 +60,7 @@ const BUCKETS_MAX: i64 = 20_000;
 const LISTED_BUCKETS_MAX: i64 = 400;
 /// Dimensions that one question is split by.
 const BY_MAX: usize = 3;
-/// Groups that are told apart by name.
+/// Groups that are shown separately.
 pub const GROUPS_MAX: usize = 100;
 
 impl Catalog {
@@ -208,8 +208,14 @@ impl Catalog {
         let metric = self.get(&request.metric, viewer.audience)?;
         self.check_request(metric, request, viewer)?;
         let source = &self.source_of(metric)?.localized(request);
-        Scope::new(source, &self.sources, request, metric.has_currency(), viewer.audience)
-            .map(|scope| scope.rows_of(metric, currency, limit))
+        StatementContext::new(
+            source,
+            &self.sources,
+            request,
+            metric.has_currency(),
+            viewer.audience,
+        )
+        .map(|context| context.rows_of(metric, currency, limit))
     }
 
     fn source_of(&self, metric: &Metric) -> Result<&Source, Error> {
@@ -241,7 +247,7 @@ impl Catalog {
             Groups::These(groups) => groups.len(),
         };
         if groups > GROUPS_MAX {
-            return refuse(format!("at most {GROUPS_MAX} groups are told apart"));
+            return refuse(format!("at most {GROUPS_MAX} groups are shown separately"));
         }
         if let (Some(finest), Some(grain)) = (self.finest_grain(metric), request.grain)
             && grain < finest
@@ -300,16 +306,6 @@ impl Catalog {
         if metric.name.is_empty() || metric.name.len() > 64 || !metric.name.bytes().all(is_letter) {
             return refuse("has a name that is not of a to z, 0 to 9 and _, up to 64 of them");
         }
-        let parts = [Some(&metric.value), metric.over.as_ref(), metric.filter.as_ref()];
-        let has_query = |text: &&String| {
-            let words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
-            let mut words = words.map(str::to_ascii_lowercase);
-            words.any(|word| matches!(word.as_str(), "select" | "from" | "with" | "over" | "union"))
-                || text.contains([';', '{', '}'])
-        };
-        if parts.into_iter().flatten().any(|text| has_query(&text)) {
-            return refuse("is no expression over columns: it has no subquery and no window");
-        }
         if self.source(metric).is_none() {
             return refuse(&format!("names the source `{}`, which is not there", metric.source));
         }
@@ -324,14 +320,6 @@ impl Catalog {
         }
         if (metric.kind == MetricKind::Percentile) != metric.percentile.is_some() {
             return refuse("needs `percentile` as a percentile, and has none otherwise");
-        }
-        if metric.filter.is_some()
-            && metric.kind == MetricKind::Aggregate
-            && !is_one_call(&metric.value)
-        {
-            return refuse(
-                "has a `filter`, so that `value` must be one aggregate, such as sum(input_tokens)",
-            );
         }
         if metric.percentile.is_some_and(|rank| !(rank > 0.0 && rank <= 1.0)) {
             return refuse("has a `percentile` that is not above 0 and at most 1");
@@ -391,24 +379,6 @@ fn did_you_mean<'a>(what: &str, wrong: &str, known: impl Iterator<Item = &'a str
         known.iter().min_by_key(distance).filter(|name| distance(name) <= 2.max(wrong.len() / 3));
     let likely = likely.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
     format!("{likely}{what}: {}", known.join(", "))
-}
-
-/// Whether an expression is one call, with a minus before it perhaps.
-fn is_one_call(text: &str) -> bool {
-    let text = text.trim().trim_start_matches('-');
-    let name = text
-        .find('(')
-        .filter(|at| text[..*at].chars().all(|letter| letter.is_alphanumeric() || letter == '_'));
-    let mut depth = 0_usize;
-    let ends = text.char_indices().find(|(_, letter)| {
-        match letter {
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        *letter == ')' && depth == 0
-    });
-    name.is_some_and(|at| at > 0) && ends.is_some_and(|(at, _)| at + 1 == text.len())
 }
 
 /// The lines on which the entries of a list begin, from 1.

@@ -40,7 +40,7 @@ pub struct Metric {
     pub percentile: Option<f64>,
     /// Which parts add up, where it is not what the kind says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adds_up: Option<AddsUp>,
+    pub additive: Option<Additivity>,
     /// Days after a bucket until what began in it has come to its end.
     #[serde(default)]
     pub matures_days: u32,
@@ -50,7 +50,7 @@ pub struct Metric {
     /// Of an aggregate or a distinct count: which rows count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// Whether values of different currencies are told apart, as amounts always are.
+    /// Whether values of different currencies are separate, as amounts always are.
     #[serde(default)]
     pub by_currency: bool,
     /// Where the formula comes from, or who decided it.
@@ -103,7 +103,7 @@ pub enum Unit {
 /// Which parts of a metric add up to the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum AddsUp {
+pub enum Additivity {
     /// Groups and buckets.
     All,
     /// Groups, at one time.
@@ -178,9 +178,12 @@ pub struct Source {
     /// The shortest buckets that it can tell apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finest_grain: Option<Grain>,
-    /// Whether a row depends on rows before it, whenever they were.
+    /// Whether a row depends on rows before it, whenever they were. Those of a query always do.
     #[serde(default)]
     pub is_history: bool,
+    /// Days after the window whose rows count as well, such as payments of those who signed up in it.
+    #[serde(default)]
+    pub reads_after_days: u32,
     /// Whether organizations may send rows of it, which metrics of staff leave out.
     #[serde(default)]
     pub is_self_reported: bool,
@@ -228,27 +231,27 @@ impl Metric {
     }
 
     /// Its value where no row is: nothing of a count or an amount, and no value of what is divided.
-    pub fn of_nothing(&self) -> Option<Number> {
+    pub fn empty_value(&self) -> Option<Number> {
         let is_counted = matches!(self.unit, Unit::Count | Unit::Money);
         let is_divided = matches!(self.kind, MetricKind::Ratio | MetricKind::Percentile);
         (is_counted && !is_divided).then_some(Number::ZERO)
     }
 
     /// Whether the values of groups add up to that of all.
-    pub fn adds_up_by_group(&self) -> bool {
-        self.adds_up() != AddsUp::None
+    pub fn additive_by_group(&self) -> bool {
+        self.additive() != Additivity::None
     }
 
     /// Whether the values of buckets add up to that of the window.
-    pub fn adds_up_by_time(&self) -> bool {
-        self.adds_up() == AddsUp::All
+    pub fn additive_by_time(&self) -> bool {
+        self.additive() == Additivity::All
     }
 
-    fn adds_up(&self) -> AddsUp {
-        self.adds_up.unwrap_or(match self.kind {
-            MetricKind::Aggregate => AddsUp::All,
-            MetricKind::Cumulative => AddsUp::Groups,
-            MetricKind::Distinct | MetricKind::Ratio | MetricKind::Percentile => AddsUp::None,
+    fn additive(&self) -> Additivity {
+        self.additive.unwrap_or(match self.kind {
+            MetricKind::Aggregate => Additivity::All,
+            MetricKind::Cumulative => Additivity::Groups,
+            MetricKind::Distinct | MetricKind::Ratio | MetricKind::Percentile => Additivity::None,
         })
     }
 }

@@ -216,7 +216,7 @@ impl Condition {
             Operator::In => format!("{column} IN ({})", list()?),
             Operator::NotIn => format!("({column} NOT IN ({}) OR {column} IS NULL)", list()?),
             Operator::Contains => {
-                let value = text(&self.value.clone().unwrap_or_default().to_lowercase());
+                let value = quoted(&self.value.clone().unwrap_or_default().to_lowercase());
                 format!("strpos(lower(CAST({column} AS VARCHAR)), {value}) > 0")
             }
             Operator::Null => format!("{column} IS NULL"),
@@ -231,7 +231,7 @@ fn typed(dimension: &Dimension, value: &str) -> Result<String, Error> {
         Err(Error::Filter(format!("a value of `{}` is {what}, not `{value}`", dimension.name)))
     };
     match dimension.kind {
-        DimensionType::Text => Ok(text(value)),
+        DimensionType::Text => Ok(quoted(value)),
         DimensionType::Integer => match value.parse::<i64>() {
             Ok(number) => Ok(number.to_string()),
             Err(_) => wrong("a whole number"),
@@ -244,7 +244,7 @@ fn typed(dimension: &Dimension, value: &str) -> Result<String, Error> {
 }
 
 /// A text in SQL.
-pub(crate) fn text(value: &str) -> String {
+pub fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 

@@ -168,7 +168,7 @@ impl Grain {
             let offset = zone.offset_at(begin);
             // The bucket in which the clock changed began before, or not on the new clock's grid.
             let start = self.start(begin, zone);
-            if start != self.aligned(begin, offset) {
+            if start != self.start(begin, Zone::fixed(offset)) {
                 let first_end = self.end(start, zone);
                 cases.push((Some(first_end), literal(start)));
             }
@@ -189,14 +189,6 @@ impl Grain {
             })
             .collect();
         format!("CASE {cases}ELSE {last} END")
-    }
-
-    /// The start of a bucket on a clock that never changes.
-    fn aligned(self, at: DateTime<Utc>, offset: TimeDelta) -> DateTime<Utc> {
-        match FixedOffsetZone::of(offset) {
-            Some(zone) => self.start(at, zone),
-            None => at,
-        }
     }
 
     fn arithmetic(self, time: &str, offset: TimeDelta) -> String {
@@ -231,16 +223,6 @@ pub(crate) fn local_sql(time: &str, from: DateTime<Utc>, to: DateTime<Utc>, zone
     match cases.is_empty() {
         true => shifted(begin),
         false => format!("CASE {cases}ELSE {} END", shifted(begin)),
-    }
-}
-
-/// A zone whose clock never changes.
-struct FixedOffsetZone;
-
-impl FixedOffsetZone {
-    fn of(offset: TimeDelta) -> Option<Zone> {
-        let seconds = i32::try_from(offset.num_seconds()).ok()?;
-        chrono::FixedOffset::east_opt(seconds).map(Zone::Offset)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod bucketed;
 mod catalog;
+mod context;
 mod definition;
 mod error;
 mod filter;
@@ -12,21 +13,20 @@ mod grain;
 mod kind;
 mod number;
 mod request;
-mod scope;
 mod statement;
 mod window;
 mod zone;
 
 pub use catalog::{Catalog, CatalogError, GROUPS_MAX, Viewer};
 pub use definition::{
-    AddsUp, Audience, Dimension, DimensionType, Direction, Goal, GoalPeriod, Metric, MetricKind,
-    Source, Text, Unit,
+    Additivity, Audience, Dimension, DimensionType, Direction, Goal, GoalPeriod, Metric,
+    MetricKind, Source, Text, Unit,
 };
 pub use error::Error;
-pub use filter::{Condition, Filter, Operator};
+pub use filter::{Condition, Filter, Operator, quoted};
 pub use grain::Grain;
 pub use number::Number;
 pub use request::{Fill, Group, Groups, MetricAnswer, MetricRequest, MetricRow};
-pub use statement::{Part, Read, Statement};
-pub use window::{Compare, DEFAULT_DAYS, Window, WindowRequest, instant};
+pub use statement::{Part, Statement, TableRead};
+pub use window::{Compare, Window, WindowRequest};
 pub use zone::{UnknownZone, Zone};

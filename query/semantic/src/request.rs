@@ -24,7 +24,7 @@ pub struct MetricRequest {
     /// The rows that count; `None` means all rows.
     #[serde(default)]
     pub filter: Option<Filter>,
-    /// The groups that are told apart.
+    /// The groups that are shown separately.
     #[serde(default)]
     pub groups: Groups,
     /// What is done about buckets that no row fell into.
@@ -32,7 +32,7 @@ pub struct MetricRequest {
     pub fill: Fill,
 }
 
-/// Which groups of a split answer are told apart.
+/// Which groups of a split answer are shown separately.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Groups {
@@ -88,7 +88,7 @@ pub struct MetricRow {
     pub at: Option<DateTime<Utc>>,
     /// One value per dimension of `by`.
     pub group: Group,
-    /// It stands for all groups that are not told apart.
+    /// It stands for all groups that are not shown separately.
     #[serde(default)]
     pub other: bool,
     /// The ISO 4217 code, for metrics of money only: amounts of different currencies are never added.

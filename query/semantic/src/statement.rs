@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use ingest::Table;
 
 use crate::{
     Audience, Error, Fill, Group, Groups, Metric, MetricAnswer, MetricKind, MetricRequest,
-    MetricRow, Number, Source, kind, scope::Scope,
+    MetricRow, Number, Source, Window, context::StatementContext, kind,
 };
 
 /// A compiled statement.
@@ -19,14 +19,14 @@ pub struct Statement {
     /// More rows than this are an error: too many groups.
     pub rows_max: u64,
     /// The rows that it depends on.
-    pub reads: Vec<Read>,
+    pub reads: Vec<TableRead>,
     /// What it answers. The value of the n-th is in the column `value{n}`.
     pub parts: Vec<Part>,
 }
 
 /// Rows that a statement depends on: those of a table in `[from, to)`, in microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Read {
+pub struct TableRead {
     /// The stored table that the rows are in.
     pub table: Table,
     /// Without it, all rows before `to`.
@@ -77,33 +77,35 @@ impl Statement {
     ) -> Result<(), Error> {
         let Part { metric, request, .. } = &self.parts[0];
         let source = &source.localized(request);
-        let scope = Scope::new(source, sources, request, metric.has_currency(), audience)?;
+        let context =
+            StatementContext::new(source, sources, request, metric.has_currency(), audience)?;
         let metrics: Vec<_> = self.parts.iter().map(|part| &part.metric).collect();
-        self.sql = kind::select(&metrics, &scope);
+        self.sql = kind::select(&metrics, &context);
         if let Groups::Largest(count) = request.groups {
-            self.sql = largest(&self.sql, &scope, count);
+            self.sql = largest(&self.sql, &context, count);
         }
-        let is_history = source.is_history || metric.kind == MetricKind::Cumulative;
+        let is_history =
+            source.is_history || source.query.is_some() || metric.kind == MetricKind::Cumulative;
+        let to = request.to + TimeDelta::days(source.reads_after_days.into());
         let tables = source.tables.iter().filter_map(|name| Table::parse(name));
-        let reads = tables.map(|table| match source.time == table.time_column() {
-            true => Read {
+        let joined = context.reads_organizations().then_some(Table::Organizations);
+        let reads = tables.chain(joined).map(|table| match table.is_dimension() {
+            // A record is read as it is at the cut, whatever its times are.
+            true => TableRead { table, from: None, to: i64::MAX },
+            false => TableRead {
                 table,
                 from: (!is_history).then(|| request.from.timestamp_micros()),
-                to: request.to.timestamp_micros(),
+                to: to.timestamp_micros(),
             },
-            false => Read { table, from: None, to: i64::MAX },
         });
-        let joined = scope.reads_organizations();
-        let joined =
-            joined.then_some(Read { table: Table::Organizations, from: None, to: i64::MAX });
-        self.reads = reads.chain(joined).collect();
+        self.reads = reads.collect();
         Ok(())
     }
 }
 
 /// The rows with the largest values, of each currency. Of equal ones, the first by name.
-fn largest(sql: &str, scope: &Scope<'_>, count: usize) -> String {
-    let keys = scope.keys();
+fn largest(sql: &str, context: &StatementContext<'_>, count: usize) -> String {
+    let keys = context.keys();
     let (currency, names): (Vec<_>, Vec<_>) =
         keys.iter().map(|key| key.name.as_str()).partition(|name| *name == "currency");
     let partition = if currency.is_empty() { "" } else { "PARTITION BY currency " };
@@ -151,13 +153,9 @@ impl Part {
         if groups.is_empty() && request.by.is_empty() && !metric.has_currency() {
             groups.insert((false, Vec::new(), None), Series::new());
         }
-        let buckets: Vec<_> = match request.grain {
-            Some(grain) => {
-                grain.buckets(request.from, request.to, request.zone).map(Some).collect()
-            }
-            None => vec![None],
-        };
-        let nothing = metric.of_nothing();
+        let window = Window::new(request.from, request.to, request.zone);
+        let buckets = window.buckets(request.grain);
+        let nothing = metric.empty_value();
         let (fills, empty) = match request.fill {
             Fill::Auto => (request.by.is_empty() || is_stock, nothing),
             Fill::Zero => (true, nothing),

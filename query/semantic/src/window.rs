@@ -58,7 +58,7 @@ pub enum Compare {
 }
 
 /// The days of a window that nobody asked for.
-pub const DEFAULT_DAYS: u64 = 30;
+const DEFAULT_DAYS: u64 = 30;
 
 /// Days of `last_N_days`, and its like.
 const LAST_MAX: u64 = 3_660;
@@ -164,6 +164,14 @@ impl Window {
         Self { from, to, zone, unit: None }
     }
 
+    /// The starts of its buckets; without a grain it is one, which has none.
+    pub fn buckets(&self, grain: Option<Grain>) -> Vec<Option<DateTime<Utc>>> {
+        match grain {
+            Some(grain) => grain.buckets(self.from, self.to, self.zone).map(Some).collect(),
+            None => vec![None],
+        }
+    }
+
     /// The window that this one is compared with. Of a window that is not over, it ends as early: half a day is not
     /// compared with a whole one.
     pub fn compared(&self, compare: Compare, now: DateTime<Utc>) -> Self {
@@ -233,7 +241,7 @@ impl Window {
 ///
 /// # Errors
 /// When the text is neither, or is outside the years 1970 to 2261.
-pub fn instant(name: &str, text: &str, zone: Zone) -> Result<DateTime<Utc>, Error> {
+fn instant(name: &str, text: &str, zone: Zone) -> Result<DateTime<Utc>, Error> {
     let date =
         || text.parse::<NaiveDate>().ok().filter(|date| (1969..=2261).contains(&date.year()));
     let exact = DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc());

@@ -26,6 +26,12 @@ impl Zone {
     /// Coordinated Universal Time, the default.
     pub const UTC: Self = Self::Named(chrono_tz::UTC);
 
+    /// A zone whose clock is always as far ahead of UTC. No zone is a day ahead.
+    pub(crate) fn fixed(offset: TimeDelta) -> Self {
+        let seconds = i32::try_from(offset.num_seconds()).ok();
+        seconds.and_then(FixedOffset::east_opt).map_or(Self::UTC, Self::Offset)
+    }
+
     /// Seconds that the clock of the zone is ahead of UTC at an instant.
     pub fn offset_at(self, at: DateTime<Utc>) -> TimeDelta {
         let offset = match self {

@@ -6,6 +6,7 @@ use chrono::DateTime;
 use pipeline::Cut;
 use semantic::{Audience, Catalog, CatalogError, Metric, MetricRequest, Viewer};
 
+use super::expression;
 use crate::{Author, QueryOptions, Request, RowAccess, format::type_name, session};
 
 /// The metrics that come with the program, with those of the files of a folder (`*.yaml`), which may also replace them.
@@ -49,6 +50,10 @@ pub async fn add_files(
         let metric = catalog
             .metric(metric)
             .ok_or_else(|| CatalogError::of(file, Some(*line), &"it is gone"))?;
+        expression::check(metric).map_err(|reason| {
+            let reason = format!("the metric `{}` {reason}", metric.name);
+            CatalogError::of(file, Some(*line), &reason)
+        })?;
         compute(&catalog, metric)
             .await
             .map_err(|error| CatalogError::of(file, Some(*line), &error))?;
@@ -78,7 +83,7 @@ async fn compute(catalog: &Catalog, metric: &Metric) -> Result<(), String> {
                 1_000,
             )
         };
-        let columns = session::rehearse(&request).await.map_err(|error| match error.hint {
+        let columns = session::dry_run(&request).await.map_err(|error| match error.hint {
             Some(hint) => format!("{} ({hint})", error.message),
             None => error.message,
         })?;

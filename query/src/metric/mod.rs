@@ -2,6 +2,7 @@
 
 mod batch;
 mod check;
+mod expression;
 mod rows;
 mod table;
 
@@ -9,7 +10,7 @@ pub use check::{add_files, read_catalog};
 pub use semantic::{
     Audience, Catalog, CatalogError, Compare, Dimension, Direction, Fill, Filter, Goal, GoalPeriod,
     Grain, Group, Groups, Metric, MetricAnswer, MetricKind, MetricRequest, MetricRow, Number, Text,
-    Unit, Viewer, Window, WindowRequest, instant,
+    Unit, Viewer, Window, WindowRequest,
 };
 pub use table::{MetricColumn, MetricQuery, MetricTable, Order, TableRow};
 

@@ -18,7 +18,7 @@ use crate::{QueryError, Reason, ResultSet, cache::TableRange};
 /// The rows that a statement depends on.
 pub(crate) fn ranges(statement: &Statement) -> Vec<TableRange> {
     let range =
-        |read: &semantic::Read| TableRange { table: read.table, from: read.from, to: read.to };
+        |read: &semantic::TableRead| TableRange { table: read.table, from: read.from, to: read.to };
     statement.reads.iter().map(range).collect()
 }
 

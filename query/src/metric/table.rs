@@ -20,7 +20,7 @@ pub struct MetricQuery {
     pub filter: Option<Filter>,
     /// The window that each value is shown beside.
     pub compare: Option<Compare>,
-    /// How many groups are told apart: those with the largest values of the first metric over the whole window. The others
+    /// How many groups are shown separately: those with the largest values of the first metric over the whole window. The others
     /// are one, named `other`.
     pub limit: Option<usize>,
     pub order: Option<Order>,
@@ -220,7 +220,7 @@ impl Engine {
 }
 
 /// Where a value stands: its bucket, whether it is of the others, its group, its currency.
-type Place = (usize, bool, Group, Option<String>);
+type CellKey = (usize, bool, Group, Option<String>);
 
 /// The values of a row, one per metric.
 type Values = Vec<Option<Number>>;
@@ -235,18 +235,10 @@ impl MetricTable {
         fill: Fill,
         settled: DateTime<Utc>,
     ) {
-        let buckets = |window: &Window| -> Vec<Option<DateTime<Utc>>> {
-            match self.grain {
-                Some(grain) => {
-                    grain.buckets(window.from, window.to, window.zone).map(Some).collect()
-                }
-                None => vec![None],
-            }
-        };
-        let own = buckets(&self.window);
-        let others = self.compared.map(|window| buckets(&window)).unwrap_or_default();
-        let mut rows: BTreeMap<Place, (Values, Values)> = BTreeMap::new();
-        let place = |row: MetricRow, buckets: &[Option<DateTime<Utc>>]| -> Option<Place> {
+        let own = self.window.buckets(self.grain);
+        let others = self.compared.map(|window| window.buckets(self.grain)).unwrap_or_default();
+        let mut rows: BTreeMap<CellKey, (Values, Values)> = BTreeMap::new();
+        let place = |row: MetricRow, buckets: &[Option<DateTime<Utc>>]| -> Option<CellKey> {
             let bucket =
                 buckets.binary_search(&row.at).ok().filter(|bucket| *bucket < own.len())?;
             Some((bucket, row.other, row.group, row.currency))
@@ -308,7 +300,7 @@ impl MetricTable {
     fn nothing(&self, fill: Fill) -> (Values, Values) {
         let nothing = self.columns.iter().map(|column| match fill {
             Fill::Null => None,
-            _ => column.metric.of_nothing(),
+            _ => column.metric.empty_value(),
         });
         let nothing: Vec<_> = nothing.collect();
         (nothing.clone(), nothing)

@@ -78,8 +78,9 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
         (format!("{}{}", metric("a", ""), metric("b", "unit: gallons")), 9, "gallons"),
         (twice, 9, "line 1"),
         (metric("a", "source: nowhere"), 1, "`nowhere`"),
-        (metric("a", "value: (select count(*) from users)"), 1, "no subquery"),
-        (metric("a", "value: count(*) over ()"), 1, "no window"),
+        (metric("a", "value: (select count(*) from users)"), 1, "a subquery"),
+        (metric("a", "value: count(*) over ()"), 1, "a window"),
+        (metric("a", "value: count(*) from users"), 1, "too much"),
         (metric("a", "value: random()"), 1, "random"),
         (metric("a", "value: max(user_id)"), 1, "user_id"),
         (metric("a", "value: sum(cost)"), 1, "cost"),
@@ -116,8 +117,8 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
     // What only staff may see is for staff.
     fs::write(&file, metric("a", "value: sum(cost)\naudience: staff\nunit: money"))
         .expect("a file");
-    assert_eq!(run_ok(dir.path(), &["metrics", "check", &name]), "1 files are right\n");
+    assert_eq!(run_ok(dir.path(), &["metrics", "check", &name]), "nothing is wrong\n");
     let persons = metric("a", "kind: distinct\nvalue: user_id");
     fs::write(&file, persons).expect("a file");
-    assert_eq!(run_ok(dir.path(), &["metrics", "check", &name]), "1 files are right\n");
+    assert_eq!(run_ok(dir.path(), &["metrics", "check", &name]), "nothing is wrong\n");
 }

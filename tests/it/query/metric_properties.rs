@@ -59,7 +59,7 @@ async fn parts_add_up_to_the_whole() {
         let is_of_activity = definition["source"] == "activity_events";
         let filter = if is_of_activity { "" } else { *filter };
         let whole = metric(&client, &format!("{name}?{window}{filter}")).await;
-        if definition["adds_up_by_group"] == true {
+        if definition["additive_by_group"] == true {
             let by = pick(&mut random, dimensions).as_str().expect("a name");
             let by = if by == "referrer" { "country" } else { by };
             for limit in ["", "&limit=2"] {
@@ -68,7 +68,7 @@ async fn parts_add_up_to_the_whole() {
                 assert_eq!(sums(&parts), sums(&whole), "{name} by {by}{limit} {window}{filter}");
             }
         }
-        if definition["adds_up_by_time"] == true {
+        if definition["additive_by_time"] == true {
             let grain = pick(&mut random, &GRAINS);
             let parts = metric(&client, &format!("{name}?{window}{filter}&grain={grain}")).await;
             assert_eq!(sums(&parts), sums(&whole), "{name} by {grain} {window}{filter}");

@@ -166,11 +166,11 @@ async fn filters_and_groups_say_what_sql_says() {
         assert_eq!(rows(&answer)[0]["value"], expected, "{filter}");
         assert_ne!(expected, json!(0), "{filter} finds something");
     }
-    the_largest_groups_are_told_apart(&client, &window, &within).await;
+    the_largest_groups_are_separate(&client, &window, &within).await;
 }
 
 /// The largest groups, and the others as one: a distinct count of the others is none of a sum.
-async fn the_largest_groups_are_told_apart(client: &Client, window: &str, within: &str) {
+async fn the_largest_groups_are_separate(client: &Client, window: &str, within: &str) {
     for name in ["requests", "active_organizations"] {
         let answer =
             metric(client, &format!("{name}?{window}&by=model&limit=2&order=-{name}")).await;
@@ -254,6 +254,20 @@ async fn values_are_beside_those_of_another_window() {
     the_command_gives_the_same(dir.path());
 }
 
+/// A group's name is a stranger's text: a spreadsheet would run it.
+#[tokio::test]
+async fn a_spreadsheet_runs_no_group() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    send(&client, &[usage("org_a", "1", json!({"model": "=cmd()"}))]).await;
+    for (csv, model) in [("raw", "=cmd()"), ("spreadsheet", "'=cmd()")] {
+        let path = format!("/v1/metrics/requests?today=true&by=model&csv={csv}");
+        let reply = reply(client.request(Method::GET, &path)).await;
+        assert_eq!(reply.text(), format!("model,requests,incomplete\n{model},1,true\n"));
+    }
+}
+
 /// From the folder, as from the server.
 fn the_command_gives_the_same(dir: &std::path::Path) {
     let arguments = [
@@ -302,6 +316,7 @@ async fn several_metrics_stand_side_by_side(client: &Client) {
         client.request(Method::POST, "/v1/metrics/query").header("accept", "text/csv").json(&body);
     let csv = reply(request).await;
     assert_eq!(csv.header("content-type"), "text/csv; charset=utf-8");
+    assert_eq!(csv.header("x-as-of"), answer["as_of"].as_str().expect("a cut"));
     assert_eq!(
         csv.text().lines().collect::<Vec<_>>(),
         [

@@ -278,6 +278,58 @@ async fn kept_answers_follow_late_rows_and_only_those() {
     server.stop();
 }
 
+/// MRR moves once a UTC day, so a fact after a window's end, of the same day, changes what is in the window; and those who
+/// signed up in a window may pay after it. A kept answer must not hide either.
+#[tokio::test]
+async fn kept_answers_follow_rows_after_the_window() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &tests::admin_key(dir.path()));
+    let send = async |id: &str, time: &str, event_type: &str, data: Value| {
+        let mut event = usage("org_a", id, data);
+        (event["time"], event["type"]) = (time.into(), event_type.into());
+        let (status, answer) = client.send("application/json", event.to_string()).await;
+        assert_eq!((status.as_u16(), &answer["accepted"]), (200, &json!(1)), "{answer}");
+    };
+    let plan = |amount: &str| {
+        json!({"subscription_id": "s", "plan": "p", "amount": amount, "currency": "USD",
+               "billing_interval": "month"})
+    };
+    let value = async |question: &str| rows(&metric(&client, question).await)[0]["value"].clone();
+    send("1", "2026-03-01T06:00:00Z", "billing.subscription_created", plan("10")).await;
+    send("2", "2026-03-02T06:00:00Z", "billing.subscription_changed", plan("30")).await;
+    send("3", "2026-03-02T07:00:00Z", "billing.signed_up", json!({"plan": "free"})).await;
+    let until_noon = "from=2026-03-01&to=2026-03-02T12:00:00Z";
+    let questions = [
+        format!("mrr?{until_noon}"),
+        format!("arr?{until_noon}"),
+        format!("paid_conversion?{until_noon}"),
+    ];
+    let mut found = Vec::new();
+    for _ in 0..2 {
+        for question in &questions {
+            found.push(value(question).await);
+        }
+        send(
+            &format!("4 {}", found.len()),
+            "2026-03-02T18:00:00Z",
+            "billing.subscription_changed",
+            plan("70"),
+        )
+        .await;
+        let paid = json!({"invoice_id": "i", "amount": "70", "currency": "USD"});
+        send(
+            &format!("5 {}", found.len()),
+            "2026-03-20T18:00:00Z",
+            "billing.payment_succeeded",
+            paid,
+        )
+        .await;
+    }
+    let expected = [json!("30"), json!("360"), json!(0.0), json!("10"), json!("120"), json!(1.0)];
+    assert_eq!(found, expected);
+}
+
 /// The docs list the metrics that there are.
 #[tokio::test]
 async fn the_catalog_is_in_the_docs() {

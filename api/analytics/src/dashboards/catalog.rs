@@ -1,25 +1,19 @@
 //! `/metrics-catalog`: every metric with its definition, and one with its values.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use query::{
-    QueryError,
-    metric::{Audience, Metric, MetricRequest, audience, viewer},
-};
+use query::metric::{Audience, Metric, audience};
 use reports::{CATALOG_DAYS, Definition, Page, catalog_page, metric_dashboard};
 use rest::{
-    page::{html_page, language},
-    principal::{Gate, Principal},
+    page::{html_page, language, visitor},
+    principal::{Gate, ReadMetrics},
     problem::{Problem, parameters},
 };
 
 use super::{
     DashboardParameters,
-    saved::{LanguageParameters, reader, who_reads},
+    saved::{LanguageParameters, who_reads},
 };
-use crate::{
-    Lake, persons,
-    queries::{problem, reach},
-};
+use crate::{Lake, queries::reach};
 
 pub(super) async fn list(
     request: HttpRequest,
@@ -27,7 +21,7 @@ pub(super) async fn list(
     gate: web::Data<Gate>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match reader(&request, &gate).await? {
+    let principal = match visitor::<ReadMetrics>(&request, &gate).await? {
         Ok(principal) => principal,
         Err(way_in) => return Ok(way_in),
     };
@@ -48,7 +42,7 @@ pub(super) async fn page(
     gate: web::Data<Gate>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match reader(&request, &gate).await? {
+    let principal = match visitor::<ReadMetrics>(&request, &gate).await? {
         Ok(principal) => principal,
         Err(way_in) => return Ok(way_in),
     };
@@ -60,10 +54,9 @@ pub(super) async fn page(
     let (cut, now) = (lake.lakehouse.cut(), lake.state.clock.now());
     let as_of = lake.cut_cipher.token(&cut, &principal)?;
     let page = super::page(&request, &principal, &asked, now, as_of)?;
-    let sql = sql(&lake, &principal, metric, &page).await?;
     let dimensions = dimensions(&lake, metric, audience(&reach(&principal)));
     let language = language(&request, asked.lang.as_deref());
-    let definition = Definition::new(metric, &dimensions, Some(sql), language);
+    let definition = Definition::new(metric, &dimensions, language);
     let page = Page { definition: Some(definition), ..page };
     super::shown(&lake, &principal, cut, metric_dashboard(metric), page).await
 }
@@ -71,20 +64,4 @@ pub(super) async fn page(
 fn dimensions<'a>(lake: &'a Lake, metric: &Metric, audience: Audience) -> Vec<&'a str> {
     let dimensions = lake.catalog.dimensions(metric, audience);
     dimensions.map(|dimension| dimension.name.as_str()).collect()
-}
-
-/// The SQL of the course that the page shows.
-async fn sql(
-    lake: &Lake,
-    principal: &Principal,
-    metric: &Metric,
-    page: &Page,
-) -> Result<String, Problem> {
-    let window = &page.window;
-    let request = MetricRequest::new(&metric.name, window.from(), window.to());
-    let request = request.with_grain(window.grain());
-    let persons = persons::are_shown_to(&lake.state.store, principal).await?;
-    let statements = lake.catalog.compile(&[request], viewer(&reach(principal), persons));
-    let statements = statements.map_err(|error| problem(QueryError::from(error)))?;
-    Ok(statements.into_iter().map(|statement| statement.sql).collect())
 }

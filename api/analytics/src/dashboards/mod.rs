@@ -10,16 +10,13 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use pipeline::Cut;
-use query::{
-    Engine, MetricContext, QueryError, RowAccess, Zone,
-    metric::{Catalog, instant},
-};
+use query::{Engine, MetricContext, QueryError, RowAccess, metric::Catalog};
 use reports::{Dashboard, Forecasts, MetricResult, Page, Window, metric_forecast};
 use rest::{
     feature::Feature,
     page::{html_page, language, see_other, user_name, visitor},
-    principal::{Ability, Gate, Principal},
-    problem::{Code, Problem, parameters},
+    principal::{Ability, Gate, Principal, ViewDashboard},
+    problem::{Problem, parameters},
 };
 use serde::Deserialize;
 
@@ -86,7 +83,7 @@ async fn keep_prepared(lake: &Lake) {
 /// Asks the questions of the page that most people open first, so that its answers are at hand.
 async fn prepare(lake: &Lake) {
     let now = lake.state.clock.now();
-    let (Ok(window), Ok(dashboard)) = (Window::resolve(now, None, None), definition("business"))
+    let (Ok(window), Ok(dashboard)) = (Window::parse(now, None, None), definition("business"))
     else {
         return;
     };
@@ -117,16 +114,10 @@ async fn dashboard(
     gate: web::Data<Gate>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match visitor(&request, &gate).await? {
+    let principal = match visitor::<ViewDashboard>(&request, &gate).await? {
         Ok(principal) => principal,
         Err(way_in) => return Ok(way_in),
     };
-    if !principal.may(Ability::ViewDashboard) {
-        return Err(Problem::forbidden(
-            Code::Forbidden,
-            "this needs the permission `view_dashboard`",
-        ));
-    }
     let asked = parameters(asked)?;
     let definition = definition(&name)?;
     let (cut, now) = (lake.lakehouse.cut(), lake.state.clock.now());
@@ -224,13 +215,9 @@ fn page(
     now: DateTime<Utc>,
     as_of: String,
 ) -> Result<Page, Problem> {
-    let time = |name, text: &Option<String>| {
-        let at = text.as_deref().map(|text| instant(name, text, Zone::UTC)).transpose();
-        at.map_err(|error| problem(error.into()))
-    };
     let window = match asked.days {
         Some(days) => Window::last_days(now, days),
-        None => Window::resolve(now, time("from", &asked.from)?, time("to", &asked.to)?),
+        None => Window::parse(now, asked.from.as_deref(), asked.to.as_deref()),
     };
     let window = window.map_err(|error| Problem::invalid_parameters(error.to_string()))?;
     Ok(Page {

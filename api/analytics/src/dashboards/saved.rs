@@ -7,8 +7,8 @@ use pages::saved_query::{
 };
 use rest::{
     page::{html_page, language, user_name, visitor},
-    principal::{Ability, Gate, Principal},
-    problem::{Code, Problem, parameters},
+    principal::{Ability, Gate, Principal, ReadMetrics},
+    problem::{Problem, parameters},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -37,7 +37,7 @@ pub(super) async fn list(
     gate: web::Data<Gate>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match reader(&request, &gate).await? {
+    let principal = match visitor::<ReadMetrics>(&request, &gate).await? {
         Ok(principal) => principal,
         Err(way_in) => return Ok(way_in),
     };
@@ -58,7 +58,7 @@ pub(super) async fn page(
     gate: web::Data<Gate>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match reader(&request, &gate).await? {
+    let principal = match visitor::<ReadMetrics>(&request, &gate).await? {
         Ok(principal) => principal,
         Err(way_in) => return Ok(way_in),
     };
@@ -91,20 +91,6 @@ pub(super) async fn page(
     };
     let reader = who_reads(&request, &principal, address.lang.as_deref());
     saved_query_page(&reader, &page).map(html_page).map_err(|error| unshown(&error))
-}
-
-/// Who opens one of these pages and may, or the way in.
-pub(super) async fn reader(
-    request: &HttpRequest,
-    gate: &Gate,
-) -> Result<Result<Principal, HttpResponse>, Problem> {
-    let visitor = visitor(request, gate).await?;
-    match &visitor {
-        Ok(principal) if !principal.may(Ability::ReadMetrics) => {
-            Err(Problem::forbidden(Code::Forbidden, "this needs the permission `read_metrics`"))
-        }
-        _ => Ok(visitor),
-    }
 }
 
 pub(super) fn who_reads(

@@ -5,8 +5,8 @@ use query::schema;
 use reports::{WORKBENCH_SCRIPT, Workbench, workbench_page};
 use rest::{
     page::{language, page_under, user_name, visitor},
-    principal::{Ability, Gate, Role},
-    problem::{Code, Problem, parameters},
+    principal::{Gate, Role, RunSql},
+    problem::{Problem, parameters},
 };
 use serde::Deserialize;
 
@@ -36,13 +36,10 @@ pub(super) async fn page(
     const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
                           script-src 'self'; connect-src 'self'; form-action 'self'; \
                           base-uri 'none'; frame-ancestors 'none'";
-    let principal = match visitor(&request, &gate).await? {
+    let principal = match visitor::<RunSql>(&request, &gate).await? {
         Ok(principal) => principal,
         Err(way_in) => return Ok(way_in),
     };
-    if !principal.may(Ability::RunSql) {
-        return Err(Problem::forbidden(Code::Forbidden, "this needs the permission `run_sql`"));
-    }
     let asked = parameters(asked)?;
     let roles: &[Role] = match principal.reach.organization_id() {
         Some(_) => &[Role::Member],

@@ -6,6 +6,7 @@ mod replay;
 use actix_web::{HttpResponse, get, web};
 use chrono::{DateTime, Utc};
 use ingest::RejectionCode;
+use query::quoted;
 use rest::{
     feature::Feature,
     principal::{Administer, Authorized, Principal},
@@ -14,7 +15,7 @@ use rest::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{Lake, queries::literal};
+use crate::Lake;
 use letter::{DeadLetter, DeadLetterId};
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -136,14 +137,14 @@ fn conditions(filter: &DeadLetterFilter) -> Result<String, Problem> {
                 RejectionCode::ALL.iter().map(|code| code.as_str()).collect::<Vec<_>>().join(", ");
             return Err(invalid(format!("`code` must be one of {known}")));
         }
-        conditions.push(format!("code = {}", literal(code)));
+        conditions.push(format!("code = {}", quoted(code)));
     }
     if let Some(organization) = &filter.organization {
-        conditions.push(format!("organization_id = {}", literal(organization)));
+        conditions.push(format!("organization_id = {}", quoted(organization)));
     }
     for (at, comparison) in [(filter.from, ">="), (filter.to, "<")] {
         if let Some(at) = at {
-            let at = literal(&ingest::time::to_rfc3339(at.timestamp_micros()));
+            let at = quoted(&ingest::time::to_rfc3339(at.timestamp_micros()));
             conditions.push(format!("received_at {comparison} {at}"));
         }
     }

@@ -8,6 +8,7 @@ use arrow::{
 use chrono::{DateTime, Utc};
 use ingest::{OrganizationId, Table};
 use pipeline::{Cut, correction::ledger};
+use query::quoted;
 use rest::{
     principal::{Authorized, Principal, SendEvents},
     problem::{Code, Denied, Problem, parameters},
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::own_organization;
-use crate::{Lake, queries::literal};
+use crate::Lake;
 
 /// The identity of an event.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -125,8 +126,8 @@ pub(super) async fn locate(
 }
 
 fn sql(organization: Option<&OrganizationId>, source: &str, id: &str) -> String {
-    let owner = organization.map_or("is null".into(), |id| format!("= {}", literal(id.as_str())));
-    let (source, id) = (literal(source), literal(id));
+    let owner = organization.map_or("is null".into(), |id| format!("= {}", quoted(id.as_str())));
+    let (source, id) = (quoted(source), quoted(id));
     let selects = Table::OF_EVENTS.iter().enumerate().map(|(place, table)| {
         format!(
             "select {place} as place, lsn, occurred_at, ingested_at from {} \

@@ -29,7 +29,7 @@ pub use self::{
 
 use crate::{
     Lake, persons,
-    queries::{accepted, problem, reach},
+    queries::{AnswerOptions, problem, reach},
 };
 
 /// Metrics and their forecasts.
@@ -91,13 +91,12 @@ pub(crate) async fn get_metric(
     lake.known(&principal, &name)?;
     let body = asked.into_body(vec![name.into_inner()]).map_err(problem)?;
     let (table, as_of) = lake.table(&principal, &body).await?;
-    match format(&request, &body) {
-        AnswerFormat::Json => {
-            let view = MetricView::new(table, as_of).ok_or_else(Problem::internal)?;
-            Ok(HttpResponse::Ok().json(view))
-        }
-        format => encoded(&table, format),
+    let written = AnswerOptions::of(&request, body.format, body.csv);
+    if written.form != AnswerFormat::Json {
+        return encoded(&table, written, &as_of);
     }
+    let view = MetricView::new(table, as_of).ok_or_else(Problem::internal)?;
+    Ok(HttpResponse::Ok().json(view))
 }
 
 /// Reads several metrics over one window, at one cut.
@@ -114,20 +113,23 @@ pub(crate) async fn query_metrics(
 ) -> Result<HttpResponse, Problem> {
     let body: MetricQueryBody = body.json(&principal).await?;
     let (table, as_of) = lake.table(&principal, &body).await?;
-    match format(&request, &body) {
-        AnswerFormat::Json => Ok(HttpResponse::Ok().json(MetricTableView::new(table, as_of))),
-        format => encoded(&table, format),
+    let written = AnswerOptions::of(&request, body.format, body.csv);
+    if written.form != AnswerFormat::Json {
+        return encoded(&table, written, &as_of);
     }
+    Ok(HttpResponse::Ok().json(MetricTableView::new(table, as_of)))
 }
 
-/// How the answer is wanted.
-fn format(request: &HttpRequest, body: &MetricQueryBody) -> AnswerFormat {
-    body.format.or_else(|| accepted(request.headers())).unwrap_or(AnswerFormat::Json)
-}
-
-fn encoded(table: &MetricTable, format: AnswerFormat) -> Result<HttpResponse, Problem> {
-    let body = table.encode(format, false).map_err(problem)?;
-    Ok(HttpResponse::Ok().content_type(format.media_type()).body(body))
+/// The answer in another format than JSON.
+fn encoded(
+    table: &MetricTable,
+    written: AnswerOptions,
+    as_of: &str,
+) -> Result<HttpResponse, Problem> {
+    let body = table.encode(written.form, written.spreadsheet).map_err(problem)?;
+    let mut response = HttpResponse::Ok();
+    response.content_type(written.form.media_type()).insert_header(("X-As-Of", as_of));
+    Ok(response.body(body))
 }
 
 impl Lake {

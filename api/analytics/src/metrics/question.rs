@@ -5,11 +5,13 @@ use query::{
     AnswerFormat, QueryError, Reason, Zone,
     metric::{Filter, Grain, MetricQuery, Order, WindowRequest},
 };
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::queries::Csv;
+
 /// What is asked of one metric.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct MetricParameters {
     /// RFC 3339, or a date: its midnight in `tz`. Left out: 30 days before `to`.
@@ -35,7 +37,8 @@ pub struct MetricParameters {
     pub filter: Option<String>,
     /// `previous_period` or `previous_year`: each value beside the one of that window.
     pub compare: Option<String>,
-    /// How many groups are told apart, 1 to 100: those with the largest values over the whole window. All others are one.
+    /// How many groups are shown separately, 1 to 100: those with the largest values over the whole window. All others are
+    /// one row.
     pub limit: Option<usize>,
     /// What the rows of a bucket are ordered by: the metric, a dimension, or `at`; with `-` before it, the largest first.
     pub order: Option<String>,
@@ -44,6 +47,8 @@ pub struct MetricParameters {
     /// `json` (the default), `csv`, `arrow` or `parquet`; else the `Accept` header says.
     #[param(value_type = Option<String>)]
     pub format: Option<AnswerFormat>,
+    /// `spreadsheet`: CSV for a spreadsheet, with a `'` before what it would run as a formula.
+    pub csv: Option<Csv>,
     /// An earlier answer's `as_of`.
     pub as_of: Option<String>,
 }
@@ -75,6 +80,7 @@ pub struct MetricQueryBody {
     pub fill: Option<String>,
     #[schema(value_type = Option<String>)]
     pub format: Option<AnswerFormat>,
+    pub csv: Option<Csv>,
     pub as_of: Option<String>,
 }
 
@@ -131,6 +137,7 @@ impl MetricParameters {
             order: self.order,
             fill: self.fill,
             format: self.format,
+            csv: self.csv,
             as_of: self.as_of,
         })
     }

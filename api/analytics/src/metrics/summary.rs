@@ -1,10 +1,10 @@
-//! `GET /v1/metrics/summary`: the four numbers that everybody asks for first.
+//! `GET /v1/metrics/summary`: the numbers that everybody asks for first.
 
 use actix_web::{HttpResponse, get, web};
 use chrono::{DateTime, Utc};
 use query::{
     MetricContext, QueryError, Zone,
-    metric::{Compare, MetricQuery, MetricTable, Window, WindowRequest},
+    metric::{Compare, MetricQuery, MetricTable, WindowRequest},
 };
 use rest::{
     principal::{Authorized, ReadMetrics},
@@ -25,7 +25,7 @@ pub(super) struct SummaryParameters {
     as_of: Option<String>,
 }
 
-/// Four metrics with their change.
+/// Five metrics with their change.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Summary {
     /// Individuals and businesses that signed up so far; `before` is that of 30 days ago.
@@ -54,29 +54,23 @@ pub(super) struct SummaryValue {
     null_reason: Option<String>,
 }
 
-/// The metrics of the summary: in their order, each with its name and its window.
-struct Questions([MetricQuery; 5]);
-
-impl Questions {
-    fn new(zone: Zone, now: DateTime<Utc>) -> Result<Self, QueryError> {
-        let range = |range: &str, today: bool, now: DateTime<Utc>| -> Result<Window, QueryError> {
+/// The questions of the summary, in the order of its members.
+fn questions(zone: Zone, now: DateTime<Utc>) -> Result<[MetricQuery; 5], QueryError> {
+    let compared =
+        |metric: &str, range: &str, today: bool, now: DateTime<Utc>| -> Result<_, QueryError> {
             let request =
                 WindowRequest { range: Some(range), today, zone, ..WindowRequest::default() };
-            Ok(request.resolve(now)?)
+            let question = MetricQuery::new(metric, request.resolve(now)?);
+            Ok(MetricQuery { compare: Some(Compare::PreviousPeriod), ..question })
         };
-        let month_ago = zone.days_before(now, 30);
-        let compared = |metric: &str, window| MetricQuery {
-            compare: Some(Compare::PreviousPeriod),
-            ..MetricQuery::new(metric, window)
-        };
-        Ok(Self([
-            compared("user_count", range("last_30_days", true, now)?),
-            compared("usage_revenue", range("month_to_date", false, now)?),
-            compared("mrr", range("month_to_date", false, now)?),
-            compared("paid_conversion", range("last_30_days", false, month_ago)?),
-            compared("logo_churn_rate", range("last_30_days", false, now)?),
-        ]))
-    }
+    Ok([
+        compared("user_count", "last_30_days", true, now)?,
+        compared("usage_revenue", "month_to_date", false, now)?,
+        compared("mrr", "month_to_date", false, now)?,
+        // Who signed up later has not had 30 days to pay.
+        compared("paid_conversion", "last_30_days", false, zone.days_before(now, 30))?,
+        compared("logo_churn_rate", "last_30_days", false, now)?,
+    ])
 }
 
 /// Users, revenue, conversion and churn with their change, at one cut.
@@ -93,7 +87,7 @@ pub(crate) async fn get_summary(
     let asked = parameters(asked)?;
     let zone = asked.tz.as_deref().map(str::parse::<Zone>).transpose();
     let zone = zone.map_err(|error| problem(error.into()))?.unwrap_or(lake.metrics.zone);
-    let Questions(questions) = Questions::new(zone, lake.state.clock.now()).map_err(problem)?;
+    let questions = questions(zone, lake.state.clock.now()).map_err(problem)?;
     let ask = async |context: MetricContext<'_>| {
         let mut tables = Vec::new();
         for question in &questions {
@@ -118,7 +112,8 @@ pub(crate) async fn get_summary(
 impl SummaryValue {
     fn of(table: MetricTable) -> Option<Self> {
         let view = MetricView::new(table, String::new())?;
-        let MetricView { metric, window, rows, null_reason, .. } = view;
-        Some(Self { metric, window, rows, null_reason })
+        let MetricView { column, head, rows } = view;
+        let (metric, null_reason) = (column.metric, column.null_reason);
+        Some(Self { metric, window: head.window, rows, null_reason })
     }
 }

@@ -53,9 +53,9 @@ pub struct MetricDefinition {
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Additive {
     /// The values of groups add up to the value of all.
-    pub adds_up_by_group: bool,
+    pub additive_by_group: bool,
     /// The values of buckets add up to the value of the window.
-    pub adds_up_by_time: bool,
+    pub additive_by_time: bool,
 }
 
 /// A window in UTC: `from` is included, `to` is not.
@@ -67,16 +67,9 @@ pub struct WindowView {
     pub to: DateTime<Utc>,
 }
 
-/// A metric's values.
+/// What was asked, and the cut that it was read at.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct MetricView {
-    pub metric: String,
-    pub title: String,
-    /// `count`, `ratio`, `milliseconds` or `money`.
-    #[schema(value_type = String)]
-    pub unit: Unit,
-    #[serde(flatten)]
-    pub additive: Additive,
+pub struct AnswerHead {
     #[serde(flatten)]
     pub window: WindowView,
     pub tz: String,
@@ -86,17 +79,21 @@ pub struct MetricView {
     /// The window that the values are compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compare: Option<WindowView>,
-    pub rows: Vec<RowView>,
     /// The buckets that more events may come for.
     #[schema(value_type = Vec<String>)]
     pub incomplete: Vec<DateTime<Utc>>,
-    /// Why a value is null, where one is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub null_reason: Option<String>,
-    /// The SQL that was run.
-    pub sql: String,
     /// The cut it was read at: asking again at this cut gives the same answer.
     pub as_of: String,
+}
+
+/// A metric's values.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MetricView {
+    #[serde(flatten)]
+    pub column: ColumnView,
+    #[serde(flatten)]
+    pub head: AnswerHead,
+    pub rows: Vec<RowView>,
 }
 
 /// One value of a metric.
@@ -142,19 +139,10 @@ pub struct CellView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MetricTableView {
     #[serde(flatten)]
-    pub window: WindowView,
-    pub tz: String,
-    #[schema(value_type = Option<String>)]
-    pub grain: Option<Grain>,
-    pub by: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub compare: Option<WindowView>,
+    pub head: AnswerHead,
     /// The metrics, in the order asked.
     pub metrics: Vec<ColumnView>,
     pub rows: Vec<TableRowView>,
-    #[schema(value_type = Vec<String>)]
-    pub incomplete: Vec<DateTime<Utc>>,
-    pub as_of: String,
 }
 
 /// A metric of an answer.
@@ -162,6 +150,7 @@ pub struct MetricTableView {
 pub struct ColumnView {
     pub metric: String,
     pub title: String,
+    /// `count`, `ratio`, `milliseconds`, `money` or `number`.
     #[schema(value_type = String)]
     pub unit: Unit,
     #[serde(flatten)]
@@ -169,6 +158,7 @@ pub struct ColumnView {
     /// Why a value of this metric is null, where one is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub null_reason: Option<String>,
+    /// The SQL that was run.
     pub sql: String,
 }
 
@@ -214,8 +204,8 @@ impl MetricDefinition {
 impl Additive {
     fn of(metric: &Metric) -> Self {
         Self {
-            adds_up_by_group: metric.adds_up_by_group(),
-            adds_up_by_time: metric.adds_up_by_time(),
+            additive_by_group: metric.additive_by_group(),
+            additive_by_time: metric.additive_by_time(),
         }
     }
 }
@@ -226,49 +216,45 @@ impl From<Window> for WindowView {
     }
 }
 
+impl AnswerHead {
+    fn of(table: &MetricTable, as_of: String) -> Self {
+        Self {
+            window: table.window.into(),
+            tz: table.window.zone.to_string(),
+            grain: table.grain,
+            by: table.by.clone(),
+            compare: table.compared.map(Into::into),
+            incomplete: incomplete(table),
+            as_of,
+        }
+    }
+}
+
 impl MetricView {
     /// The answer about one metric.
     pub fn new(table: MetricTable, as_of: String) -> Option<Self> {
-        let incomplete = incomplete(&table);
-        let null_reason = null_reason(&table, 0);
-        let (compared, window, grain) = (table.compared, table.window, table.grain);
-        let shares = shares(&table);
-        let MetricColumn { metric, sql } = table.columns.into_iter().next()?;
+        let head = AnswerHead::of(&table, as_of);
+        let (column, shares) = (ColumnView::all(&table).into_iter().next()?, shares(&table));
+        let unit = column.unit;
         let rows = table.rows.into_iter().zip(shares).map(|(row, share)| {
             let cell = CellView::of(&row);
             let (value, before) = (row.values.first().copied().flatten(), row.before);
             let before = before.map(|before| before.first().copied().flatten());
             RowView {
                 cell,
-                value: number(value, metric.unit),
+                value: number(value, unit),
                 share,
-                before: before.map(|before| number(before, metric.unit)),
+                before: before.map(|before| number(before, unit)),
                 change: before.map(|before| change(value, before)),
             }
         });
-        Some(Self {
-            rows: rows.collect(),
-            title: metric.title.en.clone(),
-            unit: metric.unit,
-            additive: Additive::of(&metric),
-            metric: metric.name,
-            window: window.into(),
-            tz: window.zone.to_string(),
-            grain,
-            by: table.by,
-            compare: compared.map(Into::into),
-            incomplete,
-            null_reason,
-            sql,
-            as_of,
-        })
+        Some(Self { rows: rows.collect(), column, head })
     }
 }
 
 impl MetricTableView {
     pub fn new(table: MetricTable, as_of: String) -> Self {
-        let incomplete = incomplete(&table);
-        let reasons: Vec<_> = (0..table.columns.len()).map(|i| null_reason(&table, i)).collect();
+        let (head, metrics) = (AnswerHead::of(&table, as_of), ColumnView::all(&table));
         let units: Vec<_> = table.columns.iter().map(|column| column.metric.unit).collect();
         let rows = table.rows.into_iter().map(|row| {
             let cell = CellView::of(&row);
@@ -289,36 +275,23 @@ impl MetricTableView {
                 change: row.before.as_ref().map(changes),
             }
         });
-        Self {
-            rows: rows.collect(),
-            window: table.window.into(),
-            tz: table.window.zone.to_string(),
-            grain: table.grain,
-            by: table.by,
-            compare: table.compared.map(Into::into),
-            metrics: table
-                .columns
-                .into_iter()
-                .zip(reasons)
-                .map(|(column, null_reason)| ColumnView::new(column, null_reason))
-                .collect(),
-            incomplete,
-            as_of,
-        }
+        Self { rows: rows.collect(), head, metrics }
     }
 }
 
 impl ColumnView {
-    fn new(column: MetricColumn, null_reason: Option<String>) -> Self {
-        let MetricColumn { metric, sql } = column;
-        Self {
+    /// The metrics of an answer.
+    fn all(table: &MetricTable) -> Vec<Self> {
+        let columns = table.columns.iter().enumerate();
+        let view = |(i, MetricColumn { metric, sql }): (usize, &MetricColumn)| Self {
+            metric: metric.name.clone(),
             title: metric.title.en.clone(),
             unit: metric.unit,
-            additive: Additive::of(&metric),
-            metric: metric.name,
-            null_reason,
-            sql,
-        }
+            additive: Additive::of(metric),
+            null_reason: null_reason(table, i),
+            sql: sql.clone(),
+        };
+        columns.map(view).collect()
     }
 }
 
@@ -347,7 +320,7 @@ impl CellView {
 fn shares(table: &MetricTable) -> Vec<Option<f64>> {
     let value = |row: &TableRow| row.values.first().copied().flatten().map(Number::to_f64);
     let is_split = !table.by.is_empty()
-        && table.columns.first().is_some_and(|column| column.metric.adds_up_by_group());
+        && table.columns.first().is_some_and(|column| column.metric.additive_by_group());
     if !is_split {
         return vec![None; table.rows.len()];
     }

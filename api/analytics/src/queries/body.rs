@@ -102,16 +102,28 @@ pub struct AnswerOptions {
     pub spreadsheet: bool,
 }
 
-impl QueryBody {
-    /// How the answer is wanted: the body's word, else the first of `Accept` that is known, else JSON. Who says how
+impl AnswerOptions {
+    /// How an answer is wanted: the question's word, else the first of `Accept` that is known, else JSON. Who says how
     /// CSV is to be wants CSV.
-    pub fn written(&self, request: &HttpRequest) -> AnswerOptions {
-        let form = self.format.or(self.csv.map(|_| AnswerFormat::Csv));
-        AnswerOptions {
+    pub(crate) fn of(
+        request: &HttpRequest,
+        format: Option<AnswerFormat>,
+        csv: Option<Csv>,
+    ) -> Self {
+        let form = format.or(csv.map(|_| AnswerFormat::Csv));
+        Self {
             form: form.or_else(|| accepted(request.headers())).unwrap_or(AnswerFormat::Json),
-            text_integers: self.int64 == Some(Int64::String),
-            spreadsheet: self.csv == Some(Csv::Spreadsheet),
+            text_integers: false,
+            spreadsheet: csv == Some(Csv::Spreadsheet),
         }
+    }
+}
+
+impl QueryBody {
+    /// How the answer is wanted.
+    pub fn written(&self, request: &HttpRequest) -> AnswerOptions {
+        let text_integers = self.int64 == Some(Int64::String);
+        AnswerOptions { text_integers, ..AnswerOptions::of(request, self.format, self.csv) }
     }
 
     /// The cut that is asked about.
@@ -193,7 +205,7 @@ impl QueryParameters {
 }
 
 /// The first form of `Accept` that is known.
-pub(crate) fn accepted(headers: &HeaderMap) -> Option<AnswerFormat> {
+fn accepted(headers: &HeaderMap) -> Option<AnswerFormat> {
     let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
     accept.split(',').find_map(|part| AnswerFormat::of_media_type(part.split(';').next()?.trim()))
 }

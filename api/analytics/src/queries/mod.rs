@@ -11,7 +11,6 @@ mod running;
 mod saved;
 mod saved_row;
 mod settings;
-mod text;
 
 use std::sync::LazyLock;
 
@@ -27,16 +26,14 @@ use rest::{
 use state::migration::Migration;
 
 pub use background::Background;
-pub(crate) use body::accepted;
-pub use body::{QueryBody, QueryParameters};
+pub(crate) use body::AnswerOptions;
+pub use body::{Csv, QueryBody, QueryParameters};
 pub use history::give_up_unfinished;
 pub use running::Runner;
 pub use saved::{PARAMETER, SavedQuery, saved_for, saved_json, visible};
 pub use settings::Settings;
-pub use text::literal;
 
 use crate::Lake;
-use body::AnswerOptions;
 
 const BODY_BYTES_MAX: usize = 256 * 1024;
 

@@ -9,7 +9,7 @@ use state::audit::AuditOrigin;
 use super::{Gate, Permission, Principal, client_ip};
 use crate::{
     client_limiter::ClientId,
-    problem::{Code, Problem, RequestId},
+    problem::{Problem, RequestId},
 };
 
 /// A principal that holds permission `P`. Without credentials the answer is 401, without the permission 403.
@@ -51,10 +51,7 @@ impl<P: Permission> FromRequest for Authorized<P> {
                 Problem::internal()
             })?;
             let principal = gate.admit(&request).await?;
-            if !P::allows(&principal) {
-                let detail = format!("this needs the permission `{}`", P::NAME);
-                return Err(Problem::forbidden(Code::Forbidden, detail).with("permission", P::NAME));
-            }
+            P::check(&principal)?;
             request.extensions_mut().insert(ClientId::from(&principal));
             Ok(Self { principal, permission: PhantomData })
         })

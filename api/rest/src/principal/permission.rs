@@ -1,6 +1,7 @@
 //! Permissions as types, for the signatures of handlers.
 
 use super::{Ability, Principal};
+use crate::problem::{Code, Problem};
 
 /// A permission as a type: what a handler needs, as in `Authorized<RunSql>`.
 pub trait Permission: 'static {
@@ -9,6 +10,15 @@ pub trait Permission: 'static {
 
     /// Whether the principal holds the permission.
     fn allows(principal: &Principal) -> bool;
+
+    /// 403 without the permission.
+    fn check(principal: &Principal) -> Result<(), Problem> {
+        if Self::allows(principal) {
+            return Ok(());
+        }
+        let detail = format!("this needs the permission `{}`", Self::NAME);
+        Err(Problem::forbidden(Code::Forbidden, detail).with("permission", Self::NAME))
+    }
 }
 
 macro_rules! permissions {

@@ -2,18 +2,19 @@
 //! window; a bucket without a row has the stock of the one before.
 
 use super::names;
-use crate::{Metric, grain::literal, scope::Scope};
+use crate::{Metric, context::StatementContext, grain::literal};
 
-pub(super) fn select(metric: &Metric, scope: &Scope<'_>) -> String {
-    let (time, request) = (&scope.source.time, scope.request);
-    let mut keys = scope.keys();
+pub(super) fn select(metric: &Metric, context: &StatementContext<'_>) -> String {
+    let (time, request) = (&context.source.time, context.request);
+    let mut keys = context.keys();
     let Some(_) = request.grain else {
         let value = format!("{} AS value0", metric.value);
-        return scope.select(&keys, [value], &scope.until_end());
+        return context.select(&keys, [value], &context.until_end());
     };
     keys[0].expression =
         format!("CASE WHEN {time} >= {} THEN {} END", literal(request.from), keys[0].expression);
-    let changes = scope.select(&keys, [format!("{} AS change", metric.value)], &scope.until_end());
+    let changes =
+        context.select(&keys, [format!("{} AS change", metric.value)], &context.until_end());
     let group = names(&keys[1..]);
     let partition = if group.is_empty() { String::new() } else { format!("PARTITION BY {group} ") };
     format!(

@@ -6,18 +6,18 @@ mod ratio;
 
 use crate::{
     Metric, MetricKind, Unit,
-    scope::{Key, Scope},
+    context::{Key, StatementContext},
 };
 
 /// One aggregate expression per metric, over the rows of each group: they share one statement.
-pub(crate) fn select(metrics: &[&Metric], scope: &Scope<'_>) -> String {
+pub(crate) fn select(metrics: &[&Metric], context: &StatementContext<'_>) -> String {
     match metrics {
-        [metric] if metric.kind == MetricKind::Cumulative => cumulative::select(metric, scope),
-        [metric] if metric.kind == MetricKind::Percentile => percentile::select(metric, scope),
+        [metric] if metric.kind == MetricKind::Cumulative => cumulative::select(metric, context),
+        [metric] if metric.kind == MetricKind::Percentile => percentile::select(metric, context),
         _ => {
             let values = metrics.iter().enumerate();
             let values = values.map(|(i, metric)| format!("{} AS value{i}", expression(metric)));
-            scope.select(&scope.keys(), values, &scope.within())
+            context.select(&context.keys(), values, &context.within())
         }
     }
 }

@@ -4,14 +4,14 @@
 use super::names;
 use crate::{
     Metric,
-    scope::{Key, Scope},
+    context::{Key, StatementContext},
 };
 
 /// The width of a histogram's buckets, as a factor.
 const FACTOR: &str = "1.02";
 
-pub(super) fn select(metric: &Metric, scope: &Scope<'_>) -> String {
-    let keys = scope.keys();
+pub(super) fn select(metric: &Metric, context: &StatementContext<'_>) -> String {
+    let keys = context.keys();
     let names = names(&keys);
     let comma = if names.is_empty() { "" } else { ", " };
     let partition = if names.is_empty() { String::new() } else { format!("PARTITION BY {names} ") };
@@ -19,8 +19,8 @@ pub(super) fn select(metric: &Metric, scope: &Scope<'_>) -> String {
     let bucket = format!("ceil(ln(greatest(CAST({} AS DOUBLE), 1)) / ln({FACTOR}))", metric.value);
     let mut inner = keys;
     inner.push(Key { expression: bucket, name: "bucket".into() });
-    let filter = format!("{} AND {} IS NOT NULL", scope.within(), metric.value);
-    let histogram = scope.select(&inner, ["count(*) AS n".to_owned()], &filter);
+    let filter = format!("{} AND {} IS NOT NULL", context.within(), metric.value);
+    let histogram = context.select(&inner, ["count(*) AS n".to_owned()], &filter);
     let share = metric.percentile.unwrap_or(0.5);
     format!(
         "WITH histogram AS ({histogram}), running AS (SELECT {names}{comma}bucket, \

@@ -2,16 +2,16 @@
 
 use crate::{
     Audience, Dimension, DimensionType, Error, Group, Groups, Metric, MetricKind, MetricRequest,
-    Source, bucketed, filter::text, grain::literal,
+    Source, bucketed, filter::quoted, grain::literal,
 };
 use ingest::grant::SELF_REPORTED;
 
 /// What the metrics of one statement have in common.
 #[derive(Debug)]
-pub(crate) struct Scope<'a> {
+pub(crate) struct StatementContext<'a> {
     pub(crate) source: &'a Source,
     pub(crate) request: &'a MetricRequest,
-    /// Whether currencies are told apart.
+    /// Whether currencies are separate.
     has_currency: bool,
     dimensions: Vec<&'a Dimension>,
     /// The filter in SQL, and the columns of organizations that it or a key needs.
@@ -29,7 +29,7 @@ pub(crate) struct Key {
     pub(crate) name: String,
 }
 
-impl<'a> Scope<'a> {
+impl<'a> StatementContext<'a> {
     pub(crate) fn new(
         source: &'a Source,
         sources: &[Source],
@@ -72,7 +72,7 @@ impl<'a> Scope<'a> {
         });
         let mut keys: Vec<_> = bucket.into_iter().map(|bucket| key(bucket, "at")).collect();
         let told = match groups {
-            Groups::These(groups) => Some(self.is_told_apart(groups)),
+            Groups::These(groups) => Some(self.is_listed_group(groups)),
             Groups::All | Groups::Largest(_) => None,
         };
         for (i, dimension) in self.dimensions.iter().enumerate() {
@@ -92,18 +92,18 @@ impl<'a> Scope<'a> {
     }
 
     /// Whether a row is of one of these groups.
-    fn is_told_apart(&self, groups: &[Group]) -> String {
+    fn is_listed_group(&self, groups: &[Group]) -> String {
         let column = |dimension: &Dimension| match dimension.kind {
             DimensionType::Text => dimension.sql().to_owned(),
             _ => format!("CAST({} AS VARCHAR)", dimension.sql()),
         };
         let is = |dimension: &Dimension, value: &Option<String>| match value {
-            Some(value) => format!("{} = {}", column(dimension), text(value)),
+            Some(value) => format!("{} = {}", column(dimension), quoted(value)),
             None => format!("{} IS NULL", dimension.sql()),
         };
         if let [dimension] = self.dimensions.as_slice() {
             let values: Vec<_> =
-                groups.iter().flatten().flatten().map(|value| text(value)).collect();
+                groups.iter().flatten().flatten().map(|value| quoted(value)).collect();
             let listed = (!values.is_empty())
                 .then(|| format!("{} IN ({})", column(dimension), values.join(", ")));
             let null = groups.iter().any(|group| group == &[None]);
@@ -137,7 +137,7 @@ impl<'a> Scope<'a> {
             filter += &format!(" AND {} IS NOT NULL", metric.value);
         }
         if let Some(currency) = currency {
-            filter += &format!(" AND currency = {}", text(currency));
+            filter += &format!(" AND currency = {}", quoted(currency));
         }
         let order = match &self.source.query {
             Some(_) => "at, organization_id",
