@@ -124,6 +124,8 @@ pub struct Metrics {
     pub dir: Option<PathBuf>,
     /// A bucket of a metric is incomplete for so long after its end, since events may be late.
     pub lateness_minutes: u32,
+    /// Values that say something of fewer persons are not shown to those who may not run SQL. 1: all are shown.
+    pub min_persons: u32,
 }
 
 impl Default for Metrics {
@@ -134,6 +136,7 @@ impl Default for Metrics {
             zone: Zone::UTC,
             dir: None,
             lateness_minutes: 10,
+            min_persons: 10,
         }
     }
 }
@@ -144,6 +147,7 @@ impl Metrics {
         metrics::Settings {
             lateness: TimeDelta::minutes(self.lateness_minutes.into()),
             zone: self.zone,
+            min_persons: self.min_persons,
         }
     }
 }

@@ -4,13 +4,14 @@ use std::{io::Cursor, sync::Arc};
 
 use arrow::{datatypes::SchemaRef, ipc::reader::StreamReader, record_batch::RecordBatch};
 use pipeline::Cut;
+use semantic::{Statement, TableRead};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     AnswerStream, Author, Planned, QueryError, QueryMode, QuerySummary, Reason, Request, RowAccess,
     cache::{Cache, TableRange},
     gate,
-    metric::{self, Catalog, MetricAnswer, MetricRequest},
+    metric::{self, Catalog, MetricAnswer, MetricRequest, Viewer},
     pool::{Pool, WorkerMessage},
     worker::{ENDED, FAILED, Handshake, PROGRESS, ROWS, Session, read_frame},
 };
@@ -36,6 +37,8 @@ pub struct MetricContext<'a> {
     pub cut: &'a Cut,
     /// Whether a metric may be split by what says something of a person. Persons are counted for everybody.
     pub persons: bool,
+    /// Values that say something of fewer persons have none. Nothing: all values are shown.
+    pub min_persons: Option<u32>,
     /// As in [`Request`], like the two after it.
     pub now: i64,
     pub deadline_ms: u64,
@@ -165,23 +168,54 @@ impl Engine {
         requests: &[MetricRequest],
         asking: MetricContext<'_>,
     ) -> Result<Vec<MetricAnswer>, QueryError> {
-        let MetricContext { catalog, reach, cut, persons, now, deadline_ms, gives_way } = asking;
-        // Metrics read no table that only admins see: what was answered for one is true for all staff.
-        let reach = match reach {
-            RowAccess::Admin => &RowAccess::Staff,
-            other => other,
-        };
+        let requests = self.fold_small_groups(requests, asking).await?;
+        let mut answers = self.metrics_of_all(&requests, asking).await?;
+        for (request, answer) in requests.iter().zip(&mut answers) {
+            self.suppress_few_persons(request, answer, asking).await?;
+        }
+        Ok(answers)
+    }
+
+    /// Answers questions, whoever the persons behind a value are.
+    pub(crate) async fn metrics_of_all(
+        &self,
+        requests: &[MetricRequest],
+        asking: MetricContext<'_>,
+    ) -> Result<Vec<MetricAnswer>, QueryError> {
         let mut answers: Vec<Option<MetricAnswer>> = vec![None; requests.len()];
-        for statement in catalog.compile(requests, metric::viewer(reach, persons))? {
-            let (sql, reach) = (statement.sql.clone(), reach.clone());
-            let request = Request::of_ourselves(sql, reach, cut.clone(), now, deadline_ms);
-            let request = Request { max_rows: Some(statement.rows_max), gives_way, ..request };
-            let rows = gather(self.begin(request, &metric::ranges(&statement)).await?).await?;
+        for statement in asking.catalog.compile(requests, asking.viewer())? {
+            let Statement { sql, reads, rows_max, .. } = &statement;
+            let rows = self.rows_of_metrics(sql, reads, *rows_max, asking).await?;
             for (index, answer) in metric::answers(&statement, &rows)? {
                 answers[index] = Some(answer);
             }
         }
         Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// Runs a statement of ours about metrics.
+    pub(crate) async fn rows_of_metrics(
+        &self,
+        sql: &str,
+        reads: &[TableRead],
+        rows_max: u64,
+        asking: MetricContext<'_>,
+    ) -> Result<ResultSet, QueryError> {
+        let MetricContext { cut, now, deadline_ms, gives_way, .. } = asking;
+        // Metrics read no table that only admins see: what was answered for one is true for all staff.
+        let reach = match asking.reach {
+            RowAccess::Admin => RowAccess::Staff,
+            other => other.clone(),
+        };
+        let request = Request::of_ourselves(sql.to_owned(), reach, cut.clone(), now, deadline_ms);
+        let request = Request { max_rows: Some(rows_max), gives_way, ..request };
+        gather(self.begin(request, &metric::ranges(reads)).await?).await
+    }
+}
+
+impl MetricContext<'_> {
+    pub(crate) fn viewer(&self) -> Viewer {
+        metric::viewer(self.reach, self.persons)
     }
 }
 

@@ -148,6 +148,7 @@ mod tests {
             other: false,
             currency: None,
             value: Some(value.into()),
+            suppressed: false,
         });
         MetricAnswer {
             metric: "requests".into(),

@@ -11,7 +11,7 @@ use query::metric::{Grain, MetricRequest};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answers;
-use crate::{Error, Forecasts, Language, Text, Window};
+use crate::{Error, Forecasts, Language, Text, Window, words};
 
 pub use kpi::KpiTile;
 pub use ranking::RankingTile;
@@ -34,6 +34,18 @@ pub(crate) struct TileContext<'a> {
     pub(crate) answers: Answers<'a>,
     pub(crate) forecasts: &'a Forecasts,
     pub(crate) language: Language,
+}
+
+impl TileContext<'_> {
+    /// A tile's note. It says so where values of few persons are missing.
+    fn note(&self, note: &Text, requests: &[MetricRequest]) -> String {
+        let mut answers = requests.iter().filter_map(|request| self.answers.get(request).ok());
+        let note = note.of(self.language);
+        match answers.any(|answer| answer.rows.iter().any(|row| row.suppressed)) {
+            true => words::with_few_persons(note, self.language),
+            false => note.to_owned(),
+        }
+    }
 }
 
 /// The values of a tile's template.

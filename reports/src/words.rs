@@ -40,6 +40,14 @@ pub(crate) fn against(
     }
 }
 
+/// A note about values that are not all shown.
+pub(crate) fn with_few_persons(note: &str, language: Language) -> String {
+    match language {
+        Language::En => format!("{note} Values of few persons are not shown."),
+        Language::ZhCn => format!("{note}人数过少的数值不予显示。"),
+    }
+}
+
 /// A series in one sentence, for those who do not see its picture.
 pub(crate) fn summary(
     title: &str,

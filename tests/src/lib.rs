@@ -317,6 +317,23 @@ pub async fn reply(request: RequestBuilder) -> Reply {
     Reply { status, headers, body: body.to_vec() }
 }
 
+/// A client that sends no key, and the cookie of a user of this role.
+pub async fn signed_in(server: &Server, dir: &Path, role: &str) -> (Client, String) {
+    let email = format!("{role}@example.com");
+    let told = run_ok(dir, &["user", "create", "--email", &email, "--role", role]);
+    let password = told.split_whitespace().last().expect("a password").to_owned();
+    let client = Client::new(server, "");
+    let body = format!("email={role}%40example.com&password={password}&next=%2F");
+    let request = client.request(Method::POST, "/sign-in");
+    let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
+    let answer = reply(request).await;
+    let cookie = answer.headers.get_all("set-cookie").iter().filter_map(|cookie| {
+        cookie.to_str().ok()?.split(';').next().filter(|pair| pair.starts_with("aihub_session"))
+    });
+    let cookie = cookie.map(ToOwned::to_owned).next().expect("a session");
+    (client, cookie)
+}
+
 /// Creates a key that may do everything, and gives its secret.
 #[must_use]
 pub fn admin_key(dir: &Path) -> String {

@@ -173,10 +173,11 @@ fn table(answer: &Value) -> anyhow::Result<()> {
             false => cells.extend(row["group"].as_array().into_iter().flatten().map(shown)),
         }
         cells.extend(has_currency.then(|| shown(&row["currency"])));
-        cells.push(shown(&row["value"]));
+        cells.push(value_of(row, "value", "suppressed"));
         if is_compared {
             let change = row["change"].as_f64().map(|change| format!("{:+.1} %", 100.0 * change));
-            cells.extend([shown(&row["before"]), change.unwrap_or_else(|| "-".into())]);
+            let before = value_of(row, "before", "before_suppressed");
+            cells.extend([before, change.unwrap_or_else(|| "-".into())]);
         }
         say_row(&cells.iter().map(String::as_str).collect::<Vec<_>>())?;
     }
@@ -197,7 +198,7 @@ fn chart(answer: &Value) -> anyhow::Result<()> {
     let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or_default();
     for (row, label) in rows.iter().zip(&labels) {
         let share = number(row).map_or(0.0, |value| value.abs() / largest.max(f64::MIN_POSITIVE));
-        let value = shown(&row["value"]);
+        let value = value_of(row, "value", "suppressed");
         say(&format!("{label:<width$} {:<40} {value}\n", bar(share)))?;
     }
     Ok(())
@@ -252,6 +253,14 @@ async fn list(server: Option<&Option<String>>, folder: &Folder) -> anyhow::Resul
         say(&format!("{name:<26} {description}\n"))?;
     }
     Ok(())
+}
+
+/// A value, or why there is none.
+fn value_of(row: &Value, value: &str, suppressed: &str) -> String {
+    match row[suppressed] == true {
+        true => "(few persons)".into(),
+        false => shown(&row[value]),
+    }
 }
 
 /// A value of an answer in a table.

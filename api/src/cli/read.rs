@@ -69,6 +69,7 @@ impl LocalLake {
             reach: &RowAccess::Admin,
             cut: &self.cut,
             persons: true,
+            min_persons: None,
             now: self.clock.now().timestamp_micros(),
             deadline_ms: self.deadline_ms(),
             gives_way: false,

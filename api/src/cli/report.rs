@@ -68,6 +68,7 @@ impl Report {
             reach: RowAccess::Staff,
             cut: reading.cut.clone(),
             persons: true,
+            min_persons: None,
             now,
             deadline_ms,
         }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Audience, Dimension, Error, Grain, Groups, Metric, MetricKind, MetricRequest, Source,
-    Statement, Unit, context::StatementContext, kind, statement::Part,
+    Audience, Dimension, Error, Grain, Groups, Metric, MetricKind, MetricRequest, PersonCount,
+    Source, Statement, Unit, context::StatementContext, kind, privacy, statement::Part,
 };
 
 /// The metrics of a deployment.
@@ -218,6 +218,42 @@ impl Catalog {
         .map(|context| context.rows_of(metric, currency, limit))
     }
 
+    /// The statement that counts the persons behind each value of a question; nothing where they are not shown.
+    ///
+    /// # Errors
+    /// As for [`Catalog::compile`]; and when the window is not of whole days, or the filter cannot be looked into.
+    pub fn person_count(
+        &self,
+        request: &MetricRequest,
+        viewer: Viewer,
+    ) -> Result<Option<PersonCount>, Error> {
+        let metric = self.get(&request.metric, viewer.audience)?;
+        self.check_request(metric, request, viewer)?;
+        let source = self.source_of(metric)?.localized(request);
+        PersonCount::new(metric, request, &source, &self.sources, viewer.audience)
+    }
+
+    /// The statement that counts the persons of each group over the window, whatever of them the metric counts.
+    ///
+    /// # Errors
+    /// As for [`Catalog::compile`].
+    pub fn person_groups(
+        &self,
+        request: &MetricRequest,
+        viewer: Viewer,
+    ) -> Result<Option<PersonCount>, Error> {
+        let metric = self.get(&request.metric, viewer.audience)?;
+        self.check_request(metric, request, viewer)?;
+        let request = &MetricRequest { grain: None, ..request.clone() };
+        let source = self.source_of(metric)?.localized(request);
+        PersonCount::of_groups(metric, request, &source, &self.sources, viewer.audience)
+    }
+
+    /// Whether a metric says what persons do.
+    pub fn is_of_persons(&self, metric: &Metric) -> bool {
+        self.source(metric).is_some_and(|source| source.person.is_some())
+    }
+
     fn source_of(&self, metric: &Metric) -> Result<&Source, Error> {
         let missing = || Error::Invalid(format!("there is no source `{}`", metric.source));
         self.source(metric).ok_or_else(missing)
@@ -331,6 +367,12 @@ impl Catalog {
             && !matches!(metric.kind, MetricKind::Aggregate | MetricKind::Distinct)
         {
             return refuse("has a `filter`, which only an aggregate and a distinct count have");
+        }
+        if self.is_of_persons(metric) && !privacy::is_countable(metric) {
+            return refuse(
+                "is of persons, who must be countable: `value` and `over` are one call each, such as \
+                 count(*) FILTER (WHERE …)",
+            );
         }
         let is_bucketed = self.source(metric).is_some_and(|source| source.query.is_some());
         if is_bucketed && !kind::shares(metric.kind) {

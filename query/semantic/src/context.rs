@@ -57,6 +57,16 @@ impl<'a> StatementContext<'a> {
         Ok(Self { source, request, has_currency, dimensions, filter, joined, audience, tables })
     }
 
+    /// The same rows, whatever the filter says.
+    pub(crate) fn without_filter(self) -> Self {
+        Self { filter: None, ..self }
+    }
+
+    /// A dimension of the source.
+    pub(crate) fn dimension(&self, name: &str) -> Result<&'a Dimension, Error> {
+        self.source.dimension(&self.request.metric, name, self.audience)
+    }
+
     /// Whether it reads the records of organizations.
     pub(crate) fn reads_organizations(&self) -> bool {
         !self.joined.is_empty()

@@ -184,6 +184,9 @@ pub struct Source {
     /// Days after the window whose rows count as well, such as payments of those who signed up in it.
     #[serde(default)]
     pub reads_after_days: u32,
+    /// Of rows that say what persons do: the person, as an SQL expression. Few persons are not shown to everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
     /// Whether organizations may send rows of it, which metrics of staff leave out.
     #[serde(default)]
     pub is_self_reported: bool,

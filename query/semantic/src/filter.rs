@@ -122,6 +122,18 @@ impl Filter {
         }
     }
 
+    /// The conditions, if all of them hold; nothing if one of several may.
+    pub(crate) fn all_of(&self) -> Option<Vec<&Condition>> {
+        match self {
+            Self::And(And { and }) => {
+                let each: Option<Vec<_>> = and.iter().map(Self::all_of).collect();
+                each.map(|conditions| conditions.into_iter().flatten().collect())
+            }
+            Self::Or(_) => None,
+            Self::Condition(condition) => Some(vec![condition]),
+        }
+    }
+
     fn depth(&self) -> usize {
         match self {
             Self::And(And { and: filters }) | Self::Or(Or { or: filters }) => {
@@ -203,7 +215,23 @@ impl Condition {
         Ok(())
     }
 
-    fn sql(&self, dimension: &Dimension) -> Result<String, Error> {
+    /// For each of its values: that the dimension has that value, and the condition without it, if others are left.
+    pub(crate) fn each_value(&self) -> Vec<(Self, Option<Self>)> {
+        let only = |value: &String| Self {
+            operator: Operator::Equal,
+            value: Some(value.clone()),
+            values: Vec::new(),
+            ..self.clone()
+        };
+        let rest = |value: &String| {
+            let mut values = self.values.clone();
+            values.retain(|other| other != value);
+            (!values.is_empty()).then(|| Self { values, ..self.clone() })
+        };
+        self.values.iter().chain(&self.value).map(|value| (only(value), rest(value))).collect()
+    }
+
+    pub(crate) fn sql(&self, dimension: &Dimension) -> Result<String, Error> {
         let column = dimension.sql();
         let typed = |value: &String| typed(dimension, value);
         let list = || -> Result<String, Error> {

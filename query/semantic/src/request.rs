@@ -93,8 +93,11 @@ pub struct MetricRow {
     pub other: bool,
     /// The ISO 4217 code, for metrics of money only: amounts of different currencies are never added.
     pub currency: Option<String>,
-    /// Absent where there is nothing to divide (an error rate of no requests).
+    /// Absent where there is nothing to divide (an error rate of no requests), and where it is suppressed.
     pub value: Option<Number>,
+    /// The value would say something of a few persons.
+    #[serde(default)]
+    pub suppressed: bool,
 }
 
 impl MetricRequest {

@@ -46,7 +46,8 @@ pub struct Part {
     pub request: MetricRequest,
 }
 
-const ROWS_MAX: u64 = 200_000;
+/// Rows of one answer.
+pub(crate) const ROWS_MAX: u64 = 200_000;
 
 impl Statement {
     pub(crate) fn new(part: Part) -> Self {
@@ -84,23 +85,33 @@ impl Statement {
         if let Groups::Largest(count) = request.groups {
             self.sql = largest(&self.sql, &context, count);
         }
-        let is_history =
-            source.is_history || source.query.is_some() || metric.kind == MetricKind::Cumulative;
-        let to = request.to + TimeDelta::days(source.reads_after_days.into());
-        let tables = source.tables.iter().filter_map(|name| Table::parse(name));
-        let joined = context.reads_organizations().then_some(Table::Organizations);
-        let reads = tables.chain(joined).map(|table| match table.is_dimension() {
-            // A record is read as it is at the cut, whatever its times are.
-            true => TableRead { table, from: None, to: i64::MAX },
-            false => TableRead {
-                table,
-                from: (!is_history).then(|| request.from.timestamp_micros()),
-                to: to.timestamp_micros(),
-            },
-        });
-        self.reads = reads.collect();
+        self.reads = reads(source, metric, request, &context);
         Ok(())
     }
+}
+
+/// The rows that a question about a metric depends on.
+pub(crate) fn reads(
+    source: &Source,
+    metric: &Metric,
+    request: &MetricRequest,
+    context: &StatementContext<'_>,
+) -> Vec<TableRead> {
+    let is_history =
+        source.is_history || source.query.is_some() || metric.kind == MetricKind::Cumulative;
+    let to = request.to + TimeDelta::days(source.reads_after_days.into());
+    let tables = source.tables.iter().filter_map(|name| Table::parse(name));
+    let joined = context.reads_organizations().then_some(Table::Organizations);
+    let reads = tables.chain(joined).map(|table| match table.is_dimension() {
+        // A record is read as it is at the cut, whatever its times are.
+        true => TableRead { table, from: None, to: i64::MAX },
+        false => TableRead {
+            table,
+            from: (!is_history).then(|| request.from.timestamp_micros()),
+            to: to.timestamp_micros(),
+        },
+    });
+    reads.collect()
 }
 
 /// The rows with the largest values, of each currency. Of equal ones, the first by name.
@@ -188,7 +199,14 @@ impl Part {
                     None => continue,
                 };
                 let (group, currency) = (group.clone(), currency.clone());
-                complete.push(MetricRow { at: *at, group, other, currency, value });
+                complete.push(MetricRow {
+                    at: *at,
+                    group,
+                    other,
+                    currency,
+                    value,
+                    suppressed: false,
+                });
             }
         }
         complete.sort_by_key(|row| row.at);

@@ -20,7 +20,7 @@ use crate::{AnswerFormat, Encoder, QueryError, QuerySummary, Reason};
 
 impl MetricTable {
     /// The table in a format: `at` (with a grain), a column per dimension, `other` and `currency` where there may be
-    /// one, a column per metric and its `_before`, and `incomplete`.
+    /// one, a column per metric and its `_before`, and `incomplete`. A metric with suppressed values has `_suppressed` beside it.
     pub fn encode(
         &self,
         format: AnswerFormat,
@@ -67,6 +67,11 @@ impl MetricTable {
         for (i, column) in self.columns.iter().enumerate() {
             let (name, unit) = (&column.metric.name, column.metric.unit);
             columns.push((name.clone(), self.numbers(unit, |row| row.values[i])?));
+            if self.rows.iter().any(|row| row.suppressed.contains(&i)) {
+                let suppressed = self.rows.iter().map(|row| Some(row.suppressed.contains(&i)));
+                let suppressed = suppressed.collect::<BooleanArray>();
+                columns.push((format!("{name}_suppressed"), Arc::new(suppressed)));
+            }
             if self.compared.is_some() {
                 let before = |row: &TableRow| row.before.as_ref().and_then(|before| before[i]);
                 columns.push((format!("{name}_before"), self.numbers(unit, before)?));

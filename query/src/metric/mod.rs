@@ -3,6 +3,7 @@
 mod batch;
 mod check;
 mod expression;
+mod privacy;
 mod rows;
 mod table;
 

@@ -1,25 +1,35 @@
 //! From the rows of a statement to the answers that they are.
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray},
+    array::{Array, ArrayRef, AsArray, RecordBatch},
     compute::{self, CastOptions},
     datatypes::{
         DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
     },
     error::ArrowError,
 };
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use ingest::money;
 use rust_decimal::{Decimal, prelude::FromPrimitive};
-use semantic::{MetricAnswer, MetricRow, Number, Part, Statement, Unit};
+use semantic::{
+    Group, MetricAnswer, MetricRequest, MetricRow, Number, Part, Statement, TableRead, Unit,
+};
 
 use crate::{QueryError, Reason, ResultSet, cache::TableRange};
 
 /// The rows that a statement depends on.
-pub(crate) fn ranges(statement: &Statement) -> Vec<TableRange> {
-    let range =
-        |read: &semantic::TableRead| TableRange { table: read.table, from: read.from, to: read.to };
-    statement.reads.iter().map(range).collect()
+pub(crate) fn ranges(reads: &[TableRead]) -> Vec<TableRange> {
+    let range = |read: &TableRead| TableRange { table: read.table, from: read.from, to: read.to };
+    reads.iter().map(range).collect()
+}
+
+/// Where a value stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RowKey {
+    pub(crate) at: Option<DateTime<Utc>>,
+    pub(crate) group: Group,
+    pub(crate) other: bool,
+    pub(crate) currency: Option<String>,
 }
 
 /// The answer to each question of a statement, by its place.
@@ -35,37 +45,53 @@ pub(crate) fn answers(
         .collect()
 }
 
+/// Where the rows of an answer stand: the keys, and beside them the columns that they come from.
+pub(crate) fn keys(
+    batch: &RecordBatch,
+    request: &MetricRequest,
+    has_currency: bool,
+) -> Result<Vec<RowKey>, QueryError> {
+    let unreadable = |_| QueryError::new(Reason::Failed, "the metric's rows are not readable");
+    let named = |name: &str| batch.column_by_name(name);
+    let text = |name: &str| {
+        named(name).map(|c| compute::cast(c, &DataType::Utf8)).transpose().map_err(unreadable)
+    };
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let at = named("at").map(|c| compute::cast(c, &time)).transpose().map_err(unreadable)?;
+    let groups =
+        (0..request.by.len()).map(|i| text(&format!("by{i}"))).collect::<Result<Vec<_>, _>>()?;
+    let other = named("other").and_then(|column| column.as_boolean_opt());
+    let currency = if has_currency { text("currency")? } else { None };
+    let key = |row: usize| {
+        let text = |column: &Option<ArrayRef>| {
+            let column = column.as_ref()?.as_string::<i32>();
+            column.is_valid(row).then(|| column.value(row).to_owned())
+        };
+        let at = at.as_ref().and_then(|at| {
+            let at = at.as_primitive::<TimestampMicrosecondType>();
+            at.is_valid(row).then(|| DateTime::from_timestamp_micros(at.value(row)))?
+        });
+        RowKey {
+            at,
+            group: groups.iter().map(text).collect(),
+            other: other.is_some_and(|other| other.value(row)),
+            currency: text(&currency),
+        }
+    };
+    Ok((0..batch.num_rows()).map(key).collect())
+}
+
 fn read(answer: &ResultSet, part: &Part, column: usize) -> Result<Vec<MetricRow>, QueryError> {
     let Part { metric, request, .. } = part;
     let mut rows = Vec::new();
     for batch in &answer.batches {
-        let unreadable = |_| QueryError::new(Reason::Failed, "the metric's rows are not readable");
-        let named = |name: &str| batch.column_by_name(name);
-        let text = |name: &str| {
-            named(name).map(|c| compute::cast(c, &DataType::Utf8)).transpose().map_err(unreadable)
-        };
-        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        let at = named("at").map(|c| compute::cast(c, &time)).transpose().map_err(unreadable)?;
-        let groups = (0..request.by.len())
-            .map(|i| text(&format!("by{i}")))
-            .collect::<Result<Vec<_>, _>>()?;
-        let other = named("other").and_then(|column| column.as_boolean_opt());
-        let currency = if metric.has_currency() { text("currency")? } else { None };
         let values = numbers(batch.column_by_name(&format!("value{column}")), metric.unit)
             .map_err(|_| out_of_range())?;
-        for (row, value) in values.into_iter().enumerate() {
-            let text = |column: &Option<ArrayRef>| {
-                let column = column.as_ref()?.as_string::<i32>();
-                column.is_valid(row).then(|| column.value(row).to_owned())
-            };
-            let at = at.as_ref().and_then(|at| {
-                let at = at.as_primitive::<TimestampMicrosecondType>();
-                at.is_valid(row).then(|| DateTime::from_timestamp_micros(at.value(row)))?
-            });
-            let group = groups.iter().map(text).collect();
-            let other = other.is_some_and(|other| other.value(row));
-            rows.push(MetricRow { at, group, other, currency: text(&currency), value });
-        }
+        let keys = keys(batch, request, metric.has_currency())?;
+        rows.extend(keys.into_iter().zip(values).map(|(key, value)| {
+            let RowKey { at, group, other, currency } = key;
+            MetricRow { at, group, other, currency, value, suppressed: false }
+        }));
     }
     Ok(rows)
 }

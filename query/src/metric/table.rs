@@ -64,6 +64,9 @@ pub struct TableRow {
     pub values: Vec<Option<Number>>,
     /// The values of the window that it is compared with.
     pub before: Option<Vec<Option<Number>>>,
+    /// The columns that have no value here since it would say something of a few persons; and those before.
+    pub suppressed: Vec<usize>,
+    pub before_suppressed: Vec<usize>,
     /// More events may come: the bucket is not over, or has just ended.
     pub incomplete: bool,
 }
@@ -123,6 +126,12 @@ impl MetricQuery {
         Ok(())
     }
 
+    /// Whether one of its metrics says what persons do.
+    fn is_of_persons(&self, context: MetricContext<'_>) -> bool {
+        let metrics = self.metrics.iter().filter_map(|name| context.catalog.metric(name));
+        metrics.into_iter().any(|metric| context.catalog.is_of_persons(metric))
+    }
+
     fn request(&self, metric: &str, window: &Window, groups: &Groups) -> MetricRequest {
         MetricRequest {
             grain: self.grain,
@@ -152,9 +161,17 @@ impl Engine {
             .iter()
             .map(|name| context.catalog.get(name, audience).cloned())
             .collect::<Result<_, _>>()?;
-        let groups = match query.limit {
-            Some(limit) => Groups::These(self.largest(query, limit, context).await?),
-            None => Groups::All,
+        let groups = match (context.min_persons, query.limit) {
+            // Where persons are few, groups of many are the same for all metrics.
+            (Some(min), limit) if !query.by.is_empty() && query.is_of_persons(context) => {
+                let requests = query.metrics.iter();
+                let requests: Vec<_> =
+                    requests.map(|name| query.request(name, &query.window, &Groups::All)).collect();
+                let limit = limit.unwrap_or(semantic::GROUPS_MAX);
+                Groups::These(self.groups_of_many(&requests, limit, min, context).await?)
+            }
+            (_, Some(limit)) => Groups::These(self.largest(query, limit, context).await?),
+            (_, None) => Groups::All,
         };
         // A window that nothing can have happened in yet has none to be compared with.
         let compared = query.compare.map(|compare| query.window.compared(compare, now));
@@ -195,35 +212,52 @@ impl Engine {
         let request = query.request(&query.metrics[0], &query.window, &Groups::Largest(limit));
         let request = MetricRequest { grain: None, fill: Fill::None, ..request };
         let mut answers = self.metrics(&[request], context).await?;
-        let mut rows = answers.pop().map(|answer| answer.rows).unwrap_or_default();
-        rows.sort_by(|a, b| {
-            b.value.cmp(&a.value).then_with(|| names(&a.group).cmp(&names(&b.group)))
-        });
-        // Amounts of different currencies have no order: their groups take turns.
-        let mut ranks: BTreeMap<Option<String>, usize> = BTreeMap::new();
-        let mut ranked: Vec<(usize, Group)> = Vec::new();
-        for row in rows {
-            let rank = ranks.entry(row.currency).or_default();
-            ranked.push((*rank, row.group));
-            *rank += 1;
-        }
-        ranked.sort_by_key(|(rank, _)| *rank);
-        let mut groups: Vec<Group> = Vec::new();
-        for (_, group) in ranked {
-            if !groups.contains(&group) {
-                groups.push(group);
-            }
-        }
+        let rows = answers.pop().map(|answer| answer.rows).unwrap_or_default();
+        let mut groups = ranked(rows);
         groups.truncate(semantic::GROUPS_MAX);
         Ok(groups)
     }
 }
 
+/// Groups by their values, the largest first.
+pub(crate) fn ranked(mut rows: Vec<MetricRow>) -> Vec<Group> {
+    rows.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| names(&a.group).cmp(&names(&b.group))));
+    // Amounts of different currencies have no order: their groups take turns.
+    let mut ranks: BTreeMap<Option<String>, usize> = BTreeMap::new();
+    let mut ranked: Vec<(usize, Group)> = Vec::new();
+    for row in rows {
+        let rank = ranks.entry(row.currency).or_default();
+        ranked.push((*rank, row.group));
+        *rank += 1;
+    }
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let mut groups: Vec<Group> = Vec::new();
+    for (_, group) in ranked {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    groups
+}
+
 /// Where a value stands: its bucket, whether it is of the others, its group, its currency.
 type CellKey = (usize, bool, Group, Option<String>);
 
-/// The values of a row, one per metric.
-type Values = Vec<Option<Number>>;
+/// The values of a row, one per metric, and the metrics whose value is suppressed.
+#[derive(Debug, Clone)]
+struct Values {
+    of: Vec<Option<Number>>,
+    suppressed: Vec<usize>,
+}
+
+impl Values {
+    fn put(&mut self, column: usize, row: &MetricRow) {
+        self.of[column] = row.value;
+        if row.suppressed {
+            self.suppressed.push(column);
+        }
+    }
+}
 
 impl MetricTable {
     /// Puts the values of each metric, and of the other window, beside one another. A bucket that ended before `settled`
@@ -238,24 +272,22 @@ impl MetricTable {
         let own = self.window.buckets(self.grain);
         let others = self.compared.map(|window| window.buckets(self.grain)).unwrap_or_default();
         let mut rows: BTreeMap<CellKey, (Values, Values)> = BTreeMap::new();
-        let place = |row: MetricRow, buckets: &[Option<DateTime<Utc>>]| -> Option<CellKey> {
+        let place = |row: &MetricRow, buckets: &[Option<DateTime<Utc>>]| -> Option<CellKey> {
             let bucket =
                 buckets.binary_search(&row.at).ok().filter(|bucket| *bucket < own.len())?;
-            Some((bucket, row.other, row.group, row.currency))
+            Some((bucket, row.other, row.group.clone(), row.currency.clone()))
         };
         for (column, answer) in now.into_iter().enumerate() {
             for row in answer.rows {
-                let value = row.value;
-                if let Some(place) = place(row, &own) {
-                    rows.entry(place).or_insert_with(|| self.nothing(fill)).0[column] = value;
+                if let Some(place) = place(&row, &own) {
+                    rows.entry(place).or_insert_with(|| self.nothing(fill)).0.put(column, &row);
                 }
             }
         }
         for (column, answer) in before.into_iter().enumerate() {
             for row in answer.rows {
-                let value = row.value;
-                if let Some(place) = place(row, &others) {
-                    rows.entry(place).or_insert_with(|| self.nothing(fill)).1[column] = value;
+                if let Some(place) = place(&row, &others) {
+                    rows.entry(place).or_insert_with(|| self.nothing(fill)).1.put(column, &row);
                 }
             }
         }
@@ -271,7 +303,7 @@ impl MetricTable {
             .map(|((bucket, other, group, currency), (mut values, mut before))| {
                 // Amounts are in the rows of their currency, what is no amount is in the one without.
                 for (column, (value, before)) in
-                    self.columns.iter().zip(values.iter_mut().zip(&mut before))
+                    self.columns.iter().zip(values.of.iter_mut().zip(&mut before.of))
                 {
                     if column.metric.has_currency() != currency.is_some() {
                         (*value, *before) = (None, None);
@@ -280,16 +312,18 @@ impl MetricTable {
                 let at = own[bucket];
                 // A longer month's last days have none to be compared with.
                 if bucket >= others.len() {
-                    before.fill(None);
+                    before.of.fill(None);
+                    before.suppressed.clear();
                 }
-                let before = is_compared.then_some(before);
                 TableRow {
                     at,
                     group,
                     other,
                     currency,
-                    values,
-                    before,
+                    values: values.of,
+                    before: is_compared.then_some(before.of),
+                    suppressed: values.suppressed,
+                    before_suppressed: before.suppressed,
                     incomplete: end(at) > settled,
                 }
             })
@@ -302,7 +336,7 @@ impl MetricTable {
             Fill::Null => None,
             _ => column.metric.empty_value(),
         });
-        let nothing: Vec<_> = nothing.collect();
+        let nothing = Values { of: nothing.collect(), suppressed: Vec::new() };
         (nothing.clone(), nothing)
     }
 

@@ -104,6 +104,7 @@ fn answer(request: &MetricRequest, models: &[&str], currencies: &[&str]) -> Metr
                         vec![group.map(str::to_owned)]
                     },
                     other: false,
+                    suppressed: false,
                     currency: currency.map(str::to_owned),
                     value: decimal(unit, value(&request.metric, middle, whole * part_of_week))
                         .and_then(Number::from_decimal),

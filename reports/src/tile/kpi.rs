@@ -95,7 +95,7 @@ impl KpiTile {
         }
         Ok(View {
             title: self.title.of(language).to_owned(),
-            note: self.note.of(language).to_owned(),
+            note: scene.note(&self.note, &self.requests(&scene.window)),
             figures,
         })
     }

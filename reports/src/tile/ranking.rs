@@ -95,7 +95,7 @@ impl RankingTile {
         }
         Ok(View {
             title: self.title.of(scene.language).to_owned(),
-            note: self.note.of(scene.language).to_owned(),
+            note: scene.note(&self.note, &self.requests(&scene.window)),
             item: self.item.of(scene.language).to_owned(),
             additive: self.additive,
             bad: self.better == DesiredDirection::Lower,

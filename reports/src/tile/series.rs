@@ -152,7 +152,7 @@ impl SeriesTile {
         }
         Ok(View {
             title: self.title.of(scene.language).to_owned(),
-            note: self.note.of(scene.language).to_owned(),
+            note: scene.note(&self.note, &[self.request(&scene.window)]),
             legend: words::legend(grain, forecast_days.unwrap_or_default(), scene.language),
             wide: self.wide || panels.len() > 1,
             panels,

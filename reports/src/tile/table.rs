@@ -90,7 +90,7 @@ impl TableTile {
             .collect();
         Ok(View {
             title: self.title.of(language).to_owned(),
-            note: self.note.of(language).to_owned(),
+            note: scene.note(&self.note, &self.requests(&scene.window)),
             item: self.item.of(language).to_owned(),
             columns: self
                 .columns

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
-use tests::{Client, Reply, Server, admin_key, folder, reply, run_ok, usage};
+use tests::{Client, Reply, Server, admin_key, folder, reply, run_ok, signed_in, usage};
 
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
@@ -12,23 +12,6 @@ async fn open(client: &Client, path: &str, headers: &[(&str, &str)]) -> Reply {
         request = request.header(*name, *value);
     }
     reply(request).await
-}
-
-/// A client that sends no key, and the cookie of a user of this role.
-async fn signed_in(server: &Server, dir: &std::path::Path, role: &str) -> (Client, String) {
-    let email = format!("{role}@example.com");
-    let told = run_ok(dir, &["user", "create", "--email", &email, "--role", role]);
-    let password = told.split_whitespace().last().expect("a password").to_owned();
-    let client = Client::new(server, "");
-    let body = format!("email={role}%40example.com&password={password}&next=%2F");
-    let request = client.request(Method::POST, "/sign-in");
-    let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
-    let answer = reply(request).await;
-    let cookie = answer.headers.get_all("set-cookie").iter().filter_map(|cookie| {
-        cookie.to_str().ok()?.split(';').next().filter(|pair| pair.starts_with("aihub_session"))
-    });
-    let cookie = cookie.map(ToOwned::to_owned).next().expect("a session");
-    (client, cookie)
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod metric_questions;
 mod metric_sql;
 mod metrics;
 mod pool;
+mod privacy;
 mod queries;
 mod revenue;
 mod saved;

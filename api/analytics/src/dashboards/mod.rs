@@ -94,6 +94,7 @@ async fn prepare(lake: &Lake) {
         // What came since takes memory, and is hardly ever of a day that is over.
         cut: &lake.lakehouse.cut().of_tables(),
         persons: false,
+        min_persons: None,
         now: now.timestamp_micros(),
         deadline_ms: lake.limits.deadline_seconds * 1_000,
         gives_way: true,
@@ -140,6 +141,7 @@ async fn shown(
         reach: reach(principal),
         cut,
         persons: persons::are_shown_to(&lake.state.store, principal).await?,
+        min_persons: lake.min_persons(principal),
         now,
         deadline_ms: lake.limits.deadline_seconds * 1_000,
     };
@@ -158,6 +160,8 @@ pub struct DashboardContext<'a> {
     pub reach: RowAccess,
     pub cut: Cut,
     pub persons: bool,
+    /// As in [`MetricContext`].
+    pub min_persons: Option<u32>,
     pub now: DateTime<Utc>,
     pub deadline_ms: u64,
 }
@@ -171,6 +175,7 @@ impl DashboardContext<'_> {
             reach: &self.reach,
             cut: &self.cut,
             persons: self.persons,
+            min_persons: self.min_persons,
             now: self.now.timestamp_micros(),
             deadline_ms: self.deadline_ms,
             gives_way: false,

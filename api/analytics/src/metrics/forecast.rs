@@ -1,6 +1,6 @@
 //! `GET /v1/forecasts/{metric}`.
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpResponse, get, http::StatusCode, web};
 use chrono::{DateTime, NaiveTime, Utc};
 use query::{Zone, metric::Grain};
 use reports::metric_forecast::{self, ForecastError, MetricForecast};
@@ -70,6 +70,12 @@ pub(crate) async fn get_forecast(
     let request = metric_forecast::history(&metric, grain, grain.start(today, Zone::UTC));
     let (mut answers, as_of) = lake.read(&principal, std::slice::from_ref(&request)).await?;
     let answer = answers.pop().ok_or_else(Problem::internal)?;
+    if answer.rows.iter().any(|row| row.suppressed) {
+        let detail = format!("`{metric}` has days of few persons, which you are not shown");
+        return Err(
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::NotForecastable).explained(detail)
+        );
+    }
     let ahead: MetricForecast =
         tokio::task::spawn_blocking(move || metric_forecast::forecast_metric(&answer, horizon))
             .await
@@ -98,7 +104,6 @@ impl ForecastView {
 }
 
 fn refused(error: ForecastError) -> Problem {
-    use actix_web::http::StatusCode;
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::NotForecastable)
         .explained(error.to_string())
 }

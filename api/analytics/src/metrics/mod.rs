@@ -15,7 +15,7 @@ use query::{
 use rest::{
     body::Body,
     feature::Feature,
-    principal::{Authorized, Principal, ReadMetrics},
+    principal::{Ability, Authorized, Principal, ReadMetrics},
     problem::{Denied, Problem, parameters},
 };
 use serde::Serialize;
@@ -48,6 +48,8 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("metrics").with_routes(|c
 pub struct Settings {
     /// A bucket is incomplete for so long after its end.
     pub lateness: TimeDelta,
+    /// Values that say something of fewer persons are not shown to those who may not run SQL.
+    pub min_persons: u32,
     /// The zone of dates and buckets.
     pub zone: Zone,
 }
@@ -147,6 +149,12 @@ impl Lake {
         })
     }
 
+    /// Values of fewer persons are not shown to staff who do not see rows. An organization sees its own people.
+    pub(crate) fn min_persons(&self, principal: &Principal) -> Option<u32> {
+        let is_staff = principal.reach.organization_id().is_none();
+        (is_staff && !principal.may(Ability::RunSql)).then_some(self.metrics.min_persons)
+    }
+
     /// The answer to a question about metrics, and the cut that it was read at.
     ///
     /// # Errors
@@ -193,6 +201,7 @@ impl Lake {
             reach: &reach(principal),
             cut: &cut,
             persons: persons::are_shown_to(&self.state.store, principal).await?,
+            min_persons: self.min_persons(principal),
             now: self.state.clock.now().timestamp_micros(),
             deadline_ms: self.deadline_ms(),
             gives_way: false,

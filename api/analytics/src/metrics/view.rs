@@ -35,6 +35,10 @@ pub struct MetricDefinition {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub goal: Option<Goal>,
+    /// It says what persons do: fewer of them than the setting `metrics.min_persons` are not shown to those who may not
+    /// run SQL. Absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub of_persons: bool,
     /// The shortest grain, where it is not a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -101,9 +105,12 @@ pub struct MetricView {
 pub struct RowView {
     #[serde(flatten)]
     pub cell: CellView,
-    /// A number; for money a decimal string. Null where there is nothing to divide.
+    /// A number; for money a decimal string. Null where there is nothing to divide, and where it is suppressed.
     #[schema(value_type = Object)]
     pub value: Value,
+    /// There is no value since it would say something of a few persons; absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub suppressed: bool,
     /// Its part of all groups in the bucket (of its currency), where groups add up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
@@ -111,6 +118,9 @@ pub struct RowView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub before: Option<Value>,
+    /// The same of `before`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub before_suppressed: bool,
     /// How much of `before` it is more or less: 0.1 is 10 % more. Null where `before` is 0 or null.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
@@ -170,6 +180,12 @@ pub struct TableRowView {
     pub cell: CellView,
     #[schema(value_type = Vec<Object>)]
     pub values: Vec<Value>,
+    /// The metrics that have no value here since it would say something of a few persons; absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub suppressed: Vec<String>,
+    /// The same of `before`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub before_suppressed: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
     pub before: Option<Vec<Value>>,
@@ -192,6 +208,7 @@ impl MetricDefinition {
             kind: metric.kind,
             direction: metric.direction,
             goal: metric.goal.clone(),
+            of_persons: catalog.is_of_persons(metric),
             finest_grain: catalog.finest_grain(metric),
             formula: metric.formula.clone(),
             source: metric.source.clone(),
@@ -243,6 +260,8 @@ impl MetricView {
             RowView {
                 cell,
                 value: number(value, unit),
+                suppressed: !row.suppressed.is_empty(),
+                before_suppressed: !row.before_suppressed.is_empty(),
                 share,
                 before: before.map(|before| number(before, unit)),
                 change: before.map(|before| change(value, before)),
@@ -256,6 +275,8 @@ impl MetricTableView {
     pub fn new(table: MetricTable, as_of: String) -> Self {
         let (head, metrics) = (AnswerHead::of(&table, as_of), ColumnView::all(&table));
         let units: Vec<_> = table.columns.iter().map(|column| column.metric.unit).collect();
+        let names: Vec<_> = metrics.iter().map(|column| column.metric.clone()).collect();
+        let named = |columns: &[usize]| columns.iter().map(|i| names[*i].clone()).collect();
         let rows = table.rows.into_iter().map(|row| {
             let cell = CellView::of(&row);
             let numbers = |values: &[Option<Number>]| -> Vec<Value> {
@@ -271,6 +292,8 @@ impl MetricTableView {
             TableRowView {
                 cell,
                 values: numbers(&row.values),
+                suppressed: named(&row.suppressed),
+                before_suppressed: named(&row.before_suppressed),
                 before: row.before.as_ref().map(|before| numbers(before)),
                 change: row.before.as_ref().map(changes),
             }
@@ -299,7 +322,11 @@ impl ColumnView {
 fn null_reason(table: &MetricTable, column: usize) -> Option<String> {
     let metric = &table.columns[column].metric;
     let is_own = |row: &&TableRow| metric.has_currency() == row.currency.is_some();
-    let is_null = table.rows.iter().filter(is_own).any(|row| row.values[column].is_none());
+    let is_null = table
+        .rows
+        .iter()
+        .filter(is_own)
+        .any(|row| row.values[column].is_none() && !row.suppressed.contains(&column));
     let reason = metric.null_reason.as_ref().filter(|_| is_null);
     reason.map(|reason| reason.en.clone())
 }
@@ -324,10 +351,13 @@ fn shares(table: &MetricTable) -> Vec<Option<f64>> {
     if !is_split {
         return vec![None; table.rows.len()];
     }
+    // Nothing is a part of a whole that is not shown.
     let mut totals: HashMap<(Option<DateTime<Utc>>, Option<&str>), f64> = HashMap::new();
     for row in &table.rows {
-        *totals.entry((row.at, row.currency.as_deref())).or_default() +=
-            value(row).unwrap_or_default();
+        *totals.entry((row.at, row.currency.as_deref())).or_default() += match row.suppressed[..] {
+            [] => value(row).unwrap_or_default(),
+            [..] => f64::NAN,
+        };
     }
     let share = |row: &TableRow| {
         let total =
