@@ -10,6 +10,7 @@
 //! [`encoder`] turns them into the form that was asked for while they come, with [`format`] and `json`; [`parameter`]
 //! is what a question says besides its text, [`cost`] what it read.
 
+pub mod analysis;
 pub mod answer_store;
 pub mod answering;
 mod arithmetic;

@@ -1,6 +1,7 @@
 //! What asks the lake, and what is sent to it: events, dead letters, SQL, metrics and forecasts, dashboards, imports, and
 //! who sees persons. It is the only crate beside the binary that links the engine.
 
+pub mod analyses;
 pub mod as_of;
 pub mod dashboards;
 mod dead_letters;
@@ -20,6 +21,7 @@ pub const FEATURES: &[Feature<Lake>] = &[
     queries::FEATURE,
     persons::FEATURE,
     metrics::FEATURE,
+    analyses::FEATURE,
     dashboards::FEATURE,
     dead_letters::FEATURE,
     imports::FEATURE,

@@ -163,6 +163,11 @@ impl Catalog {
         self.source(metric).and_then(|source| source.finest_grain)
     }
 
+    /// Where rows come from.
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
     fn source(&self, metric: &Metric) -> Option<&Source> {
         self.sources.iter().find(|source| source.name == metric.source)
     }
@@ -308,30 +313,36 @@ impl Catalog {
             filter.check()?;
         }
         let filters = request.filter.iter().flat_map(|filter| filter.conditions());
+        let Some(source) = self.source(metric) else { return Ok(()) };
         for name in request.by.iter().chain(filters.map(|condition| &condition.dimension)) {
-            let source = self.source(metric);
-            let dimension =
-                source.map(|source| source.dimension(&metric.name, name, viewer.audience));
-            if let Some(dimension) = dimension
-                && dimension?.is_personal()
-                && !viewer.persons
-            {
-                return Err(self.hidden(metric, name, viewer.audience));
-            }
+            self.check_shown(source, &metric.name, name, viewer)?;
         }
         Ok(())
     }
 
-    /// A group is named by its value: what is null in SQL is no dimension either.
-    fn hidden(&self, metric: &Metric, dimension: &str, audience: Audience) -> Error {
-        let others = self.dimensions(metric, audience).filter(|dimension| !dimension.is_personal());
+    /// Whether a dimension is there, and not one of persons that the viewer does not see: a group is named by its value,
+    /// so what is null in SQL is no dimension either.
+    pub(crate) fn check_shown(
+        &self,
+        source: &Source,
+        of: &str,
+        name: &str,
+        viewer: Viewer,
+    ) -> Result<(), Error> {
+        let dimension = source.dimension(of, name, viewer.audience)?;
+        if viewer.persons || !dimension.is_personal() {
+            return Ok(());
+        }
+        let others = source
+            .dimensions
+            .iter()
+            .filter(|dimension| dimension.audience <= viewer.audience && !dimension.is_personal());
         let others: Vec<_> = others.map(|dimension| dimension.name.as_str()).collect();
-        Error::Persons(format!(
-            "`{dimension}` says something of persons, which your role does not see: ask an administrator to grant it \
-             persons, or split `{}` by: {}",
-            metric.name,
+        Err(Error::Persons(format!(
+            "`{name}` says something of persons, which your role does not see: ask an administrator to grant it \
+             persons, or split `{of}` by: {}",
             others.join(", ")
-        ))
+        )))
     }
 
     /// Whether a metric says all that its kind needs, and nothing more.

@@ -201,7 +201,7 @@ impl<'a> StatementContext<'a> {
     }
 
     /// The source, beside the records of organizations where they are needed. No two columns share a name.
-    fn rows(&self) -> String {
+    pub(crate) fn rows(&self) -> String {
         let name = if self.source.query.is_some() { "cells" } else { &self.source.name };
         if self.joined.is_empty() {
             return name.to_owned();

@@ -3,6 +3,7 @@
 
 #![warn(missing_docs)]
 
+mod analysis;
 mod bucketed;
 mod catalog;
 mod context;
@@ -18,6 +19,10 @@ mod statement;
 mod window;
 mod zone;
 
+pub use analysis::{
+    Analysis, AnalysisStatement, AnalysisUnit, CohortKind, EventFilter, FUNNEL_STEPS_MAX, Funnel,
+    Lifecycle, Paths, Retention, RetentionMode, RetentionValue, Sessions,
+};
 pub use catalog::{Catalog, CatalogError, GROUPS_MAX, Viewer};
 pub use definition::{
     Additivity, Audience, Dimension, DimensionType, Direction, Goal, GoalPeriod, Metric,

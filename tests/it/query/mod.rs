@@ -1,5 +1,6 @@
 //! SQL and metrics: answers, limits, isolation.
 
+mod analyses;
 mod answers;
 mod background;
 mod hostile;

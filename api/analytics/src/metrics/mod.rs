@@ -21,6 +21,7 @@ use rest::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub(crate) use self::question::parse_filter;
 pub use self::{
     forecast::ForecastView,
     question::{MetricParameters, MetricQueryBody, grain},
@@ -185,7 +186,7 @@ impl Lake {
     }
 
     /// Asks at a cut, within the principal's reach.
-    async fn at_cut<T>(
+    pub(crate) async fn at_cut<T>(
         &self,
         principal: &Principal,
         as_of: Option<&str>,

@@ -144,7 +144,7 @@ impl MetricParameters {
 }
 
 /// A filter in short, or as JSON.
-fn parse_filter(text: &str) -> Result<Filter, QueryError> {
+pub(crate) fn parse_filter(text: &str) -> Result<Filter, QueryError> {
     if text.starts_with('{') {
         let value = serde_json::from_str(text).map_err(|_| refused("`filter` is not JSON"))?;
         return read_filter(value);

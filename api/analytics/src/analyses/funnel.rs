@@ -1,0 +1,204 @@
+//! Funnels.
+
+use query::{
+    QueryError,
+    analysis::{EventFilter, Funnel},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    AnalysisHead, Asked, Rows, Scope,
+    question::{Event, events, length, refused},
+    rows::share,
+};
+
+/// Groups that are shown.
+const LIMIT: usize = 10;
+const LIMIT_MAX: usize = 100;
+
+/// What is asked of a funnel.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FunnelQuestion {
+    /// 2 to 10 events in their order, such as `activity.page_viewed`, `activity.page_viewed:country=DE` or
+    /// `{"event": "usage.request", "filter": {…}}`. Filters are those of metrics.
+    #[schema(value_type = Vec<Object>)]
+    steps: Vec<Event>,
+    /// The time from the first step to the last: `30m`, `12h`, `14d` (the default), `2w`; at most 366 days.
+    #[serde(default)]
+    within: Option<String>,
+    /// Whoever does one of these between the first step and the last is not in the funnel.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    exclusions: Vec<Event>,
+    /// A dimension of the first step: units are split by the first value that they had.
+    #[serde(default)]
+    by: Option<String>,
+    /// How many groups are shown, 1 to 100; 10 without it. The others are one.
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+/// How many came how far.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FunnelView {
+    #[serde(flatten)]
+    head: AnalysisHead,
+    /// Seconds from the first step to the last.
+    within_seconds: i64,
+    /// Whoever started last still has time.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    incomplete: bool,
+    steps: Vec<FunnelStep>,
+    /// The same for each value of `by`, the most units first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Vec<FunnelGroup>>,
+}
+
+/// Those who reached a step.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FunnelStep {
+    event: String,
+    /// Units. Null where they are too few to be shown.
+    count: Option<u64>,
+    /// Their share of those who did the first step.
+    conversion: Option<f64>,
+    /// Their share of those who reached the step before.
+    step_conversion: Option<f64>,
+    /// How long they took since the first step, in seconds; half of them took less. Null for the first step, and for
+    /// `other`.
+    median_seconds: Option<f64>,
+    mean_seconds: Option<f64>,
+}
+
+/// The funnel of a group.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FunnelGroup {
+    /// Null where the first step has no value.
+    group: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    other: bool,
+    steps: Vec<FunnelStep>,
+}
+
+/// The counts of a group, and the times of each step but the first.
+#[derive(Debug, Clone, Default)]
+struct Course {
+    counts: Vec<u64>,
+    times: Vec<(Option<f64>, Option<f64>)>,
+}
+
+impl Asked for FunnelQuestion {
+    type Question = Funnel;
+    type View = FunnelView;
+
+    fn question(self, Scope { unit, window, .. }: Scope) -> Result<Funnel, QueryError> {
+        let limit = self.limit.unwrap_or(LIMIT);
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            return Err(refused(format!("`limit` is from 1 to {LIMIT_MAX}")));
+        }
+        Ok(Funnel {
+            unit,
+            window,
+            steps: events(self.steps),
+            within: length("within", self.within.as_deref().unwrap_or("14d"))?,
+            exclusions: events(self.exclusions),
+            by: self.by,
+            limit,
+        })
+    }
+
+    fn view(question: Funnel, head: AnalysisHead, rows: &Rows) -> Result<FunnelView, QueryError> {
+        let courses = courses(&question, rows)?;
+        let is_total = rows.texts("total")?;
+        let (mut total, mut groups) = (Course::none(&question), Vec::new());
+        for ((course, group), is_total) in courses.into_iter().zip(rows.texts("grp")?).zip(is_total)
+        {
+            match is_total.as_deref() {
+                Some("true") => total = course,
+                _ => groups.push((group, course)),
+            }
+        }
+        let groups = question.by.is_some().then(|| {
+            // By size, then by name.
+            groups.sort_by(|(a, left), (b, right)| {
+                right.counts.cmp(&left.counts).then_with(|| (a.is_none(), a).cmp(&(b.is_none(), b)))
+            });
+            let others = groups.split_off(question.limit.min(groups.len()));
+            let other = others.into_iter().map(|(_, course)| course).reduce(Course::and);
+            let shown = groups.into_iter().map(|(group, course)| (group, false, course));
+            let shown = shown.chain(other.map(|course| (None, true, course)));
+            shown
+                .map(|(group, other, course)| FunnelGroup {
+                    group,
+                    other,
+                    steps: course.steps(&question.steps, rows),
+                })
+                .collect()
+        });
+        Ok(FunnelView {
+            within_seconds: question.within.num_seconds(),
+            incomplete: rows.is_incomplete(question.window.to + question.within),
+            steps: total.steps(&question.steps, rows),
+            groups,
+            head,
+        })
+    }
+}
+
+/// Each row's counts and times.
+fn courses(question: &Funnel, rows: &Rows) -> Result<Vec<Course>, QueryError> {
+    let first = rows.counts("n1")?;
+    let mut courses: Vec<_> =
+        first.into_iter().map(|count| Course { counts: vec![count], times: Vec::new() }).collect();
+    for step in 2..=question.steps.len() {
+        let counts = rows.counts(&format!("n{step}"))?;
+        let (medians, means) =
+            (rows.numbers(&format!("median{step}"))?, rows.numbers(&format!("mean{step}"))?);
+        let found = counts.into_iter().zip(medians.into_iter().zip(means));
+        for (course, (count, times)) in courses.iter_mut().zip(found) {
+            course.counts.push(count);
+            course.times.push(times);
+        }
+    }
+    Ok(courses)
+}
+
+impl Course {
+    /// Nobody came.
+    fn none(question: &Funnel) -> Self {
+        let steps = question.steps.len();
+        Self { counts: vec![0; steps], times: vec![(None, None); steps.saturating_sub(1)] }
+    }
+
+    /// Both together. Their times are not known.
+    fn and(self, other: Self) -> Self {
+        let counts = self.counts.iter().zip(&other.counts).map(|(a, b)| a + b).collect();
+        Self { counts, times: vec![(None, None); self.times.len()] }
+    }
+
+    /// The steps. Neither those who came to a step nor those who did not are few where few are not shown.
+    fn steps(&self, events: &[EventFilter], rows: &Rows) -> Vec<FunnelStep> {
+        let whole = self.counts.first().copied().unwrap_or_default();
+        let mut shown_before = Some(whole);
+        let times = std::iter::once((None, None)).chain(self.times.iter().copied());
+        let steps = events.iter().zip(&self.counts).zip(times);
+        steps
+            .map(|((event, count), (median_seconds, mean_seconds))| {
+                let lost = shown_before.map_or(0, |before| before.abs_diff(*count));
+                let is_shown = shown_before.is_some() && !rows.is_few(*count) && !rows.is_few(lost);
+                let before = std::mem::replace(&mut shown_before, is_shown.then_some(*count));
+                let of = |whole: u64| share(*count, whole).filter(|_| is_shown);
+                FunnelStep {
+                    event: event.event.clone(),
+                    count: shown_before,
+                    conversion: of(whole),
+                    step_conversion: before.and_then(of),
+                    median_seconds: median_seconds.filter(|_| is_shown),
+                    mean_seconds: mean_seconds.filter(|_| is_shown),
+                }
+            })
+            .collect()
+    }
+}

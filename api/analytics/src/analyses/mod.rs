@@ -1,0 +1,242 @@
+//! `/v1/analyses`: what the same visitors, users and organizations do over time.
+
+mod funnel;
+mod lifecycle;
+mod paths;
+mod question;
+mod retention;
+mod rows;
+mod sessions;
+
+use actix_web::{HttpResponse, post, web};
+use chrono::{DateTime, TimeDelta, Utc};
+use query::{
+    Engine, MetricContext, QueryError, Reason, Zone,
+    analysis::{Analysis, AnalysisUnit},
+    metric::Window,
+};
+use rest::{
+    body::Body,
+    feature::Feature,
+    principal::{Authorized, Principal, ReadMetrics},
+    problem::{Denied, Problem},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use strum::{EnumString, IntoStaticStr, VariantArray};
+use utoipa::ToSchema;
+
+use self::{
+    funnel::{FunnelQuestion, FunnelView},
+    lifecycle::{LifecycleQuestion, LifecycleView},
+    paths::{PathsQuestion, PathsView},
+    question::AnalysisBody,
+    retention::{RetentionQuestion, RetentionView},
+    rows::Rows,
+    sessions::{SessionsQuestion, SessionsView},
+};
+use crate::Lake;
+
+/// Analyses.
+pub(crate) const FEATURE: Feature<Lake> = Feature::new("analyses").with_routes(|config, _| {
+    config
+        .service(post_funnel)
+        .service(post_retention)
+        .service(post_lifecycle)
+        .service(post_sessions)
+        .service(post_paths);
+});
+
+const BODY_BYTES_MAX: usize = 256 << 10;
+
+/// The analyses by their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
+pub enum AnalysisKind {
+    Funnel,
+    Retention,
+    Lifecycle,
+    Sessions,
+    Paths,
+}
+
+/// What an analysis is asked with, besides the question.
+#[derive(Debug, Clone, Copy)]
+pub struct AnalysisContext<'a> {
+    pub engine: &'a Engine,
+    pub metrics: MetricContext<'a>,
+    /// The zone of a question that names none.
+    pub zone: Zone,
+    /// Events are waited for so long.
+    pub lateness: TimeDelta,
+}
+
+/// What was asked, and the cut that it was read at.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AnalysisHead {
+    #[schema(value_type = String, format = DateTime)]
+    pub from: DateTime<Utc>,
+    /// Not included itself.
+    #[schema(value_type = String, format = DateTime)]
+    pub to: DateTime<Utc>,
+    pub tz: String,
+    /// `visitor`, `user` or `organization`.
+    #[schema(value_type = String)]
+    pub unit: AnalysisUnit,
+    /// The cut it was read at: asking again at this cut gives the same answer.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub as_of: String,
+    /// The SQL that was run.
+    pub sql: String,
+}
+
+/// An analysis that is asked for in JSON.
+trait Asked: DeserializeOwned {
+    type Question: Analysis;
+    type View: Serialize;
+
+    /// The question of a window.
+    fn question(self, asked: Scope) -> Result<Self::Question, QueryError>;
+
+    /// The answer from its rows.
+    fn view(
+        question: Self::Question,
+        head: AnalysisHead,
+        rows: &Rows,
+    ) -> Result<Self::View, QueryError>;
+}
+
+/// What every question has.
+#[derive(Debug, Clone, Copy)]
+struct Scope {
+    unit: AnalysisUnit,
+    window: Window,
+    now: DateTime<Utc>,
+}
+
+impl AnalysisContext<'_> {
+    /// Answers a question that was sent as JSON.
+    ///
+    /// # Errors
+    /// When the question is none, or its statement fails.
+    pub async fn ask(
+        &self,
+        kind: AnalysisKind,
+        body: Value,
+        as_of: String,
+    ) -> Result<Value, QueryError> {
+        match kind {
+            AnalysisKind::Funnel => self.answer::<FunnelQuestion>(body, as_of).await,
+            AnalysisKind::Retention => self.answer::<RetentionQuestion>(body, as_of).await,
+            AnalysisKind::Lifecycle => self.answer::<LifecycleQuestion>(body, as_of).await,
+            AnalysisKind::Sessions => self.answer::<SessionsQuestion>(body, as_of).await,
+            AnalysisKind::Paths => self.answer::<PathsQuestion>(body, as_of).await,
+        }
+    }
+
+    async fn answer<A: Asked>(&self, body: Value, as_of: String) -> Result<Value, QueryError> {
+        let AnalysisBody { parameters, question } = AnalysisBody::<A>::read(body)?;
+        let now = DateTime::from_timestamp_micros(self.metrics.now).unwrap_or_default();
+        let window = parameters.window(self.zone, now)?;
+        let unit = parameters.unit()?;
+        let question = question.question(Scope { unit, window, now })?;
+        let found = self.engine.analyze(&question, self.metrics).await?;
+        let Window { from, to, zone, .. } = window;
+        let (tz, sql) = (zone.to_string(), found.sql);
+        let head = AnalysisHead { from, to, tz, unit, as_of, sql };
+        let min = self.metrics.min_persons.filter(|_| unit.is_person());
+        let rows = Rows { found: found.rows, min, settled: now - self.lateness };
+        let view = A::view(question, head, &rows)?;
+        serde_json::to_value(view)
+            .map_err(|_| QueryError::new(Reason::Failed, "the answer cannot be written"))
+    }
+}
+
+impl Lake {
+    async fn analyze(
+        &self,
+        principal: &Principal,
+        kind: AnalysisKind,
+        body: Value,
+    ) -> Result<HttpResponse, Problem> {
+        let as_of = body.get("as_of").and_then(Value::as_str).map(str::to_owned);
+        let ask = async |metrics: MetricContext<'_>| {
+            let (zone, lateness) = (self.metrics.zone, self.metrics.lateness);
+            let context = AnalysisContext { engine: &self.engine, metrics, zone, lateness };
+            context.ask(kind, body, String::new()).await
+        };
+        let (mut answer, as_of) = self.at_cut(principal, as_of.as_deref(), ask).await?;
+        answer["as_of"] = as_of.into();
+        Ok(HttpResponse::Ok().json(answer))
+    }
+}
+
+/// How many visitors, users or organizations do one thing after another.
+#[utoipa::path(
+    tag = "analyses",
+    request_body = AnalysisBody<FunnelQuestion>,
+    responses((status = 200, body = FunnelView), (status = 400, body = Problem), Denied))]
+#[post("/v1/analyses/funnel")]
+pub(crate) async fn post_funnel(
+    principal: Authorized<ReadMetrics>,
+    body: Body<BODY_BYTES_MAX>,
+    lake: web::Data<Lake>,
+) -> Result<HttpResponse, Problem> {
+    lake.analyze(&principal, AnalysisKind::Funnel, body.json(&principal).await?).await
+}
+
+/// Of those who started in a period, how many return in the periods after it.
+#[utoipa::path(
+    tag = "analyses",
+    request_body = AnalysisBody<RetentionQuestion>,
+    responses((status = 200, body = RetentionView), (status = 400, body = Problem), Denied))]
+#[post("/v1/analyses/retention")]
+pub(crate) async fn post_retention(
+    principal: Authorized<ReadMetrics>,
+    body: Body<BODY_BYTES_MAX>,
+    lake: web::Data<Lake>,
+) -> Result<HttpResponse, Problem> {
+    lake.analyze(&principal, AnalysisKind::Retention, body.json(&principal).await?).await
+}
+
+/// How many are new, returning, resurrecting and dormant in each period.
+#[utoipa::path(
+    tag = "analyses",
+    request_body = AnalysisBody<LifecycleQuestion>,
+    responses((status = 200, body = LifecycleView), (status = 400, body = Problem), Denied))]
+#[post("/v1/analyses/lifecycle")]
+pub(crate) async fn post_lifecycle(
+    principal: Authorized<ReadMetrics>,
+    body: Body<BODY_BYTES_MAX>,
+    lake: web::Data<Lake>,
+) -> Result<HttpResponse, Problem> {
+    lake.analyze(&principal, AnalysisKind::Lifecycle, body.json(&principal).await?).await
+}
+
+/// Visits: acts without a long pause between them.
+#[utoipa::path(
+    tag = "analyses",
+    request_body = AnalysisBody<SessionsQuestion>,
+    responses((status = 200, body = SessionsView), (status = 400, body = Problem), Denied))]
+#[post("/v1/analyses/sessions")]
+pub(crate) async fn post_sessions(
+    principal: Authorized<ReadMetrics>,
+    body: Body<BODY_BYTES_MAX>,
+    lake: web::Data<Lake>,
+) -> Result<HttpResponse, Problem> {
+    lake.analyze(&principal, AnalysisKind::Sessions, body.json(&principal).await?).await
+}
+
+/// What comes next after a step.
+#[utoipa::path(
+    tag = "analyses",
+    request_body = AnalysisBody<PathsQuestion>,
+    responses((status = 200, body = PathsView), (status = 400, body = Problem), Denied))]
+#[post("/v1/analyses/paths")]
+pub(crate) async fn post_paths(
+    principal: Authorized<ReadMetrics>,
+    body: Body<BODY_BYTES_MAX>,
+    lake: web::Data<Lake>,
+) -> Result<HttpResponse, Problem> {
+    lake.analyze(&principal, AnalysisKind::Paths, body.json(&principal).await?).await
+}

@@ -1,0 +1,120 @@
+//! Paths.
+
+use query::{QueryError, analysis::Paths};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    AnalysisHead, Asked, Rows, Scope,
+    question::{Event, events_or_acts, length, refused},
+    rows::share,
+};
+
+/// Next steps that are shown.
+const LIMIT: usize = 20;
+const LIMIT_MAX: usize = 100;
+
+/// What is asked of paths.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PathsQuestion {
+    /// The step that paths go from, such as `activity.signed_up`.
+    #[schema(value_type = Object)]
+    start: Event,
+    /// What may be next, any of 1 to 10 events; `activity.*` without it.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<Event>,
+    /// A dimension that next steps are told apart by, such as `feature`.
+    #[serde(default)]
+    by: Option<String>,
+    /// What comes later than this is not next: `30m` (the default), at most `30d`.
+    #[serde(default)]
+    pause: Option<String>,
+    /// How many next steps are shown, 1 to 100; 20 without it. The others are one.
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+/// What came next.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PathsView {
+    #[serde(flatten)]
+    head: AnalysisHead,
+    pause_seconds: i64,
+    /// How often the step was done.
+    starts: Option<u64>,
+    /// The most frequent first.
+    next: Vec<NextStep>,
+}
+
+/// A next step.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct NextStep {
+    /// The type of the event; null where nothing came in time.
+    event: Option<String>,
+    /// The value of `by`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    /// All steps beyond `limit`, and those of too few units to be shown.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    other: bool,
+    count: u64,
+    /// Its part of all starts.
+    share: Option<f64>,
+    /// How many units did it; null for `other`.
+    units: Option<u64>,
+}
+
+impl Asked for PathsQuestion {
+    type Question = Paths;
+    type View = PathsView;
+
+    fn question(self, Scope { unit, window, .. }: Scope) -> Result<Paths, QueryError> {
+        let limit = self.limit.unwrap_or(LIMIT);
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            return Err(refused(format!("`limit` is from 1 to {LIMIT_MAX}")));
+        }
+        Ok(Paths {
+            unit,
+            window,
+            start: self.start.0,
+            events: events_or_acts(self.events),
+            by: self.by,
+            pause: length("pause", self.pause.as_deref().unwrap_or("30m"))?,
+            limit,
+        })
+    }
+
+    fn view(question: Paths, head: AnalysisHead, rows: &Rows) -> Result<PathsView, QueryError> {
+        let (counts, units) = (rows.counts("n")?, rows.counts("units")?);
+        let names = rows.texts("event")?.into_iter().zip(rows.texts("grp")?);
+        let starts: u64 = counts.iter().sum();
+        let (mut next, mut others, mut few): (Vec<NextStep>, u64, bool) = (Vec::new(), 0, false);
+        for (((event, value), count), units) in names.zip(counts).zip(units) {
+            if next.len() == question.limit || rows.is_few(units) {
+                few |= rows.is_few(units);
+                others += count;
+                continue;
+            }
+            let (share, units) = (share(count, starts), Some(units));
+            next.push(NextStep { event, value, other: false, count, share, units });
+        }
+        // Steps of few units are together with one of many.
+        let of_many = if few { next.pop() } else { None };
+        let is_shown = !few || of_many.is_some();
+        others += of_many.map_or(0, |step| step.count);
+        if others > 0 && is_shown {
+            next.push(NextStep {
+                event: None,
+                value: None,
+                other: true,
+                count: others,
+                share: share(others, starts),
+                units: None,
+            });
+        }
+        let starts = is_shown.then_some(starts);
+        Ok(PathsView { head, pause_seconds: question.pause.num_seconds(), starts, next })
+    }
+}

@@ -1,0 +1,94 @@
+//! Paths: what units do next after a step.
+
+use chrono::TimeDelta;
+
+use super::{
+    Analysis, AnalysisStatement, AnalysisUnit, EventFilter,
+    acts::{self, Acts, Select},
+    check_events, check_length,
+};
+use crate::{Catalog, Error, Viewer, Window};
+
+/// The question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// Whose.
+    pub unit: AnalysisUnit,
+    /// When the step is done.
+    pub window: Window,
+    /// The step that paths go from.
+    pub start: EventFilter,
+    /// What may be next; any of them.
+    pub events: Vec<EventFilter>,
+    /// A dimension that the next steps are told apart by, besides their event.
+    pub by: Option<String>,
+    /// Nothing that comes later is next.
+    pub pause: TimeDelta,
+    /// How many next steps the answer shows.
+    pub limit: usize,
+}
+
+const PAUSE_DAYS_MAX: i64 = 30;
+
+impl Analysis for Paths {
+    /// A row has a next step (`event` and `grp`; null where nothing came in time), how often it came (`n`), and of how many
+    /// units.
+    fn statement(&self, catalog: &Catalog, viewer: Viewer) -> Result<AnalysisStatement, Error> {
+        check_events(&self.events)?;
+        check_length("pause", self.pause, TimeDelta::days(PAUSE_DAYS_MAX))?;
+        let Window { from, to, .. } = self.window;
+        let mut acts = Acts::new(catalog, viewer, self.unit, self.window);
+        let none = || ("grp", "CAST(NULL AS VARCHAR)".to_owned());
+        // The step may come again, so it is one of the events.
+        for (event, is_start) in
+            self.events.iter().map(|event| (event, false)).chain([(&self.start, true)])
+        {
+            let mut columns = vec![
+                ("is_start", is_start.to_string()),
+                ("event", acts::type_sql(&event.event)),
+                ("source", "source".to_owned()),
+            ];
+            let has_dimension = self.by.as_deref().filter(|by| acts.has(event, by));
+            if has_dimension.is_none() {
+                columns.push(none());
+            }
+            let to = if is_start { to } else { to + self.pause };
+            acts.add(
+                event,
+                &Select { from: Some(from), to, columns: &columns, by: has_dimension },
+            )?;
+        }
+        if let Some(by) = &self.by
+            && !self.events.iter().chain([&self.start]).any(|event| acts.has(event, by))
+        {
+            return Err(Error::Invalid(format!("none of the events has a dimension `{by}`")));
+        }
+        // An act may be of several of them.
+        let sql = format!(
+            "{}, once AS (SELECT unit, at, id, bool_or(is_start) AS is_start, \
+             max(event) AS event, max(grp) AS grp FROM acts GROUP BY unit, at, id, source), \
+             followed AS (SELECT *, lead(at) OVER by_time AS next_at, lead(event) OVER by_time AS next_event, \
+             lead(grp) OVER by_time AS next_grp FROM once WINDOW by_time AS (PARTITION BY unit ORDER BY at, id)), \
+             ends AS (SELECT unit, CASE WHEN next_at - at <= {pause} THEN next_event END AS event, \
+             CASE WHEN next_at - at <= {pause} THEN next_grp END AS grp FROM followed WHERE is_start) \
+             SELECT event, grp, count(*) AS n, count(DISTINCT unit) AS units FROM ends GROUP BY event, grp \
+             ORDER BY n DESC, event NULLS LAST, grp NULLS LAST",
+            acts.sql(),
+            pause = self.pause.num_microseconds().unwrap_or(i64::MAX)
+        );
+        Ok(AnalysisStatement { sql, reads: acts.reads() })
+    }
+
+    fn unit(&self) -> AnalysisUnit {
+        self.unit
+    }
+
+    fn window(&self) -> Window {
+        self.window
+    }
+
+    fn is_narrowed(&self) -> bool {
+        let mut events = self.events.iter().chain([&self.start]);
+        self.by.is_some() || events.any(|event| event.filter.is_some())
+    }
+}
