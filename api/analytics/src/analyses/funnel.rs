@@ -19,7 +19,6 @@ const LIMIT_MAX: usize = 100;
 
 /// What is asked of a funnel.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct FunnelQuestion {
     /// 2 to 10 events in their order, such as `activity.page_viewed`, `activity.page_viewed:country=DE` or
     /// `{"event": "usage.request", "filter": {…}}`. Filters are those of metrics.

@@ -14,7 +14,6 @@ use super::{
 
 /// What is asked of a lifecycle.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct LifecycleQuestion {
     /// What makes a unit active, any of 1 to 10 events; `activity.*` without it.
     #[serde(default)]

@@ -16,7 +16,6 @@ const LIMIT_MAX: usize = 100;
 
 /// What is asked of paths.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct PathsQuestion {
     /// The step that paths go from, such as `activity.signed_up`.
     #[schema(value_type = Object)]

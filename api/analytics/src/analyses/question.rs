@@ -6,7 +6,7 @@ use query::{
     analysis::{AnalysisUnit, EventFilter},
     metric::{Window, WindowRequest},
 };
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, de, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -24,7 +24,7 @@ pub(super) struct AnalysisBody<Q> {
 
 /// Who, and when.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub(super) struct AnalysisParameters {
     /// `visitor` (the default), `user` or `organization`.
     pub unit: Option<String>,
@@ -50,11 +50,18 @@ impl<Q: Asked> AnalysisBody<Q> {
         let Value::Object(members) = body else { return Err(refused("the body is a JSON object")) };
         let (parameters, question): (Map<_, _>, Map<_, _>) =
             members.into_iter().partition(|(name, _)| PARAMETERS.contains(&name.as_str()));
-        let wrong = |error: serde_json::Error| refused(error.to_string());
-        Ok(Self {
-            parameters: serde_json::from_value(parameters.into()).map_err(wrong)?,
-            question: serde_json::from_value(question.into()).map_err(wrong)?,
-        })
+        Ok(Self { parameters: known(parameters.into())?, question: known(question.into())? })
+    }
+}
+
+/// Reads a value that has no member which nobody knows.
+fn known<T: DeserializeOwned>(value: Value) -> Result<T, QueryError> {
+    let mut unknown = Vec::new();
+    let read = serde_ignored::deserialize(value, |path| unknown.push(path.to_string()));
+    let read = read.map_err(|error: serde_json::Error| refused(error.to_string()))?;
+    match unknown.first() {
+        Some(name) => Err(refused(format!("there is no member `{name}` in this question"))),
+        None => Ok(read),
     }
 }
 

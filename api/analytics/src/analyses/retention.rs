@@ -22,7 +22,6 @@ const PERIODS: u32 = 12;
 
 /// What is asked of retention.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct RetentionQuestion {
     /// What begins it, such as `activity.signed_up`.
     #[schema(value_type = Object)]

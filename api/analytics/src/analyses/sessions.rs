@@ -14,7 +14,6 @@ use super::{
 
 /// What is asked of sessions.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct SessionsQuestion {
     /// What is an act, any of 1 to 10 events; `activity.*` without it.
     #[serde(default)]
