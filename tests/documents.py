@@ -1,4 +1,4 @@
-"""The examples of docs/query.md and docs/metrics.md are run as they stand, against a running server.
+"""The examples of docs/query.md, docs/metrics.md and docs/analyses.md are run as they stand, against a running server.
 
 Usage: AIHUB_URL=… AIHUB_API_KEY=… documents.py
 """
@@ -16,6 +16,7 @@ PRELUDE = 'set -eu\ncurl() { command curl --fail-with-body "$@"; }\n'
 # Each document, where its examples begin and end, how many there are at least, and the files that they write.
 DOCUMENTS = [
     ("query.md", "## `/v1/query`", "## Tables and views", 7, {"usage.csv", "usage.arrows", "usage.parquet"}),
+    ("analyses.md", "## Funnels", "## Few persons", 5, set()),
     ("metrics.md", "## `GET /v1/metrics/{name}`", "## `/v1/forecasts`", 2, set()),
 ]
 

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 not started (wrong arguments, a damaged configuration, a folder or a port
 //! that cannot be used).
 
+mod analyze;
 mod audit;
 mod backup;
 mod check;
@@ -82,6 +83,9 @@ enum Command {
     Query(query::Query),
     /// Read a metric, or list the metrics
     Metrics(Box<metrics::Metrics>),
+    /// Funnels, retention, lifecycle, sessions and paths
+    #[command(subcommand)]
+    Analyze(Box<analyze::Analyze>),
     /// Forecast a metric
     Forecast(read::Forecast),
     /// Render a dashboard as one self-contained HTML file
@@ -215,6 +219,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Import(import) => import.run(&folder).await,
             Command::Query(query) => query.run(&folder).await,
             Command::Metrics(metrics) => metrics.run(&folder).await,
+            Command::Analyze(analyze) => analyze.run(&folder).await,
             Command::Forecast(forecast) => forecast.run(&folder).await,
             Command::Report(report) => report.run(&folder).await,
             Command::Key(key) => key.run(&folder).await,

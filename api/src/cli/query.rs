@@ -148,6 +148,12 @@ impl RemoteServer {
         Ok(self.get(path, asked).await?.json().await?)
     }
 
+    /// Sends a question to a path, and reads the answer.
+    pub(super) async fn post(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
+        let request = self.http.post(self.address(path)?).bearer_auth(&self.key).json(body);
+        Ok(answered(request).await?.json().await?)
+    }
+
     /// The same, as it is written.
     pub(super) async fn text(
         &self,
@@ -157,11 +163,16 @@ impl RemoteServer {
         Ok(self.get(path, asked).await?.text().await?)
     }
 
-    async fn get(&self, path: &[&str], asked: &[(String, String)]) -> anyhow::Result<Response> {
+    fn address(&self, path: &[&str]) -> anyhow::Result<url::Url> {
         let mut url = url::Url::parse(&self.url).context("the URL of the server")?;
         url.path_segments_mut()
             .map_err(|()| anyhow::anyhow!("the URL of the server"))?
             .extend(path);
+        Ok(url)
+    }
+
+    async fn get(&self, path: &[&str], asked: &[(String, String)]) -> anyhow::Result<Response> {
+        let mut url = self.address(path)?;
         for (name, value) in asked {
             url.query_pairs_mut().append_pair(name, value);
         }

@@ -1,5 +1,7 @@
 //! Funnels, retention, lifecycle, sessions and paths, against numbers computed by hand.
 
+use std::process::Command;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Client, Server, admin_key, folder, organization_key, reply, run_ok, signed_in, usage};
@@ -110,6 +112,12 @@ async fn a_funnel_counts_the_furthest_step_of_any_start() {
     let split = ask(&client, "funnel", &body).await;
     assert_eq!(split["groups"][1]["other"], true);
     assert_eq!(each(&split["groups"][1]["steps"], "count"), [1, 1, 1]);
+
+    // An act that is a start and an exclusion excludes who started before it: only the third.
+    let steps = ["activity.*", "activity.signed_up"];
+    let body = json!({"steps": steps, "exclusions": ["activity.page_viewed"], "from": "2026-02-01", "to": "2026-02-10",
+        "within": "1h"});
+    assert_eq!(each(&ask(&client, "funnel", &body).await["steps"], "count"), [4, 2]);
 
     // One act is not two steps, two acts are.
     let twice = ["activity.page_viewed:country=DE,FR", "activity.page_viewed"];
@@ -298,6 +306,46 @@ async fn sessions_end_with_a_pause_and_paths_with_them() {
     body["limit"] = 1.into();
     let paths = ask(&client, "paths", &body).await;
     assert_eq!((&paths["next"][1]["other"], &paths["next"][1]["count"]), (&json!(true), &json!(2)));
+}
+
+#[tokio::test]
+async fn the_command_gives_the_answers_of_the_server() {
+    let (dir, server, client) = served(&visits()).await;
+    let window = ["--from", "2026-02-01", "--to", "2026-02-10"];
+    let mut funnel = vec!["analyze", "funnel", "--step", "activity.page_viewed", "--step"];
+    funnel.extend(["activity.signed_up:country=DE", "--within", "9d", "--by", "country"]);
+    funnel.extend(window);
+    let json: Value = run_ok(dir.path(), &[funnel.as_slice(), &["--format", "json"]].concat())
+        .parse()
+        .expect("JSON");
+    let body = json!({"steps": ["activity.page_viewed", "activity.signed_up:country=DE"], "within": "9d",
+        "by": "country", "from": "2026-02-01", "to": "2026-02-10"});
+    let answer = ask(&client, "funnel", &body).await;
+    assert_eq!((&json["steps"], &json["groups"]), (&answer["steps"], &answer["groups"]));
+    let table = run_ok(dir.path(), &funnel);
+    assert!(table.contains("(all)\tactivity.page_viewed\t5\t100.0 %"), "{table}");
+    for analysis in [
+        &["retention", "--start", "activity.page_viewed", "--return", "activity.*"][..],
+        &["lifecycle", "--period", "day"],
+        &["sessions", "--grain", "day"],
+        &["paths", "--start", "activity.page_viewed", "--pause", "2h"],
+    ] {
+        let arguments = [&["analyze"], analysis, &window].concat();
+        assert!(run_ok(dir.path(), &arguments).lines().count() > 2, "{analysis:?}");
+        // A command that asks the server says the same.
+        let asked = Command::new(tests::aihub())
+            .args(&arguments)
+            .args(["--server", &server.url("")])
+            .env("AIHUB_API_KEY", client.key())
+            .output()
+            .expect("the command runs");
+        let asked = String::from_utf8(asked.stdout).expect("a text");
+        assert_eq!(asked.trim(), run_ok(dir.path(), &arguments).trim());
+    }
+    let refused =
+        tests::run(dir.path(), &["analyze", "funnel", "--step", "nothing", "--step", "x"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("usage.request"));
 }
 
 #[tokio::test]

@@ -54,7 +54,10 @@ impl Analysis for Funnel {
         let exclusions = self.exclusions.iter().map(|event| (0, event));
         for (step, event) in (1..).zip(&self.steps).chain(exclusions) {
             let by = self.by.as_deref().filter(|_| step == 1);
-            let mut columns = vec![("step", step.to_string())];
+            // An act that is several steps is the latest of them first, so that it does not follow itself. One that is an
+            // exclusion too ends what began before it.
+            let place = if step == 0 { 3 } else { 2 * step };
+            let mut columns = vec![("step", step.to_string()), ("place", place.to_string())];
             if by.is_none() {
                 columns.push(("grp", "CAST(NULL AS VARCHAR)".into()));
             }
@@ -96,8 +99,7 @@ impl Funnel {
         format!("step = {step} AND at <= start{} + {micros}", step - 1)
     }
 
-    /// One table expression per step: `start{n}` is the latest start from which the step was reached so far. An act that
-    /// is of several steps is the latest of them first, so that it does not follow itself.
+    /// One table expression per step: `start{n}` is the latest start from which the step was reached so far.
     fn states(&self) -> String {
         let states = (1..=self.last()).map(|step| {
             let (condition, start, before) = match step {
@@ -106,7 +108,7 @@ impl Funnel {
             };
             format!(
                 "state{step} AS (SELECT *, max(CASE WHEN {condition} THEN {start} END) OVER (PARTITION BY unit \
-                 ORDER BY at, id, step DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS start{step} \
+                 ORDER BY at, id, place DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS start{step} \
                  FROM {before})"
             )
         });
