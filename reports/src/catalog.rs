@@ -5,7 +5,7 @@ use pages::{
     saved_query::Reader,
     words::Words,
 };
-use query::metric::{Direction, Goal, GoalPeriod, Metric, Unit};
+use query::metric::{Direction, Goal, GoalPeriod, Metric, MetricOption, Unit};
 use serde::Serialize;
 
 use crate::{
@@ -55,7 +55,12 @@ struct Values<'a> {
 
 impl Definition {
     /// The definition of a metric; `dimensions` are those that the reader may split it by.
-    pub fn new(metric: &Metric, dimensions: &[&str], language: Language) -> Self {
+    pub fn new(
+        metric: &Metric,
+        dimensions: &[&str],
+        options: &[&MetricOption],
+        language: Language,
+    ) -> Self {
         let mut facts = vec![
             (label(language, "Formula", "公式"), metric.formula.clone()),
             (label(language, "Unit", "单位"), unit(metric.unit, language).to_owned()),
@@ -73,6 +78,12 @@ impl Definition {
                 Language::ZhCn => format!("区间结束后 {} 天", metric.matures_days),
             };
             facts.push((label(language, "Complete", "完整"), text));
+        }
+        for option in options {
+            let values: Vec<_> = option.values.iter().map(|value| value.name.as_str()).collect();
+            let (text, values) = (in_language(&option.description, language), values.join(", "));
+            let said = format!("{}: {values}. {text}", option.name);
+            facts.push((label(language, "Option", "选项"), said));
         }
         if !dimensions.is_empty() {
             facts.push((label(language, "Split by", "可按"), dimensions.join(", ")));
@@ -117,7 +128,7 @@ pub fn catalog_page(reader: &Reader, metrics: &[&Metric]) -> Result<String, Erro
     let (language, words) = (reader.language, Words::of(reader.language));
     let listed = metrics.iter().map(|metric| Listed {
         title: in_language(&metric.title, language),
-        definition: Definition::new(metric, &[], language),
+        definition: Definition::new(metric, &[], &[], language),
     });
     let values = Values {
         lang: language.tag(),

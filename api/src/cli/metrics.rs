@@ -56,6 +56,9 @@ pub(super) struct Metrics {
     /// What stands in buckets without events: zero, null or none
     #[arg(long)]
     fill: Option<String>,
+    /// An option of the metric, such as window=12M
+    #[arg(long = "option", value_name = "NAME=VALUE")]
+    options: Vec<String>,
     #[arg(long, value_enum, default_value = "table")]
     format: MetricFormat,
     /// Ask a server instead of reading a folder [default URL: AIHUB_URL]
@@ -128,6 +131,7 @@ impl Metrics {
             limit: self.limit,
             order: self.order.clone(),
             fill: self.fill.clone(),
+            options: joined(&self.options, ";"),
             ..MetricParameters::default()
         }
     }

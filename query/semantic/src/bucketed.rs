@@ -38,18 +38,20 @@ fn buckets(request: &MetricRequest) -> String {
         let comma = if i == 0 { "" } else { ", " };
         let whole = request.grain.is_none()
             || (*start >= request.from && bucket_end(request, *start) <= request.to);
-        let micros = [*start, (*start).max(request.from), end.min(request.to), before]
+        let until = end.min(request.to);
+        let year_before = request.zone.months_before(until, 12);
+        let micros = [*start, (*start).max(request.from), until, before, year_before]
             .map(|at| at.timestamp_micros());
-        let [at, since, until, before] = micros;
+        let [at, since, until, before, year_before] = micros;
         // Writing to a text does not fail.
-        let _ = write!(values, "{comma}({at}, {since}, {until}, {before}, {whole})");
+        let _ = write!(values, "{comma}({at}, {since}, {until}, {before}, {year_before}, {whole})");
     }
     let time = |name: &str| {
         format!("arrow_cast({name}, 'Timestamp(Microsecond, Some(\"UTC\"))') AS {name}")
     };
-    let columns = ["at", "since", "until", "before"].map(time).join(", ");
+    let columns = ["at", "since", "until", "before", "year_before"].map(time).join(", ");
     format!(
-        "SELECT {columns}, whole FROM (VALUES {values}) AS listed (at, since, until, before, whole)"
+        "SELECT {columns}, whole FROM (VALUES {values}) AS listed (at, since, until, before, year_before, whole)"
     )
 }
 
@@ -90,10 +92,22 @@ impl Template<'_> {
             text += plain;
             let (name, after) =
                 found.split_once('}').ok_or_else(|| wrong("has a { without a }"))?;
-            text += &self.value(name, depth).ok_or_else(|| wrong(&format!("names `{name}`")))??;
+            let value = match name.strip_prefix("option:") {
+                Some(option) => self.option(source, option).map(Ok),
+                None => self.value(name, depth),
+            };
+            text += &value.ok_or_else(|| wrong(&format!("names `{name}`")))??;
             rest = after;
         }
         Ok(text + rest)
+    }
+
+    /// The SQL of the chosen value of an option, else of its first one.
+    fn option(&self, source: &Source, name: &str) -> Option<String> {
+        let option = source.options.iter().find(|option| option.name == name)?;
+        let chosen = self.request.options.get(name);
+        let value = option.values.iter().find(|value| Some(&value.name) == chosen);
+        value.or(option.values.first()).map(|value| value.sql.clone())
     }
 
     fn value(&self, name: &str, depth: usize) -> Option<Result<String, Error>> {
@@ -122,7 +136,7 @@ impl Template<'_> {
             },
             // With the days before the window that a rolling count looks at.
             Some(("day", time)) => {
-                Grain::Day.sql(time, from - chrono::TimeDelta::days(32), to, zone)
+                Grain::Day.sql(time, from - chrono::TimeDelta::days(92), to, zone)
             }
             Some(("of", name)) => {
                 let source = self.sources.iter().find(|source| source.name == name)?;

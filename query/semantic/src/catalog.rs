@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Audience, Dimension, Error, Grain, Groups, Metric, MetricKind, MetricRequest, PersonCount,
-    Source, Statement, Unit, context::StatementContext, kind, privacy, statement::Part,
+    Audience, Dimension, Error, Grain, Groups, Metric, MetricKind, MetricOption, MetricRequest,
+    PersonCount, Source, Statement, context::StatementContext, kind::conversion, statement::Part,
 };
 
 /// The metrics of a deployment.
@@ -51,9 +51,6 @@ const BUILT_IN: [(&str, &str); 3] = [
     ("growth.yaml", include_str!("../metrics/growth.yaml")),
 ];
 
-/// What stands in the place of a metric's name in addresses.
-const RESERVED: [&str; 3] = ["check", "query", "summary"];
-
 /// Buckets of one answer.
 const BUCKETS_MAX: i64 = 20_000;
 /// Those of a source whose statement lists them.
@@ -71,7 +68,8 @@ impl Catalog {
     pub fn built_in() -> Result<Self, CatalogError> {
         let mut metrics = Vec::new();
         for (file, text) in BUILT_IN {
-            metrics.extend(parse::<Vec<Metric>>(file, text)?);
+            let found = parse::<Vec<Metric>>(file, text)?.into_iter();
+            metrics.extend(found.map(Metric::completed));
         }
         let catalog = Self { sources: parse("sources.yaml", SOURCES)?, metrics };
         for metric in &catalog.metrics {
@@ -111,6 +109,7 @@ impl Catalog {
             let refuse = |reason: &dyn fmt::Display| CatalogError::of(file, Some(line), reason);
             let metric: Metric =
                 serde_yaml_ng::from_value(entry).map_err(|error| refuse(&error))?;
+            let metric = metric.completed();
             let before = added.get(&metric.name).map(|(file, line)| format!("{file}:{line}"));
             let same = names.iter().find(|(name, _)| *name == metric.name);
             if let Some(before) = before.or_else(|| same.map(|(_, line)| format!("line {line}"))) {
@@ -118,8 +117,13 @@ impl Catalog {
             }
             names.push((metric.name.clone(), line));
             self.metrics.retain(|other| other.name != metric.name);
-            self.check_metric(&metric).map_err(|reason| refuse(&reason))?;
             self.metrics.push(metric);
+        }
+        // One that is derived may stand before what it is derived from.
+        for (name, line) in &names {
+            let metric = self.metrics.iter().find(|metric| metric.name == *name);
+            let checked = metric.map_or(Ok(()), |metric| self.check_metric(metric));
+            checked.map_err(|reason| CatalogError::of(file, Some(*line), &reason))?;
         }
         Ok(names)
     }
@@ -154,13 +158,34 @@ impl Catalog {
         metric: &Metric,
         audience: Audience,
     ) -> impl Iterator<Item = &Dimension> {
-        let source = self.source(metric).into_iter().flat_map(|source| &source.dimensions);
-        source.filter(move |dimension| dimension.audience <= audience)
+        // What is derived is split by what all of its metrics can be split by.
+        let operands = self.operands(metric);
+        let of = |metric| self.dimensions(metric, audience).collect::<Vec<_>>();
+        let found = match operands.split_first() {
+            Some((first, others)) => {
+                let mut found = of(first);
+                for other in others {
+                    let names: Vec<_> = of(other).iter().map(|dimension| &dimension.name).collect();
+                    found.retain(|dimension| names.contains(&&dimension.name));
+                }
+                found
+            }
+            None => self.source(metric).into_iter().flat_map(|source| &source.dimensions).collect(),
+        };
+        found.into_iter().filter(move |dimension| dimension.audience <= audience)
+    }
+
+    /// What a question about a metric may choose.
+    pub fn options(&self, metric: &Metric) -> impl Iterator<Item = &MetricOption> {
+        let options = self.source(metric).into_iter().flat_map(|source| &source.options);
+        options.filter(|option| metric.options.contains(&option.name))
     }
 
     /// The shortest buckets of a metric, where there is a limit.
     pub fn finest_grain(&self, metric: &Metric) -> Option<Grain> {
-        self.source(metric).and_then(|source| source.finest_grain)
+        let operands = self.operands(metric);
+        let of_operands = operands.into_iter().filter_map(|operand| self.finest_grain(operand));
+        of_operands.chain(self.source(metric).and_then(|source| source.finest_grain)).max()
     }
 
     /// Where rows come from.
@@ -193,8 +218,17 @@ impl Catalog {
             }
         }
         for statement in &mut statements {
-            let source = self.source_of(&statement.parts[0].metric)?;
-            statement.write(source, &self.sources, viewer.audience)?;
+            let Part { metric, request, .. } = statement.parts[0].clone();
+            match metric.kind {
+                MetricKind::Derived => {
+                    let (sql, reads) = self.derived(&metric, &request, viewer)?;
+                    statement.set(sql, reads);
+                }
+                _ => {
+                    let source = self.source_of(&metric, &request, viewer.audience)?;
+                    statement.write(&source, &self.sources, viewer.audience)?;
+                }
+            }
         }
         Ok(statements)
     }
@@ -212,7 +246,15 @@ impl Catalog {
     ) -> Result<String, Error> {
         let metric = self.get(&request.metric, viewer.audience)?;
         self.check_request(metric, request, viewer)?;
-        let source = &self.source_of(metric)?.localized(request);
+        if metric.kind == MetricKind::Derived {
+            let operands = self.operands(metric).into_iter();
+            let names = operands.map(|metric| metric.name.as_str()).collect::<Vec<_>>().join(", ");
+            let name = &metric.name;
+            return Err(Error::Invalid(format!(
+                "`{name}` is computed from other metrics: ask for the rows of {names}"
+            )));
+        }
+        let source = &self.source_of(metric, request, viewer.audience)?;
         StatementContext::new(
             source,
             &self.sources,
@@ -234,7 +276,7 @@ impl Catalog {
     ) -> Result<Option<PersonCount>, Error> {
         let metric = self.get(&request.metric, viewer.audience)?;
         self.check_request(metric, request, viewer)?;
-        let source = self.source_of(metric)?.localized(request);
+        let source = self.source_of(metric, request, viewer.audience)?;
         PersonCount::new(metric, request, &source, &self.sources, viewer.audience)
     }
 
@@ -250,18 +292,34 @@ impl Catalog {
         let metric = self.get(&request.metric, viewer.audience)?;
         self.check_request(metric, request, viewer)?;
         let request = &MetricRequest { grain: None, ..request.clone() };
-        let source = self.source_of(metric)?.localized(request);
+        let source = self.source_of(metric, request, viewer.audience)?;
         PersonCount::of_groups(metric, request, &source, &self.sources, viewer.audience)
     }
 
     /// Whether a metric says what persons do.
     pub fn is_of_persons(&self, metric: &Metric) -> bool {
         self.source(metric).is_some_and(|source| source.person.is_some())
+            || self.operands(metric).into_iter().any(|operand| self.is_of_persons(operand))
     }
 
-    fn source_of(&self, metric: &Metric) -> Result<&Source, Error> {
+    /// The source of a metric for a question: on its clock, and with its conversion.
+    fn source_of(
+        &self,
+        metric: &Metric,
+        request: &MetricRequest,
+        audience: Audience,
+    ) -> Result<Source, Error> {
         let missing = || Error::Invalid(format!("there is no source `{}`", metric.source));
-        self.source(metric).ok_or_else(missing)
+        let mut source = self.source(metric).ok_or_else(missing)?.localized(request);
+        if let Some(conversion) = &metric.conversion {
+            let wrong = |reason| Error::Invalid(format!("the metric `{}` {reason}", metric.name));
+            let template = source.query.take().unwrap_or_default();
+            let query = conversion::query(&template, conversion, audience).map_err(wrong)?;
+            source.query = Some(query);
+            source.tables = conversion::tables(conversion);
+            source.reads_after_days = conversion.within_days + 1;
+        }
+        Ok(source)
     }
 
     fn check_request(
@@ -313,6 +371,9 @@ impl Catalog {
             filter.check()?;
         }
         let filters = request.filter.iter().flat_map(|filter| filter.conditions());
+        for (name, value) in &request.options {
+            self.check_option(metric, name, value)?;
+        }
         let Some(source) = self.source(metric) else { return Ok(()) };
         for name in request.by.iter().chain(filters.map(|condition| &condition.dimension)) {
             self.check_shown(source, &metric.name, name, viewer)?;
@@ -343,63 +404,6 @@ impl Catalog {
              persons, or split `{of}` by: {}",
             others.join(", ")
         )))
-    }
-
-    /// Whether a metric says all that its kind needs, and nothing more.
-    fn check_metric(&self, metric: &Metric) -> Result<(), String> {
-        let refuse = |reason: &str| Err(format!("the metric `{}` {reason}", metric.name));
-        let is_letter =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        if metric.name.is_empty() || metric.name.len() > 64 || !metric.name.bytes().all(is_letter) {
-            return refuse("has a name that is not of a to z, 0 to 9 and _, up to 64 of them");
-        }
-        if self.source(metric).is_none() {
-            return refuse(&format!("names the source `{}`, which is not there", metric.source));
-        }
-        if RESERVED.contains(&metric.name.as_str()) {
-            return refuse("has a name that stands for something else");
-        }
-        if self.metrics.iter().filter(|other| other.name == metric.name).count() > 1 {
-            return refuse("is there twice");
-        }
-        if (metric.kind == MetricKind::Ratio) != metric.over.is_some() {
-            return refuse("needs `over` as a ratio, and has none otherwise");
-        }
-        if (metric.kind == MetricKind::Percentile) != metric.percentile.is_some() {
-            return refuse("needs `percentile` as a percentile, and has none otherwise");
-        }
-        if metric.percentile.is_some_and(|rank| !(rank > 0.0 && rank <= 1.0)) {
-            return refuse("has a `percentile` that is not above 0 and at most 1");
-        }
-        if metric.matures_days > 366 {
-            return refuse("has `matures_days` above 366");
-        }
-        if metric.filter.is_some()
-            && !matches!(metric.kind, MetricKind::Aggregate | MetricKind::Distinct)
-        {
-            return refuse("has a `filter`, which only an aggregate and a distinct count have");
-        }
-        if self.is_of_persons(metric) && !privacy::is_countable(metric) {
-            return refuse(
-                "is of persons, who must be countable: `value` and `over` are one call each, such as \
-                 count(*) FILTER (WHERE …)",
-            );
-        }
-        let is_bucketed = self.source(metric).is_some_and(|source| source.query.is_some());
-        if is_bucketed && !kind::shares(metric.kind) {
-            return refuse(
-                "is of a source with a query: it is an aggregate, a distinct count or a ratio",
-            );
-        }
-        let fits = match metric.kind {
-            MetricKind::Ratio => metric.unit != Unit::Count,
-            MetricKind::Distinct => metric.unit == Unit::Count,
-            _ => true,
-        };
-        if !fits {
-            return refuse("has a unit that does not fit its kind");
-        }
-        Ok(())
     }
 }
 
@@ -451,5 +455,7 @@ fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, CatalogError>
     serde_yaml_ng::from_value(value).map_err(invalid)
 }
 
+mod check;
+mod derived;
 #[cfg(test)]
 mod tests;

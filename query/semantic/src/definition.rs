@@ -3,7 +3,7 @@
 use ingest::Table;
 use serde::{Deserialize, Serialize};
 
-use crate::{Grain, MetricRequest, Number, grain::local_sql};
+use crate::{Grain, MetricRequest, Number, grain::local_sql, kind::conversion};
 
 /// One metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,10 +28,16 @@ pub struct Metric {
     /// Who may ask for it.
     #[serde(default)]
     pub audience: Audience,
-    /// The name of its source.
+    /// The name of its source. One that is derived has none; a conversion has its own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
-    /// An SQL aggregate over the rows of a bucket; of a percentile the column, of a distinct count what is counted.
+    /// An SQL aggregate over the rows of a bucket; of a percentile the column, of a distinct count what is counted, of one
+    /// that is derived an expression over other metrics. A conversion has none.
+    #[serde(default)]
     pub value: String,
+    /// Of a conversion: from what to what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversion: Option<Conversion>,
     /// Of a ratio: the aggregate that `value` is divided by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over: Option<String>,
@@ -53,8 +59,56 @@ pub struct Metric {
     /// Whether values of different currencies are separate, as amounts always are.
     #[serde(default)]
     pub by_currency: bool,
+    /// The names of the options of its source that change it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
     /// Where the formula comes from, or who decided it.
     pub formula: String,
+}
+
+/// From what to what organizations convert.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conversion {
+    /// What begins it: an organization is of the bucket in which it first did so.
+    pub start: ConversionEvent,
+    /// What it is to come to.
+    pub goal: ConversionEvent,
+    /// How many days there are for it, 1 to 366.
+    pub within_days: u32,
+}
+
+/// Events of an organization.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConversionEvent {
+    /// The type as it is sent, such as `billing.signed_up`.
+    pub event: String,
+    /// An SQL condition over the columns of its table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+}
+
+/// A choice that a question has, where there is more than one usual way to compute a metric.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricOption {
+    /// The name in requests.
+    pub name: String,
+    /// What is chosen.
+    pub description: Text,
+    /// What it may be. The first one is taken where a question does not say.
+    pub values: Vec<OptionValue>,
+}
+
+/// One value of an option.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptionValue {
+    /// The name in requests.
+    pub name: String,
+    /// What stands for it in the query of the source.
+    pub sql: String,
 }
 
 /// A text in the languages of the pages.
@@ -82,6 +136,10 @@ pub enum MetricKind {
     Percentile,
     /// The sum of everything up to the end of each bucket: a stock, such as MRR.
     Cumulative,
+    /// An expression over other metrics.
+    Derived,
+    /// The share of those who did one thing and then do another in time.
+    Conversion,
 }
 
 /// How a value is to be read and printed.
@@ -168,7 +226,8 @@ pub struct Source {
     #[serde(default)]
     pub time: String,
     /// SQL that gives rows for each bucket, with the bucket in `at`. It reads the table `buckets`, whose rows have `at`
-    /// (the start of a bucket), `since` and `until` (what of it is in the window), and `before` (the bucket before).
+    /// (the start of a bucket), `since` and `until` (what of it is in the window), `before` (the bucket before) and
+    /// `year_before` (twelve months before `until`).
     /// In it `{from}` and `{to}` are the window, `{from_before}` is one bucket earlier, `{bucket:COLUMN}` is the bucket of
     /// a time, `{of:SOURCE}` the query of another source, and `{sent_by_staff}` leaves out what organizations send.
     #[serde(default)]
@@ -181,6 +240,9 @@ pub struct Source {
     /// Whether a row depends on rows before it, whenever they were. Those of a query always do.
     #[serde(default)]
     pub is_history: bool,
+    /// Of a query: what a question may choose. `{option:NAME}` in it is the SQL of the chosen value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<MetricOption>,
     /// Days after the window whose rows count as well, such as payments of those who signed up in it.
     #[serde(default)]
     pub reads_after_days: u32,
@@ -228,6 +290,17 @@ pub enum DimensionType {
 }
 
 impl Metric {
+    /// With what follows from its kind.
+    pub(crate) fn completed(mut self) -> Self {
+        if let Some(conversion) = &self.conversion {
+            if self.source.is_empty() {
+                conversion::SOURCE.clone_into(&mut self.source);
+            }
+            self.matures_days = self.matures_days.max(conversion.within_days);
+        }
+        self
+    }
+
     /// Whether its values are of one currency each.
     pub fn has_currency(&self) -> bool {
         self.by_currency || self.unit == Unit::Money
@@ -236,7 +309,11 @@ impl Metric {
     /// Its value where no row is: nothing of a count or an amount, and no value of what is divided.
     pub fn empty_value(&self) -> Option<Number> {
         let is_counted = matches!(self.unit, Unit::Count | Unit::Money);
-        let is_divided = matches!(self.kind, MetricKind::Ratio | MetricKind::Percentile);
+        let is_divided = match self.kind {
+            MetricKind::Ratio | MetricKind::Percentile | MetricKind::Conversion => true,
+            MetricKind::Derived => self.additive() == Additivity::None,
+            MetricKind::Aggregate | MetricKind::Distinct | MetricKind::Cumulative => false,
+        };
         (is_counted && !is_divided).then_some(Number::ZERO)
     }
 
@@ -254,7 +331,11 @@ impl Metric {
         self.additive.unwrap_or(match self.kind {
             MetricKind::Aggregate => Additivity::All,
             MetricKind::Cumulative => Additivity::Groups,
-            MetricKind::Distinct | MetricKind::Ratio | MetricKind::Percentile => Additivity::None,
+            MetricKind::Distinct
+            | MetricKind::Ratio
+            | MetricKind::Percentile
+            | MetricKind::Derived
+            | MetricKind::Conversion => Additivity::None,
         })
     }
 }

@@ -25,8 +25,8 @@ pub use analysis::{
 };
 pub use catalog::{Catalog, CatalogError, GROUPS_MAX, Viewer};
 pub use definition::{
-    Additivity, Audience, Dimension, DimensionType, Direction, Goal, GoalPeriod, Metric,
-    MetricKind, Source, Text, Unit,
+    Additivity, Audience, Conversion, ConversionEvent, Dimension, DimensionType, Direction, Goal,
+    GoalPeriod, Metric, MetricKind, MetricOption, OptionValue, Source, Text, Unit,
 };
 pub use error::Error;
 pub use filter::{Condition, Filter, Operator, quoted};

@@ -217,7 +217,10 @@ fn counted(metric: &Metric, person: &str) -> Vec<Counted> {
         MetricKind::Percentile | MetricKind::Cumulative => {
             vec![(person.to_owned(), Some(format!("{} IS NOT NULL", metric.value)))]
         }
-        MetricKind::Aggregate | MetricKind::Ratio => {
+        MetricKind::Aggregate
+        | MetricKind::Ratio
+        | MetricKind::Derived
+        | MetricKind::Conversion => {
             let texts = [Some(&metric.value), metric.over.as_ref()].into_iter().flatten();
             texts
                 .map(|text| {

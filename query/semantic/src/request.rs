@@ -1,5 +1,7 @@
 //! What a metric question looks like, and its answer.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,9 @@ pub struct MetricRequest {
     /// What is done about buckets that no row fell into.
     #[serde(default)]
     pub fill: Fill,
+    /// The options that are not as they are by default, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
 }
 
 /// Which groups of a split answer are shown separately.
@@ -113,6 +118,7 @@ impl MetricRequest {
             filter: None,
             groups: Groups::All,
             fill: Fill::Auto,
+            options: BTreeMap::new(),
         }
     }
 

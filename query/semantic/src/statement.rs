@@ -61,6 +61,7 @@ impl Statement {
             && !matches!(request.groups, Groups::Largest(_))
             && kind::shares(first.kind)
             && first.source == metric.source
+            && first.conversion == metric.conversion
             && first.has_currency() == metric.has_currency()
             && *asked
                 == MetricRequest {
@@ -70,6 +71,10 @@ impl Statement {
                 }
     }
 
+    pub(crate) fn set(&mut self, sql: String, reads: Vec<TableRead>) {
+        (self.sql, self.reads) = (sql, reads);
+    }
+
     pub(crate) fn write(
         &mut self,
         source: &Source,
@@ -77,13 +82,12 @@ impl Statement {
         audience: Audience,
     ) -> Result<(), Error> {
         let Part { metric, request, .. } = &self.parts[0];
-        let source = &source.localized(request);
         let context =
             StatementContext::new(source, sources, request, metric.has_currency(), audience)?;
         let metrics: Vec<_> = self.parts.iter().map(|part| &part.metric).collect();
         self.sql = kind::select(&metrics, &context);
         if let Groups::Largest(count) = request.groups {
-            self.sql = largest(&self.sql, &context, count);
+            self.sql = largest(&self.sql, &key_names(metric, request), count);
         }
         self.reads = reads(source, metric, request, &context);
         Ok(())
@@ -114,11 +118,19 @@ pub(crate) fn reads(
     reads.collect()
 }
 
+/// The names of the keys of an answer's rows.
+pub(crate) fn key_names(metric: &Metric, request: &MetricRequest) -> Vec<String> {
+    let at = request.grain.map(|_| "at".to_owned());
+    let groups = (0..request.by.len()).map(|i| format!("by{i}"));
+    let other = matches!(request.groups, Groups::These(_)).then(|| "other".to_owned());
+    let currency = metric.has_currency().then(|| "currency".to_owned());
+    at.into_iter().chain(groups).chain(other).chain(currency).collect()
+}
+
 /// The rows with the largest values, of each currency. Of equal ones, the first by name.
-fn largest(sql: &str, context: &StatementContext<'_>, count: usize) -> String {
-    let keys = context.keys();
+pub(crate) fn largest(sql: &str, keys: &[String], count: usize) -> String {
     let (currency, names): (Vec<_>, Vec<_>) =
-        keys.iter().map(|key| key.name.as_str()).partition(|name| *name == "currency");
+        keys.iter().map(String::as_str).partition(|name| *name == "currency");
     let partition = if currency.is_empty() { "" } else { "PARTITION BY currency " };
     let order: String = names.iter().map(|name| format!(", {name}")).collect();
     format!(

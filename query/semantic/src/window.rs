@@ -188,11 +188,7 @@ impl Window {
     fn shifted(&self, at: DateTime<Utc>, compare: Compare) -> DateTime<Utc> {
         let zone = self.zone;
         let local = |at| zone.local(at);
-        let by_months = |months: u32| {
-            let at = local(at);
-            let date = at.date().checked_sub_months(Months::new(months)).unwrap_or(NaiveDate::MIN);
-            zone.instant(date.and_time(at.time()))
-        };
+        let by_months = |months: u32| zone.months_before(at, months);
         match (compare, self.unit) {
             (Compare::PreviousYear, _) | (_, Some(Grain::Year)) => by_months(12),
             (_, Some(unit)) => {

@@ -3,8 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use chrono::{
-    DateTime, Days, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone,
-    Utc,
+    DateTime, Days, FixedOffset, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta,
+    TimeZone, Utc,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -71,6 +71,13 @@ impl Zone {
     pub fn days_before(self, at: DateTime<Utc>, days: u64) -> DateTime<Utc> {
         let local = self.local(at);
         let date = local.date().checked_sub_days(Days::new(days)).unwrap_or(NaiveDate::MIN);
+        self.instant(date.and_time(local.time()))
+    }
+
+    /// The same date and time of day so many months before, or the last date of a shorter month.
+    pub fn months_before(self, at: DateTime<Utc>, months: u32) -> DateTime<Utc> {
+        let local = self.local(at);
+        let date = local.date().checked_sub_months(Months::new(months)).unwrap_or(NaiveDate::MIN);
         self.instant(date.and_time(local.time()))
     }
 

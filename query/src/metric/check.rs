@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use chrono::DateTime;
 use pipeline::Cut;
-use semantic::{Audience, Catalog, CatalogError, Metric, MetricRequest, Viewer};
+use semantic::{Audience, Catalog, CatalogError, Grain, Metric, MetricRequest, Viewer};
 
 use super::expression;
 use crate::{Author, QueryOptions, Request, RowAccess, format::type_name, session};
@@ -66,7 +66,9 @@ async fn compute(catalog: &Catalog, metric: &Metric) -> Result<(), String> {
     let time = |micros: i64| DateTime::from_timestamp_micros(micros).unwrap_or_default();
     let request = MetricRequest::new(&metric.name, time(0), time(86_400_000_000));
     let viewer = Viewer { audience: metric.audience, persons: false };
-    let statements = catalog.compile(&[request], viewer).map_err(|error| error.to_string())?;
+    // With a bucket a column that is no aggregate shows.
+    let requests = [request.clone(), request.with_grain(Grain::Day)];
+    let statements = catalog.compile(&requests, viewer).map_err(|error| error.to_string())?;
     for statement in statements {
         let request = Request {
             author: Author::Stranger,

@@ -15,6 +15,11 @@ use semantic::{Metric, MetricKind};
 /// # Errors
 /// What is wrong with one of them, in a sentence.
 pub(super) fn check(metric: &Metric) -> Result<(), String> {
+    if let Some(conversion) = &metric.conversion {
+        let events = [&conversion.start, &conversion.goal];
+        let mut filters = events.into_iter().filter_map(|event| event.filter.as_ref());
+        return filters.try_for_each(|filter| parse("filter", filter).map(|_| ()));
+    }
     let value = parse("value", &metric.value)?;
     if let Some(over) = &metric.over {
         parse("over", over)?;

@@ -61,7 +61,9 @@ impl Engine {
             }
         };
         let of_persons: Vec<_> =
-            requests.iter().filter(|request| is_of_persons(request, asking)).collect();
+            requests.iter().flat_map(|request| asking.catalog.components(request)).collect();
+        let of_persons: Vec<_> =
+            of_persons.iter().filter(|request| is_of_persons(request, asking)).collect();
         // The persons of the metric in which a group has the fewest.
         let mut sizes: BTreeMap<Group, u64> = BTreeMap::new();
         for (i, request) in of_persons.iter().enumerate() {
@@ -117,13 +119,29 @@ impl Engine {
         answer: &mut MetricAnswer,
         asking: MetricContext<'_>,
     ) -> Result<(), QueryError> {
+        // What is derived says of persons what each of its metrics does.
+        for component in asking.catalog.components(request) {
+            self.suppress_few_persons_of(&component, answer, asking).await?;
+        }
+        Ok(())
+    }
+
+    async fn suppress_few_persons_of(
+        &self,
+        request: &MetricRequest,
+        answer: &mut MetricAnswer,
+        asking: MetricContext<'_>,
+    ) -> Result<(), QueryError> {
         let Some(min) = asking.min_persons else { return Ok(()) };
         let Some(count) = asking.catalog.person_count(request, asking.viewer())? else {
             return Ok(());
         };
         let counts = self.persons(request, &count, asking).await?;
+        let metric = asking.catalog.metric(&request.metric);
+        let has_currency = metric.is_some_and(semantic::Metric::has_currency);
         let persons = |row: &MetricRow| {
             let MetricRow { at, group, other, currency, .. } = row.clone();
+            let currency = currency.filter(|_| has_currency);
             let counts = counts.get(&RowKey { at, group, other, currency });
             counts.map_or_else(Persons::default, |counts| Persons {
                 number: count.persons(counts),
@@ -131,7 +149,6 @@ impl Engine {
             })
         };
         let persons: Vec<_> = answer.rows.iter().map(persons).collect();
-        let metric = asking.catalog.metric(&request.metric);
         let cells = Cells {
             rows: &answer.rows,
             persons: &persons,

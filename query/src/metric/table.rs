@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use semantic::{
-    Compare, Fill, Filter, Grain, Group, Groups, Metric, MetricAnswer, MetricRequest, MetricRow,
-    Number, Window,
+    Catalog, Compare, Fill, Filter, Grain, Group, Groups, Metric, MetricAnswer, MetricRequest,
+    MetricRow, Number, Window,
 };
 
 use crate::{Engine, MetricContext, QueryError, Reason, metric};
@@ -25,6 +25,8 @@ pub struct MetricQuery {
     pub limit: Option<usize>,
     pub order: Option<Order>,
     pub fill: Fill,
+    /// The options of the metrics that have them, by name.
+    pub options: BTreeMap<String, String>,
 }
 
 /// What the rows of a bucket are ordered by: the name of a metric or a dimension, or `at`.
@@ -41,6 +43,8 @@ pub struct MetricTable {
     pub compared: Option<Window>,
     pub grain: Option<Grain>,
     pub by: Vec<String>,
+    /// The options that were chosen.
+    pub options: BTreeMap<String, String>,
     pub columns: Vec<MetricColumn>,
     pub rows: Vec<TableRow>,
 }
@@ -97,6 +101,7 @@ impl MetricQuery {
             limit: None,
             order: None,
             fill: Fill::Auto,
+            options: BTreeMap::new(),
         }
     }
 
@@ -132,8 +137,24 @@ impl MetricQuery {
         metrics.into_iter().any(|metric| context.catalog.is_of_persons(metric))
     }
 
-    fn request(&self, metric: &str, window: &Window, groups: &Groups) -> MetricRequest {
+    fn request(
+        &self,
+        metric: &str,
+        window: &Window,
+        groups: &Groups,
+        catalog: &Catalog,
+    ) -> MetricRequest {
+        let has = |metric: &str, name: &str| {
+            let options = catalog.metric(metric).into_iter().flat_map(|m| catalog.options(m));
+            options.into_iter().any(|option| option.name == name)
+        };
+        // An option that none of the metrics has is the first one's, which refuses it.
+        let is_of =
+            |name: &str| has(metric, name) || !self.metrics.iter().any(|metric| has(metric, name));
+        let options = self.options.iter().filter(|(name, _)| is_of(name));
+        let options = options.map(|(name, value)| (name.clone(), value.clone())).collect();
         MetricRequest {
+            options,
             grain: self.grain,
             zone: window.zone,
             by: self.by.clone(),
@@ -165,8 +186,9 @@ impl Engine {
             // Where persons are few, groups of many are the same for all metrics.
             (Some(min), limit) if !query.by.is_empty() && query.is_of_persons(context) => {
                 let requests = query.metrics.iter();
-                let requests: Vec<_> =
-                    requests.map(|name| query.request(name, &query.window, &Groups::All)).collect();
+                let requests: Vec<_> = requests
+                    .map(|name| query.request(name, &query.window, &Groups::All, context.catalog))
+                    .collect();
                 let limit = limit.unwrap_or(semantic::GROUPS_MAX);
                 Groups::These(self.groups_of_many(&requests, limit, min, context).await?)
             }
@@ -180,7 +202,10 @@ impl Engine {
         let requests: Vec<_> = windows
             .iter()
             .flat_map(|window| {
-                query.metrics.iter().map(|name| query.request(name, window, &groups))
+                query
+                    .metrics
+                    .iter()
+                    .map(|name| query.request(name, window, &groups, context.catalog))
             })
             .collect();
         let mut answers = self.metrics(&requests, context).await?;
@@ -194,6 +219,7 @@ impl Engine {
             compared,
             grain: query.grain,
             by: query.by.clone(),
+            options: query.options.clone(),
             columns,
             rows: Vec::new(),
         };
@@ -209,7 +235,12 @@ impl Engine {
         limit: usize,
         context: MetricContext<'_>,
     ) -> Result<Vec<Group>, QueryError> {
-        let request = query.request(&query.metrics[0], &query.window, &Groups::Largest(limit));
+        let request = query.request(
+            &query.metrics[0],
+            &query.window,
+            &Groups::Largest(limit),
+            context.catalog,
+        );
         let request = MetricRequest { grain: None, fill: Fill::None, ..request };
         let mut answers = self.metrics(&[request], context).await?;
         let rows = answers.pop().map(|answer| answer.rows).unwrap_or_default();

@@ -5,6 +5,7 @@ mod answers;
 mod background;
 mod hostile;
 mod metric_files;
+mod metric_kinds;
 mod metric_properties;
 mod metric_questions;
 mod metric_sql;

@@ -99,6 +99,45 @@ async fn retention_is_exact(client: &Client, truth: &Truth) {
     }
 }
 
+/// The rates that follow from the movements of a month: a number, or none where there is nothing to divide.
+fn rates(month: &MonthTruth) -> [(&'static str, Option<Decimal>); 6] {
+    let (moved, paid) = (month.movements, month.retention);
+    let lost = moved.churn + moved.contraction;
+    let gained = moved.expansion + moved.reactivation;
+    let of = |part: Decimal, whole: Decimal| (!whole.is_zero()).then(|| part / whole);
+    let arpa = of(month.mrr, paid.paying_at_end.into());
+    let churn = of(paid.left.into(), paid.paying_at_start.into());
+    [
+        ("arr", Some(month.mrr * Decimal::from(12))),
+        ("gross_mrr_churn_rate", of(lost, paid.start)),
+        ("net_mrr_churn_rate", of(lost - gained, paid.start)),
+        ("quick_ratio", of(moved.new + gained, lost)),
+        ("arpa", arpa),
+        ("ltv", arpa.zip(churn).and_then(|(arpa, churn)| of(arpa, churn))),
+    ]
+}
+
+async fn rates_are_exact(client: &Client, truth: &Truth) {
+    let names = rates(&truth.months[0]).map(|(name, _)| name);
+    for (place, name) in names.into_iter().enumerate() {
+        let found = by_month(client, truth, name).await;
+        for month in &truth.months {
+            let value = &found[&month.month];
+            let Some(expected) = rates(month)[place].1 else {
+                assert_eq!(*value, Value::Null, "{name} in {}", month.month);
+                continue;
+            };
+            let difference = (decimal(value) - expected).abs();
+            let scale = expected.abs().max(Decimal::ONE);
+            assert!(
+                difference < scale * Decimal::new(1, 9),
+                "{name} in {}: {value}, {expected}",
+                month.month
+            );
+        }
+    }
+}
+
 async fn sql_is_exact(client: &Client, truth: &Truth) {
     let sums = "count(*) as requests, count(*) filter (where status_code >= 400) as errors, \
         sum(input_tokens) as input, sum(output_tokens) as output, sum(list_price) as price, \
@@ -194,4 +233,49 @@ async fn the_system_finds_the_true_answers() {
     months_are_exact(&client, &truth).await;
     sql_is_exact(&client, &truth).await;
     anomalies_are_exact(&client, &truth).await;
+}
+
+/// The events of a business that are no usage.
+fn commercial_events(business: &Business) -> Vec<String> {
+    let days = business.days().map(|day| String::from_utf8(day.ndjson).expect("a text"));
+    let lines = days.flat_map(|day| day.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines.filter(|line| !line.contains("\"usage.request\"")).collect()
+}
+
+/// Revenue of 4 businesses; `AIHUB_TEST_SEEDS=20` is the long form.
+#[tokio::test]
+async fn the_revenue_of_many_businesses_is_exact() {
+    let seeds = std::env::vars()
+        .find(|(name, _)| name == "AIHUB_TEST_SEEDS")
+        .map_or(4, |(_, seeds)| seeds.parse().expect("AIHUB_TEST_SEEDS is a number"));
+    for seed in 1..=seeds {
+        let end = "2026-06-20".parse().expect("a date");
+        let profile = Profile::ending(seed, 40, 200, end).expect("a profile");
+        let business = Business::new(profile);
+        let truth = business.truth();
+        let dir = folder();
+        let server = Server::serve(dir.path());
+        let client = Client::new(&server, &admin_key(dir.path()));
+        for events in commercial_events(&business).chunks(5_000) {
+            let (status, answer) = client.send("application/x-ndjson", events.join("\n")).await;
+            assert_eq!(status, 200, "{answer}");
+        }
+        let revenue = expected(&truth.months[0]).map(|(name, _)| name);
+        for name in revenue.iter().filter(|name| name.contains("mrr") || name.contains("churn")) {
+            let found = by_month(&client, &truth, name).await;
+            for month in &truth.months {
+                let (_, value) = expected(month).into_iter().find(|(n, _)| n == name).expect("it");
+                assert_eq!(
+                    decimal(&found[&month.month]),
+                    value,
+                    "{name} in {}, seed {seed}",
+                    month.month
+                );
+            }
+        }
+        retention_is_exact(&client, &truth).await;
+        rates_are_exact(&client, &truth).await;
+        let moved = truth.months.iter().filter(|month| !month.movements.churn.is_zero()).count();
+        assert!(moved > 1, "seed {seed}: nobody leaves");
+    }
 }

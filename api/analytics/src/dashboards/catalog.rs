@@ -56,7 +56,8 @@ pub(super) async fn page(
     let page = super::page(&request, &principal, &asked, now, as_of)?;
     let dimensions = dimensions(&lake, metric, audience(&reach(&principal)));
     let language = language(&request, asked.lang.as_deref());
-    let definition = Definition::new(metric, &dimensions, language);
+    let options: Vec<_> = lake.catalog.options(metric).collect();
+    let definition = Definition::new(metric, &dimensions, &options, language);
     let page = Page { definition: Some(definition), ..page };
     super::shown(&lake, &principal, cut, metric_dashboard(metric), page).await
 }

@@ -1,5 +1,7 @@
 //! What is asked of metrics, in an address and in a body.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use query::{
     AnswerFormat, QueryError, Reason, Zone,
@@ -44,6 +46,8 @@ pub struct MetricParameters {
     pub order: Option<String>,
     /// What stands in buckets without events: `zero`, `null`, or `none`: they are left out.
     pub fill: Option<String>,
+    /// Options of the metric, such as `window=12M`, joined by `;`. `GET /v1/metrics` lists them.
+    pub options: Option<String>,
     /// `json` (the default), `csv`, `arrow` or `parquet`; else the `Accept` header says.
     #[param(value_type = Option<String>)]
     pub format: Option<AnswerFormat>,
@@ -78,6 +82,9 @@ pub struct MetricQueryBody {
     pub limit: Option<usize>,
     pub order: Option<String>,
     pub fill: Option<String>,
+    /// Options of the metrics that have them, such as `{"window": "12M"}`.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
     #[schema(value_type = Option<String>)]
     pub format: Option<AnswerFormat>,
     pub csv: Option<Csv>,
@@ -136,11 +143,23 @@ impl MetricParameters {
             limit: self.limit,
             order: self.order,
             fill: self.fill,
+            options: self.options.as_deref().map(parse_options).transpose()?.unwrap_or_default(),
             format: self.format,
             csv: self.csv,
             as_of: self.as_of,
         })
     }
+}
+
+/// Options such as `window=12M`, joined by `;`.
+pub(super) fn parse_options(text: &str) -> Result<BTreeMap<String, String>, QueryError> {
+    let options = text.split(';').map(str::trim).filter(|option| !option.is_empty());
+    let pair = |option: &str| {
+        let pair = option.split_once('=');
+        let pair = pair.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
+        pair.ok_or_else(|| refused(format!("`options` is NAME=VALUE;…, not `{option}`")))
+    };
+    options.map(pair).collect()
 }
 
 /// A filter in short, or as JSON.
@@ -175,6 +194,7 @@ impl MetricQueryBody {
             limit: self.limit,
             order: self.order.as_deref().map(Order::parse),
             fill: one_of("fill", self.fill.as_deref(), "zero, null, none")?.unwrap_or_default(),
+            options: self.options.clone(),
         })
     }
 }

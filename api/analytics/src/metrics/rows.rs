@@ -30,6 +30,8 @@ pub(super) struct RowParameters {
     today: bool,
     tz: Option<String>,
     filter: Option<String>,
+    /// The options of the cell, as for its value.
+    options: Option<String>,
     /// Only rows of this currency (ISO 4217).
     currency: Option<String>,
     /// At most so many rows, 1 to 10,000; 100 without it.
@@ -70,6 +72,7 @@ pub(crate) async fn get_rows(
     let request_of_rows = MetricRequest {
         zone: query.window.zone,
         filter: query.filter,
+        options: query.options,
         groups: Groups::All,
         ..MetricRequest::new(&query.metrics[0], query.window.from, query.window.to)
     };
@@ -90,6 +93,7 @@ impl RowParameters {
             today: self.today,
             tz: self.tz,
             filter: self.filter,
+            options: self.options,
             ..MetricParameters::default()
         }
     }

@@ -1,11 +1,11 @@
 //! Answers of metrics in JSON.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use query::metric::{
-    Audience, Catalog, Dimension, Goal, Grain, Metric, MetricColumn, MetricTable, Number, TableRow,
-    Unit, Window,
+    Audience, Catalog, Dimension, Goal, Grain, Metric, MetricColumn, MetricOption, MetricTable,
+    Number, TableRow, Unit, Window,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -43,6 +43,9 @@ pub struct MetricDefinition {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub finest_grain: Option<Grain>,
+    /// What a question may choose; the first value is the default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<OptionView>,
     /// Where the formula comes from.
     pub formula: String,
     /// The table or view that it reads.
@@ -51,6 +54,14 @@ pub struct MetricDefinition {
     pub dimensions: Vec<String>,
     #[serde(flatten)]
     pub additive: Additive,
+}
+
+/// A choice where there is more than one usual way to compute a metric.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OptionView {
+    pub name: String,
+    pub description: String,
+    pub values: Vec<String>,
 }
 
 /// Whether parts of an answer add up to the whole.
@@ -80,6 +91,9 @@ pub struct AnswerHead {
     #[schema(value_type = Option<String>)]
     pub grain: Option<Grain>,
     pub by: Vec<String>,
+    /// The options that were chosen; absent if there are none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
     /// The window that the values are compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compare: Option<WindowView>,
@@ -210,10 +224,21 @@ impl MetricDefinition {
             goal: metric.goal.clone(),
             of_persons: catalog.is_of_persons(metric),
             finest_grain: catalog.finest_grain(metric),
+            options: catalog.options(metric).map(OptionView::of).collect(),
             formula: metric.formula.clone(),
             source: metric.source.clone(),
             dimensions: catalog.dimensions(metric, audience).map(name).collect(),
             additive: Additive::of(metric),
+        }
+    }
+}
+
+impl OptionView {
+    fn of(option: &MetricOption) -> Self {
+        Self {
+            name: option.name.clone(),
+            description: option.description.en.clone(),
+            values: option.values.iter().map(|value| value.name.clone()).collect(),
         }
     }
 }
@@ -240,6 +265,7 @@ impl AnswerHead {
             tz: table.window.zone.to_string(),
             grain: table.grain,
             by: table.by.clone(),
+            options: table.options.clone(),
             compare: table.compared.map(Into::into),
             incomplete: incomplete(table),
             as_of,

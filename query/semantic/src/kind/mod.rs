@@ -1,6 +1,8 @@
 //! How each kind of metric is computed in SQL.
 
+pub(crate) mod conversion;
 mod cumulative;
+pub(crate) mod derived;
 mod percentile;
 mod ratio;
 
@@ -24,7 +26,7 @@ pub(crate) fn select(metrics: &[&Metric], context: &StatementContext<'_>) -> Str
 
 /// Whether metrics of a kind can be columns of one statement.
 pub(crate) fn shares(kind: MetricKind) -> bool {
-    !matches!(kind, MetricKind::Cumulative | MetricKind::Percentile)
+    !matches!(kind, MetricKind::Cumulative | MetricKind::Percentile | MetricKind::Derived)
 }
 
 /// The aggregate that a metric is.
@@ -33,13 +35,18 @@ fn expression(metric: &Metric) -> String {
     let filter: String = filter.collect();
     match metric.kind {
         MetricKind::Distinct => format!("count(DISTINCT {}){filter}", metric.value),
-        MetricKind::Ratio => ratio::expression(metric),
+        MetricKind::Ratio => ratio::expression(metric, &metric.value, metric.over.as_deref()),
+        MetricKind::Conversion => {
+            ratio::expression(metric, conversion::VALUE, Some(conversion::OVER))
+        }
         // No rows are no amount.
         MetricKind::Aggregate if metric.unit == Unit::Money => {
             format!("coalesce({}{filter}, CAST(0 AS DECIMAL(38, 12)))", metric.value)
         }
         MetricKind::Aggregate => format!("{}{filter}", metric.value),
-        MetricKind::Cumulative | MetricKind::Percentile => metric.value.clone(),
+        MetricKind::Cumulative | MetricKind::Percentile | MetricKind::Derived => {
+            metric.value.clone()
+        }
     }
 }
 
