@@ -236,6 +236,11 @@ async fn files_have_derived_metrics_and_conversions() {
         .iter()
         .find(|m| m["name"] == "tried_in_a_week");
     assert_eq!(ours.expect("ours")["kind"], "conversion");
+}
+
+#[test]
+fn what_is_wrong_with_them_is_told_in_a_line() {
+    let (dir, files) = (folder(), folder());
     for (lines, said) in [
         ("unit: number\nkind: derived\nvalue: requests / nothing", "`nothing`, which is no metric"),
         ("unit: money\nkind: derived\nvalue: mrr * 12", "a stock"),

@@ -77,13 +77,7 @@ impl Catalog {
                 "is of a source with a query: it is an aggregate, a distinct count or a ratio",
             );
         }
-        let fits = match metric.kind {
-            MetricKind::Ratio => metric.unit != Unit::Count,
-            MetricKind::Conversion => metric.unit == Unit::Ratio,
-            MetricKind::Distinct => metric.unit == Unit::Count,
-            _ => true,
-        };
-        if !fits {
+        if !unit_fits(metric) {
             return refuse("has a unit that does not fit its kind");
         }
         Ok(())
@@ -171,5 +165,15 @@ impl Catalog {
                 known.join(", ")
             ))),
         }
+    }
+}
+
+/// Whether what a kind gives can be of that unit.
+fn unit_fits(metric: &Metric) -> bool {
+    match metric.kind {
+        MetricKind::Ratio => metric.unit != Unit::Count,
+        MetricKind::Conversion => metric.unit == Unit::Ratio,
+        MetricKind::Distinct => metric.unit == Unit::Count,
+        _ => true,
     }
 }
