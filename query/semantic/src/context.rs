@@ -107,10 +107,6 @@ impl<'a> StatementContext<'a> {
             DimensionType::Text => dimension.sql().to_owned(),
             _ => format!("CAST({} AS VARCHAR)", dimension.sql()),
         };
-        let is = |dimension: &Dimension, value: &Option<String>| match value {
-            Some(value) => format!("{} = {}", column(dimension), quoted(value)),
-            None => format!("{} IS NULL", dimension.sql()),
-        };
         if let [dimension] = self.dimensions.as_slice() {
             let values: Vec<_> =
                 groups.iter().flatten().flatten().map(|value| quoted(value)).collect();
@@ -125,13 +121,26 @@ impl<'a> StatementContext<'a> {
                 format!("({})", either.join(" OR "))
             };
         }
-        let each = groups.iter().map(|group| {
-            let parts: Vec<_> =
-                self.dimensions.iter().zip(group).map(|(d, value)| is(d, value)).collect();
-            format!("({})", parts.join(" AND "))
+        // One text per group, in which each value has its length before it: a list of texts is one operator, however long
+        // it is.
+        let coded = self.dimensions.iter().map(|dimension| {
+            let column = column(dimension);
+            format!(
+                "CASE WHEN {column} IS NULL THEN '-' \
+                 ELSE concat(CAST(char_length({column}) AS VARCHAR), ':', {column}) END"
+            )
         });
-        let each: Vec<_> = each.collect();
-        if each.is_empty() { "false".into() } else { format!("({})", each.join(" OR ")) }
+        let coded = coded.collect::<Vec<_>>().join(", ");
+        let code = |value: &Option<String>| match value {
+            Some(value) => format!("{}:{value}", value.chars().count()),
+            None => "-".to_owned(),
+        };
+        let codes = groups.iter().map(|group| quoted(&group.iter().map(code).collect::<String>()));
+        let codes: Vec<_> = codes.collect();
+        if codes.is_empty() {
+            return "false".into();
+        }
+        format!("concat({coded}) IN ({})", codes.join(", "))
     }
 
     /// The rows that a value comes from, the newest first: of a stock all rows up to the end of the window.

@@ -1,7 +1,7 @@
 //! Each answer of a metric can be had again by its SQL, and the summary from its metrics.
 
 use serde_json::{Value, json};
-use tests::{Client, Server, days_ago, folder, run_ok};
+use tests::{Client, Server, days_ago, folder, run_ok, usage};
 
 use super::metric_questions::{metric, rows};
 
@@ -22,6 +22,39 @@ async fn every_metric_is_its_sql() {
             is_its_sql(&client, metric["name"].as_str().expect("a name"), question, is_stock).await;
         }
     }
+}
+
+/// However many groups are shown separately, the statement is one that somebody may run.
+#[tokio::test]
+async fn many_groups_of_several_dimensions_are_their_sql() {
+    let dir = folder();
+    let server = Server::demo(dir.path(), 35, 8);
+    let client = Client::new(&server, &server.ready.api_key);
+    for name in ["requests", "usage_revenue", "p95_latency"] {
+        for by in ["organization_id,model", "organization_id,model,status_code"] {
+            let question = format!("&by={by}&limit=100");
+            is_its_sql(&client, name, &question, false).await;
+            let answer = metric(&client, &format!("{name}?range=last_30_days{question}")).await;
+            assert!(rows(&answer).len() > 20, "{name} by {by}");
+        }
+    }
+    // A value that looks like the end of another is none.
+    let groups = [("a", "b"), ("a1:b", ""), ("1:a", "b"), ("a", "1:b")];
+    for (id, (model, operation)) in groups.iter().enumerate() {
+        let mut data = json!({"model": model, "feature": "odd"});
+        if !operation.is_empty() {
+            data["operation"] = json!(operation);
+        }
+        let event = usage("org_odd", &format!("odd{id}"), data).to_string();
+        assert_eq!(client.send("application/json", event).await.0, 200);
+    }
+    let question = "requests?today=true&by=model,operation&filter=feature=odd&limit=4";
+    let answer = metric(&client, question).await;
+    assert_eq!(rows(&answer).len(), 4, "{answer}");
+    assert!(
+        rows(&answer).iter().all(|row| row["value"] == 1 && row["other"].is_null()),
+        "{answer}"
+    );
 }
 
 async fn is_its_sql(client: &Client, name: &str, question: &str, is_stock: bool) {
