@@ -157,6 +157,7 @@ mod tests {
             by: Vec::new(),
             rows: rows.collect(),
             sql: String::new(),
+            read: Default::default(),
         }
     }
 

@@ -33,7 +33,7 @@ pub use filter::{Condition, Filter, Operator, quoted};
 pub use grain::Grain;
 pub use number::Number;
 pub use privacy::PersonCount;
-pub use request::{Fill, Group, Groups, MetricAnswer, MetricRequest, MetricRow};
+pub use request::{Fill, Group, Groups, MetricAnswer, MetricRequest, MetricRow, ReadCost};
 pub use statement::{Part, Statement, TableRead};
 pub use window::{Compare, Window, WindowRequest};
 pub use zone::{UnknownZone, Zone};

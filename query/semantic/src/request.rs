@@ -84,6 +84,20 @@ pub struct MetricAnswer {
     pub rows: Vec<MetricRow>,
     /// The SQL that was run.
     pub sql: String,
+    /// What its statement read, which other answers may share.
+    #[serde(default)]
+    pub read: ReadCost,
+}
+
+/// What a statement read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadCost {
+    /// Rows that the scans gave.
+    pub rows: u64,
+    /// Bytes of files.
+    pub bytes: u64,
+    /// Files.
+    pub files: u64,
 }
 
 /// One value.

@@ -7,7 +7,7 @@ use ingest::Table;
 
 use crate::{
     Audience, Error, Fill, Group, Groups, Metric, MetricAnswer, MetricKind, MetricRequest,
-    MetricRow, Number, Source, Window, context::StatementContext, kind,
+    MetricRow, Number, ReadCost, Source, Window, context::StatementContext, kind,
 };
 
 /// A compiled statement.
@@ -155,6 +155,7 @@ impl Part {
             by: self.request.by.clone(),
             rows: self.complete(rows)?,
             sql: sql.to_owned(),
+            read: ReadCost::default(),
         })
     }
 

@@ -12,7 +12,8 @@ use chrono::{DateTime, Utc};
 use ingest::money;
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 use semantic::{
-    Group, MetricAnswer, MetricRequest, MetricRow, Number, Part, Statement, TableRead, Unit,
+    Group, MetricAnswer, MetricRequest, MetricRow, Number, Part, ReadCost, Statement, TableRead,
+    Unit,
 };
 
 use crate::{QueryError, Reason, ResultSet, cache::TableRange};
@@ -40,7 +41,14 @@ pub(crate) fn answers(
     let parts = statement.parts.iter().enumerate();
     parts
         .map(|(column, part)| {
-            Ok((part.index, part.answer(read(rows, part, column)?, &statement.sql)?))
+            let answer = part.answer(read(rows, part, column)?, &statement.sql)?;
+            let cost = rows.ended.cost;
+            let read = ReadCost {
+                rows: cost.rows_scanned.unwrap_or_default(),
+                bytes: cost.bytes_scanned.unwrap_or_default(),
+                files: cost.files_scanned.unwrap_or_default(),
+            };
+            Ok((part.index, MetricAnswer { read, ..answer }))
         })
         .collect()
 }

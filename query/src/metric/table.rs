@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use semantic::{
-    Catalog, Compare, Fill, Filter, Grain, Group, Groups, Metric, MetricAnswer, MetricRequest,
-    MetricRow, Number, Window,
+    Audience, Catalog, Compare, Fill, Filter, Grain, Group, Groups, Metric, MetricAnswer,
+    MetricRequest, MetricRow, Number, ReadCost, Window,
 };
 
 use crate::{Engine, MetricContext, QueryError, Reason, metric};
@@ -55,6 +55,8 @@ pub struct MetricColumn {
     pub metric: Metric,
     /// The SQL that was run.
     pub sql: String,
+    /// What it read, for staff: an organization is not told of the files that it shares.
+    pub read: Option<ReadCost>,
 }
 
 /// The values of a group in a bucket.
@@ -212,7 +214,11 @@ impl Engine {
         let before = answers.split_off(metrics.len().min(answers.len()));
         let columns = metrics.into_iter().zip(&answers);
         let columns = columns
-            .map(|(metric, answer)| MetricColumn { metric, sql: answer.sql.clone() })
+            .map(|(metric, answer)| MetricColumn {
+                metric,
+                sql: answer.sql.clone(),
+                read: (audience == Audience::Staff).then_some(answer.read),
+            })
             .collect();
         let mut table = MetricTable {
             window: query.window,

@@ -119,6 +119,7 @@ fn answer(request: &MetricRequest, models: &[&str], currencies: &[&str]) -> Metr
         by: request.by.clone(),
         rows,
         sql: "SELECT …".to_owned(),
+        read: Default::default(),
     }
 }
 

@@ -39,6 +39,25 @@ fn request(id: &str, time: &str, data: Value) -> Value {
     event
 }
 
+/// Staff see what an answer read; an organization shares its files with others.
+#[tokio::test]
+async fn staff_see_what_an_answer_read() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &admin_key(dir.path()));
+    let events: Vec<_> =
+        (0..7).map(|n| request(&format!("r{n}"), "2026-02-03T10:00:00Z", json!({}))).collect();
+    send(&client, &events).await;
+    tests::flushed(&client).await;
+    let window = "from=2026-02-03&to=2026-02-04";
+    let read = metric(&client, &format!("requests?{window}")).await["read"].clone();
+    assert_eq!((&read["source"], &read["rows"]), (&json!("raw"), &json!(7)), "{read}");
+    assert!(read["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{read}");
+    run_ok(dir.path(), &["organization", "create", "org_a", "--name", "A", "--country", "DE"]);
+    let own = Client::new(&server, &organization_key(dir.path(), "org_a", "read"));
+    assert!(metric(&own, &format!("requests?{window}")).await["read"].is_null());
+}
+
 #[tokio::test]
 async fn days_are_those_of_the_zone() {
     let dir = folder();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use query::metric::{
     Audience, Catalog, Dimension, Goal, Grain, Metric, MetricColumn, MetricOption, MetricTable,
-    Number, TableRow, Unit, Window,
+    Number, ReadCost, TableRow, Unit, Window,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -184,6 +184,19 @@ pub struct ColumnView {
     pub null_reason: Option<String>,
     /// The SQL that was run.
     pub sql: String,
+    /// What it read, for staff. Metrics that share a statement share what it read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<ReadView>,
+}
+
+/// What a statement read.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReadView {
+    /// `raw`: the events themselves.
+    pub source: &'static str,
+    pub rows: u64,
+    pub bytes: u64,
+    pub files: u64,
 }
 
 /// The values of a group in a bucket, one per metric. A row of a currency has only amounts; the row without one has the
@@ -332,13 +345,19 @@ impl ColumnView {
     /// The metrics of an answer.
     fn all(table: &MetricTable) -> Vec<Self> {
         let columns = table.columns.iter().enumerate();
-        let view = |(i, MetricColumn { metric, sql }): (usize, &MetricColumn)| Self {
+        let view = |(i, MetricColumn { metric, sql, read }): (usize, &MetricColumn)| Self {
             metric: metric.name.clone(),
             title: metric.title.en.clone(),
             unit: metric.unit,
             additive: Additive::of(metric),
             null_reason: null_reason(table, i),
             sql: sql.clone(),
+            read: read.map(|ReadCost { rows, bytes, files }| ReadView {
+                source: "raw",
+                rows,
+                bytes,
+                files,
+            }),
         };
         columns.map(view).collect()
     }
