@@ -159,7 +159,14 @@ class Window:
 def funnel(acts, window, steps, within, exclusions):
     """How many units reach each step, and the seconds that each took: from every start, step by step."""
     counts, times = [0] * len(steps), [[] for _ in steps]
+    def place(act):
+        """Of acts at the same time, those of an earlier step come first; an exclusion is after the first step."""
+        places = [2 * step + 2 for step, event in enumerate(steps) if is_of(act, event)]
+        places += [3 for event in exclusions if is_of(act, event)]
+        return act["at"], min(places, default=0), act["event_id"]
+
     for unit in acts.values():
+        unit = sorted(unit, key=place)
         starts = [i for i, act in enumerate(unit)
                   if window.start <= act["at"] < window.end and is_of(act, steps[0])]
         if not starts:

@@ -120,8 +120,9 @@ pub struct Metrics {
     pub token: Secret,
     /// The time zone of dates and buckets, where a question names none.
     pub zone: Zone,
-    /// A folder of YAML files whose metrics are added to those of the program. Relative to the current directory.
-    pub dir: Option<PathBuf>,
+    /// A folder of YAML files whose metrics are added to those of the program. Relative to the current directory. Empty:
+    /// there is none.
+    pub dir: PathBuf,
     /// A bucket of a metric is incomplete for so long after its end, since events may be late.
     pub lateness_minutes: u32,
     /// Values that say something of fewer persons are not shown to those who may not run SQL. 1: all are shown.
@@ -134,7 +135,7 @@ impl Default for Metrics {
             open: false,
             token: Secret::default(),
             zone: Zone::UTC,
-            dir: None,
+            dir: PathBuf::new(),
             lateness_minutes: 10,
             min_persons: 10,
         }
@@ -142,6 +143,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// The folder of metrics, if there is one.
+    pub(crate) fn dir(&self) -> Option<&Path> {
+        Some(self.dir.as_path()).filter(|dir| !dir.as_os_str().is_empty())
+    }
+
     /// What the metrics API takes from it.
     pub(crate) fn settings(&self) -> metrics::Settings {
         metrics::Settings {
@@ -379,6 +385,20 @@ mod tests {
         assert_eq!(proxies, ["127.0.0.1/32", "10.0.0.0/8"]);
         let flags = [("server", "port", Value::Integer(3))];
         assert_eq!(load(file, &variables, &flags).unwrap().server.port, 3);
+    }
+
+    #[test]
+    fn every_documented_variable_is_a_setting() {
+        let names = include_str!("../../docs/configuration.md")
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .flat_map(|line| line.split('`').filter(|part| part.starts_with("AIHUB_")));
+        let names: Vec<_> = names.filter(|name| !name.contains("OPTIONS")).collect();
+        assert!(names.len() > 20, "{names:?}");
+        for name in names {
+            let applied = apply_variable(&mut Table::new(), name, "1");
+            assert!(applied.is_ok(), "{name}: {applied:?}");
+        }
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl System {
         let tasks = state.tasks.clone();
         let runner = Runner::new(engine.clone(), state.clock.clone(), cut_cipher.clone(), tasks);
         let kept = AnswerStore::open(&lake::location(&config)?).map_err(OpenError::from)?;
-        let catalog = read_catalog(config.metrics.dir.as_deref()).await?;
+        let catalog = read_catalog(config.metrics.dir()).await?;
         let token: [u8; 24] = rand::rng().random();
         let devices = Devices::new(lake::device_key(&config.dir)?);
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();

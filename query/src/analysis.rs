@@ -17,6 +17,8 @@ const ROWS_MAX: u64 = 100_000;
 pub struct AnalysisRows {
     pub rows: ResultSet,
     pub sql: String,
+    /// Numbers of persons are shown in multiples of it.
+    pub min_persons: Option<u32>,
 }
 
 impl Engine {
@@ -26,25 +28,31 @@ impl Engine {
         question: &dyn Analysis,
         asking: MetricContext<'_>,
     ) -> Result<AnalysisRows, QueryError> {
-        if asking.min_persons.is_some() && question.unit().is_person() {
+        let events = question.events();
+        let is_of_persons =
+            question.unit().is_person() || events.iter().any(|event| event.is_of_persons());
+        let min_persons = asking.min_persons.filter(|_| is_of_persons);
+        if min_persons.is_some() {
             check_of_all(question)?;
         }
         let statement = question.statement(asking.catalog, asking.viewer())?;
         let rows = self.rows_of_metrics(&statement.sql, &statement.reads, ROWS_MAX, asking).await?;
-        Ok(AnalysisRows { rows, sql: statement.sql })
+        Ok(AnalysisRows { rows, sql: statement.sql, min_persons })
     }
 }
 
 fn check_of_all(question: &dyn Analysis) -> Result<(), QueryError> {
-    if question.is_narrowed() {
-        let said = "an analysis of visitors or users with a filter, an exclusion or `by` could show a few persons, which \
-                    your role does not see: leave them out, or take the unit `organization`";
+    let is_filtered = question.events().iter().any(|event| event.filter.is_some());
+    if is_filtered || question.is_narrowed() {
+        let said = "your role is not shown few persons: ask for a funnel, retention or lifecycle of all of them, without \
+                    filters, exclusions, `by`, `value` and `at_least`, and `within` whole days; or of organizations, by \
+                    usage and billing events only";
         return Err(QueryError::new(Reason::Persons, said));
     }
     let window = question.window();
     let is_whole = |at| Grain::Day.start(at, window.zone) == at;
     if !is_whole(window.from) || !is_whole(window.to) {
-        let said = "an analysis of visitors or users is of whole days: take dates";
+        let said = "persons are counted by whole days: take dates";
         return Err(QueryError::new(Reason::Parameters, said));
     }
     Ok(())

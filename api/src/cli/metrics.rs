@@ -245,7 +245,7 @@ async fn list(server: Option<&Option<String>>, folder: &Folder) -> anyhow::Resul
             RemoteServer::new(url.clone())?.read(&["v1", "metrics"], &[]).await?["metrics"].take()
         }
         None => {
-            let catalog = read_catalog(folder.load(&[])?.metrics.dir.as_deref()).await?;
+            let catalog = read_catalog(folder.load(&[])?.metrics.dir()).await?;
             let metrics = catalog.metrics(Audience::Staff);
             let metrics =
                 metrics.map(|metric| MetricDefinition::new(metric, &catalog, Audience::Staff));

@@ -54,7 +54,7 @@ impl LocalLake {
         }
         let engine = Engine::here(&lake::handshake(&config, std::env::temp_dir())?)?;
         let cut = engine.newest().await?;
-        let catalog = read_catalog(config.metrics.dir.as_deref()).await?;
+        let catalog = read_catalog(config.metrics.dir()).await?;
         Ok(Self { config, engine, catalog, cut, clock: Clock::system() })
     }
 

@@ -134,6 +134,21 @@ impl Filter {
         }
     }
 
+    /// For each condition of a filter all of whose conditions hold: the others, its dimension, and the values that it
+    /// names; none is the value of rows without one.
+    pub fn each_condition(&self) -> Vec<(Vec<Self>, String, Vec<Option<String>>)> {
+        let conditions = self.all_of().unwrap_or_default();
+        let each = conditions.iter().enumerate().map(|(i, condition)| {
+            let others = conditions.iter().enumerate().filter(|(j, _)| *j != i);
+            let others = others.map(|(_, other)| Self::Condition((*other).clone())).collect();
+            let named = condition.values.iter().chain(&condition.value).cloned().map(Some);
+            let null = matches!(condition.operator, Operator::Null | Operator::NotNull);
+            let values = named.chain(null.then_some(None)).collect();
+            (others, condition.dimension.clone(), values)
+        });
+        each.collect()
+    }
+
     fn depth(&self) -> usize {
         match self {
             Self::And(And { and: filters }) | Self::Or(Or { or: filters }) => {

@@ -81,6 +81,10 @@ impl PersonCount {
                 Check::Difference(all, part) => Check::Difference(first + all, first + part),
             }));
         }
+        // Who is below the line of a ratio and not above it shows in what is missing to one.
+        if let [above, below] = count.own[..] {
+            count.checks.push(Check::Difference(below, above));
+        }
         count.counts = columns.len();
         if count.counts > COUNTS_MAX {
             return Err(Error::Filter("a filter of persons has about ten values at most".into()));
@@ -212,31 +216,26 @@ struct Counted {
 }
 
 fn counted(metric: &Metric, person: &str) -> Vec<Counted> {
-    let texts = match metric.kind {
-        MetricKind::Distinct => vec![(metric.value.clone(), metric.filter.clone())],
-        MetricKind::Percentile | MetricKind::Cumulative => {
-            vec![(person.to_owned(), Some(format!("{} IS NOT NULL", metric.value)))]
+    let parts = match metric.kind {
+        MetricKind::Distinct | MetricKind::Percentile | MetricKind::Cumulative => {
+            let is_there = format!("({}) IS NOT NULL", metric.value);
+            let filter = metric.filter.iter().map(|filter| format!("({filter}) AND "));
+            vec![Some(filter.collect::<String>() + &is_there)]
         }
         MetricKind::Aggregate
         | MetricKind::Ratio
         | MetricKind::Derived
         | MetricKind::Conversion => {
             let texts = [Some(&metric.value), metric.over.as_ref()].into_iter().flatten();
+            // A file whose calls do not parse is refused.
+            let filter = |text| split_filter(text).and_then(|(_, filter)| filter);
             texts
-                .map(|text| {
-                    // A file whose calls do not parse is refused.
-                    let (call, filter) = split_filter(text).unwrap_or((text, None));
-                    let counted = call
-                        .trim()
-                        .strip_prefix("count(DISTINCT ")
-                        .and_then(|rest| rest.strip_suffix(')'));
-                    let filter = filter.map(str::to_owned).or_else(|| metric.filter.clone());
-                    (counted.unwrap_or(person).to_owned(), filter)
-                })
+                .map(|text| filter(text).map(str::to_owned).or_else(|| metric.filter.clone()))
                 .collect()
         }
     };
-    texts.into_iter().map(|(person, filter)| Counted { person, filter }).collect()
+    let counted = |filter| Counted { person: person.to_owned(), filter };
+    parts.into_iter().map(counted).collect()
 }
 
 /// Whether the persons of a metric can be counted: each of its parts is one call, which may have a filter.

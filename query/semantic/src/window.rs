@@ -172,6 +172,11 @@ impl Window {
         }
     }
 
+    /// The window up to the last midnight in it.
+    pub fn of_whole_days(self) -> Self {
+        Self { to: Grain::Day.start(self.to, self.zone), ..self }
+    }
+
     /// The window that this one is compared with. Of a window that is not over, it ends as early: half a day is not
     /// compared with a whole one.
     pub fn compared(&self, compare: Compare, now: DateTime<Utc>) -> Self {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use chrono::DateTime;
 use pipeline::Cut;
-use semantic::{Audience, Catalog, CatalogError, Grain, Metric, MetricRequest, Viewer};
+use semantic::{Audience, Catalog, CatalogError, Grain, Metric, MetricKind, MetricRequest, Viewer};
 
 use super::expression;
 use crate::{Author, QueryOptions, Request, RowAccess, format::type_name, session};
@@ -50,7 +50,12 @@ pub async fn add_files(
         let metric = catalog
             .metric(metric)
             .ok_or_else(|| CatalogError::of(file, Some(*line), &"it is gone"))?;
-        expression::check(metric).map_err(|reason| {
+        let of_persons = catalog.is_of_persons(metric) && metric.kind != MetricKind::Derived;
+        let checked = expression::check(metric).and_then(|()| match of_persons {
+            true => expression::check_of_persons(metric),
+            false => Ok(()),
+        });
+        checked.map_err(|reason| {
             let reason = format!("the metric `{}` {reason}", metric.name);
             CatalogError::of(file, Some(*line), &reason)
         })?;

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::{
-    ast::{Expr, UnaryOperator, Visit, Visitor},
+    ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Visit, Visitor},
     dialect::GenericDialect,
     parser::Parser,
     tokenizer::{Token, Tokenizer, Whitespace},
@@ -34,6 +34,42 @@ pub(super) fn check(metric: &Metric) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// Checks that the rows of a metric of persons count one by one: each part is one aggregate over a column or over rows.
+///
+/// # Errors
+/// What is wrong with one of them, in a sentence.
+pub(super) fn check_of_persons(metric: &Metric) -> Result<(), String> {
+    if metric.kind == MetricKind::Distinct {
+        return Ok(());
+    }
+    for text in [Some(&metric.value), metric.over.as_ref()].into_iter().flatten() {
+        if !is_plain_aggregate(&parse("value", text)?) {
+            return Err(
+                "is of persons, who must be countable: `value` and `over` are one aggregate over a column each, such as \
+                 count(*) FILTER (WHERE …)"
+                    .into(),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A call over a column or over rows, or a column alone.
+fn is_plain_aggregate(expression: &Expr) -> bool {
+    let is_column = |expression: &Expr| matches!(expression, Expr::Identifier(_));
+    match expression {
+        Expr::Function(function) => match &function.args {
+            FunctionArguments::List(list) => list.args.iter().all(|argument| match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => true,
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => is_column(expression),
+                _ => false,
+            }),
+            _ => false,
+        },
+        other => is_column(other),
+    }
 }
 
 fn parse(name: &str, text: &str) -> Result<Expr, String> {

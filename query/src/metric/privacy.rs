@@ -6,7 +6,11 @@ use arrow::{
     array::{Array, AsArray},
     datatypes::Int64Type,
 };
-use semantic::{GROUPS_MAX, Group, Groups, MetricAnswer, MetricRequest, MetricRow, PersonCount};
+use chrono::{DateTime, Utc};
+use semantic::{
+    Filter, GROUPS_MAX, Grain, Group, Groups, MetricAnswer, MetricRequest, MetricRow, PersonCount,
+    Zone,
+};
 
 use super::rows::{RowKey, keys};
 use crate::{Engine, MetricContext, QueryError, Reason};
@@ -80,11 +84,14 @@ impl Engine {
             }
         }
         sizes.retain(|_, size| *size >= u64::from(min));
-        let ranked = requests.first().map(plain(Groups::All));
-        let answers = self.metrics_of_all(ranked.as_slice(), asking).await?;
-        let rows = answers.into_iter().next().map(|answer| answer.rows).unwrap_or_default();
-        let mut shown = super::table::ranked(rows);
+        let mut shown = match requests.first().map(plain(Groups::All)) {
+            Some(request) => self.ranked(&request, asking).await?,
+            None => Vec::new(),
+        };
         shown.retain(|group| sizes.contains_key(group));
+        // What the first metric has no value of comes last.
+        let others: Vec<_> = sizes.keys().filter(|group| !shown.contains(group)).cloned().collect();
+        shown.extend(others);
         shown.truncate(limit.min(GROUPS_MAX));
         for request in of_persons {
             let request = plain(Groups::These(shown.clone()))(request);
@@ -98,6 +105,20 @@ impl Engine {
             }
         }
         Ok(shown)
+    }
+
+    /// The groups of a question, the largest first; those whose value is of few persons last, by name.
+    async fn ranked(
+        &self,
+        request: &MetricRequest,
+        asking: MetricContext<'_>,
+    ) -> Result<Vec<Group>, QueryError> {
+        let answers = self.metrics_of_all(std::slice::from_ref(request), asking).await?;
+        let Some(mut answer) = answers.into_iter().next() else { return Ok(Vec::new()) };
+        for component in asking.catalog.components(request) {
+            self.suppress_few_persons_of(&component, &mut answer, asking).await?;
+        }
+        Ok(super::table::ranked(answer.rows))
     }
 
     /// How many persons each group of a question has.
@@ -122,8 +143,41 @@ impl Engine {
         // What is derived says of persons what each of its metrics does.
         for component in asking.catalog.components(request) {
             self.suppress_few_persons_of(&component, answer, asking).await?;
+            if self.takes_folded_apart(&component, asking).await? {
+                for row in &mut answer.rows {
+                    (row.value, row.suppressed) = (None, true);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Whether a filter names a value that would not be shown separately, were the question split by its dimension.
+    async fn takes_folded_apart(
+        &self,
+        request: &MetricRequest,
+        asking: MetricContext<'_>,
+    ) -> Result<bool, QueryError> {
+        let (Some(min), Some(filter)) = (asking.min_persons, &request.filter) else {
+            return Ok(false);
+        };
+        if !is_of_persons(request, asking) {
+            return Ok(false);
+        }
+        for (others, dimension, values) in filter.each_condition() {
+            let split = MetricRequest {
+                grain: None,
+                by: vec![dimension],
+                filter: (!others.is_empty()).then(|| Filter::all(others)),
+                groups: Groups::All,
+                ..request.clone()
+            };
+            let shown = self.groups_of_many(&[split], GROUPS_MAX, min, asking).await?;
+            if values.into_iter().any(|value| !shown.contains(&vec![value])) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn suppress_few_persons_of(
@@ -153,8 +207,7 @@ impl Engine {
             rows: &answer.rows,
             persons: &persons,
             folded: &self.folded(request, &count, asking).await?,
-            adds_up: request.grain.is_some()
-                && metric.is_some_and(|metric| metric.additive_by_time()),
+            time: request.grain.map(|grain| (grain, request.zone)),
             min: min.into(),
         };
         let suppressed = cells.suppressed();
@@ -225,17 +278,17 @@ struct Cells<'a> {
     persons: &'a [Persons],
     /// Cells that the row `other` stands for.
     folded: &'a [(RowKey, u64)],
-    /// Whether the buckets of a group add up.
-    adds_up: bool,
+    /// The buckets, and their clock.
+    time: Option<(Grain, Zone)>,
     min: u64,
 }
 
-/// A total that somebody may ask for: that of a bucket, of a group over time, or of the groups that differ in one
-/// dimension only.
+/// A total that somebody may ask for: that of a bucket, of a group over the window or a longer bucket, or of the groups that
+/// differ in one dimension only.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Total {
     Bucket(RowKey),
-    Group(RowKey),
+    Group(Option<Grain>, RowKey),
     Without(usize, RowKey),
 }
 
@@ -275,6 +328,17 @@ impl Cells<'_> {
         suppressed
     }
 
+    /// The window, and each longer bucket that a bucket is a part of. Persons who do something once add up.
+    fn longer_buckets(
+        &self,
+        at: Option<DateTime<Utc>>,
+    ) -> Vec<(Option<Grain>, Option<DateTime<Utc>>)> {
+        let Some(((grain, zone), at)) = self.time.zip(at) else { return Vec::new() };
+        let longer = Grain::ALL.iter().copied().filter(|longer| *longer > grain);
+        let longer = longer.map(|longer| (Some(longer), Some(longer.start(at, zone))));
+        longer.chain([(None, None)]).collect()
+    }
+
     /// Every total with its cells. A cell of nobody is in none.
     fn lines(&self) -> BTreeMap<Total, Line> {
         let mut lines: BTreeMap<Total, Line> = BTreeMap::new();
@@ -283,9 +347,9 @@ impl Cells<'_> {
             let key = RowKey { at, group, other, currency };
             let bucket = RowKey { group: Vec::new(), other: false, ..key.clone() };
             lines.entry(Total::Bucket(bucket)).or_default().rows.push(i);
-            if self.adds_up {
-                let group = RowKey { at: None, ..key.clone() };
-                lines.entry(Total::Group(group)).or_default().rows.push(i);
+            for (length, at) in self.longer_buckets(key.at) {
+                let group = RowKey { at, ..key.clone() };
+                lines.entry(Total::Group(length, group)).or_default().rows.push(i);
             }
             if !other {
                 for total in totals_without_one(&key) {
@@ -319,11 +383,11 @@ mod tests {
 
     use super::*;
 
-    fn hidden(cells: &[(i64, &str, u64)], adds_up: bool) -> Vec<(i64, String)> {
+    fn hidden(cells: &[(i64, &str, u64)], by_day: bool) -> Vec<(i64, String)> {
         let rows: Vec<_> = cells
             .iter()
             .map(|(at, group, _)| MetricRow {
-                at: DateTime::from_timestamp(*at, 0),
+                at: DateTime::from_timestamp(*at * 86_400, 0),
                 group: vec![Some((*group).to_owned())],
                 other: false,
                 currency: None,
@@ -335,7 +399,8 @@ mod tests {
             .iter()
             .map(|(_, _, number)| Persons { number: *number, few: (1..10).contains(number) })
             .collect();
-        let all = Cells { rows: &rows, persons: &persons, folded: &[], adds_up, min: 10 };
+        let time = by_day.then_some((Grain::Day, Zone::UTC));
+        let all = Cells { rows: &rows, persons: &persons, folded: &[], time, min: 10 };
         let suppressed = all.suppressed();
         cells
             .iter()
@@ -391,7 +456,7 @@ mod tests {
         for (few, hidden) in [(5, [true; 3]), (12, [false; 3])] {
             let folded = [(tablet.clone(), few)];
             let cells =
-                Cells { rows: &rows, persons: &persons, folded: &folded, adds_up: false, min: 10 };
+                Cells { rows: &rows, persons: &persons, folded: &folded, time: None, min: 10 };
             // Of `a`, the desktop is missing too; so that it is not the only one of all, `b` is; and so on.
             assert_eq!(cells.suppressed(), hidden, "{few}");
         }

@@ -199,6 +199,12 @@ impl Engine {
         };
         // A window that nothing can have happened in yet has none to be compared with.
         let compared = query.compare.map(|compare| query.window.compared(compare, now));
+        // Persons are counted by whole days.
+        let by_days = context.min_persons.is_some() && query.is_of_persons(context);
+        let compared = compared.map(|window| match by_days {
+            true => window.of_whole_days(),
+            false => window,
+        });
         let compared = compared.filter(|window| window.from < window.to);
         let windows: Vec<_> = [Some(query.window), compared].into_iter().flatten().collect();
         let requests: Vec<_> = windows

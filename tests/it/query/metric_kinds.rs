@@ -251,6 +251,10 @@ fn what_is_wrong_with_them_is_told_in_a_line() {
         ("unit: number\nkind: derived\nvalue: wrong + 1", "from itself"),
         ("unit: number\nkind: derived\nvalue: 1 + 2", "1 to 6 metrics"),
         ("unit: number\nkind: derived\nsource: usage_events\nvalue: requests", "no `source`"),
+        (
+            "unit: count\nkind: aggregate\nsource: activity_events\nvalue: sum(CASE WHEN country = 'XX' THEN 1 ELSE 0 END)",
+            "countable",
+        ),
         ("unit: ratio\nkind: conversion", "needs `conversion`"),
         (
             "unit: ratio\nkind: conversion\nconversion: {start: {event: billing.nothing}, goal: {event: usage.request}, \

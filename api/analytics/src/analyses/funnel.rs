@@ -177,26 +177,18 @@ impl Course {
         Self { counts, times: vec![(None, None); self.times.len()] }
     }
 
-    /// The steps. Neither those who came to a step nor those who did not are few where few are not shown.
     fn steps(&self, events: &[EventFilter], rows: &Rows) -> Vec<FunnelStep> {
-        let whole = self.counts.first().copied().unwrap_or_default();
-        let mut shown_before = Some(whole);
+        let counts: Vec<_> = self.counts.iter().map(|count| rows.shown(*count)).collect();
         let times = std::iter::once((None, None)).chain(self.times.iter().copied());
-        let steps = events.iter().zip(&self.counts).zip(times);
+        let steps = events.iter().zip(&counts).zip(times).enumerate();
         steps
-            .map(|((event, count), (median_seconds, mean_seconds))| {
-                let lost = shown_before.map_or(0, |before| before.abs_diff(*count));
-                let is_shown = shown_before.is_some() && !rows.is_few(*count) && !rows.is_few(lost);
-                let before = std::mem::replace(&mut shown_before, is_shown.then_some(*count));
-                let of = |whole: u64| share(*count, whole).filter(|_| is_shown);
-                FunnelStep {
-                    event: event.event.clone(),
-                    count: shown_before,
-                    conversion: of(whole),
-                    step_conversion: before.and_then(of),
-                    median_seconds: median_seconds.filter(|_| is_shown),
-                    mean_seconds: mean_seconds.filter(|_| is_shown),
-                }
+            .map(|(i, ((event, count), (median_seconds, mean_seconds)))| FunnelStep {
+                event: event.event.clone(),
+                count: *count,
+                conversion: share(*count, counts[0]),
+                step_conversion: share(*count, counts[i.saturating_sub(1)]),
+                median_seconds: rows.time(median_seconds),
+                mean_seconds: rows.time(mean_seconds),
             })
             .collect()
     }

@@ -88,21 +88,19 @@ impl Asked for LifecycleQuestion {
         });
         let counts: BTreeMap<u64, Counts> = rows.counts("n")?.into_iter().zip(counts).collect();
         let of = |n: u64| counts.get(&n).copied().unwrap_or_default();
-        let rows = (1..).zip(&starts).map(|(n, at)| {
+        // A period that has not begun says nothing of who left.
+        let begun = (1..).zip(&starts).filter(|(_, at)| **at <= rows.now);
+        let rows = begun.map(|(n, at)| {
             let Counts { active, returning, new } = of(n);
             let resurrecting = active.saturating_sub(returning).saturating_sub(new);
             let dormant = of(n - 1).active.saturating_sub(returning);
-            let parts = [new, returning, resurrecting, dormant];
-            // A part that is missing is not the rest of the whole.
-            let is_shown = !parts.iter().any(|part| rows.is_few(*part));
-            let shown = |count: u64| is_shown.then_some(count);
             LifecycleRow {
                 at: *at,
-                active: (!rows.is_few(active)).then_some(active),
-                new: shown(new),
-                returning: shown(returning),
-                resurrecting: shown(resurrecting),
-                dormant: shown(dormant),
+                active: rows.shown(active),
+                new: rows.shown(new),
+                returning: rows.shown(returning),
+                resurrecting: rows.shown(resurrecting),
+                dormant: rows.shown(dormant),
                 incomplete: rows.is_incomplete(question.period.end(*at, question.window.zone)),
             }
         });

@@ -144,8 +144,8 @@ impl AnalysisContext<'_> {
         let Window { from, to, zone, .. } = window;
         let (tz, sql) = (zone.to_string(), found.sql);
         let head = AnalysisHead { from, to, tz, unit, as_of, sql };
-        let min = self.metrics.min_persons.filter(|_| unit.is_person());
-        let rows = Rows { found: found.rows, min, settled: now - self.lateness };
+        let (min, settled) = (found.min_persons, now - self.lateness);
+        let rows = Rows { found: found.rows, min, now, settled };
         let view = A::view(question, head, &rows)?;
         serde_json::to_value(view)
             .map_err(|_| QueryError::new(Reason::Failed, "the answer cannot be written"))

@@ -42,7 +42,7 @@ pub(super) struct PathsView {
     head: AnalysisHead,
     pause_seconds: i64,
     /// How often the step was done.
-    starts: Option<u64>,
+    starts: u64,
     /// The most frequent first.
     next: Vec<NextStep>,
 }
@@ -55,7 +55,7 @@ pub(super) struct NextStep {
     /// The value of `by`.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
-    /// All steps beyond `limit`, and those of too few units to be shown.
+    /// All steps beyond `limit`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     other: bool,
     count: u64,
@@ -89,31 +89,28 @@ impl Asked for PathsQuestion {
         let (counts, units) = (rows.counts("n")?, rows.counts("units")?);
         let names = rows.texts("event")?.into_iter().zip(rows.texts("grp")?);
         let starts: u64 = counts.iter().sum();
-        let (mut next, mut others, mut few): (Vec<NextStep>, u64, bool) = (Vec::new(), 0, false);
-        for (((event, value), count), units) in names.zip(counts).zip(units) {
-            if next.len() == question.limit || rows.is_few(units) {
-                few |= rows.is_few(units);
-                others += count;
-                continue;
-            }
-            let (share, units) = (share(count, starts), Some(units));
-            next.push(NextStep { event, value, other: false, count, share, units });
-        }
-        // Steps of few units are together with one of many.
-        let of_many = if few { next.pop() } else { None };
-        let is_shown = !few || of_many.is_some();
-        others += of_many.map_or(0, |step| step.count);
-        if others > 0 && is_shown {
+        let all = names.zip(counts).zip(units).map(|(((event, value), count), units)| NextStep {
+            event,
+            value,
+            other: false,
+            count,
+            share: share(Some(count), Some(starts)),
+            units: Some(units),
+        });
+        let mut next: Vec<_> = all.collect();
+        let others = next.split_off(question.limit.min(next.len()));
+        let count = others.iter().map(|step| step.count).sum();
+        if !others.is_empty() {
+            let share = share(Some(count), Some(starts));
             next.push(NextStep {
                 event: None,
                 value: None,
                 other: true,
-                count: others,
-                share: share(others, starts),
+                count,
+                share,
                 units: None,
             });
         }
-        let starts = is_shown.then_some(starts);
         Ok(PathsView { head, pause_seconds: question.pause.num_seconds(), starts, next })
     }
 }

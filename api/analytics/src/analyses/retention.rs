@@ -192,13 +192,11 @@ fn cohort(question: &Retention, n: usize, at: DateTime<Utc>, found: &Found, rows
         };
         let count = cell.map_or(0, |(count, _)| *count);
         let amounts = cell.map(|(_, amounts)| amounts.clone()).unwrap_or_default();
-        let is_shown =
-            !rows.is_few(size) && !rows.is_few(count) && !rows.is_few(size - count.min(size));
-        let has_value = question.value.is_some() && is_shown;
+        let (count, has_value) = (rows.shown(count), question.value.is_some());
         cells.push(RetentionCell {
             k,
-            count: is_shown.then_some(count),
-            share: share(count, size).filter(|_| is_shown),
+            count,
+            share: share(count, rows.shown(size)),
             value: has_value.then(|| {
                 amounts
                     .iter()
@@ -210,7 +208,7 @@ fn cohort(question: &Retention, n: usize, at: DateTime<Utc>, found: &Found, rows
         });
         start = end;
     }
-    Cohort { at, size: (!rows.is_few(size)).then_some(size), cells }
+    Cohort { at, size: rows.shown(size), cells }
 }
 
 /// Amounts as shares of those of the first period.
@@ -233,5 +231,5 @@ fn mean(cohorts: &[Cohort], k: u32) -> Option<f64> {
         Some((cell.count?, cohort.size?))
     });
     let (count, size) = cells.fold((0, 0), |(a, b), (count, size)| (a + count, b + size));
-    share(count, size)
+    share(Some(count), Some(size))
 }

@@ -12,8 +12,9 @@ use query::{QueryError, Reason, ResultSet};
 #[derive(Debug)]
 pub(super) struct Rows {
     pub(super) found: ResultSet,
-    /// Fewer persons are not shown.
+    /// The fewest persons that are shown.
     pub(super) min: Option<u32>,
+    pub(super) now: DateTime<Utc>,
     /// What ended before it is complete.
     pub(super) settled: DateTime<Utc>,
 }
@@ -57,9 +58,18 @@ impl Rows {
         Ok(columns.iter().flat_map(|c| (0..c.len()).map(move |row| text(c, row))).collect())
     }
 
-    /// Whether a number of persons is too small to be shown.
-    pub(super) fn is_few(&self, count: u64) -> bool {
-        self.min.is_some_and(|min| (1..u64::from(min)).contains(&count))
+    /// A number of units: of persons a multiple of the fewest that are shown, and nothing of fewer.
+    pub(super) fn shown(&self, count: u64) -> Option<u64> {
+        match self.min.map(u64::from) {
+            Some(min) if (1..min).contains(&count) => None,
+            Some(min) if min > 1 => Some(count / min * min),
+            _ => Some(count),
+        }
+    }
+
+    /// A time that units took: that of a few would show how long one of them did.
+    pub(super) fn time(&self, seconds: Option<f64>) -> Option<f64> {
+        seconds.filter(|_| self.min.is_none())
     }
 
     /// Whether more events may come for what ends then.
@@ -68,7 +78,8 @@ impl Rows {
     }
 }
 
-/// A part of a whole; nothing of nothing.
-pub(super) fn share(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| part as f64 / whole as f64)
+/// A part of a whole; nothing of nothing, or of what is not shown.
+pub(super) fn share(part: Option<u64>, whole: Option<u64>) -> Option<f64> {
+    let (part, whole) = (part?, whole.filter(|whole| *whole > 0)?);
+    Some(part as f64 / whole as f64)
 }

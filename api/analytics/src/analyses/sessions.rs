@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::{
     AnalysisHead, Asked, Rows, Scope,
     question::{Event, events_or_acts, length},
+    rows::share,
 };
 
 /// What is asked of sessions.
@@ -38,14 +39,14 @@ pub(super) struct SessionsView {
     rows: Vec<SessionsRow>,
 }
 
-/// The sessions that began in a bucket. Numbers are null where they are of too few to be shown.
+/// The sessions that began in a bucket.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SessionsRow {
     /// The start of the bucket; null without a grain.
     #[schema(value_type = Option<String>, format = DateTime)]
     at: Option<DateTime<Utc>>,
-    sessions: Option<u64>,
-    units: Option<u64>,
+    sessions: u64,
+    units: u64,
     acts_per_session: Option<f64>,
     /// The share of sessions with one act only.
     bounce_rate: Option<f64>,
@@ -88,18 +89,16 @@ impl Asked for SessionsQuestion {
             let start = at.unwrap_or(question.window.from);
             let place = places.get(&start.timestamp_micros()).copied();
             let count = |counts: &[u64]| place.map_or(0, |place| counts[place]);
-            let is_shown = !rows.is_few(count(&units));
-            let part = |part: u64| super::rows::share(part, count(&sessions)).filter(|_| is_shown);
+            let part = |part: u64| share(Some(part), Some(count(&sessions)));
             let end = match (at, question.grain) {
                 (Some(at), Some(grain)) => grain.end(at, question.window.zone),
                 _ => question.window.to,
             };
-            let seconds =
-                |times: &[Option<f64>]| place.and_then(|place| times[place]).filter(|_| is_shown);
+            let seconds = |times: &[Option<f64>]| place.and_then(|place| times[place]);
             SessionsRow {
                 at,
-                sessions: is_shown.then(|| count(&sessions)),
-                units: is_shown.then(|| count(&units)),
+                sessions: count(&sessions),
+                units: count(&units),
                 acts_per_session: part(count(&acts)),
                 bounce_rate: part(count(&bounces)),
                 mean_seconds: seconds(&means),

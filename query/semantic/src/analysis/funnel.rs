@@ -2,7 +2,7 @@
 //!
 //! A unit starts whenever it does the first step in the window. The state of each step is the latest start from which it
 //! was reached: a later start leaves the most time for the rest. So one pass over a unit's acts by time finds the furthest
-//! step that any start reaches.
+//! step that any start reaches. Of acts at the same time, those of an earlier step come first.
 
 use chrono::TimeDelta;
 
@@ -65,7 +65,8 @@ impl Analysis for Funnel {
             acts.add(event, &Select { from: Some(self.window.from), to, columns: &columns, by })?;
         }
         let sql = format!(
-            "{}, {}, reached AS ({}) {}",
+            "{}, placed AS (SELECT *, min(place) OVER (PARTITION BY unit, at, id) AS first_place FROM acts), \
+             {}, reached AS ({}) {}",
             acts.sql(),
             self.states(),
             self.reached(),
@@ -82,9 +83,14 @@ impl Analysis for Funnel {
         self.window
     }
 
+    fn events(&self) -> Vec<&EventFilter> {
+        self.steps.iter().chain(&self.exclusions).collect()
+    }
+
+    /// The minute in which somebody took a step is that of one.
     fn is_narrowed(&self) -> bool {
-        let mut events = self.steps.iter().chain(&self.exclusions);
-        self.by.is_some() || !self.exclusions.is_empty() || events.any(|step| step.filter.is_some())
+        let is_of_days = self.within == TimeDelta::days(self.within.num_days());
+        self.by.is_some() || !self.exclusions.is_empty() || !is_of_days
     }
 }
 
@@ -103,12 +109,12 @@ impl Funnel {
     fn states(&self) -> String {
         let states = (1..=self.last()).map(|step| {
             let (condition, start, before) = match step {
-                1 => ("step = 1".to_owned(), "at".to_owned(), "acts".to_owned()),
+                1 => ("step = 1".to_owned(), "at".to_owned(), "placed".to_owned()),
                 _ => (self.continues(step), format!("start{}", step - 1), format!("state{}", step - 1)),
             };
             format!(
                 "state{step} AS (SELECT *, max(CASE WHEN {condition} THEN {start} END) OVER (PARTITION BY unit \
-                 ORDER BY at, id, place DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS start{step} \
+                 ORDER BY at, first_place, id, place DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS start{step} \
                  FROM {before})"
             )
         });
@@ -121,7 +127,7 @@ impl Funnel {
         let times: String = (2..=self.last())
             .map(|step| {
                 format!(
-                    ", first_value(at - start{} ORDER BY at, id) FILTER (WHERE {}) AS took{step}",
+                    ", first_value(at - start{} ORDER BY at, first_place, id) FILTER (WHERE {}) AS took{step}",
                     step - 1,
                     self.continues(step)
                 )
@@ -135,7 +141,7 @@ impl Funnel {
             ),
         };
         format!(
-            "SELECT unit, first_value(grp ORDER BY at, id) FILTER (WHERE step = 1 AND grp IS NOT NULL) AS grp, \
+            "SELECT unit, first_value(grp ORDER BY at, first_place, id) FILTER (WHERE step = 1 AND grp IS NOT NULL) AS grp, \
              {excluded} AS excluded{times} FROM state{} GROUP BY unit HAVING count(*) FILTER (WHERE step = 1) > 0",
             self.last()
         )

@@ -82,7 +82,11 @@ pub trait Analysis {
     /// The window of the question.
     fn window(&self) -> Window;
 
-    /// Whether a part of the units is looked at alone, by a filter, an exclusion or a dimension.
+    /// The events that it looks at.
+    fn events(&self) -> Vec<&EventFilter>;
+
+    /// Whether a few units may show, besides by the filter of an event: by an exclusion, a dimension, an amount, or since
+    /// single units are followed.
     fn is_narrowed(&self) -> bool;
 }
 
@@ -99,6 +103,11 @@ impl AnalysisUnit {
 }
 
 impl EventFilter {
+    /// Whether it says what persons do.
+    pub fn is_of_persons(&self) -> bool {
+        self.event.starts_with("activity.")
+    }
+
     /// All events of a type.
     pub fn of(event: &str) -> Self {
         Self { event: event.to_owned(), filter: None }

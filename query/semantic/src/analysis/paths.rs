@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use super::{
     Analysis, AnalysisStatement, AnalysisUnit, EventFilter,
-    acts::{self, Acts, Select},
+    acts::{self, AT, Acts, Select},
     check_events, check_length,
 };
 use crate::{Catalog, Error, Viewer, Window};
@@ -44,7 +44,14 @@ impl Analysis for Paths {
             self.events.iter().map(|event| (event, false)).chain([(&self.start, true)])
         {
             let mut columns = vec![
-                ("is_start", is_start.to_string()),
+                (
+                    "is_start",
+                    if is_start {
+                        format!("{AT} < {}", to.timestamp_micros())
+                    } else {
+                        "false".into()
+                    },
+                ),
                 ("event", acts::type_sql(&event.event)),
                 ("source", "source".to_owned()),
             ];
@@ -52,10 +59,10 @@ impl Analysis for Paths {
             if has_dimension.is_none() {
                 columns.push(none());
             }
-            let to = if is_start { to } else { to + self.pause };
+            let until = to + self.pause;
             acts.add(
                 event,
-                &Select { from: Some(from), to, columns: &columns, by: has_dimension },
+                &Select { from: Some(from), to: until, columns: &columns, by: has_dimension },
             )?;
         }
         if let Some(by) = &self.by
@@ -87,8 +94,11 @@ impl Analysis for Paths {
         self.window
     }
 
+    fn events(&self) -> Vec<&EventFilter> {
+        self.events.iter().chain([&self.start]).collect()
+    }
+
     fn is_narrowed(&self) -> bool {
-        let mut events = self.events.iter().chain([&self.start]);
-        self.by.is_some() || events.any(|event| event.filter.is_some())
+        true
     }
 }

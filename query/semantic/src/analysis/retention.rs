@@ -202,8 +202,12 @@ impl Analysis for Retention {
         self.window
     }
 
+    fn events(&self) -> Vec<&EventFilter> {
+        vec![&self.start, &self.again]
+    }
+
     fn is_narrowed(&self) -> bool {
-        self.start.filter.is_some() || self.again.filter.is_some()
+        self.value.is_some() || self.at_least > 1
     }
 }
 

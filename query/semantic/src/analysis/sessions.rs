@@ -83,7 +83,11 @@ impl Analysis for Sessions {
         self.window
     }
 
+    fn events(&self) -> Vec<&EventFilter> {
+        self.events.iter().collect()
+    }
+
     fn is_narrowed(&self) -> bool {
-        self.events.iter().any(|event| event.filter.is_some())
+        true
     }
 }

@@ -10,6 +10,9 @@ use crate::{
 /// What stands in the place of a metric's name in addresses.
 const RESERVED: [&str; 3] = ["check", "query", "summary"];
 
+/// The columns of statements.
+const COLUMNS: [&str; 6] = ["at", "by0", "by1", "by2", "currency", "other"];
+
 /// Metrics that are derived from metrics that are derived.
 const DERIVED_DEPTH_MAX: usize = 4;
 
@@ -30,7 +33,7 @@ impl Catalog {
         } else if metric.value.is_empty() != (metric.kind == MetricKind::Conversion) {
             return refuse("needs a `value`, unless it is a conversion");
         }
-        if RESERVED.contains(&metric.name.as_str()) {
+        if RESERVED.iter().chain(&COLUMNS).any(|name| *name == metric.name) {
             return refuse("has a name that stands for something else");
         }
         if self.metrics.iter().filter(|other| other.name == metric.name).count() > 1 {
@@ -92,7 +95,9 @@ impl Catalog {
         let mut has_currency = false;
         for name in &names {
             let Some(operand) = self.metric(name) else {
-                return Err(format!("is derived from `{name}`, which is no metric"));
+                return Err(format!(
+                    "is derived from `{name}`, which is no metric; words of SQL are in capitals"
+                ));
             };
             if operand.kind == MetricKind::Cumulative {
                 return Err(format!(

@@ -1,4 +1,4 @@
-//! Metrics of persons, for those who may not run SQL: no answer, and no two answers side by side, say something of a few.
+//! Pairs of questions that differ by one filter or one dimension.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,65 +7,12 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use reqwest::Method;
-use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, folder, organization_key, reply, run_ok, signed_in, usage};
+use tests::{Client, Server, admin_key, folder, reply, signed_in};
 
-use super::metric_questions::rows;
+use super::{Act, COUNTRIES, DEVICES, FEATURES, rows, site};
 
 /// Fewer persons are not shown.
 const MIN: usize = 10;
-
-/// What a visitor does.
-#[derive(Debug, Clone)]
-struct Act {
-    day: u32,
-    visitor: String,
-    country: &'static str,
-    device: &'static str,
-    feature: &'static str,
-    signed_up: bool,
-}
-
-const COUNTRIES: [&str; 6] = ["DE", "FR", "PL", "CN", "IS", "LI"];
-const DEVICES: [&str; 4] = ["desktop", "mobile", "tablet", "tv"];
-const FEATURES: [&str; 3] = ["playground", "docs", "prices"];
-const DAYS: u32 = 6;
-
-/// Large groups, small ones, and visitors who come again elsewhere.
-fn acts(random: &mut StdRng) -> Vec<Act> {
-    let mut acts = Vec::new();
-    for visitor in 0..200 {
-        let skewed = |random: &mut StdRng, count: usize| {
-            let (a, b) = (random.random_range(0..count), random.random_range(0..count));
-            a.min(b)
-        };
-        let home = (skewed(random, COUNTRIES.len()), skewed(random, DEVICES.len()));
-        for visit in 0..random.random_range(1..9) {
-            let away = random.random_range(0..3) == 0;
-            let device = if away { skewed(random, DEVICES.len()) } else { home.1 };
-            acts.push(Act {
-                day: random.random_range(0..DAYS),
-                visitor: format!("v{visitor}"),
-                country: COUNTRIES[home.0],
-                device: DEVICES[device],
-                feature: FEATURES[skewed(random, FEATURES.len())],
-                signed_up: visit == 1 && random.random_range(0..4) == 0,
-            });
-        }
-    }
-    acts
-}
-
-fn event(id: usize, act: &Act) -> Value {
-    let kind = if act.signed_up { "signed_up" } else { "page_viewed" };
-    json!({
-        "specversion": "1.0", "id": format!("a{id}"), "source": "/site", "type": format!("activity.{kind}"),
-        "time": format!("2026-02-{:02}T12:00:00Z", act.day + 1),
-        "data": {
-            "anonymous_id": act.visitor, "country": act.country, "device": act.device, "feature": act.feature,
-        },
-    })
-}
 
 /// A condition: the dimension, whether it has one of the values or none of them, and the values.
 type Condition = (&'static str, bool, Vec<&'static str>);
@@ -262,14 +209,6 @@ fn question(random: &mut StdRng) -> Question {
     Question { metric, by, daily: random.random_range(0..2) == 0, conditions, limit }
 }
 
-async fn site(client: &Client) -> Vec<Act> {
-    let acts = acts(&mut StdRng::seed_from_u64(99));
-    let events: Vec<_> = acts.iter().enumerate().map(|(id, act)| event(id, act)).collect();
-    let (status, answer) = client.send("application/json", json!(events).to_string()).await;
-    assert_eq!(status, 200, "{answer}");
-    acts
-}
-
 /// 40 pairs of questions; `AIHUB_TEST_PAIRS=1000` is the long form.
 #[tokio::test]
 async fn no_pair_of_questions_reveals_a_few_persons() {
@@ -313,150 +252,4 @@ async fn no_pair_of_questions_reveals_a_few_persons() {
         }
     }
     assert!(shown > pairs, "only {shown} values are shown in {pairs} pairs");
-}
-
-async fn read(client: &Client, cookie: &str, path: &str) -> (u16, Value) {
-    let answer = reply(client.request(Method::GET, path).header("cookie", cookie)).await;
-    let body = answer.json();
-    assert!(answer.status != 200 || body["rows"].is_array(), "{path}: {body}");
-    (answer.status.as_u16(), body)
-}
-
-#[tokio::test]
-async fn few_persons_are_for_those_who_see_rows() {
-    let dir = folder();
-    let server = Server::serve(dir.path());
-    let admin = Client::new(&server, &admin_key(dir.path()));
-    site(&admin).await;
-    let (manager, cookie) = signed_in(&server, dir.path(), "manager").await;
-    let window = "from=2026-02-01&to=2026-02-07";
-    let path = format!("/v1/metrics/visitors?{window}&by=country");
-    let (_, all) = admin.get(&path).await;
-    let (_, few) = read(&manager, &cookie, &path).await;
-    assert!(rows(&all).iter().any(|row| row["value"].as_u64().is_some_and(|v| v < 10)), "{all}");
-    assert_eq!(rows(&all).len(), COUNTRIES.len());
-    assert!(rows(&few).len() < COUNTRIES.len(), "{few}");
-    assert!(rows(&few).iter().any(|row| row["other"] == true), "{few}");
-    assert!(rows(&few).iter().all(|row| row["value"].as_u64().is_none_or(|v| v >= 10)), "{few}");
-
-    // A rate is as telling as what it divides.
-    let path = format!("/v1/metrics/registration_conversion?{window}&grain=day&by=country");
-    let (_, rates) = read(&manager, &cookie, &path).await;
-    let suppressed: Vec<_> = rows(&rates).iter().filter(|row| row["suppressed"] == true).collect();
-    assert!(!suppressed.is_empty() && suppressed.iter().all(|row| row["value"].is_null()));
-    let csv = manager.request(Method::GET, &format!("{path}&format=csv")).header("cookie", &cookie);
-    let csv = reply(csv).await.text();
-    assert!(
-        csv.lines().next().is_some_and(|head| head.contains("registration_conversion_suppressed"))
-    );
-    let body = json!({"metrics": ["visitors", "registrations"], "from": "2026-02-01", "to": "2026-02-07",
-        "grain": "day", "by": ["country"], "compare": "previous_period"});
-    let request = manager.request(Method::POST, "/v1/metrics/query").header("cookie", &cookie);
-    let request = request.header("sec-fetch-site", "same-origin");
-    let table = reply(request.json(&body)).await.json();
-    assert!(
-        rows(&table).iter().any(|row| row["suppressed"] == json!(["registrations"])),
-        "{table}"
-    );
-
-    // Hours, and conditions that cannot be looked into, are for rows.
-    for (question, said) in [
-        (format!("{window}&grain=hour"), "whole days"),
-        ("from=2026-02-01T05:00:00Z&to=2026-02-07".to_owned(), "whole days"),
-        (format!("{window}&filter=country~D"), "contains"),
-        (
-            format!(
-                "{window}&filter=%7B%22or%22:%5B%7B%22dimension%22:%22country%22,%22operator%22:%22%3D%22,%22value%22:%22DE%22%7D%5D%7D"
-            ),
-            "or",
-        ),
-    ] {
-        let path = format!("/v1/metrics/visitors?{question}");
-        let (status, refused) = read(&manager, &cookie, &path).await;
-        assert_eq!(status, 400, "{question}: {refused}");
-        assert!(refused["detail"].as_str().is_some_and(|text| text.contains(said)), "{refused}");
-        assert_eq!(admin.get(&path).await.0, 200, "{question}");
-    }
-    let (status, forecast) = read(&manager, &cookie, "/v1/forecasts/visitors?grain=hour").await;
-    assert_eq!(status, 400, "{forecast}");
-    // What organizations do is not of persons.
-    let (_, requests) =
-        read(&manager, &cookie, &format!("/v1/metrics/requests?{window}&grain=hour")).await;
-    assert!(requests["rows"].is_array(), "{requests}");
-}
-
-#[tokio::test]
-async fn an_organization_sees_its_own_people() {
-    let dir = folder();
-    let server = Server::serve(dir.path());
-    let admin = Client::new(&server, &admin_key(dir.path()));
-    let events: Vec<_> = (0..30)
-        .map(|id| {
-            let organization = if id < 25 { "org_many" } else { "org_few" };
-            let mut event =
-                usage(organization, &format!("e{id}"), json!({"user_id": format!("u{id}")}));
-            event["time"] = "2026-02-03T12:00:00Z".into();
-            event
-        })
-        .collect();
-    let (status, answer) = admin.send("application/json", json!(events).to_string()).await;
-    assert_eq!(status, 200, "{answer}");
-    run_ok(dir.path(), &["organization", "create", "org_few", "--name", "F", "--country", "DE"]);
-    let own = Client::new(&server, &organization_key(dir.path(), "org_few", "read"));
-    let (manager, cookie) = signed_in(&server, dir.path(), "manager").await;
-    let window = "from=2026-02-03&to=2026-02-04";
-    let path = format!("/v1/metrics/daily_active_users?{window}");
-    assert_eq!(own.get(&path).await.1["rows"][0]["value"], 5);
-    assert_eq!(read(&manager, &cookie, &path).await.1["rows"][0]["value"], 30);
-    // The others of a total are few: so is nobody's group left.
-    let (_, split) = read(&manager, &cookie, &format!("{path}&by=organization_id")).await;
-    assert_eq!(rows(&split).len(), 1, "{split}");
-    assert_eq!(
-        (&split["rows"][0]["other"], &split["rows"][0]["value"]),
-        (&json!(true), &json!(30))
-    );
-    for filter in
-        ["organization_id=org_few", "organization_id=org_many", "organization_id!=org_few"]
-    {
-        let (_, one) = read(&manager, &cookie, &format!("{path}&filter={filter}")).await;
-        assert_eq!(one["rows"][0]["suppressed"], true, "{filter}: {one}");
-    }
-}
-
-/// Twenty visitors at a desktop, five of whom have a mobile too, and fifteen at a television.
-#[tokio::test]
-async fn rows_of_few_persons_are_left_out_of_no_filter() {
-    let dir = folder();
-    let server = Server::serve(dir.path());
-    let admin = Client::new(&server, &admin_key(dir.path()));
-    let act = |visitor: u32, device: &'static str| Act {
-        day: 0,
-        visitor: format!("v{visitor}"),
-        country: "DE",
-        device,
-        feature: "docs",
-        signed_up: false,
-    };
-    let acts = (0..20).map(|v| act(v, "desktop"));
-    let acts = acts.chain((0..5).map(|v| act(v, "mobile"))).chain((20..35).map(|v| act(v, "tv")));
-    let events: Vec<_> = acts.enumerate().map(|(id, act)| event(id, &act)).collect();
-    let (status, answer) = admin.send("application/json", json!(events).to_string()).await;
-    assert_eq!(status, 200, "{answer}");
-    let (manager, cookie) = signed_in(&server, dir.path(), "manager").await;
-    for (filter, shown) in [
-        ("country=DE", Some(35)),
-        ("device=tv", Some(15)),
-        ("device!=tv", Some(20)),
-        ("device=desktop", Some(20)),
-        // Who is left out has another device too, but the rows do not.
-        ("device!=mobile", None),
-        ("device=desktop,tv", None),
-        // One of the values has few persons.
-        ("device=desktop,mobile", None),
-        ("device=mobile", None),
-    ] {
-        let path = format!("/v1/metrics/visitors?from=2026-02-01&to=2026-02-02&filter={filter}");
-        let (_, answer) = read(&manager, &cookie, &path).await;
-        assert_eq!(answer["rows"][0]["value"], json!(shown), "{filter}: {answer}");
-    }
 }
