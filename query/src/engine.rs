@@ -11,7 +11,7 @@ use crate::{
     AnswerStream, Author, Planned, QueryError, QueryMode, QuerySummary, Reason, Request, RowAccess,
     cache::{Cache, TableRange},
     gate,
-    metric::{self, Catalog, MetricAnswer, MetricRequest, Viewer},
+    metric::{self, Catalog, MetricAnswer, MetricRequest, MetricRow, ReadCost, Viewer},
     pool::{Pool, WorkerMessage},
     worker::{ENDED, FAILED, Handshake, PROGRESS, ROWS, Session, read_frame},
 };
@@ -214,6 +214,30 @@ impl Engine {
 }
 
 impl MetricContext<'_> {
+    /// Answers without a value for the questions about persons that are not of whole days, which these are not shown.
+    pub fn without_hours(&self, request: &MetricRequest) -> Option<MetricAnswer> {
+        let metric = self.catalog.metric(&request.metric)?;
+        let is_hidden = self.min_persons.is_some()
+            && self.catalog.is_of_persons(metric)
+            && !request.is_of_whole_days();
+        is_hidden.then(|| MetricAnswer {
+            metric: metric.name.clone(),
+            unit: metric.unit,
+            grain: request.grain,
+            by: request.by.clone(),
+            rows: vec![MetricRow {
+                at: request.grain.map(|_| request.from),
+                group: vec![None; request.by.len()],
+                other: false,
+                currency: None,
+                value: None,
+                suppressed: true,
+            }],
+            sql: String::new(),
+            read: ReadCost::default(),
+        })
+    }
+
     pub(crate) fn viewer(&self) -> Viewer {
         metric::viewer(self.reach, self.persons)
     }

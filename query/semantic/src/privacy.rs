@@ -5,7 +5,7 @@
 //! value of a list, and of that value alone.
 
 use crate::{
-    Audience, Condition, Error, Filter, Grain, Metric, MetricKind, MetricRequest, Operator, Source,
+    Audience, Condition, Error, Filter, Metric, MetricKind, MetricRequest, Operator, Source,
     TableRead,
     context::{Key, StatementContext},
     statement::{self, ROWS_MAX},
@@ -139,11 +139,7 @@ impl PersonCount {
 
 /// Hours of a person's day say more than the day.
 fn check_window(request: &MetricRequest) -> Result<(), Error> {
-    let is_whole = |at| Grain::Day.start(at, request.zone) == at;
-    if request.grain.is_some_and(|grain| grain < Grain::Day)
-        || !is_whole(request.from)
-        || !is_whole(request.to)
-    {
+    if !request.is_of_whole_days() {
         return Err(Error::Window(format!(
             "`{}` counts persons, by whole days: take dates, and the grain day or a longer one",
             request.metric

@@ -136,6 +136,14 @@ impl MetricRequest {
         }
     }
 
+    /// Whether the window and its buckets are of whole days.
+    pub fn is_of_whole_days(&self) -> bool {
+        let is_whole = |at| Grain::Day.start(at, self.zone) == at;
+        self.grain.is_none_or(|grain| grain >= Grain::Day)
+            && is_whole(self.from)
+            && is_whole(self.to)
+    }
+
     /// The same question with buckets: the answer has one row for each of them (per group).
     pub fn with_grain(self, grain: Grain) -> Self {
         Self { grain: Some(grain), ..self }

@@ -30,6 +30,8 @@ pub struct KpiTile {
 pub(crate) struct View {
     title: String,
     note: String,
+    /// The note says why there is no value.
+    suppressed: bool,
     /// One figure, or one per currency; none if there is nothing to show.
     figures: Vec<KpiValue>,
 }
@@ -96,6 +98,7 @@ impl KpiTile {
         Ok(View {
             title: self.title.of(language).to_owned(),
             note: scene.note(&self.note, &self.requests(&scene.window)),
+            suppressed: now.rows.iter().any(|row| row.suppressed),
             figures,
         })
     }

@@ -180,12 +180,17 @@ impl DashboardContext<'_> {
             deadline_ms: self.deadline_ms,
             gives_way: false,
         };
-        let answers = self.engine.metrics(&requests, asking).await?;
-        let answers: Vec<MetricResult> = requests
-            .into_iter()
-            .zip(answers)
-            .map(|(request, answer)| MetricResult { request, answer })
-            .collect();
+        // A tile that is not shown is no reason to show none.
+        let (mut answers, mut asked) = (Vec::new(), Vec::new());
+        for request in requests {
+            match asking.without_hours(&request) {
+                Some(answer) => answers.push(MetricResult { request, answer }),
+                None => asked.push(request),
+            }
+        }
+        let found = self.engine.metrics(&asked, asking).await?;
+        let found = asked.into_iter().zip(found);
+        answers.extend(found.map(|(request, answer)| MetricResult { request, answer }));
         // Forecasting and drawing are work for a core, not for the thread that serves connections.
         let rendering = tokio::task::spawn_blocking(move || {
             let mut forecasts = Forecasts::default();

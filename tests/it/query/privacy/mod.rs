@@ -195,6 +195,10 @@ async fn few_persons_are_for_those_who_see_rows() {
     }
     let (status, forecast) = read(&manager, &cookie, "/v1/forecasts/visitors?grain=hour").await;
     assert_eq!(status, 400, "{forecast}");
+    // A tile says that it does not show a few persons, and not that there is nothing.
+    let page = manager.request(Method::GET, "/dashboards/business?from=2026-02-06&to=2026-02-07");
+    let page = reply(page.header("cookie", &cookie)).await.text();
+    assert!(page.contains("Values of few persons are not shown."), "{page}");
     // What organizations do is not of persons.
     let (_, requests) =
         read(&manager, &cookie, &format!("/v1/metrics/requests?{window}&grain=hour")).await;
