@@ -38,6 +38,8 @@ enum Check {
 
 /// Counts of one statement.
 const COUNTS_MAX: usize = 60;
+/// Counts of one group, over all buckets.
+const CELLS_MAX: i64 = 10_000;
 
 impl PersonCount {
     /// The statement for a question about a metric whose source has persons.
@@ -88,6 +90,15 @@ impl PersonCount {
         count.counts = columns.len();
         if count.counts > COUNTS_MAX {
             return Err(Error::Filter("a filter of persons has about ten values at most".into()));
+        }
+        let length = (request.to - request.from).num_seconds();
+        let buckets = request.grain.map_or(1, |grain| length / grain.seconds_min() + 1);
+        if buckets.saturating_mul(count.counts as i64) > CELLS_MAX {
+            return Err(Error::TooLarge(
+                "so many persons in so many buckets are not counted for you: take a longer grain, or fewer values in the \
+                 filter"
+                    .into(),
+            ));
         }
         count.sql = context.select(&context.keys(), columns, &context.within());
         Ok(Some(count))

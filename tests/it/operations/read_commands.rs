@@ -49,6 +49,8 @@ async fn metrics_and_forecasts_are_the_same_everywhere() {
         let plain = |text: String| -> Value {
             let mut json: Value = serde_json::from_str(&text).expect("JSON");
             json["as_of"] = Value::Null;
+            // A server may have the files at hand that a command reads.
+            json["read"] = Value::Null;
             json
         };
         let expected = plain(answer.to_string());

@@ -193,6 +193,9 @@ async fn few_persons_are_for_those_who_see_rows() {
         assert!(refused["detail"].as_str().is_some_and(|text| text.contains(said)), "{refused}");
         assert_eq!(admin.get(&path).await.0, 200, "{question}");
     }
+    let years = "from=2020-01-01&to=2026-01-01&grain=day&filter=country!=DE,FR,PL,CN";
+    let (status, refused) = read(&manager, &cookie, &format!("/v1/metrics/visitors?{years}")).await;
+    assert_eq!(status, 413, "{refused}");
     let (status, forecast) = read(&manager, &cookie, "/v1/forecasts/visitors?grain=hour").await;
     assert_eq!(status, 400, "{forecast}");
     // A tile says that it does not show a few persons, and not that there is nothing.
