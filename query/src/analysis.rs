@@ -1,11 +1,9 @@
 //! Analyses: the rows of their statements. What they ask, and their SQL, says the crate `semantic`.
 
 pub use semantic::{
-    Analysis, AnalysisUnit, CohortKind, EventFilter, FUNNEL_STEPS_MAX, Funnel, Lifecycle, Paths,
+    Analysis, AnalysisScope, AnalysisUnit, CohortKind, EventFilter, Funnel, Lifecycle, Paths,
     Retention, RetentionMode, RetentionValue, Sessions,
 };
-
-use semantic::Grain;
 
 use crate::{Engine, MetricContext, QueryError, Reason, ResultSet};
 
@@ -29,8 +27,8 @@ impl Engine {
         asking: MetricContext<'_>,
     ) -> Result<AnalysisRows, QueryError> {
         let events = question.events();
-        let is_of_persons =
-            question.unit().is_person() || events.iter().any(|event| event.is_of_persons());
+        let is_of_persons = question.scope().unit.is_person()
+            || events.iter().any(|event| asking.catalog.is_event_of_persons(event));
         let min_persons = asking.min_persons.filter(|_| is_of_persons);
         if min_persons.is_some() {
             check_of_all(question)?;
@@ -49,9 +47,7 @@ fn check_of_all(question: &dyn Analysis) -> Result<(), QueryError> {
                     usage and billing events only";
         return Err(QueryError::new(Reason::Persons, said));
     }
-    let window = question.window();
-    let is_whole = |at| Grain::Day.start(at, window.zone) == at;
-    if !is_whole(window.from) || !is_whole(window.to) {
+    if !question.scope().window.is_of_whole_days() {
         let said = "persons are counted by whole days: take dates";
         return Err(QueryError::new(Reason::Parameters, said));
     }

@@ -4,7 +4,7 @@ use std::{io::Cursor, sync::Arc};
 
 use arrow::{datatypes::SchemaRef, ipc::reader::StreamReader, record_batch::RecordBatch};
 use pipeline::Cut;
-use semantic::{Statement, TableRead};
+use semantic::{ROWS_MAX, Statement, TableRead};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
@@ -168,15 +168,13 @@ impl Engine {
         requests: &[MetricRequest],
         asking: MetricContext<'_>,
     ) -> Result<Vec<MetricAnswer>, QueryError> {
-        let requests = self.fold_small_groups(requests, asking).await?;
-        let mut answers = self.metrics_of_all(&requests, asking).await?;
-        for (request, answer) in requests.iter().zip(&mut answers) {
-            self.suppress_few_persons(request, answer, asking).await?;
+        match asking.min_persons {
+            Some(min) => self.metrics_of_many(requests, min, asking).await,
+            None => self.metrics_of_all(requests, asking).await,
         }
-        Ok(answers)
     }
 
-    /// Answers questions, whoever the persons behind a value are.
+    /// Answers questions, however few persons are behind a value.
     pub(crate) async fn metrics_of_all(
         &self,
         requests: &[MetricRequest],
@@ -184,8 +182,8 @@ impl Engine {
     ) -> Result<Vec<MetricAnswer>, QueryError> {
         let mut answers: Vec<Option<MetricAnswer>> = vec![None; requests.len()];
         for statement in asking.catalog.compile(requests, asking.viewer())? {
-            let Statement { sql, reads, rows_max, .. } = &statement;
-            let rows = self.rows_of_metrics(sql, reads, *rows_max, asking).await?;
+            let Statement { sql, reads, .. } = &statement;
+            let rows = self.rows_of_metrics(sql, reads, ROWS_MAX, asking).await?;
             for (index, answer) in metric::answers(&statement, &rows)? {
                 answers[index] = Some(answer);
             }

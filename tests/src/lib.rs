@@ -234,6 +234,12 @@ impl Client {
     }
 
     /// Runs SQL and gives the status and the JSON answer.
+    /// Sends events that are taken, each of them.
+    pub async fn store(&self, events: &[Value]) {
+        let (status, answer) = self.send("application/json", json!(events).to_string()).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+
     pub async fn query(&self, sql: &str) -> (StatusCode, Value) {
         self.query_with(json!({"sql": sql})).await
     }

@@ -8,30 +8,32 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Folder, metrics::shown, query::RemoteServer, read::LocalLake, say, say_row};
+use super::{
+    Folder, WindowArguments, metrics::shown, query::RemoteServer, read::LocalLake, say, say_row,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Analyze {
     /// How many do one thing after another
-    Funnel(Asked<Funnel>),
+    Funnel(AnalysisCommand<Funnel>),
     /// Of those who started in a period, how many return in the periods after it
-    Retention(Asked<Retention>),
+    Retention(AnalysisCommand<Retention>),
     /// How many are new, returning, resurrecting and dormant in each period
-    Lifecycle(Asked<Lifecycle>),
-    /// Visits: acts without a long pause between them
-    Sessions(Asked<Sessions>),
+    Lifecycle(AnalysisCommand<Lifecycle>),
+    /// Visits: acts without a long timeout between them
+    Sessions(AnalysisCommand<Sessions>),
     /// What comes next after a step
-    Paths(Asked<Paths>),
+    Paths(AnalysisCommand<Paths>),
 }
 
-/// What is said below the help of each.
+/// What stands below the help of each.
 const EVENTS: &str = "Events are types such as activity.page_viewed, activity.* or usage.request. A filter follows after \
                       a colon: activity.page_viewed:country=DE;device=mobile";
 
 /// A question, and how it is answered.
 #[derive(Debug, Args)]
 #[command(after_help = EVENTS)]
-pub(super) struct Asked<Q: Args> {
+pub(super) struct AnalysisCommand<Q: Args> {
     #[command(flatten)]
     question: Q,
     #[command(flatten)]
@@ -54,21 +56,9 @@ struct Who {
     /// Who is counted: visitor, user or organization [default: visitor]
     #[arg(long)]
     unit: Option<String>,
-    /// RFC 3339, or a date [default: 30 days before --to]
-    #[arg(long)]
-    from: Option<String>,
-    /// Not included itself [default: the midnight that began today]
-    #[arg(long)]
-    to: Option<String>,
-    /// A range instead: last_7_days, month_to_date, previous_quarter and the like
-    #[arg(long, conflicts_with_all = ["from", "to"])]
-    range: Option<String>,
-    /// End with today, as far as it is
-    #[arg(long)]
-    today: bool,
-    /// The time zone of dates and periods [default: the setting metrics.zone]
-    #[arg(long)]
-    tz: Option<String>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    window: WindowArguments,
 }
 
 #[derive(Debug, Args, Serialize)]
@@ -133,9 +123,9 @@ pub(super) struct Sessions {
     /// What is an act; any of them [default: activity.*]
     #[arg(long = "event", value_name = "EVENT")]
     events: Vec<String>,
-    /// A longer pause ends a session [default: 30m]
+    /// A session ends after so long without an act [default: 30m]
     #[arg(long)]
-    pause: Option<String>,
+    timeout: Option<String>,
     /// hour, day, week, month, quarter or year of the beginnings [default: one row]
     #[arg(long)]
     grain: Option<String>,
@@ -154,7 +144,7 @@ pub(super) struct Paths {
     by: Option<String>,
     /// What comes later is not next [default: 30m]
     #[arg(long)]
-    pause: Option<String>,
+    timeout: Option<String>,
     /// How many next steps are shown [default: 20]
     #[arg(long)]
     limit: Option<usize>,
@@ -163,16 +153,20 @@ pub(super) struct Paths {
 impl Analyze {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         match self {
-            Self::Funnel(asked) => asked.run(AnalysisKind::Funnel, funnel, folder).await,
-            Self::Retention(asked) => asked.run(AnalysisKind::Retention, retention, folder).await,
-            Self::Lifecycle(asked) => asked.run(AnalysisKind::Lifecycle, lifecycle, folder).await,
-            Self::Sessions(asked) => asked.run(AnalysisKind::Sessions, sessions, folder).await,
-            Self::Paths(asked) => asked.run(AnalysisKind::Paths, paths, folder).await,
+            Self::Funnel(command) => command.run(AnalysisKind::Funnel, funnel, folder).await,
+            Self::Retention(command) => {
+                command.run(AnalysisKind::Retention, retention, folder).await
+            }
+            Self::Lifecycle(command) => {
+                command.run(AnalysisKind::Lifecycle, lifecycle, folder).await
+            }
+            Self::Sessions(command) => command.run(AnalysisKind::Sessions, sessions, folder).await,
+            Self::Paths(command) => command.run(AnalysisKind::Paths, paths, folder).await,
         }
     }
 }
 
-impl<Q: Args + Serialize> Asked<Q> {
+impl<Q: Args + Serialize> AnalysisCommand<Q> {
     async fn run(
         self,
         kind: AnalysisKind,

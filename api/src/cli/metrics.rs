@@ -12,7 +12,7 @@ use query::{
 };
 use serde_json::Value;
 
-use super::{Folder, query::RemoteServer, read::LocalLake, say, say_row};
+use super::{Folder, WindowArguments, query::RemoteServer, read::LocalLake, say, say_row};
 
 #[derive(Debug, Args)]
 pub(super) struct Metrics {
@@ -20,21 +20,8 @@ pub(super) struct Metrics {
     name: Option<String>,
     #[arg(value_name = "FILE", requires = "name")]
     files: Vec<PathBuf>,
-    /// RFC 3339, or a date [default: 30 days before --to]
-    #[arg(long)]
-    from: Option<String>,
-    /// Not included itself [default: the midnight that began today]
-    #[arg(long)]
-    to: Option<String>,
-    /// A range instead: today, last_7_days, month_to_date, previous_quarter and the like
-    #[arg(long, conflicts_with_all = ["from", "to"])]
-    range: Option<String>,
-    /// End with today, as far as it is
-    #[arg(long)]
-    today: bool,
-    /// The time zone of dates and buckets [default: the setting metrics.zone]
-    #[arg(long)]
-    tz: Option<String>,
+    #[command(flatten)]
+    window: WindowArguments,
     /// minute, hour, day, week, month, quarter or year
     #[arg(long)]
     grain: Option<String>,
@@ -116,14 +103,15 @@ impl Metrics {
 
     /// The question, as a server is asked it.
     fn parameters(&self) -> MetricParameters {
+        let window = &self.window;
         let joined =
             |parts: &[String], with: &str| Some(parts.join(with)).filter(|text| !text.is_empty());
         MetricParameters {
-            from: self.from.clone(),
-            to: self.to.clone(),
-            range: self.range.clone(),
-            today: self.today,
-            tz: self.tz.clone(),
+            from: window.from.clone(),
+            to: window.to.clone(),
+            range: window.range.clone(),
+            today: window.today,
+            tz: window.tz.clone(),
             grain: self.grain.clone(),
             by: joined(&self.by, ","),
             filter: joined(&self.filter, ";"),

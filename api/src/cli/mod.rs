@@ -36,6 +36,7 @@ use ::query::metric::CatalogError;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingest::control;
+use serde::Serialize;
 use tokio::{net::unix::pipe, runtime::Builder};
 use toml::Value;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
@@ -69,6 +70,26 @@ struct Folder {
     /// A configuration file [default: DIR/aihub.toml, if it is there]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+/// When a question is about.
+#[derive(Debug, Clone, Args, Serialize)]
+struct WindowArguments {
+    /// RFC 3339, or a date [default: 30 days before --to]
+    #[arg(long)]
+    from: Option<String>,
+    /// Not included itself [default: the midnight that began today]
+    #[arg(long)]
+    to: Option<String>,
+    /// A range instead: today, last_7_days, month_to_date, previous_quarter and the like
+    #[arg(long, conflicts_with_all = ["from", "to"])]
+    range: Option<String>,
+    /// End with today, as far as it is
+    #[arg(long)]
+    today: bool,
+    /// The time zone of dates and periods [default: the setting metrics.zone]
+    #[arg(long)]
+    tz: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

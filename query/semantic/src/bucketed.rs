@@ -4,9 +4,8 @@
 use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
-use ingest::grant::SELF_REPORTED;
 
-use crate::{Audience, Error, Grain, MetricRequest, Source, grain::literal};
+use crate::{Audience, Error, Grain, MetricRequest, Source, event::sent_by_staff, grain::literal};
 
 /// Queries within queries.
 const DEPTH_MAX: usize = 4;
@@ -118,10 +117,7 @@ impl Template<'_> {
                 "from" => literal(from),
                 "to" => literal(to),
                 "from_before" => literal(first),
-                "sent_by_staff" => match self.audience {
-                    Audience::Staff => format!("source NOT LIKE '{SELF_REPORTED}%'"),
-                    Audience::Organization => "true".into(),
-                },
+                "sent_by_staff" => sent_by_staff(self.audience).unwrap_or_else(|| "true".into()),
                 _ => return None,
             },
             Some(("bucket", time)) => match grain {

@@ -265,7 +265,7 @@ impl Catalog {
         .map(|context| context.rows_of(metric, currency, limit))
     }
 
-    /// The statement that counts the persons behind each value of a question; nothing where they are not shown.
+    /// The statement that counts the persons behind each value of a question; nothing where its rows are not of persons.
     ///
     /// # Errors
     /// As for [`Catalog::compile`]; and when the window is not of whole days, or the filter cannot be looked into.
@@ -274,10 +274,9 @@ impl Catalog {
         request: &MetricRequest,
         viewer: Viewer,
     ) -> Result<Option<PersonCount>, Error> {
-        let metric = self.get(&request.metric, viewer.audience)?;
-        self.check_request(metric, request, viewer)?;
-        let source = self.source_of(metric, request, viewer.audience)?;
-        PersonCount::new(metric, request, &source, &self.sources, viewer.audience)
+        self.of_persons(request, viewer, |metric, person, context| {
+            PersonCount::of_values(metric, person, context)
+        })
     }
 
     /// The statement that counts the persons of each group over the window, whatever of them the metric counts.
@@ -289,11 +288,27 @@ impl Catalog {
         request: &MetricRequest,
         viewer: Viewer,
     ) -> Result<Option<PersonCount>, Error> {
+        let request = &MetricRequest { grain: None, ..request.clone() };
+        self.of_persons(request, viewer, |metric, person, context| {
+            Ok(PersonCount::of_groups(metric, person, &context))
+        })
+    }
+
+    /// Counts persons in the rows of a question, if they are of persons.
+    fn of_persons(
+        &self,
+        request: &MetricRequest,
+        viewer: Viewer,
+        count: impl FnOnce(&Metric, &str, StatementContext<'_>) -> Result<PersonCount, Error>,
+    ) -> Result<Option<PersonCount>, Error> {
         let metric = self.get(&request.metric, viewer.audience)?;
         self.check_request(metric, request, viewer)?;
-        let request = &MetricRequest { grain: None, ..request.clone() };
         let source = self.source_of(metric, request, viewer.audience)?;
-        PersonCount::of_groups(metric, request, &source, &self.sources, viewer.audience)
+        let Some(person) = &source.person else { return Ok(None) };
+        let has_currency = metric.has_currency();
+        let context =
+            StatementContext::new(&source, &self.sources, request, has_currency, viewer.audience)?;
+        count(metric, person, context).map(Some)
     }
 
     /// Whether a metric says what persons do.

@@ -2,9 +2,8 @@
 
 use crate::{
     Audience, Dimension, DimensionType, Error, Group, Groups, Metric, MetricKind, MetricRequest,
-    Source, bucketed, filter::quoted, grain::literal,
+    Source, bucketed, event::sent_by_staff, filter::quoted, grain::literal,
 };
-use ingest::grant::SELF_REPORTED;
 
 /// What the metrics of one statement have in common.
 #[derive(Debug)]
@@ -183,11 +182,9 @@ impl<'a> StatementContext<'a> {
     /// The filter; and staff's metrics leave out what organizations say of themselves.
     fn conditions(&self) -> String {
         let mut conditions = String::new();
-        if self.audience == Audience::Staff && self.source.is_self_reported {
-            conditions += &format!(" AND source NOT LIKE '{SELF_REPORTED}%'");
-        }
-        if let Some(filter) = &self.filter {
-            conditions += &format!(" AND {filter}");
+        let by_staff = sent_by_staff(self.audience).filter(|_| self.source.is_self_reported);
+        for condition in by_staff.iter().chain(&self.filter) {
+            conditions += &format!(" AND {condition}");
         }
         conditions
     }

@@ -9,6 +9,7 @@ mod catalog;
 mod context;
 mod definition;
 mod error;
+mod event;
 mod filter;
 mod grain;
 mod kind;
@@ -20,7 +21,7 @@ mod window;
 mod zone;
 
 pub use analysis::{
-    Analysis, AnalysisStatement, AnalysisUnit, CohortKind, EventFilter, FUNNEL_STEPS_MAX, Funnel,
+    Analysis, AnalysisScope, AnalysisStatement, AnalysisUnit, CohortKind, EventFilter, Funnel,
     Lifecycle, Paths, Retention, RetentionMode, RetentionValue, Sessions,
 };
 pub use catalog::{Catalog, CatalogError, GROUPS_MAX, Viewer};
@@ -34,6 +35,6 @@ pub use grain::Grain;
 pub use number::Number;
 pub use privacy::PersonCount;
 pub use request::{Fill, Group, Groups, MetricAnswer, MetricRequest, MetricRow, ReadCost};
-pub use statement::{Part, Statement, TableRead};
+pub use statement::{Part, ROWS_MAX, Statement, TableRead};
 pub use window::{Compare, Window, WindowRequest};
 pub use zone::{UnknownZone, Zone};

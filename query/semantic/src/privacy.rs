@@ -5,10 +5,8 @@
 //! value of a list, and of that value alone.
 
 use crate::{
-    Audience, Condition, Error, Filter, Metric, MetricKind, MetricRequest, Operator, Source,
-    TableRead,
-    context::{Key, StatementContext},
-    statement::{self, ROWS_MAX},
+    Condition, Error, Filter, Metric, MetricKind, MetricRequest, Operator, TableRead,
+    context::StatementContext, statement,
 };
 
 /// A statement that counts persons for each value of an answer.
@@ -16,8 +14,6 @@ use crate::{
 pub struct PersonCount {
     /// The text to run. A row has the keys of the answer's rows, and the counts `n0`, `n1` …
     pub sql: String,
-    /// More rows than this are an error.
-    pub rows_max: u64,
     /// The rows that it depends on.
     pub reads: Vec<TableRead>,
     /// How many counts a row has.
@@ -42,33 +38,21 @@ const COUNTS_MAX: usize = 60;
 const CELLS_MAX: i64 = 10_000;
 
 impl PersonCount {
-    /// The statement for a question about a metric whose source has persons.
-    pub(crate) fn new(
+    /// The statement for the values of a question, whose rows are those of `context`.
+    pub(crate) fn of_values(
         metric: &Metric,
-        request: &MetricRequest,
-        source: &Source,
-        sources: &[Source],
-        audience: Audience,
-    ) -> Result<Option<Self>, Error> {
-        let Some(person) = source.person.as_deref() else { return Ok(None) };
+        person: &str,
+        context: StatementContext<'_>,
+    ) -> Result<Self, Error> {
+        let request = context.request;
         check_window(request)?;
-        let context =
-            StatementContext::new(source, sources, request, metric.has_currency(), audience)?;
-        let reads = statement::reads(source, metric, request, &context);
+        let reads = statement::reads(context.source, metric, request, &context);
         let sets = Sets::of(request.filter.as_ref(), &context)?;
         let context = context.without_filter();
-        let mut count = Self {
-            sql: String::new(),
-            rows_max: ROWS_MAX,
-            reads,
-            counts: 0,
-            own: Vec::new(),
-            checks: Vec::new(),
-        };
-        let mut columns = Vec::new();
-        for Counted { person, filter } in counted(metric, person) {
+        let (mut columns, mut own, mut checks) = (Vec::new(), Vec::new(), Vec::new());
+        for filter in part_filters(metric) {
             let first = columns.len();
-            count.own.push(first);
+            own.push(first);
             for set in &sets.conditions {
                 let filter = filter.iter().map(|filter| format!("({filter})"));
                 let conditions: Vec<_> = filter.chain(set.clone()).collect();
@@ -78,56 +62,42 @@ impl PersonCount {
                 };
                 columns.push(format!("count(DISTINCT {person}){conditions} AS n{}", columns.len()));
             }
-            count.checks.extend(sets.checks.iter().map(|check| match check {
+            checks.extend(sets.checks.iter().map(|check| match check {
                 Check::Count(set) => Check::Count(first + set),
                 Check::Difference(all, part) => Check::Difference(first + all, first + part),
             }));
         }
         // Who is below the line of a ratio and not above it shows in what is missing to one.
-        if let [above, below] = count.own[..] {
-            count.checks.push(Check::Difference(below, above));
+        if let [above, below] = own[..] {
+            checks.push(Check::Difference(below, above));
         }
-        count.counts = columns.len();
-        if count.counts > COUNTS_MAX {
+        let counts = columns.len();
+        if counts > COUNTS_MAX {
             return Err(Error::Filter("a filter of persons has about ten values at most".into()));
         }
         let length = (request.to - request.from).num_seconds();
         let buckets = request.grain.map_or(1, |grain| length / grain.seconds_min() + 1);
-        if buckets.saturating_mul(count.counts as i64) > CELLS_MAX {
+        if buckets.saturating_mul(counts as i64) > CELLS_MAX {
             return Err(Error::TooLarge(
                 "so many persons in so many buckets are not counted for you: take a longer grain, or fewer values in the \
                  filter"
                     .into(),
             ));
         }
-        count.sql = context.select(&context.keys(), columns, &context.within());
-        Ok(Some(count))
+        let sql = context.select(&context.keys(), columns, &context.within());
+        Ok(Self { sql, reads, counts, own, checks })
     }
 
-    /// The statement that counts the persons of each group over the whole window.
-    pub(crate) fn of_groups(
-        metric: &Metric,
-        request: &MetricRequest,
-        source: &Source,
-        sources: &[Source],
-        audience: Audience,
-    ) -> Result<Option<Self>, Error> {
-        let Some(person) = source.person.as_deref() else { return Ok(None) };
-        let context =
-            StatementContext::new(source, sources, request, metric.has_currency(), audience)?;
-        let keys: Vec<Key> = context.keys();
-        Ok(Some(Self {
-            sql: context.select(
-                &keys,
-                [format!("count(DISTINCT {person}) AS n0")],
-                &context.within(),
-            ),
-            rows_max: ROWS_MAX,
-            reads: statement::reads(source, metric, request, &context),
+    /// The statement for the groups of a question, whatever of their persons the metric counts.
+    pub(crate) fn of_groups(metric: &Metric, person: &str, context: &StatementContext<'_>) -> Self {
+        let column = format!("count(DISTINCT {person}) AS n0");
+        Self {
+            sql: context.select(&context.keys(), [column], &context.within()),
+            reads: statement::reads(context.source, metric, context.request, context),
             counts: 1,
             own: vec![0],
             checks: vec![Check::Count(0)],
-        }))
+        }
     }
 
     /// The persons in the value.
@@ -135,8 +105,9 @@ impl PersonCount {
         self.own.iter().filter_map(|own| counts.get(*own)).copied().max().unwrap_or_default()
     }
 
-    /// Whether the value says something of some persons, but fewer than `min`.
-    pub fn reveals_few(&self, counts: &[u64], min: u32) -> bool {
+    /// Whether the value, or its difference to that of a question with a part of the filter, is of some persons but fewer
+    /// than `min`: k-anonymity, with `min` as k.
+    pub fn is_small(&self, counts: &[u64], min: u32) -> bool {
         let count = |at: usize| counts.get(at).copied().unwrap_or_default();
         self.checks.iter().any(|check| {
             let persons = match *check {
@@ -216,14 +187,9 @@ fn unsupported() -> Error {
     )
 }
 
-/// Persons that a value counts, or whose rows it adds up.
-struct Counted {
-    person: String,
-    filter: Option<String>,
-}
-
-fn counted(metric: &Metric, person: &str) -> Vec<Counted> {
-    let parts = match metric.kind {
+/// Which rows each part of a metric counts or adds up: of a ratio those above and those below the line.
+fn part_filters(metric: &Metric) -> Vec<Option<String>> {
+    match metric.kind {
         MetricKind::Distinct | MetricKind::Percentile | MetricKind::Cumulative => {
             let is_there = format!("({}) IS NOT NULL", metric.value);
             let filter = metric.filter.iter().map(|filter| format!("({filter}) AND "));
@@ -240,9 +206,7 @@ fn counted(metric: &Metric, person: &str) -> Vec<Counted> {
                 .map(|text| filter(text).map(str::to_owned).or_else(|| metric.filter.clone()))
                 .collect()
         }
-    };
-    let counted = |filter| Counted { person: person.to_owned(), filter };
-    parts.into_iter().map(counted).collect()
+    }
 }
 
 /// Whether the persons of a metric can be counted: each of its parts is one call, which may have a filter.
@@ -292,7 +256,6 @@ mod tests {
     fn nobody_is_no_few() {
         let count = PersonCount {
             sql: String::new(),
-            rows_max: 1,
             reads: Vec::new(),
             counts: 2,
             own: vec![0],
@@ -306,7 +269,7 @@ mod tests {
             ([10, 20], false),
             ([0, 5], true),
         ] {
-            assert_eq!(count.reveals_few(&counts, 10), few, "{counts:?}");
+            assert_eq!(count.is_small(&counts, 10), few, "{counts:?}");
         }
     }
 }

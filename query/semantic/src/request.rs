@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Filter, Grain, Number, Unit, Zone};
+use crate::{Filter, Grain, Number, Unit, Window, Zone};
 
 /// One question: a metric over the half-open window `[from, to)`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,10 +138,8 @@ impl MetricRequest {
 
     /// Whether the window and its buckets are of whole days.
     pub fn is_of_whole_days(&self) -> bool {
-        let is_whole = |at| Grain::Day.start(at, self.zone) == at;
         self.grain.is_none_or(|grain| grain >= Grain::Day)
-            && is_whole(self.from)
-            && is_whole(self.to)
+            && Window::new(self.from, self.to, self.zone).is_of_whole_days()
     }
 
     /// The same question with buckets: the answer has one row for each of them (per group).

@@ -16,8 +16,6 @@ pub struct Statement {
     /// The text to run. A row has `at`, `by0`, `by1`, `by2`, `other` and `currency` where the questions need them, and
     /// one column for each of the parts.
     pub sql: String,
-    /// More rows than this are an error: too many groups.
-    pub rows_max: u64,
     /// The rows that it depends on.
     pub reads: Vec<TableRead>,
     /// What it answers. The value of the n-th is in the column `value{n}`.
@@ -46,12 +44,12 @@ pub struct Part {
     pub request: MetricRequest,
 }
 
-/// Rows of one answer.
-pub(crate) const ROWS_MAX: u64 = 200_000;
+/// Rows of one answer: more are an error.
+pub const ROWS_MAX: u64 = 200_000;
 
 impl Statement {
     pub(crate) fn new(part: Part) -> Self {
-        Self { sql: String::new(), rows_max: ROWS_MAX, reads: Vec::new(), parts: vec![part] }
+        Self { sql: String::new(), reads: Vec::new(), parts: vec![part] }
     }
 
     /// Whether a question can share this statement.

@@ -172,6 +172,11 @@ impl Window {
         }
     }
 
+    /// Whether it begins and ends at midnight.
+    pub fn is_of_whole_days(&self) -> bool {
+        [self.from, self.to].into_iter().all(|at| Grain::Day.start(at, self.zone) == at)
+    }
+
     /// The window up to the last midnight in it.
     pub fn of_whole_days(self) -> Self {
         Self { to: Grain::Day.start(self.to, self.zone), ..self }

@@ -9,7 +9,7 @@ use arrow::{
 use chrono::{DateTime, Utc};
 use semantic::{
     Filter, GROUPS_MAX, Grain, Group, Groups, MetricAnswer, MetricRequest, MetricRow, PersonCount,
-    Zone,
+    ROWS_MAX, Zone,
 };
 
 use super::rows::{RowKey, keys};
@@ -18,22 +18,37 @@ use crate::{Engine, MetricContext, QueryError, Reason};
 /// The counts of persons by cell.
 type Counts = BTreeMap<RowKey, Vec<u64>>;
 
-/// How many persons stand behind a value, and whether it would say something of a few.
+/// How many persons stand behind a value, and whether it is suppressed for them alone.
 #[derive(Debug, Clone, Copy, Default)]
 struct Persons {
     number: u64,
-    few: bool,
+    is_small: bool,
 }
 
 impl Engine {
-    /// The questions, with groups of few persons in `other`.
-    pub(crate) async fn fold_small_groups(
+    /// Answers questions without the values that are of fewer persons than `min`.
+    pub(crate) async fn metrics_of_many(
         &self,
         requests: &[MetricRequest],
+        min: u32,
+        asking: MetricContext<'_>,
+    ) -> Result<Vec<MetricAnswer>, QueryError> {
+        let requests = self.fold_small_groups(requests, min, asking).await?;
+        let mut answers = self.metrics_of_all(&requests, asking).await?;
+        for (request, answer) in requests.iter().zip(&mut answers) {
+            self.suppress(request, answer, min, asking).await?;
+        }
+        Ok(answers)
+    }
+
+    /// The questions, with groups of few persons in `other`.
+    async fn fold_small_groups(
+        &self,
+        requests: &[MetricRequest],
+        min: u32,
         asking: MetricContext<'_>,
     ) -> Result<Vec<MetricRequest>, QueryError> {
         let mut folded = requests.to_vec();
-        let Some(min) = asking.min_persons else { return Ok(folded) };
         for request in &mut folded {
             if is_of_persons(request, asking) && !request.by.is_empty() {
                 let limit = match request.groups {
@@ -41,7 +56,7 @@ impl Engine {
                     Groups::Largest(limit) => limit,
                     Groups::All => GROUPS_MAX,
                 };
-                let shown = self.groups_of_many(std::slice::from_ref(request), limit, min, asking);
+                let shown = self.large_groups(std::slice::from_ref(request), limit, min, asking);
                 request.groups = Groups::These(shown.await?);
             }
         }
@@ -50,7 +65,7 @@ impl Engine {
 
     /// The groups that are shown separately: those of at least `min` persons, and of these at most `limit`, the largest
     /// by the first question. Others are together `min` persons too, or nobody: else the smallest group is one of them.
-    pub(crate) async fn groups_of_many(
+    pub(crate) async fn large_groups(
         &self,
         requests: &[MetricRequest],
         limit: usize,
@@ -85,7 +100,7 @@ impl Engine {
         }
         sizes.retain(|_, size| *size >= u64::from(min));
         let mut shown = match requests.first().map(plain(Groups::All)) {
-            Some(request) => self.ranked(&request, asking).await?,
+            Some(request) => self.ranked(&request, min, asking).await?,
             None => Vec::new(),
         };
         shown.retain(|group| sizes.contains_key(group));
@@ -111,12 +126,13 @@ impl Engine {
     async fn ranked(
         &self,
         request: &MetricRequest,
+        min: u32,
         asking: MetricContext<'_>,
     ) -> Result<Vec<Group>, QueryError> {
         let answers = self.metrics_of_all(std::slice::from_ref(request), asking).await?;
         let Some(mut answer) = answers.into_iter().next() else { return Ok(Vec::new()) };
         for component in asking.catalog.components(request) {
-            self.suppress_few_persons_of(&component, &mut answer, asking).await?;
+            self.suppress_small_cells(&component, &mut answer, min, asking).await?;
         }
         Ok(super::table::ranked(answer.rows))
     }
@@ -134,16 +150,17 @@ impl Engine {
     }
 
     /// Takes the values out of an answer that would say something of a few persons.
-    pub(crate) async fn suppress_few_persons(
+    async fn suppress(
         &self,
         request: &MetricRequest,
         answer: &mut MetricAnswer,
+        min: u32,
         asking: MetricContext<'_>,
     ) -> Result<(), QueryError> {
         // What is derived says of persons what each of its metrics does.
         for component in asking.catalog.components(request) {
-            self.suppress_few_persons_of(&component, answer, asking).await?;
-            if self.takes_folded_apart(&component, asking).await? {
+            self.suppress_small_cells(&component, answer, min, asking).await?;
+            if self.filters_folded_value(&component, min, asking).await? {
                 for row in &mut answer.rows {
                     (row.value, row.suppressed) = (None, true);
                 }
@@ -153,14 +170,13 @@ impl Engine {
     }
 
     /// Whether a filter names a value that would not be shown separately, were the question split by its dimension.
-    async fn takes_folded_apart(
+    async fn filters_folded_value(
         &self,
         request: &MetricRequest,
+        min: u32,
         asking: MetricContext<'_>,
     ) -> Result<bool, QueryError> {
-        let (Some(min), Some(filter)) = (asking.min_persons, &request.filter) else {
-            return Ok(false);
-        };
+        let Some(filter) = &request.filter else { return Ok(false) };
         if !is_of_persons(request, asking) {
             return Ok(false);
         }
@@ -172,7 +188,7 @@ impl Engine {
                 groups: Groups::All,
                 ..request.clone()
             };
-            let shown = self.groups_of_many(&[split], GROUPS_MAX, min, asking).await?;
+            let shown = self.large_groups(&[split], GROUPS_MAX, min, asking).await?;
             if values.into_iter().any(|value| !shown.contains(&vec![value])) {
                 return Ok(true);
             }
@@ -180,13 +196,15 @@ impl Engine {
         Ok(false)
     }
 
-    async fn suppress_few_persons_of(
+    /// Takes out the values of few persons, and others so that none of them is a total minus the rest (complementary
+    /// suppression).
+    async fn suppress_small_cells(
         &self,
         request: &MetricRequest,
         answer: &mut MetricAnswer,
+        min: u32,
         asking: MetricContext<'_>,
     ) -> Result<(), QueryError> {
-        let Some(min) = asking.min_persons else { return Ok(()) };
         let Some(count) = asking.catalog.person_count(request, asking.viewer())? else {
             return Ok(());
         };
@@ -199,7 +217,7 @@ impl Engine {
             let counts = counts.get(&RowKey { at, group, other, currency });
             counts.map_or_else(Persons::default, |counts| Persons {
                 number: count.persons(counts),
-                few: count.reveals_few(counts, min),
+                is_small: count.is_small(counts, min),
             })
         };
         let persons: Vec<_> = answer.rows.iter().map(persons).collect();
@@ -245,7 +263,7 @@ impl Engine {
         count: &PersonCount,
         asking: MetricContext<'_>,
     ) -> Result<Counts, QueryError> {
-        let rows = self.rows_of_metrics(&count.sql, &count.reads, count.rows_max, asking).await?;
+        let rows = self.rows_of_metrics(&count.sql, &count.reads, ROWS_MAX, asking).await?;
         let unreadable = || QueryError::new(Reason::Failed, "the persons cannot be counted");
         let metric = asking.catalog.metric(&request.metric).ok_or_else(unreadable)?;
         let mut counts = Counts::new();
@@ -302,9 +320,9 @@ struct Line {
 
 impl Cells<'_> {
     /// Which rows have no value: those of few persons, and as many more as it takes that nothing which is missing is a
-    /// total minus the other values.
+    /// total minus the other values (primary and complementary suppression).
     fn suppressed(&self) -> Vec<bool> {
-        let mut suppressed: Vec<_> = self.persons.iter().map(|persons| persons.few).collect();
+        let mut suppressed: Vec<_> = self.persons.iter().map(|persons| persons.is_small).collect();
         let lines = self.lines();
         let mut again = true;
         while again {
@@ -397,7 +415,7 @@ mod tests {
             .collect();
         let persons: Vec<_> = cells
             .iter()
-            .map(|(_, _, number)| Persons { number: *number, few: (1..10).contains(number) })
+            .map(|(_, _, number)| Persons { number: *number, is_small: (1..10).contains(number) })
             .collect();
         let time = by_day.then_some((Grain::Day, Zone::UTC));
         let all = Cells { rows: &rows, persons: &persons, folded: &[], time, min: 10 };
@@ -446,7 +464,7 @@ mod tests {
             suppressed: false,
         };
         let rows = [row("a", "mobile"), row("a", "desktop"), row("b", "mobile")];
-        let persons = [95, 40, 60].map(|number| Persons { number, few: false });
+        let persons = [95, 40, 60].map(|number| Persons { number, is_small: false });
         let tablet = RowKey {
             at: None,
             group: vec![Some("a".to_owned()), Some("tablet".to_owned())],

@@ -55,7 +55,7 @@ pub struct MetricColumn {
     pub metric: Metric,
     /// The SQL that was run.
     pub sql: String,
-    /// What it read, for staff: an organization is not told of the files that it shares.
+    /// What it read, for staff who may see rows. An organization is not told of the files that it shares.
     pub read: Option<ReadCost>,
 }
 
@@ -184,26 +184,26 @@ impl Engine {
             .iter()
             .map(|name| context.catalog.get(name, audience).cloned())
             .collect::<Result<_, _>>()?;
-        let groups = match (context.min_persons, query.limit) {
-            // Where persons are few, groups of many are the same for all metrics.
-            (Some(min), limit) if !query.by.is_empty() && query.is_of_persons(context) => {
+        let min_persons = context.min_persons.filter(|_| query.is_of_persons(context));
+        let groups = match (min_persons, query.limit) {
+            // The groups that are shown are the same for all metrics.
+            (Some(min), limit) if !query.by.is_empty() => {
                 let requests = query.metrics.iter();
                 let requests: Vec<_> = requests
                     .map(|name| query.request(name, &query.window, &Groups::All, context.catalog))
                     .collect();
                 let limit = limit.unwrap_or(semantic::GROUPS_MAX);
-                Groups::These(self.groups_of_many(&requests, limit, min, context).await?)
+                Groups::These(self.large_groups(&requests, limit, min, context).await?)
             }
             (_, Some(limit)) => Groups::These(self.largest(query, limit, context).await?),
             (_, None) => Groups::All,
         };
         // A window that nothing can have happened in yet has none to be compared with.
         let compared = query.compare.map(|compare| query.window.compared(compare, now));
-        // Persons are counted by whole days.
-        let by_days = context.min_persons.is_some() && query.is_of_persons(context);
-        let compared = compared.map(|window| match by_days {
-            true => window.of_whole_days(),
-            false => window,
+        // Few persons are hidden in whole days.
+        let compared = compared.map(|window| match min_persons {
+            Some(_) => window.of_whole_days(),
+            None => window,
         });
         let compared = compared.filter(|window| window.from < window.to);
         let windows: Vec<_> = [Some(query.window), compared].into_iter().flatten().collect();
@@ -223,7 +223,9 @@ impl Engine {
             .map(|(metric, answer)| MetricColumn {
                 metric,
                 sql: answer.sql.clone(),
-                read: (audience == Audience::Staff).then_some(answer.read),
+                // How much was read for a filter would say how many events it takes.
+                read: (audience == Audience::Staff && context.min_persons.is_none())
+                    .then_some(answer.read),
             })
             .collect();
         let mut table = MetricTable {

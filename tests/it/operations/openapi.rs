@@ -6,6 +6,15 @@ use reqwest::Method;
 use serde_json::Value;
 use tests::{Client, Server, folder, reply};
 
+/// A text with half of the spaces before each line, so that the golden file is smaller.
+fn half_indented(text: &str) -> String {
+    let half = |line: &str| {
+        let rest = line.trim_start_matches(' ');
+        format!("{}{rest}\n", " ".repeat((line.len() - rest.len()) / 2))
+    };
+    text.lines().map(half).collect()
+}
+
 #[tokio::test]
 async fn the_contract_is_the_golden_file_and_its_routes_exist() {
     let dir = folder();
@@ -15,11 +24,12 @@ async fn the_contract_is_the_golden_file_and_its_routes_exist() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), "application/json");
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/golden/openapi.json");
+    let served = half_indented(&answer.text());
     if std::env::var_os("AIHUB_TEST_UPDATE").is_some() {
-        fs::write(&golden, &answer.body).expect("the golden file is written");
+        fs::write(&golden, &served).expect("the golden file is written");
     }
     let kept = fs::read_to_string(&golden).expect("the golden file");
-    let same = kept == answer.text();
+    let same = kept == served;
     assert!(same, "{} differs; AIHUB_TEST_UPDATE=1 writes it anew", golden.display());
     let contract = answer.json();
     assert!(contract["openapi"].as_str().is_some_and(|version| version.starts_with("3.1.")));

@@ -19,11 +19,6 @@ pub(super) fn seen(id: &str, visitor: &str, action: &str, time: &str, country: &
     act(id, action, time, json!({"anonymous_id": visitor, "country": country}))
 }
 
-async fn send(client: &Client, events: &[Value]) {
-    let (status, answer) = client.send("application/json", json!(events).to_string()).await;
-    assert_eq!(status, 200, "{answer}");
-}
-
 async fn asked(client: &Client, analysis: &str, body: &Value) -> (u16, Value) {
     let request = client.request(Method::POST, &format!("/v1/analyses/{analysis}")).json(body);
     let answer = reply(request).await;
@@ -45,7 +40,7 @@ pub(super) async fn served(events: &[Value]) -> (tempfile::TempDir, Server, Clie
     let dir = folder();
     let server = Server::serve(dir.path());
     let client = Client::new(&server, &admin_key(dir.path()));
-    send(&client, events).await;
+    client.store(events).await;
     (dir, server, client)
 }
 
@@ -127,7 +122,7 @@ async fn a_funnel_counts_the_furthest_step_of_any_start() {
         seen("ab", "vy", "page_viewed", at, "DE"),
         seen("zy", "vy", "signed_up", at, "DE"),
     ];
-    send(&client, &events).await;
+    client.store(&events).await;
     let body = json!({"steps": ["activity.page_viewed", "activity.signed_up"], "from": "2026-03-01", "to": "2026-03-02"});
     assert_eq!(each(&ask(&client, "funnel", &body).await["steps"], "count"), [2, 2]);
 
@@ -135,6 +130,40 @@ async fn a_funnel_counts_the_furthest_step_of_any_start() {
     let twice = ["activity.page_viewed:country=DE,FR", "activity.page_viewed"];
     let body = json!({"steps": twice, "from": "2026-02-01", "to": "2026-02-10"});
     assert_eq!(each(&ask(&client, "funnel", &body).await["steps"], "count"), [5, 1]);
+}
+
+/// The statement of an answer is one that somebody who sees persons may run, at its cut.
+#[tokio::test]
+async fn every_analysis_has_its_sql() {
+    let (_dir, _server, client) = served(&visits()).await;
+    let window = |mut body: Value| {
+        (body["from"], body["to"]) = ("2026-02-01".into(), "2026-02-10".into());
+        body
+    };
+    let (seen, used) = ("activity.page_viewed", "usage.request");
+    for (analysis, body, column) in [
+        ("funnel", json!({"unit": "user", "steps": [seen, used], "by": "country"}), "n2"),
+        (
+            "retention",
+            json!({"start": seen, "return": "activity.*", "mode": "on_or_after"}),
+            "cohort",
+        ),
+        (
+            "retention",
+            json!({"unit": "organization", "start": seen, "return": used, "value": "list_price"}),
+            "k",
+        ),
+        ("lifecycle", json!({"unit": "user", "events": [seen, used, "billing.*"]}), "active"),
+        ("sessions", json!({"grain": "day"}), "bounces"),
+        ("paths", json!({"start": seen, "by": "country"}), "event"),
+    ] {
+        let answer = ask(&client, analysis, &window(body)).await;
+        let asked = json!({"sql": answer["sql"], "as_of": answer["as_of"]});
+        let (status, found) = client.query_with(asked).await;
+        assert_eq!(status, 200, "{analysis}: {found}");
+        let columns = each(&found["columns"], "name");
+        assert!(columns.contains(&json!(column)), "{analysis}: {columns:?}");
+    }
 }
 
 /// Two people at one device, a user at two, and an organization that pays.
@@ -298,7 +327,7 @@ async fn sessions_end_with_a_pause_and_paths_with_them() {
         (&json!(1.0 / 3.0), &json!(5.0 / 3.0))
     );
     let mut body = window.clone();
-    (body["pause"], body["grain"]) = ("1h".into(), "hour".into());
+    (body["timeout"], body["grain"]) = ("1h".into(), "hour".into());
     let sessions = ask(&client, "sessions", &body).await;
     let begun = each(&sessions["rows"], "sessions");
     assert_eq!(
@@ -345,7 +374,7 @@ async fn the_command_gives_the_answers_of_the_server() {
         &["retention", "--start", "activity.page_viewed", "--return", "activity.*"][..],
         &["lifecycle", "--period", "day"],
         &["sessions", "--grain", "day"],
-        &["paths", "--start", "activity.page_viewed", "--pause", "2h"],
+        &["paths", "--start", "activity.page_viewed", "--timeout", "2h"],
     ] {
         let arguments = [&["analyze"], analysis, &window].concat();
         assert!(run_ok(dir.path(), &arguments).lines().count() > 2, "{analysis:?}");
@@ -414,7 +443,7 @@ async fn what_is_no_analysis_is_refused_with_what_is() {
             json!({"from": "1990-01-01", "to": "2026-01-01", "period": "day"}),
             "400 periods",
         ),
-        ("sessions", json!({"pause": "2d"}), "1 days"),
+        ("sessions", json!({"timeout": "2d"}), "1 days"),
         ("paths", json!({"start": "activity.signed_up", "by": "colour"}), "colour"),
         ("paths", json!({"start": "activity.signed_up", "limit": 0}), "1 to 100"),
     ] {

@@ -27,11 +27,6 @@ fn values(answer: &Value) -> Vec<(Value, Value)> {
     rows(answer).iter().map(|row| (row["group"].clone(), row["value"].clone())).collect()
 }
 
-async fn send(client: &Client, events: &[Value]) {
-    let (status, answer) = client.send("application/json", json!(events).to_string()).await;
-    assert_eq!(status, 200, "{answer}");
-}
-
 /// One request at a time, with what is said of it.
 fn request(id: &str, time: &str, data: Value) -> Value {
     let mut event = usage("org_a", id, data);
@@ -47,7 +42,7 @@ async fn staff_see_what_an_answer_read() {
     let client = Client::new(&server, &admin_key(dir.path()));
     let events: Vec<_> =
         (0..7).map(|n| request(&format!("r{n}"), "2026-02-03T10:00:00Z", json!({}))).collect();
-    send(&client, &events).await;
+    client.store(&events).await;
     tests::flushed(&client).await;
     let window = "from=2026-02-03&to=2026-02-04";
     let read = metric(&client, &format!("requests?{window}")).await["read"].clone();
@@ -76,7 +71,7 @@ async fn days_are_those_of_the_zone() {
             }
         }
     }
-    send(&client, &events).await;
+    client.store(&events).await;
     for (day, hours, utc) in
         [("2026-03-29", 23, "2026-03-28T23:00:00Z"), ("2026-10-25", 25, "2026-10-24T22:00:00Z")]
     {
@@ -241,7 +236,7 @@ async fn values_are_beside_those_of_another_window() {
             ));
         }
     }
-    send(&client, &events).await;
+    client.store(&events).await;
     let answer =
         metric(&client, "requests?range=last_2_days&grain=day&compare=previous_period").await;
     let row = |n: usize| -> Vec<Value> {
@@ -279,7 +274,7 @@ async fn a_spreadsheet_runs_no_group() {
     let dir = folder();
     let server = Server::serve(dir.path());
     let client = Client::new(&server, &admin_key(dir.path()));
-    send(&client, &[usage("org_a", "1", json!({"model": "=cmd()"}))]).await;
+    client.store(&[usage("org_a", "1", json!({"model": "=cmd()"}))]).await;
     for (csv, model) in [("raw", "=cmd()"), ("spreadsheet", "'=cmd()")] {
         let path = format!("/v1/metrics/requests?today=true&by=model&csv={csv}");
         let reply = reply(client.request(Method::GET, &path)).await;
@@ -375,15 +370,13 @@ async fn an_organization_does_not_see_what_ai_hub_pays() {
     let dir = folder();
     let server = Server::serve(dir.path());
     let client = Client::new(&server, &admin_key(dir.path()));
-    send(
-        &client,
-        &[usage(
+    client
+        .store(&[usage(
             "org_a",
             "1",
             json!({"model": "m", "cost": "27", "list_price": "30", "currency": "USD"}),
-        )],
-    )
-    .await;
+        )])
+        .await;
     let own = Client::new(&server, &organization_key(dir.path(), "org_a", "read"));
     for name in ["cost", "margin", "margin_rate"] {
         assert_eq!(

@@ -72,11 +72,6 @@ fn sign_ups() -> Vec<Value> {
         .collect()
 }
 
-async fn send(client: &Client, events: &[Value]) {
-    let (status, answer) = client.send("application/json", json!(events).to_string()).await;
-    assert_eq!(status, 200, "{answer}");
-}
-
 /// The value of a metric in a month, in a currency.
 async fn value(client: &Client, metric: &str, month: &str, currency: Option<&str>) -> Value {
     let path = format!("/v1/metrics/{metric}?from=2026-01-01&to=2026-04-01&grain=month");
@@ -196,17 +191,17 @@ async fn revenue_is_what_was_computed_by_hand() {
     // In the order of nothing: what arrived first must not matter.
     let mut facts = subscriptions();
     facts.reverse();
-    send(&client, &facts).await;
-    send(&client, &facts[..5]).await;
-    send(&client, &sign_ups()).await;
+    client.store(&facts).await;
+    client.store(&facts[..5]).await;
+    client.store(&sign_ups()).await;
     let mut first = usage("org_g", "first", json!({"status_code": 200}));
     first["time"] = "2026-02-08T11:59:00Z".into();
-    send(&client, &[first]).await;
+    client.store(&[first]).await;
     months_are_as_computed_by_hand(&client).await;
     conversions_are_as_computed_by_hand(&client).await;
     // A fact of February that comes late moves February.
     let late = fact(50, "org_a", "subscription_changed", "2026-02-27", monthly("a", "120"));
-    send(&client, &[late]).await;
+    client.store(&[late]).await;
     assert_close(
         &value(&client, "mrr", "2026-02", Some("USD")).await,
         1130.0,
@@ -264,7 +259,7 @@ async fn conversions_count_what_comes_after_the_start() {
         .zip(facts)
         .map(|(id, (org, kind, day, data))| fact(id, org, kind, day, data))
         .collect();
-    send(&client, &facts).await;
+    client.store(&facts).await;
     let requests: Vec<_> = ["2026-03-02", "2026-03-04"]
         .into_iter()
         .map(|day| {
@@ -273,7 +268,7 @@ async fn conversions_count_what_comes_after_the_start() {
             event
         })
         .collect();
-    send(&client, &requests).await;
+    client.store(&requests).await;
     assert_close(
         &value(&client, "trial_conversion", "2026-03", None).await,
         1.0,
@@ -292,7 +287,7 @@ async fn conversions_count_what_comes_after_the_start() {
     let models: Vec<_> = (0..300)
         .map(|id| usage("org_a", &format!("m{id}"), json!({"model": format!("m{id}")})))
         .collect();
-    send(&client, &models).await;
+    client.store(&models).await;
     let (status, refused) = client
         .get("/v1/metrics/requests?range=last_7_days&today=true&by=model&grain=minute&fill=zero")
         .await;
@@ -316,7 +311,7 @@ async fn buckets_without_a_like_have_no_value() {
             event
         })
         .collect();
-    send(&client, &requests).await;
+    client.store(&requests).await;
     let path =
         "/v1/metrics/requests?from=2026-03-01&to=2026-04-01&grain=day&compare=previous_period";
     let (status, answer) = client.get(path).await;
@@ -346,7 +341,7 @@ async fn active_users_are_counted_by_days_of_the_zone() {
     let client = Client::new(&server, &admin_key(dir.path()));
     let mut event = usage("org_a", "late", json!({"user_id": "u"}));
     event["time"] = "2026-03-05T18:00:00Z".into();
-    send(&client, &[event]).await;
+    client.store(&[event]).await;
     for (to, expected) in [("2026-03-08", vec![0, 0, 1, 0]), ("2026-03-06", vec![0, 0])] {
         let path = format!(
             "/v1/metrics/daily_active_users?from=2026-03-04&to={to}&grain=day&tz=Asia/Shanghai&fill=zero"
@@ -386,7 +381,7 @@ async fn active_users_are_those_of_the_last_days() {
     (1..=31).for_each(|day| request("org_a", "ada", day));
     [3, 10, 17, 24, 31].into_iter().for_each(|day| request("org_a", "bo", day));
     request("org_b", "ada", 2);
-    send(&client, &events).await;
+    client.store(&events).await;
     for (metric, to, expected) in [
         ("daily_active_users", "2026-06-01", json!(2)),
         ("weekly_active_users", "2026-05-31", json!(2)),

@@ -2,13 +2,13 @@
 
 use query::{
     QueryError,
-    analysis::{EventFilter, Funnel},
+    analysis::{AnalysisScope, EventFilter, Funnel},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AnalysisHead, Asked, Rows, Scope,
+    AnalysisHead, AnalysisQuestion, ResultColumns,
     question::{Event, events, length, refused},
     rows::share,
 };
@@ -81,25 +81,24 @@ pub(super) struct FunnelGroup {
     steps: Vec<FunnelStep>,
 }
 
-/// The counts of a group, and the times of each step but the first.
+/// The units that came to each step, and the median and mean times of each step but the first.
 #[derive(Debug, Clone, Default)]
-struct Course {
+struct StepCounts {
     counts: Vec<u64>,
     times: Vec<(Option<f64>, Option<f64>)>,
 }
 
-impl Asked for FunnelQuestion {
-    type Question = Funnel;
+impl AnalysisQuestion for FunnelQuestion {
+    type Analysis = Funnel;
     type View = FunnelView;
 
-    fn question(self, Scope { unit, window, .. }: Scope) -> Result<Funnel, QueryError> {
+    fn resolve(self, scope: AnalysisScope) -> Result<Funnel, QueryError> {
         let limit = self.limit.unwrap_or(LIMIT);
         if !(1..=LIMIT_MAX).contains(&limit) {
             return Err(refused(format!("`limit` is from 1 to {LIMIT_MAX}")));
         }
         Ok(Funnel {
-            unit,
-            window,
+            scope,
             steps: events(self.steps),
             within: length("within", self.within.as_deref().unwrap_or("14d"))?,
             exclusions: events(self.exclusions),
@@ -108,15 +107,18 @@ impl Asked for FunnelQuestion {
         })
     }
 
-    fn view(question: Funnel, head: AnalysisHead, rows: &Rows) -> Result<FunnelView, QueryError> {
-        let courses = courses(&question, rows)?;
+    fn view(
+        question: Funnel,
+        head: AnalysisHead,
+        rows: &ResultColumns,
+    ) -> Result<FunnelView, QueryError> {
+        let all = step_counts(&question, rows)?;
         let is_total = rows.texts("total")?;
-        let (mut total, mut groups) = (Course::none(&question), Vec::new());
-        for ((course, group), is_total) in courses.into_iter().zip(rows.texts("grp")?).zip(is_total)
-        {
+        let (mut total, mut groups) = (StepCounts::none(&question), Vec::new());
+        for ((counts, group), is_total) in all.into_iter().zip(rows.texts("grp")?).zip(is_total) {
             match is_total.as_deref() {
-                Some("true") => total = course,
-                _ => groups.push((group, course)),
+                Some("true") => total = counts,
+                _ => groups.push((group, counts)),
             }
         }
         let groups = question.by.is_some().then(|| {
@@ -125,20 +127,20 @@ impl Asked for FunnelQuestion {
                 right.counts.cmp(&left.counts).then_with(|| (a.is_none(), a).cmp(&(b.is_none(), b)))
             });
             let others = groups.split_off(question.limit.min(groups.len()));
-            let other = others.into_iter().map(|(_, course)| course).reduce(Course::and);
-            let shown = groups.into_iter().map(|(group, course)| (group, false, course));
-            let shown = shown.chain(other.map(|course| (None, true, course)));
+            let other = others.into_iter().map(|(_, counts)| counts).reduce(StepCounts::and);
+            let shown = groups.into_iter().map(|(group, counts)| (group, false, counts));
+            let shown = shown.chain(other.map(|counts| (None, true, counts)));
             shown
-                .map(|(group, other, course)| FunnelGroup {
+                .map(|(group, other, counts)| FunnelGroup {
                     group,
                     other,
-                    steps: course.steps(&question.steps, rows),
+                    steps: counts.steps(&question.steps, rows),
                 })
                 .collect()
         });
         Ok(FunnelView {
             within_seconds: question.within.num_seconds(),
-            incomplete: rows.is_incomplete(question.window.to + question.within),
+            incomplete: rows.is_incomplete(question.scope.window.to + question.within),
             steps: total.steps(&question.steps, rows),
             groups,
             head,
@@ -147,24 +149,26 @@ impl Asked for FunnelQuestion {
 }
 
 /// Each row's counts and times.
-fn courses(question: &Funnel, rows: &Rows) -> Result<Vec<Course>, QueryError> {
+fn step_counts(question: &Funnel, rows: &ResultColumns) -> Result<Vec<StepCounts>, QueryError> {
     let first = rows.counts("n1")?;
-    let mut courses: Vec<_> =
-        first.into_iter().map(|count| Course { counts: vec![count], times: Vec::new() }).collect();
+    let mut all: Vec<_> = first
+        .into_iter()
+        .map(|count| StepCounts { counts: vec![count], times: Vec::new() })
+        .collect();
     for step in 2..=question.steps.len() {
         let counts = rows.counts(&format!("n{step}"))?;
         let (medians, means) =
             (rows.numbers(&format!("median{step}"))?, rows.numbers(&format!("mean{step}"))?);
         let found = counts.into_iter().zip(medians.into_iter().zip(means));
-        for (course, (count, times)) in courses.iter_mut().zip(found) {
-            course.counts.push(count);
-            course.times.push(times);
+        for (row, (count, times)) in all.iter_mut().zip(found) {
+            row.counts.push(count);
+            row.times.push(times);
         }
     }
-    Ok(courses)
+    Ok(all)
 }
 
-impl Course {
+impl StepCounts {
     /// Nobody came.
     fn none(question: &Funnel) -> Self {
         let steps = question.steps.len();
@@ -177,7 +181,7 @@ impl Course {
         Self { counts, times: vec![(None, None); self.times.len()] }
     }
 
-    fn steps(&self, events: &[EventFilter], rows: &Rows) -> Vec<FunnelStep> {
+    fn steps(&self, events: &[EventFilter], rows: &ResultColumns) -> Vec<FunnelStep> {
         let counts: Vec<_> = self.counts.iter().map(|count| rows.shown(*count)).collect();
         let times = std::iter::once((None, None)).chain(self.times.iter().copied());
         let steps = events.iter().zip(&counts).zip(times).enumerate();

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use query::{QueryError, analysis::Lifecycle, metric::Grain};
+use query::{
+    QueryError,
+    analysis::{AnalysisScope, Lifecycle},
+    metric::Grain,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AnalysisHead, Asked, Rows, Scope,
+    AnalysisHead, AnalysisQuestion, ResultColumns,
     question::{Event, events_or_acts},
 };
 
@@ -63,19 +67,19 @@ struct Counts {
     new: u64,
 }
 
-impl Asked for LifecycleQuestion {
-    type Question = Lifecycle;
+impl AnalysisQuestion for LifecycleQuestion {
+    type Analysis = Lifecycle;
     type View = LifecycleView;
 
-    fn question(self, Scope { unit, window, .. }: Scope) -> Result<Lifecycle, QueryError> {
+    fn resolve(self, scope: AnalysisScope) -> Result<Lifecycle, QueryError> {
         let period = crate::metrics::grain(self.period.as_deref().unwrap_or("week"))?;
-        Ok(Lifecycle { unit, window, period, events: events_or_acts(self.events) })
+        Ok(Lifecycle { scope, period, events: events_or_acts(self.events) })
     }
 
     fn view(
         question: Lifecycle,
         mut head: AnalysisHead,
-        rows: &Rows,
+        rows: &ResultColumns,
     ) -> Result<LifecycleView, QueryError> {
         let (starts, end) = question.periods()?;
         head.from = starts.first().copied().unwrap_or(head.from);
@@ -89,7 +93,7 @@ impl Asked for LifecycleQuestion {
         let counts: BTreeMap<u64, Counts> = rows.counts("n")?.into_iter().zip(counts).collect();
         let of = |n: u64| counts.get(&n).copied().unwrap_or_default();
         // A period that has not begun says nothing of who left.
-        let begun = (1..).zip(&starts).filter(|(_, at)| **at <= rows.now);
+        let begun = (1..).zip(&starts).filter(|(_, at)| **at <= question.scope.now);
         let rows = begun.map(|(n, at)| {
             let Counts { active, returning, new } = of(n);
             let resurrecting = active.saturating_sub(returning).saturating_sub(new);
@@ -101,7 +105,8 @@ impl Asked for LifecycleQuestion {
                 returning: rows.shown(returning),
                 resurrecting: rows.shown(resurrecting),
                 dormant: rows.shown(dormant),
-                incomplete: rows.is_incomplete(question.period.end(*at, question.window.zone)),
+                incomplete: rows
+                    .is_incomplete(question.period.end(*at, question.scope.window.zone)),
             }
         });
         Ok(LifecycleView { period: question.period, rows: rows.collect(), head })

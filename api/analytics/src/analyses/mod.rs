@@ -12,7 +12,7 @@ use actix_web::{HttpResponse, post, web};
 use chrono::{DateTime, TimeDelta, Utc};
 use query::{
     Engine, MetricContext, QueryError, Reason, Zone,
-    analysis::{Analysis, AnalysisUnit},
+    analysis::{Analysis, AnalysisScope, AnalysisUnit},
     metric::Window,
 };
 use rest::{
@@ -23,7 +23,7 @@ use rest::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use strum::{EnumString, IntoStaticStr, VariantArray};
+use strum::IntoStaticStr;
 use utoipa::ToSchema;
 
 use self::{
@@ -32,7 +32,7 @@ use self::{
     paths::{PathsQuestion, PathsView},
     question::AnalysisBody,
     retention::{RetentionQuestion, RetentionView},
-    rows::Rows,
+    rows::ResultColumns,
     sessions::{SessionsQuestion, SessionsView},
 };
 use crate::Lake;
@@ -50,7 +50,7 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("analyses").with_routes(|
 const BODY_BYTES_MAX: usize = 256 << 10;
 
 /// The analyses by their names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum AnalysisKind {
     Funnel,
@@ -84,34 +84,25 @@ pub struct AnalysisHead {
     #[schema(value_type = String)]
     pub unit: AnalysisUnit,
     /// The cut it was read at: asking again at this cut gives the same answer.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub as_of: String,
     /// The SQL that was run.
     pub sql: String,
 }
 
 /// An analysis that is asked for in JSON.
-trait Asked: DeserializeOwned {
-    type Question: Analysis;
+trait AnalysisQuestion: DeserializeOwned {
+    type Analysis: Analysis;
     type View: Serialize;
 
     /// The question of a window.
-    fn question(self, asked: Scope) -> Result<Self::Question, QueryError>;
+    fn resolve(self, scope: AnalysisScope) -> Result<Self::Analysis, QueryError>;
 
     /// The answer from its rows.
     fn view(
-        question: Self::Question,
+        question: Self::Analysis,
         head: AnalysisHead,
-        rows: &Rows,
+        rows: &ResultColumns,
     ) -> Result<Self::View, QueryError>;
-}
-
-/// What every question has.
-#[derive(Debug, Clone, Copy)]
-struct Scope {
-    unit: AnalysisUnit,
-    window: Window,
-    now: DateTime<Utc>,
 }
 
 impl AnalysisContext<'_> {
@@ -134,18 +125,22 @@ impl AnalysisContext<'_> {
         }
     }
 
-    async fn answer<A: Asked>(&self, body: Value, as_of: String) -> Result<Value, QueryError> {
+    async fn answer<A: AnalysisQuestion>(
+        &self,
+        body: Value,
+        as_of: String,
+    ) -> Result<Value, QueryError> {
         let AnalysisBody { parameters, question } = AnalysisBody::<A>::read(body)?;
         let now = DateTime::from_timestamp_micros(self.metrics.now).unwrap_or_default();
         let window = parameters.window(self.zone, now)?;
         let unit = parameters.unit()?;
-        let question = question.question(Scope { unit, window, now })?;
+        let question = question.resolve(AnalysisScope { unit, window, now })?;
         let found = self.engine.analyze(&question, self.metrics).await?;
         let Window { from, to, zone, .. } = window;
         let (tz, sql) = (zone.to_string(), found.sql);
         let head = AnalysisHead { from, to, tz, unit, as_of, sql };
         let (min, settled) = (found.min_persons, now - self.lateness);
-        let rows = Rows { found: found.rows, min, now, settled };
+        let rows = ResultColumns { found: found.rows, min, settled };
         let view = A::view(question, head, &rows)?;
         serde_json::to_value(view)
             .map_err(|_| QueryError::new(Reason::Failed, "the answer cannot be written"))
@@ -160,13 +155,12 @@ impl Lake {
         body: Value,
     ) -> Result<HttpResponse, Problem> {
         let as_of = body.get("as_of").and_then(Value::as_str).map(str::to_owned);
-        let ask = async |metrics: MetricContext<'_>| {
+        let ask = async |metrics: MetricContext<'_>, as_of: &str| {
             let (zone, lateness) = (self.metrics.zone, self.metrics.lateness);
             let context = AnalysisContext { engine: &self.engine, metrics, zone, lateness };
-            context.ask(kind, body, String::new()).await
+            context.ask(kind, body, as_of.to_owned()).await
         };
-        let (mut answer, as_of) = self.at_cut(principal, as_of.as_deref(), ask).await?;
-        answer["as_of"] = as_of.into();
+        let (answer, _) = self.at_cut(principal, as_of.as_deref(), ask).await?;
         Ok(HttpResponse::Ok().json(answer))
     }
 }

@@ -1,11 +1,14 @@
 //! Paths.
 
-use query::{QueryError, analysis::Paths};
+use query::{
+    QueryError,
+    analysis::{AnalysisScope, Paths},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AnalysisHead, Asked, Rows, Scope,
+    AnalysisHead, AnalysisQuestion, ResultColumns,
     question::{Event, events_or_acts, length, refused},
     rows::share,
 };
@@ -29,7 +32,7 @@ pub(super) struct PathsQuestion {
     by: Option<String>,
     /// What comes later than this is not next: `30m` (the default), at most `30d`.
     #[serde(default)]
-    pause: Option<String>,
+    timeout: Option<String>,
     /// How many next steps are shown, 1 to 100; 20 without it. The others are one.
     #[serde(default)]
     limit: Option<usize>,
@@ -40,7 +43,7 @@ pub(super) struct PathsQuestion {
 pub(super) struct PathsView {
     #[serde(flatten)]
     head: AnalysisHead,
-    pause_seconds: i64,
+    timeout_seconds: i64,
     /// How often the step was done.
     starts: u64,
     /// The most frequent first.
@@ -65,27 +68,30 @@ pub(super) struct NextStep {
     units: Option<u64>,
 }
 
-impl Asked for PathsQuestion {
-    type Question = Paths;
+impl AnalysisQuestion for PathsQuestion {
+    type Analysis = Paths;
     type View = PathsView;
 
-    fn question(self, Scope { unit, window, .. }: Scope) -> Result<Paths, QueryError> {
+    fn resolve(self, scope: AnalysisScope) -> Result<Paths, QueryError> {
         let limit = self.limit.unwrap_or(LIMIT);
         if !(1..=LIMIT_MAX).contains(&limit) {
             return Err(refused(format!("`limit` is from 1 to {LIMIT_MAX}")));
         }
         Ok(Paths {
-            unit,
-            window,
+            scope,
             start: self.start.0,
             events: events_or_acts(self.events),
             by: self.by,
-            pause: length("pause", self.pause.as_deref().unwrap_or("30m"))?,
+            timeout: length("timeout", self.timeout.as_deref().unwrap_or("30m"))?,
             limit,
         })
     }
 
-    fn view(question: Paths, head: AnalysisHead, rows: &Rows) -> Result<PathsView, QueryError> {
+    fn view(
+        question: Paths,
+        head: AnalysisHead,
+        rows: &ResultColumns,
+    ) -> Result<PathsView, QueryError> {
         let (counts, units) = (rows.counts("n")?, rows.counts("units")?);
         let names = rows.texts("event")?.into_iter().zip(rows.texts("grp")?);
         let starts: u64 = counts.iter().sum();
@@ -111,6 +117,6 @@ impl Asked for PathsQuestion {
                 units: None,
             });
         }
-        Ok(PathsView { head, pause_seconds: question.pause.num_seconds(), starts, next })
+        Ok(PathsView { head, timeout_seconds: question.timeout.num_seconds(), starts, next })
     }
 }

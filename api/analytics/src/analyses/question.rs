@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, de, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::Asked;
+use super::AnalysisQuestion;
 use crate::metrics::parse_filter;
 
 /// An analysis as it is asked for.
@@ -44,7 +44,7 @@ pub(super) struct AnalysisParameters {
 
 const PARAMETERS: [&str; 7] = ["unit", "from", "to", "range", "today", "tz", "as_of"];
 
-impl<Q: Asked> AnalysisBody<Q> {
+impl<Q: AnalysisQuestion> AnalysisBody<Q> {
     /// Reads a body. What neither part knows is an error.
     pub(super) fn read(body: Value) -> Result<Self, QueryError> {
         let Value::Object(members) = body else { return Err(refused("the body is a JSON object")) };

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use query::{
     QueryError,
-    analysis::{Retention, RetentionMode, RetentionValue},
+    analysis::{AnalysisScope, Retention, RetentionMode, RetentionValue},
     metric::Number,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AnalysisHead, Asked, Rows, Scope,
+    AnalysisHead, AnalysisQuestion, ResultColumns,
     question::{Event, refused, word},
     rows::share,
 };
@@ -105,16 +105,15 @@ pub(super) struct MeanCell {
 /// The units of a cell, and their amounts by currency.
 type Found = BTreeMap<(usize, i64), (u64, BTreeMap<String, Number>)>;
 
-impl Asked for RetentionQuestion {
-    type Question = Retention;
+impl AnalysisQuestion for RetentionQuestion {
+    type Analysis = Retention;
     type View = RetentionView;
 
-    fn question(self, Scope { unit, window, now }: Scope) -> Result<Retention, QueryError> {
+    fn resolve(self, scope: AnalysisScope) -> Result<Retention, QueryError> {
         let value = self.value.as_deref().map(str::parse::<RetentionValue>).transpose();
         let period = self.period.as_deref().unwrap_or("week");
         Ok(Retention {
-            unit,
-            window,
+            scope,
             period: crate::metrics::grain(period)?,
             periods: self.periods.unwrap_or(PERIODS),
             start: self.start.0,
@@ -123,14 +122,13 @@ impl Asked for RetentionQuestion {
             cohort: word("cohort", self.cohort.as_deref(), "first, recurring")?,
             at_least: self.at_least.unwrap_or(1),
             value: value.map_err(|_| refused("`value` is one of list_price, amount"))?,
-            now,
         })
     }
 
     fn view(
         question: Retention,
         mut head: AnalysisHead,
-        rows: &Rows,
+        rows: &ResultColumns,
     ) -> Result<RetentionView, QueryError> {
         let (starts, end) = question.cohorts()?;
         head.from = starts.first().copied().unwrap_or(head.from);
@@ -144,7 +142,7 @@ impl Asked for RetentionQuestion {
 }
 
 /// The cells by cohort and period.
-fn found(question: &Retention, rows: &Rows) -> Result<Found, QueryError> {
+fn found(question: &Retention, rows: &ResultColumns) -> Result<Found, QueryError> {
     let mut found = Found::new();
     let keys = rows.counts("cohort")?.into_iter().zip(rows.integers("k")?);
     let amounts = rows.texts("currency")?.into_iter().zip(rows.texts("value")?);
@@ -174,14 +172,20 @@ fn found(question: &Retention, rows: &Rows) -> Result<Found, QueryError> {
     Ok(found)
 }
 
-fn cohort(question: &Retention, n: usize, at: DateTime<Utc>, found: &Found, rows: &Rows) -> Cohort {
+fn cohort(
+    question: &Retention,
+    n: usize,
+    at: DateTime<Utc>,
+    found: &Found,
+    rows: &ResultColumns,
+) -> Cohort {
     let size = found.get(&(n, -1)).map_or(0, |(size, _)| *size);
     let first = found.get(&(n, 0)).map(|(_, amounts)| amounts.clone()).unwrap_or_default();
     let mut cells = Vec::new();
     let mut start = at;
     for k in 0..=question.periods {
-        let end = question.period.end(start, question.window.zone);
-        if start > question.now {
+        let end = question.period.end(start, question.scope.window.zone);
+        if start > question.scope.now {
             break;
         }
         let is_after = question.mode == RetentionMode::OnOrAfter;

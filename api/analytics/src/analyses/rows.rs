@@ -8,18 +8,17 @@ use arrow::{
 use chrono::{DateTime, Utc};
 use query::{QueryError, Reason, ResultSet};
 
-/// What the statement of an analysis gave.
+/// The columns that the statement of an analysis gave.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(super) struct ResultColumns {
     pub(super) found: ResultSet,
     /// The fewest persons that are shown.
     pub(super) min: Option<u32>,
-    pub(super) now: DateTime<Utc>,
     /// What ended before it is complete.
     pub(super) settled: DateTime<Utc>,
 }
 
-impl Rows {
+impl ResultColumns {
     /// A column as a type, all batches one after another.
     fn column(&self, name: &str, kind: &DataType) -> Result<Vec<ArrayRef>, QueryError> {
         let unreadable =

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use query::{QueryError, analysis::Sessions, metric::Grain};
+use chrono::{DateTime, Utc};
+use query::{
+    QueryError,
+    analysis::{AnalysisScope, Sessions},
+    metric::Grain,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AnalysisHead, Asked, Rows, Scope,
+    AnalysisHead, AnalysisQuestion, ResultColumns,
     question::{Event, events_or_acts, length},
     rows::share,
 };
@@ -20,10 +24,10 @@ pub(super) struct SessionsQuestion {
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     events: Vec<Event>,
-    /// A longer pause ends a session: `30m` (the default), at most `24h`.
+    /// A session ends after so long without an act: `30m` (the default), at most `24h`.
     #[serde(default)]
-    pause: Option<String>,
-    /// `hour`, `day`, `week`, `month`, `quarter` or `year` of the beginnings. Left out: one row for the window.
+    timeout: Option<String>,
+    /// `minute`, `hour`, `day`, `week`, `month`, `quarter` or `year` of the beginnings. Left out: one row for the window.
     #[serde(default)]
     grain: Option<String>,
 }
@@ -33,7 +37,7 @@ pub(super) struct SessionsQuestion {
 pub(super) struct SessionsView {
     #[serde(flatten)]
     head: AnalysisHead,
-    pause_seconds: i64,
+    timeout_seconds: i64,
     #[schema(value_type = Option<String>)]
     grain: Option<Grain>,
     rows: Vec<SessionsRow>,
@@ -58,27 +62,23 @@ pub(super) struct SessionsRow {
     incomplete: bool,
 }
 
-/// A session that began in a bucket is followed for a day.
-const FOLLOWED: TimeDelta = TimeDelta::days(1);
-
-impl Asked for SessionsQuestion {
-    type Question = Sessions;
+impl AnalysisQuestion for SessionsQuestion {
+    type Analysis = Sessions;
     type View = SessionsView;
 
-    fn question(self, Scope { unit, window, .. }: Scope) -> Result<Sessions, QueryError> {
+    fn resolve(self, scope: AnalysisScope) -> Result<Sessions, QueryError> {
         Ok(Sessions {
-            unit,
-            window,
+            scope,
             grain: self.grain.as_deref().map(crate::metrics::grain).transpose()?,
             events: events_or_acts(self.events),
-            pause: length("pause", self.pause.as_deref().unwrap_or("30m"))?,
+            timeout: length("timeout", self.timeout.as_deref().unwrap_or("30m"))?,
         })
     }
 
     fn view(
         question: Sessions,
         head: AnalysisHead,
-        rows: &Rows,
+        rows: &ResultColumns,
     ) -> Result<SessionsView, QueryError> {
         let buckets = rows.integers("bucket")?.into_iter().flatten();
         let (sessions, units) = (rows.counts("sessions")?, rows.counts("units")?);
@@ -86,13 +86,13 @@ impl Asked for SessionsQuestion {
         let (means, medians) = (rows.numbers("mean")?, rows.numbers("median")?);
         let places: BTreeMap<i64, usize> = buckets.zip(0..).collect();
         let row = |at: Option<DateTime<Utc>>| {
-            let start = at.unwrap_or(question.window.from);
+            let start = at.unwrap_or(question.scope.window.from);
             let place = places.get(&start.timestamp_micros()).copied();
             let count = |counts: &[u64]| place.map_or(0, |place| counts[place]);
             let part = |part: u64| share(Some(part), Some(count(&sessions)));
             let end = match (at, question.grain) {
-                (Some(at), Some(grain)) => grain.end(at, question.window.zone),
-                _ => question.window.to,
+                (Some(at), Some(grain)) => grain.end(at, question.scope.window.zone),
+                _ => question.scope.window.to,
             };
             let seconds = |times: &[Option<f64>]| place.and_then(|place| times[place]);
             SessionsRow {
@@ -103,11 +103,11 @@ impl Asked for SessionsQuestion {
                 bounce_rate: part(count(&bounces)),
                 mean_seconds: seconds(&means),
                 median_seconds: seconds(&medians),
-                incomplete: rows.is_incomplete(end + FOLLOWED),
+                incomplete: rows.is_incomplete(end + Sessions::FOLLOWED),
             }
         };
-        let rows = question.window.buckets(question.grain).into_iter().map(row).collect();
-        let pause_seconds = question.pause.num_seconds();
-        Ok(SessionsView { head, pause_seconds, grain: question.grain, rows })
+        let rows = question.scope.window.buckets(question.grain).into_iter().map(row).collect();
+        let timeout_seconds = question.timeout.num_seconds();
+        Ok(SessionsView { head, timeout_seconds, grain: question.grain, rows })
     }
 }

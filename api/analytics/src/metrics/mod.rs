@@ -153,7 +153,8 @@ impl Lake {
     /// Values of fewer persons are not shown to staff who do not see rows. An organization sees its own people.
     pub(crate) fn min_persons(&self, principal: &Principal) -> Option<u32> {
         let is_staff = principal.reach.organization_id().is_none();
-        (is_staff && !principal.may(Ability::RunSql)).then_some(self.metrics.min_persons)
+        let min = Some(self.metrics.min_persons).filter(|min| *min > 1);
+        min.filter(|_| is_staff && !principal.may(Ability::RunSql))
     }
 
     /// The answer to a question about metrics, and the cut that it was read at.
@@ -166,7 +167,7 @@ impl Lake {
         body: &MetricQueryBody,
     ) -> Result<(MetricTable, String), Problem> {
         let query = body.resolve(self.metrics.zone, self.state.clock.now()).map_err(problem)?;
-        let ask = async |context: MetricContext<'_>| {
+        let ask = async |context: MetricContext<'_>, _: &str| {
             self.engine.metric_table(&query, self.metrics.lateness, context).await
         };
         self.at_cut(principal, body.as_of.as_deref(), ask).await
@@ -181,16 +182,18 @@ impl Lake {
         principal: &Principal,
         requests: &[MetricRequest],
     ) -> Result<(Vec<MetricAnswer>, String), Problem> {
-        let ask = async |context: MetricContext<'_>| self.engine.metrics(requests, context).await;
+        let ask = async |context: MetricContext<'_>, _: &str| {
+            self.engine.metrics(requests, context).await
+        };
         self.at_cut(principal, None, ask).await
     }
 
-    /// Asks at a cut, within the principal's reach.
+    /// Asks at a cut, within the principal's reach. The question is told the token of the cut.
     pub(crate) async fn at_cut<T>(
         &self,
         principal: &Principal,
         as_of: Option<&str>,
-        ask: impl AsyncFnOnce(MetricContext<'_>) -> Result<T, QueryError>,
+        ask: impl AsyncFnOnce(MetricContext<'_>, &str) -> Result<T, QueryError>,
     ) -> Result<(T, String), Problem> {
         let mut cut = self.lakehouse.cut();
         if let Some(token) = as_of {
@@ -207,6 +210,6 @@ impl Lake {
             deadline_ms: self.deadline_ms(),
             gives_way: false,
         };
-        Ok((ask(context).await.map_err(problem)?, as_of))
+        Ok((ask(context, &as_of).await.map_err(problem)?, as_of))
     }
 }

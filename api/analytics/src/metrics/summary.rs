@@ -88,7 +88,7 @@ pub(crate) async fn get_summary(
     let zone = asked.tz.as_deref().map(str::parse::<Zone>).transpose();
     let zone = zone.map_err(|error| problem(error.into()))?.unwrap_or(lake.metrics.zone);
     let questions = questions(zone, lake.state.clock.now()).map_err(problem)?;
-    let ask = async |context: MetricContext<'_>| {
+    let ask = async |context: MetricContext<'_>, _: &str| {
         let mut tables = Vec::new();
         for question in &questions {
             tables.push(lake.engine.metric_table(question, lake.metrics.lateness, context).await?);

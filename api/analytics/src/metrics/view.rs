@@ -184,7 +184,7 @@ pub struct ColumnView {
     pub null_reason: Option<String>,
     /// The SQL that was run.
     pub sql: String,
-    /// What it read, for staff. Metrics that share a statement share what it read.
+    /// What it read, for staff who may run SQL. Metrics that share a statement share what it read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<ReadView>,
 }

@@ -2,23 +2,26 @@
 //!
 //! Whose an act is: an `anonymous_id` belongs to the last sign-up before the act, else to the first after it.
 
-use chrono::{DateTime, Utc};
-use ingest::{Table, grant::SELF_REPORTED};
+use std::collections::BTreeSet;
 
-use super::{AnalysisUnit, EventFilter};
+use chrono::{DateTime, Utc};
+use ingest::Table;
+
+use super::{AnalysisScope, AnalysisUnit, EventFilter};
 use crate::{
-    Audience, Catalog, Error, Grain, MetricRequest, Source, TableRead, Viewer, Window, Zone,
-    context::StatementContext, filter::quoted,
+    Catalog, Error, Grain, MetricRequest, Source, TableRead, Viewer, Zone,
+    context::StatementContext,
+    event::{EventType, sent_by_staff},
 };
 
 /// The acts of one analysis.
 pub(super) struct Acts<'a> {
     catalog: &'a Catalog,
     viewer: Viewer,
-    unit: AnalysisUnit,
-    window: Window,
+    scope: AnalysisScope,
     selects: Vec<String>,
     tables: Vec<Table>,
+    lookups: BTreeSet<Lookup>,
     from: Option<DateTime<Utc>>,
     to: DateTime<Utc>,
 }
@@ -33,12 +36,16 @@ pub(super) struct Select<'a> {
     pub(super) by: Option<&'a str>,
 }
 
-/// A family of events: the source of its metrics, the column that has the rest of the type, and the type's first word.
-const FAMILIES: [(&str, &str, Option<&str>); 3] = [
-    ("activity", "activity_events", Some("action")),
-    ("billing", "billing_events", Some("kind")),
-    ("usage", "usage_events", None),
-];
+/// What an act is looked up in to find whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lookup {
+    /// The sign-up that an `anonymous_id` belongs to at a time.
+    Identities,
+    /// The visitor who signed up as a user.
+    Users,
+    /// Who signed up first for an organization.
+    Founders,
+}
 
 /// The time of a row in microseconds.
 pub(super) const AT: &str = "CAST(occurred_at AS BIGINT)";
@@ -50,30 +57,25 @@ pub(super) fn bucket(grain: Grain, from: DateTime<Utc>, to: DateTime<Utc>, zone:
 }
 
 impl<'a> Acts<'a> {
-    pub(super) fn new(
-        catalog: &'a Catalog,
-        viewer: Viewer,
-        unit: AnalysisUnit,
-        window: Window,
-    ) -> Self {
-        let (selects, tables) = (Vec::new(), Vec::new());
+    pub(super) fn new(catalog: &'a Catalog, viewer: Viewer, scope: AnalysisScope) -> Self {
         Self {
             catalog,
             viewer,
-            unit,
-            window,
-            selects,
-            tables,
-            from: Some(window.from),
-            to: window.to,
+            scope,
+            selects: Vec::new(),
+            tables: Vec::new(),
+            lookups: BTreeSet::new(),
+            from: Some(scope.window.from),
+            to: scope.window.to,
         }
     }
 
     /// Adds the acts that are of an event.
     pub(super) fn add(&mut self, event: &EventFilter, select: &Select<'_>) -> Result<(), Error> {
-        let (source, condition) = self.event(event)?;
+        let (kind, source) = self.catalog.event(event)?;
+        let condition = kind.condition().map(|condition| format!(" AND {condition}"));
         let request = MetricRequest {
-            zone: self.window.zone,
+            zone: self.scope.window.zone,
             filter: event.filter.clone(),
             by: select.by.map(str::to_owned).into_iter().collect(),
             ..MetricRequest::new(&event.event, select.from.unwrap_or(select.to), select.to)
@@ -100,8 +102,9 @@ impl<'a> Acts<'a> {
         let columns = select.columns.iter().chain(&group);
         let columns: String = columns.map(|(name, sql)| format!(", {sql} AS {name}")).collect();
         self.selects.push(format!(
-            "SELECT {unit} AS unit, {AT} AS at, event_id AS id{columns} FROM {}{joins} WHERE {within}{condition}",
-            context.rows()
+            "SELECT {unit} AS unit, {AT} AS at, event_id AS id{columns} FROM {}{joins} WHERE {within}{}",
+            context.rows(),
+            condition.unwrap_or_default()
         ));
         self.tables.extend(source.tables.iter().filter_map(|name| Table::parse(name)));
         self.tables.extend(context.reads_organizations().then_some(Table::Organizations));
@@ -110,106 +113,56 @@ impl<'a> Acts<'a> {
         Ok(())
     }
 
-    /// The source of a type of events, and the condition that a row is of that type.
-    fn event(&self, event: &EventFilter) -> Result<(&'a Source, String), Error> {
-        let unknown = || {
-            Error::Invalid(format!(
-                "there is no event `{}`: write usage.request, billing.KIND, activity.ACTION, or a family such as activity.*",
-                event.event
-            ))
-        };
-        let table = ingest::event::table_of(&event.event);
-        let (family, rest) = event.event.split_once('.').ok_or_else(unknown)?;
-        if table.is_none() && rest != "*" {
-            return Err(unknown());
-        }
-        let (_, source, column) =
-            FAMILIES.into_iter().find(|(name, ..)| *name == family).ok_or_else(unknown)?;
-        let source = self.catalog.sources().iter().find(|other| other.name == source);
-        let condition = match column {
-            Some(column) if rest != "*" => format!(" AND {column} = {}", quoted(rest)),
-            _ => String::new(),
-        };
-        Ok((source.ok_or_else(unknown)?, condition))
-    }
-
-    /// Who did it, and what that is looked up in.
-    fn whose(&self, source: &str) -> (&'static str, String) {
-        const OF_USER: &str = " LEFT JOIN users ON user_id = u_user";
-        const OF_ORGANIZATION: &str = " LEFT JOIN founders ON organization_id = o_organization";
-        // The sign-up that an `anonymous_id` belongs to at the time of the act.
-        let of_visitor = |missing: &str| {
-            format!(
-                " LEFT JOIN identities ON {missing} IS NULL AND anonymous_id = s_visitor \
-                 AND (s_since IS NULL OR {AT} >= s_since) AND (s_until IS NULL OR {AT} < s_until)"
-            )
-        };
-        match (source, self.unit) {
+    /// Who did it, with the joins that it takes.
+    fn whose(&mut self, source: &str) -> (&'static str, String) {
+        let (unit, lookups): (_, &[Lookup]) = match (source, self.scope.unit) {
             ("activity_events", AnalysisUnit::Visitor) => {
-                ("coalesce(anonymous_id, u_visitor)", format!("{OF_USER} AND anonymous_id IS NULL"))
+                ("coalesce(anonymous_id, u_visitor)", &[Lookup::Users])
             }
             ("activity_events", AnalysisUnit::User) => {
-                ("coalesce(user_id, s_user)", of_visitor("user_id"))
+                ("coalesce(user_id, s_user)", &[Lookup::Identities])
             }
             ("activity_events", AnalysisUnit::Organization) => {
-                ("coalesce(organization_id, s_organization)", of_visitor("organization_id"))
+                ("coalesce(organization_id, s_organization)", &[Lookup::Identities])
             }
             ("usage_events", AnalysisUnit::Visitor) => (
                 "coalesce(u_visitor, CASE WHEN user_id IS NULL THEN o_visitor END)",
-                format!("{OF_USER}{OF_ORGANIZATION}"),
+                &[Lookup::Users, Lookup::Founders],
             ),
-            ("usage_events", AnalysisUnit::User) => ("user_id", String::new()),
-            ("billing_events", AnalysisUnit::Visitor) => ("o_visitor", OF_ORGANIZATION.into()),
-            ("billing_events", AnalysisUnit::User) => ("o_user", OF_ORGANIZATION.into()),
-            _ => ("organization_id", String::new()),
-        }
+            ("usage_events", AnalysisUnit::User) => ("user_id", &[]),
+            ("billing_events", AnalysisUnit::Visitor) => ("o_visitor", &[Lookup::Founders]),
+            ("billing_events", AnalysisUnit::User) => ("o_user", &[Lookup::Founders]),
+            _ => ("organization_id", &[]),
+        };
+        self.lookups.extend(lookups);
+        (unit, lookups.iter().map(|lookup| lookup.join()).collect())
     }
 
     /// The common table expressions of the sign-ups and of `acts`, which the statement begins with.
     pub(super) fn sql(&self) -> String {
-        let own = match self.viewer.audience {
-            Audience::Staff => format!(" AND source NOT LIKE '{SELF_REPORTED}%'"),
-            Audience::Organization => String::new(),
-        };
-        let text = self.selects.join(" UNION ALL ");
         let mut sql = String::from("WITH ");
-        if ["identities", "users", "founders"]
-            .iter()
-            .any(|name| text.contains(&format!(" {name} ")))
-        {
+        if !self.lookups.is_empty() {
+            let by_staff = sent_by_staff(self.viewer.audience);
+            let by_staff =
+                by_staff.map(|condition| format!(" AND {condition}")).unwrap_or_default();
             sql += &format!(
                 "sign_ups AS (SELECT anonymous_id AS s_visitor, user_id AS s_user, organization_id AS s_organization, \
-                 {AT} AS s_at, event_id AS s_id FROM activity_events WHERE action = 'signed_up'{own}), "
+                 {AT} AS s_at, event_id AS s_id FROM activity_events WHERE action = 'signed_up'{by_staff}), "
             );
         }
-        if text.contains(" identities ") {
-            sql += "identities AS (SELECT s_visitor, s_user, s_organization, \
-                    CASE WHEN row_number() OVER by_visitor > 1 THEN s_at END AS s_since, \
-                    lead(s_at) OVER by_visitor AS s_until \
-                    FROM sign_ups WHERE s_visitor IS NOT NULL \
-                    WINDOW by_visitor AS (PARTITION BY s_visitor ORDER BY s_at, s_id)), ";
+        for lookup in &self.lookups {
+            sql += lookup.table();
         }
-        if text.contains(" users ") {
-            sql += "users AS (SELECT s_user AS u_user, first_value(s_visitor ORDER BY s_at, s_id) AS u_visitor \
-                    FROM sign_ups WHERE s_user IS NOT NULL AND s_visitor IS NOT NULL GROUP BY s_user), ";
-        }
-        if text.contains(" founders ") {
-            sql += "founders AS (SELECT s_organization AS o_organization, \
-                    first_value(s_visitor ORDER BY s_at, s_id) AS o_visitor, \
-                    first_value(s_user ORDER BY s_at, s_id) AS o_user \
-                    FROM sign_ups WHERE s_organization IS NOT NULL GROUP BY s_organization), ";
-        }
-        sql + &format!("acts AS (SELECT * FROM ({text}) AS found WHERE unit IS NOT NULL)")
+        let selects = self.selects.join(" UNION ALL ");
+        sql + &format!("acts AS (SELECT * FROM ({selects}) AS found WHERE unit IS NOT NULL)")
     }
 
     /// The rows that the statement depends on.
     pub(super) fn reads(&self) -> Vec<TableRead> {
-        let mut tables = self.tables.clone();
         // A sign-up counts whenever it was.
-        tables.push(Table::ActivityEvents);
-        tables.sort_unstable();
-        tables.dedup();
-        let read = |table: Table| match table.is_dimension() || table == Table::ActivityEvents {
+        let of_sign_ups = (!self.lookups.is_empty()).then_some(Table::ActivityEvents);
+        let tables: BTreeSet<Table> = self.tables.iter().copied().chain(of_sign_ups).collect();
+        let read = |table: Table| match table.is_dimension() || Some(table) == of_sign_ups {
             true => TableRead { table, from: None, to: i64::MAX },
             false => TableRead {
                 table,
@@ -222,18 +175,70 @@ impl<'a> Acts<'a> {
 
     /// Whether an event has a dimension.
     pub(super) fn has(&self, event: &EventFilter, dimension: &str) -> bool {
-        let found = self.event(event).map(|(source, _)| source);
-        found.is_ok_and(|source| {
+        let found = self.catalog.event(event);
+        found.is_ok_and(|(_, source)| {
             source.dimension(&event.event, dimension, self.viewer.audience).is_ok()
         })
     }
 }
 
-/// The type of an event in SQL, as it was sent.
-pub(super) fn type_sql(event: &str) -> String {
-    let family = event.split('.').next().unwrap_or_default();
-    match FAMILIES.into_iter().find(|(name, ..)| *name == family) {
-        Some((name, _, Some(column))) => format!("'{name}.' || {column}"),
-        _ => "'usage.request'".into(),
+impl Lookup {
+    /// The join of it to the acts of a table.
+    fn join(self) -> String {
+        match self {
+            Self::Identities => format!(
+                " LEFT JOIN identities ON anonymous_id = s_visitor AND (s_since IS NULL OR {AT} >= s_since) \
+                 AND (s_until IS NULL OR {AT} < s_until)"
+            ),
+            Self::Users => " LEFT JOIN users ON user_id = u_user".into(),
+            Self::Founders => " LEFT JOIN founders ON organization_id = o_organization".into(),
+        }
+    }
+
+    /// Its common table expression, over the sign-ups.
+    fn table(self) -> &'static str {
+        match self {
+            Self::Identities => {
+                "identities AS (SELECT s_visitor, s_user, s_organization, \
+                 CASE WHEN row_number() OVER by_visitor > 1 THEN s_at END AS s_since, \
+                 lead(s_at) OVER by_visitor AS s_until \
+                 FROM sign_ups WHERE s_visitor IS NOT NULL \
+                 WINDOW by_visitor AS (PARTITION BY s_visitor ORDER BY s_at, s_id)), "
+            }
+            Self::Users => {
+                "users AS (SELECT s_user AS u_user, first_value(s_visitor ORDER BY s_at, s_id) AS u_visitor \
+                 FROM sign_ups WHERE s_user IS NOT NULL AND s_visitor IS NOT NULL GROUP BY s_user), "
+            }
+            Self::Founders => {
+                "founders AS (SELECT s_organization AS o_organization, \
+                 first_value(s_visitor ORDER BY s_at, s_id) AS o_visitor, \
+                 first_value(s_user ORDER BY s_at, s_id) AS o_user \
+                 FROM sign_ups WHERE s_organization IS NOT NULL GROUP BY s_organization), "
+            }
+        }
+    }
+}
+
+impl Catalog {
+    /// The type of an event, and the source of its rows.
+    pub(super) fn event<'e>(
+        &self,
+        event: &'e EventFilter,
+    ) -> Result<(EventType<'e>, &Source), Error> {
+        let found = EventType::parse(&event.event).and_then(|kind| {
+            let source = self.sources().iter().find(|source| source.name == kind.source)?;
+            Some((kind, source))
+        });
+        found.ok_or_else(|| {
+            Error::Invalid(format!(
+                "there is no event `{}`: write usage.request, billing.KIND, activity.ACTION, or a family such as activity.*",
+                event.event
+            ))
+        })
+    }
+
+    /// Whether an event says what persons do.
+    pub fn is_event_of_persons(&self, event: &EventFilter) -> bool {
+        self.event(event).is_ok_and(|(_, source)| source.person.is_some())
     }
 }

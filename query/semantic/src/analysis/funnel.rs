@@ -7,24 +7,22 @@
 use chrono::TimeDelta;
 
 use super::{
-    Analysis, AnalysisStatement, AnalysisUnit, EventFilter,
+    Analysis, AnalysisScope, AnalysisStatement, EventFilter,
     acts::{Acts, Select},
     check_length,
 };
-use crate::{Catalog, Error, Viewer, Window};
+use crate::{Catalog, Error, Viewer};
 
 /// Steps of one funnel.
-pub const FUNNEL_STEPS_MAX: usize = 10;
+const STEPS_MAX: usize = 10;
 const EXCLUSIONS_MAX: usize = 5;
 const WITHIN_DAYS_MAX: i64 = 366;
 
 /// The question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Funnel {
-    /// Who goes through it.
-    pub unit: AnalysisUnit,
-    /// When the first step is done. Later steps may be done after it.
-    pub window: Window,
+    /// Who goes through it, and when the first step is done. Later steps may be done after the window.
+    pub scope: AnalysisScope,
     /// 2 to 10 of them, in their order.
     pub steps: Vec<EventFilter>,
     /// The time from the first step to the last.
@@ -41,8 +39,8 @@ impl Analysis for Funnel {
     /// A row has the group, whether it is the total, the units that reached each step (`n1` …), and for each step but the
     /// first the median and mean seconds since the first (`median2`, `mean2` …).
     fn statement(&self, catalog: &Catalog, viewer: Viewer) -> Result<AnalysisStatement, Error> {
-        if !(2..=FUNNEL_STEPS_MAX).contains(&self.steps.len()) {
-            return Err(Error::Invalid(format!("a funnel has 2 to {FUNNEL_STEPS_MAX} steps")));
+        if !(2..=STEPS_MAX).contains(&self.steps.len()) {
+            return Err(Error::Invalid(format!("a funnel has 2 to {STEPS_MAX} steps")));
         }
         if self.exclusions.len() > EXCLUSIONS_MAX {
             return Err(Error::Invalid(format!(
@@ -50,7 +48,7 @@ impl Analysis for Funnel {
             )));
         }
         check_length("within", self.within, TimeDelta::days(WITHIN_DAYS_MAX))?;
-        let mut acts = Acts::new(catalog, viewer, self.unit, self.window);
+        let mut acts = Acts::new(catalog, viewer, self.scope);
         let exclusions = self.exclusions.iter().map(|event| (0, event));
         for (step, event) in (1..).zip(&self.steps).chain(exclusions) {
             let by = self.by.as_deref().filter(|_| step == 1);
@@ -61,8 +59,12 @@ impl Analysis for Funnel {
             if by.is_none() {
                 columns.push(("grp", "CAST(NULL AS VARCHAR)".into()));
             }
-            let to = if step == 1 { self.window.to } else { self.window.to + self.within };
-            acts.add(event, &Select { from: Some(self.window.from), to, columns: &columns, by })?;
+            let to =
+                if step == 1 { self.scope.window.to } else { self.scope.window.to + self.within };
+            acts.add(
+                event,
+                &Select { from: Some(self.scope.window.from), to, columns: &columns, by },
+            )?;
         }
         let sql = format!(
             "{}, placed AS (SELECT *, min(place) OVER (PARTITION BY unit, at, id) AS first_place FROM acts), \
@@ -75,12 +77,8 @@ impl Analysis for Funnel {
         Ok(AnalysisStatement { sql, reads: acts.reads() })
     }
 
-    fn unit(&self) -> AnalysisUnit {
-        self.unit
-    }
-
-    fn window(&self) -> Window {
-        self.window
+    fn scope(&self) -> AnalysisScope {
+        self.scope
     }
 
     fn events(&self) -> Vec<&EventFilter> {

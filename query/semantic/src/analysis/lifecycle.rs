@@ -3,19 +3,17 @@
 use chrono::{DateTime, Utc};
 
 use super::{
-    Analysis, AnalysisStatement, AnalysisUnit, EventFilter,
+    Analysis, AnalysisScope, AnalysisStatement, EventFilter,
     acts::{AT, Acts, Select, bucket},
     check_events, periods, periods_sql,
 };
-use crate::{Catalog, Error, Grain, Viewer, Window};
+use crate::{Catalog, Error, Grain, Viewer};
 
 /// The question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lifecycle {
-    /// Who is active.
-    pub unit: AnalysisUnit,
-    /// It is widened to whole periods.
-    pub window: Window,
+    /// Who is active, and when. The window is widened to whole periods.
+    pub scope: AnalysisScope,
     /// The length of a period, on the clock of the window's zone.
     pub period: Grain,
     /// What makes a unit active; any of them.
@@ -28,7 +26,7 @@ impl Lifecycle {
     /// # Errors
     /// When there are too many.
     pub fn periods(&self) -> Result<(Vec<DateTime<Utc>>, DateTime<Utc>), Error> {
-        periods(&self.window, self.period)
+        periods(&self.scope.window, self.period)
     }
 }
 
@@ -37,12 +35,12 @@ impl Analysis for Lifecycle {
     /// of these those that were active in the period before (`returning`) and never before (`new`).
     fn statement(&self, catalog: &Catalog, viewer: Viewer) -> Result<AnalysisStatement, Error> {
         check_events(&self.events)?;
-        let zone = self.window.zone;
+        let zone = self.scope.window.zone;
         let (mut starts, end) = self.periods()?;
-        let first = starts.first().copied().unwrap_or(self.window.from);
+        let first = starts.first().copied().unwrap_or(self.scope.window.from);
         let before = self.period.start(first - chrono::TimeDelta::microseconds(1), zone);
         starts.insert(0, before);
-        let mut acts = Acts::new(catalog, viewer, self.unit, self.window);
+        let mut acts = Acts::new(catalog, viewer, self.scope);
         let bucket = bucket(self.period, before, end, zone);
         let bucket = format!("CASE WHEN {AT} >= {} THEN {bucket} END", before.timestamp_micros());
         for event in &self.events {
@@ -58,17 +56,13 @@ impl Analysis for Lifecycle {
              LEFT JOIN active AS earlier ON active.unit = earlier.unit AND active.n = earlier.n + 1 \
              GROUP BY active.n",
             acts.sql(),
-            periods_sql(&starts, 0)
+            periods_sql(&starts)
         );
         Ok(AnalysisStatement { sql, reads: acts.reads() })
     }
 
-    fn unit(&self) -> AnalysisUnit {
-        self.unit
-    }
-
-    fn window(&self) -> Window {
-        self.window
+    fn scope(&self) -> AnalysisScope {
+        self.scope
     }
 
     fn events(&self) -> Vec<&EventFilter> {

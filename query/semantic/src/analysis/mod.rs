@@ -10,9 +10,9 @@ mod sessions;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use strum::{EnumString, IntoStaticStr, VariantArray};
+use strum::EnumString;
 
-pub use funnel::{FUNNEL_STEPS_MAX, Funnel};
+pub use funnel::Funnel;
 pub use lifecycle::Lifecycle;
 pub use paths::Paths;
 pub use retention::{CohortKind, Retention, RetentionMode, RetentionValue};
@@ -21,20 +21,7 @@ pub use sessions::Sessions;
 use crate::{Catalog, Error, Filter, Grain, TableRead, Viewer, Window};
 
 /// Who acts.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    Hash,
-    Serialize,
-    Deserialize,
-    EnumString,
-    IntoStaticStr,
-    VariantArray,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum AnalysisUnit {
@@ -59,6 +46,17 @@ pub struct EventFilter {
     pub filter: Option<Filter>,
 }
 
+/// What every analysis has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnalysisScope {
+    /// Who is counted.
+    pub unit: AnalysisUnit,
+    /// When.
+    pub window: Window,
+    /// The time of the request.
+    pub now: DateTime<Utc>,
+}
+
 /// SQL that answers an analysis.
 #[derive(Debug, Clone)]
 pub struct AnalysisStatement {
@@ -76,11 +74,8 @@ pub trait Analysis {
     /// When the question names what is not there or not for the viewer, or is too large.
     fn statement(&self, catalog: &Catalog, viewer: Viewer) -> Result<AnalysisStatement, Error>;
 
-    /// Who is counted.
-    fn unit(&self) -> AnalysisUnit;
-
-    /// The window of the question.
-    fn window(&self) -> Window;
+    /// Who is counted, and when.
+    fn scope(&self) -> AnalysisScope;
 
     /// The events that it looks at.
     fn events(&self) -> Vec<&EventFilter>;
@@ -91,11 +86,6 @@ pub trait Analysis {
 }
 
 impl AnalysisUnit {
-    /// The name in requests.
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-
     /// Whether one of them is a person.
     pub fn is_person(self) -> bool {
         self != Self::Organization
@@ -103,11 +93,6 @@ impl AnalysisUnit {
 }
 
 impl EventFilter {
-    /// Whether it says what persons do.
-    pub fn is_of_persons(&self) -> bool {
-        self.event.starts_with("activity.")
-    }
-
     /// All events of a type.
     pub fn of(event: &str) -> Self {
         Self { event: event.to_owned(), filter: None }
@@ -127,20 +112,26 @@ pub(crate) fn periods(
             "a period is a day, a week, a month, a quarter or a year".into(),
         ));
     }
+    check_buckets(window, grain)?;
+    let starts: Vec<_> = grain.buckets(window.from, window.to, window.zone).collect();
+    let end = starts.last().map_or(window.to, |last| grain.end(*last, window.zone));
+    Ok((starts, end))
+}
+
+/// Whether a window has no more buckets than somebody reads.
+fn check_buckets(window: &Window, grain: Grain) -> Result<(), Error> {
     if (window.to - window.from).num_seconds() / grain.seconds_min() > PERIODS_MAX as i64 {
         let name = grain.name();
         return Err(Error::Window(format!(
             "the window has more than {PERIODS_MAX} periods of a {name}"
         )));
     }
-    let starts: Vec<_> = grain.buckets(window.from, window.to, window.zone).collect();
-    let end = starts.last().map_or(window.to, |last| grain.end(*last, window.zone));
-    Ok((starts, end))
+    Ok(())
 }
 
-/// The periods as rows of SQL: `n` from a number, and `since`.
-fn periods_sql(starts: &[DateTime<Utc>], first: i64) -> String {
-    let rows: Vec<_> = (first..)
+/// The periods as rows of SQL: `n` from 0, and `since`.
+fn periods_sql(starts: &[DateTime<Utc>]) -> String {
+    let rows: Vec<_> = (0..)
         .zip(starts)
         .map(|(n, start)| format!("({n}, {})", start.timestamp_micros()))
         .collect();

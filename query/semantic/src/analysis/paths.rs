@@ -3,8 +3,8 @@
 use chrono::TimeDelta;
 
 use super::{
-    Analysis, AnalysisStatement, AnalysisUnit, EventFilter,
-    acts::{self, AT, Acts, Select},
+    Analysis, AnalysisScope, AnalysisStatement, EventFilter,
+    acts::{AT, Acts, Select},
     check_events, check_length,
 };
 use crate::{Catalog, Error, Viewer, Window};
@@ -12,10 +12,8 @@ use crate::{Catalog, Error, Viewer, Window};
 /// The question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
-    /// Whose.
-    pub unit: AnalysisUnit,
-    /// When the step is done.
-    pub window: Window,
+    /// Who does the step, and when.
+    pub scope: AnalysisScope,
     /// The step that paths go from.
     pub start: EventFilter,
     /// What may be next; any of them.
@@ -23,43 +21,36 @@ pub struct Paths {
     /// A dimension that the next steps are told apart by, besides their event.
     pub by: Option<String>,
     /// Nothing that comes later is next.
-    pub pause: TimeDelta,
+    pub timeout: TimeDelta,
     /// How many next steps the answer shows.
     pub limit: usize,
 }
 
-const PAUSE_DAYS_MAX: i64 = 30;
+const TIMEOUT_DAYS_MAX: i64 = 30;
 
 impl Analysis for Paths {
     /// A row has a next step (`event` and `grp`; null where nothing came in time), how often it came (`n`), and of how many
     /// units.
     fn statement(&self, catalog: &Catalog, viewer: Viewer) -> Result<AnalysisStatement, Error> {
         check_events(&self.events)?;
-        check_length("pause", self.pause, TimeDelta::days(PAUSE_DAYS_MAX))?;
-        let Window { from, to, .. } = self.window;
-        let mut acts = Acts::new(catalog, viewer, self.unit, self.window);
+        check_length("timeout", self.timeout, TimeDelta::days(TIMEOUT_DAYS_MAX))?;
+        let Window { from, to, .. } = self.scope.window;
+        let mut acts = Acts::new(catalog, viewer, self.scope);
         let none = || ("grp", "CAST(NULL AS VARCHAR)".to_owned());
         // The step may come again, so it is one of the events.
         for (event, is_start) in
             self.events.iter().map(|event| (event, false)).chain([(&self.start, true)])
         {
             let mut columns = vec![
-                (
-                    "is_start",
-                    if is_start {
-                        format!("{AT} < {}", to.timestamp_micros())
-                    } else {
-                        "false".into()
-                    },
-                ),
-                ("event", acts::type_sql(&event.event)),
+                ("is_start", format!("{is_start} AND {AT} < {}", to.timestamp_micros())),
+                ("event", catalog.event(event)?.0.of_row()),
                 ("source", "source".to_owned()),
             ];
             let has_dimension = self.by.as_deref().filter(|by| acts.has(event, by));
             if has_dimension.is_none() {
                 columns.push(none());
             }
-            let until = to + self.pause;
+            let until = to + self.timeout;
             acts.add(
                 event,
                 &Select { from: Some(from), to: until, columns: &columns, by: has_dimension },
@@ -76,22 +67,18 @@ impl Analysis for Paths {
              max(event) AS event, max(grp) AS grp FROM acts GROUP BY unit, at, id, source), \
              followed AS (SELECT *, lead(at) OVER by_time AS next_at, lead(event) OVER by_time AS next_event, \
              lead(grp) OVER by_time AS next_grp FROM once WINDOW by_time AS (PARTITION BY unit ORDER BY at, id)), \
-             ends AS (SELECT unit, CASE WHEN next_at - at <= {pause} THEN next_event END AS event, \
-             CASE WHEN next_at - at <= {pause} THEN next_grp END AS grp FROM followed WHERE is_start) \
+             ends AS (SELECT unit, CASE WHEN next_at - at <= {timeout} THEN next_event END AS event, \
+             CASE WHEN next_at - at <= {timeout} THEN next_grp END AS grp FROM followed WHERE is_start) \
              SELECT event, grp, count(*) AS n, count(DISTINCT unit) AS units FROM ends GROUP BY event, grp \
              ORDER BY n DESC, event NULLS LAST, grp NULLS LAST",
             acts.sql(),
-            pause = self.pause.num_microseconds().unwrap_or(i64::MAX)
+            timeout = self.timeout.num_microseconds().unwrap_or(i64::MAX)
         );
         Ok(AnalysisStatement { sql, reads: acts.reads() })
     }
 
-    fn unit(&self) -> AnalysisUnit {
-        self.unit
-    }
-
-    fn window(&self) -> Window {
-        self.window
+    fn scope(&self) -> AnalysisScope {
+        self.scope
     }
 
     fn events(&self) -> Vec<&EventFilter> {

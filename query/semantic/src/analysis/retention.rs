@@ -1,11 +1,11 @@
 //! Retention: of the units that started in a period, how many return in the periods after it.
 
 use super::{
-    Analysis, AnalysisStatement, AnalysisUnit, EventFilter,
+    Analysis, AnalysisScope, AnalysisStatement, EventFilter,
     acts::{AT, Acts, Select, bucket},
     periods, periods_sql,
 };
-use crate::{Catalog, Error, Grain, Viewer, Window};
+use crate::{Catalog, Error, Grain, Viewer};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
@@ -16,10 +16,8 @@ const AFTER_MAX: u32 = 60;
 /// The question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
-    /// Who returns.
-    pub unit: AnalysisUnit,
-    /// When units start. It is widened to whole periods.
-    pub window: Window,
+    /// Who returns, and when units start. The window is widened to whole periods.
+    pub scope: AnalysisScope,
     /// The length of a period, on the clock of the window's zone.
     pub period: Grain,
     /// How many periods are looked at after the one of the start.
@@ -36,8 +34,6 @@ pub struct Retention {
     pub at_least: u32,
     /// An amount of the returns that is added up instead of counting units.
     pub value: Option<RetentionValue>,
-    /// Returns are looked for until now.
-    pub now: DateTime<Utc>,
 }
 
 /// In which periods a return counts.
@@ -85,7 +81,7 @@ impl Retention {
     /// # Errors
     /// When there are too many.
     pub fn cohorts(&self) -> Result<(Vec<DateTime<Utc>>, DateTime<Utc>), Error> {
-        periods(&self.window, self.period)
+        periods(&self.scope.window, self.period)
     }
 
     /// The starts of all periods: of the cohorts, and of the returns up to now.
@@ -93,9 +89,9 @@ impl Retention {
         let mut all = cohorts.to_vec();
         let wanted = cohorts.len() + self.periods as usize;
         while let Some(last) = all.last() {
-            let next = self.period.end(*last, self.window.zone);
+            let next = self.period.end(*last, self.scope.window.zone);
             let is_enough = self.mode == RetentionMode::On && all.len() >= wanted;
-            if next > self.now || is_enough {
+            if next > self.scope.now || is_enough {
                 break;
             }
             if all.len() >= super::PERIODS_MAX {
@@ -141,12 +137,12 @@ impl Analysis for Retention {
     /// `n` units. Of a value there are rows with `currency` and `value`, and `n` 0.
     fn statement(&self, catalog: &Catalog, viewer: Viewer) -> Result<AnalysisStatement, Error> {
         self.check()?;
-        let zone = self.window.zone;
+        let zone = self.scope.window.zone;
         let (cohorts, end) = self.cohorts()?;
-        let from = cohorts.first().copied().unwrap_or(self.window.from);
+        let from = cohorts.first().copied().unwrap_or(self.scope.window.from);
         let all = self.all_periods(&cohorts)?;
         let until = all.last().map_or(end, |last| self.period.end(*last, zone)).max(end);
-        let mut acts = Acts::new(catalog, viewer, self.unit, self.window);
+        let mut acts = Acts::new(catalog, viewer, self.scope);
         let bucket = bucket(self.period, from, until, zone);
         let of_window = format!("CASE WHEN {AT} >= {} THEN {bucket} END", from.timestamp_micros());
         let value = match self.value {
@@ -186,7 +182,7 @@ impl Analysis for Retention {
              SELECT cohort, -1 AS k, count(*) AS n, CAST(NULL AS VARCHAR) AS currency, \
              CAST(NULL AS DECIMAL(38, 12)) AS value FROM cohorts GROUP BY cohort UNION ALL {cells}",
             acts = acts.sql(),
-            periods = periods_sql(&all, 0),
+            periods = periods_sql(&all),
             from = from.timestamp_micros(),
             count = cohorts.len(),
             cells = self.cells(),
@@ -194,12 +190,8 @@ impl Analysis for Retention {
         Ok(AnalysisStatement { sql, reads: acts.reads() })
     }
 
-    fn unit(&self) -> AnalysisUnit {
-        self.unit
-    }
-
-    fn window(&self) -> Window {
-        self.window
+    fn scope(&self) -> AnalysisScope {
+        self.scope
     }
 
     fn events(&self) -> Vec<&EventFilter> {

@@ -3,62 +3,57 @@
 use chrono::TimeDelta;
 
 use super::{
-    Analysis, AnalysisStatement, AnalysisUnit, EventFilter,
+    Analysis, AnalysisScope, AnalysisStatement, EventFilter,
     acts::{Acts, Select, bucket},
-    check_events, check_length,
+    check_buckets, check_events, check_length,
 };
 use crate::{Catalog, Error, Grain, Viewer, Window};
 
 /// The question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sessions {
-    /// Whose sessions.
-    pub unit: AnalysisUnit,
-    /// When sessions begin.
-    pub window: Window,
+    /// Whose sessions, and when they begin.
+    pub scope: AnalysisScope,
     /// The buckets of their beginnings; without it, one for the window.
     pub grain: Option<Grain>,
     /// What is an act; any of them.
     pub events: Vec<EventFilter>,
-    /// A longer pause ends a session.
-    pub pause: TimeDelta,
+    /// Without an act for longer, a session ends.
+    pub timeout: TimeDelta,
 }
 
-const PAUSE_DAYS_MAX: i64 = 1;
+const TIMEOUT_DAYS_MAX: i64 = 1;
 
-/// A session that began in the window is followed for so long after it.
-const FOLLOWED: TimeDelta = TimeDelta::days(1);
+impl Sessions {
+    /// A session that began in the window is followed for so long after it.
+    pub const FOLLOWED: TimeDelta = TimeDelta::days(1);
+}
 
 impl Analysis for Sessions {
     /// A row has the start of a bucket in microseconds (`bucket`), and of the sessions that begin in it their number, their
     /// units, their acts, those with one act only (`bounces`), and their mean and median seconds.
     fn statement(&self, catalog: &Catalog, viewer: Viewer) -> Result<AnalysisStatement, Error> {
         check_events(&self.events)?;
-        check_length("pause", self.pause, TimeDelta::days(PAUSE_DAYS_MAX))?;
-        let Window { from, to, zone, .. } = self.window;
-        if let Some(grain) = self.grain
-            && (to - from).num_seconds() / grain.seconds_min() > super::PERIODS_MAX as i64
-        {
-            let (max, name) = (super::PERIODS_MAX, grain.name());
-            return Err(Error::Window(format!(
-                "the window has more than {max} buckets of a {name}"
-            )));
+        check_length("timeout", self.timeout, TimeDelta::days(TIMEOUT_DAYS_MAX))?;
+        let Window { from, to, zone, .. } = self.scope.window;
+        if let Some(grain) = self.grain {
+            check_buckets(&self.scope.window, grain)?;
         }
-        let mut acts = Acts::new(catalog, viewer, self.unit, self.window);
+        let mut acts = Acts::new(catalog, viewer, self.scope);
         // A session with an act shortly before the window began before it.
-        let (first, last) = (from - self.pause, to + FOLLOWED);
+        let (first, last) = (from - self.timeout, to + Self::FOLLOWED);
         let bucket = match self.grain {
             Some(grain) => bucket(grain, first, last, zone),
-
             None => from.timestamp_micros().to_string(),
         };
         for event in &self.events {
             let columns = [("bucket", bucket.clone()), ("source", "source".into())];
             acts.add(event, &Select { from: Some(first), to: last, columns: &columns, by: None })?;
         }
-        let pause = self.pause.num_microseconds().unwrap_or(i64::MAX);
+        let timeout = self.timeout.num_microseconds().unwrap_or(i64::MAX);
         let sql = format!(
-            "{}, once AS (SELECT DISTINCT unit, at, id, source, bucket FROM acts), begun AS (SELECT *, CASE WHEN at - lag(at) OVER by_time <= {pause} THEN 0 ELSE 1 END AS begins \
+            "{}, once AS (SELECT DISTINCT unit, at, id, source, bucket FROM acts), \
+             begun AS (SELECT *, CASE WHEN at - lag(at) OVER by_time <= {timeout} THEN 0 ELSE 1 END AS begins \
              FROM once WINDOW by_time AS (PARTITION BY unit ORDER BY at, id)), \
              numbered AS (SELECT *, sum(begins) OVER (PARTITION BY unit ORDER BY at, id \
              ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS place FROM begun), \
@@ -75,12 +70,8 @@ impl Analysis for Sessions {
         Ok(AnalysisStatement { sql, reads: acts.reads() })
     }
 
-    fn unit(&self) -> AnalysisUnit {
-        self.unit
-    }
-
-    fn window(&self) -> Window {
-        self.window
+    fn scope(&self) -> AnalysisScope {
+        self.scope
     }
 
     fn events(&self) -> Vec<&EventFilter> {

@@ -158,8 +158,10 @@ impl Catalog {
         let Some(option) = self.options(metric).find(|option| option.name == name) else {
             let known: Vec<_> = self.options(metric).map(|option| option.name.as_str()).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            let name = format!("`{}` has no option `{name}`; it has {known}", metric.name);
-            return Err(Error::Invalid(name));
+            return Err(Error::Invalid(format!(
+                "`{}` has no option `{name}`; it has {known}",
+                metric.name
+            )));
         };
         let known: Vec<_> = option.values.iter().map(|value| value.name.as_str()).collect();
         match known.contains(&value) {

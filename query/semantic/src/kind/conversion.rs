@@ -1,8 +1,9 @@
 //! A conversion: of the organizations that did one thing for the first time, how many do another within some days.
 
-use ingest::grant::SELF_REPORTED;
-
-use crate::{Audience, Conversion, filter::quoted};
+use crate::{
+    Audience, Conversion, ConversionEvent,
+    event::{EventType, sent_by_staff},
+};
 
 /// The source of conversions. In its query `{start}` and `{goal}` are the events, and `{within}` the time.
 pub(crate) const SOURCE: &str = "conversions";
@@ -17,7 +18,7 @@ pub(crate) fn query(
     conversion: &Conversion,
     audience: Audience,
 ) -> Result<String, String> {
-    let rows = |event: &crate::ConversionEvent| rows(event, audience);
+    let rows = |event| rows(event, audience);
     Ok(template
         .replace("{start}", &rows(&conversion.start)?)
         .replace("{goal}", &rows(&conversion.goal)?)
@@ -32,20 +33,14 @@ pub(crate) fn tables(conversion: &Conversion) -> Vec<String> {
 }
 
 /// The table of an event, and the condition that a row is of it.
-fn rows(event: &crate::ConversionEvent, audience: Audience) -> Result<String, String> {
-    let unknown = || format!("has the event `{}`, which is not there", event.event);
-    ingest::event::table_of(&event.event).ok_or_else(unknown)?;
-    let (family, rest) = event.event.split_once('.').ok_or_else(unknown)?;
-    let (table, mut condition) = match family {
-        "billing" => ("billing_events", format!("kind = {}", quoted(rest))),
-        "activity" => ("activity_events", format!("action = {}", quoted(rest))),
-        _ => ("usage_events", "true".to_owned()),
-    };
-    if audience == Audience::Staff && table != "billing_events" {
-        condition += &format!(" AND source NOT LIKE '{SELF_REPORTED}%'");
-    }
-    if let Some(filter) = &event.filter {
-        condition += &format!(" AND ({filter})");
-    }
-    Ok(format!("{table} WHERE organization_id IS NOT NULL AND {condition}"))
+fn rows(event: &ConversionEvent, audience: Audience) -> Result<String, String> {
+    let known = EventType::parse(&event.event).filter(|_| !event.event.ends_with(".*"));
+    let known =
+        known.ok_or_else(|| format!("has the event `{}`, which is not there", event.event))?;
+    // Organizations send no billing events.
+    let by_staff = sent_by_staff(audience).filter(|_| known.source != "billing_events");
+    let filter = event.filter.as_ref().map(|filter| format!("({filter})"));
+    let conditions = [known.condition(), by_staff, filter].into_iter().flatten();
+    let conditions: String = conditions.map(|condition| format!(" AND {condition}")).collect();
+    Ok(format!("{} WHERE organization_id IS NOT NULL{conditions}", known.source))
 }

@@ -6,7 +6,9 @@ mod pairs;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, folder, organization_key, reply, run_ok, signed_in, usage};
+use tests::{
+    Client, Server, admin_key, configure, folder, organization_key, reply, run_ok, signed_in, usage,
+};
 
 use super::metric_questions::rows;
 
@@ -65,8 +67,7 @@ fn event(id: usize, act: &Act) -> Value {
 async fn site(client: &Client) -> Vec<Act> {
     let acts = acts(&mut StdRng::seed_from_u64(99));
     let events: Vec<_> = acts.iter().enumerate().map(|(id, act)| event(id, act)).collect();
-    let (status, answer) = client.send("application/json", json!(events).to_string()).await;
-    assert_eq!(status, 200, "{answer}");
+    client.store(&events).await;
     acts
 }
 
@@ -83,8 +84,7 @@ async fn visitors(client: &Client, groups: &[(&'static str, u32, u32)]) {
         })
     });
     let events: Vec<_> = acts.enumerate().map(|(id, act)| event(id, &act)).collect();
-    let (status, answer) = client.send("application/json", json!(events).to_string()).await;
-    assert_eq!(status, 200, "{answer}");
+    client.store(&events).await;
 }
 
 /// A value of `other` cannot be had alone, and a day not as its week without the others.
@@ -151,6 +151,8 @@ async fn few_persons_are_for_those_who_see_rows() {
     let (_, few) = read(&manager, &cookie, &path).await;
     assert!(rows(&all).iter().any(|row| row["value"].as_u64().is_some_and(|v| v < 10)), "{all}");
     assert_eq!(rows(&all).len(), COUNTRIES.len());
+    // How many rows a filter takes is a number of its events.
+    assert!(all["read"].is_object() && few["read"].is_null(), "{few}");
     assert!(rows(&few).len() < COUNTRIES.len(), "{few}");
     assert!(rows(&few).iter().any(|row| row["other"] == true), "{few}");
     assert!(rows(&few).iter().all(|row| row["value"].as_u64().is_none_or(|v| v >= 10)), "{few}");
@@ -222,8 +224,7 @@ async fn an_organization_sees_its_own_people() {
             event
         })
         .collect();
-    let (status, answer) = admin.send("application/json", json!(events).to_string()).await;
-    assert_eq!(status, 200, "{answer}");
+    admin.store(&events).await;
     run_ok(dir.path(), &["organization", "create", "org_few", "--name", "F", "--country", "DE"]);
     let own = Client::new(&server, &organization_key(dir.path(), "org_few", "read"));
     let (manager, cookie) = signed_in(&server, dir.path(), "manager").await;
@@ -246,6 +247,26 @@ async fn an_organization_sees_its_own_people() {
     }
 }
 
+/// With a setting of 1 nothing is hidden.
+#[tokio::test]
+async fn a_deployment_may_show_all_persons() {
+    let dir = folder();
+    configure(dir.path(), "[metrics]\nmin_persons = 1\n");
+    let server = Server::serve(dir.path());
+    visitors(&Client::new(&server, &admin_key(dir.path())), &[("DE", 1, 3)]).await;
+    let (manager, cookie) = signed_in(&server, dir.path(), "manager").await;
+    let path =
+        "/v1/metrics/registrations?from=2026-02-02&to=2026-02-03&grain=hour&filter=country~d";
+    let (status, answer) = read(&manager, &cookie, path).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(rows(&answer).iter().any(|row| row["value"] == 3), "{answer}");
+    assert!(answer["read"]["rows"].is_u64(), "{answer}");
+    let body = json!({"start": "activity.signed_up:country=DE"});
+    let request = manager.request(Method::POST, "/v1/analyses/paths").header("cookie", &cookie);
+    let request = request.header("sec-fetch-site", "same-origin").json(&body);
+    assert_eq!(reply(request).await.status, 200);
+}
+
 /// Twenty visitors at a desktop, five of whom have a mobile too, and fifteen at a television.
 #[tokio::test]
 async fn rows_of_few_persons_are_left_out_of_no_filter() {
@@ -263,8 +284,7 @@ async fn rows_of_few_persons_are_left_out_of_no_filter() {
     let acts = (0..20).map(|v| act(v, "desktop"));
     let acts = acts.chain((0..5).map(|v| act(v, "mobile"))).chain((20..35).map(|v| act(v, "tv")));
     let events: Vec<_> = acts.enumerate().map(|(id, act)| event(id, &act)).collect();
-    let (status, answer) = admin.send("application/json", json!(events).to_string()).await;
-    assert_eq!(status, 200, "{answer}");
+    admin.store(&events).await;
     let (manager, cookie) = signed_in(&server, dir.path(), "manager").await;
     for (filter, shown) in [
         ("country=DE", Some(35)),
