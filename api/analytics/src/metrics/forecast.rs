@@ -72,15 +72,13 @@ pub(crate) async fn get_forecast(
     let answer = answers.pop().ok_or_else(Problem::internal)?;
     if answer.rows.iter().any(|row| row.suppressed) {
         let detail = format!("`{metric}` has days of few persons, which you are not shown");
-        return Err(
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::NotForecastable).explained(detail)
-        );
+        return Err(not_forecastable(detail));
     }
     let ahead: MetricForecast =
         tokio::task::spawn_blocking(move || metric_forecast::forecast_metric(&answer, horizon))
             .await
             .map_err(|_| Problem::internal())?
-            .map_err(refused)?;
+            .map_err(|error: ForecastError| not_forecastable(error.to_string()))?;
     let view = ForecastView::new(metric.into_inner(), grain, ahead, request.to, as_of);
     Ok(HttpResponse::Ok().json(view))
 }
@@ -103,7 +101,6 @@ impl ForecastView {
     }
 }
 
-fn refused(error: ForecastError) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::NotForecastable)
-        .explained(error.to_string())
+fn not_forecastable(detail: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::NotForecastable).explained(detail)
 }

@@ -22,10 +22,10 @@ pub struct MetricDefinition {
     pub titles: query::metric::Text,
     #[schema(value_type = Object)]
     pub descriptions: query::metric::Text,
-    /// `count`, `ratio`, `milliseconds` or `money`.
+    /// `count`, `number`, `ratio`, `milliseconds` or `money`.
     #[schema(value_type = String)]
     pub unit: Unit,
-    /// `aggregate`, `distinct`, `ratio`, `percentile` or `cumulative`.
+    /// `aggregate`, `distinct`, `ratio`, `percentile`, `cumulative`, `conversion` or `derived`.
     #[schema(value_type = String)]
     pub kind: query::metric::MetricKind,
     /// `up` where more is good, `down` where less is, else `neutral`.
@@ -48,7 +48,7 @@ pub struct MetricDefinition {
     pub options: Vec<OptionView>,
     /// Where the formula comes from.
     pub formula: String,
-    /// The table or view that it reads.
+    /// The table or view that it reads; empty for a derived metric, which reads those of the metrics it is made of.
     pub source: String,
     /// What it can be split by and filtered by.
     pub dimensions: Vec<String>,
