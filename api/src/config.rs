@@ -8,6 +8,7 @@ use std::{
     env, fs,
     net::IpAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use analytics::{events, metrics, queries};
@@ -127,6 +128,10 @@ pub struct Metrics {
     pub lateness_minutes: u32,
     /// Values that say something of fewer persons are not shown to those who may not run SQL. 1: all are shown.
     pub min_persons: u32,
+    /// Rollups, which metrics are read from, are brought up to date so often. 0: there are none.
+    pub rollup_seconds: u64,
+    /// They are, too, when so many rows came.
+    pub rollup_rows: u64,
 }
 
 impl Default for Metrics {
@@ -138,6 +143,8 @@ impl Default for Metrics {
             dir: PathBuf::new(),
             lateness_minutes: 10,
             min_persons: 10,
+            rollup_seconds: 300,
+            rollup_rows: 1_000_000,
         }
     }
 }
@@ -154,6 +161,10 @@ impl Metrics {
             lateness: TimeDelta::minutes(self.lateness_minutes.into()),
             zone: self.zone,
             min_persons: self.min_persons,
+            rollup_every: (self.rollup_seconds > 0)
+                .then(|| Duration::from_secs(self.rollup_seconds)),
+            rollup_rows: self.rollup_rows.max(1),
+            retention_days: BTreeMap::new(),
         }
     }
 }

@@ -137,7 +137,10 @@ impl System {
             runner,
             background: Background::new(kept, config.query.workers / 2),
             limits: config.query.clone(),
-            metrics: config.metrics.settings(),
+            metrics: analytics::metrics::Settings {
+                retention_days: config.retention.days(),
+                ..config.metrics.settings()
+            },
             cut_cipher,
             event_intake: Arc::new(EventIntake::new(&config.ingest)),
             dir: config.dir.clone(),

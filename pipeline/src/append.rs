@@ -20,16 +20,13 @@ use deltalake_core::{
     protocol::{DeltaOperation, SaveMode},
 };
 use futures::StreamExt;
-use ingest::{
-    Table,
-    log::{LogId, Lsn, Record},
-};
+use ingest::log::{LogId, Lsn, Record};
 use object_store::{ObjectStoreExt, path::Path, prefix::PrefixStore};
 
 pub(crate) use replace::Reason;
 
 use crate::{
-    DataFile, Error, Root, TableVersion,
+    DataFile, Error, Root, StoredTable, TableVersion,
     parquet_file::{self, Encoded},
     statistics,
     threads::Threads,
@@ -38,7 +35,7 @@ use crate::{
 /// An open table.
 #[derive(Debug)]
 pub struct LakeTable {
-    table: Table,
+    table: StoredTable,
     root: Root,
     delta: DeltaTable,
 }
@@ -48,7 +45,8 @@ const ATTEMPTS: u32 = 6;
 
 impl LakeTable {
     /// Opens a table as it stands; `None` when it was never written to.
-    pub async fn open(root: &Root, table: Table) -> Result<Option<Self>, Error> {
+    pub async fn open(root: &Root, table: impl Into<StoredTable>) -> Result<Option<Self>, Error> {
+        let table = table.into();
         // Asked first, since the Delta library reports a missing table as an error, loudly.
         let entries = root.prefix.clone().join(table.name()).join("_delta_log");
         if !has_entry(root, &entries).await? {
@@ -62,7 +60,8 @@ impl LakeTable {
     }
 
     /// Opens a table, creating it first where there is none.
-    pub async fn open_or_create(root: &Root, table: Table) -> Result<Self, Error> {
+    pub async fn open_or_create(root: &Root, table: impl Into<StoredTable>) -> Result<Self, Error> {
+        let table = table.into();
         if let Some(opened) = Self::open(root, table).await? {
             return Ok(opened);
         }
@@ -87,7 +86,7 @@ impl LakeTable {
         Ok(opened)
     }
 
-    pub fn table(&self) -> Table {
+    pub fn table(&self) -> StoredTable {
         self.table
     }
 
@@ -128,7 +127,7 @@ impl LakeTable {
         through: Lsn,
         now_ms: i64,
     ) -> Result<TableVersion, Error> {
-        let table = self.table;
+        let Some(table) = self.table.ingested() else { return Err(Error::Stopped) };
         let committed = self.committed(log).await?;
         if committed >= through {
             return Ok(TableVersion { version: self.version(), txn: committed });
@@ -185,7 +184,8 @@ impl LakeTable {
         Ok(adds)
     }
 
-    async fn commit(
+    /// Adds files, and moves the mark of a log from `committed` to `through`.
+    pub(crate) async fn commit(
         &mut self,
         log: LogId,
         adds: Vec<Add>,
@@ -262,13 +262,13 @@ async fn has_entry(root: &Root, entries: &Path) -> Result<bool, Error> {
 }
 
 /// Names the writer of a log to a table: stable, so that a repeated commit is recognized.
-fn app_id(table: Table, log: LogId) -> String {
+fn app_id(table: StoredTable, log: LogId) -> String {
     format!("aihub/{}/{}", table.name(), log.0)
 }
 
 /// The table's part of the store, as the Delta library wants it. Its own look-up by URL would know only the
 /// stores that it was built with.
-fn unloaded(root: &Root, table: Table) -> Result<DeltaTable, Error> {
+fn unloaded(root: &Root, table: StoredTable) -> Result<DeltaTable, Error> {
     let url = root.table_url(table.name())?;
     let prefix = root.prefix.clone().join(table.name());
     let prefixed = Arc::new(PrefixStore::new(Arc::clone(&root.store), prefix));
@@ -276,7 +276,7 @@ fn unloaded(root: &Root, table: Table) -> Result<DeltaTable, Error> {
     Ok(DeltaTable::new(default_logstore(prefixed, store, &url, &StorageConfig::default())))
 }
 
-fn fields(table: Table) -> Result<Vec<StructField>, arrow::error::ArrowError> {
+fn fields(table: StoredTable) -> Result<Vec<StructField>, arrow::error::ArrowError> {
     table.schema().fields().iter().map(|field| field.as_ref().try_into_kernel()).collect()
 }
 

@@ -175,7 +175,7 @@ mod tests {
         let cut = |version| {
             let mark = crate::TableVersion { version, txn: 5 };
             let tables = BTreeMap::from([(Table::UsageLedger.name().to_owned(), mark)]);
-            Cut { log: 1, lsn: 9, floor: 5, tables }
+            Cut { log: 1, lsn: 9, floor: 5, tables, ..Cut::default() }
         };
         assert!(changes.holds(&cut(3)));
         changes.exchanged(Table::UsageLedger, 4);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 
 /// Taken once for all tables, by the process that owns the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
     /// The log that the rows came through.
     pub log: i64,
@@ -18,6 +18,9 @@ pub struct Cut {
     pub floor: Lsn,
     /// Where each table stood, by name. A table without rows is absent.
     pub tables: BTreeMap<String, TableVersion>,
+    /// Where each rollup stood, by name. It holds the rows up to the LSN of its version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rollups: BTreeMap<String, TableVersion>,
 }
 
 /// A version of a Delta table, and the last LSN it holds.
@@ -63,6 +66,11 @@ impl Cut {
         Self { lsn: self.floor, ..self }
     }
 
+    /// Where a rollup stands, if it holds no row beyond this cut.
+    pub fn usable_rollup(&self, name: &str) -> Option<TableVersion> {
+        self.rollups.get(name).copied().filter(|mark| mark.txn <= self.lsn)
+    }
+
     pub fn mark(&self, table: Table) -> Option<TableVersion> {
         self.tables.get(table.name()).copied()
     }
@@ -87,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_token_leads_back_and_never_forward() {
-        let cut = Cut { log: 77, lsn: 1000, floor: 0, tables: BTreeMap::new() };
+        let cut = Cut { log: 77, lsn: 1000, ..Cut::default() };
         let earlier = Cut { lsn: 999, ..cut.clone() };
         assert_eq!(cut.clone().back_to_token(&earlier.plain_token()).unwrap(), earlier);
         for bad in

@@ -47,9 +47,9 @@ pub async fn erase(
     let root = task.location.open()?;
     let mut report = Report { dry_run: task.dry_run, tables: Vec::new() };
     for table in Table::ALL.into_iter().filter(|table| names_persons(*table)) {
-        if let Some(table) = LakeTable::open(&root, table).await? {
+        if let Some(opened) = LakeTable::open(&root, table).await? {
             let lookup = Lookup::new(pseudonyms);
-            let erasing = Erasing { task, root: &root, table, lookup, entries };
+            let erasing = Erasing { task, root: &root, of: table, table: opened, lookup, entries };
             report.tables.push(erasing.run(clock).await?);
         }
     }
@@ -85,6 +85,7 @@ fn names_persons(table: Table) -> bool {
 struct Erasing<'a> {
     task: &'a Task,
     root: &'a Root,
+    of: Table,
     table: LakeTable,
     lookup: Lookup<'a>,
     entries: &'a Path,
@@ -107,7 +108,7 @@ struct Digests {
 
 impl Erasing<'_> {
     async fn run(mut self, clock: fn() -> Micros) -> Result<TableReport, Error> {
-        let table = self.table.table();
+        let table = self.of;
         let files = self.table.files()?;
         let mut report = TableReport {
             table: table.name().into(),
@@ -149,7 +150,7 @@ impl Erasing<'_> {
 
     /// How many rows name erased persons. Only the columns that tell are read.
     async fn count(&self, file: &DataFile) -> Result<u64, Error> {
-        let table = self.table.table();
+        let table = self.of;
         let wanted = |name: &str| erasure::PERSONS.contains(&name) || name == table.time_column();
         let mut count = 0;
         for rows in self.read(file, wanted).await? {
@@ -160,7 +161,7 @@ impl Erasing<'_> {
     }
 
     async fn rewrite(&self, file: &DataFile, now_ms: i64) -> Result<Rewritten, Error> {
-        let table = self.table.table();
+        let table = self.of;
         let arrow = Error::arrow(table);
         let mut digesters = Digesters::default();
         let mut entries = Vec::new();
@@ -187,7 +188,7 @@ impl Erasing<'_> {
 
     /// What a stored file holds. It must name nobody who is erased.
     async fn digests(&self, file: &DataFile) -> Result<Digests, Error> {
-        let table = self.table.table();
+        let table = self.of;
         let mut digesters = Digesters::default();
         for rows in self.read(file, |_| true).await? {
             let rows = rows.map_err(Error::arrow(table))?;
@@ -206,7 +207,7 @@ impl Erasing<'_> {
         file: &DataFile,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<ParquetRecordBatchReader, Error> {
-        let table = self.table.table();
+        let table = self.of;
         let parquet = |source| Error::Parquet { table: table.name(), source };
         let Some((opened, _)) = open(self.root, table, file, &self.task.spill_dir).await? else {
             return Err(Error::Altered { table: table.name(), before: file.rows, after: 0 });

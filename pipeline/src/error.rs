@@ -5,6 +5,8 @@ use std::{
 
 use ingest::log::Lsn;
 
+use crate::StoredTable;
+
 /// What can go wrong with the lake.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -72,16 +74,18 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn delta(
-        table: ingest::Table,
+        table: impl Into<StoredTable>,
         doing: &'static str,
     ) -> impl FnOnce(deltalake_core::DeltaTableError) -> Self {
-        move |source| Self::Delta { table: table.name(), doing, source: Box::new(source) }
+        let table = table.into().name();
+        move |source| Self::Delta { table, doing, source: Box::new(source) }
     }
 
     pub(crate) fn engine(
-        table: ingest::Table,
+        table: impl Into<StoredTable>,
     ) -> impl FnOnce(datafusion::error::DataFusionError) -> Self + Copy {
-        move |source| Self::Engine { table: table.name(), source: Box::new(source) }
+        let table = table.into().name();
+        move |source| Self::Engine { table, source: Box::new(source) }
     }
 
     pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
@@ -90,8 +94,9 @@ impl Error {
     }
 
     pub(crate) fn arrow(
-        table: ingest::Table,
+        table: impl Into<StoredTable>,
     ) -> impl FnOnce(arrow::error::ArrowError) -> Self + Copy {
-        move |source| Self::Arrow { table: table.name(), source }
+        let table = table.into().name();
+        move |source| Self::Arrow { table, source }
     }
 }

@@ -1,10 +1,10 @@
 //! The data files of a table version, with what is known about their rows.
 
-use ingest::{Table, log::Lsn, time::Micros};
+use ingest::{log::Lsn, time::Micros};
 use object_store::path::Path;
 use serde::Deserialize;
 
-use crate::{Root, parquet_file};
+use crate::{Root, StoredTable, parquet_file};
 
 /// An active file of a Delta table.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct DataFile {
 impl DataFile {
     /// A file, and what the statistics of the Delta log tell about it.
     pub(crate) fn new(
-        table: Table,
+        table: impl Into<StoredTable>,
         path: String,
         size_bytes: u64,
         modified_ms: i64,
@@ -45,7 +45,7 @@ impl DataFile {
             event_date,
             rows: stats.num_records,
             organization_id: stats.text("organization_id"),
-            at: stats.time(table.time_column()),
+            at: stats.time(table.into().time_column()),
             min_lsn: stats.min_lsn(),
             max_lsn: stats.max_lsn(),
             corrects: stats.corrects(),
@@ -53,7 +53,7 @@ impl DataFile {
     }
 
     /// Where the file is in the store.
-    pub(crate) fn object_path(&self, root: &Root, table: Table) -> Path {
+    pub(crate) fn object_path(&self, root: &Root, table: impl Into<StoredTable>) -> Path {
         parquet_file::object_path(root, table, &self.path)
     }
 }

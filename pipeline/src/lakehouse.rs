@@ -7,6 +7,7 @@ mod erasure;
 mod observer;
 mod replay;
 mod retire;
+mod rollup;
 #[cfg(test)]
 mod sample;
 
@@ -35,6 +36,8 @@ pub use admission::{Admission, Watermarks};
 pub use count::{FSYNC_SECONDS, LakeStatus};
 pub use delivery::{Delivery, FileDelivery, Outcome, ReplacedImport};
 pub use replay::RejectedEvent;
+use rollup::Rollups;
+pub use rollup::{RollupChange, RollupDay};
 
 use crate::{
     Changes, Cut, Error, LakeTable, Location, Root, TableVersion, reader, threads::Threads,
@@ -68,6 +71,7 @@ pub struct Lakehouse {
     intake: Intake,
     shared: Arc<Shared>,
     flusher: Arc<tokio::sync::Mutex<Flusher>>,
+    rollups: Arc<tokio::sync::Mutex<Rollups>>,
     decoders: Threads,
     /// Shared by what is between its decoding and the log.
     under_way: Arc<tokio::sync::RwLock<()>>,
@@ -106,6 +110,8 @@ struct State {
     floor: Lsn,
     marks: BTreeMap<Table, TableVersion>,
     files: BTreeMap<Table, (usize, u64)>,
+    /// Those of rollups that hold all rows up to their LSN.
+    rollups: BTreeMap<String, TableVersion>,
 }
 
 /// Whoever waits for the tables makes them come sooner, but not more often than this.
@@ -173,6 +179,7 @@ impl Lakehouse {
         shared.log_bytes.fetch_add(log::size_bytes(intake.dir())?, Ordering::Relaxed);
         count::begin();
         shared.durable(records);
+        let rollups = Arc::new(tokio::sync::Mutex::new(Rollups::new(&root)));
         let started_at = shared.lock().durable;
         shared.changes.begin_after(started_at);
         Ok(Self {
@@ -184,6 +191,7 @@ impl Lakehouse {
                 tables,
                 retired: VecDeque::from([((settings.clock)(), floor)]),
             })),
+            rollups,
             decoders: Threads::decoding()?,
             under_way: Arc::default(),
             settings: Arc::new(settings),
@@ -199,6 +207,7 @@ impl Lakehouse {
             lsn: state.durable,
             floor: state.floor,
             tables: state.marks.iter().map(|(t, mark)| (t.name().to_owned(), *mark)).collect(),
+            rollups: state.rollups.clone(),
         }
     }
 
@@ -272,16 +281,16 @@ impl Lakehouse {
     /// versions before it, whose files it leaves for a while.
     pub async fn refresh(&self) {
         let mut flusher = self.flusher.lock().await;
-        for opened in flusher.tables.values_mut() {
-            if let Err(error) = self.refresh_table(opened).await {
-                let table = opened.table().name();
+        for (table, opened) in &mut flusher.tables {
+            if let Err(error) = self.refresh_table(*table, opened).await {
+                let table = table.name();
                 tracing::warn!(table, error = &error as &dyn std::error::Error, "not seen anew");
             }
         }
     }
 
-    async fn refresh_table(&self, opened: &mut LakeTable) -> Result<(), Error> {
-        let (table, before) = (opened.table(), opened.version());
+    async fn refresh_table(&self, table: Table, opened: &mut LakeTable) -> Result<(), Error> {
+        let before = opened.version();
         opened.advance(None).await?;
         if opened.version() == before {
             return Ok(());

@@ -21,9 +21,11 @@ mod lakehouse;
 mod new_file;
 mod parquet_file;
 pub mod reader;
+mod rollup;
 pub mod scan;
 mod statistics;
 pub mod store;
+mod stored;
 pub mod threads;
 pub mod upkeep;
 
@@ -34,7 +36,9 @@ pub use error::Error;
 pub use files::DataFile;
 pub use lakehouse::{
     Admission, Delivery, FSYNC_SECONDS, FileDelivery, LakeStatus, Lakehouse, Outcome,
-    RejectedEvent, ReplacedImport, Settings, Watermarks,
+    RejectedEvent, ReplacedImport, RollupChange, RollupDay, Settings, Watermarks,
 };
 pub use reader::{Reader, Tables};
+pub use rollup::RollupRows;
 pub use store::{Location, Root};
+pub use stored::{ROLLUP_TIME, RollupTable, StoredTable};

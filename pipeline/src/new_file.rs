@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use deltalake_core::kernel::Add;
-use ingest::Table;
 use object_store::{ObjectStoreExt, buffered::BufWriter, path::Path};
 use parquet::arrow::AsyncArrowWriter;
 
-use crate::{DataFile, Error, Root, parquet_file, statistics::Statistics};
+use crate::{DataFile, Error, Root, StoredTable, parquet_file, statistics::Statistics};
 
 /// A file that is being written.
 pub(crate) struct NewFile {
     root: Root,
-    table: Table,
+    table: StoredTable,
     date: Option<i32>,
     path: String,
     object: Path,
@@ -32,11 +31,12 @@ impl NewFile {
     /// Begins a file of about `rows` rows of one date, shaped as `schema`.
     pub(crate) fn create(
         root: &Root,
-        table: Table,
+        table: impl Into<StoredTable>,
         date: Option<i32>,
         rows: usize,
         schema: SchemaRef,
     ) -> Result<Self, Error> {
+        let table = table.into();
         let parquet = |source| Error::Parquet { table: table.name(), source };
         let path = parquet_file::new_path(date);
         let object = parquet_file::object_path(root, table, &path);

@@ -29,7 +29,7 @@ use parquet::{
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
 use crate::{
-    Error, Root,
+    Error, Root, StoredTable,
     statistics::{self, ColumnStatistics, Statistics},
 };
 
@@ -119,8 +119,8 @@ pub(crate) fn new_path(date: Option<i32>) -> String {
 }
 
 /// Where a file is in the store, by its path relative to the table.
-pub(crate) fn object_path(root: &Root, table: Table, path: &str) -> Path {
-    let start = root.prefix.clone().join(table.name());
+pub(crate) fn object_path(root: &Root, table: impl Into<StoredTable>, path: &str) -> Path {
+    let start = root.prefix.clone().join(table.into().name());
     path.split('/').fold(start, |whole, part| whole.join(part))
 }
 
@@ -279,9 +279,10 @@ fn write(
 
 /// How every data file is written, whoever writes it.
 pub(crate) fn writer_properties(
-    table: Table,
+    table: impl Into<StoredTable>,
     rows: usize,
 ) -> Result<WriterProperties, ParquetError> {
+    let table = table.into();
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
@@ -298,7 +299,7 @@ pub(crate) fn writer_properties(
         properties = properties
             .set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::None);
     }
-    if !table.is_dimension() && table != Table::DeadLetter {
+    if table.has_event_ids() {
         let id = ColumnPath::from("event_id");
         properties = properties
             .set_column_dictionary_enabled(id.clone(), false)
@@ -309,7 +310,8 @@ pub(crate) fn writer_properties(
 }
 
 /// The schema of a data file: the read schema without the partition column.
-pub(crate) fn file_schema(table: Table) -> SchemaRef {
+pub(crate) fn file_schema(table: impl Into<StoredTable>) -> SchemaRef {
+    let table = table.into();
     let schema = table.schema();
     let held = schema.fields().len() - usize::from(table.is_partitioned());
     Arc::new(arrow::datatypes::Schema::new(schema.fields()[..held].to_vec()))

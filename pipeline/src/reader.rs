@@ -23,8 +23,8 @@ use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::{
-    Cut, DataFile, Error, LakeTable, Location, Root, TableVersion, parquet_file,
-    scan::FileReversals,
+    Cut, DataFile, Error, LakeTable, Location, RollupTable, Root, StoredTable, TableVersion,
+    parquet_file, scan::FileReversals,
 };
 
 /// A reader of one lake.
@@ -36,7 +36,8 @@ pub struct Reader {
     fresh: VecDeque<FreshRows>,
     /// Rows of the log up to here are not held (any more).
     forgotten: Lsn,
-    tables: BTreeMap<Table, (LakeTable, Arc<Vec<DataFile>>)>,
+    tables: BTreeMap<StoredTable, (LakeTable, Arc<Vec<DataFile>>)>,
+    rollups: Vec<&'static RollupTable>,
     reversals: FileReversals,
 }
 
@@ -55,7 +56,7 @@ pub struct Tables {
     pub root: Root,
     pub cut: Cut,
     pub(crate) reversals: FileReversals,
-    contents: BTreeMap<Table, Contents>,
+    contents: BTreeMap<StoredTable, Contents>,
 }
 
 /// What one table holds at a cut.
@@ -88,14 +89,20 @@ impl Reader {
             fresh: VecDeque::new(),
             forgotten: 0,
             tables: BTreeMap::new(),
+            rollups: Vec::new(),
             reversals: FileReversals::default(),
         })
+    }
+
+    /// The same, which reads these rollups where a cut names them.
+    pub fn with_rollups(self, rollups: Vec<&'static RollupTable>) -> Self {
+        Self { rollups, ..self }
     }
 
     /// The newest cut of a lake that no process writes to.
     pub async fn newest(&mut self) -> Result<Cut, Error> {
         let Some(description) = log::describe(&self.log_dir)? else {
-            return Ok(Cut { log: 0, lsn: 0, floor: 0, tables: BTreeMap::new() });
+            return Ok(Cut::default());
         };
         let floor = log::retired_through(&self.log_dir)?;
         let mut tail = Tail::new(&self.log_dir, description.log, floor);
@@ -110,7 +117,8 @@ impl Reader {
                 );
             }
         }
-        Ok(Cut { log: description.log.0, lsn: tail.last_lsn(), floor, tables })
+        let (log, lsn) = (description.log.0, tail.last_lsn());
+        Ok(Cut { log, lsn, floor, tables, ..Cut::default() })
     }
 
     /// Everything up to `cut`.
@@ -120,7 +128,7 @@ impl Reader {
         for table in Table::ALL {
             let mark = cut.mark(table);
             let files = match mark {
-                Some(mark) => self.files(table, mark.version).await?,
+                Some(mark) => self.files(table.into(), mark.version).await?,
                 None => Arc::default(),
             };
             let after = mark.map_or(0, |mark| mark.txn);
@@ -130,7 +138,13 @@ impl Reader {
                 .filter(|rows| rows.table == table)
                 .filter_map(|rows| rows.between(after, cut.lsn))
                 .collect();
-            contents.insert(table, Contents { files, fresh });
+            contents.insert(table.into(), Contents { files, fresh });
+        }
+        for rollup in self.rollups.clone() {
+            if let Some(mark) = cut.usable_rollup(rollup.name()) {
+                let files = self.files(rollup.into(), mark.version).await?;
+                contents.insert(rollup.into(), Contents { files, fresh: Vec::new() });
+            }
         }
         let (root, reversals) = (self.root.clone(), self.reversals.clone());
         Ok(Tables { root, cut: cut.clone(), reversals, contents })
@@ -167,7 +181,11 @@ impl Reader {
         Ok(())
     }
 
-    async fn files(&mut self, table: Table, version: u64) -> Result<Arc<Vec<DataFile>>, Error> {
+    async fn files(
+        &mut self,
+        table: StoredTable,
+        version: u64,
+    ) -> Result<Arc<Vec<DataFile>>, Error> {
         let missing = || Error::Unsupported { table: table.name(), feature: "a missing table" };
         if !self.tables.contains_key(&table) {
             let opened = LakeTable::open(&self.root, table).await?.ok_or_else(missing)?;
@@ -178,7 +196,9 @@ impl Reader {
         if opened.version() != version {
             opened.advance(Some(version)).await?;
             *files = Arc::new(opened.files()?);
-            self.reversals.retain(table, files);
+            if let Some(table) = table.ingested() {
+                self.reversals.retain(table, files);
+            }
         }
         Ok(Arc::clone(files))
     }
@@ -196,14 +216,14 @@ impl FreshRows {
 impl Tables {
     /// Some files of one table, and nothing else.
     pub(crate) fn of_files(root: &Root, table: Table, files: &[DataFile]) -> Self {
-        let cut = Cut { log: 0, lsn: Lsn::MAX, floor: 0, tables: BTreeMap::new() };
+        let cut = Cut { lsn: Lsn::MAX, ..Cut::default() };
         let contents = Contents { files: Arc::new(files.to_vec()), fresh: Vec::new() };
-        let contents = BTreeMap::from([(table, contents)]);
+        let contents = BTreeMap::from([(table.into(), contents)]);
         Self { root: root.clone(), cut, reversals: FileReversals::default(), contents }
     }
 
-    pub fn contents(&self, table: Table) -> Contents {
-        self.contents.get(&table).cloned().unwrap_or_default()
+    pub fn contents(&self, table: impl Into<StoredTable>) -> Contents {
+        self.contents.get(&table.into()).cloned().unwrap_or_default()
     }
 }
 

@@ -34,7 +34,7 @@ use datafusion::{
     },
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use ingest::{OrganizationId, Table};
+use ingest::{OrganizationId, Table, log::Lsn};
 use object_store::ObjectMeta;
 
 pub use barrier::BarrierExec;
@@ -45,15 +45,17 @@ use net::{HiddenRows, Reversal};
 use prune::TimePrecision;
 
 use crate::{
-    DataFile, parquet_file,
-    reader::{Contents, Tables, query_schema, to_views, with_views},
+    DataFile, StoredTable, parquet_file,
+    reader::{Contents, Tables, to_views, with_views},
 };
 
 /// One table of the lake at a cut, as far as a session may see it.
 #[derive(Debug)]
 pub struct LakeScan {
-    table: Table,
+    table: StoredTable,
     net: bool,
+    /// Rows up to here are left out.
+    after: Option<Lsn>,
     reach: Option<OrganizationId>,
     tables: Tables,
     contents: Contents,
@@ -62,20 +64,31 @@ pub struct LakeScan {
 
 impl LakeScan {
     /// Every row of `table`, or one organization's.
-    pub fn new(tables: &Tables, table: Table, reach: Option<&OrganizationId>) -> Self {
+    pub fn new(
+        tables: &Tables,
+        table: impl Into<StoredTable>,
+        reach: Option<&OrganizationId>,
+    ) -> Self {
+        let table = table.into();
         Self {
             table,
             net: false,
+            after: None,
             reach: reach.cloned(),
             tables: tables.clone(),
             contents: tables.contents(table),
-            schema: query_schema(table),
+            schema: with_views(&table.schema()),
         }
     }
 
     /// The net of a ledger: rows that were taken back are left out, and the reversals of them.
     pub fn net(self) -> Self {
         Self { net: true, ..self }
+    }
+
+    /// The rows that came after an LSN.
+    pub fn after(self, lsn: Lsn) -> Self {
+        Self { after: Some(lsn), ..self }
     }
 
     /// What says that a row is of the organization that the session is for.
@@ -85,12 +98,12 @@ impl LakeScan {
 
     /// What every row must satisfy, whatever the query says; `None` when the files may be read as they are.
     fn condition(&self, files: &[DataFile]) -> Option<Expr> {
+        let bound = |lsn: Lsn| lit(i64::try_from(lsn).unwrap_or(i64::MAX));
         let lsn = self.tables.cut.lsn;
-        let cut = files
-            .iter()
-            .any(|file| file.max_lsn > lsn)
-            .then(|| col("lsn").lt_eq(lit(i64::try_from(lsn).unwrap_or(i64::MAX))));
-        conjunction([self.own(), cut].into_iter().flatten())
+        let is_beyond = files.iter().any(|file| file.max_lsn > lsn);
+        let cut = is_beyond.then(|| col("lsn").lt_eq(bound(lsn)));
+        let after = self.after.map(|after| col("lsn").gt(bound(after)));
+        conjunction([self.own(), cut, after].into_iter().flatten())
     }
 
     /// Whether files may be left out by a filter of the query. Statistics are of all rows of a file: what leaves one
@@ -105,16 +118,14 @@ impl LakeScan {
     /// organization and time, so a file that was pruned holds no reversal of a row that was not.
     async fn hidden(&self, state: &dyn Session, files: &[DataFile]) -> Result<HiddenRows> {
         let mut hidden = HiddenRows::default();
-        if !self.net {
-            return Ok(hidden);
-        }
+        let Some(table) = self.table.ingested().filter(|_| self.net) else { return Ok(hidden) };
         let lsn = self.tables.cut.lsn;
         for rows in &self.contents.fresh {
             hidden.add(&net::reversals(rows, None)?, lsn);
         }
         let mut reading = Vec::new();
         for file in files.iter().filter(|file| file.corrects) {
-            reading.push(self.reversals(state, file));
+            reading.push(self.reversals(state, table, file));
         }
         let mut found = stream::iter(reading).buffer_unordered(8);
         while let Some(reversals) = found.try_next().await? {
@@ -123,8 +134,13 @@ impl LakeScan {
         Ok(hidden)
     }
 
-    async fn reversals(&self, state: &dyn Session, file: &DataFile) -> Result<Arc<[Reversal]>> {
-        if let Some(known) = self.tables.reversals.get(self.table, &file.path) {
+    async fn reversals(
+        &self,
+        state: &dyn Session,
+        table: Table,
+        file: &DataFile,
+    ) -> Result<Arc<[Reversal]>> {
+        if let Some(known) = self.tables.reversals.get(table, &file.path) {
             return Ok(known);
         }
         let columns = net::COLUMNS.map(|name| self.schema.index_of(name));
@@ -138,23 +154,27 @@ impl LakeScan {
             found.extend(net::reversals(&rows, file.event_date)?);
         }
         let found: Arc<[Reversal]> = found.into();
-        self.tables.reversals.keep(self.table, &file.path, Arc::clone(&found));
+        self.tables.reversals.keep(table, &file.path, Arc::clone(&found));
         Ok(found)
     }
 
     fn files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<DataFile>> {
         let theirs = filters.iter().filter(|filter| self.prunes(filter)).cloned();
         let wanted = conjunction(theirs.chain(self.own()));
-        match wanted {
+        let after = self.after.unwrap_or(0);
+        let mut found = match wanted {
             Some(wanted) => {
                 let predicate = physical(state, &self.schema, &wanted)?;
                 let times =
                     if self.reach.is_none() { TimePrecision::Exact } else { TimePrecision::Day };
                 let files = &self.contents.files;
-                Ok(prune::keep(self.table, &self.schema, files, times, predicate))
+                prune::keep(self.table, &self.schema, files, times, predicate)
             }
-            None => Ok(self.contents.files.to_vec()),
-        }
+            None => self.contents.files.to_vec(),
+        };
+        // Ours, so that it tells nothing: which files were there already when the mark was set.
+        found.retain(|file| file.max_lsn > after);
+        Ok(found)
     }
 
     /// The scan itself, of the columns `columns`.

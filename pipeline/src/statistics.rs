@@ -5,8 +5,9 @@ use arrow::{
     compute,
     datatypes::{Int64Type, TimestampMicrosecondType},
 };
-use ingest::Table;
 use serde_json::{Map, Value, json};
+
+use crate::StoredTable;
 
 /// The columns that have statistics in the Delta log: what queries prune by, and no person. Of `corrects_id` the
 /// nulls are counted: a file without corrections needs no net view.
@@ -14,7 +15,8 @@ const COLUMNS: [&str; 7] =
     ["organization_id", "project_id", "occurred_at", "ingested_at", "log", "lsn", "corrects_id"];
 
 /// The columns of a table that have statistics.
-pub(crate) fn columns(table: Table) -> impl Iterator<Item = &'static str> {
+pub(crate) fn columns(table: impl Into<StoredTable>) -> impl Iterator<Item = &'static str> {
+    let table = table.into();
     let schema = table.schema();
     COLUMNS
         .into_iter()
@@ -46,7 +48,7 @@ enum Bound {
 }
 
 impl Statistics {
-    pub(crate) fn new(table: Table) -> Self {
+    pub(crate) fn new(table: impl Into<StoredTable>) -> Self {
         Self {
             rows: 0,
             columns: columns(table).map(|name| (name, ColumnStatistics::default())).collect(),
@@ -139,6 +141,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray};
+    use ingest::Table;
 
     use super::*;
 

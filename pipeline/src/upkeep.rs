@@ -156,7 +156,7 @@ pub async fn run(task: &Task, clock: fn() -> Micros) -> Result<Report, Error> {
     let mut report = Report { dry_run: task.dry_run, tables: Vec::new() };
     for table in Table::ALL.into_iter().filter(wanted) {
         if let Some(opened) = LakeTable::open(&root, table).await? {
-            report.tables.push(Upkeep::new(task, &root, opened, clock).run().await?);
+            report.tables.push(Upkeep::new(task, &root, (table, opened), clock).run().await?);
         }
     }
     Ok(report)
@@ -166,15 +166,21 @@ pub async fn run(task: &Task, clock: fn() -> Micros) -> Result<Report, Error> {
 struct Upkeep<'a> {
     task: &'a Task,
     root: &'a Root,
+    of: Table,
     table: LakeTable,
     clock: fn() -> Micros,
     report: TableReport,
 }
 
 impl<'a> Upkeep<'a> {
-    fn new(task: &'a Task, root: &'a Root, table: LakeTable, clock: fn() -> Micros) -> Self {
-        let report = TableReport { table: table.table().name().into(), ..TableReport::default() };
-        Self { task, root, table, clock, report }
+    fn new(
+        task: &'a Task,
+        root: &'a Root,
+        (of, table): (Table, LakeTable),
+        clock: fn() -> Micros,
+    ) -> Self {
+        let report = TableReport { table: of.name().into(), ..TableReport::default() };
+        Self { task, root, of, table, clock, report }
     }
 
     async fn run(mut self) -> Result<TableReport, Error> {
@@ -203,7 +209,7 @@ impl<'a> Upkeep<'a> {
             reason.push_str(&format!(": {cause}"));
             source = cause.source();
         }
-        tracing::error!(table = self.table.table().name(), job = job.name(), "{reason}");
+        tracing::error!(table = self.of.name(), job = job.name(), "{reason}");
         self.report.failures.push(Failure { job, reason });
     }
 
@@ -213,7 +219,7 @@ impl<'a> Upkeep<'a> {
     }
 
     async fn retain(&mut self) -> Result<(), Error> {
-        let Some(days) = self.task.retention_days.get(self.table.table().name()) else {
+        let Some(days) = self.task.retention_days.get(self.of.name()) else {
             return Ok(());
         };
         self.table.advance(None).await?;
@@ -248,7 +254,7 @@ impl<'a> Upkeep<'a> {
     }
 
     async fn rewrite(&mut self, rewriter: &Rewriter, group: &[DataFile]) -> Result<(), Error> {
-        let written = rewriter.rewrite(self.table.table(), group, self.now_ms()).await?;
+        let written = rewriter.rewrite(self.of, group, self.now_ms()).await?;
         let (adds, files): (Vec<Add>, Vec<DataFile>) =
             written.into_iter().map(|written| (written.add, written.file)).unzip();
         self.exchange(group, &adds, Reason::Compaction).await?;
@@ -267,7 +273,7 @@ impl<'a> Upkeep<'a> {
         if self.table.replace(removed, added, reason, now_ms).await? {
             return Ok(());
         }
-        Err(Error::Contended { table: self.table.table().name() })
+        Err(Error::Contended { table: self.of.name() })
     }
 
     async fn checkpoint(&mut self) -> Result<(), Error> {

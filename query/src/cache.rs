@@ -145,8 +145,6 @@ fn key(request: &Request) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::{Author, QueryOptions, RowAccess};
 
@@ -155,7 +153,7 @@ mod tests {
             author: Author::Stranger,
             sql: sql.into(),
             reach: reach.clone(),
-            cut: Cut { log: 1, lsn, floor: 0, tables: BTreeMap::new() },
+            cut: Cut { log: 1, lsn, ..Cut::default() },
             now: 0,
             deadline_ms: 1,
             max_rows: None,

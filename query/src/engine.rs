@@ -11,8 +11,9 @@ use crate::{
     AnswerStream, Author, Planned, QueryError, QueryMode, QuerySummary, Reason, Request, RowAccess,
     cache::{Cache, TableRange},
     gate,
-    metric::{self, Catalog, MetricAnswer, MetricRequest, MetricRow, ReadCost, Viewer},
+    metric::{self, Catalog, MetricAnswer, MetricRequest, MetricRow, ReadCost, ReadSource, Viewer},
     pool::{Pool, WorkerMessage},
+    rollup,
     worker::{ENDED, FAILED, Handshake, PROGRESS, ROWS, Session, read_frame},
 };
 
@@ -77,7 +78,12 @@ impl Engine {
     /// Starts a query, and gives the pieces of its answer as they come.
     pub async fn stream(&self, request: Request) -> Result<AnswerStream, QueryError> {
         let scopes = TableRange::of(&request.sql);
-        self.begin(request, &scopes).await
+        self.begin(request, Some(&scopes)).await
+    }
+
+    /// Runs a query whose answer nobody asks for again, and gathers it.
+    pub async fn run_once(&self, request: Request) -> Result<ResultSet, QueryError> {
+        gather(self.begin(request, None).await?).await
     }
 
     /// Starts the workers, before somebody waits for one.
@@ -108,11 +114,11 @@ impl Engine {
         }
     }
 
-    /// Starts a query that depends on no rows but those of its scopes.
+    /// Starts a query that depends on no rows but those of its scopes. Without them its answer is not kept.
     async fn begin(
         &self,
         request: Request,
-        scopes: &[TableRange],
+        scopes: Option<&[TableRange]>,
     ) -> Result<AnswerStream, QueryError> {
         if request.author == Author::Stranger {
             gate::tokens(&request.sql)?;
@@ -128,15 +134,15 @@ impl Engine {
         // How soon a kept answer comes tells that nobody sent a row since; of our own questions only that none came
         // to days that are over.
         let is_kept = request.author == Author::Ourselves || request.reach.organization().is_none();
-        let keeping = match request.terms.task {
-            QueryMode::Rows if is_kept => match cache.find(&request, scopes) {
+        let keeping = match (request.terms.task, scopes) {
+            (QueryMode::Rows, Some(scopes)) if is_kept => match cache.find(&request, scopes) {
                 Ok(kept) => {
                     metrics::counter!("query_cache_hits_total").increment(1);
                     return Ok(kept.into());
                 }
                 Err(keeping) => Some(*keeping),
             },
-            QueryMode::Rows | QueryMode::Explain | QueryMode::Validate => None,
+            _ => None,
         };
         Ok(AnswerStream::begun(pool.run(request).await?, keeping))
     }
@@ -181,14 +187,34 @@ impl Engine {
         asking: MetricContext<'_>,
     ) -> Result<Vec<MetricAnswer>, QueryError> {
         let mut answers: Vec<Option<MetricAnswer>> = vec![None; requests.len()];
-        for statement in asking.catalog.compile(requests, asking.viewer())? {
-            let Statement { sql, reads, .. } = &statement;
-            let rows = self.rows_of_metrics(sql, reads, ROWS_MAX, asking).await?;
-            for (index, answer) in metric::answers(&statement, &rows)? {
+        let usable = rollup::usable(asking.cut);
+        for statement in asking.catalog.compile_over(requests, asking.viewer(), &usable)? {
+            let (rows, source) = self.rows_of_statement(&statement, asking).await?;
+            for (index, answer) in metric::answers(&statement, &rows, source)? {
                 answers[index] = Some(answer);
             }
         }
         Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// Runs a statement over rollups, where they have its answer, else over events.
+    async fn rows_of_statement(
+        &self,
+        statement: &Statement,
+        asking: MetricContext<'_>,
+    ) -> Result<(ResultSet, ReadSource), QueryError> {
+        let Statement { sql, over_rollups, reads, .. } = statement;
+        if let Some(sql) = over_rollups {
+            match self.rows_of_metrics(sql, reads, ROWS_MAX, asking).await {
+                Ok(rows) => return Ok((rows, ReadSource::Rollup)),
+                // It may be damaged, and the events still have the answer, or the same error.
+                Err(error) if is_of_rows(&error) => {
+                    tracing::warn!(%error, sql, "events are read instead of a rollup");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((self.rows_of_metrics(sql, reads, ROWS_MAX, asking).await?, ReadSource::Raw))
     }
 
     /// Runs a statement of ours about metrics.
@@ -207,7 +233,7 @@ impl Engine {
         };
         let request = Request::of_ourselves(sql.to_owned(), reach, cut.clone(), now, deadline_ms);
         let request = Request { max_rows: Some(rows_max), gives_way, ..request };
-        gather(self.begin(request, &metric::ranges(reads)).await?).await
+        gather(self.begin(request, Some(&metric::ranges(reads))).await?).await
     }
 }
 
@@ -288,6 +314,12 @@ impl std::fmt::Debug for LocalEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LocalEngine(…)")
     }
+}
+
+/// Whether other rows may have an answer.
+fn is_of_rows(error: &QueryError) -> bool {
+    use Reason::{Failed, Invalid, OutOfRange, Unavailable};
+    matches!(error.reason, Failed | Invalid | OutOfRange | Unavailable)
 }
 
 /// Gathers the pieces of an answer.

@@ -7,6 +7,7 @@
 //! the child's side, [`pool`] the parent's; `threads` are those it computes on. [`metric`] answers metric questions, which `semantic` turns into SQL.
 //! [`answering`] is an answer while it comes, [`cache`] holds those that are still true; `explain` says what was wrong, `names` what columns are called, and `masked` keeps persons from who may not see them.
 //! `even` cuts an organization's rows anew, and `portion` divides rows so that whoever reads them can hold them;
+//! [`rollup`] names the tables of sums that metrics are read from.
 //! [`encoder`] turns them into the form that was asked for while they come, with [`format`] and `json`; [`parameter`]
 //! is what a question says besides its text, [`cost`] what it read.
 
@@ -36,6 +37,7 @@ mod portion;
 mod pushdown;
 mod rebatch;
 pub mod request;
+pub mod rollup;
 pub mod schema;
 pub mod session;
 mod threads;
@@ -50,4 +52,4 @@ pub use error::{QueryError, Reason};
 pub use gate::{Function, functions};
 pub use parameter::Parameters;
 pub use request::{Author, Planned, QueryMode, QueryOptions, QuerySummary, Request, RowAccess};
-pub use semantic::{Zone, quoted};
+pub use semantic::{Rollup, Zone, quoted};

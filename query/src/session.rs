@@ -34,7 +34,7 @@ use crate::{
     Author, QueryError, QueryMode, QueryOptions, Reason, Request, RowAccess, Zone,
     arithmetic::CheckedArithmetic,
     explain::{explain, explain_in},
-    gate, masked, names, pushdown,
+    gate, masked, names, pushdown, rollup,
     schema::{self, CATALOG, INFORMATION_SCHEMA, SCHEMA},
     zoned_time::{ZonedCasts, ZonedComparisons},
 };
@@ -230,6 +230,9 @@ async fn register(
     if request.author == Author::Ourselves {
         for (table, name) in LEDGERS {
             stored.push((name, Arc::new(LakeScan::new(tables, table, own))));
+        }
+        for (name, rows) in rollup::relations(&request.sql, tables, own) {
+            context.register_table(name, rows)?;
         }
     }
     let net = LakeScan::new(tables, Table::UsageLedger, own).net();

@@ -31,6 +31,7 @@ use crate::{
     nested::with_types,
     portion::portions,
     rebatch::Rebatcher,
+    rollup,
     session::{self, Plan},
     threads::{Threads, cpu_time, give_way_to_intake, stack_bytes},
 };
@@ -163,7 +164,8 @@ impl Session {
             .build_arc()
             .map_err(|error| unavailable(error.to_string()))?;
         let reader = Reader::open(&handshake.location, &handshake.log_dir)
-            .map_err(|error| unavailable(error.to_string()))?;
+            .map_err(|error| unavailable(error.to_string()))?
+            .with_rollups(rollup::all().map(|(_, table)| table).collect());
         Ok(Self { reader, runtime, memory, partitions: handshake.partitions })
     }
 
@@ -174,7 +176,8 @@ impl Session {
         partitions: usize,
         output: &mut (impl AsyncWrite + Unpin),
     ) -> Result<QuerySummary, QueryError> {
-        let tables = self.reader.at(&request.cut).await.map_err(|error| {
+        let cut = rollup::cut(request);
+        let tables = self.reader.at(&cut).await.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "the lake is not readable");
             QueryError::new(Reason::Unavailable, "the lake cannot be read at this cut")
         })?;

@@ -82,7 +82,7 @@ impl CutCipher {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use super::*;
     use rest::principal::{PrincipalKind, Scopes};
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_token_is_its_organizations_and_says_nothing() {
         let cut_cipher = CutCipher::new(&[7; 32]).unwrap();
-        let newest = Cut { log: 77, lsn: 1_000_000, floor: 0, tables: BTreeMap::new() };
+        let newest = Cut { log: 77, lsn: 1_000_000, ..Cut::default() };
         let (a, b, staff) = (who(Some("org_a")), who(Some("org_b")), who(None));
         let mut tokens = BTreeSet::new();
         for lsn in [0, 1, 999, 1_000_000] {

@@ -11,6 +11,7 @@ mod lake;
 pub mod metrics;
 pub mod persons;
 pub mod queries;
+mod rollups;
 
 pub use lake::Lake;
 
@@ -21,6 +22,7 @@ pub const FEATURES: &[Feature<Lake>] = &[
     queries::FEATURE,
     persons::FEATURE,
     metrics::FEATURE,
+    rollups::FEATURE,
     analyses::FEATURE,
     dashboards::FEATURE,
     dead_letters::FEATURE,

@@ -150,7 +150,7 @@ mod tests {
     fn commits_are_counted_from_the_last_checkpoint() {
         let mark = |version| TableVersion { version, txn: 0 };
         let tables = [("a".to_owned(), mark(40)), ("b".to_owned(), mark(7))];
-        let cut = Cut { log: 1, lsn: 0, floor: 0, tables: tables.into() };
+        let cut = Cut { log: 1, tables: tables.into(), ..Cut::default() };
         assert_eq!(commits(&cut, None), 40);
         let since = BTreeMap::from([("a".to_owned(), 38)]);
         assert_eq!(commits(&cut, Some(&since)), 7);

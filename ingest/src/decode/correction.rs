@@ -31,7 +31,8 @@ use crate::{
 /// The only table whose rows are entered again as they should have been. Those of the others are only taken back.
 const AMENDED: Table = Table::UsageLedger;
 const EVENT_TYPE: &str = "usage.request";
-const REVERSAL: &str = "reversal:";
+/// What the id of a reversal begins with. Only a row that corrects another one is a reversal.
+pub const REVERSAL: &str = "reversal:";
 const RE_ENTRY: &str = "correction:";
 
 /// What a reversal negates: what is added up. All else is equal to the row that it takes back.
@@ -49,6 +50,11 @@ const QUANTITIES: [&str; 12] = [
     "quantity",
     "amount",
 ];
+
+/// Whether a reversal negates the column of that name.
+pub fn is_negated(column: &str) -> bool {
+    QUANTITIES.contains(&column)
+}
 
 /// A row of a table of events, as it was recorded.
 #[derive(Debug, Clone)]

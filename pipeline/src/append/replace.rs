@@ -22,6 +22,8 @@ pub(crate) enum Reason {
     Retention,
     /// Others hold the same rows, but for persons.
     Erasure,
+    /// Their rows were computed anew.
+    Rebuild,
 }
 
 /// Attempts at one exchange. A writer that commits all the time leaves some room between two commits.
@@ -80,7 +82,7 @@ impl LakeTable {
             .with_create_checkpoint(false)
             .with_cleanup_expired_logs(Some(false));
         let operation = match reason {
-            Reason::Compaction | Reason::Erasure => {
+            Reason::Compaction | Reason::Erasure | Reason::Rebuild => {
                 DeltaOperation::Optimize { predicate: None, target_size: 0 }
             }
             Reason::Retention => DeltaOperation::Delete { predicate: None },

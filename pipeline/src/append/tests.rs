@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use ingest::{
+    Table,
     decode::{EventFormat, Sender, decode},
     identity::Pseudonyms,
     time::Window,

@@ -4,8 +4,8 @@ use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, BooleanArray, Date32Array, StringViewArray, TimestampMicrosecondArray,
-        UInt64Array,
+        ArrayRef, BooleanArray, Date32Array, Int64Array, StringViewArray,
+        TimestampMicrosecondArray, UInt64Array,
     },
     datatypes::SchemaRef,
 };
@@ -14,9 +14,8 @@ use datafusion::{
     physical_optimizer::pruning::PruningPredicateBuilder,
     physical_plan::PhysicalExpr,
 };
-use ingest::Table;
 
-use crate::DataFile;
+use crate::{DataFile, StoredTable};
 
 /// How exactly the times of a file's rows may be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +28,7 @@ pub(super) enum TimePrecision {
 
 /// The files that may hold a row for which `predicate` is true. When in doubt, a file is kept.
 pub(super) fn keep(
-    table: Table,
+    table: StoredTable,
     schema: &SchemaRef,
     files: &[DataFile],
     times: TimePrecision,
@@ -47,7 +46,7 @@ pub(super) fn keep(
 }
 
 struct FileStatistics<'a> {
-    table: Table,
+    table: StoredTable,
     files: &'a [DataFile],
     times: TimePrecision,
 }
@@ -76,6 +75,13 @@ impl FileStatistics<'_> {
             });
             let bounds = bounds.collect::<TimestampMicrosecondArray>();
             return Some(Arc::new(bounds.with_timezone("UTC")));
+        }
+        if column.name == "lsn" {
+            let bounds = files.map(|file| {
+                let bound = if smallest { file.min_lsn? } else { file.max_lsn };
+                i64::try_from(bound).ok()
+            });
+            return Some(Arc::new(bounds.collect::<Int64Array>()));
         }
         if column.name == "event_date" {
             return Some(Arc::new(files.map(|file| file.event_date).collect::<Date32Array>()));

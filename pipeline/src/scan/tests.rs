@@ -117,6 +117,7 @@ async fn lake(dir: &Path, records: &[Record], fresh: usize) -> Tables {
         lsn: records[records.len() - 1].last_lsn(),
         floor: mark.txn,
         tables: BTreeMap::from([(Table::UsageLedger.name().to_owned(), mark)]),
+        ..Cut::default()
     };
     at(dir, &cut).await
 }

@@ -25,16 +25,18 @@ pub(crate) async fn removed(
         .map(|tombstone| parquet_file::object_path(root, table.table(), &tombstone.path))
         .collect();
     // Most of them are gone since an earlier time.
-    let found = futures::stream::iter(old)
-        .map(|path| async move {
-            match root.store.head(&path).await {
-                Ok(meta) => Ok(Some(meta)),
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(source) => Err(Error::Store { path: path.to_string(), source }),
-            }
-        })
-        .buffer_unordered(AT_ONCE);
+    let asked: Vec<_> = old.into_iter().map(|path| head(root, path)).collect();
+    let found = futures::stream::iter(asked).buffer_unordered(AT_ONCE);
     found.try_filter_map(async |meta| Ok(meta)).try_collect().await
+}
+
+/// What is known of a file; nothing if it is not there.
+async fn head(root: &Root, path: Path) -> Result<Option<ObjectMeta>, Error> {
+    match root.store.head(&path).await {
+        Ok(meta) => Ok(Some(meta)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(source) => Err(Error::Store { path: path.to_string(), source }),
+    }
 }
 
 /// What the folder of a table holds and its log does not name: left by a process that ended in the middle. A
@@ -75,13 +77,13 @@ fn is_data(folder: &Path, file: &Path) -> bool {
 
 /// Removes files for good.
 pub(crate) async fn delete(root: &Root, files: &[ObjectMeta]) -> Result<(), Error> {
-    let deleting = futures::stream::iter(files)
-        .map(|meta| async {
-            match root.store.delete(&meta.location).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-                Err(source) => Err(Error::Store { path: meta.location.to_string(), source }),
-            }
-        })
-        .buffer_unordered(AT_ONCE);
-    deleting.try_collect().await
+    let deleting: Vec<_> = files.iter().map(|meta| delete_one(root, meta)).collect();
+    futures::stream::iter(deleting).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+async fn delete_one(root: &Root, meta: &ObjectMeta) -> Result<(), Error> {
+    match root.store.delete(&meta.location).await {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(source) => Err(Error::Store { path: meta.location.to_string(), source }),
+    }
 }

@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     Audience, Dimension, Error, Grain, Groups, Metric, MetricKind, MetricOption, MetricRequest,
-    PersonCount, Source, Statement, context::StatementContext, kind::conversion, statement::Part,
+    PersonCount, Rollup, Source, Statement, context::StatementContext, kind::conversion,
+    statement::Part,
 };
 
 /// The metrics of a deployment.
@@ -207,6 +208,22 @@ impl Catalog {
         requests: &[MetricRequest],
         viewer: Viewer,
     ) -> Result<Vec<Statement>, Error> {
+        self.compile_over(requests, viewer, &[])
+    }
+
+    /// The same, where these rollups may be read, too.
+    ///
+    /// # Errors
+    /// As for [`Catalog::compile`].
+    pub fn compile_over(
+        &self,
+        requests: &[MetricRequest],
+        viewer: Viewer,
+        rollups: &[&'static Rollup],
+    ) -> Result<Vec<Statement>, Error> {
+        let is_theirs =
+            |rollup: &&&Rollup| viewer.audience == Audience::Staff || rollup.is_of_organizations();
+        let rollups: Vec<_> = rollups.iter().filter(is_theirs).copied().collect();
         let mut statements: Vec<Statement> = Vec::new();
         for (index, request) in requests.iter().enumerate() {
             let metric = self.get(&request.metric, viewer.audience)?;
@@ -221,12 +238,11 @@ impl Catalog {
             let Part { metric, request, .. } = statement.parts[0].clone();
             match metric.kind {
                 MetricKind::Derived => {
-                    let (sql, reads) = self.derived(&metric, &request, viewer)?;
-                    statement.set(sql, reads);
+                    self.write_derived(statement, &metric, &request, viewer, &rollups)?;
                 }
                 _ => {
                     let source = self.source_of(&metric, &request, viewer.audience)?;
-                    statement.write(&source, &self.sources, viewer.audience)?;
+                    statement.write(&source, &self.sources, viewer.audience, &rollups)?;
                 }
             }
         }
@@ -463,7 +479,7 @@ fn lines_of_entries(text: &str) -> impl Iterator<Item = usize> {
 }
 
 /// Merge keys (`<<`) spare the metrics of a family from repeating themselves.
-fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, CatalogError> {
+pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, CatalogError> {
     let invalid = |error: serde_yaml_ng::Error| CatalogError::of(file, None, &error);
     let mut value: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(invalid)?;
     value.apply_merge().map_err(invalid)?;

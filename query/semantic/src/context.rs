@@ -2,23 +2,30 @@
 
 use crate::{
     Audience, Dimension, DimensionType, Error, Group, Groups, Metric, MetricKind, MetricRequest,
-    Source, bucketed, event::sent_by_staff, filter::quoted, grain::literal,
+    Source, bucketed,
+    event::sent_by_staff,
+    filter::quoted,
+    grain::literal,
+    rollup::{RollupRead, SELF},
 };
 
 /// What the metrics of one statement have in common.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct StatementContext<'a> {
     pub(crate) source: &'a Source,
     pub(crate) request: &'a MetricRequest,
     /// Whether currencies are separate.
     has_currency: bool,
     dimensions: Vec<&'a Dimension>,
+    filtered: Vec<&'a Dimension>,
     /// The filter in SQL, and the columns of organizations that it or a key needs.
     filter: Option<String>,
     joined: Vec<&'a Dimension>,
     audience: Audience,
     /// What the statement begins with, where the rows are those of a query.
     tables: String,
+    /// What is read instead of the source.
+    rollup: Option<RollupRead>,
 }
 
 /// An expression that rows are grouped by, and the name of its column.
@@ -48,12 +55,33 @@ impl<'a> StatementContext<'a> {
         let filtered: Vec<_> =
             conditions.map(|condition| find(&condition.dimension)).collect::<Result<_, _>>()?;
         let mut joined: Vec<&Dimension> = Vec::new();
-        for dimension in dimensions.iter().copied().chain(filtered) {
+        for dimension in dimensions.iter().chain(&filtered).copied() {
             if dimension.of_organization.is_some() && !joined.contains(&dimension) {
                 joined.push(dimension);
             }
         }
-        Ok(Self { source, request, has_currency, dimensions, filter, joined, audience, tables })
+        Ok(Self {
+            source,
+            request,
+            has_currency,
+            dimensions,
+            filtered,
+            filter,
+            joined,
+            audience,
+            tables,
+            rollup: None,
+        })
+    }
+
+    /// The same question, of a rollup's rows.
+    pub(crate) fn over(&self, rollup: RollupRead) -> Self {
+        Self { rollup: Some(rollup), ..self.clone() }
+    }
+
+    /// What rows are split and filtered by.
+    pub(crate) fn needed_dimensions(&self) -> impl Iterator<Item = &'a Dimension> {
+        self.dimensions.iter().chain(&self.filtered).copied()
     }
 
     /// The same rows, whatever the filter says.
@@ -167,7 +195,7 @@ impl<'a> StatementContext<'a> {
 
     /// The rows of the window.
     pub(crate) fn within(&self) -> String {
-        if self.source.query.is_some() {
+        if self.source.query.is_some() || self.rollup.is_some() {
             return format!("true{}", self.conditions());
         }
         let (from, to) = (literal(self.request.from), literal(self.request.to));
@@ -182,7 +210,11 @@ impl<'a> StatementContext<'a> {
     /// The filter; and staff's metrics leave out what organizations say of themselves.
     fn conditions(&self) -> String {
         let mut conditions = String::new();
-        let by_staff = sent_by_staff(self.audience).filter(|_| self.source.is_self_reported);
+        let by_staff = match self.rollup {
+            Some(_) => (self.audience == Audience::Staff).then(|| format!("{SELF} = 0")),
+            None => sent_by_staff(self.audience),
+        };
+        let by_staff = by_staff.filter(|_| self.source.is_self_reported);
         for condition in by_staff.iter().chain(&self.filter) {
             conditions += &format!(" AND {condition}");
         }
@@ -208,9 +240,13 @@ impl<'a> StatementContext<'a> {
 
     /// The source, beside the records of organizations where they are needed. No two columns share a name.
     pub(crate) fn rows(&self) -> String {
-        let name = if self.source.query.is_some() { "cells" } else { &self.source.name };
+        let name = match &self.rollup {
+            Some(read) => format!("({}) AS rolled", read.rows()),
+            None if self.source.query.is_some() => "cells".to_owned(),
+            None => self.source.name.clone(),
+        };
         if self.joined.is_empty() {
-            return name.to_owned();
+            return name;
         }
         let columns = self.joined.iter().map(|dimension| {
             format!(

@@ -16,6 +16,7 @@ mod kind;
 mod number;
 mod privacy;
 mod request;
+mod rollup;
 mod statement;
 mod window;
 mod zone;
@@ -34,7 +35,10 @@ pub use filter::{Condition, Filter, Operator, quoted};
 pub use grain::Grain;
 pub use number::Number;
 pub use privacy::PersonCount;
-pub use request::{Fill, Group, Groups, MetricAnswer, MetricRequest, MetricRow, ReadCost};
+pub use request::{
+    Fill, Group, Groups, MetricAnswer, MetricRequest, MetricRow, ReadCost, ReadSource,
+};
+pub use rollup::{Rollup, RollupColumn, RollupColumnKind};
 pub use statement::{Part, ROWS_MAX, Statement, TableRead};
 pub use window::{Compare, Window, WindowRequest};
 pub use zone::{UnknownZone, Zone};

@@ -89,9 +89,22 @@ pub struct MetricAnswer {
     pub read: ReadCost,
 }
 
+/// Where values were read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadSource {
+    /// The events themselves.
+    #[default]
+    Raw,
+    /// Sums that are kept of them, and the events that are not summed yet.
+    Rollup,
+}
+
 /// What a statement read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadCost {
+    /// What it read.
+    pub source: ReadSource,
     /// Rows that the scans gave.
     pub rows: u64,
     /// Bytes of files.

@@ -7,7 +7,7 @@ use ingest::Table;
 
 use crate::{
     Audience, Error, Fill, Group, Groups, Metric, MetricAnswer, MetricKind, MetricRequest,
-    MetricRow, Number, ReadCost, Source, Window, context::StatementContext, kind,
+    MetricRow, Number, ReadCost, Rollup, Source, Window, context::StatementContext, kind, rollup,
 };
 
 /// A compiled statement.
@@ -16,6 +16,8 @@ pub struct Statement {
     /// The text to run. A row has `at`, `by0`, `by1`, `by2`, `other` and `currency` where the questions need them, and
     /// one column for each of the parts.
     pub sql: String,
+    /// The same answer from rollups, where they have it.
+    pub over_rollups: Option<String>,
     /// The rows that it depends on.
     pub reads: Vec<TableRead>,
     /// What it answers. The value of the n-th is in the column `value{n}`.
@@ -49,7 +51,7 @@ pub const ROWS_MAX: u64 = 200_000;
 
 impl Statement {
     pub(crate) fn new(part: Part) -> Self {
-        Self { sql: String::new(), reads: Vec::new(), parts: vec![part] }
+        Self { sql: String::new(), over_rollups: None, reads: Vec::new(), parts: vec![part] }
     }
 
     /// Whether a question can share this statement.
@@ -69,23 +71,23 @@ impl Statement {
                 }
     }
 
-    pub(crate) fn set(&mut self, sql: String, reads: Vec<TableRead>) {
-        (self.sql, self.reads) = (sql, reads);
-    }
-
     pub(crate) fn write(
         &mut self,
         source: &Source,
         sources: &[Source],
         audience: Audience,
+        usable: &[&'static Rollup],
     ) -> Result<(), Error> {
         let Part { metric, request, .. } = &self.parts[0];
         let context =
             StatementContext::new(source, sources, request, metric.has_currency(), audience)?;
         let metrics: Vec<_> = self.parts.iter().map(|part| &part.metric).collect();
         self.sql = kind::select(&metrics, &context);
+        self.over_rollups = rollup::answer(&metrics, &context, usable);
         if let Groups::Largest(count) = request.groups {
-            self.sql = largest(&self.sql, &key_names(metric, request), count);
+            let keys = key_names(metric, request);
+            self.sql = largest(&self.sql, &keys, count);
+            self.over_rollups = self.over_rollups.as_ref().map(|sql| largest(sql, &keys, count));
         }
         self.reads = reads(source, metric, request, &context);
         Ok(())

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use datafusion::{
     execution::runtime_env::RuntimeEnv,
     sql::parser::{DFParser, Statement},
@@ -14,7 +12,7 @@ async fn planned(sql: &str, terms: QueryOptions) -> Result<(), QueryError> {
     tokens(sql)?;
     let dir = tempfile::tempdir().unwrap();
     let location = Location::folder(dir.path()).unwrap();
-    let cut = Cut { log: 0, lsn: 0, floor: 0, tables: BTreeMap::new() };
+    let cut = Cut::default();
     let tables = Reader::open(&location, dir.path()).unwrap().at(&cut).await.unwrap();
     let request = Request {
         author: Author::Stranger,

@@ -82,13 +82,7 @@ async fn compute(catalog: &Catalog, metric: &Metric) -> Result<(), String> {
                 Audience::Organization => RowAccess::Organization("org_of_nobody".into()),
             },
             terms: QueryOptions::default(),
-            ..Request::of_ourselves(
-                statement.sql,
-                RowAccess::Staff,
-                Cut { log: 0, lsn: 0, floor: 0, tables: BTreeMap::new() },
-                0,
-                1_000,
-            )
+            ..Request::of_ourselves(statement.sql, RowAccess::Staff, Cut::default(), 0, 1_000)
         };
         let columns = session::dry_run(&request).await.map_err(|error| match error.hint {
             Some(hint) => format!("{} ({hint})", error.message),

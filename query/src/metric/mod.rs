@@ -11,7 +11,7 @@ pub use check::{add_files, read_catalog};
 pub use semantic::{
     Audience, Catalog, CatalogError, Compare, Dimension, Direction, Fill, Filter, Goal, GoalPeriod,
     Grain, Group, Groups, Metric, MetricAnswer, MetricKind, MetricOption, MetricRequest, MetricRow,
-    Number, ReadCost, Text, Unit, Viewer, Window, WindowRequest,
+    Number, ReadCost, ReadSource, Text, Unit, Viewer, Window, WindowRequest,
 };
 pub use table::{MetricColumn, MetricQuery, MetricTable, Order, TableRow};
 

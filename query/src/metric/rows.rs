@@ -12,8 +12,8 @@ use chrono::{DateTime, Utc};
 use ingest::money;
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 use semantic::{
-    Group, MetricAnswer, MetricRequest, MetricRow, Number, Part, ReadCost, Statement, TableRead,
-    Unit,
+    Group, MetricAnswer, MetricRequest, MetricRow, Number, Part, ReadCost, ReadSource, Statement,
+    TableRead, Unit,
 };
 
 use crate::{QueryError, Reason, ResultSet, cache::TableRange};
@@ -37,6 +37,7 @@ pub(crate) struct RowKey {
 pub(crate) fn answers(
     statement: &Statement,
     rows: &ResultSet,
+    source: ReadSource,
 ) -> Result<Vec<(usize, MetricAnswer)>, QueryError> {
     let parts = statement.parts.iter().enumerate();
     parts
@@ -44,6 +45,7 @@ pub(crate) fn answers(
             let answer = part.answer(read(rows, part, column)?, &statement.sql)?;
             let cost = rows.ended.cost;
             let read = ReadCost {
+                source,
                 rows: cost.rows_scanned.unwrap_or_default(),
                 bytes: cost.bytes_scanned.unwrap_or_default(),
                 files: cost.files_scanned.unwrap_or_default(),

@@ -14,6 +14,7 @@ mod pool;
 mod privacy;
 mod queries;
 mod revenue;
+mod rollups;
 mod saved;
 mod security;
 mod slt;

@@ -6,6 +6,8 @@ mod rows;
 mod summary;
 mod view;
 
+use std::{collections::BTreeMap, time::Duration};
+
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use chrono::TimeDelta;
 use query::{
@@ -44,8 +46,8 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("metrics").with_routes(|c
         .service(self::forecast::get_forecast);
 });
 
-/// How metrics are read where a question does not say.
-#[derive(Debug, Clone, Copy)]
+/// How metrics are read where a question does not say, and how their rollups are kept.
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// A bucket is incomplete for so long after its end.
     pub lateness: TimeDelta,
@@ -53,6 +55,12 @@ pub struct Settings {
     pub min_persons: u32,
     /// The zone of dates and buckets.
     pub zone: Zone,
+    /// Rollups are brought up to date so often; nothing: there are none.
+    pub rollup_every: Option<Duration>,
+    /// Or when so many rows came.
+    pub rollup_rows: u64,
+    /// How many days the tables keep.
+    pub retention_days: BTreeMap<String, u32>,
 }
 
 /// Every metric there is.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use query::metric::{
     Audience, Catalog, Dimension, Goal, Grain, Metric, MetricColumn, MetricOption, MetricTable,
-    Number, ReadCost, TableRow, Unit, Window,
+    Number, ReadCost, ReadSource, TableRow, Unit, Window,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -192,8 +192,9 @@ pub struct ColumnView {
 /// What a statement read.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReadView {
-    /// `raw`: the events themselves.
-    pub source: &'static str,
+    /// `raw`: the events themselves; `rollup`: sums that are kept of them, and the events that are not summed yet.
+    #[schema(value_type = String)]
+    pub source: ReadSource,
     pub rows: u64,
     pub bytes: u64,
     pub files: u64,
@@ -352,8 +353,8 @@ impl ColumnView {
             additive: Additive::of(metric),
             null_reason: null_reason(table, i),
             sql: sql.clone(),
-            read: read.map(|ReadCost { rows, bytes, files }| ReadView {
-                source: "raw",
+            read: read.map(|ReadCost { source, rows, bytes, files }| ReadView {
+                source,
                 rows,
                 bytes,
                 files,

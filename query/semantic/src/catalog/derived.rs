@@ -2,7 +2,8 @@
 
 use super::Catalog;
 use crate::{
-    Error, Groups, Metric, MetricKind, MetricRequest, TableRead, Viewer, kind::derived, statement,
+    Error, Groups, Metric, MetricKind, MetricRequest, Rollup, Statement, Viewer, kind::derived,
+    statement,
 };
 
 impl Catalog {
@@ -26,35 +27,45 @@ impl Catalog {
         operands.into_iter().flat_map(|operand| self.components(&of(operand))).collect()
     }
 
-    /// The statement of a metric over others, and the rows that it depends on.
-    pub(super) fn derived(
+    /// Writes the statement of a metric over others.
+    pub(super) fn write_derived(
         &self,
+        statement: &mut Statement,
         metric: &Metric,
         request: &MetricRequest,
         viewer: Viewer,
-    ) -> Result<(String, Vec<TableRead>), Error> {
+        rollups: &[&'static Rollup],
+    ) -> Result<(), Error> {
         let groups = match &request.groups {
             // The groups are ranked by what comes out.
             Groups::Largest(_) => Groups::All,
             groups => groups.clone(),
         };
-        let mut operands = Vec::new();
-        let mut reads: Vec<TableRead> = Vec::new();
+        let (mut operands, mut over_rollups) = (Vec::new(), Vec::new());
+        let mut has_rollup = false;
+        statement.reads.clear();
         for name in derived::names(&metric.value) {
             let operand = self.get(&name, viewer.audience)?;
             let request =
                 MetricRequest { metric: name.clone(), groups: groups.clone(), ..request.clone() };
-            let statements = self.compile(&[request], viewer)?;
-            for statement in statements {
-                reads.extend(statement.reads);
-                operands.push(derived::Operand { metric: operand, sql: statement.sql });
+            for part in self.compile_over(&[request], viewer, rollups)? {
+                statement.reads.extend(part.reads);
+                has_rollup |= part.over_rollups.is_some();
+                let sql = part.over_rollups.unwrap_or_else(|| part.sql.clone());
+                over_rollups.push(derived::Operand { metric: operand, sql });
+                operands.push(derived::Operand { metric: operand, sql: part.sql });
             }
         }
         let keys = statement::key_names(metric, request);
-        let sql = derived::select(metric, &operands, &keys);
-        Ok(match request.groups {
-            Groups::Largest(count) => (statement::largest(&sql, &keys, count), reads),
-            _ => (sql, reads),
-        })
+        let write = |operands: &[derived::Operand<'_>]| {
+            let sql = derived::select(metric, operands, &keys);
+            match request.groups {
+                Groups::Largest(count) => statement::largest(&sql, &keys, count),
+                _ => sql,
+            }
+        };
+        statement.sql = write(&operands);
+        statement.over_rollups = has_rollup.then(|| write(&over_rollups));
+        Ok(())
     }
 }

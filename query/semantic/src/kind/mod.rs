@@ -10,6 +10,7 @@ use crate::{
     Metric, MetricKind, Unit,
     context::{Key, StatementContext},
 };
+pub(crate) use percentile::{FACTOR as HISTOGRAM_FACTOR, select_from as percentile};
 
 /// One aggregate expression per metric, over the rows of each group: they share one statement.
 pub(crate) fn select(metrics: &[&Metric], context: &StatementContext<'_>) -> String {
@@ -30,7 +31,7 @@ pub(crate) fn shares(kind: MetricKind) -> bool {
 }
 
 /// The aggregate that a metric is.
-fn expression(metric: &Metric) -> String {
+pub(crate) fn expression(metric: &Metric) -> String {
     let filter = metric.filter.iter().map(|filter| format!(" FILTER (WHERE ({filter}))"));
     let filter: String = filter.collect();
     match metric.kind {

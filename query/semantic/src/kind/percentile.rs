@@ -5,22 +5,34 @@ use super::names;
 use crate::{
     Metric,
     context::{Key, StatementContext},
+    rollup::bucket_of,
 };
 
 /// The width of a histogram's buckets, as a factor.
-const FACTOR: &str = "1.02";
+pub(crate) const FACTOR: &str = "1.02";
 
 pub(super) fn select(metric: &Metric, context: &StatementContext<'_>) -> String {
+    select_from(metric, context, bucket_of(&metric.value), "count(*) AS n", "")
+}
+
+/// The same, where `bucket` is the number of a row's bucket and `rows` how many there are. Groups have what `having` says.
+pub(crate) fn select_from(
+    metric: &Metric,
+    context: &StatementContext<'_>,
+    bucket: String,
+    rows: &str,
+    having: &str,
+) -> String {
     let keys = context.keys();
     let names = names(&keys);
     let comma = if names.is_empty() { "" } else { ", " };
     let partition = if names.is_empty() { String::new() } else { format!("PARTITION BY {names} ") };
     let group = if names.is_empty() { String::new() } else { format!(" GROUP BY {names}") };
-    let bucket = format!("ceil(ln(greatest(CAST({} AS DOUBLE), 1)) / ln({FACTOR}))", metric.value);
     let mut inner = keys;
     inner.push(Key { expression: bucket, name: "bucket".into() });
-    let filter = format!("{} AND {} IS NOT NULL", context.within(), metric.value);
-    let histogram = context.select(&inner, ["count(*) AS n".to_owned()], &filter);
+    let measured = if having.is_empty() { &metric.value } else { "bucket" };
+    let filter = format!("{} AND {measured} IS NOT NULL", context.within());
+    let histogram = context.select(&inner, [rows.to_owned()], &filter) + having;
     let share = metric.percentile.unwrap_or(0.5);
     format!(
         "WITH histogram AS ({histogram}), running AS (SELECT {names}{comma}bucket, \
