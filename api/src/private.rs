@@ -79,6 +79,17 @@ pub(crate) const TABLES: Layout = Layout {
         "dead_letter",
         "organizations",
         "api_keys",
+        // Rollups: each has a digest behind a hyphen.
+        "latency_daily",
+        "latency_hourly",
+        "time_to_first_token_daily",
+        "time_to_first_token_hourly",
+        "usage_daily",
+        "usage_daily_by_organization",
+        "usage_daily_by_organization_and_model",
+        "usage_hourly",
+        "usage_hourly_by_organization",
+        "users_daily",
     ],
     guest: "",
 };
@@ -395,6 +406,11 @@ mod tests {
             close(dir.path(), TABLES).unwrap();
             let modes = [table.name(), "notes"].map(|name| self::mode(&dir.path().join(name)));
             assert_eq!(modes, [0o700, 0o644]);
+        }
+        for (_, table) in query::rollup::all() {
+            let dir = folder(&["usage_ledger/_delta_log/0.json", &format!("{}/a", table.name())]);
+            close(dir.path(), TABLES).unwrap();
+            assert_eq!(self::mode(&dir.path().join(table.name())), 0o700);
         }
     }
 

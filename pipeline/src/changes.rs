@@ -12,7 +12,7 @@ use ingest::{
     time::Micros,
 };
 
-use crate::Cut;
+use crate::{Cut, StoredTable};
 
 /// For each table and UTC day the last LSN of a row that lies on it. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +24,7 @@ struct ChangesState {
     unknown: Lsn,
     days: BTreeMap<(Table, i64), Lsn>,
     /// The version of each table in which somebody else changed its files, which may take rows away.
-    exchanged: BTreeMap<Table, u64>,
+    exchanged: BTreeMap<StoredTable, u64>,
     erasures: u64,
 }
 
@@ -77,13 +77,18 @@ impl Changes {
     }
 
     /// Notes that in this version of a table its files are others. Noted before any cut shows the version.
-    pub(crate) fn exchanged(&self, table: Table, version: u64) {
-        self.lock().exchanged.insert(table, version);
+    pub(crate) fn exchanged(&self, table: impl Into<StoredTable>, version: u64) {
+        self.lock().exchanged.insert(table.into(), version);
     }
 
     /// Whether the rows up to `cut` are still those that were read at it.
     pub fn holds(&self, cut: &Cut) -> bool {
-        let read = |table: Table| cut.mark(table).map_or(0, |mark| mark.version);
+        let read = |table: StoredTable| match table {
+            StoredTable::Ingested(table) => cut.mark(table).map_or(0, |mark| mark.version),
+            StoredTable::Rollup(rollup) => {
+                cut.rollups.get(rollup.name()).map_or(0, |mark| mark.version)
+            }
+        };
         self.lock().exchanged.iter().all(|(table, version)| read(*table) >= *version)
     }
 

@@ -20,7 +20,7 @@ use parquet::arrow::{
 };
 
 use crate::{
-    DataFile, Error, LakeTable, Root,
+    DataFile, Error, LakeTable, RollupTable, Root, StoredTable,
     append::Reason,
     check::file::open,
     new_file::{NewFile, StoredFile},
@@ -56,12 +56,17 @@ pub async fn erase(
     Ok(report)
 }
 
-/// Removes for good what left the tables, or was never part of them, before `before_ms`. No writer may be between
-/// its files and their commit.
-pub async fn remove_replaced(task: &Task, before_ms: i64) -> Result<Report, Error> {
+/// Removes for good what left the tables and rollups, or was never part of them, before `before_ms`. No writer may be
+/// between its files and their commit.
+pub async fn remove_replaced(
+    task: &Task,
+    rollups: impl Iterator<Item = &'static RollupTable>,
+    before_ms: i64,
+) -> Result<Report, Error> {
     let root = task.location.open()?;
     let mut report = Report::default();
-    for table in Table::ALL {
+    let tables = Table::ALL.into_iter().map(StoredTable::from);
+    for table in tables.chain(rollups.map(StoredTable::from)) {
         let Some(mut opened) = LakeTable::open(&root, table).await? else { continue };
         let mut found = vacuum::removed(&root, &opened, before_ms).await?;
         found.extend(vacuum::orphans(&root, &mut opened, before_ms).await?);

@@ -72,6 +72,7 @@ pub struct Lakehouse {
     shared: Arc<Shared>,
     flusher: Arc<tokio::sync::Mutex<Flusher>>,
     rollups: Arc<tokio::sync::Mutex<Rollups>>,
+    rollup_work: Arc<tokio::sync::Mutex<()>>,
     decoders: Threads,
     /// Shared by what is between its decoding and the log.
     under_way: Arc<tokio::sync::RwLock<()>>,
@@ -192,6 +193,7 @@ impl Lakehouse {
                 retired: VecDeque::from([((settings.clock)(), floor)]),
             })),
             rollups,
+            rollup_work: Arc::default(),
             decoders: Threads::decoding()?,
             under_way: Arc::default(),
             settings: Arc::new(settings),

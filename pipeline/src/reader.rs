@@ -117,8 +117,18 @@ impl Reader {
                 );
             }
         }
+        let mut rollups = BTreeMap::new();
+        for rollup in &self.rollups {
+            if let Some(opened) = LakeTable::open(&self.root, *rollup).await? {
+                let txn = opened.committed(description.log).await?;
+                let mark = TableVersion { version: opened.version(), txn };
+                if txn > 0 {
+                    rollups.insert(rollup.name().to_owned(), mark);
+                }
+            }
+        }
         let (log, lsn) = (description.log.0, tail.last_lsn());
-        Ok(Cut { log, lsn, floor, tables, ..Cut::default() })
+        Ok(Cut { log, lsn, floor, tables, rollups })
     }
 
     /// Everything up to `cut`.

@@ -38,6 +38,12 @@ impl RollupTable {
         &self.name
     }
 
+    /// Whether a folder has the same rollup, defined in another way: names differ in what follows the last `-`.
+    pub(crate) fn is_other_definition(&self, folder: &str) -> bool {
+        let name = |table: &str| table.rsplit_once('-').map(|(name, _)| name.to_owned());
+        folder != self.name && name(folder).is_some() && name(folder) == name(&self.name)
+    }
+
     /// All columns as they are read; the date is the last one.
     pub fn schema(&self) -> SchemaRef {
         SchemaRef::clone(&self.schema)

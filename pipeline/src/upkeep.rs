@@ -12,7 +12,7 @@ pub(crate) mod vacuum;
 use std::{collections::BTreeMap, error::Error as _, path::PathBuf};
 
 use deltalake_core::kernel::Add;
-use ingest::{Table, time::Micros};
+use ingest::{Table, log::Lsn, time::Micros};
 use serde::{Deserialize, Serialize};
 
 use crate::{DataFile, Error, LakeTable, Location, Root, append::Reason};
@@ -37,6 +37,10 @@ pub struct Task {
     pub checkpoint_commits: u64,
     /// Files and log entries stay so long after the last query could begin that needs them.
     pub grace_ms: i64,
+    /// The LSN that all rollups hold: files below it and above it stay apart, so that what is not summed up is found without
+    /// the rest. Nothing: there are no rollups.
+    #[serde(default)]
+    pub rolled_up: Option<Lsn>,
     /// What compaction takes, about: fewer files are read at once with less.
     pub memory_bytes: usize,
     /// For files that an erasure lays aside.
@@ -237,9 +241,10 @@ impl<'a> Upkeep<'a> {
     async fn compact(&mut self) -> Result<(), Error> {
         self.table.advance(None).await?;
         let (files, now) = (self.table.files()?, (self.clock)());
-        let groups = plan::compaction(&files, self.task.file_bytes, self.task.all, now);
-        let (memory, file_bytes) = (self.task.memory_bytes, self.task.file_bytes);
-        let rewriter = Rewriter::new(self.root, memory, file_bytes);
+        let Task { file_bytes, all, rolled_up, .. } = *self.task;
+        let rules = plan::CompactionRules { file_bytes, all, rolled_up };
+        let groups = plan::compaction(&files, rules, now);
+        let rewriter = Rewriter::new(self.root, self.task.memory_bytes, file_bytes);
         for group in groups {
             if self.task.dry_run {
                 self.report.compacted.add(Amount::of(&group));

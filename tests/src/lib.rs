@@ -5,6 +5,7 @@
 pub mod browser;
 mod event;
 mod processes;
+mod rollup;
 mod traced;
 
 use std::{
@@ -25,6 +26,7 @@ use tempfile::TempDir;
 
 pub use event::{days_ago, own_source, own_usage, usage};
 pub use processes::signal;
+pub use rollup::{rollup, until_rolled_up};
 pub use traced::{Traced, traced};
 
 /// How long a server may take to say that it is ready, in a debug build on a busy machine.

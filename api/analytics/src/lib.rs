@@ -11,7 +11,7 @@ mod lake;
 pub mod metrics;
 pub mod persons;
 pub mod queries;
-mod rollups;
+pub mod rollups;
 
 pub use lake::Lake;
 

@@ -16,6 +16,7 @@ use ingest::{
     log::{self, LogId},
 };
 use pipeline::{Lakehouse, Location, Reader, backup};
+use query::Engine;
 use rand::Rng;
 use state::{audit::AuditOrigin, clock::Clock, folder, store::Store};
 use url::Url;
@@ -198,10 +199,12 @@ async fn erase_again(
     listed: ErasedPersons,
 ) -> anyhow::Result<()> {
     let (clock, program) = (Clock::system(), std::env::current_exe()?);
+    let engine = Engine::here(&lake::handshake(config, lake::spill_dir(config)?)?)?;
     let site = ErasureContext {
         config,
         clock: &clock,
         lakehouse,
+        engine: &engine,
         program: &program,
         grace: Duration::ZERO,
     };

@@ -7,7 +7,7 @@ use super::{Folder, ReportFormat, running::ServerFile, say};
 use crate::integrity::{self, CheckReport};
 
 /// Reads the whole folder at one cut and compares the log, the tables and the index with each other, and the
-/// sums of the data files with those of queries. It changes nothing, and works beside a running server.
+/// sums of the data files with those of queries and rollups. It changes nothing, and works beside a running server.
 ///
 /// Exit codes: 0 no difference, 1 at least one, 2 not started.
 #[derive(Debug, Args)]
@@ -49,6 +49,9 @@ fn text(checked: &CheckReport) -> String {
         "identities: {}, {} sums by organization and day",
         proof.identities, checked.sums
     ));
+    if checked.rollups.compared > 0 {
+        lines.push(format!("rollups: {} days", checked.rollups.compared));
+    }
     if let Some(accepted) = checked.accepted_events {
         lines.push(format!("accepted since the server started: {accepted}"));
     }

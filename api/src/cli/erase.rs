@@ -3,6 +3,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
+use query::Engine;
 use serde_json::Value;
 use state::{audit::AuditOrigin, clock::Clock};
 
@@ -63,12 +64,14 @@ impl Erase {
             Some(server) => ask(&server.server(), &persons).await?,
             None => {
                 let lakehouse = lake::open(&config).await?;
+                let engine = Engine::here(&lake::handshake(&config, lake::spill_dir(&config)?)?)?;
                 let (clock, program) = (Clock::system(), std::env::current_exe()?);
                 let grace = if now { Duration::ZERO } else { grace(&config) };
                 let site = ErasureContext {
                     config: &config,
                     clock: &clock,
                     lakehouse: &lakehouse,
+                    engine: &engine,
                     program: &program,
                     grace,
                 };

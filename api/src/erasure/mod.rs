@@ -33,6 +33,7 @@ fn site(system: &System) -> ErasureContext<'_> {
         config: &system.config,
         clock: &system.state.clock,
         lakehouse: &system.lake.lakehouse,
+        engine: &system.lake.engine,
         program: &system.program,
         grace: grace(&system.config),
     }

@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
+use analytics::rollups::{RollupError, RollupWork};
 use ingest::erasure::{ErasedPersons, Person};
 use pipeline::{
     Lakehouse,
     upkeep::{Report, Task},
 };
-use query::{QueryError, answer_store::AnswerStore};
+use query::{Engine, QueryError, answer_store::AnswerStore};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use state::{
@@ -66,6 +67,8 @@ pub(crate) enum EraseError {
     Child(#[from] ChildError),
     #[error(transparent)]
     Answers(#[from] QueryError),
+    #[error("rollups that name persons")]
+    Rollups(#[from] RollupError),
 }
 
 /// Where persons are erased.
@@ -74,6 +77,8 @@ pub(crate) struct ErasureContext<'a> {
     pub(crate) config: &'a Config,
     pub(crate) clock: &'a Clock,
     pub(crate) lakehouse: &'a Lakehouse,
+    /// Reads the same folder.
+    pub(crate) engine: &'a Engine,
     /// This program: files are read and written in a process of its own.
     pub(crate) program: &'a Path,
     /// How long somebody may read what was replaced.
@@ -154,6 +159,10 @@ impl ErasureContext<'_> {
         self.lakehouse.reindex(&entries).await?;
         // Where no row was changed nothing was replaced that held them, and what had been before may be read yet.
         let is_found = is_resumed || rewritten.tables.iter().any(|table| table.erased.files > 0);
+        if is_found {
+            let rollups = RollupWork::new(self.lakehouse, self.engine, self.clock);
+            rollups.rebuild_of_persons().await?;
+        }
         let mut before_ms = lake::now() / 1_000 + 1;
         if is_found {
             tokio::time::sleep(self.grace).await;

@@ -5,6 +5,7 @@
 
 mod nightly;
 mod proof;
+mod rollups;
 
 use actix_web::{HttpResponse, web};
 use bytes::Bytes;

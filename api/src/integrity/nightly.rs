@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use analytics::{Lake, rollups::RollupWork};
 use anyhow::{Context, ensure};
 use chrono::{DateTime, Days, NaiveTime, SecondsFormat, Utc};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
@@ -75,6 +76,12 @@ async fn night(system: &System, url: &str, now: DateTime<Utc>) -> anyhow::Result
     let checked = check(&system.program, &system.config, server).await?;
     for difference in &checked.proof.differences {
         tracing::error!(%difference, "the nightly check found a difference");
+    }
+    let Lake { lakehouse, engine, state, .. } = &system.lake;
+    let work = RollupWork::new(lakehouse, engine, &state.clock);
+    for (rollup, dates) in &checked.rollups.differing {
+        work.rebuild_days(rollup, dates).await.context("computing a rollup anew")?;
+        tracing::warn!(rollup, days = dates.len(), "days of a rollup were computed anew");
     }
     let last = LastCheck {
         at: now.to_rfc3339_opts(SecondsFormat::Secs, true),

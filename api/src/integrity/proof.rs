@@ -28,7 +28,10 @@ use state::{
 };
 use tokio::io::AsyncWriteExt;
 
-use super::ServerCounts;
+use super::{
+    ServerCounts,
+    rollups::{self, RollupCheck},
+};
 use crate::{
     config::{self, Config},
     erasure::keep_away,
@@ -49,6 +52,8 @@ pub(crate) struct CheckReport {
     pub(crate) proof: Proof,
     /// Pairs of an organization and a day whose sums were compared, by currency.
     pub(crate) sums: u64,
+    /// What of the rollups was compared with the events.
+    pub(crate) rollups: RollupCheck,
     /// What the running server had counted; absent without one.
     pub(crate) accepted_events: Option<u64>,
 }
@@ -64,7 +69,7 @@ pub(super) struct CheckAssignment {
 }
 
 /// A check has no deadline of its own: it takes as long as the tables are large.
-const DEADLINE_MS: u64 = 24 * 3_600 * 1_000;
+pub(super) const DEADLINE_MS: u64 = 24 * 3_600 * 1_000;
 /// The tables whose sums are compared.
 const SUMMED: [Table; 4] =
     [Table::UsageLedger, Table::BillingEvents, Table::ActivityEvents, Table::DeadLetter];
@@ -117,6 +122,7 @@ pub(crate) async fn prove(
             }),
         }
     }
+    let rollups = rollups::compare(&engine, &cut, clock, &mut proof).await;
     let accepted_events = standing.as_ref().map(|standing| standing.accepted_events);
     if let Some(standing) = standing
         && !config.retention.removes_rows()
@@ -141,7 +147,7 @@ pub(crate) async fn prove(
             detail: format!("the change {id} of the state is not mirrored: {reason}"),
         });
     }
-    Ok(CheckReport { sums: proof.sums.len() as u64, proof, accepted_events })
+    Ok(CheckReport { sums: proof.sums.len() as u64, proof, rollups, accepted_events })
 }
 
 /// What the child of a server does: one check, its order on standard input, the answer on standard output.

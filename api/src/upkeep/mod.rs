@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use pipeline::{
     Cut,
-    upkeep::{Job, Report},
+    upkeep::{Job, Report, Task},
 };
 use rest::feature::Feature;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -76,7 +76,7 @@ async fn run(system: &System) {
             dir: system.config.dir.clone(),
             erasure: None,
             task: match task(&system.config, &jobs) {
-                Ok(task) => task,
+                Ok(task) => Task { rolled_up: rolled_up(&cut), ..task },
                 Err(error) => {
                     tracing::error!(%error, "no upkeep");
                     return;
@@ -104,6 +104,11 @@ async fn run(system: &System) {
             }
         }
     }
+}
+
+/// The LSN that all rollups hold.
+fn rolled_up(cut: &Cut) -> Option<u64> {
+    cut.rollups.values().map(|mark| mark.txn).min()
 }
 
 fn versions(cut: &Cut) -> BTreeMap<String, u64> {

@@ -77,6 +77,7 @@ pub(crate) fn task(config: &Config, jobs: &[Job]) -> Result<Task, OpenError> {
         file_bytes: settings.file_mib.max(1) << 20,
         checkpoint_commits: settings.checkpoint_commits.max(1),
         grace_ms: i64::try_from(grace.saturating_mul(1_000)).unwrap_or(i64::MAX),
+        rolled_up: None,
         memory_bytes: settings.memory_mib.max(64) << 20,
         spill_dir: folder::UPKEEP_SPILL.of(&config.dir),
     })
@@ -112,7 +113,8 @@ pub(crate) async fn perform(assignment: &Assignment, clock: &Clock) -> Result<Re
             pipeline::erasure::erase(task, &pseudonyms, entries, lake::now).await?
         }
         Some(Erasure::Remove { before_ms }) => {
-            pipeline::erasure::remove_replaced(task, *before_ms).await?
+            let rollups = query::rollup::all().map(|(_, table)| table);
+            pipeline::erasure::remove_replaced(task, rollups, *before_ms).await?
         }
     };
     remove_folder(&task.spill_dir).map_err(folder)?;

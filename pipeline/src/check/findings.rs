@@ -29,6 +29,8 @@ pub enum DifferenceKind {
     Counter,
     /// A change of the state is not in the lake.
     Outbox,
+    /// A rollup is not the sum of the events.
+    Rollup,
 }
 
 /// One difference.
@@ -100,6 +102,7 @@ impl fmt::Display for Difference {
             DifferenceKind::Sum => "sum",
             DifferenceKind::Counter => "counter",
             DifferenceKind::Outbox => "outbox",
+            DifferenceKind::Rollup => "rollup",
         };
         match &self.table {
             Some(table) => write!(f, "{kind}: {table}: {}", self.detail),

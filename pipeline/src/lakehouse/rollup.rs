@@ -1,9 +1,12 @@
 //! The rollups: the process that takes events in commits what workers summed up, and says how far it is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use deltalake_core::kernel::Add;
+use futures::TryStreamExt;
 use ingest::log::{LogId, Lsn};
+use object_store::ObjectStore;
+use tokio::sync::OwnedMutexGuard;
 
 use super::Lakehouse;
 use crate::{
@@ -32,7 +35,7 @@ pub struct RollupDay {
 /// A change of a rollup.
 #[derive(Debug, Clone, Copy)]
 pub enum RollupChange<'a> {
-    /// Empties one that is not complete, before it is built day by day.
+    /// Empties one that is not complete, before it is built day by day; it is made where it is not there.
     Begin,
     /// From here on it holds all rows up to an LSN.
     Complete { through: Lsn },
@@ -70,17 +73,43 @@ impl Lakehouse {
         self.shared.lock().rollups.get(rollup.name()).copied()
     }
 
-    /// Opens a rollup that is there, and gives where it stands.
+    /// Keeps others from computing rollups: whoever holds it takes a cut and stores what is computed at it.
+    pub async fn rollup_work(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.rollup_work).lock_owned().await
+    }
+
+    /// Removes the tables of rollups whose definition is not one of these any more.
+    pub async fn remove_other_rollups(&self, known: &[&RollupTable]) -> Result<(), Error> {
+        let root = self.rollups.lock().await.root.clone();
+        let stored = |source| Error::Store { path: root.prefix.to_string(), source };
+        let prefix = (!root.prefix.as_ref().is_empty()).then_some(&root.prefix);
+        let listed = root.store.list_with_delimiter(prefix).await.map_err(stored)?;
+        for folder in listed.common_prefixes {
+            let name = folder.filename().unwrap_or_default();
+            let is_other = known.iter().any(|table| table.is_other_definition(name));
+            if is_other {
+                let files = root.store.list(Some(&folder)).map_err(stored);
+                let files: Vec<_> = files.try_collect().await?;
+                vacuum::delete(&root, &files).await?;
+                tracing::info!(
+                    table = name,
+                    "the table of a rollup's former definition was removed"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a rollup that is there, and gives where it stands: at LSN 0 while it is not complete.
     pub async fn open_rollup(
         &self,
         rollup: &'static RollupTable,
     ) -> Result<Option<TableVersion>, Error> {
         let mut rollups = self.rollups.lock().await;
-        if let Some(opened) = LakeTable::open(&rollups.root, rollup).await? {
-            self.note_rollup(rollup, &opened).await?;
-            rollups.tables.insert(rollup.into(), opened);
-        }
-        Ok(self.rollup(rollup))
+        let Some(opened) = LakeTable::open(&rollups.root, rollup).await? else { return Ok(None) };
+        let mark = self.note_rollup(rollup, &opened).await?;
+        rollups.tables.insert(rollup.into(), opened);
+        Ok(Some(mark))
     }
 
     /// Changes a rollup, in one commit.
@@ -97,13 +126,18 @@ impl Lakehouse {
         let opened = rollups.open(rollup).await?;
         let now_ms = (self.settings.clock)() / 1_000;
         let log = self.intake.log();
+        let is_computed_anew = matches!(change, RollupChange::ReplaceDay { is_fold: false, .. });
         let changed = change.make(&root, rollup, opened, log, now_ms).await;
         if changed.is_err() {
             // What is on disk is read anew before the next attempt.
             rollups.tables.remove(&StoredTable::from(rollup));
             return changed;
         }
-        self.note_rollup(rollup, opened).await
+        if is_computed_anew && self.rollup(rollup).is_some() {
+            // Answers that were read from it are not kept.
+            self.shared.changes.exchanged(rollup, opened.version());
+        }
+        self.note_rollup(rollup, opened).await.map(drop)
     }
 
     /// The days of a rollup.
@@ -123,17 +157,15 @@ impl Lakehouse {
         &self,
         rollup: &'static RollupTable,
         opened: &LakeTable,
-    ) -> Result<(), Error> {
+    ) -> Result<TableVersion, Error> {
         let txn = opened.committed(self.intake.log()).await?;
+        let mark = TableVersion { version: opened.version(), txn };
         let mut state = self.shared.lock();
         match txn {
             0 => state.rollups.remove(rollup.name()),
-            _ => {
-                let mark = TableVersion { version: opened.version(), txn };
-                state.rollups.insert(rollup.name().to_owned(), mark)
-            }
+            _ => state.rollups.insert(rollup.name().to_owned(), mark),
         };
-        Ok(())
+        Ok(mark)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ingest::time::Micros;
+use ingest::{log::Lsn, time::Micros};
 
 use crate::DataFile;
 
@@ -19,22 +19,35 @@ const TINY_BYTES: u64 = 8 << 20;
 /// make a large file be written again each time.
 const LATE_SHARE: u64 = 10;
 
-/// Groups of files of one date that become few. A date of `all` may still be written to.
+/// What compaction is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CompactionRules {
+    /// Files of half of it stay as they are.
+    pub(crate) file_bytes: u64,
+    /// What was written this hour, too.
+    pub(crate) all: bool,
+    /// The LSN that all rollups hold.
+    pub(crate) rolled_up: Option<Lsn>,
+}
+
+/// Groups of files of one date that become few. With `all` a date may still be written to.
 ///
-/// On a day that is over, every small file is taken; on other days those of the hours before this one.
+/// On a day that is over, every small file is taken; on other days those of the hours before this one. Files that rollups
+/// hold and others stay apart.
 pub(crate) fn compaction(
     files: &[DataFile],
-    file_bytes: u64,
-    all: bool,
+    rules: CompactionRules,
     now: Micros,
 ) -> Vec<Vec<DataFile>> {
+    let CompactionRules { file_bytes, all, rolled_up } = rules;
+    let is_held = |file: &DataFile| rolled_up.is_none_or(|lsn| file.max_lsn <= lsn);
     let hour_ms = now.div_euclid(HOUR) * (HOUR / 1_000);
     let is_over = |date: i32| (i64::from(date) + 1) * DAY + MARGIN <= now;
-    let mut dates: BTreeMap<Option<i32>, Vec<DataFile>> = BTreeMap::new();
+    let mut dates: BTreeMap<(Option<i32>, bool), Vec<DataFile>> = BTreeMap::new();
     for file in files {
         let is_closed = file.event_date.is_some_and(is_over) || file.modified_ms < hour_ms;
         if (all || is_closed) && file.size_bytes < file_bytes / 2 {
-            dates.entry(file.event_date).or_default().push(file.clone());
+            dates.entry((file.event_date, is_held(file))).or_default().push(file.clone());
         }
     }
     dates.into_values().map(worthwhile).filter(|group| group.len() > 1).collect()
@@ -77,8 +90,12 @@ mod tests {
         DataFile::new(ingest::Table::UsageLedger, name.into(), size_bytes, modified_ms, date, None)
     }
 
+    fn rules(all: bool) -> CompactionRules {
+        CompactionRules { file_bytes: 256 * MIB, all, rolled_up: None }
+    }
+
     fn planned(files: &[DataFile], all: bool) -> Vec<String> {
-        let groups = compaction(files, 256 * MIB, all, NOW);
+        let groups = compaction(files, rules(all), NOW);
         groups.iter().map(|group| group.iter().map(|file| file.path.as_str()).collect()).collect()
     }
 
@@ -99,9 +116,9 @@ mod tests {
         assert_eq!(planned(&files, true), ["hi", "ab", "cdef"]);
         // At half past midnight rows of yesterday may still be on their way.
         let early = i64::from(TODAY) * DAY + HOUR / 2;
-        assert!(compaction(&files[1..2], 256 * MIB, false, early).is_empty());
+        assert!(compaction(&files[1..2], rules(false), early).is_empty());
         let young = [files[0].clone(), file("z", Some(TODAY - 1), MIB, 1)];
-        assert_eq!(compaction(&young, 256 * MIB, false, early + HOUR).len(), 1);
+        assert_eq!(compaction(&young, rules(false), early + HOUR).len(), 1);
     }
 
     #[test]
@@ -116,6 +133,25 @@ mod tests {
         assert_eq!(planned(&with(5, &full), false), ["01234"]);
         assert!(planned(&with(1, &full), false).is_empty());
         assert_eq!(planned(&[large, file("y", day, 90 * MIB, 900)], false), ["yz"]);
+    }
+
+    #[test]
+    fn what_rollups_hold_and_what_not_stay_apart() {
+        let files: Vec<_> = [(10, "a"), (30, "b"), (20, "c"), (21, "d")]
+            .map(|(max_lsn, name)| DataFile { max_lsn, ..file(name, Some(TODAY - 1), MIB, 400) })
+            .into();
+        let with = |rolled_up| {
+            let groups = compaction(&files, CompactionRules { rolled_up, ..rules(false) }, NOW);
+            let mut names: Vec<String> = groups
+                .iter()
+                .map(|group| group.iter().map(|file| file.path.as_str()).collect())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(with(None), ["abcd"]);
+        assert_eq!(with(Some(20)), ["ac", "bd"]);
+        assert_eq!(with(Some(29)), ["acd"]);
     }
 
     #[test]

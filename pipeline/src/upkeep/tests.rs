@@ -50,6 +50,11 @@ fn location(dir: &Path) -> Location {
     Location::folder(&dir.join("lake")).unwrap()
 }
 
+/// The rules of a compaction by hand.
+fn everything() -> plan::CompactionRules {
+    plan::CompactionRules { file_bytes: 256 << 20, all: true, rolled_up: None }
+}
+
 fn task(dir: &Path, jobs: &[Job]) -> Task {
     Task {
         location: location(dir),
@@ -61,6 +66,7 @@ fn task(dir: &Path, jobs: &[Job]) -> Task {
         file_bytes: 256 << 20,
         checkpoint_commits: 3,
         grace_ms: DAY_MS,
+        rolled_up: None,
         memory_bytes: 64 << 20,
         spill_dir: dir.join("spill"),
     }
@@ -250,7 +256,7 @@ async fn the_same_files_are_exchanged_once() {
     let table = Table::UsageLedger;
     let mut one = LakeTable::open(&root, table).await.unwrap().unwrap();
     let mut other = LakeTable::open(&root, table).await.unwrap().unwrap();
-    let group = plan::compaction(&one.files().unwrap(), 256 << 20, true, later()).remove(0);
+    let group = plan::compaction(&one.files().unwrap(), everything(), later()).remove(0);
     let adds = async || {
         let written = rewriter.rewrite(table, &group, 0).await.unwrap();
         written.into_iter().map(|written| written.add).collect::<Vec<_>>()
@@ -275,7 +281,7 @@ async fn more_files_than_are_read_at_once_are_merged_in_steps_that_end() {
     }
     let root = location(dir.path()).open().unwrap();
     let files = usage_files(dir.path()).await;
-    let group = plan::compaction(&files, 256 << 20, true, later()).remove(0);
+    let group = plan::compaction(&files, everything(), later()).remove(0);
     assert_eq!(group.len(), 4);
     let folder = dir.path().join("lake/usage_ledger");
     let count = || parquet_files(&folder);
@@ -308,7 +314,7 @@ async fn files_that_do_not_hold_what_they_should_stay_as_they_are() {
     let (lakehouse, _) = lake(dir.path()).await;
     let root = location(dir.path()).open().unwrap();
     let files = usage_files(dir.path()).await;
-    let group = plan::compaction(&files, 256 << 20, true, later()).remove(0);
+    let group = plan::compaction(&files, everything(), later()).remove(0);
     let rewriter = Rewriter::new(&root, 64 << 20, 256 << 20);
     let mut wrong = group.clone();
     wrong[0].rows += 1;

@@ -5,7 +5,10 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
-use crate::{Audience, Error, Grain, MetricRequest, Source, event::sent_by_staff, grain::literal};
+use crate::{
+    Audience, Error, Grain, MetricRequest, Rollup, Source, event::sent_by_staff, grain::literal,
+    rollup,
+};
 
 /// Queries within queries.
 const DEPTH_MAX: usize = 4;
@@ -17,8 +20,27 @@ pub(crate) fn tables(
     request: &MetricRequest,
     audience: Audience,
 ) -> Result<String, Error> {
-    let query = Template { sources, request, audience }.expand(source, 0)?;
-    Ok(format!("WITH buckets AS ({}), cells AS ({query}) ", buckets(request)))
+    let template = Template { sources, request, audience, rollups: None };
+    Ok(with(request, &template.expand(source, 0)?))
+}
+
+/// The same, where its usage is read from rollups; nothing if they do not have it.
+pub(crate) fn tables_over(
+    source: &Source,
+    sources: &[Source],
+    request: &MetricRequest,
+    audience: Audience,
+    rollups: &[&'static Rollup],
+) -> Option<String> {
+    let is_read = source.query.as_ref().is_some_and(|query| query.contains("{usage:"));
+    let template = Template { sources, request, audience, rollups: Some(rollups) };
+    // One that has no such rows is an error here, and is read as it is.
+    let query = template.expand(source, 0).ok().filter(|_| is_read)?;
+    Some(with(request, &query))
+}
+
+fn with(request: &MetricRequest, query: &str) -> String {
+    format!("WITH buckets AS ({}), cells AS ({query}) ", buckets(request))
 }
 
 /// The buckets of a question, each with its start, what of it is in the window, and the start of the one before.
@@ -60,7 +82,7 @@ fn bucket_end(request: &MetricRequest, start: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// The start of the bucket before the first; without a grain, of the window of the same length.
-fn before(request: &MetricRequest) -> DateTime<Utc> {
+pub(crate) fn before(request: &MetricRequest) -> DateTime<Utc> {
     match request.grain {
         Some(grain) => {
             let first = grain.start(request.from, request.zone);
@@ -74,6 +96,8 @@ struct Template<'a> {
     sources: &'a [Source],
     request: &'a MetricRequest,
     audience: Audience,
+    /// What usage is read from instead of the events.
+    rollups: Option<&'a [&'static Rollup]>,
 }
 
 impl Template<'_> {
@@ -117,6 +141,8 @@ impl Template<'_> {
                 "from" => literal(from),
                 "to" => literal(to),
                 "from_before" => literal(first),
+                // Rows of rollups are those already.
+                "sent_by_staff" if self.rollups.is_some() => "true".into(),
                 "sent_by_staff" => sent_by_staff(self.audience).unwrap_or_else(|| "true".into()),
                 _ => return None,
             },
@@ -134,6 +160,13 @@ impl Template<'_> {
             Some(("day", time)) => {
                 Grain::Day.sql(time, from - chrono::TimeDelta::days(92), to, zone)
             }
+            Some(("usage", columns)) => match self.rollups {
+                Some(rollups) => {
+                    let columns: Vec<_> = columns.split(',').collect();
+                    rollup::usage(self.request, self.audience, &columns, rollups)?
+                }
+                None => "usage_events".to_owned(),
+            },
             Some(("of", name)) => {
                 let source = self.sources.iter().find(|source| source.name == name)?;
                 return Some(self.expand(source, depth + 1).map(|query| format!("({query})")));

@@ -2,7 +2,7 @@
 
 use crate::{
     Audience, Dimension, DimensionType, Error, Group, Groups, Metric, MetricKind, MetricRequest,
-    Source, bucketed,
+    Rollup, Source, bucketed,
     event::sent_by_staff,
     filter::quoted,
     grain::literal,
@@ -77,6 +77,17 @@ impl<'a> StatementContext<'a> {
     /// The same question, of a rollup's rows.
     pub(crate) fn over(&self, rollup: RollupRead) -> Self {
         Self { rollup: Some(rollup), ..self.clone() }
+    }
+
+    /// The same question, whose source reads usage from rollups; nothing if they do not have it.
+    pub(crate) fn with_usage_of(
+        &self,
+        sources: &[Source],
+        rollups: &[&'static Rollup],
+    ) -> Option<Self> {
+        let (request, audience) = (self.request, self.audience);
+        let tables = bucketed::tables_over(self.source, sources, request, audience, rollups)?;
+        Some(Self { tables, ..self.clone() })
     }
 
     /// What rows are split and filtered by.

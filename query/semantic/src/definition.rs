@@ -230,6 +230,7 @@ pub struct Source {
     /// `year_before` (twelve months before `until`).
     /// In it `{from}` and `{to}` are the window, `{from_before}` is one bucket earlier, `{bucket:COLUMN}` is the bucket of
     /// a time, `{of:SOURCE}` the query of another source, and `{sent_by_staff}` leaves out what organizations send.
+    /// `{usage:COLUMNS}` are the rows of usage_events, of which these columns are read: whether a row is there, and sums.
     #[serde(default)]
     pub query: Option<String>,
     /// The stored tables that its rows come from.

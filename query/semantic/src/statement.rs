@@ -83,7 +83,7 @@ impl Statement {
             StatementContext::new(source, sources, request, metric.has_currency(), audience)?;
         let metrics: Vec<_> = self.parts.iter().map(|part| &part.metric).collect();
         self.sql = kind::select(&metrics, &context);
-        self.over_rollups = rollup::answer(&metrics, &context, usable);
+        self.over_rollups = rollup::answer(&metrics, &context, sources, usable);
         if let Groups::Largest(count) = request.groups {
             let keys = key_names(metric, request);
             self.sql = largest(&self.sql, &keys, count);

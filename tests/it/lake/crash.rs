@@ -25,7 +25,10 @@ type Ledger = Arc<Mutex<BTreeMap<String, (i64, bool)>>>;
 async fn every_acknowledged_event_survives_the_kill_once() {
     let dir = folder();
     // Rows move to the tables all the time, so that kills hit that as well.
-    configure(dir.path(), "[ingest]\nflush_seconds = 1\nflush_rows = 2000\n");
+    configure(
+        dir.path(),
+        "[ingest]\nflush_seconds = 1\nflush_rows = 2000\n[metrics]\nrollup_seconds = 1\n",
+    );
     let key = run_ok(dir.path(), &["key", "create", "--name", "crash"]);
     let mut acknowledged = 0;
     let mut ledgers: Vec<Ledger> = Vec::new();
@@ -67,6 +70,7 @@ async fn every_acknowledged_event_survives_the_kill_once() {
     assert_eq!(rows[0]["n"], rows[0]["ids"], "an event is stored twice");
     assert!(acknowledged > 20 * rounds() as usize, "only {acknowledged} events were acknowledged");
     server.stop();
+    run_ok(dir.path(), &["check"]);
 }
 
 fn body(round: u64, events: &[(String, i64)]) -> String {

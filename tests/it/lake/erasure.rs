@@ -18,8 +18,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
-    Client, ObjectStore, Server, admin_key, configure, flushed, folder, reply, run, run_ok, signal,
-    usage,
+    Client, ObjectStore, Server, admin_key, configure, flushed, folder, reply, rollup, run, run_ok,
+    signal, until_rolled_up, usage,
 };
 
 const NDJSON: &str = "application/x-ndjson";
@@ -192,11 +192,15 @@ async fn planted() -> (Planted, Server) {
     run_ok(dir.path(), &["backup", "--to", &backup.path().display().to_string()]);
     server.stop();
 
-    configure(dir.path(), &format!("{QUIET}[ingest]\nflush_seconds = 3600\n"));
+    // Who was there is summed up in a rollup, too.
+    let settings = "[ingest]\nflush_seconds = 3600\n[metrics]\nrollup_seconds = 1\n";
+    configure(dir.path(), &format!("{QUIET}{settings}"));
     let server = Server::serve(dir.path());
     let client = Client::new(&server, &key);
     let logged = all().map(|n| used(n, &format!("logged-{n}")));
     assert_eq!(send(&client, logged).await, [200, 0, 0]);
+    until_rolled_up(&client, "monthly_active_users?range=last_30_days").await;
+    assert_eq!(Found::in_folder(&rollup(dir.path(), "users_daily")).pseudonyms.len(), 200);
     let sums = sums(&client).await;
     (Planted { dir, backup, key, sums }, server)
 }
@@ -320,6 +324,8 @@ async fn persons_are_erased_beside_a_running_server() {
     assert!(answer["files_removed"].as_u64() > Some(0), "{answer}");
     planted.assert_gone(dir);
     run_ok(dir, &["check"]);
+    // The connection was idle meanwhile, and may just be closed.
+    let client = Client::new(&server, &planted.key);
     assert_eq!(sums(&client).await, planted.sums);
     let persons = client.rows("select count(distinct user_id) as n from usage_ledger").await;
     assert_eq!(persons[0]["n"], 180);

@@ -8,5 +8,6 @@ mod faults;
 mod full_disk;
 mod object_store;
 mod power;
+mod rollups;
 mod upkeep;
 mod writers;

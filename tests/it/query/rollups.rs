@@ -13,7 +13,7 @@ use tests::{
 use super::metric_questions::metric;
 
 /// Rounds of events and questions; `AIHUB_TEST_ROLLUPS` sets more.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 const QUESTIONS: usize = 40;
 const ORGANIZATIONS: [&str; 3] = ["org_a", "org_b", "org_c"];
 
@@ -72,16 +72,20 @@ fn time(random: &mut StdRng) -> String {
     }
 }
 
+/// Those who ask and send.
+struct Clients {
+    staff: Client,
+    own: Client,
+}
+
 /// Sends events, and takes some of all back or corrects them.
-struct Senders<'a> {
-    staff: &'a Client,
-    own: &'a Client,
+struct Senders {
     random: StdRng,
     sent: Vec<Value>,
 }
 
-impl Senders<'_> {
-    async fn send(&mut self, count: usize) {
+impl Senders {
+    async fn send(&mut self, clients: &Clients, count: usize) {
         let mut events = Vec::new();
         for _ in 0..count {
             let id = format!("e{}", self.sent.len() + events.len());
@@ -91,16 +95,16 @@ impl Senders<'_> {
             event["time"] = time(&mut self.random).into();
             events.push(event);
         }
-        self.staff.store(&events).await;
+        clients.staff.store(&events).await;
         self.sent.extend(events);
         // What an organization says of itself, which the metrics of staff leave out.
-        let mut of_itself =
-            own_usage(ORGANIZATIONS[0], &format!("own{}", self.sent.len()), json!({"model": "m1"}));
+        let id = format!("own{}", self.sent.len());
+        let mut of_itself = own_usage(ORGANIZATIONS[0], &id, json!({"model": "m1"}));
         of_itself["time"] = time(&mut self.random).into();
-        self.own.store(&[of_itself]).await;
+        clients.own.store(&[of_itself]).await;
     }
 
-    async fn correct(&mut self, count: usize) {
+    async fn correct(&mut self, clients: &Clients, count: usize) {
         for _ in 0..count {
             let event = pick(&mut self.random, &self.sent).clone();
             let mut body = json!({
@@ -111,7 +115,7 @@ impl Senders<'_> {
                 1 => {
                     body["data"] = json!({
                         "model": pick(&mut self.random, &["m1", "m4"]), "latency_ms": null,
-                        "output_tokens": self.random.random_range(0..500),
+                        "output_tokens": self.random.random_range(0..500), "user_id": "u3",
                     });
                     "/v1/events/correct"
                 }
@@ -120,15 +124,34 @@ impl Senders<'_> {
                     "/v1/events/correct"
                 }
             };
-            let answer = reply(self.staff.request(Method::POST, path).json(&body)).await;
+            let answer = reply(clients.staff.request(Method::POST, path).json(&body)).await;
             assert!([200, 409].contains(&answer.status.as_u16()), "{body}: {}", answer.text());
         }
     }
 }
 
-/// A question about metrics of usage.
-fn question(random: &mut StdRng, names: &[(String, Vec<String>)]) -> String {
-    let (name, dimensions) = pick(random, names);
+/// The metrics whose values come from usage.
+fn of_usage(list: &Value) -> Vec<Value> {
+    let sources = [
+        "usage_events",
+        "active_users",
+        "active_organizations_30",
+        "usage_retention",
+        "recurring_revenue",
+    ];
+    let is_of_usage = |metric: &&Value| {
+        sources.iter().any(|source| metric["source"] == *source)
+            || ["cost_per_million_tokens", "usage_revenue_per_organization"]
+                .iter()
+                .any(|name| metric["name"] == *name)
+    };
+    list["metrics"].as_array().expect("metrics").iter().filter(is_of_usage).cloned().collect()
+}
+
+/// A question about one of them.
+fn question(random: &mut StdRng, metrics: &[Value]) -> String {
+    let metric = pick(random, metrics);
+    let dimensions: Vec<_> = metric["dimensions"].as_array().expect("dimensions").iter().collect();
     let (first, last) = (random.random_range(2..7), random.random_range(0..2));
     let window = match random.random_range(0..4) {
         0 => "range=last_7_days&today=true".to_owned(),
@@ -137,9 +160,14 @@ fn question(random: &mut StdRng, names: &[(String, Vec<String>)]) -> String {
         _ => format!("from={}T05:17:00Z&to={}T21:40:30Z", days_ago(first), days_ago(last)),
     };
     let zone = pick(random, &["UTC", "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]);
-    let grain = pick(random, &["", "", "&grain=hour", "&grain=day", "&grain=week"]);
-    let mut asked = format!("{name}?{window}&tz={zone}{grain}");
-    let dimension = |random: &mut StdRng| pick(random, dimensions).clone();
+    let grains = match metric.get("finest_grain") {
+        Some(_) => ["", "&grain=day", "&grain=week"],
+        None => ["", "&grain=hour", "&grain=day"],
+    };
+    let name = metric["name"].as_str().expect("a name");
+    let mut asked = format!("{name}?{window}&tz={zone}{}", pick(random, &grains));
+    let dimension =
+        |random: &mut StdRng| pick(random, &dimensions).as_str().expect("a name").to_owned();
     let limit = pick(random, &["", "&limit=1", "&limit=2"]);
     match random.random_range(0..4) {
         0 | 1 => {}
@@ -152,14 +180,16 @@ fn question(random: &mut StdRng, names: &[(String, Vec<String>)]) -> String {
         }
     }
     let filters = [
-        "",
-        "",
-        "&filter=model=m1",
-        "&filter=organization_id!=org_b",
-        "&filter=status_class=4xx",
-        "&filter=organization_kind=business",
+        ("model", "=m1"),
+        ("organization_id", "!=org_b"),
+        ("status_class", "=4xx"),
+        ("organization_kind", "=business"),
     ];
-    asked + *pick(random, &filters)
+    let (filtered, condition) = *pick(random, &filters);
+    if random.random_bool(0.6) && dimensions.iter().any(|name| **name == filtered) {
+        asked += &format!("&filter={filtered}{condition}");
+    }
+    asked
 }
 
 /// Waits until all rollups are there and hold more than a cut.
@@ -185,64 +215,45 @@ fn rounds() -> usize {
 }
 
 /// An answer at the newest cut is read from rollups; the same one at a cut that they have left behind is read from events.
+/// Between the rounds the server is killed.
 #[tokio::test]
 async fn what_rollups_say_is_what_the_events_say() {
     let dir = folder();
     configure(dir.path(), "[metrics]\nrollup_seconds = 2\n[ingest]\nflush_seconds = 1\n");
-    let server = Server::serve(dir.path());
-    let staff = Client::new(&server, &admin_key(dir.path()));
     for (organization, kind) in ORGANIZATIONS.iter().zip(["business", "individual", "business"]) {
         let name = ["organization", "create", organization, "--name", "N", "--country", "DE"];
         run_ok(dir.path(), &[&name[..], &["--kind", kind]].concat());
     }
-    let own = Client::new(&server, &organization_key(dir.path(), "org_a", "read,write"));
-    let (_, list) = staff.get("/v1/metrics").await;
-    let names: Vec<(String, Vec<String>)> = list["metrics"]
-        .as_array()
-        .expect("metrics")
-        .iter()
-        .filter(|metric| {
-            metric["source"] == "usage_events" || metric["name"] == "cost_per_million_tokens"
-        })
-        .map(|metric| {
-            let dimensions = metric["dimensions"].as_array().expect("dimensions").iter();
-            let name = |value: &Value| value.as_str().expect("a name").to_owned();
-            (name(&metric["name"]), dimensions.map(name).collect())
-        })
-        .collect();
-    let mut senders =
-        Senders { staff: &staff, own: &own, random: StdRng::seed_from_u64(29), sent: Vec::new() };
+    let keys = [admin_key(dir.path()), organization_key(dir.path(), "org_a", "read,write")];
+    let mut senders = Senders { random: StdRng::seed_from_u64(29), sent: Vec::new() };
     let mut random = StdRng::seed_from_u64(11);
     let (mut of_rollups, mut all) = (0, 0);
     for round in 0..rounds() {
-        senders.send(150).await;
-        senders.correct(25).await;
+        let server = Server::serve(dir.path());
+        let [staff, own] = [0, 1].map(|key| Client::new(&server, &keys[key]));
+        let clients = Clients { staff, own };
+        senders.send(&clients, 150).await;
+        senders.correct(&clients, 25).await;
         if round % 2 == 0 {
-            let cut = metric(&staff, "requests").await;
-            senders.send(30).await;
-            left_behind(&staff, cut["as_of"].as_str().expect("a cut")).await;
+            overtaken(&clients, &mut senders).await;
             // Above the rollups from here on.
-            senders.send(30).await;
-            senders.correct(10).await;
+            senders.send(&clients, 30).await;
+            senders.correct(&clients, 10).await;
         }
         let mut asked = Vec::new();
+        let metrics = of_usage(&clients.staff.get("/v1/metrics").await.1);
+        let of_all = of_usage(&clients.own.get("/v1/metrics").await.1);
         for _ in 0..QUESTIONS {
-            let question = question(&mut random, &names);
-            let (who, is_staff) = match random.random_bool(0.25)
-                && !question.contains("cost")
-                && !question.contains("margin")
-            {
-                true => (&own, false),
-                false => (&staff, true),
-            };
+            let is_staff = random.random_bool(0.75);
+            let (who, metrics) =
+                if is_staff { (&clients.staff, &metrics) } else { (&clients.own, &of_all) };
+            let question = question(&mut random, metrics);
             let answer = metric(who, &question).await;
             of_rollups += usize::from(is_staff && answer["read"]["source"] == "rollup");
             all += usize::from(is_staff);
             asked.push((who, is_staff, question, answer));
         }
-        let cut = metric(&staff, "requests").await;
-        senders.send(1).await;
-        left_behind(&staff, cut["as_of"].as_str().expect("a cut")).await;
+        overtaken(&clients, &mut senders).await;
         for (who, is_staff, question, answer) in asked {
             let as_of = answer["as_of"].as_str().expect("a cut");
             let again = metric(who, &format!("{question}&as_of={as_of}")).await;
@@ -251,7 +262,14 @@ async fn what_rollups_say_is_what_the_events_say() {
             }
             assert_eq!(again["rows"], answer["rows"], "{question}: {}", answer["read"]);
         }
+        server.kill();
     }
     assert!(of_rollups * 2 > all, "{of_rollups} of {all} answers were read from rollups");
-    server.stop();
+}
+
+/// Sends something, and waits until the rollups have it.
+async fn overtaken(clients: &Clients, senders: &mut Senders) {
+    let cut = metric(&clients.staff, "requests").await;
+    senders.send(clients, 1).await;
+    left_behind(&clients.staff, cut["as_of"].as_str().expect("a cut")).await;
 }

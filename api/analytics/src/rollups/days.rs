@@ -3,7 +3,7 @@
 use arrow::{array::AsArray, datatypes::Date32Type};
 use chrono::{DateTime, NaiveDate, Utc};
 use pipeline::RollupDay;
-use query::{ResultSet, Rollup};
+use query::ResultSet;
 
 /// Files of a day that is not over.
 const FILES_MAX: usize = 16;
@@ -15,23 +15,15 @@ pub(super) fn is_to_fold(day: &RollupDay, today: i32) -> bool {
     day.files > if day.date < today { FILES_OVER_MAX } else { FILES_MAX }
 }
 
-/// The statement that lists the days which have rows.
-pub(super) fn statement(rollup: &Rollup) -> String {
-    format!(
-        "SELECT event_date FROM {} GROUP BY event_date ORDER BY event_date",
-        rollup.ledger().name()
-    )
-}
-
-/// The days that the statement lists.
-pub(super) fn read(listed: &ResultSet) -> Vec<i32> {
+/// The days that a statement lists.
+pub fn read(listed: &ResultSet) -> Vec<i32> {
     let columns =
         listed.batches.iter().filter_map(|rows| rows.column(0).as_primitive_opt::<Date32Type>());
     columns.flat_map(|column| column.iter().flatten().collect::<Vec<_>>()).collect()
 }
 
 /// A day as SQL reads it.
-pub(super) fn text(date: i32) -> String {
+pub fn text(date: i32) -> String {
     NaiveDate::from_epoch_days(date).unwrap_or_default().to_string()
 }
 

@@ -77,6 +77,11 @@ impl Sum {
         })
     }
 
+    /// Whether it is this call.
+    pub(super) fn is(&self, call: &str) -> bool {
+        self.call == call
+    }
+
     /// Whether a reversal has the sum with the other sign.
     pub(super) fn is_negated(&self) -> bool {
         self.columns.iter().all(|column| is_negated(column))
@@ -174,7 +179,7 @@ impl<'a> Rewriter<'a> {
             CallKind::Sum => {
                 let text = function.to_string();
                 let bare = Function { filter: None, ..function.clone() }.to_string();
-                let kept = |call: &str| self.sums.iter().position(|sum| sum.call == call);
+                let kept = |call: &str| self.sums.iter().position(|sum| sum.is(call));
                 let (place, filter) = match kept(&text) {
                     Some(place) => (place, String::new()),
                     None if filtered => (kept(&bare)?, filter),

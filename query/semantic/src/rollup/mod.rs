@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Grain, Zone, catalog, grain::literal, kind::HISTOGRAM_FACTOR};
 use expression::Sum;
-pub(crate) use read::{RollupRead, answer};
+pub(crate) use read::{RollupRead, answer, usage};
 
 /// A rollup, as its file declares it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,14 @@ impl Rollup {
         Table::UsageLedger
     }
 
+    /// Whether a key of it says something of a person.
+    pub fn is_of_persons(&self) -> bool {
+        let columns = self.ledger().columns();
+        let is_personal =
+            |key: &String| columns.iter().any(|column| column.is_personal && column.name == *key);
+        self.keys.iter().any(is_personal)
+    }
+
     /// Whether one organization's rows can be told from others'.
     pub fn is_of_organizations(&self) -> bool {
         self.keys.iter().any(|key| key == "organization_id")
@@ -121,6 +129,23 @@ impl Rollup {
         columns
     }
 
+    /// The days that have rows of the ledger up to an LSN.
+    pub fn days_of_ledger(&self, through: u64) -> String {
+        let ledger = self.ledger().name();
+        format!(
+            "SELECT event_date FROM {ledger} WHERE lsn <= {through} GROUP BY event_date ORDER BY event_date"
+        )
+    }
+
+    /// The days that have stored rows, or rows of the ledger up to an LSN.
+    pub fn days(&self, through: u64) -> String {
+        let (stored, ledger) = (self.stored(), self.ledger().name());
+        format!(
+            "SELECT event_date FROM (SELECT event_date FROM {stored} UNION ALL \
+             SELECT event_date FROM {ledger} WHERE lsn <= {through}) AS dated GROUP BY event_date ORDER BY event_date"
+        )
+    }
+
     /// The rows of the ledger between two LSNs, summed up. `after` is not included, `through` is.
     pub fn step(&self, after: u64, through: u64) -> String {
         self.summed(&format!("lsn > {after} AND lsn <= {through}"))
@@ -135,7 +160,7 @@ impl Rollup {
     pub fn fold(&self, date: &str) -> String {
         let names = self.names(&self.all_sums());
         let (stored, day) = (self.stored(), format!("event_date = CAST('{date}' AS DATE)"));
-        self.sums_of("occurred_at", &format!("SELECT {names} FROM {stored} WHERE {day}"))
+        self.sums_of(&format!("SELECT {names} FROM {stored} WHERE {day}"))
     }
 
     /// What the stored rows of one day have more or less than the rows of the ledger up to the LSN that they hold: nothing
@@ -150,19 +175,15 @@ impl Rollup {
             columns.collect::<String>()
         };
         let (stored, day) = (self.stored(), format!("event_date = CAST('{date}' AS DATE)"));
-        let rows = self.rows(
-            self.ledger().name(),
-            &format!("{day} AND lsn <= {through}"),
-            &self.all_sums(),
-        );
+        let ledger = format!("{day} AND lsn <= {through}");
+        let rows = self.rows_of_buckets(self.ledger().name(), &ledger, &self.all_sums());
         let all = format!(
             "SELECT occurred_at{} FROM {stored} WHERE {day} UNION ALL \
-             SELECT {} AS occurred_at{} FROM ({rows}) AS rows",
+             SELECT occurred_at{} FROM ({rows}) AS rows",
             list(""),
-            self.bucket(),
             list("-")
         );
-        self.sums_of("occurred_at", &all)
+        self.sums_of(&all)
     }
 
     /// The name of its stored rows in statements.
@@ -191,8 +212,8 @@ impl Rollup {
     }
 
     fn summed(&self, condition: &str) -> String {
-        let rows = self.rows(self.ledger().name(), condition, &self.all_sums());
-        self.sums_of(&self.bucket(), &rows)
+        let rows = self.rows_of_buckets(self.ledger().name(), condition, &self.all_sums());
+        self.sums_of(&rows)
     }
 
     fn bucket(&self) -> String {
@@ -201,7 +222,7 @@ impl Rollup {
     }
 
     /// Adds up rows of equal keys; what adds up to nothing is no row.
-    fn sums_of(&self, bucket: &str, rows: &str) -> String {
+    fn sums_of(&self, rows: &str) -> String {
         let (keys, measures): (Vec<_>, Vec<_>) =
             self.columns().into_iter().partition(RollupColumn::is_key);
         let names: String = keys.iter().map(|key| format!(", {}", key.name)).collect();
@@ -212,18 +233,27 @@ impl Rollup {
         let kept = kept.collect::<Vec<_>>().join(" OR ");
         let owner = if self.is_of_organizations() { "organization_id, " } else { "" };
         format!(
-            "SELECT {bucket} AS occurred_at{names}{sums} FROM ({rows}) AS rows GROUP BY {} HAVING {kept} \
+            "SELECT occurred_at{names}{sums} FROM ({rows}) AS rows GROUP BY {} HAVING {kept} \
              ORDER BY CAST(occurred_at AS DATE), {owner}occurred_at",
             places.join(", ")
         )
     }
 
     /// Rows of the ledger as rows of the rollup, each at its own time, with some of the sums.
-    pub(crate) fn rows(&self, relation: &str, condition: &str, sums: &[usize]) -> String {
+    fn rows(&self, relation: &str, condition: &str, sums: &[usize]) -> String {
+        self.rows_at("occurred_at", relation, condition, sums)
+    }
+
+    /// The same, each at the start of its hour or day: what takes a row back is where the row is.
+    fn rows_of_buckets(&self, relation: &str, condition: &str, sums: &[usize]) -> String {
+        self.rows_at(&self.bucket(), relation, condition, sums)
+    }
+
+    fn rows_at(&self, time: &str, relation: &str, condition: &str, sums: &[usize]) -> String {
         // The ids tell a reversal from a re-entry. They are long, and read only of rows that correct others.
         let sign = format!("CASE WHEN event_id LIKE '{REVERSAL}%' THEN -1 ELSE 1 END");
-        let events = self.shape(sums, "1");
-        let corrections = self.shape(sums, &sign);
+        let events = self.shape(time, sums, "1");
+        let corrections = self.shape(time, sums, &sign);
         format!(
             "{events} FROM {relation} WHERE corrects_id IS NULL AND {condition} UNION ALL \
              {corrections} FROM {relation} WHERE corrects_id IS NOT NULL AND {condition}"
@@ -231,8 +261,8 @@ impl Rollup {
     }
 
     /// The columns of a row that counts as often as `sign` says. What a reversal negates has its sign already.
-    fn shape(&self, sums: &[usize], sign: &str) -> String {
-        let mut columns = vec!["occurred_at".to_owned()];
+    fn shape(&self, time: &str, sums: &[usize], sign: &str) -> String {
+        let mut columns = vec![format!("{time} AS occurred_at")];
         columns.extend(self.keys.iter().cloned());
         // A number: the engine is not of one mind whether a truth value of a union may be null.
         let of_itself = format!("CASE WHEN source LIKE '{SELF_REPORTED}%' THEN 1 ELSE 0 END");
@@ -260,6 +290,11 @@ impl Rollup {
             columns.push(format!("{present} AS {}", present_name(place)));
         }
         format!("SELECT {}", columns.join(", "))
+    }
+
+    /// The place of a sum among its own.
+    fn place_of(&self, call: &str) -> Option<usize> {
+        self.sums().iter().position(|sum| sum.is(call))
     }
 
     /// The sums, in the order of their columns.

@@ -1,13 +1,14 @@
 //! Questions about metrics that a rollup answers.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Days, TimeDelta, Utc};
 
 use super::{
-    BUCKET, ROWS, Rollup, between,
+    BUCKET, ROWS, Rollup, SELF, between,
     expression::{Rewriter, columns_of},
+    present_name, sum_name,
 };
 use crate::{
-    Dimension, Grain, Metric, MetricKind, MetricRequest,
+    Audience, Dimension, Grain, Metric, MetricKind, MetricRequest, Source, bucketed,
     context::{Key, StatementContext},
     kind,
 };
@@ -27,10 +28,14 @@ pub(crate) struct RollupRead {
 pub(crate) fn answer(
     metrics: &[&Metric],
     context: &StatementContext<'_>,
+    sources: &[Source],
     usable: &[&'static Rollup],
 ) -> Option<String> {
     let source = context.source;
-    if source.query.is_some() || source.is_history {
+    if source.query.is_some() {
+        return Some(kind::select(metrics, &context.with_usage_of(sources, usable)?));
+    }
+    if source.is_history {
         return None;
     }
     let mut reads: Vec<_> = usable
@@ -85,6 +90,53 @@ fn select(metrics: &[&Metric], context: &StatementContext<'_>, read: RollupRead)
     };
     Some(format!("SELECT {} FROM ({cells}) AS cells{group}", columns.join(", ")))
 }
+
+/// The days of usage up to the end of a question's window, as rows with some columns: keys, and a price, of which a row has
+/// the sum. Nothing if no rollup of days has them, or the window is not of whole days.
+pub(crate) fn usage(
+    request: &MetricRequest,
+    audience: Audience,
+    columns: &[&str],
+    usable: &[&'static Rollup],
+) -> Option<String> {
+    usable.iter().find_map(|rollup| {
+        if rollup.source != "usage_events" || rollup.grain != Grain::Day {
+            return None;
+        }
+        // What they look back at is of whole days, too.
+        let from = request.from.checked_sub_days(Days::new(LOOK_BACK_DAYS))?;
+        let from = from.min(bucketed::before(request));
+        let mut read = RollupRead::new(rollup, &MetricRequest { from, ..request.clone() })?;
+        let is_key = |name: &str| rollup.keys.iter().any(|key| key == name);
+        let (keys, sums): (Vec<&str>, Vec<&str>) =
+            columns.iter().copied().partition(|name| is_key(name));
+        let places = sums.iter().map(|name| rollup.place_of(&format!("sum({name})")));
+        read.sums = places.collect::<Option<_>>()?;
+        if read.has_edges() {
+            return None;
+        }
+        let keys: String = keys.iter().map(|key| format!(", {key}")).collect();
+        let named = sums.iter().zip(&read.sums);
+        let amounts: String =
+            named.map(|(name, place)| format!(", sum({}) AS {name}", sum_name(*place))).collect();
+        // A row is there where a request was that has all of these.
+        let there = read.sums.iter().map(|place| present_name(*place)).chain([ROWS.to_owned()]);
+        let there: Vec<_> = there.map(|name| format!("sum({name}) > 0")).collect();
+        let by_staff = match audience {
+            Audience::Staff => format!(" WHERE {SELF} = 0"),
+            Audience::Organization => String::new(),
+        };
+        Some(format!(
+            "(SELECT occurred_at{keys}{amounts} FROM ({}) AS rolled{by_staff} GROUP BY occurred_at{keys} HAVING {}) \
+             AS usage_events",
+            read.rows(),
+            there.join(" AND ")
+        ))
+    })
+}
+
+/// How far sources look back from the start of a window.
+const LOOK_BACK_DAYS: u64 = 92;
 
 impl RollupRead {
     /// Nothing if the hours or days of the rollup are not parts of the question's buckets.
@@ -142,7 +194,7 @@ impl RollupRead {
         let names = rollup.names(sums);
         let whole = between(*first, *last);
         let stored = format!("SELECT {names} FROM {} WHERE {whole}", rollup.stored());
-        let above = rollup.rows(&rollup.above(), &whole, sums);
+        let above = rollup.rows_of_buckets(&rollup.above(), &whole, sums);
         let edges = [(*from, *first), (*last, *to)].into_iter().filter(|(from, to)| from < to);
         let edges: Vec<_> = edges.map(|(from, to)| format!("({})", between(from, to))).collect();
         if edges.is_empty() {

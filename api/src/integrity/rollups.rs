@@ -1,0 +1,91 @@
+//! Whether rollups are the sums of the events.
+
+use std::collections::BTreeMap;
+
+use analytics::rollups::days;
+use pipeline::{
+    Cut, TableVersion,
+    check::{Difference, DifferenceKind, Proof},
+};
+use query::{Engine, QueryError, Reason, Request, Rollup, RowAccess, rollup};
+use serde::{Deserialize, Serialize};
+use state::clock::Clock;
+
+use super::proof::DEADLINE_MS;
+
+/// What came of the comparison.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct RollupCheck {
+    /// Days of rollups that were compared.
+    pub(crate) compared: u64,
+    /// Those that differ, as days since 1970, by the name of the rollup.
+    pub(crate) differing: BTreeMap<String, Vec<i32>>,
+}
+
+/// Compares each day of each rollup with the events up to the LSN that it holds, and adds what differs to the proof.
+pub(super) async fn compare(
+    engine: &Engine,
+    cut: &Cut,
+    clock: &Clock,
+    proof: &mut Proof,
+) -> RollupCheck {
+    let mut check = RollupCheck::default();
+    let difference = |rollup: &Rollup, detail: String| Difference {
+        kind: DifferenceKind::Rollup,
+        table: Some(rollup.name.clone()),
+        detail,
+    };
+    for (rollup, table) in rollup::all() {
+        let Some(mark) = cut.usable_rollup(table.name()) else { continue };
+        let comparing = Comparing { engine, cut, clock, rollup, mark };
+        match comparing.run(&mut check).await {
+            Ok(dates) if dates.is_empty() => {}
+            Ok(dates) => {
+                let days: Vec<_> = dates.iter().map(|date| days::text(*date)).collect();
+                let detail = format!("not the sums of the events: {}", days.join(", "));
+                proof.add(difference(rollup, detail));
+                check.differing.insert(rollup.name.clone(), dates);
+            }
+            Err(error) => {
+                proof.add(difference(rollup, format!("queries do not answer: {error}")));
+            }
+        }
+    }
+    check
+}
+
+struct Comparing<'a> {
+    engine: &'a Engine,
+    cut: &'a Cut,
+    clock: &'a Clock,
+    rollup: &'a Rollup,
+    mark: TableVersion,
+}
+
+impl Comparing<'_> {
+    /// The days that differ.
+    async fn run(&self, check: &mut RollupCheck) -> Result<Vec<i32>, QueryError> {
+        let mut differing = Vec::new();
+        for date in days::read(&self.ask(self.rollup.days(self.mark.txn)).await?) {
+            check.compared += 1;
+            let sql = self.rollup.differences(&days::text(date), self.mark.txn);
+            // A file that is lost is a difference, too.
+            let is_sound = match self.ask(sql).await {
+                Ok(found) => found.batches.iter().all(|rows| rows.num_rows() == 0),
+                Err(error) if error.reason == Reason::Failed => false,
+                Err(error) => return Err(error),
+            };
+            if !is_sound {
+                differing.push(date);
+            }
+        }
+        Ok(differing)
+    }
+
+    async fn ask(&self, sql: String) -> Result<query::ResultSet, QueryError> {
+        let now = self.clock.now().timestamp_micros();
+        let cut = self.cut.clone();
+        let request = Request::of_ourselves(sql, RowAccess::Staff, cut, now, DEADLINE_MS);
+        self.engine.run_once(Request { gives_way: true, ..request }).await
+    }
+}
