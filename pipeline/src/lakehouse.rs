@@ -37,7 +37,7 @@ pub use count::{FSYNC_SECONDS, LakeStatus};
 pub use delivery::{Delivery, FileDelivery, Outcome, ReplacedImport};
 pub use replay::RejectedEvent;
 use rollup::Rollups;
-pub use rollup::{RollupChange, RollupDay};
+pub use rollup::{RollupChange, RollupMonth};
 
 use crate::{
     Changes, Cut, Error, LakeTable, Location, Root, TableVersion, reader, threads::Threads,

@@ -36,9 +36,9 @@ pub use error::Error;
 pub use files::DataFile;
 pub use lakehouse::{
     Admission, Delivery, FSYNC_SECONDS, FileDelivery, LakeStatus, Lakehouse, Outcome,
-    RejectedEvent, ReplacedImport, RollupChange, RollupDay, Settings, Watermarks,
+    RejectedEvent, ReplacedImport, RollupChange, RollupMonth, Settings, Watermarks,
 };
 pub use reader::{Reader, Tables};
-pub use rollup::RollupRows;
+pub use rollup::{Month, RollupFiles, RollupWriter};
 pub use store::{Location, Root};
 pub use stored::{ROLLUP_TIME, RollupTable, StoredTable};

@@ -68,6 +68,11 @@ impl Cache {
         Self { changes, held: Arc::default() }
     }
 
+    /// When rows came.
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
     /// The answer to a question, else room for it. What was answered at another cut is true at this one when no row
     /// of its scopes came in between. Where a row is, in the log or in a table, makes no difference.
     pub(crate) fn find(

@@ -3,8 +3,9 @@
 use std::{io::Cursor, sync::Arc};
 
 use arrow::{datatypes::SchemaRef, ipc::reader::StreamReader, record_batch::RecordBatch};
+use chrono::{DateTime, Utc};
 use pipeline::Cut;
-use semantic::{ROWS_MAX, Statement, TableRead};
+use semantic::{ROWS_MAX, Rollup, Rollups, Statement, TableRead};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
@@ -187,14 +188,31 @@ impl Engine {
         asking: MetricContext<'_>,
     ) -> Result<Vec<MetricAnswer>, QueryError> {
         let mut answers: Vec<Option<MetricAnswer>> = vec![None; requests.len()];
-        let usable = rollup::usable(asking.cut);
-        for statement in asking.catalog.compile_over(requests, asking.viewer(), &usable)? {
+        let is_held = |rollup: &Rollup, from: DateTime<Utc>, to: DateTime<Utc>| {
+            self.is_held(rollup, (from, to), asking.cut)
+        };
+        let usable = Rollups::new(rollup::usable(asking.cut), &is_held);
+        let statements = asking.catalog.compile_over(requests, asking.viewer(), &usable)?;
+        for statement in statements {
             let (rows, source) = self.rows_of_statement(&statement, asking).await?;
             for (index, answer) in metric::answers(&statement, &rows, source)? {
                 answers[index] = Some(answer);
             }
         }
         Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// Whether no event of a window came since a rollup was brought up to date.
+    fn is_held(
+        &self,
+        rollup: &Rollup,
+        (from, to): (DateTime<Utc>, DateTime<Utc>),
+        cut: &Cut,
+    ) -> bool {
+        let Self::Workers { cache, .. } = self else { return false };
+        let (from, to) = (from.timestamp_micros(), to.timestamp_micros());
+        let last = cache.changes().last(rollup.ledger(), Some(from), to);
+        cut.usable_rollup(&rollup.table_name()).is_some_and(|mark| last <= mark.txn)
     }
 
     /// Runs a statement over rollups, where they have its answer, else over events.

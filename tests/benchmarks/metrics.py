@@ -38,7 +38,7 @@ SQL = {
     "errors": ("count(*) FILTER (WHERE status_code >= 400)", "sum(n) FILTER (WHERE status_code >= 400)"),
     "error_rate": (
         "count(*) FILTER (WHERE status_code >= 400) / count(*)",
-        "sum(n) FILTER (WHERE status_code >= 400) / sum(n)",
+        "coalesce(sum(n) FILTER (WHERE status_code >= 400), 0) / sum(n)",
     ),
     "usage_revenue": ("sum(list_price)", "sum(list_price)"),
     "cost": ("sum(cost)", "sum(cost)"),
@@ -142,7 +142,7 @@ def sql(question, aggregated):
     """The same in SQL for DuckDB, with the groups beyond the largest as one."""
     metric, window, grain, by, limit, condition = question
     money = metric in ("usage_revenue", "cost")
-    column = "at" if aggregated else "occurred_at"
+    column = "begins" if aggregated else "occurred_at"
     table = table_of(question) if aggregated else "usage_events"
     bounds = [f"timestamptz '{window[side]} 00:00:00Z'" for side in ("from", "to")]
     where = f"{column} >= {bounds[0]} AND {column} < {bounds[1]}"
@@ -163,11 +163,12 @@ def sql(question, aggregated):
           SELECT k, g, NULL AS c, power(1.02, min(bucket)) FROM running WHERE below >= 0.95 * total GROUP BY k, g"""
     value = SQL[metric][1 if aggregated else 0]
     if not by:
-        return f"SELECT {at} AS k, NULL AS g, {currency} AS c, {value} FROM {table} WHERE {where} GROUP BY k, c"
-    return f"""WITH ranked AS (SELECT {by} AS name, {currency} AS c, row_number() OVER (PARTITION BY c ORDER BY {value} DESC, name)
-        AS place FROM {table} WHERE {where} GROUP BY ALL)
-      SELECT {at} AS k, CASE WHEN {by} IN (SELECT name FROM ranked WHERE place <= {limit}) THEN {by} END AS g, {currency} AS c,
-        {value} FROM {table} WHERE {where} GROUP BY k, g, c"""
+        return f"SELECT {at} AS k, NULL AS g, {currency} AS c, {value} FROM {table} WHERE {where} GROUP BY ALL"
+    return f"""WITH totals AS (SELECT {by} AS name, {currency} AS c, {value} AS v FROM {table} WHERE {where} GROUP BY {by}{', currency' if money else ''}),
+      ranked AS (SELECT name, row_number() OVER (PARTITION BY c ORDER BY v DESC, name) AS place FROM totals),
+      keyed AS (SELECT *, {at} AS k, CASE WHEN {by} IN (SELECT name FROM ranked WHERE place <= {limit}) THEN {by} END AS g,
+        {currency} AS c FROM {table} WHERE {where})
+      SELECT k, g, c, {value} FROM keyed GROUP BY k, g, c"""
 
 
 def run(db, question, aggregated):
@@ -205,9 +206,9 @@ def open_aggregated(folder):
                     "true",
                 )
             )
-            order = "organization_id, at" if "organization_id" in keys else "at"
+            order = "organization_id, begins" if "organization_id" in keys else "begins"
             db.execute(
-                f"CREATE TABLE {table} AS SELECT date_trunc('{width}', occurred_at) AS at{names}{values} "
+                f"CREATE TABLE {table} AS SELECT date_trunc('{width}', occurred_at) AS begins{names}{values} "
                 f"FROM usage_events WHERE {condition} GROUP BY ALL ORDER BY {order}"
             )
         db.execute("CHECKPOINT")
@@ -262,23 +263,8 @@ def kept(server):
     print(f"kept answers, 64 clients: {found['Requests/sec:']} a second, p50 {found['50%']}, p99 {found['99%']} {failed and failed[0] or ''}")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("program", type=pathlib.Path)
-    parser.add_argument("--dir", type=pathlib.Path, required=True)
-    parser.add_argument("--rows", type=int, default=50_000_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="questions whose name contains this")
-    asked = parser.parse_args()
-    program = asked.program.resolve()
-    if not (asked.dir / "data" / "lake").exists():
-        query.build(program, asked.dir, asked.rows)
-    raw, aggregated = query.open_duckdb(asked.dir), open_aggregated(asked.dir)
-    rows = raw.execute("SELECT count(*) FROM usage_events").fetchone()[0]
-    server = query.Server(program, asked.dir / "data")
-    built(server, rows)
-    server.settle()
-    sizes(asked.dir, rows)
+def compare(server, raw, aggregated, asked):
+    """Asks all sides, and prints what it took."""
     sides = {
         "ours": lambda question: ask(server, question),
         "raw": lambda question: run(raw, question, False),
@@ -312,8 +298,31 @@ def main():
         f"ours: p50 {statistics.median(all_times):.1f} ms, p99 {all_times[int(0.99 * len(all_times))]:.1f} ms; "
         f"{beyond} questions take more than 1.5 × the aggregated table + 5 ms; {differences} different answers"
     )
-    kept(server)
-    server.stop()
+    return differences
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("program", type=pathlib.Path)
+    parser.add_argument("--dir", type=pathlib.Path, required=True)
+    parser.add_argument("--rows", type=int, default=50_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="questions whose name contains this")
+    asked = parser.parse_args()
+    program = asked.program.resolve()
+    if not (asked.dir / "data" / "lake").exists():
+        query.build(program, asked.dir, asked.rows)
+    raw, aggregated = query.open_duckdb(asked.dir), open_aggregated(asked.dir)
+    rows = raw.execute("SELECT count(*) FROM usage_events").fetchone()[0]
+    server = query.Server(program, asked.dir / "data")
+    try:
+        built(server, rows)
+        server.settle()
+        sizes(asked.dir, rows)
+        differences = compare(server, raw, aggregated, asked)
+        kept(server)
+    finally:
+        server.stop()
     raise SystemExit(1 if differences else 0)
 
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use analytics::rollups::days;
+use chrono::NaiveDate;
 use pipeline::{
     Cut, TableVersion,
     check::{Difference, DifferenceKind, Proof},
@@ -18,8 +19,8 @@ use super::proof::DEADLINE_MS;
 pub(crate) struct RollupCheck {
     /// Days of rollups that were compared.
     pub(crate) compared: u64,
-    /// Those that differ, as days since 1970, by the name of the rollup.
-    pub(crate) differing: BTreeMap<String, Vec<i32>>,
+    /// Those that differ, by the name of the rollup.
+    pub(crate) differing: BTreeMap<String, Vec<NaiveDate>>,
 }
 
 /// Compares each day of each rollup with the events up to the LSN that it holds, and adds what differs to the proof.
@@ -39,12 +40,12 @@ pub(super) async fn compare(
         let Some(mark) = cut.usable_rollup(table.name()) else { continue };
         let comparing = Comparing { engine, cut, clock, rollup, mark };
         match comparing.run(&mut check).await {
-            Ok(dates) if dates.is_empty() => {}
-            Ok(dates) => {
-                let days: Vec<_> = dates.iter().map(|date| days::text(*date)).collect();
+            Ok(found) if found.is_empty() => {}
+            Ok(found) => {
+                let days: Vec<_> = found.iter().map(ToString::to_string).collect();
                 let detail = format!("not the sums of the events: {}", days.join(", "));
                 proof.add(difference(rollup, detail));
-                check.differing.insert(rollup.name.clone(), dates);
+                check.differing.insert(rollup.name.clone(), found);
             }
             Err(error) => {
                 proof.add(difference(rollup, format!("queries do not answer: {error}")));
@@ -64,11 +65,11 @@ struct Comparing<'a> {
 
 impl Comparing<'_> {
     /// The days that differ.
-    async fn run(&self, check: &mut RollupCheck) -> Result<Vec<i32>, QueryError> {
+    async fn run(&self, check: &mut RollupCheck) -> Result<Vec<NaiveDate>, QueryError> {
         let mut differing = Vec::new();
         for date in days::read(&self.ask(self.rollup.days(self.mark.txn)).await?) {
             check.compared += 1;
-            let sql = self.rollup.differences(&days::text(date), self.mark.txn);
+            let sql = self.rollup.differences(date, self.mark.txn);
             // A file that is lost is a difference, too.
             let is_sound = match self.ask(sql).await {
                 Ok(found) => found.batches.iter().all(|rows| rows.num_rows() == 0),

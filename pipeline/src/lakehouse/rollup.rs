@@ -12,7 +12,7 @@ use super::Lakehouse;
 use crate::{
     DataFile, Error, LakeTable, RollupTable, Root, StoredTable, TableVersion,
     append::Reason,
-    rollup::{self, RollupRows},
+    rollup::{Month, RollupFiles, RollupWriter},
     upkeep::vacuum,
 };
 
@@ -23,28 +23,23 @@ pub(super) struct Rollups {
     tables: BTreeMap<StoredTable, LakeTable>,
 }
 
-/// A day of a rollup, as it is stored.
+/// A month of a rollup, as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RollupDay {
-    /// Days since 1970.
-    pub date: i32,
+pub struct RollupMonth {
+    pub month: Month,
     pub files: usize,
     pub rows: u64,
 }
 
 /// A change of a rollup.
-#[derive(Debug, Clone, Copy)]
-pub enum RollupChange<'a> {
-    /// Empties one that is not complete, before it is built day by day; it is made where it is not there.
-    Begin,
-    /// From here on it holds all rows up to an LSN.
-    Complete { through: Lsn },
-    /// Adds what came after an LSN, where it stands.
-    Append { after: Lsn, rows: RollupRows<'a> },
-    /// Puts rows in the place of those of a day. Where they are the same sums (`is_fold`) nothing else changes.
-    ReplaceDay { date: i32, rows: RollupRows<'a>, is_fold: bool },
-    /// Takes the days before one out.
-    Expire { first: i32 },
+#[derive(Debug)]
+pub enum RollupChange {
+    /// Puts all rows up to an LSN in the place of whatever is there; the table is made where it is not there.
+    Build { through: Lsn, files: RollupFiles },
+    /// Adds the rows between two LSNs, where it stands.
+    Append { after: Lsn, through: Lsn, files: RollupFiles },
+    /// Puts files in the place of those of a month. Where they are the same sums (`is_fold`) nothing else changes.
+    ReplaceMonth { month: Month, files: RollupFiles, is_fold: bool },
     /// Writes a checkpoint of the Delta log when it is long, and removes what left the table before a time.
     Tidy { before_ms: i64 },
 }
@@ -112,6 +107,19 @@ impl Lakehouse {
         Ok(Some(mark))
     }
 
+    /// Begins files of a rollup, of rows up to an LSN.
+    pub async fn rollup_writer(
+        &self,
+        rollup: &'static RollupTable,
+        through: Lsn,
+    ) -> Result<RollupWriter, Error> {
+        let mut rollups = self.rollups.lock().await;
+        // What a process leaves behind that ends meanwhile is found in the folder of a table.
+        rollups.open(rollup).await?;
+        let now_ms = (self.settings.clock)() / 1_000;
+        Ok(RollupWriter::new(&rollups.root, rollup, through, now_ms))
+    }
+
     /// Changes a rollup, in one commit.
     ///
     /// # Errors
@@ -119,38 +127,41 @@ impl Lakehouse {
     pub async fn change_rollup(
         &self,
         rollup: &'static RollupTable,
-        change: RollupChange<'_>,
+        change: RollupChange,
     ) -> Result<(), Error> {
         let mut rollups = self.rollups.lock().await;
         let root = rollups.root.clone();
         let opened = rollups.open(rollup).await?;
         let now_ms = (self.settings.clock)() / 1_000;
         let log = self.intake.log();
-        let is_computed_anew = matches!(change, RollupChange::ReplaceDay { is_fold: false, .. });
-        let changed = change.make(&root, rollup, opened, log, now_ms).await;
+        let is_computed_anew = matches!(change, RollupChange::ReplaceMonth { is_fold: false, .. });
+        let changed = change.make(&root, opened, log, now_ms).await;
         if changed.is_err() {
             // What is on disk is read anew before the next attempt.
             rollups.tables.remove(&StoredTable::from(rollup));
             return changed;
         }
-        if is_computed_anew && self.rollup(rollup).is_some() {
+        if is_computed_anew {
             // Answers that were read from it are not kept.
             self.shared.changes.exchanged(rollup, opened.version());
         }
         self.note_rollup(rollup, opened).await.map(drop)
     }
 
-    /// The days of a rollup.
-    pub async fn rollup_days(&self, rollup: &'static RollupTable) -> Result<Vec<RollupDay>, Error> {
+    /// The months of a rollup.
+    pub async fn rollup_months(
+        &self,
+        rollup: &'static RollupTable,
+    ) -> Result<Vec<RollupMonth>, Error> {
         let mut rollups = self.rollups.lock().await;
-        let mut days: BTreeMap<i32, RollupDay> = BTreeMap::new();
+        let mut months: BTreeMap<Month, RollupMonth> = BTreeMap::new();
         for file in rollups.open(rollup).await?.files()? {
-            let Some(date) = file.event_date else { continue };
-            let day = days.entry(date).or_insert(RollupDay { date, files: 0, rows: 0 });
-            day.files += 1;
-            day.rows += file.rows;
+            let Some(month) = Month::of_file(&file) else { continue };
+            let found = months.entry(month).or_insert(RollupMonth { month, files: 0, rows: 0 });
+            found.files += 1;
+            found.rows += file.rows;
         }
-        Ok(days.into_values().collect())
+        Ok(months.into_values().collect())
     }
 
     async fn note_rollup(
@@ -169,44 +180,35 @@ impl Lakehouse {
     }
 }
 
-impl RollupChange<'_> {
+impl RollupChange {
     async fn make(
         self,
         root: &Root,
-        rollup: &'static RollupTable,
         opened: &mut LakeTable,
         log: LogId,
         now_ms: i64,
     ) -> Result<(), Error> {
+        let table = opened.table().name();
         let files = opened.files()?.into_iter();
         match self {
-            Self::Begin => {
+            Self::Build { through, files: added } => {
+                // Left by one that was begun before, and not completed.
                 let removed: Vec<_> = files.collect();
-                replace(opened, &removed, &[], Reason::Rebuild, now_ms).await
+                replace(opened, &removed, &[], Reason::Rebuild, now_ms).await?;
+                opened.commit(log, added.0, 0, through).await
             }
-            Self::Complete { through } => opened.commit(log, Vec::new(), 0, through).await,
-            Self::Append { after, rows } => {
+            Self::Append { after, through, files: added } => {
                 let found = opened.committed(log).await?;
                 if found != after {
-                    let table = opened.table().name();
                     return Err(Error::Fenced { table, expected: after, found });
                 }
-                let added = rollup::store(root, rollup, rows, now_ms).await?;
-                opened.commit(log, added, after, rows.through).await
+                opened.commit(log, added.0, after, through).await
             }
-            Self::ReplaceDay { date, rows, is_fold } => {
-                let removed: Vec<_> = files.filter(|file| file.event_date == Some(date)).collect();
-                let added = rollup::store(root, rollup, rows, now_ms).await?;
+            Self::ReplaceMonth { month, files: added, is_fold } => {
+                let is_of_month = |file: &DataFile| Month::of_file(file) == Some(month);
+                let removed: Vec<_> = files.filter(is_of_month).collect();
                 let reason = if is_fold { Reason::Compaction } else { Reason::Rebuild };
-                replace(opened, &removed, &added, reason, now_ms).await
-            }
-            Self::Expire { first } => {
-                let is_over = |file: &DataFile| file.event_date.is_some_and(|date| date < first);
-                let removed: Vec<_> = files.filter(is_over).collect();
-                match removed.is_empty() {
-                    true => Ok(()),
-                    false => replace(opened, &removed, &[], Reason::Retention, now_ms).await,
-                }
+                replace(opened, &removed, &added.0, reason, now_ms).await
             }
             Self::Tidy { before_ms } => {
                 if opened.commits_since_checkpoint().await? >= CHECKPOINT_COMMITS {

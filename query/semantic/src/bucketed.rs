@@ -6,7 +6,7 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    Audience, Error, Grain, MetricRequest, Rollup, Source, event::sent_by_staff, grain::literal,
+    Audience, Error, Grain, MetricRequest, Rollups, Source, event::sent_by_staff, grain::literal,
     rollup,
 };
 
@@ -30,7 +30,7 @@ pub(crate) fn tables_over(
     sources: &[Source],
     request: &MetricRequest,
     audience: Audience,
-    rollups: &[&'static Rollup],
+    rollups: &Rollups<'_>,
 ) -> Option<String> {
     let is_read = source.query.as_ref().is_some_and(|query| query.contains("{usage:"));
     let template = Template { sources, request, audience, rollups: Some(rollups) };
@@ -97,7 +97,7 @@ struct Template<'a> {
     request: &'a MetricRequest,
     audience: Audience,
     /// What usage is read from instead of the events.
-    rollups: Option<&'a [&'static Rollup]>,
+    rollups: Option<&'a Rollups<'a>>,
 }
 
 impl Template<'_> {

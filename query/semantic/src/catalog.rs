@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     Audience, Dimension, Error, Grain, Groups, Metric, MetricKind, MetricOption, MetricRequest,
-    PersonCount, Rollup, Source, Statement, context::StatementContext, kind::conversion,
+    PersonCount, Rollups, Source, Statement, context::StatementContext, kind::conversion,
     statement::Part,
 };
 
@@ -208,7 +208,7 @@ impl Catalog {
         requests: &[MetricRequest],
         viewer: Viewer,
     ) -> Result<Vec<Statement>, Error> {
-        self.compile_over(requests, viewer, &[])
+        self.compile_over(requests, viewer, &Rollups::none())
     }
 
     /// The same, where these rollups may be read, too.
@@ -219,11 +219,9 @@ impl Catalog {
         &self,
         requests: &[MetricRequest],
         viewer: Viewer,
-        rollups: &[&'static Rollup],
+        rollups: &Rollups<'_>,
     ) -> Result<Vec<Statement>, Error> {
-        let is_theirs =
-            |rollup: &&&Rollup| viewer.audience == Audience::Staff || rollup.is_of_organizations();
-        let rollups: Vec<_> = rollups.iter().filter(is_theirs).copied().collect();
+        let rollups = rollups.of(viewer.audience);
         let mut statements: Vec<Statement> = Vec::new();
         for (index, request) in requests.iter().enumerate() {
             let metric = self.get(&request.metric, viewer.audience)?;

@@ -2,7 +2,7 @@
 
 use crate::{
     Audience, Dimension, DimensionType, Error, Group, Groups, Metric, MetricKind, MetricRequest,
-    Rollup, Source, bucketed,
+    Rollups, Source, bucketed,
     event::sent_by_staff,
     filter::quoted,
     grain::literal,
@@ -80,11 +80,7 @@ impl<'a> StatementContext<'a> {
     }
 
     /// The same question, whose source reads usage from rollups; nothing if they do not have it.
-    pub(crate) fn with_usage_of(
-        &self,
-        sources: &[Source],
-        rollups: &[&'static Rollup],
-    ) -> Option<Self> {
+    pub(crate) fn with_usage_of(&self, sources: &[Source], rollups: &Rollups<'_>) -> Option<Self> {
         let (request, audience) = (self.request, self.audience);
         let tables = bucketed::tables_over(self.source, sources, request, audience, rollups)?;
         Some(Self { tables, ..self.clone() })

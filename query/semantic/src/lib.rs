@@ -38,7 +38,7 @@ pub use privacy::PersonCount;
 pub use request::{
     Fill, Group, Groups, MetricAnswer, MetricRequest, MetricRow, ReadCost, ReadSource,
 };
-pub use rollup::{Rollup, RollupColumn, RollupColumnKind};
+pub use rollup::{Rollup, RollupColumn, RollupColumnKind, Rollups};
 pub use statement::{Part, ROWS_MAX, Statement, TableRead};
 pub use window::{Compare, Window, WindowRequest};
 pub use zone::{UnknownZone, Zone};

@@ -7,7 +7,7 @@ use ingest::Table;
 
 use crate::{
     Audience, Error, Fill, Group, Groups, Metric, MetricAnswer, MetricKind, MetricRequest,
-    MetricRow, Number, ReadCost, Rollup, Source, Window, context::StatementContext, kind, rollup,
+    MetricRow, Number, ReadCost, Rollups, Source, Window, context::StatementContext, kind, rollup,
 };
 
 /// A compiled statement.
@@ -76,7 +76,7 @@ impl Statement {
         source: &Source,
         sources: &[Source],
         audience: Audience,
-        usable: &[&'static Rollup],
+        usable: &Rollups<'_>,
     ) -> Result<(), Error> {
         let Part { metric, request, .. } = &self.parts[0];
         let context =

@@ -1,10 +1,11 @@
 //! What is done to one rollup: its first build, its steps, and the days that are computed anew.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use chrono::{Days, NaiveDate};
 use ingest::log::Lsn;
-use pipeline::{Cut, Lakehouse, RollupChange, RollupRows, RollupTable};
-use query::{Engine, QueryError, Request, ResultSet, Rollup, RowAccess, rollup};
+use pipeline::{Cut, Lakehouse, Month, RollupChange, RollupFiles, RollupTable};
+use query::{Engine, QueryError, Reason, Request, ResultSet, Rollup, RowAccess, rollup};
 use state::clock::Clock;
 use tokio::time::Instant;
 
@@ -52,38 +53,34 @@ impl<'a> RollupWork<'a> {
         Self { lakehouse, engine, clock }
     }
 
-    /// Computes those that name persons anew, after an erasure: each day in one commit.
+    /// Computes those that name persons anew, after an erasure: each month in one commit.
     ///
     /// # Errors
-    /// Days that were done stay so. Done again, all are.
+    /// Months that were done stay so. Done again, all are.
     pub async fn rebuild_of_persons(&self) -> Result<(), RollupError> {
         let _working = self.lakehouse.rollup_work().await;
         let cut = self.lakehouse.cut();
         for kept in all().into_iter().filter(|kept| kept.rollup.is_of_persons()) {
             let Some(mark) = self.lakehouse.open_rollup(kept.table).await? else { continue };
-            if mark.txn == 0 {
-                // What was built of one is not read, and is stored all the same.
-                self.change(kept, RollupChange::Begin).await?;
-                continue;
-            }
-            for day in self.lakehouse.rollup_days(kept.table).await? {
-                self.rebuild(kept, day.date, &cut, mark.txn).await?;
+            for found in self.lakehouse.rollup_months(kept.table).await? {
+                self.rebuild(kept, found.month, &cut, mark.txn).await?;
             }
         }
         Ok(())
     }
 
-    /// Computes days of a rollup anew, which a check found to differ.
+    /// Computes the months of days anew that a check found to differ.
     ///
     /// # Errors
-    /// Days that were done stay so.
-    pub async fn rebuild_days(&self, name: &str, dates: &[i32]) -> Result<(), RollupError> {
+    /// Months that were done stay so.
+    pub async fn rebuild_days(&self, name: &str, days: &[NaiveDate]) -> Result<(), RollupError> {
         let _working = self.lakehouse.rollup_work().await;
         let cut = self.lakehouse.cut();
+        let months: BTreeSet<_> = days.iter().map(|day| Month::of(*day)).collect();
         for kept in all().into_iter().filter(|kept| kept.rollup.name == name) {
             if let Some(mark) = self.lakehouse.rollup(kept.table) {
-                for date in dates {
-                    self.rebuild(kept, *date, &cut, mark.txn).await?;
+                for month in &months {
+                    self.rebuild(kept, *month, &cut, mark.txn).await?;
                 }
             }
         }
@@ -97,15 +94,16 @@ impl<'a> RollupWork<'a> {
         };
         while mark < cut.lsn {
             let through = cut.lsn.min(mark + STEP_ROWS);
-            let sums = self.ask(kept.rollup.step(mark, through), cut).await?;
-            let rows = RollupRows { rows: &sums.batches, through };
-            self.change(kept, RollupChange::Append { after: mark, rows }).await?;
+            let mut writer = self.lakehouse.rollup_writer(kept.table, through).await?;
+            writer.add(&self.ask(kept.rollup.step(mark, through), cut).await?.batches).await?;
+            let files = writer.close().await?;
+            self.change(kept, RollupChange::Append { after: mark, through, files }).await?;
             mark = through;
         }
         let today = self.today();
-        for day in self.lakehouse.rollup_days(kept.table).await? {
-            if days::is_to_fold(&day, today) {
-                self.fold(kept, day.date).await?;
+        for found in self.lakehouse.rollup_months(kept.table).await? {
+            if days::is_to_fold(&found, today) {
+                self.fold(kept, found.month, found.month.first()).await?;
             }
         }
         Ok(())
@@ -117,46 +115,67 @@ impl<'a> RollupWork<'a> {
             return Ok(());
         }
         let begun = Instant::now();
-        self.change(kept, RollupChange::Begin).await?;
-        let dates = days::read(&self.ask(kept.rollup.days_of_ledger(cut.lsn), cut).await?);
-        for date in &dates {
-            self.rebuild(kept, *date, cut, cut.lsn).await?;
+        let through = cut.lsn;
+        let days = days::read(&self.ask(kept.rollup.days_of_ledger(through), cut).await?);
+        let files = self.sums_of_days(kept, &days, cut, through).await?;
+        self.change(kept, RollupChange::Build { through, files }).await?;
+        // In the order in which one organization's rows are together.
+        for month in days.iter().map(|day| Month::of(*day)).collect::<BTreeSet<_>>() {
+            self.fold(kept, month, month.first()).await?;
         }
-        self.change(kept, RollupChange::Complete { through: cut.lsn }).await?;
         let seconds = begun.elapsed().as_secs();
         let name = kept.rollup.name.as_str();
-        tracing::info!(rollup = name, days = dates.len(), seconds, "a rollup was built");
+        tracing::info!(rollup = name, days = days.len(), seconds, "a rollup was built");
         Ok(())
     }
 
-    /// Puts the sums of the events of a day up to an LSN in the place of what is stored of it.
+    /// The sums of the events of some days up to an LSN.
+    async fn sums_of_days(
+        &self,
+        kept: Kept,
+        days: &[NaiveDate],
+        cut: &Cut,
+        through: Lsn,
+    ) -> Result<RollupFiles, RollupError> {
+        let mut writer = self.lakehouse.rollup_writer(kept.table, through).await?;
+        for day in days {
+            writer.add(&self.ask(kept.rollup.of_day(*day, through), cut).await?.batches).await?;
+        }
+        Ok(writer.close().await?)
+    }
+
+    /// Puts the sums of the events of a month up to an LSN in the place of what is stored of it.
     async fn rebuild(
         &self,
         kept: Kept,
-        date: i32,
+        month: Month,
         cut: &Cut,
         through: Lsn,
     ) -> Result<(), RollupError> {
-        let sums = self.ask(kept.rollup.of_day(&days::text(date), through), cut).await?;
-        let rows = RollupRows { rows: &sums.batches, through };
-        self.change(kept, RollupChange::ReplaceDay { date, rows, is_fold: false }).await
+        let days: Vec<_> =
+            month.first().iter_days().take_while(|day| Month::of(*day) == month).collect();
+        let files = self.sums_of_days(kept, &days, cut, through).await?;
+        self.change(kept, RollupChange::ReplaceMonth { month, files, is_fold: false }).await
     }
 
-    /// Adds up the rows of a day, which every step added some to.
-    async fn fold(&self, kept: Kept, date: i32) -> Result<(), RollupError> {
+    /// Adds up the rows of a month, which every step added some to, from a day on.
+    async fn fold(&self, kept: Kept, month: Month, from: NaiveDate) -> Result<(), RollupError> {
         let cut = self.lakehouse.cut();
         let Some(mark) = cut.usable_rollup(kept.table.name()) else { return Ok(()) };
-        let sums = match self.ask(kept.rollup.fold(&days::text(date)), &cut).await {
+        let sums = match self.ask(kept.rollup.fold(from, month.next().first()), &cut).await {
             Ok(sums) => sums,
             // A file of it is lost, and its events are still there.
-            Err(error) => {
+            Err(error) if error.reason == Reason::Failed => {
                 let rollup = kept.rollup.name.as_str();
-                tracing::warn!(rollup, date, %error, "a day of a rollup is computed anew");
-                return self.rebuild(kept, date, &cut, mark.txn).await;
+                tracing::warn!(rollup, month = %month.first(), %error, "a month of a rollup is computed anew");
+                return self.rebuild(kept, month, &cut, mark.txn).await;
             }
+            Err(error) => return Err(error.into()),
         };
-        let rows = RollupRows { rows: &sums.batches, through: mark.txn };
-        self.change(kept, RollupChange::ReplaceDay { date, rows, is_fold: true }).await
+        let mut writer = self.lakehouse.rollup_writer(kept.table, mark.txn).await?;
+        writer.add(&sums.batches).await?;
+        let files = writer.close().await?;
+        self.change(kept, RollupChange::ReplaceMonth { month, files, is_fold: true }).await
     }
 
     /// Removes days that are too old, and files that left it before `grace`.
@@ -170,15 +189,30 @@ impl<'a> RollupWork<'a> {
             return Ok(());
         }
         if let Some(days) = retention_days {
-            let first = self.today() - i32::try_from(days).unwrap_or(i32::MAX);
-            self.change(kept, RollupChange::Expire { first }).await?;
+            let first = self.today() - Days::new(days.into());
+            self.expire(kept, first).await?;
         }
         let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
         let before_ms = self.clock.now().timestamp_millis() - grace_ms;
         self.change(kept, RollupChange::Tidy { before_ms }).await
     }
 
-    async fn change(&self, kept: Kept, change: RollupChange<'_>) -> Result<(), RollupError> {
+    /// Takes the days before `first` out.
+    async fn expire(&self, kept: Kept, first: NaiveDate) -> Result<(), RollupError> {
+        let month = Month::of(first);
+        for found in self.lakehouse.rollup_months(kept.table).await? {
+            if found.month < month {
+                let (month, files) = (found.month, RollupFiles::default());
+                self.change(kept, RollupChange::ReplaceMonth { month, files, is_fold: false })
+                    .await?;
+            } else if found.month == month && first > month.first() {
+                self.fold(kept, month, first).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn change(&self, kept: Kept, change: RollupChange) -> Result<(), RollupError> {
         Ok(self.lakehouse.change_rollup(kept.table, change).await?)
     }
 
@@ -189,7 +223,7 @@ impl<'a> RollupWork<'a> {
         self.engine.run_once(Request { gives_way: true, ..request }).await
     }
 
-    fn today(&self) -> i32 {
-        days::of(self.clock.now())
+    fn today(&self) -> NaiveDate {
+        self.clock.now().date_naive()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Catalog;
 use crate::{
-    Error, Groups, Metric, MetricKind, MetricRequest, Rollup, Statement, Viewer, kind::derived,
+    Error, Groups, Metric, MetricKind, MetricRequest, Rollups, Statement, Viewer, kind::derived,
     statement,
 };
 
@@ -34,7 +34,7 @@ impl Catalog {
         metric: &Metric,
         request: &MetricRequest,
         viewer: Viewer,
-        rollups: &[&'static Rollup],
+        rollups: &Rollups<'_>,
     ) -> Result<(), Error> {
         let groups = match &request.groups {
             // The groups are ranked by what comes out.

@@ -9,10 +9,11 @@ mod read;
 
 use std::sync::LazyLock;
 
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use ingest::{Table, decode::correction::REVERSAL, grant::SELF_REPORTED, schema::ColumnType};
 use serde::{Deserialize, Serialize};
 
-use crate::{Grain, Zone, catalog, grain::literal, kind::HISTOGRAM_FACTOR};
+use crate::{Audience, Grain, Zone, catalog, grain::literal, kind::HISTOGRAM_FACTOR};
 use expression::Sum;
 pub(crate) use read::{RollupRead, answer, usage};
 
@@ -60,6 +61,43 @@ pub enum RollupColumnKind {
     Rows,
     /// A sum with so many digits behind the point.
     Sum(u8),
+}
+
+/// The rollups that questions may be answered from.
+#[derive(Clone)]
+pub struct Rollups<'a> {
+    list: Vec<&'static Rollup>,
+    is_held: &'a IsHeld<'a>,
+}
+
+/// Whether the stored rows of a rollup have all events of a window.
+type IsHeld<'a> = dyn Fn(&Rollup, DateTime<Utc>, DateTime<Utc>) -> bool + Send + Sync + 'a;
+
+impl<'a> Rollups<'a> {
+    /// Some rollups, in the order in which they are preferred. `is_held` says whether the stored rows of one have all events
+    /// of a window: then the ledger is not read for it.
+    pub fn new(list: Vec<&'static Rollup>, is_held: &'a IsHeld<'a>) -> Self {
+        Self { list, is_held }
+    }
+
+    /// None: questions are answered from events.
+    pub fn none() -> Rollups<'static> {
+        Rollups { list: Vec::new(), is_held: &|_, _, _| false }
+    }
+
+    /// Those that somebody may read: of one organization the ones that tell it from others.
+    pub(crate) fn of(&self, audience: Audience) -> Self {
+        let is_theirs =
+            |rollup: &&'static Rollup| audience == Audience::Staff || rollup.is_of_organizations();
+        let list = self.list.iter().copied().filter(is_theirs).collect();
+        Self { list, is_held: self.is_held }
+    }
+}
+
+impl std::fmt::Debug for Rollups<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.list.iter().map(|rollup| &rollup.name)).finish()
+    }
 }
 
 /// Changed when the SQL below changes what rows mean: then all rollups are built anew.
@@ -141,7 +179,7 @@ impl Rollup {
     pub fn days(&self, through: u64) -> String {
         let (stored, ledger) = (self.stored(), self.ledger().name());
         format!(
-            "SELECT event_date FROM (SELECT event_date FROM {stored} UNION ALL \
+            "SELECT event_date FROM (SELECT CAST(occurred_at AS DATE) AS event_date FROM {stored} UNION ALL \
              SELECT event_date FROM {ledger} WHERE lsn <= {through}) AS dated GROUP BY event_date ORDER BY event_date"
         )
     }
@@ -151,21 +189,21 @@ impl Rollup {
         self.summed(&format!("lsn > {after} AND lsn <= {through}"))
     }
 
-    /// The rows of the ledger of one day (`YYYY-MM-DD`) up to an LSN, summed up.
-    pub fn of_day(&self, date: &str, through: u64) -> String {
+    /// The rows of the ledger of one day up to an LSN, summed up.
+    pub fn of_day(&self, date: NaiveDate, through: u64) -> String {
         self.summed(&format!("event_date = CAST('{date}' AS DATE) AND lsn <= {through}"))
     }
 
-    /// The stored rows of one day, summed up.
-    pub fn fold(&self, date: &str) -> String {
-        let names = self.names(&self.all_sums());
-        let (stored, day) = (self.stored(), format!("event_date = CAST('{date}' AS DATE)"));
-        self.sums_of(&format!("SELECT {names} FROM {stored} WHERE {day}"))
+    /// The stored rows from a day on and before another, summed up.
+    pub fn fold(&self, from: NaiveDate, to: NaiveDate) -> String {
+        let (names, stored) = (self.names(&self.all_sums()), self.stored());
+        let days = between(midnight(from), midnight(to));
+        self.sums_of(&format!("SELECT {names} FROM {stored} WHERE {days}"))
     }
 
     /// What the stored rows of one day have more or less than the rows of the ledger up to the LSN that they hold: nothing
     /// if all is well.
-    pub fn differences(&self, date: &str, through: u64) -> String {
+    pub fn differences(&self, date: NaiveDate, through: u64) -> String {
         let columns = self.columns();
         let list = |sign: &str| {
             let columns = columns.iter().map(|column| match column.is_key() {
@@ -174,8 +212,9 @@ impl Rollup {
             });
             columns.collect::<String>()
         };
-        let (stored, day) = (self.stored(), format!("event_date = CAST('{date}' AS DATE)"));
-        let ledger = format!("{day} AND lsn <= {through}");
+        let stored = self.stored();
+        let day = between(midnight(date), midnight(date + Days::new(1)));
+        let ledger = format!("event_date = CAST('{date}' AS DATE) AND lsn <= {through}");
         let rows = self.rows_of_buckets(self.ledger().name(), &ledger, &self.all_sums());
         let all = format!(
             "SELECT occurred_at{} FROM {stored} WHERE {day} UNION ALL \
@@ -217,7 +256,7 @@ impl Rollup {
     }
 
     fn bucket(&self) -> String {
-        let any = chrono::DateTime::UNIX_EPOCH;
+        let any = DateTime::UNIX_EPOCH;
         self.grain.sql("occurred_at", any, any, Zone::UTC)
     }
 
@@ -234,7 +273,7 @@ impl Rollup {
         let owner = if self.is_of_organizations() { "organization_id, " } else { "" };
         format!(
             "SELECT occurred_at{names}{sums} FROM ({rows}) AS rows GROUP BY {} HAVING {kept} \
-             ORDER BY CAST(occurred_at AS DATE), {owner}occurred_at",
+             ORDER BY {owner}occurred_at",
             places.join(", ")
         )
     }
@@ -325,8 +364,12 @@ fn present_name(place: usize) -> String {
     format!("p{place}")
 }
 
+fn midnight(date: NaiveDate) -> DateTime<Utc> {
+    date.and_time(NaiveTime::MIN).and_utc()
+}
+
 /// A condition on the time of rows.
-fn between(from: chrono::DateTime<chrono::Utc>, to: chrono::DateTime<chrono::Utc>) -> String {
+fn between(from: DateTime<Utc>, to: DateTime<Utc>) -> String {
     format!("occurred_at >= {} AND occurred_at < {}", literal(from), literal(to))
 }
 

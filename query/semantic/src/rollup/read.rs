@@ -3,7 +3,7 @@
 use chrono::{DateTime, Days, TimeDelta, Utc};
 
 use super::{
-    BUCKET, ROWS, Rollup, SELF, between,
+    BUCKET, ROWS, Rollup, Rollups, SELF, between,
     expression::{Rewriter, columns_of},
     present_name, sum_name,
 };
@@ -22,6 +22,8 @@ pub(crate) struct RollupRead {
     window: (DateTime<Utc>, DateTime<Utc>),
     /// The whole hours or days in it.
     whole: (DateTime<Utc>, DateTime<Utc>),
+    /// Whether the stored rows have all events of those.
+    is_held: bool,
 }
 
 /// The statement that answers metrics which share one, from the first of some rollups that can.
@@ -29,7 +31,7 @@ pub(crate) fn answer(
     metrics: &[&Metric],
     context: &StatementContext<'_>,
     sources: &[Source],
-    usable: &[&'static Rollup],
+    usable: &Rollups<'_>,
 ) -> Option<String> {
     let source = context.source;
     if source.query.is_some() {
@@ -39,9 +41,10 @@ pub(crate) fn answer(
         return None;
     }
     let mut reads: Vec<_> = usable
+        .list
         .iter()
         .filter(|rollup| rollup.source == source.name)
-        .filter_map(|rollup| RollupRead::new(rollup, context.request))
+        .filter_map(|rollup| RollupRead::new(rollup, context.request, usable))
         .collect();
     // What has hours or days that are not whole comes last: events are read for them.
     reads.sort_by_key(RollupRead::has_edges);
@@ -97,16 +100,16 @@ pub(crate) fn usage(
     request: &MetricRequest,
     audience: Audience,
     columns: &[&str],
-    usable: &[&'static Rollup],
+    usable: &Rollups<'_>,
 ) -> Option<String> {
-    usable.iter().find_map(|rollup| {
+    usable.list.iter().find_map(|rollup| {
         if rollup.source != "usage_events" || rollup.grain != Grain::Day {
             return None;
         }
         // What they look back at is of whole days, too.
         let from = request.from.checked_sub_days(Days::new(LOOK_BACK_DAYS))?;
         let from = from.min(bucketed::before(request));
-        let mut read = RollupRead::new(rollup, &MetricRequest { from, ..request.clone() })?;
+        let mut read = RollupRead::new(rollup, &MetricRequest { from, ..request.clone() }, usable)?;
         let is_key = |name: &str| rollup.keys.iter().any(|key| key == name);
         let (keys, sums): (Vec<&str>, Vec<&str>) =
             columns.iter().copied().partition(|name| is_key(name));
@@ -140,7 +143,7 @@ const LOOK_BACK_DAYS: u64 = 92;
 
 impl RollupRead {
     /// Nothing if the hours or days of the rollup are not parts of the question's buckets.
-    fn new(rollup: &'static Rollup, request: &MetricRequest) -> Option<Self> {
+    fn new(rollup: &'static Rollup, request: &MetricRequest, usable: &Rollups<'_>) -> Option<Self> {
         let MetricRequest { from, to, grain, zone, .. } = *request;
         let width = rollup.grain.seconds_min();
         if grain.is_some_and(|grain| grain < rollup.grain) {
@@ -164,7 +167,9 @@ impl RollupRead {
             start if start == from => start,
             start => start + TimeDelta::seconds(width),
         };
-        let read = Self { rollup, sums: Vec::new(), window: (from, to), whole: (first, floor(to)) };
+        let whole = (first, floor(to));
+        let is_held = whole.0 < whole.1 && (usable.is_held)(rollup, whole.0, whole.1);
+        let read = Self { rollup, sums: Vec::new(), window: (from, to), whole, is_held };
         let (whole, all) = (read.whole.1 - first, to - from);
         // Mostly events would be no shorter way.
         (whole > TimeDelta::zero() && all - whole <= whole).then_some(read)
@@ -190,18 +195,19 @@ impl RollupRead {
     /// The rows of the window: those of whole hours or days that are stored, those of the ledger that came since, and those
     /// of the ledger at the edges of the window.
     pub(crate) fn rows(&self) -> String {
-        let Self { rollup, sums, window: (from, to), whole: (first, last) } = self;
+        let Self { rollup, sums, window: (from, to), whole: (first, last), is_held } = self;
         let names = rollup.names(sums);
         let whole = between(*first, *last);
-        let stored = format!("SELECT {names} FROM {} WHERE {whole}", rollup.stored());
-        let above = rollup.rows_of_buckets(&rollup.above(), &whole, sums);
+        let mut rows = vec![format!("SELECT {names} FROM {} WHERE {whole}", rollup.stored())];
+        if !is_held {
+            rows.push(rollup.rows_of_buckets(&rollup.above(), &whole, sums));
+        }
         let edges = [(*from, *first), (*last, *to)].into_iter().filter(|(from, to)| from < to);
         let edges: Vec<_> = edges.map(|(from, to)| format!("({})", between(from, to))).collect();
-        if edges.is_empty() {
-            return format!("{stored} UNION ALL {above}");
+        if !edges.is_empty() {
+            let edges = format!("({})", edges.join(" OR "));
+            rows.push(rollup.rows(rollup.ledger().name(), &edges, sums));
         }
-        let edges = format!("({})", edges.join(" OR "));
-        let edges = rollup.rows(rollup.ledger().name(), &edges, sums);
-        format!("{stored} UNION ALL {above} UNION ALL {edges}")
+        rows.join(" UNION ALL ")
     }
 }

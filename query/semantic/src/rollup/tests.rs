@@ -12,9 +12,14 @@ fn days(metric: &str) -> MetricRequest {
     request(metric, "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z")
 }
 
+/// All of them, with events that they do not hold.
+fn all() -> Rollups<'static> {
+    Rollups::new(Rollup::all().iter().collect(), &|_, _, _| false)
+}
+
 /// The rollup that answers a question.
 fn found(request: &MetricRequest, viewer: Viewer) -> Option<&'static str> {
-    let all: Vec<_> = Rollup::all().iter().collect();
+    let all = all();
     let catalog = Catalog::built_in().unwrap();
     let statements = catalog.compile_over(std::slice::from_ref(request), viewer, &all).unwrap();
     let sql = statements[0].over_rollups.clone()?;
@@ -118,6 +123,23 @@ fn every_metric_over_usage_events_has_a_rollup() {
 }
 
 #[test]
+fn the_ledger_is_read_for_what_came_since() {
+    let catalog = Catalog::built_in().unwrap();
+    let sql = |is_held: &IsHeld<'_>| {
+        let rollups = Rollups::new(Rollup::all().iter().collect(), is_held);
+        let asked = request("requests", "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z");
+        catalog.compile_over(&[asked], STAFF, &rollups).unwrap().remove(0).over_rollups.unwrap()
+    };
+    assert!(sql(&|_, _, _| false).contains("usage_daily_above"));
+    let held = sql(&|rollup, from, to| {
+        rollup.name == "usage_daily"
+            && from == midnight(day("2026-01-01"))
+            && to == midnight(day("2026-02-01"))
+    });
+    assert!(!held.contains("_above") && !held.contains("usage_ledger"));
+}
+
+#[test]
 fn hours_and_days_that_are_cut_are_read_from_the_ledger() {
     let at = |from: &str, to: &str, zone: &str| {
         let request = request("requests", from, to);
@@ -133,6 +155,10 @@ fn hours_and_days_that_are_cut_are_read_from_the_ledger() {
     assert_eq!(at("2026-03-01T05:59:00Z", "2026-03-01T07:00:00Z", "UTC"), Some("usage_hourly"));
 }
 
+fn day(text: &str) -> NaiveDate {
+    text.parse().unwrap()
+}
+
 #[test]
 fn a_rollup_has_the_sql_that_it_had() {
     let rollup = Rollup {
@@ -142,14 +168,15 @@ fn a_rollup_has_the_sql_that_it_had() {
     };
     let asked = request("requests", "2026-01-01T00:00:00Z", "2026-01-10T11:30:00Z");
     let asked = MetricRequest { groups: Groups::Largest(3), ..asked.split_by(&["model"]) };
-    let all: Vec<_> = Rollup::all().iter().collect();
+    let all = all();
     let catalog = Catalog::built_in().unwrap();
     let statement = catalog.compile_over(&[asked], STAFF, &all).unwrap().remove(0);
     insta::assert_snapshot!(
         [
             rollup.step(10, 20),
-            rollup.fold("2026-01-02"),
-            rollup.differences("2026-01-01", 20),
+            rollup.of_day(day("2026-01-02"), 20),
+            rollup.fold(day("2026-01-01"), day("2026-02-01")),
+            rollup.differences(day("2026-01-02"), 20),
             statement.over_rollups.unwrap(),
         ]
         .join("\n\n")
