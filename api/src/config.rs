@@ -164,7 +164,6 @@ impl Metrics {
             rollup_every: (self.rollup_seconds > 0)
                 .then(|| Duration::from_secs(self.rollup_seconds)),
             rollup_rows: self.rollup_rows.max(1),
-            retention_days: BTreeMap::new(),
         }
     }
 }

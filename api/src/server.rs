@@ -137,10 +137,7 @@ impl System {
             runner,
             background: Background::new(kept, config.query.workers / 2),
             limits: config.query.clone(),
-            metrics: analytics::metrics::Settings {
-                retention_days: config.retention.days(),
-                ..config.metrics.settings()
-            },
+            metrics: config.metrics.settings(),
             cut_cipher,
             event_intake: Arc::new(EventIntake::new(&config.ingest)),
             dir: config.dir.clone(),

@@ -5,6 +5,7 @@ mod count;
 mod delivery;
 mod erasure;
 mod observer;
+mod refresh;
 mod replay;
 mod retire;
 mod rollup;
@@ -277,33 +278,6 @@ impl Lakehouse {
             }
         };
         tokio::time::timeout(patience, stored).await.is_ok()
-    }
-
-    /// Notices what others did to the tables: upkeep works in a process of its own. Until then queries read the
-    /// versions before it, whose files it leaves for a while.
-    pub async fn refresh(&self) {
-        let mut flusher = self.flusher.lock().await;
-        for (table, opened) in &mut flusher.tables {
-            if let Err(error) = self.refresh_table(*table, opened).await {
-                let table = table.name();
-                tracing::warn!(table, error = &error as &dyn std::error::Error, "not seen anew");
-            }
-        }
-    }
-
-    async fn refresh_table(&self, table: Table, opened: &mut LakeTable) -> Result<(), Error> {
-        let before = opened.version();
-        opened.advance(None).await?;
-        if opened.version() == before {
-            return Ok(());
-        }
-        let txn = opened.committed(self.intake.log()).await?;
-        let (mark, size) = (TableVersion { version: opened.version(), txn }, opened.size()?);
-        self.shared.changes.exchanged(table, mark.version);
-        let mut state = self.shared.lock();
-        state.marks.insert(table, mark);
-        state.files.insert(table, size);
-        Ok(())
     }
 
     /// Moves rows as they come, until the future is dropped. A failure is logged and tried again.

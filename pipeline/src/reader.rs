@@ -119,11 +119,13 @@ impl Reader {
         }
         let mut rollups = BTreeMap::new();
         for rollup in &self.rollups {
-            if let Some(opened) = LakeTable::open(&self.root, *rollup).await? {
-                let txn = opened.committed(description.log).await?;
-                let mark = TableVersion { version: opened.version(), txn };
-                if txn > 0 {
-                    rollups.insert(rollup.name().to_owned(), mark);
+            match mark(&self.root, rollup, description.log).await {
+                Ok(Some(mark)) => drop(rollups.insert(rollup.name().to_owned(), mark)),
+                Ok(None) => {}
+                // Nothing needs it.
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(rollup = rollup.name(), error, "a rollup is not readable");
                 }
             }
         }
@@ -212,6 +214,17 @@ impl Reader {
         }
         Ok(Arc::clone(files))
     }
+}
+
+/// Where a rollup stands, if it is complete.
+async fn mark(
+    root: &Root,
+    rollup: &'static RollupTable,
+    log: LogId,
+) -> Result<Option<TableVersion>, Error> {
+    let Some(opened) = LakeTable::open(root, rollup).await? else { return Ok(None) };
+    let txn = opened.committed(log).await?;
+    Ok((txn > 0).then(|| TableVersion { version: opened.version(), txn }))
 }
 
 impl FreshRows {

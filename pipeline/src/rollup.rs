@@ -58,6 +58,11 @@ impl Month {
         Self::of(DateTime::from_timestamp_micros(at).unwrap_or_default().date_naive())
     }
 
+    /// The day of a file's earliest rows.
+    pub(crate) fn first_day(file: &DataFile) -> Option<NaiveDate> {
+        Some(DateTime::from_timestamp_micros(file.at?.0)?.date_naive())
+    }
+
     /// The month of a file's rows.
     pub(crate) fn of_file(file: &DataFile) -> Option<Self> {
         file.at.map(|(first, _)| Self::at(first))
@@ -77,13 +82,10 @@ impl RollupWriter {
     }
 
     /// Adds rows with the columns of the rollup, in any order, and perhaps others. Rows of one month are best together.
-    pub async fn add(&mut self, batches: &[RecordBatch]) -> Result<(), Error> {
-        for batch in batches {
-            let rows = shaped(self.rollup, batch, self.through);
-            let rows = rows.map_err(Error::arrow(self.rollup))?;
-            for (month, rows) in by_month(&rows).map_err(Error::arrow(self.rollup))? {
-                self.write(month, &rows).await?;
-            }
+    pub async fn add(&mut self, rows: &RecordBatch) -> Result<(), Error> {
+        let rows = shaped(self.rollup, rows, self.through).map_err(Error::arrow(self.rollup))?;
+        for (month, rows) in by_month(&rows).map_err(Error::arrow(self.rollup))? {
+            self.write(month, &rows).await?;
         }
         Ok(())
     }

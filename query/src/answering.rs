@@ -2,10 +2,11 @@
 
 use std::{collections::VecDeque, mem};
 
+use arrow::{array::RecordBatch, buffer::Buffer, ipc::reader::StreamDecoder};
 use tokio::sync::mpsc;
 
 use crate::{
-    QuerySummary,
+    QueryError, QuerySummary, Reason,
     cache::{CacheWriter, CachedAnswer},
     pool::WorkerMessage,
 };
@@ -21,6 +22,39 @@ pub struct AnswerStream {
 enum AnswerSource {
     Worker(mpsc::Receiver<WorkerMessage>),
     Cached(VecDeque<WorkerMessage>),
+}
+
+/// The rows of an answer, batch by batch.
+#[derive(Debug)]
+pub struct BatchStream {
+    pieces: AnswerStream,
+    decoder: StreamDecoder,
+    /// What came and is not read yet.
+    bytes: Buffer,
+}
+
+impl BatchStream {
+    pub(crate) fn new(pieces: AnswerStream) -> Self {
+        Self { pieces, decoder: StreamDecoder::new(), bytes: Buffer::from(Vec::<u8>::new()) }
+    }
+
+    /// The next rows; nothing when the answer is complete.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, QueryError> {
+        let lost = || QueryError::new(Reason::Lost, "the answer of the worker is cut off");
+        loop {
+            if !self.bytes.is_empty()
+                && let Some(rows) = self.decoder.decode(&mut self.bytes).map_err(|_| lost())?
+            {
+                return Ok(Some(rows));
+            }
+            match self.pieces.recv().await.ok_or_else(lost)? {
+                WorkerMessage::Rows(piece) => self.bytes = Buffer::from(piece),
+                WorkerMessage::Progress(_) => {}
+                WorkerMessage::Failed(error) => return Err(error),
+                WorkerMessage::Ended(_) => return Ok(None),
+            }
+        }
+    }
 }
 
 impl AnswerStream {

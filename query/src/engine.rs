@@ -9,7 +9,8 @@ use semantic::{ROWS_MAX, Rollup, Rollups, Statement, TableRead};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
-    AnswerStream, Author, Planned, QueryError, QueryMode, QuerySummary, Reason, Request, RowAccess,
+    AnswerStream, Author, BatchStream, Planned, QueryError, QueryMode, QuerySummary, Reason,
+    Request, RowAccess,
     cache::{Cache, TableRange},
     gate,
     metric::{self, Catalog, MetricAnswer, MetricRequest, MetricRow, ReadCost, ReadSource, Viewer},
@@ -82,9 +83,9 @@ impl Engine {
         self.begin(request, Some(&scopes)).await
     }
 
-    /// Runs a query whose answer nobody asks for again, and gathers it.
-    pub async fn run_once(&self, request: Request) -> Result<ResultSet, QueryError> {
-        gather(self.begin(request, None).await?).await
+    /// Runs a query whose answer nobody asks for again, and gives its rows as they come.
+    pub async fn batches(&self, request: Request) -> Result<BatchStream, QueryError> {
+        Ok(BatchStream::new(self.begin(request, None).await?))
     }
 
     /// Starts the workers, before somebody waits for one.
@@ -212,7 +213,7 @@ impl Engine {
         let Self::Workers { cache, .. } = self else { return false };
         let (from, to) = (from.timestamp_micros(), to.timestamp_micros());
         let last = cache.changes().last(rollup.ledger(), Some(from), to);
-        cut.usable_rollup(&rollup.table_name()).is_some_and(|mark| last <= mark.txn)
+        rollup::mark(rollup, cut).is_some_and(|mark| last <= mark.txn)
     }
 
     /// Runs a statement over rollups, where they have its answer, else over events.

@@ -44,7 +44,7 @@ mod threads;
 pub mod worker;
 mod zoned_time;
 
-pub use answering::AnswerStream;
+pub use answering::{AnswerStream, BatchStream};
 pub use cost::{Cost, Estimate};
 pub use encoder::{AnswerFormat, EncodeError, Encoder};
 pub use engine::{Engine, MetricContext, ResultSet};

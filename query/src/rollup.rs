@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use arrow::datatypes::{DataType, Field};
 use datafusion::datasource::TableProvider;
 use ingest::{OrganizationId, money, schema::ColumnType};
-use pipeline::{Cut, ROLLUP_TIME, RollupTable, Tables, scan::LakeScan};
+use pipeline::{Cut, ROLLUP_TIME, RollupTable, TableVersion, Tables, scan::LakeScan};
 use semantic::{Rollup, RollupColumnKind};
 
 use crate::{Author, Request};
@@ -23,6 +23,12 @@ pub fn all() -> impl Iterator<Item = (&'static Rollup, &'static RollupTable)> {
 pub(crate) fn usable(cut: &Cut) -> Vec<&'static Rollup> {
     let usable = all().filter(|(_, table)| cut.usable_rollup(table.name()).is_some());
     usable.map(|(rollup, _)| rollup).collect()
+}
+
+/// Where a rollup stands, if it holds no row beyond a cut.
+pub(crate) fn mark(rollup: &Rollup, cut: &Cut) -> Option<TableVersion> {
+    let (_, table) = all().find(|(known, _)| known.name == rollup.name)?;
+    cut.usable_rollup(table.name())
 }
 
 /// The cut of a request, with the rollups that its statement names and no others.

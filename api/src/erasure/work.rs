@@ -11,7 +11,7 @@ use analytics::rollups::{RollupError, RollupWork};
 use ingest::erasure::{ErasedPersons, Person};
 use pipeline::{
     Lakehouse,
-    upkeep::{Report, Task},
+    upkeep::{Report, TableReport, Task},
 };
 use query::{Engine, QueryError, answer_store::AnswerStore};
 use serde::{Deserialize, Serialize};
@@ -155,14 +155,14 @@ impl ErasureContext<'_> {
         self.lakehouse.forget(erased.clone()).await;
         let retired = self.lakehouse.clear_log().await?;
         let rewritten = self.perform(false, self.rewriting(erased)).await?;
-        self.lakehouse.refresh().await;
+        self.lakehouse.try_refresh().await?;
         self.lakehouse.reindex(&entries).await?;
         // Where no row was changed nothing was replaced that held them, and what had been before may be read yet.
         let is_found = is_resumed || rewritten.tables.iter().any(|table| table.erased.files > 0);
-        if is_found {
-            let rollups = RollupWork::new(self.lakehouse, self.engine, self.clock);
-            rollups.rebuild_of_persons().await?;
-        }
+        let is_used = |table: &TableReport| table.table == "usage_ledger" && table.erased.files > 0;
+        let is_of_rollups = is_resumed || rewritten.tables.iter().any(is_used);
+        let rollups = RollupWork::new(self.lakehouse, self.engine, self.clock);
+        rollups.forget_persons(is_of_rollups).await?;
         let mut before_ms = lake::now() / 1_000 + 1;
         if is_found {
             tokio::time::sleep(self.grace).await;
@@ -170,7 +170,10 @@ impl ErasureContext<'_> {
         } else {
             before_ms -= i64::try_from(self.grace.as_millis()).unwrap_or(i64::MAX);
         }
+        // What is stored of a rollup and not committed yet is no rest.
+        let working = self.lakehouse.rollup_work().await;
         let removed = self.perform(false, Erasure::Remove { before_ms }).await?;
+        drop(working);
         // Answers that are kept for later may name them, and those that queries under way will give.
         self.lakehouse.changes().note_erasure();
         AnswerStore::open(&lake::location(self.config)?)?.clear().await?;

@@ -77,12 +77,6 @@ async fn night(system: &System, url: &str, now: DateTime<Utc>) -> anyhow::Result
     for difference in &checked.proof.differences {
         tracing::error!(%difference, "the nightly check found a difference");
     }
-    let Lake { lakehouse, engine, state, .. } = &system.lake;
-    let work = RollupWork::new(lakehouse, engine, &state.clock);
-    for (rollup, dates) in &checked.rollups.differing {
-        work.rebuild_days(rollup, dates).await.context("computing a rollup anew")?;
-        tracing::warn!(rollup, days = dates.len(), "days of a rollup were computed anew");
-    }
     let last = LastCheck {
         at: now.to_rfc3339_opts(SecondsFormat::Secs, true),
         as_of: checked.proof.as_of,
@@ -92,6 +86,12 @@ async fn night(system: &System, url: &str, now: DateTime<Utc>) -> anyhow::Result
         .context("writing check.json")?;
     gauge!(DIFFERENCES).set(last.differences as f64);
     gauge!(LAST_RUN).set(now.timestamp() as f64);
+    let Lake { lakehouse, engine, state, .. } = &system.lake;
+    let work = RollupWork::new(lakehouse, engine, &state.clock);
+    for (rollup, dates) in &checked.rollups.differing {
+        work.rebuild_days(rollup, dates).await.context("computing a rollup anew")?;
+        tracing::warn!(rollup, days = dates.len(), "days of a rollup were computed anew");
+    }
     Ok(())
 }
 

@@ -113,7 +113,9 @@ pub(crate) async fn perform(assignment: &Assignment, clock: &Clock) -> Result<Re
             pipeline::erasure::erase(task, &pseudonyms, entries, lake::now).await?
         }
         Some(Erasure::Remove { before_ms }) => {
-            let rollups = query::rollup::all().map(|(_, table)| table);
+            // The others name nobody.
+            let rollups = query::rollup::all().filter(|(rollup, _)| rollup.is_of_persons());
+            let rollups = rollups.map(|(_, table)| table);
             pipeline::erasure::remove_replaced(task, rollups, *before_ms).await?
         }
     };

@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use chrono::NaiveDate;
 use deltalake_core::kernel::Add;
 use futures::TryStreamExt;
-use ingest::log::{LogId, Lsn};
-use object_store::ObjectStore;
+use ingest::{
+    Table,
+    log::{LogId, Lsn},
+};
+use object_store::{ObjectStore, path::Path};
 use tokio::sync::OwnedMutexGuard;
 
 use super::Lakehouse;
@@ -29,6 +33,8 @@ pub struct RollupMonth {
     pub month: Month,
     pub files: usize,
     pub rows: u64,
+    /// The day of the earliest rows.
+    pub first: NaiveDate,
 }
 
 /// A change of a rollup.
@@ -81,16 +87,24 @@ impl Lakehouse {
         let listed = root.store.list_with_delimiter(prefix).await.map_err(stored)?;
         for folder in listed.common_prefixes {
             let name = folder.filename().unwrap_or_default();
-            let is_other = known.iter().any(|table| table.is_other_definition(name));
-            if is_other {
-                let files = root.store.list(Some(&folder)).map_err(stored);
-                let files: Vec<_> = files.try_collect().await?;
-                vacuum::delete(&root, &files).await?;
-                tracing::info!(
-                    table = name,
-                    "the table of a rollup's former definition was removed"
-                );
+            if known.iter().any(|table| table.is_other_definition(name))
+                && remove_folder(&root, &folder).await? > 0
+            {
+                tracing::info!(table = name, "the table of a former definition was removed");
             }
+        }
+        Ok(())
+    }
+
+    /// Removes the tables of rollups: the log comes first, so that none is read that has lost rows.
+    pub async fn remove_rollups(&self, tables: &[&'static RollupTable]) -> Result<(), Error> {
+        let mut rollups = self.rollups.lock().await;
+        for table in tables {
+            self.shared.lock().rollups.remove(table.name());
+            rollups.tables.remove(&StoredTable::from(*table));
+            let folder = rollups.root.prefix.clone().join(table.name());
+            remove_folder(&rollups.root, &folder.clone().join("_delta_log")).await?;
+            remove_folder(&rollups.root, &folder).await?;
         }
         Ok(())
     }
@@ -139,6 +153,7 @@ impl Lakehouse {
         if changed.is_err() {
             // What is on disk is read anew before the next attempt.
             rollups.tables.remove(&StoredTable::from(rollup));
+            self.shared.lock().rollups.remove(rollup.name());
             return changed;
         }
         if is_computed_anew {
@@ -146,6 +161,19 @@ impl Lakehouse {
             self.shared.changes.exchanged(rollup, opened.version());
         }
         self.note_rollup(rollup, opened).await.map(drop)
+    }
+
+    /// Whether a rollup has a table, as far as it was looked at.
+    pub async fn has_rollup(&self, rollup: &'static RollupTable) -> bool {
+        self.rollups.lock().await.tables.contains_key(&StoredTable::from(rollup))
+    }
+
+    /// The first day that a table has rows of.
+    pub async fn first_day(&self, table: Table) -> Result<Option<NaiveDate>, Error> {
+        let flusher = self.flusher.lock().await;
+        let Some(opened) = flusher.tables.get(&table) else { return Ok(None) };
+        let first = opened.files()?.iter().filter_map(|file| file.event_date).min();
+        Ok(first.and_then(NaiveDate::from_epoch_days))
     }
 
     /// The months of a rollup.
@@ -157,9 +185,12 @@ impl Lakehouse {
         let mut months: BTreeMap<Month, RollupMonth> = BTreeMap::new();
         for file in rollups.open(rollup).await?.files()? {
             let Some(month) = Month::of_file(&file) else { continue };
-            let found = months.entry(month).or_insert(RollupMonth { month, files: 0, rows: 0 });
+            let first = Month::first_day(&file).unwrap_or_else(|| month.first());
+            let empty = RollupMonth { month, files: 0, rows: 0, first };
+            let found = months.entry(month).or_insert(empty);
             found.files += 1;
             found.rows += file.rows;
+            found.first = found.first.min(first);
         }
         Ok(months.into_values().collect())
     }
@@ -221,6 +252,14 @@ impl RollupChange {
             }
         }
     }
+}
+
+/// Removes everything in a folder, and says how much it was.
+async fn remove_folder(root: &Root, folder: &Path) -> Result<usize, Error> {
+    let stored = |source| Error::Store { path: folder.to_string(), source };
+    let files: Vec<_> = root.store.list(Some(folder)).map_err(stored).try_collect().await?;
+    vacuum::delete(root, &files).await?;
+    Ok(files.len())
 }
 
 async fn replace(

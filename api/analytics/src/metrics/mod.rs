@@ -6,7 +6,7 @@ mod rows;
 mod summary;
 mod view;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use chrono::TimeDelta;
@@ -47,7 +47,7 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("metrics").with_routes(|c
 });
 
 /// How metrics are read where a question does not say, and how their rollups are kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// A bucket is incomplete for so long after its end.
     pub lateness: TimeDelta,
@@ -59,8 +59,6 @@ pub struct Settings {
     pub rollup_every: Option<Duration>,
     /// Or when so many rows came.
     pub rollup_rows: u64,
-    /// How many days the tables keep.
-    pub retention_days: BTreeMap<String, u32>,
 }
 
 /// Every metric there is.

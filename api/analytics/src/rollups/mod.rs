@@ -27,18 +27,19 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("rollups").with_tasks(|la
 const POLL: Duration = Duration::from_secs(1);
 /// The first step waits so long, at most: whoever starts a server wants to see something else first.
 const FIRST: Duration = Duration::from_secs(30);
-/// How often old days and files are removed.
+/// How often files are removed.
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 /// Files that left a rollup are there so long: for queries, and for a check that began before.
-const GRACE: Duration = Duration::from_secs(2 * 3_600);
+const GRACE: Duration = Duration::from_secs(6 * 3_600);
 
 /// Keeps all of them, until the future is dropped.
 async fn keep(lake: &Lake) {
+    let all = work::all();
     let Some(every) = lake.metrics.rollup_every else {
+        remove_all(lake, &all).await;
         return std::future::pending().await;
     };
     let work = RollupWork::new(&lake.lakehouse, &lake.engine, &lake.state.clock);
-    let all = work::all();
     for kept in &all {
         if let Err(error) = lake.lakehouse.open_rollup(kept.table).await {
             report(kept, &error.into());
@@ -47,11 +48,14 @@ async fn keep(lake: &Lake) {
     wait(lake, &all, every.min(FIRST)).await;
     let mut tidied: Option<Instant> = None;
     loop {
-        let working = lake.lakehouse.rollup_work().await;
-        let cut = lake.lakehouse.cut();
+        // What the tables hold: the log is read by whoever asks.
+        let lsn = lake.lakehouse.cut().floor;
         let mut failures = 0;
-        for kept in &all {
-            match work.advance(*kept, &cut).await {
+        // Those that are there first: others may take long to build.
+        let (built, others): (Vec<&Kept>, Vec<&Kept>) =
+            all.iter().partition(|kept| lake.lakehouse.rollup(kept.table).is_some());
+        for kept in built.into_iter().chain(others) {
+            match work.advance(*kept, lsn).await {
                 Ok(()) => publish(lake, kept),
                 Err(error) => {
                     failures += 1;
@@ -63,7 +67,6 @@ async fn keep(lake: &Lake) {
             tidied = Some(Instant::now());
             tidy(lake, &work, &all).await;
         }
-        drop(working);
         match failures {
             0 => wait(lake, &all, every).await,
             // Whatever came: at once it would fail again.
@@ -72,12 +75,26 @@ async fn keep(lake: &Lake) {
     }
 }
 
+/// Removes all tables: what nobody keeps up to date is of no use.
+async fn remove_all(lake: &Lake, all: &[Kept]) {
+    let _working = lake.lakehouse.rollup_work().await;
+    let tables: Vec<_> = all.iter().map(|kept| kept.table).collect();
+    let removed = async {
+        lake.lakehouse.remove_rollups(&tables).await?;
+        lake.lakehouse.remove_other_rollups(&tables).await
+    };
+    if let Err(error) = removed.await {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(error, "tables of rollups stay");
+    }
+}
+
 /// Until the time is over, or many rows wait.
 async fn wait(lake: &Lake, all: &[Kept], patience: Duration) {
     let until = Instant::now() + patience;
     while Instant::now() < until {
         tokio::time::sleep(POLL.min(patience)).await;
-        let lsn = lake.lakehouse.cut().lsn;
+        let lsn = lake.lakehouse.cut().floor;
         let marks = all.iter().filter_map(|kept| lake.lakehouse.rollup(kept.table));
         let waiting = marks.map(|mark| lsn.saturating_sub(mark.txn)).max();
         if waiting >= Some(lake.metrics.rollup_rows) {
@@ -86,11 +103,10 @@ async fn wait(lake: &Lake, all: &[Kept], patience: Duration) {
     }
 }
 
-/// Removes what is too old, files that nobody reads any more, and the tables of former definitions.
+/// Removes files that nobody reads any more, and the tables of former definitions.
 async fn tidy(lake: &Lake, work: &RollupWork<'_>, all: &[Kept]) {
     for kept in all {
-        let days = lake.metrics.retention_days.get(kept.rollup.ledger().name());
-        if let Err(error) = work.tidy(*kept, days.copied(), GRACE).await {
+        if let Err(error) = work.tidy(*kept, GRACE).await {
             report(kept, &error);
         }
     }

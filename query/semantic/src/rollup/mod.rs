@@ -100,9 +100,6 @@ impl std::fmt::Debug for Rollups<'_> {
     }
 }
 
-/// Changed when the SQL below changes what rows mean: then all rollups are built anew.
-const VERSION: u32 = 1;
-
 /// The column that is 1 where an organization sent it of itself, else 0.
 pub(crate) const SELF: &str = "is_self_reported";
 /// The number of the histogram's bucket.
@@ -120,9 +117,9 @@ impl Rollup {
         &ALL
     }
 
-    /// The name of its table, which another definition does not have.
+    /// The name of its table. One whose rows are computed in another way has another name.
     pub fn table_name(&self) -> String {
-        let definition = format!("{VERSION} {self:?}");
+        let definition = self.of_day(NaiveDate::default(), 0);
         let digest = blake3::hash(definition.as_bytes()).to_hex();
         format!("{}-{}", self.name, &digest[..12])
     }
@@ -273,7 +270,7 @@ impl Rollup {
         let owner = if self.is_of_organizations() { "organization_id, " } else { "" };
         format!(
             "SELECT occurred_at{names}{sums} FROM ({rows}) AS rows GROUP BY {} HAVING {kept} \
-             ORDER BY {owner}occurred_at",
+             ORDER BY date_trunc('month', occurred_at), {owner}occurred_at",
             places.join(", ")
         )
     }
