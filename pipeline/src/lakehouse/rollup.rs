@@ -32,7 +32,6 @@ pub(super) struct Rollups {
 pub struct RollupMonth {
     pub month: Month,
     pub files: usize,
-    pub rows: u64,
     /// The day of the earliest rows.
     pub first: NaiveDate,
 }
@@ -40,9 +39,7 @@ pub struct RollupMonth {
 /// A change of a rollup.
 #[derive(Debug)]
 pub enum RollupChange {
-    /// Puts all rows up to an LSN in the place of whatever is there; the table is made where it is not there.
-    Build { through: Lsn, files: RollupFiles },
-    /// Adds the rows between two LSNs, where it stands.
+    /// Adds the rows between two LSNs, where it stands: at 0 before it is built. The table is made where it is not there.
     Append { after: Lsn, through: Lsn, files: RollupFiles },
     /// Puts files in the place of those of a month. Where they are the same sums (`is_fold`) nothing else changes.
     ReplaceMonth { month: Month, files: RollupFiles, is_fold: bool },
@@ -186,10 +183,8 @@ impl Lakehouse {
         for file in rollups.open(rollup).await?.files()? {
             let Some(month) = Month::of_file(&file) else { continue };
             let first = Month::first_day(&file).unwrap_or_else(|| month.first());
-            let empty = RollupMonth { month, files: 0, rows: 0, first };
-            let found = months.entry(month).or_insert(empty);
+            let found = months.entry(month).or_insert(RollupMonth { month, files: 0, first });
             found.files += 1;
-            found.rows += file.rows;
             found.first = found.first.min(first);
         }
         Ok(months.into_values().collect())
@@ -222,16 +217,15 @@ impl RollupChange {
         let table = opened.table().name();
         let files = opened.files()?.into_iter();
         match self {
-            Self::Build { through, files: added } => {
-                // Left by one that was begun before, and not completed.
-                let removed: Vec<_> = files.collect();
-                replace(opened, &removed, &[], Reason::Rebuild, now_ms).await?;
-                opened.commit(log, added.0, 0, through).await
-            }
             Self::Append { after, through, files: added } => {
                 let found = opened.committed(log).await?;
                 if found != after {
                     return Err(Error::Fenced { table, expected: after, found });
+                }
+                let removed: Vec<_> = if after == 0 { files.collect() } else { Vec::new() };
+                if !removed.is_empty() {
+                    // Sums of what came through another log.
+                    replace(opened, &removed, &[], Reason::Rebuild, now_ms).await?;
                 }
                 opened.commit(log, added.0, after, through).await
             }

@@ -8,7 +8,8 @@ use std::{
 
 use serde_json::{Value, json};
 use tests::{
-    Client, Server, admin_key, configure, days_ago, folder, rollup, run, until_rolled_up, usage,
+    Client, Server, admin_key, configure, days_ago, folder, rollup, run, run_ok, until_rolled_up,
+    usage,
 };
 
 /// A question to the last rollup that is brought up to date.
@@ -132,6 +133,50 @@ async fn a_lost_file_of_a_rollup_changes_no_answer() {
     until_rolled_up(&client, LAST).await;
     assert_eq!(requests(&client, "day").await, (by_day.0, json!("raw")));
     assert_eq!(requests(&client, "hour").await.0, by_hour.0);
+    server.stop();
+}
+
+#[tokio::test]
+async fn days_that_the_ledger_loses_leave_the_rollups() {
+    let dir = folder();
+    let (server, client) = summed_up(dir.path()).await;
+    server.stop();
+    let settings = "[metrics]\nrollup_seconds = 1\n[retention]\nusage_ledger = 2\n";
+    configure(dir.path(), settings);
+    run_ok(dir.path(), &["maintain"]);
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, client.key());
+    let days = |rows: &Value| -> Vec<Value> {
+        let rows = rows.as_array().expect("rows").iter();
+        rows.map(|row| row["value"].clone()).filter(|value| *value != 0).collect()
+    };
+    for round in 0.. {
+        let (rows, source) = requests(&client, "day").await;
+        if source == "rollup" && days(&rows).len() == 2 {
+            break;
+        }
+        assert!(round < 100, "{source}: {rows}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let by_key = client.get("/v1/metrics/requests?range=last_7_days&by=api_key_id").await.1;
+    assert_eq!(
+        (&by_key["rows"][0]["value"], &by_key["read"]["source"]),
+        (&json!(100), &json!("raw"))
+    );
+    server.stop();
+    assert_eq!(check(dir.path())["count"], 0);
+    // Nobody keeps them: they go.
+    configure(dir.path(), "[metrics]\nrollup_seconds = 0\n");
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, client.key());
+    for round in 0.. {
+        if data_files(&rollup(dir.path(), "usage_daily")).is_empty() {
+            break;
+        }
+        assert!(round < 100, "the tables stay");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(requests(&client, "day").await.1, "raw");
     server.stop();
 }
 

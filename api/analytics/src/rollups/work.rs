@@ -130,7 +130,7 @@ impl<'a> RollupWork<'a> {
             days.extend(days::read(&rows));
         }
         let files = self.sums_of_days(kept, &days, through).await?;
-        self.change(kept, RollupChange::Build { through, files }).await?;
+        self.change(kept, RollupChange::Append { after: 0, through, files }).await?;
         // In the order in which one organization's rows are together.
         for month in days.iter().map(|day| Month::of(*day)).collect::<BTreeSet<_>>() {
             self.fold(kept, month).await?;
