@@ -118,10 +118,14 @@ def table_of(question):
     raise SystemExit(f"{name(question)}: no table has it")
 
 
+def connect(server):
+    """A connection of its own, as the pages of a browser have one: the one before was idle, and may be closed."""
+    server.connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+    server.connection.request("GET", "/healthz")
+    server.connection.getresponse().read()
+
+
 def post(server, path, body):
-    """Over one connection, as the pages of a browser do."""
-    if not hasattr(server, "connection"):
-        server.connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
     headers = {"Authorization": f"Bearer {server.key}", "Content-Type": "application/json"}
     server.connection.request("POST", path, json.dumps(body), headers)
     reply = server.connection.getresponse()
@@ -262,6 +266,8 @@ def built(server, rows):
 def sizes(folder, rows):
     for path in sorted((folder / "data" / "lake").glob("*-*")):
         files = query.active_files(path)
+        if not files:
+            continue
         held = sum(pyarrow.parquet.read_metadata(file).num_rows for file in files)
         size = sum(os.path.getsize(file) for file in files)
         print(f"{path.name.rsplit('-', 1)[0]:40} {held:>10,} rows, {held / rows:6.2%} of the events, {size / 2**20:6.1f} MiB")
@@ -293,6 +299,7 @@ def compare(server, raw, aggregated, asked):
             continue
         times, answers = {side: [] for side in sides}, {}
         for _ in range(asked.rounds):
+            connect(server)
             for side, work in sides.items():
                 start = time.perf_counter()
                 answers[side] = work(question)
