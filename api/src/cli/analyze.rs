@@ -20,7 +20,7 @@ pub(super) enum Analyze {
     Retention(AnalysisCommand<Retention>),
     /// How many are new, returning, resurrecting and dormant in each period
     Lifecycle(AnalysisCommand<Lifecycle>),
-    /// Visits: acts without a long timeout between them
+    /// Visits: acts without a long pause between them
     Sessions(AnalysisCommand<Sessions>),
     /// What comes next after a step
     Paths(AnalysisCommand<Paths>),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::days;
 
-/// Log sequence numbers of one step, at most: its rows are in memory.
+/// Log sequence numbers of one step, at most: one that is broken off is not long.
 const STEP_ROWS: u64 = 4_000_000;
 /// What one statement may take.
 const DEADLINE_MS: u64 = 900_000;

@@ -45,7 +45,7 @@ enum CallKind {
 /// Expressions over a rollup, and what they need of its rows.
 pub(super) struct Rewriter<'a> {
     rollup: &'a Rollup,
-    sums: Vec<Sum>,
+    sums: &'a [Sum],
     /// Whether a column of the source is the same for all events of a row.
     is_key: &'a dyn Fn(&str) -> bool,
     /// Aggregates over rows of the rollup; the n-th is `a{n}`.

@@ -7,7 +7,7 @@
 mod expression;
 mod read;
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use ingest::{Table, decode::correction::REVERSAL, grant::SELF_REPORTED, schema::ColumnType};
@@ -39,6 +39,9 @@ pub struct Rollup {
     /// The column whose values are counted in the buckets of a histogram, for percentiles.
     #[serde(default)]
     pub histogram: Option<String>,
+    /// `counts` and `amounts`, read once: each statement asks for them.
+    #[serde(skip)]
+    sums: OnceLock<Vec<Sum>>,
 }
 
 /// A column of a rollup.
@@ -314,7 +317,7 @@ impl Rollup {
         for (place, sum) in sums.iter().filter_map(|place| Some((*place, all.get(*place)?))) {
             let mut value = sum.value.clone();
             if sign != "1" && !sum.is_negated() {
-                value = format!("{sign} * {value}");
+                value = format!("{sign} * ({value})");
             }
             let (is_there, scale) = (sum.is_there(), sum.scale);
             let value = match &sum.filter {
@@ -334,10 +337,12 @@ impl Rollup {
     }
 
     /// The sums, in the order of their columns.
-    fn sums(&self) -> Vec<Sum> {
-        let counts = self.counts.iter().map(|text| (text, 0));
-        let all = counts.chain(self.amounts.iter().map(|text| (text, 12)));
-        all.filter_map(|(text, scale)| Sum::parse(text, scale)).collect()
+    fn sums(&self) -> &[Sum] {
+        self.sums.get_or_init(|| {
+            let counts = self.counts.iter().map(|text| (text, 0));
+            let all = counts.chain(self.amounts.iter().map(|text| (text, 12)));
+            all.filter_map(|(text, scale)| Sum::parse(text, scale)).collect()
+        })
     }
 }
 

@@ -162,8 +162,11 @@ fn day(text: &str) -> NaiveDate {
 #[test]
 fn a_rollup_has_the_sql_that_it_had() {
     let rollup = Rollup {
-        counts: vec!["sum(latency_ms) FILTER (WHERE status_code < 400)".into()],
+        counts: vec![
+            "sum(latency_ms + time_to_first_token_ms) FILTER (WHERE status_code < 400)".into(),
+        ],
         amounts: vec!["sum(list_price - cost)".into()],
+        sums: OnceLock::new(),
         ..Rollup::all()[1].clone()
     };
     let asked = request("requests", "2026-01-01T00:00:00Z", "2026-01-10T11:30:00Z");
