@@ -1,7 +1,7 @@
 //! Every setting, with its default: built-in < `aihub.toml` < `AIHUB_*` < flags. A key that does not exist is
 //! an error, so that a misspelled one is noticed.
 //!
-//! `AIHUB_SERVER_PORT=8080` sets `port` of `[server]`. Nothing else in the program reads the environment.
+//! `AIHUB_SERVER__PORT=8080` sets `port` of `[server]`. Nothing else in the program reads the environment.
 
 use std::{
     collections::BTreeMap,
@@ -11,8 +11,9 @@ use std::{
     time::Duration,
 };
 
-use analytics::{events, metrics, queries};
+use analytics::{events, metrics, queries, reporting};
 use chrono::TimeDelta;
+use delivery::{Hooks, Smtp};
 use query::Zone;
 use rest::principal::TrustedProxies;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,10 @@ pub struct Config {
     pub retention: Retention,
     pub check: Check,
     pub metrics: Metrics,
+    pub smtp: Smtp,
+    pub hooks: Hooks,
+    pub archive: Archive,
+    pub reports: reporting::Settings,
     pub log: Log,
 }
 
@@ -48,6 +53,9 @@ pub struct Server {
     pub port: u16,
     /// Mark cookies `Secure`: when the server is reached over TLS.
     pub secure_cookie: bool,
+    /// The address under which people reach the server, such as `https://analytics.example.com`: links in mails begin with
+    /// it. Empty: the address that it listens on.
+    pub public_url: String,
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses and networks.
     pub trusted_proxies: TrustedProxies,
 }
@@ -58,6 +66,16 @@ pub struct Lake {
     /// Where the tables are: `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///…`. Empty: in the data folder.
     pub url: String,
     /// Options of the store, as the `object_store` crate names them, such as `aws_region`.
+    pub options: BTreeMap<String, Secret>,
+}
+
+/// Where reports go that are sent to a folder.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Archive {
+    /// A folder or a bucket: `file:///…`, `s3://bucket/prefix`, `gs://…`, `az://…`. Empty: there is none.
+    pub url: String,
+    /// Options of the store, as the `object_store` crate names them.
     pub options: BTreeMap<String, Secret>,
 }
 
@@ -183,6 +201,7 @@ impl Default for Server {
             bind: IpAddr::from([127, 0, 0, 1]),
             port: 7700,
             secure_cookie: false,
+            public_url: String::new(),
             trusted_proxies: TrustedProxies::default(),
         }
     }
@@ -329,14 +348,15 @@ fn apply_variable(table: &mut Table, name: &str, text: &str) -> Result<(), Confi
     }
     let defaults = Table::try_from(Config::default()).unwrap_or_default();
     let key = key.to_lowercase();
-    let (section, key) =
-        key.split_once('_').ok_or_else(|| ConfigError::Variable(name.to_owned()))?;
+    // `AIHUB_SMTP__HOST` is `host` of `[smtp]`; so is `AIHUB_SMTP_HOST`, which came first.
+    let parts = key.split_once("__").or_else(|| key.split_once('_'));
+    let (section, key) = parts.ok_or_else(|| ConfigError::Variable(name.to_owned()))?;
     let known = defaults.get(section).and_then(Value::as_table);
     let known = known.ok_or_else(|| ConfigError::Variable(name.to_owned()))?;
-    if let (Some(option), "lake") = (key.strip_prefix("options_"), section) {
-        let lake = table.entry("lake").or_insert_with(|| Table::new().into());
-        if let Some(lake) = lake.as_table_mut() {
-            set(lake, "options", option, text.into());
+    if let (Some(option), "lake" | "archive") = (key.strip_prefix("options_"), section) {
+        let store = table.entry(section).or_insert_with(|| Table::new().into());
+        if let Some(store) = store.as_table_mut() {
+            set(store, "options", option, text.into());
         }
         return Ok(());
     }
@@ -386,7 +406,7 @@ mod tests {
         assert_eq!(load("", &[], &[]).unwrap().server.port, 7700);
         assert_eq!(load(file, &[], &[]).unwrap().server.port, 1);
         let variables =
-            [("AIHUB_SERVER_PORT", "2"), ("AIHUB_LAKE_OPTIONS_AWS_REGION", "eu-1"), ("PATH", "/")];
+            [("AIHUB_SERVER__PORT", "2"), ("AIHUB_LAKE_OPTIONS_AWS_REGION", "eu-1"), ("PATH", "/")];
         let config = load(file, &variables, &[]).unwrap();
         assert_eq!((config.server.port, config.query.workers), (2, 4));
         assert_eq!(config.lake.options["aws_region"].reveal(), "eu-1");

@@ -9,7 +9,7 @@ use state::{
     store::{Store, StoreError},
 };
 
-use crate::{erasure, health, integrity, openapi, relay, server::System, upkeep};
+use crate::{erasure, health, integrity, jobs, openapi, relay, server::System, upkeep};
 
 /// Those of the binary: what watches and keeps the system.
 pub(crate) const OPERATIONS: &[Feature<System>] = &[
@@ -17,6 +17,7 @@ pub(crate) const OPERATIONS: &[Feature<System>] = &[
     relay::FEATURE,
     upkeep::FEATURE,
     integrity::FEATURE,
+    jobs::FEATURE,
     openapi::FEATURE,
     erasure::FEATURE,
 ];
@@ -24,7 +25,8 @@ pub(crate) const OPERATIONS: &[Feature<System>] = &[
 /// The changes of all tables of the state. Whoever opens it does so with all of them.
 pub(crate) fn migrations() -> Vec<Migration> {
     let own = MIGRATIONS.iter().copied();
-    let all = own.chain(feature::migrations(accounts::FEATURES));
+    let all = own.chain(feature::migrations(delivery::FEATURES));
+    let all = all.chain(feature::migrations(accounts::FEATURES));
     let all = all.chain(feature::migrations(analytics::FEATURES));
     all.chain(feature::migrations(OPERATIONS)).collect()
 }
@@ -49,6 +51,9 @@ mod tests {
             "m0003_key_grants",
             "m0004_user_epochs",
             "m0005_outbox_set_aside",
+            "m0006_jobs",
+            "m0007_deliveries",
+            "m0008_reports",
         ];
         assert_eq!(names, released);
     }

@@ -9,15 +9,16 @@ use std::{
 };
 
 use analytics::as_of::CutCipher;
+use delivery::Archive;
 use ingest::{erasure::ErasedPersons, identity::Pseudonyms, log::LogId, time::Micros};
-use pipeline::{Lakehouse, Location, Settings, Watermarks};
+use pipeline::{Lakehouse, Location, Root, Settings, Watermarks};
 use query::worker::Handshake;
 use rand::Rng;
-use state::{clock::Clock, folder};
+use state::{clock::Clock, folder, secret::Secret};
 use url::Url;
 
 use crate::{
-    config::Config,
+    config::{self, Config},
     private::{self, DATA_FOLDER, PrivacyError, TABLES},
 };
 
@@ -43,10 +44,24 @@ pub(crate) fn location(config: &Config) -> Result<Location, OpenError> {
     Ok(Location { url, options: options(config) })
 }
 
+/// Where reports go that are sent to a folder; none where none is configured.
+pub(crate) fn archive(config: &Config) -> Result<Option<Archive>, OpenError> {
+    let config::Archive { url, options } = &config.archive;
+    if url.is_empty() {
+        return Ok(None);
+    }
+    let url = Url::parse(url).map_err(|error| OpenError::Url(format!("archive.url: {error}")))?;
+    let Root { store, prefix, .. } = Location { url, options: revealed(options) }.open()?;
+    Ok(Some(Archive { store, prefix }))
+}
+
 /// The options of the store.
 pub(crate) fn options(config: &Config) -> BTreeMap<String, String> {
-    let options = config.lake.options.iter();
-    options.map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect()
+    revealed(&config.lake.options)
+}
+
+fn revealed(options: &BTreeMap<String, Secret>) -> BTreeMap<String, String> {
+    options.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect()
 }
 
 /// Closes the folders of ours that are there: see [`private::close`].
@@ -195,6 +210,11 @@ fn secret(dir: &Path) -> Result<[u8; 32], OpenError> {
 }
 
 /// The secret that marks devices which have signed in: made from the other one, so that there is one to back up.
+/// The key that signs links in mails.
+pub(crate) fn link_key(dir: &Path) -> Result<[u8; 32], OpenError> {
+    Ok(blake3::derive_key("aihub links, version 1", &secret(dir)?))
+}
+
 pub(crate) fn device_key(dir: &Path) -> Result<[u8; 32], OpenError> {
     Ok(blake3::derive_key("aihub devices, version 1", &secret(dir)?))
 }

@@ -13,6 +13,7 @@ mod erasure;
 mod features;
 mod health;
 mod integrity;
+mod jobs;
 mod lake;
 mod method;
 mod open_files;

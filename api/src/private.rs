@@ -90,6 +90,8 @@ pub(crate) const TABLES: Layout = Layout {
         "usage_hourly",
         "usage_hourly_by_organization",
         "users_daily",
+        "_query_results",
+        "_reports",
     ],
     guest: "",
 };

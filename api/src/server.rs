@@ -20,7 +20,9 @@ use analytics::{
     events::EventIntake,
     imports::ImportRecord,
     queries::{self, Background, Runner},
+    reporting::{Links, Reporting, RunFiles},
 };
+use delivery::Courier;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use query::{
     Engine,
@@ -128,6 +130,15 @@ impl System {
         let devices = Devices::new(lake::device_key(&config.dir)?);
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();
         let directory = Directory::new(state.clone(), devices);
+        let archive = lake::archive(&config)?;
+        let (smtp, hooks) = (config.smtp.clone(), config.hooks.clone());
+        let courier =
+            Courier::new(state.clone(), smtp, hooks, archive).map_err(StartError::Store)?;
+        let reporting = Reporting {
+            files: RunFiles::open(&lake::location(&config)?).map_err(OpenError::from)?,
+            links: Links::new(&config.server.public_url, &lake::link_key(&config.dir)?),
+            recipient_domains: lowercase(&config.reports.recipient_domains),
+        };
         let lake = Lake {
             state: state.clone(),
             authenticator: Arc::new(directory.clone()),
@@ -141,6 +152,8 @@ impl System {
             cut_cipher,
             event_intake: Arc::new(EventIntake::new(&config.ingest)),
             dir: config.dir.clone(),
+            courier,
+            reporting,
         };
         Ok(Self { config, state, lake, directory, local_token, program, recorder })
     }
@@ -162,6 +175,7 @@ impl System {
             base.register(config);
             config.app_data(system.clone()).app_data(lake.clone());
             feature::routes(accounts::FEATURES, &system.directory, config);
+            feature::routes(delivery::FEATURES, &system.lake.courier, config);
             feature::routes(analytics::FEATURES, &system.lake, config);
             feature::routes(OPERATIONS, &system, config);
         };
@@ -227,6 +241,7 @@ impl System {
     /// Begins what goes on beside the requests.
     fn supervise(&self, open: Connections, url: &str) {
         feature::tasks(accounts::FEATURES, &self.directory);
+        feature::tasks(delivery::FEATURES, &self.lake.courier);
         feature::tasks(analytics::FEATURES, &self.lake);
         feature::tasks(OPERATIONS, self);
         // What needs a server that listens.
@@ -234,10 +249,17 @@ impl System {
             let open = open.clone();
             async move { open.keep_ending_idle().await }
         });
+        self.lake.reporting.links.listens_on(url);
         let (checked, url) = (self.clone(), url.to_owned());
         self.state.tasks.keep("check", move || {
             let (system, url) = (checked.clone(), url.clone());
             async move { integrity::run(&system, &url).await }
+        });
+        // The last: every feature has said by now what it does.
+        let jobs = self.state.jobs.clone();
+        self.state.tasks.keep("jobs", move || {
+            let jobs = jobs.clone();
+            async move { jobs.run().await }
         });
     }
 
@@ -273,6 +295,10 @@ impl RunningServer {
         self.system.state.tasks.prepare_to_stop();
         self.handle.stop(true).await;
         self.system.state.tasks.stop().await;
+        if let Err(error) = self.system.state.jobs.give_back().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "jobs wait until their leases run out");
+        }
         self.system.lake.engine.stop().await;
         let written = self.system.lake.runner.write_ended(&self.system.state.store).await;
         if let Err(error) = written {
@@ -299,6 +325,10 @@ impl RunningServer {
             Err(_) => tracing::warn!("rows stay in the log until the next start"),
         }
     }
+}
+
+fn lowercase(texts: &[String]) -> Vec<String> {
+    texts.iter().map(|text| text.to_lowercase()).collect()
 }
 
 /// Seconds; an fsync takes 0.2 ms on a good disk and 100 ms on a bad day.

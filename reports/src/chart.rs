@@ -1,6 +1,6 @@
 //! Lines over time, drawn by `charts-rs` as SVG that follows the theme of the page.
 
-use charts_rs::{Box as Margin, Color, LineChart, Series, SeriesBand, Symbol};
+use charts_rs::{Box as Margin, Color, DEFAULT_FONT_FAMILY, LineChart, Series, SeriesBand, Symbol};
 
 use crate::Error;
 use crate::axis::Axis;
@@ -61,6 +61,7 @@ const OUTLOOK: Color = Color { r: 0x0e, g: 0x8a, b: 0x7d, a: 255 };
 const GRID: Color = Color { r: 0xe4, g: 0xe7, b: 0xec, a: 255 };
 const MUTED: Color = Color { r: 0x66, g: 0x70, b: 0x85, a: 255 };
 
+const WHITE: Color = Color { r: 255, g: 255, b: 255, a: 255 };
 const NO_COLOR: Color = Color { r: 0, g: 0, b: 0, a: 0 };
 
 const FONT_FAMILY: &str = "page";
@@ -73,12 +74,28 @@ pub(crate) fn draw(metric: &str, plot: &Plot, size: Size) -> Result<String, Erro
     let svg = line_chart(plot, size)
         .svg()
         .map_err(|source| Error::Chart { metric: metric.to_owned(), source })?;
-    let svg = themed(inside(&svg));
-    // `0` instead of `$0K`, and `−$5K` instead of `$-5K`.
-    let prefix = plot.axis.label.split('{').next().unwrap_or_default();
-    Ok(svg
-        .replace(&format!(">{}<", plot.axis.zero()), ">0<")
-        .replace(&format!(">{prefix}-"), &format!(">−{prefix}")))
+    Ok(plain_zero(&themed(inside(&svg)), &plot.axis))
+}
+
+/// How many pixels of a PNG are one of the drawing: for screens with fine pixels.
+const PNG_SCALE: u32 = 2;
+
+/// Draws a picture for a mail: on white, since a mail has no theme.
+pub(crate) fn draw_png(metric: &str, plot: &Plot, size: Size) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::Chart { metric: metric.to_owned(), source };
+    let mut chart = line_chart(plot, size);
+    chart.background_color = WHITE;
+    chart.font_family = DEFAULT_FONT_FAMILY.to_owned();
+    let svg = plain_zero(&chart.svg().map_err(failed)?, &plot.axis);
+    let width = u32::from(size.pixels().0) * PNG_SCALE;
+    charts_rs::svg_to_png_with_size(&svg, Some(width), None).map_err(failed)
+}
+
+/// `0` instead of `$0K`, and `−$5K` instead of `$-5K`.
+fn plain_zero(svg: &str, axis: &Axis) -> String {
+    let prefix = axis.label.split('{').next().unwrap_or_default();
+    svg.replace(&format!(">{}<", axis.zero()), ">0<")
+        .replace(&format!(">{prefix}-"), &format!(">−{prefix}"))
 }
 
 fn line_chart(plot: &Plot, size: Size) -> LineChart {

@@ -3,7 +3,7 @@
 use query::metric::MetricRequest;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Text, Tile, Window};
+use crate::{Error, Selection, Text, Tile};
 
 /// The dashboards that come with the program, by name.
 const BUILT_IN: [(&str, &str); 1] = [("business", include_str!("../dashboards/business.yaml"))];
@@ -48,12 +48,13 @@ impl Dashboard {
         BUILT_IN.iter().map(|(name, _)| *name)
     }
 
-    /// Every question that must be answered to render the window, each once: this period, the
-    /// previous one, and the history of each forecast.
-    pub fn requests(&self, window: &Window) -> Vec<MetricRequest> {
-        let histories = self.forecast_requests(window).into_iter().map(|outlook| outlook.history);
+    /// Every question that must be answered to render the selection, each once: this period, the
+    /// one it is compared with, and the history of each forecast.
+    pub fn requests(&self, selection: &Selection) -> Vec<MetricRequest> {
+        let histories =
+            self.forecast_requests(selection).into_iter().map(|outlook| outlook.history);
         let mut requests: Vec<MetricRequest> = vec![];
-        for request in self.shown(window).into_iter().chain(histories) {
+        for request in self.shown(selection).into_iter().chain(histories) {
             if !requests.contains(&request) {
                 requests.push(request);
             }
@@ -61,13 +62,13 @@ impl Dashboard {
         requests
     }
 
-    /// The forecasts that the tiles show of the window, each once.
-    pub fn forecast_requests(&self, window: &Window) -> Vec<ForecastRequest> {
+    /// The forecasts that the tiles show of the selection, each once.
+    pub fn forecast_requests(&self, selection: &Selection) -> Vec<ForecastRequest> {
         let mut forecast_requests: Vec<ForecastRequest> = vec![];
         for tile in &self.tiles {
             let Tile::Series(tile) = tile else { continue };
-            let Some(history) = tile.history(window) else { continue };
-            let horizon_days = tile.horizon_days(window);
+            let Some(history) = tile.history(selection) else { continue };
+            let horizon_days = tile.horizon_days(&selection.window);
             match forecast_requests.iter_mut().find(|other| other.history == history) {
                 Some(other) => other.horizon_days = other.horizon_days.max(horizon_days),
                 None => forecast_requests.push(ForecastRequest { history, horizon_days }),
@@ -77,8 +78,8 @@ impl Dashboard {
     }
 
     /// The questions whose answers are printed on the page as they are.
-    pub(crate) fn shown(&self, window: &Window) -> Vec<MetricRequest> {
-        self.tiles.iter().flat_map(|tile| tile.requests(window)).collect()
+    pub(crate) fn shown(&self, selection: &Selection) -> Vec<MetricRequest> {
+        self.tiles.iter().flat_map(|tile| tile.requests(selection)).collect()
     }
 
     fn fault(&self) -> Option<String> {

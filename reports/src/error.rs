@@ -15,6 +15,10 @@ pub enum Error {
     #[error("{0}")]
     Window(String),
 
+    /// A filter or a grain that the page cannot have.
+    #[error("{0}")]
+    Filter(String),
+
     #[error("the window from {from} to {to} is empty")]
     EmptyWindow { from: DateTime<Utc>, to: DateTime<Utc> },
 

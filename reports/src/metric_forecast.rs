@@ -1,7 +1,10 @@
 //! From a metric's answer to its forecast: the one place where numbers of the business meet the models.
 
 use chrono::{DateTime, Duration, Utc};
-use query::metric::{Grain, MetricAnswer, MetricRequest, Number};
+use query::{
+    Zone,
+    metric::{Grain, MetricAnswer, MetricRequest, Number},
+};
 use serde::Serialize;
 
 use crate::{Band, Forecasts};
@@ -72,11 +75,12 @@ pub fn history(metric: &str, grain: Grain, to: DateTime<Utc>) -> MetricRequest {
 pub fn forecast_metric(
     answer: &MetricAnswer,
     horizon: usize,
+    zone: Zone,
 ) -> Result<MetricForecast, ForecastError> {
-    let (step, season) = match answer.grain {
-        Some(Grain::Hour) => (Duration::hours(1), 24),
-        Some(Grain::Day) => (Duration::days(1), 7),
-        Some(Grain::Week) => (Duration::weeks(1), 1),
+    let (grain, season) = match answer.grain {
+        Some(grain @ Grain::Hour) => (grain, 24),
+        Some(grain @ Grain::Day) => (grain, 7),
+        Some(grain @ Grain::Week) => (grain, 1),
         _ => return Err(ForecastError::Grain),
     };
     let none = || ForecastError::NoHistory(answer.metric.clone());
@@ -94,8 +98,11 @@ pub fn forecast_metric(
     let refuse = |source| ForecastError::Model { metric: answer.metric.clone(), source };
     let series = forecast::Series::new(values, season).map_err(refuse)?;
     let forecast = forecast::forecast(&series, horizon, &LEVELS).map_err(refuse)?;
-    let points = (1..).zip(&forecast.points).map(|(ahead, point)| Point {
-        at: last + step * ahead,
+    // A bucket ends where the next begins, also where the clock changes.
+    let starts =
+        std::iter::successors(Some(grain.end(last, zone)), |at| Some(grain.end(*at, zone)));
+    let points = starts.zip(&forecast.points).map(|(at, point)| Point {
+        at,
         value: point.value,
         intervals: point
             .intervals
@@ -115,8 +122,8 @@ pub fn forecast_metric(
 }
 
 /// Adds the band of a metric to the forecasts of a page. A history that is too short gives none.
-pub fn add_bands(forecasts: &mut Forecasts, answer: &MetricAnswer, horizon: usize) {
-    let Ok(ahead) = forecast_metric(answer, horizon) else { return };
+pub fn add_bands(forecasts: &mut Forecasts, answer: &MetricAnswer, horizon: usize, zone: Zone) {
+    let Ok(ahead) = forecast_metric(answer, horizon, zone) else { return };
     let bands = ahead.points.iter().filter_map(|point| {
         let widest = point.intervals.last()?;
         Some(Band { at: point.at, value: point.value, lower: widest.lower, upper: widest.upper })
@@ -164,7 +171,8 @@ mod tests {
     #[test]
     fn a_weekly_rhythm_goes_on() {
         let week = [100, 110, 120, 115, 105, 40, 30];
-        let ahead = forecast_metric(&answer((0..84).map(|day| week[day % 7])), 7).unwrap();
+        let ahead =
+            forecast_metric(&answer((0..84).map(|day| week[day % 7])), 7, Zone::UTC).unwrap();
         assert_eq!(ahead.points.len(), 7);
         assert_eq!(ahead.points[0].at.to_rfc3339(), "2026-03-30T00:00:00+00:00");
         for (point, expected) in ahead.points.iter().zip(week) {
@@ -179,10 +187,15 @@ mod tests {
 
     #[test]
     fn the_time_before_the_business_is_no_history() {
-        let error = forecast_metric(&answer([0, 0, 0]), 7).unwrap_err();
+        let error = forecast_metric(&answer([0, 0, 0]), 7, Zone::UTC).unwrap_err();
         assert!(matches!(error, ForecastError::NoHistory(_)), "{error}");
         assert!(
-            forecast_metric(&answer((0..60).map(|day| if day < 30 { 0 } else { 50 })), 7).is_ok()
+            forecast_metric(
+                &answer((0..60).map(|day| if day < 30 { 0 } else { 50 })),
+                7,
+                Zone::UTC
+            )
+            .is_ok()
         );
     }
 }

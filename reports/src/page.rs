@@ -9,10 +9,11 @@ use query::metric::MetricRequest;
 use serde::Serialize;
 
 use crate::{
-    Dashboard, Definition, Error, Forecasts, Language, MetricResult, Window,
+    Dashboard, Definition, Error, Forecasts, Language, MetricResult, Selection, Window,
     answer::Answers,
     tile::{TileContext, View},
     window::OFFERED_DAYS,
+    words,
 };
 
 const TEMPLATES: &[pages::Template] = &[
@@ -27,8 +28,8 @@ const TEMPLATES: &[pages::Template] = &[
 #[derive(Debug, Clone)]
 pub struct Page {
     pub language: Language,
-    /// The period shown; the answers must be to [`Dashboard::requests`] of it.
-    pub window: Window,
+    /// What is shown; the answers must be to [`Dashboard::requests`] of it.
+    pub selection: Selection,
     pub generated_at: DateTime<Utc>,
     /// The cut that all answers were read at.
     pub as_of: String,
@@ -60,7 +61,7 @@ struct Values<'a> {
     /// Whether the period ends in the future.
     unfinished: bool,
     period_length: Option<String>,
-    previous_period: String,
+    previous_period: Option<String>,
     periods: Vec<Link>,
     languages: Vec<Link>,
     sections: Vec<Section>,
@@ -69,6 +70,8 @@ struct Values<'a> {
     sql: Option<&'a str>,
     as_of: &'a str,
     generated_at: String,
+    /// The clock of all times.
+    times: String,
     addresses: Vec<String>,
 }
 
@@ -87,26 +90,27 @@ pub fn render(
     forecasts: &Forecasts,
     page: &Page,
 ) -> Result<String, Error> {
-    let words = Words::of(page.language);
+    let fixed = Words::of(page.language);
     let scene = TileContext {
-        window: page.window,
+        selection: &page.selection,
         answers: Answers(answers),
         forecasts,
         language: page.language,
+        as_png: false,
     };
     let values = Values {
         lang: page.language.tag(),
-        words,
+        words: fixed,
         title: dashboard.title.of(page.language),
-        organization: page.organization.as_deref().unwrap_or(words.all_organizations),
+        organization: page.organization.as_deref().unwrap_or(fixed.all_organizations),
         user: page.user.as_deref(),
         asks_sql: page.asks_sql,
         runs_saved: page.runs_saved,
         standalone: page.standalone,
-        period: page.window.label(page.language),
-        unfinished: page.window.to() > page.generated_at,
-        period_length: page.window.whole_days().map(|count| days(count, page.language)),
-        previous_period: page.window.previous().label(page.language),
+        period: page.selection.window.label(page.language),
+        unfinished: page.selection.window.to() > page.generated_at,
+        period_length: page.selection.window.whole_days().map(|count| days(count, page.language)),
+        previous_period: page.selection.compared().map(|window| window.label(page.language)),
         periods: period_links(page),
         languages: language_links(page),
         sections: sections(dashboard, &scene)?,
@@ -119,7 +123,8 @@ pub fn render(
         }),
         as_of: &page.as_of,
         generated_at: page.generated_at.to_rfc3339_opts(SecondsFormat::Secs, true),
-        addresses: addresses(dashboard, &page.window),
+        times: words::times_of(&page.selection.window.zone().to_string(), page.language),
+        addresses: addresses(dashboard, &page.selection),
     };
     Ok(pages::fill(TEMPLATES, "dashboard.html", &values)?)
 }
@@ -152,7 +157,10 @@ fn period_links(page: &Page) -> Vec<Link> {
 fn language_links(page: &Page) -> Vec<Link> {
     let period = match offered(page) {
         Some(count) => format!("days={count}"),
-        None => format!("from={}&to={}", instant(page.window.from()), instant(page.window.to())),
+        None => {
+            let window = &page.selection.window;
+            format!("from={}&to={}", instant(window.from()), instant(window.to()))
+        }
     };
     languages(page.language, &format!("&{period}"))
 }
@@ -160,14 +168,15 @@ fn language_links(page: &Page) -> Vec<Link> {
 /// The offered length that gives the window of this page, if one does.
 fn offered(page: &Page) -> Option<u32> {
     OFFERED_DAYS.into_iter().find(|count| {
-        Window::last_days(page.generated_at, *count).is_ok_and(|window| window == page.window)
+        Window::last_days(page.generated_at, *count)
+            .is_ok_and(|window| window == page.selection.window)
     })
 }
 
 /// The address of every question behind the page, each once, in the order of the tiles.
-fn addresses(dashboard: &Dashboard, window: &Window) -> Vec<String> {
+fn addresses(dashboard: &Dashboard, selection: &Selection) -> Vec<String> {
     let mut addresses: Vec<String> = vec![];
-    for request in dashboard.shown(window) {
+    for request in dashboard.shown(selection) {
         let address = address(&request);
         if !addresses.contains(&address) {
             addresses.push(address);

@@ -6,12 +6,11 @@ mod ranking;
 mod series;
 mod table;
 
-use chrono::{DateTime, Utc};
-use query::metric::{Grain, MetricRequest};
+use query::metric::MetricRequest;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answers;
-use crate::{Error, Forecasts, Language, Text, Window, words};
+use crate::{Error, Forecasts, Language, Selection, Text, words};
 
 pub use kpi::KpiTile;
 pub use ranking::RankingTile;
@@ -30,20 +29,31 @@ pub enum Tile {
 
 /// Everything a view is made from.
 pub(crate) struct TileContext<'a> {
-    pub(crate) window: Window,
+    pub(crate) selection: &'a Selection,
     pub(crate) answers: Answers<'a>,
     pub(crate) forecasts: &'a Forecasts,
     pub(crate) language: Language,
+    /// Charts are drawn as PNG, for a mail.
+    pub(crate) as_png: bool,
 }
 
 impl TileContext<'_> {
-    /// A tile's note. It says so where values of few persons are missing.
+    /// A tile's note. It says so where values of few persons are missing, and where a filter is not one of the metric's.
     fn note(&self, note: &Text, requests: &[MetricRequest]) -> String {
         let mut answers = requests.iter().filter_map(|request| self.answers.get(request).ok());
-        let note = note.of(self.language);
-        match answers.any(|answer| answer.rows.iter().any(|row| row.suppressed)) {
-            true => words::with_few_persons(note, self.language),
-            false => note.to_owned(),
+        let mut note = note.of(self.language).to_owned();
+        if answers.any(|answer| answer.rows.iter().any(|row| row.suppressed)) {
+            note = words::with_few_persons(&note, self.language);
+        }
+        let mut unfiltered: Vec<&str> = requests
+            .iter()
+            .flat_map(|request| self.selection.not_filtered(&request.metric))
+            .collect();
+        unfiltered.sort_unstable();
+        unfiltered.dedup();
+        match unfiltered.is_empty() {
+            true => note,
+            false => words::not_filtered(&note, &unfiltered, self.language),
         }
     }
 }
@@ -79,12 +89,12 @@ impl Tile {
     }
 
     /// The questions whose answers the tile shows.
-    pub(crate) fn requests(&self, window: &Window) -> Vec<MetricRequest> {
+    pub(crate) fn requests(&self, selection: &Selection) -> Vec<MetricRequest> {
         match self {
-            Self::Kpi(tile) => tile.requests(window),
-            Self::Series(tile) => vec![tile.request(window)],
-            Self::Ranking(tile) => tile.requests(window),
-            Self::Table(tile) => tile.requests(window),
+            Self::Kpi(tile) => tile.requests(selection),
+            Self::Series(tile) => vec![selection.course(&tile.metric)],
+            Self::Ranking(tile) => tile.requests(selection),
+            Self::Table(tile) => tile.requests(selection),
         }
     }
 
@@ -138,19 +148,4 @@ fn is_name(name: &str) -> bool {
         && name
             .chars()
             .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
-}
-
-/// A metric over a window, as one number per group.
-fn totals(metric: &str, window: &Window, by: &[&str]) -> MetricRequest {
-    MetricRequest::new(metric, window.from(), window.to()).split_by(by)
-}
-
-/// A metric over time.
-pub(crate) fn over_time(
-    metric: &str,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-    grain: Grain,
-) -> MetricRequest {
-    MetricRequest::new(metric, from, to).with_grain(grain)
 }

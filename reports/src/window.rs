@@ -1,7 +1,10 @@
-//! The period a page shows: a half-open window `[from, to)` in UTC.
+//! The period a page shows: a half-open window `[from, to)`, on the clock of a zone.
 
-use chrono::{DateTime, Datelike, Days, TimeDelta, Timelike, Utc};
-use query::metric::{Grain, WindowRequest};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeDelta, Utc};
+use query::{
+    Zone,
+    metric::{Compare, Grain, Window as MetricWindow, WindowRequest},
+};
 
 use crate::{Error, Language};
 
@@ -14,74 +17,103 @@ pub const MOST_DAYS: i64 = 366;
 /// The period shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-    /// The days before it are over, and in the window or before it.
-    settled: DateTime<Utc>,
+    range: MetricWindow,
+    /// What of it is over: its end, or the time when it is looked at.
+    seen_to: DateTime<Utc>,
 }
 
 impl Window {
     /// A window of at least one moment and at most [`MOST_DAYS`], looked at `now`.
-    pub fn new(from: DateTime<Utc>, to: DateTime<Utc>, now: DateTime<Utc>) -> Result<Self, Error> {
+    pub fn of(range: MetricWindow, now: DateTime<Utc>) -> Result<Self, Error> {
+        let MetricWindow { from, to, zone, .. } = range;
         if from >= to {
             return Err(Error::EmptyWindow { from, to });
         }
-        if to - from > TimeDelta::days(MOST_DAYS) {
+        // By the dates of the zone: a day of 25 hours is one day.
+        let (first, last) = (zone.local(from), zone.local(to));
+        if last - first > TimeDelta::days(MOST_DAYS) {
             return Err(Error::LongWindow { from, to, most_days: MOST_DAYS });
         }
-        Ok(Self { from, to, settled: midnight(to.min(now)) })
+        Ok(Self { range, seen_to: to.min(now) })
+    }
+
+    /// A window in UTC.
+    pub fn new(from: DateTime<Utc>, to: DateTime<Utc>, now: DateTime<Utc>) -> Result<Self, Error> {
+        Self::of(MetricWindow::new(from, to, Zone::UTC), now)
     }
 
     /// The last `days` complete UTC days before `now`.
     pub fn last_days(now: DateTime<Utc>, days: u32) -> Result<Self, Error> {
-        let to = midnight(now);
-        let from = to.checked_sub_days(Days::new(u64::from(days))).ok_or(Error::TimeRange)?;
-        Self::new(from, to, now)
+        Self::last_days_in(now, days, Zone::UTC)
+    }
+
+    /// The last `days` complete days of a zone before `now`.
+    pub fn last_days_in(now: DateTime<Utc>, days: u32, zone: Zone) -> Result<Self, Error> {
+        let to = Grain::Day.start(now, zone);
+        let from = zone.days_before(to, u64::from(days));
+        Self::of(MetricWindow::new(from, to, zone), now)
     }
 
     /// The window that two texts give, by the rule of metrics, in UTC.
     pub fn parse(now: DateTime<Utc>, from: Option<&str>, to: Option<&str>) -> Result<Self, Error> {
-        let request = WindowRequest { from, to, ..WindowRequest::default() };
-        let window = request.resolve(now).map_err(|error| Error::Window(error.to_string()))?;
-        Self::new(window.from, window.to, now)
+        Self::resolve(&WindowRequest { from, to, ..WindowRequest::default() }, now)
+    }
+
+    /// The window that is asked for, by the rule of metrics.
+    pub fn resolve(request: &WindowRequest<'_>, now: DateTime<Utc>) -> Result<Self, Error> {
+        let range = request.resolve(now).map_err(|error| Error::Window(error.to_string()))?;
+        Self::of(range, now)
     }
 
     pub fn from(&self) -> DateTime<Utc> {
-        self.from
+        self.range.from
     }
 
     pub fn to(&self) -> DateTime<Utc> {
-        self.to
+        self.range.to
     }
 
-    /// The end of the last whole day that is over: what a forecast is learned from ends here.
+    /// The clock of its dates.
+    pub fn zone(&self) -> Zone {
+        self.range.zone
+    }
+
+    /// The end of the last whole day that is over, in the window or before it: what a forecast is learned from ends here.
     pub fn settled(&self) -> DateTime<Utc> {
-        self.settled
+        Grain::Day.start(self.seen_to, self.zone())
     }
 
     pub fn length(&self) -> TimeDelta {
-        self.to - self.from
+        self.to() - self.from()
     }
 
-    /// The window of the same length directly before.
-    pub fn previous(&self) -> Self {
-        let from = self.from.checked_sub_signed(self.length()).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        Self { from, to: self.from, settled: midnight(self.from) }
+    /// The window that this one is compared with. Of a window that is not over, it ends as early.
+    pub fn compared(&self, compare: Compare) -> Self {
+        let range = self.range.compared(compare, self.seen_to);
+        Self { range, seen_to: range.to }
     }
 
     /// The grain that draws the window with about 30 to 120 points.
     pub fn grain(&self) -> Grain {
-        match self.length().num_days() {
+        match (self.local_to() - self.local_from()).num_days() {
             0..=3 => Grain::Hour,
             4..=120 => Grain::Day,
             _ => Grain::Week,
         }
     }
 
-    /// The whole days of the window, if it is made of whole UTC days.
+    /// The whole days of the window, if it is made of whole days of its zone.
     pub fn whole_days(&self) -> Option<i64> {
-        let whole = midnight(self.from) == self.from && midnight(self.to) == self.to;
-        whole.then(|| self.length().num_days())
+        let days = (self.local_to().date() - self.local_from().date()).num_days();
+        self.range.is_of_whole_days().then_some(days)
+    }
+
+    fn local_from(&self) -> NaiveDateTime {
+        self.zone().local(self.from())
+    }
+
+    fn local_to(&self) -> NaiveDateTime {
+        self.zone().local(self.to())
     }
 
     /// The window in words: `Oct 24 – Nov 22, 2026`. Windows that do not begin and end at
@@ -89,29 +121,43 @@ impl Window {
     pub fn label(&self, language: Language) -> String {
         if self.whole_days().is_none() {
             let format = "%Y-%m-%d %H:%M";
-            return format!("{} – {}", self.from.format(format), self.to.format(format));
+            return format!(
+                "{} – {}",
+                self.local_from().format(format),
+                self.local_to().format(format)
+            );
         }
-        let last = self.to - TimeDelta::days(1);
-        let same_year = self.from.year() == last.year();
-        if self.from == last {
+        let first = self.local_from().date();
+        let last = self.local_to().date() - TimeDelta::days(1);
+        let same_year = first.year() == last.year();
+        if first == last {
             return day_and_year(last, language);
         }
         match language {
             Language::En if same_year => {
-                format!("{} – {}", day(self.from, language), day_and_year(last, language))
+                format!("{} – {}", day(first, language), day_and_year(last, language))
             }
             Language::ZhCn if same_year => {
-                format!("{} – {}", day_and_year(self.from, language), day(last, language))
+                format!("{} – {}", day_and_year(first, language), day(last, language))
             }
             _ => {
-                format!("{} – {}", day_and_year(self.from, language), day_and_year(last, language))
+                format!("{} – {}", day_and_year(first, language), day_and_year(last, language))
             }
         }
     }
+
+    /// The start of a bucket, as short as an axis needs it.
+    pub(crate) fn tick(&self, at: DateTime<Utc>, grain: Grain, language: Language) -> String {
+        tick(self.zone().local(at), grain, language)
+    }
+
+    /// The start of a bucket in full, for a data table.
+    pub(crate) fn bucket(&self, at: DateTime<Utc>, grain: Grain) -> String {
+        bucket(self.zone().local(at), grain)
+    }
 }
 
-/// The start of a bucket, as short as an axis needs it.
-pub(crate) fn tick(at: DateTime<Utc>, grain: Grain, language: Language) -> String {
+fn tick(at: NaiveDateTime, grain: Grain, language: Language) -> String {
     match grain {
         Grain::Minute | Grain::Hour => at.format("%H:%M").to_string(),
         Grain::Day | Grain::Week => match language {
@@ -123,8 +169,7 @@ pub(crate) fn tick(at: DateTime<Utc>, grain: Grain, language: Language) -> Strin
     }
 }
 
-/// The start of a bucket in full, for a data table.
-pub(crate) fn bucket(at: DateTime<Utc>, grain: Grain) -> String {
+fn bucket(at: NaiveDateTime, grain: Grain) -> String {
     match grain {
         Grain::Minute | Grain::Hour => at.format("%Y-%m-%d %H:%M").to_string(),
         Grain::Day | Grain::Week => at.format("%Y-%m-%d").to_string(),
@@ -133,24 +178,18 @@ pub(crate) fn bucket(at: DateTime<Utc>, grain: Grain) -> String {
     }
 }
 
-fn day(at: DateTime<Utc>, language: Language) -> String {
+fn day(at: NaiveDate, language: Language) -> String {
     match language {
         Language::En => at.format("%b %-d").to_string(),
         Language::ZhCn => at.format("%-m月%-d日").to_string(),
     }
 }
 
-fn day_and_year(at: DateTime<Utc>, language: Language) -> String {
+fn day_and_year(at: NaiveDate, language: Language) -> String {
     match language {
         Language::En => at.format("%b %-d, %Y").to_string(),
         Language::ZhCn => at.format("%Y年%-m月%-d日").to_string(),
     }
-}
-
-fn midnight(at: DateTime<Utc>) -> DateTime<Utc> {
-    let since = TimeDelta::seconds(i64::from(at.num_seconds_from_midnight()))
-        + TimeDelta::nanoseconds(i64::from(at.nanosecond() % 1_000_000_000));
-    at.checked_sub_signed(since).unwrap_or(at)
 }
 
 #[cfg(test)]
@@ -175,8 +214,9 @@ mod tests {
         let (from, to) = (at("2026-03-01T06:00:00Z"), at("2026-03-08T12:30:00Z"));
         let window = Window::new(from, to, now).unwrap();
         assert_eq!(window.settled(), at("2026-03-08T00:00:00Z"));
-        assert_eq!(window.previous().to(), window.from());
-        assert_eq!(window.previous().length(), window.length());
+        let previous = window.compared(Compare::PreviousPeriod);
+        assert_eq!(previous.to(), window.from());
+        assert_eq!(previous.length(), window.length());
     }
 
     #[test]
@@ -186,7 +226,7 @@ mod tests {
         assert!(matches!(Window::last_days(now, 0), Err(Error::EmptyWindow { .. })));
         assert!(matches!(Window::last_days(now, 367), Err(Error::LongWindow { .. })));
         assert!(Window::last_days(now, u32::MAX).is_err());
-        assert!(Window::new(DateTime::<Utc>::MIN_UTC, now, now).is_err());
+        assert!(Window::new(DateTime::UNIX_EPOCH, now, now).is_err());
     }
 
     #[test]
@@ -201,6 +241,19 @@ mod tests {
         let (from, to) = (at("2026-01-02T06:00:00Z"), at("2026-01-02T09:30:00Z"));
         let window = Window::new(from, to, to).unwrap();
         assert_eq!(window.label(Language::En), "2026-01-02 06:00 – 2026-01-02 09:30");
+    }
+
+    #[test]
+    fn days_are_those_of_the_zone() {
+        let berlin: Zone = "Europe/Berlin".parse().unwrap();
+        let window = Window::last_days_in(at("2026-10-26T08:00:00Z"), 2, berlin).unwrap();
+        assert_eq!(window.from(), at("2026-10-23T22:00:00Z"));
+        assert_eq!(window.to(), at("2026-10-25T23:00:00Z"));
+        assert_eq!((window.whole_days(), window.length()), (Some(2), TimeDelta::hours(49)));
+        assert_eq!(window.label(Language::En), "Oct 24 – Oct 25, 2026");
+        assert_eq!(window.bucket(window.from(), Grain::Day), "2026-10-24");
+        let previous = window.compared(Compare::PreviousPeriod);
+        assert_eq!((previous.to(), previous.whole_days()), (window.from(), Some(2)));
     }
 
     #[test]

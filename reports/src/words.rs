@@ -48,6 +48,22 @@ pub(crate) fn with_few_persons(note: &str, language: Language) -> String {
     }
 }
 
+/// A note about filters that the rows of a tile are not filtered by.
+pub(crate) fn not_filtered(note: &str, dimensions: &[&str], language: Language) -> String {
+    match language {
+        Language::En => format!("{note} Not filtered by {}.", dimensions.join(", ")),
+        Language::ZhCn => format!("{note}未按 {} 筛选。", dimensions.join("、")),
+    }
+}
+
+/// The clock of the times on the page.
+pub(crate) fn times_of(zone: &str, language: Language) -> String {
+    match language {
+        Language::En => format!("All times are in {zone}."),
+        Language::ZhCn => format!("所有时间均为 {zone} 时间。"),
+    }
+}
+
 /// A series in one sentence, for those who do not see its picture.
 pub(crate) fn summary(
     title: &str,

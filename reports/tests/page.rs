@@ -7,7 +7,9 @@ mod sample;
 
 use std::time::{Duration, Instant};
 
-use reports::{Dashboard, Error, Forecasts, Language, MetricResult, Page, Tile, Window, render};
+use reports::{
+    Dashboard, Error, Forecasts, Language, MetricResult, Page, Selection, Tile, Window, render,
+};
 
 const SMALL: &str = include_str!("small.yaml");
 
@@ -19,7 +21,7 @@ fn page(language: Language, days: u32) -> Page {
     let generated_at = "2026-11-23T07:05:41Z".parse().unwrap();
     Page {
         language,
-        window: Window::last_days(generated_at, days).unwrap(),
+        selection: Selection::new(Window::last_days(generated_at, days).unwrap()),
         generated_at,
         as_of: "c1.0a4f".to_owned(),
         organization: None,
@@ -32,13 +34,13 @@ fn page(language: Language, days: u32) -> Page {
 }
 
 fn filled(dashboard: &Dashboard, page: &Page, models: &[&str], currencies: &[&str]) -> String {
-    let answers = sample::answers(dashboard, &page.window, models, currencies);
-    let forecasts = sample::forecasts(dashboard, &page.window, currencies);
+    let answers = sample::answers(dashboard, &page.selection, models, currencies);
+    let forecasts = sample::forecasts(dashboard, &page.selection, currencies);
     render(dashboard, &answers, &forecasts, page).unwrap()
 }
 
 fn emptied(dashboard: &Dashboard, page: &Page) -> Vec<MetricResult> {
-    let mut answers = sample::answers(dashboard, &page.window, &sample::MODELS, &["USD"]);
+    let mut answers = sample::answers(dashboard, &page.selection, &sample::MODELS, &["USD"]);
     for answered in &mut answers {
         answered.answer.rows.clear();
     }
@@ -144,8 +146,8 @@ fn hostile_names_stay_text() {
 #[test]
 fn the_largest_page_is_small_and_quick() {
     let page = page(Language::ZhCn, 90);
-    let answers = sample::answers(&business(), &page.window, &sample::MODELS, &["EUR", "USD"]);
-    let forecasts = sample::forecasts(&business(), &page.window, &["EUR", "USD"]);
+    let answers = sample::answers(&business(), &page.selection, &sample::MODELS, &["EUR", "USD"]);
+    let forecasts = sample::forecasts(&business(), &page.selection, &["EUR", "USD"]);
     let started = Instant::now();
     let html = render(&business(), &answers, &forecasts, &page).unwrap();
     let taken = started.elapsed();

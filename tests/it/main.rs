@@ -15,4 +15,6 @@ mod operations;
 #[cfg(test)]
 mod query;
 #[cfg(test)]
+mod reports;
+#[cfg(test)]
 mod repository;

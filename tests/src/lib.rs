@@ -4,6 +4,7 @@
 
 pub mod browser;
 mod event;
+mod mail;
 mod processes;
 mod rollup;
 mod traced;
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use event::{days_ago, own_source, own_usage, usage};
+pub use mail::MailServer;
 pub use processes::signal;
 pub use rollup::{rollup, until_rolled_up};
 pub use traced::{Traced, traced};

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use actix_web::web::Data;
 use rest::{
-    principal::{Authenticator, Principal},
+    principal::{Authenticator, Principal, Role},
     problem::Problem,
 };
 use state::State;
 
 use crate::{
     keys::{self, KeyRing},
-    users::{self, Accounts, Devices},
+    users::{self, AccountError, Accounts, Devices, Email, Status, User},
 };
 
 /// Users, keys and organizations. Clones share what it counts and remembers.
@@ -45,6 +45,34 @@ impl Authenticator for Directory {
         Ok(user.map(|user| user.principal()))
     }
 
+    async fn by_id(&self, id: &str) -> Result<Option<Principal>, Problem> {
+        let State { store, clock, .. } = &self.state;
+        if id == Principal::local_process().id {
+            return Ok(Some(Principal::local_process()));
+        }
+        if id.starts_with("key_") {
+            return Ok(keys::find_working(store, id, clock.now())
+                .await?
+                .map(|key| key.principal()));
+        }
+        found(users::find_user(store, id).await)
+    }
+
+    async fn by_email(&self, email: &str) -> Result<Option<Principal>, Problem> {
+        match Email::parse(email) {
+            Ok(email) => found(users::find_user(&self.state.store, email.as_str()).await),
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn administrators(&self) -> Result<Vec<String>, Problem> {
+        let users = users::list_users(&self.state.store).await?;
+        let administrators = users
+            .into_iter()
+            .filter(|user| user.role == Role::Admin && user.status == Status::Active);
+        Ok(administrators.map(|user| user.email.to_string()).collect())
+    }
+
     async fn departed(&self, ids: &HashSet<String>) -> Result<HashSet<String>, Problem> {
         let store = &self.state.store;
         let of = |start: &str| -> HashSet<String> {
@@ -59,5 +87,14 @@ impl Authenticator for Directory {
             departed.extend(keys::revoked_of(store, &keys).await?);
         }
         Ok(departed)
+    }
+}
+
+/// The principal of a user who can sign in.
+fn found(user: Result<User, AccountError>) -> Result<Option<Principal>, Problem> {
+    match user {
+        Ok(user) if user.status == Status::Active => Ok(Some(user.principal())),
+        Ok(_) | Err(AccountError::UnknownUser { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use delivery::Courier;
 use pipeline::{Cut, Lakehouse};
 use query::{Engine, QueryMode, Request, ResultSet, metric::Catalog};
 use rest::{
@@ -15,6 +16,7 @@ use crate::{
     events::EventIntake,
     metrics, persons,
     queries::{self, Background, QueryBody, Runner, problem, reach},
+    reporting::Reporting,
 };
 
 /// The lake and what asks it. Clones share it.
@@ -31,6 +33,8 @@ pub struct Lake {
     pub metrics: metrics::Settings,
     pub cut_cipher: CutCipher,
     pub event_intake: Arc<EventIntake>,
+    pub courier: Courier,
+    pub reporting: Reporting,
     /// The data folder.
     pub dir: PathBuf,
 }

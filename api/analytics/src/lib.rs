@@ -11,6 +11,7 @@ mod lake;
 pub mod metrics;
 pub mod persons;
 pub mod queries;
+pub mod reporting;
 pub mod rollups;
 
 pub use lake::Lake;
@@ -25,6 +26,7 @@ pub const FEATURES: &[Feature<Lake>] = &[
     rollups::FEATURE,
     analyses::FEATURE,
     dashboards::FEATURE,
+    reporting::FEATURE,
     dead_letters::FEATURE,
     imports::FEATURE,
     events::FEATURE,

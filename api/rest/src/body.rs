@@ -130,10 +130,19 @@ impl<const BYTES_MAX: usize> Body<BYTES_MAX> {
 
     /// The fields of a form, of somebody who is not signed in.
     pub async fn form_of_stranger<T: DeserializeOwned>(self) -> Result<T, Problem> {
+        let client = ClientId::stranger(&self.request);
+        self.form_of(client).await
+    }
+
+    /// The fields of a form that a principal sent.
+    pub async fn form<T: DeserializeOwned>(self, from: &Principal) -> Result<T, Problem> {
+        self.form_of(from.into()).await
+    }
+
+    async fn form_of<T: DeserializeOwned>(self, client: ClientId) -> Result<T, Problem> {
         if self.media_type() != "application/x-www-form-urlencoded" {
             return Err(Problem::unsupported_media_type("the body must be a form"));
         }
-        let client = ClientId::stranger(&self.request);
         let text = self.unpacked(client).await?;
         let invalid = || Problem::bad_request(Code::InvalidForm, "the form is not usable");
         let text = str::from_utf8(&text).map_err(|_| invalid())?;

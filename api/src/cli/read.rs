@@ -119,7 +119,8 @@ impl Forecast {
         let request = metric_forecast::history(&self.metric, grain, grain.start(today, Zone::UTC));
         let from = request.to;
         let answer = reading.metric(request).await?;
-        let ahead = metric_forecast::forecast_metric(&answer, usize::from(self.horizon))?;
+        let ahead =
+            metric_forecast::forecast_metric(&answer, usize::from(self.horizon), Zone::UTC)?;
         let as_of = reading.cut.plain_token();
         let view = ForecastView::new(self.metric.clone(), grain, ahead, from, as_of);
         Ok(serde_json::to_value(view)?)

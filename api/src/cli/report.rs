@@ -4,7 +4,7 @@ use analytics::dashboards;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use query::RowAccess;
-use reports::{Dashboard, Language, Page, Window};
+use reports::{Dashboard, Language, Page, Selection, Window};
 
 use super::{Folder, read::LocalLake, say};
 use crate::private::write_for_user;
@@ -51,7 +51,7 @@ impl Report {
         };
         let page = Page {
             language,
-            window,
+            selection: Selection::new(window),
             generated_at: now,
             as_of: reading.cut.plain_token(),
             organization: None,
@@ -71,6 +71,7 @@ impl Report {
             min_persons: None,
             now,
             deadline_ms,
+            gives_way: false,
         }
         .render(dashboard?, page)
         .await?;

@@ -87,7 +87,7 @@ pub(super) async fn until_stopped(
         () = stop.asked() => None,
         reason = running.broken() => Some(reason),
     };
-    running.stop().await;
+    Box::pin(running.stop()).await;
     ServerFile::remove(config);
     match broken {
         Some(reason) => anyhow::bail!("{reason}; see the messages above"),

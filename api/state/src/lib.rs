@@ -1,5 +1,5 @@
 //! The relational state and what all rooms stand on: the database with its migrations, the audit log, the outbox to the
-//! lake, ids and secrets, the clock, the tasks of the server, and the names of the files in the data folder. It knows
+//! lake, ids and secrets, the clock, the tasks and jobs of the server, and the names of the files in the data folder. It knows
 //! neither HTTP nor the lake.
 
 #![warn(missing_docs)]
@@ -8,6 +8,7 @@ pub mod audit;
 pub mod clock;
 pub mod folder;
 pub mod ids;
+pub mod jobs;
 pub mod migration;
 pub mod outbox;
 #[doc(hidden)]
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use clock::Clock;
+use jobs::Jobs;
 use store::Store;
 use tasks::Tasks;
 
@@ -33,6 +35,8 @@ pub struct State {
     pub clock: Clock,
     /// The background tasks of the server, and the sign that it ends.
     pub tasks: Tasks,
+    /// The work that is done in the background at its time, and what does it.
+    pub jobs: Jobs,
     /// Told when somebody was disabled or a key revoked: whoever works on behalf of others looks again.
     pub departures: Arc<Notify>,
 }
@@ -40,6 +44,7 @@ pub struct State {
 impl State {
     /// With no task yet.
     pub fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock, tasks: Tasks::default(), departures: Arc::default() }
+        let jobs = Jobs::new(store.clone(), clock.clone());
+        Self { store, clock, tasks: Tasks::default(), jobs, departures: Arc::default() }
     }
 }

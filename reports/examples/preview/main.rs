@@ -8,7 +8,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use pages::{SignIn, sign_in_page};
-use reports::{Dashboard, Forecasts, Language, Page, Window, render};
+use reports::{Dashboard, Forecasts, Language, Page, Selection, Window, render};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,17 +26,17 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let dashboard = Dashboard::built_in("business").ok_or("no such dashboard")??;
     let generated_at = "2026-11-23T07:05:41Z".parse()?;
-    let window = Window::last_days(generated_at, days)?;
+    let selection = Selection::new(Window::last_days(generated_at, days)?);
     let currencies: &[&str] = if mode == "two" { &["USD", "EUR"] } else { &["USD"] };
-    let mut answers = sample::answers(&dashboard, &window, &sample::MODELS, currencies);
-    let mut forecasts = sample::forecasts(&dashboard, &window, currencies);
+    let mut answers = sample::answers(&dashboard, &selection, &sample::MODELS, currencies);
+    let mut forecasts = sample::forecasts(&dashboard, &selection, currencies);
     if mode == "empty" {
         answers.iter_mut().for_each(|answered| answered.answer.rows.clear());
         forecasts = Forecasts::default();
     }
     let page = Page {
         language,
-        window,
+        selection,
         generated_at,
         as_of: "c1.0a4f.19c2".to_owned(),
         organization: None,

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use query::metric::{Grain, MetricAnswer, MetricRequest, MetricRow, Number, Unit};
-use reports::{Band, Dashboard, Forecasts, MetricResult, Window};
+use reports::{Band, Dashboard, Forecasts, MetricResult, Selection};
 use rust_decimal::Decimal;
 
 pub(crate) const MODELS: [&str; 12] = [
@@ -27,21 +27,25 @@ const ERROR_CODES: [&str; 4] =
 /// `error_code`; money comes in each of the currencies.
 pub(crate) fn answers(
     dashboard: &Dashboard,
-    window: &Window,
+    selection: &Selection,
     models: &[&str],
     currencies: &[&str],
 ) -> Vec<MetricResult> {
     dashboard
-        .requests(window)
+        .requests(selection)
         .into_iter()
         .map(|request| MetricResult { answer: answer(&request, models, currencies), request })
         .collect()
 }
 
 /// Two weeks ahead, wider every day.
-pub(crate) fn forecasts(dashboard: &Dashboard, window: &Window, currencies: &[&str]) -> Forecasts {
+pub(crate) fn forecasts(
+    dashboard: &Dashboard,
+    selection: &Selection,
+    currencies: &[&str],
+) -> Forecasts {
     let mut forecasts = Forecasts::default();
-    for outlook in dashboard.forecast_requests(window) {
+    for outlook in dashboard.forecast_requests(selection) {
         let metric = &outlook.history.metric;
         let kept: Vec<Option<&str>> = match unit(metric) {
             Unit::Money => currencies.iter().copied().map(Some).collect(),
@@ -49,7 +53,7 @@ pub(crate) fn forecasts(dashboard: &Dashboard, window: &Window, currencies: &[&s
         };
         for (index, currency) in kept.into_iter().enumerate() {
             let bands = (0..i64::from(outlook.horizon_days)).map(|day| {
-                let at = window.to() + TimeDelta::days(day);
+                let at = selection.window.to() + TimeDelta::days(day);
                 let value = value(metric, at, 1.0 / (1.0 + 1.7 * index as f64));
                 let spread = 0.04 + 0.012 * day as f64;
                 Band { at, value, lower: value * (1.0 - spread), upper: value * (1.0 + spread) }

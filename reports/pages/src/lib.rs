@@ -10,12 +10,17 @@
 mod error_page;
 mod language;
 pub mod link;
+mod notice;
+pub mod report_pages;
 pub mod saved_query;
 mod sign_in;
 mod template;
+mod vocabulary;
 pub mod words;
 
 pub use error_page::{ErrorPage, error_page};
 pub use language::{Language, Text};
+pub use notice::{Notice, notice_page};
 pub use sign_in::{SignIn, sign_in_page};
 pub use template::{Error, Template, fill};
+pub use vocabulary::{Vocabulary, VocabularyError};

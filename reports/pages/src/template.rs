@@ -16,13 +16,18 @@ pub struct Error {
 /// The name of a template and its text.
 pub type Template = (&'static str, &'static str);
 
-const TEMPLATES: [Template; 9] = [
+const TEMPLATES: [Template; 14] = [
     ("layout.html", include_str!("../templates/layout.html")),
     ("style.css", include_str!("../templates/style.css")),
     ("parts.html", include_str!("../templates/parts.html")),
     ("account.html", include_str!("../templates/account.html")),
     ("sign_in.html", include_str!("../templates/sign_in.html")),
     ("error.html", include_str!("../templates/error.html")),
+    ("notice.html", include_str!("../templates/notice.html")),
+    ("report_bar.html", include_str!("../templates/report_bar.html")),
+    ("reports.html", include_str!("../templates/reports.html")),
+    ("report.html", include_str!("../templates/report.html")),
+    ("report_form.html", include_str!("../templates/report_form.html")),
     ("saved_bar.html", include_str!("../templates/saved_bar.html")),
     ("saved_queries.html", include_str!("../templates/saved_queries.html")),
     ("saved_query.html", include_str!("../templates/saved_query.html")),

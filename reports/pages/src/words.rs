@@ -37,6 +37,10 @@ pub struct Words {
     pub dashboard: &'static str,
     /// The link to the list of saved queries.
     pub saved_queries: &'static str,
+    /// The link to the list of scheduled reports.
+    pub reports: &'static str,
+    /// The link that schedules this dashboard as a report.
+    pub schedule: &'static str,
     /// Stands where a tile or an answer has nothing to show.
     pub no_data: &'static str,
     /// Says what the reader can do when there is no data.
@@ -95,6 +99,8 @@ const ENGLISH: Words = Words {
     metrics: "Metrics",
     dashboard: "Dashboard",
     saved_queries: "Saved queries",
+    reports: "Reports",
+    schedule: "Schedule",
     no_data: "No data in this period",
     no_data_hint: "Nothing was recorded here. Choose a longer period, or check that events arrive.",
     not_compared: "nothing to compare with in the previous period",
@@ -134,6 +140,8 @@ const CHINESE: Words = Words {
     metrics: "指标",
     dashboard: "仪表板",
     saved_queries: "已保存的查询",
+    reports: "报告",
+    schedule: "定时发送",
     no_data: "该时段没有数据",
     no_data_hint: "这段时间没有记录。请选择更长的时间范围，或检查事件是否已送达。",
     not_compared: "上一时段没有可对比的数值",

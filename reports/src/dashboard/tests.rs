@@ -2,10 +2,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use query::metric::Grain;
 
 use super::*;
+use crate::Window;
 
-fn window(days: u32) -> Window {
+fn window(days: u32) -> Selection {
     let now: DateTime<Utc> = "2026-11-23T07:05:41Z".parse().unwrap();
-    Window::last_days(now, days).unwrap()
+    Selection::new(Window::last_days(now, days).unwrap())
 }
 
 fn business() -> Dashboard {
@@ -92,14 +93,15 @@ fn forecasts_are_those_of_the_endpoint() {
         let metric = &outlook.history.metric;
         assert_eq!(
             outlook.history,
-            crate::metric_forecast::history(metric, Grain::Day, window(7).to())
+            crate::metric_forecast::history(metric, Grain::Day, window(7).window.to())
         );
         assert_eq!(outlook.horizon_days, 14);
     }
     // What is not over yet is not learned from.
     let today: DateTime<Utc> = "2026-11-23T07:05:41Z".parse().unwrap();
     let tomorrow = "2026-11-24T00:00:00Z".parse().unwrap();
-    let window_to = |to| Window::new(tomorrow - TimeDelta::days(8), to, today).unwrap();
+    let window_to =
+        |to| Selection::new(Window::new(tomorrow - TimeDelta::days(8), to, today).unwrap());
     for (to, horizon) in [(tomorrow, 15), (tomorrow + TimeDelta::days(3), 18), (today, 14)] {
         for outlook in business().forecast_requests(&window_to(to)) {
             assert_eq!(outlook.history.to, tomorrow - TimeDelta::days(1));

@@ -4,9 +4,9 @@ use pages::words::Words;
 use query::metric::{MetricRequest, Number};
 use serde::{Deserialize, Serialize};
 
-use super::{TileContext, over_time, totals};
+use super::TileContext;
 use crate::{
-    Error, Text, Window,
+    Error, Selection, Text,
     answer::{currencies, total},
     comparison::{Change, DesiredDirection, compare},
     number::{Precision, print, print_or_absent},
@@ -47,38 +47,37 @@ struct KpiValue {
 }
 
 impl KpiTile {
-    pub(super) fn requests(&self, window: &Window) -> Vec<MetricRequest> {
-        vec![
-            totals(&self.metric, window, &[]),
-            totals(&self.metric, &window.previous(), &[]),
-            self.course(window),
-        ]
-    }
-
-    fn course(&self, window: &Window) -> MetricRequest {
-        over_time(&self.metric, window.from(), window.to(), window.grain())
+    pub(super) fn requests(&self, selection: &Selection) -> Vec<MetricRequest> {
+        let windows = [Some(selection.window), selection.compared()].into_iter().flatten();
+        let totals = windows.map(|window| selection.totals(&self.metric, &window, &[]));
+        totals.chain([selection.course(&self.metric)]).collect()
     }
 
     pub(super) fn view(&self, scene: &TileContext<'_>) -> Result<View, Error> {
         let language = scene.language;
-        let now = scene.answers.get(&totals(&self.metric, &scene.window, &[]))?;
-        let before = scene.answers.get(&totals(&self.metric, &scene.window.previous(), &[]))?;
-        let course = scene.answers.get(&self.course(&scene.window))?;
+        let selection = scene.selection;
+        let total_of = |window| scene.answers.get(&selection.totals(&self.metric, window, &[]));
+        let now = total_of(&selection.window)?;
+        let compared = selection.compared();
+        let before = compared.as_ref().map(total_of).transpose()?;
+        let course = scene.answers.get(&selection.course(&self.metric))?;
         let unit = now.unit;
         let mut figures = vec![];
         for currency in currencies(&now.rows) {
             let Some(value) = total(now, currency) else {
                 continue;
             };
-            let earlier = total(before, currency);
+            let earlier = before.and_then(|before| total(before, currency));
             let change =
                 earlier.and_then(|earlier| compare(value, earlier, unit, self.better, language));
             let against = match &change {
                 Some(change) => {
                     let earlier =
                         print_or_absent(earlier, unit, currency, Precision::Short, language);
-                    against(change.verdict, &earlier, scene.window.whole_days(), language)
+                    let days = selection.compared_days();
+                    against(change.verdict, &earlier, days, language)
                 }
+                None if before.is_none() => String::new(),
                 None => Words::of(language).not_compared.to_owned(),
             };
             let course: Vec<Option<f64>> = course
@@ -97,7 +96,7 @@ impl KpiTile {
         }
         Ok(View {
             title: self.title.of(language).to_owned(),
-            note: scene.note(&self.note, &self.requests(&scene.window)),
+            note: scene.note(&self.note, &self.requests(selection)),
             suppressed: now.rows.iter().any(|row| row.suppressed),
             figures,
         })

@@ -6,9 +6,9 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 
-use super::{TileContext, totals};
+use super::TileContext;
 use crate::{
-    Error, Text, Window,
+    Error, Selection, Text,
     answer::currencies,
     comparison::{Change, DesiredDirection, compare},
     number::{Precision, print, ratio},
@@ -72,17 +72,16 @@ struct Row {
 }
 
 impl RankingTile {
-    pub(super) fn requests(&self, window: &Window) -> Vec<MetricRequest> {
-        vec![
-            totals(&self.metric, window, &[&self.by]),
-            totals(&self.metric, &window.previous(), &[&self.by]),
-        ]
+    pub(super) fn requests(&self, selection: &Selection) -> Vec<MetricRequest> {
+        let windows = [Some(selection.window), selection.compared()].into_iter().flatten();
+        windows.map(|window| selection.totals(&self.metric, &window, &[&self.by])).collect()
     }
 
     pub(super) fn view(&self, scene: &TileContext<'_>) -> Result<View, Error> {
-        let [now, before] = [scene.window, scene.window.previous()]
-            .map(|window| scene.answers.get(&totals(&self.metric, &window, &[&self.by])));
-        let (now, before) = (now?, before?);
+        let selection = scene.selection;
+        let of = |window| scene.answers.get(&selection.totals(&self.metric, window, &[&self.by]));
+        let now = of(&selection.window)?;
+        let before = selection.compared().as_ref().map(of).transpose()?;
         let mut lists = vec![];
         for currency in currencies(&now.rows) {
             let rows = self.rows(scene, now, before, currency);
@@ -95,7 +94,7 @@ impl RankingTile {
         }
         Ok(View {
             title: self.title.of(scene.language).to_owned(),
-            note: scene.note(&self.note, &self.requests(&scene.window)),
+            note: scene.note(&self.note, &self.requests(selection)),
             item: self.item.of(scene.language).to_owned(),
             additive: self.additive,
             bad: self.better == DesiredDirection::Lower,
@@ -107,12 +106,12 @@ impl RankingTile {
         &self,
         scene: &TileContext<'_>,
         now: &MetricAnswer,
-        before: &MetricAnswer,
+        before: Option<&MetricAnswer>,
         currency: Option<&str>,
     ) -> Vec<Row> {
         let language = scene.language;
         let ranked = self.ranked(now, currency);
-        let earlier = self.ranked(before, currency);
+        let earlier = before.map(|before| self.ranked(before, currency)).unwrap_or_default();
         let whole: Decimal = ranked
             .iter()
             .fold(Decimal::ZERO, |sum, (_, value)| sum.checked_add(*value).unwrap_or(sum));

@@ -9,13 +9,12 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 
-use super::{TileContext, over_time};
+use super::TileContext;
 use crate::answer::currencies;
 use crate::axis::Axis;
 use crate::chart::{self, Plot, Size};
 use crate::number::Precision;
-use crate::window::{bucket, tick};
-use crate::{Band, Error, Text, Window, metric_forecast, words};
+use crate::{Band, Error, Language, Selection, Text, Window, words};
 
 /// A line over the window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +78,10 @@ struct ChartImage {
     width: u16,
     height: u16,
     svg: String,
+    #[serde(skip)]
+    png: Option<Vec<u8>>,
+    /// Of a PNG: what the mail calls it.
+    name: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,17 +104,23 @@ struct Point {
     value: Option<Decimal>,
 }
 
-impl SeriesTile {
-    pub(super) fn request(&self, window: &Window) -> MetricRequest {
-        over_time(&self.metric, window.from(), window.to(), window.grain())
+impl View {
+    /// Names the pictures of a mail, from a number on, and gives them.
+    pub(crate) fn take_pngs(&mut self, first: usize) -> Vec<(String, Vec<u8>)> {
+        let images = self.panels.iter_mut().flat_map(|panel| &mut panel.pictures);
+        let named = images.zip(first..).filter_map(|(image, number)| {
+            image.name = format!("chart-{number}.png");
+            Some((image.name.clone(), image.png.take()?))
+        });
+        named.collect()
     }
+}
 
+impl SeriesTile {
     /// The history to make the forecast from, if the tile shows one: its points are days.
-    pub(crate) fn history(&self, window: &Window) -> Option<MetricRequest> {
-        if self.forecast.is_none() || window.grain() != Grain::Day {
-            return None;
-        }
-        Some(metric_forecast::history(&self.metric, Grain::Day, window.settled()))
+    pub(crate) fn history(&self, selection: &Selection) -> Option<MetricRequest> {
+        let is_shown = self.forecast.is_some() && selection.grain() == Grain::Day;
+        is_shown.then(|| selection.history(&self.metric))
     }
 
     /// Days from the end of that history to the end of the forecast.
@@ -128,7 +137,8 @@ impl SeriesTile {
     }
 
     pub(super) fn view(&self, scene: &TileContext<'_>) -> Result<View, Error> {
-        let answer = scene.answers.get(&self.request(&scene.window))?;
+        let request = scene.selection.course(&self.metric);
+        let answer = scene.answers.get(&request)?;
         let mut drawn: Vec<(Option<&str>, Vec<Point>)> = currencies(&answer.rows)
             .into_iter()
             .map(|currency| (currency, points(answer, currency)))
@@ -144,7 +154,7 @@ impl SeriesTile {
             .iter()
             .map(|(currency, points)| self.panel(scene, answer.unit, *currency, points, sizes))
             .collect::<Result<Vec<ChartPanel>, Error>>()?;
-        let grain = scene.window.grain();
+        let grain = scene.selection.grain();
         let forecast_days = panels.iter().map(|panel| panel.outlook.len()).max();
         // The currency is only said where there is a choice.
         if let [panel] = panels.as_mut_slice() {
@@ -152,7 +162,7 @@ impl SeriesTile {
         }
         Ok(View {
             title: self.title.of(scene.language).to_owned(),
-            note: scene.note(&self.note, &[self.request(&scene.window)]),
+            note: scene.note(&self.note, &[request]),
             legend: words::legend(grain, forecast_days.unwrap_or_default(), scene.language),
             wide: self.wide || panels.len() > 1,
             panels,
@@ -168,39 +178,62 @@ impl SeriesTile {
         points: &[Point],
         sizes: &[Size],
     ) -> Result<ChartPanel, Error> {
-        let (language, grain) = (scene.language, scene.window.grain());
-        let print = Print { unit, currency, language };
+        let (language, grain, window) =
+            (scene.language, scene.selection.grain(), &scene.selection.window);
+        let print = Print { unit, currency, language, window, grain };
         let bands = self.bands(scene, currency);
-        let plot = self.plot(points, bands, print, grain);
-        let pictures = sizes
-            .iter()
-            .map(|size| {
-                let (width, height) = size.pixels();
-                Ok(ChartImage {
-                    class: size.class(),
-                    width,
-                    height,
-                    svg: chart::draw(&self.metric, &plot, *size)?,
-                })
-            })
-            .collect::<Result<_, Error>>()?;
+        let pictures = self.pictures(scene, points, bands, print, sizes)?;
         let rows = points.iter().map(|point| Row {
-            at: bucket(point.at, grain),
+            at: window.bucket(point.at, grain),
             value: print.value(point.value, Precision::Exact),
         });
         let outlook = bands.iter().map(|band| ForecastRow {
-            at: bucket(band.at, grain),
+            at: window.bucket(band.at, grain),
             value: print.float(band.value),
             lower: print.float(band.lower),
             upper: print.float(band.upper),
         });
         Ok(ChartPanel {
             currency: currency.map(str::to_owned),
-            summary: caption::write(self.title.of(language), points, bands, print, grain),
+            summary: caption::write(self.title.of(language), points, bands, print),
             pictures,
             rows: rows.collect(),
             outlook: outlook.collect(),
         })
+    }
+
+    /// The chart in each size; for a mail it is one, in PNG.
+    fn pictures(
+        &self,
+        scene: &TileContext<'_>,
+        points: &[Point],
+        bands: &[Band],
+        print: Print<'_>,
+        sizes: &[Size],
+    ) -> Result<Vec<ChartImage>, Error> {
+        let image = |size: Size| {
+            let (width, height) = size.pixels();
+            ChartImage {
+                class: size.class(),
+                width,
+                height,
+                svg: String::new(),
+                png: None,
+                name: String::new(),
+            }
+        };
+        if scene.as_png {
+            // The font of a PNG has no Chinese characters: its axes are English.
+            let plot = self.plot(points, bands, Print { language: Language::En, ..print });
+            let png = chart::draw_png(&self.metric, &plot, Size::Medium)?;
+            return Ok(vec![ChartImage { png: Some(png), ..image(Size::Medium) }]);
+        }
+        let plot = self.plot(points, bands, print);
+        let drawn = sizes.iter().map(|size| {
+            let svg = chart::draw(&self.metric, &plot, *size)?;
+            Ok(ChartImage { svg, ..image(*size) })
+        });
+        drawn.collect()
     }
 
     /// The bands that follow the window, as far as the tile looks ahead.
@@ -208,10 +241,10 @@ impl SeriesTile {
         let Some(options) = &self.forecast else {
             return &[];
         };
-        if scene.window.grain() != Grain::Day {
+        if scene.selection.grain() != Grain::Day {
             return &[];
         }
-        let from = scene.window.to();
+        let from = scene.selection.window.to();
         let Some(to) = from.checked_add_signed(TimeDelta::days(i64::from(options.horizon_days)))
         else {
             return &[];
@@ -222,7 +255,7 @@ impl SeriesTile {
         &bands[first..end]
     }
 
-    fn plot(&self, points: &[Point], bands: &[Band], print: Print<'_>, grain: Grain) -> Plot {
+    fn plot(&self, points: &[Point], bands: &[Band], print: Print<'_>) -> Plot {
         let values: Vec<Option<f64>> =
             points.iter().map(|point| point.value.and_then(|value| value.to_f64())).collect();
         let bounds = bands.iter().flat_map(|band| [band.value, band.lower, band.upper]);
@@ -231,7 +264,7 @@ impl SeriesTile {
                 .iter()
                 .map(|point| point.at)
                 .chain(bands.iter().map(|band| band.at))
-                .map(|at| tick(at, grain, print.language))
+                .map(|at| print.tick(at))
                 .collect(),
             axis: Axis::around(
                 values.iter().copied().flatten().chain(bounds),

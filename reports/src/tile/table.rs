@@ -5,9 +5,9 @@ use query::metric::{MetricAnswer, MetricRequest, Number};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{TileContext, limit_fault, ranking::group, totals};
+use super::{TileContext, limit_fault, ranking::group};
 use crate::{
-    Error, Text, Window,
+    Error, Selection, Text,
     number::{ABSENT, Precision, print},
 };
 
@@ -57,8 +57,10 @@ struct Row {
 }
 
 impl TableTile {
-    pub(super) fn requests(&self, window: &Window) -> Vec<MetricRequest> {
-        self.columns.iter().map(|column| totals(&column.metric, window, &[&self.by])).collect()
+    pub(super) fn requests(&self, selection: &Selection) -> Vec<MetricRequest> {
+        let totals =
+            |column: &Column| selection.totals(&column.metric, &selection.window, &[&self.by]);
+        self.columns.iter().map(totals).collect()
     }
 
     pub(super) fn fault(&self) -> Option<String> {
@@ -74,7 +76,7 @@ impl TableTile {
     pub(super) fn view(&self, scene: &TileContext<'_>) -> Result<View, Error> {
         let language = scene.language;
         let answers = self
-            .requests(&scene.window)
+            .requests(scene.selection)
             .iter()
             .map(|request| scene.answers.get(request))
             .collect::<Result<Vec<&MetricAnswer>, Error>>()?;
@@ -90,7 +92,7 @@ impl TableTile {
             .collect();
         Ok(View {
             title: self.title.of(language).to_owned(),
-            note: scene.note(&self.note, &self.requests(&scene.window)),
+            note: scene.note(&self.note, &self.requests(scene.selection)),
             item: self.item.of(language).to_owned(),
             columns: self
                 .columns

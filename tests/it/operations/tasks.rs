@@ -22,6 +22,7 @@ async fn every_task_of_a_server_is_told_and_runs() {
         "first_page",
         "memory",
         "connections",
+        "jobs",
     ] {
         assert!(text.contains(&format!("task_running{{task=\"{task}\"}} 1\n")), "{task}: {text}");
         let failures = format!("task_failures_total{{task=\"{task}\"}} 0\n");

@@ -19,10 +19,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("reports", &["ingest", "query", "forecast", "pages"]),
     ("state", &["ingest"]),
     ("rest", &["ingest", "state", "pages"]),
-    ("accounts", &["ingest", "state", "pages", "rest"]),
+    ("delivery", &["ingest", "state", "pages", "rest"]),
+    ("accounts", &["ingest", "state", "pages", "rest", "delivery"]),
     (
         "analytics",
-        &["ingest", "pipeline", "query", "forecast", "pages", "reports", "state", "rest"],
+        &[
+            "ingest", "pipeline", "query", "forecast", "pages", "reports", "state", "rest",
+            "delivery",
+        ],
     ),
     (
         "api",
@@ -36,6 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "pages",
             "state",
             "rest",
+            "delivery",
             "accounts",
             "analytics",
         ],
@@ -81,7 +86,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("deltalake", &[]),
     ("datafusion", &["pipeline", "query"]),
     ("actix-web", &["rest", "accounts", "analytics", "api"]),
-    ("sea-orm", &["state", "accounts", "analytics"]),
+    ("sea-orm", &["state", "delivery", "accounts", "analytics"]),
 ];
 
 struct Dependency {

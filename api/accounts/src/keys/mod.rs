@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use ingest::{Grant, control};
 use rest::{
     feature::Feature,
-    principal::{Scope, Scopes},
+    principal::{Principal, PrincipalKind, Scope, Scopes, Tenancy},
 };
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
 use serde_json::{Map, Value, json};
@@ -64,6 +64,19 @@ pub struct ApiKey {
     pub last_used_at: Option<DateTime<Utc>>,
     /// The time of revocation; `None` for a key that was not revoked.
     pub revoked_at: Option<DateTime<Utc>>,
+}
+
+impl ApiKey {
+    /// The principal of the key's requests.
+    pub(crate) fn principal(self) -> Principal {
+        Principal {
+            kind: PrincipalKind::Key(self.scopes),
+            grant: self.grant,
+            reach: Tenancy::from(self.organization_id),
+            id: self.api_key_id,
+            name: self.name,
+        }
+    }
 }
 
 /// A key that is to be created. [`create`] checks the fields and fails with [`KeyError::Invalid`].
@@ -165,6 +178,20 @@ pub async fn revoke(
     let act = AuditAction { action: "key.revoked", target: key.api_key_id, detail: json!({}) };
     audit::append(&write, origin, act, now).await?;
     Ok(write.commit().await?)
+}
+
+/// The key with an id, if it works.
+pub(crate) async fn find_working(
+    store: &Store,
+    api_key_id: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<ApiKey>, KeyError> {
+    let row =
+        row::Entity::find_by_id(api_key_id).one(store.db()).await.doing("reading an API key")?;
+    let key = row.map(ApiKey::try_from).transpose()?;
+    Ok(key.filter(|key| {
+        key.revoked_at.is_none() && key.expires_at.is_none_or(|expires_at| now < expires_at)
+    }))
 }
 
 /// Those of the keys that are revoked.

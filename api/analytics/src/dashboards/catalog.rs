@@ -38,7 +38,7 @@ pub(super) async fn list(
 pub(super) async fn page(
     request: HttpRequest,
     name: web::Path<String>,
-    asked: Result<web::Query<DashboardParameters>, actix_web::Error>,
+    asked: Result<web::Query<Vec<(String, String)>>, actix_web::Error>,
     gate: web::Data<Gate>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
@@ -46,14 +46,14 @@ pub(super) async fn page(
         Ok(principal) => principal,
         Err(way_in) => return Ok(way_in),
     };
-    let mut asked = parameters(asked)?;
+    let mut asked = DashboardParameters::read(parameters(asked)?)?;
     let metric = lake.known(&principal, &name)?;
-    if asked.days.is_none() && asked.from.is_none() && asked.to.is_none() {
+    if !asked.names_a_period() {
         asked.days = Some(CATALOG_DAYS);
     }
     let (cut, now) = (lake.lakehouse.cut(), lake.state.clock.now());
     let as_of = lake.cut_cipher.token(&cut, &principal)?;
-    let page = super::page(&request, &principal, &asked, now, as_of)?;
+    let page = super::page(&request, &lake, &principal, &asked, now, as_of)?;
     let dimensions = dimensions(&lake, metric, audience(&reach(&principal)));
     let language = language(&request, asked.lang.as_deref());
     let options: Vec<_> = lake.catalog.options(metric).collect();

@@ -93,7 +93,7 @@ pub(super) async fn page(
     saved_query_page(&reader, &page).map(html_page).map_err(|error| unshown(&error))
 }
 
-pub(super) fn who_reads(
+pub(crate) fn who_reads(
     request: &HttpRequest,
     principal: &Principal,
     lang: Option<&str>,

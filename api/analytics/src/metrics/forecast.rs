@@ -74,11 +74,12 @@ pub(crate) async fn get_forecast(
         let detail = format!("`{metric}` has days of few persons, which you are not shown");
         return Err(not_forecastable(detail));
     }
-    let ahead: MetricForecast =
-        tokio::task::spawn_blocking(move || metric_forecast::forecast_metric(&answer, horizon))
-            .await
-            .map_err(|_| Problem::internal())?
-            .map_err(|error: ForecastError| not_forecastable(error.to_string()))?;
+    let ahead: MetricForecast = tokio::task::spawn_blocking(move || {
+        metric_forecast::forecast_metric(&answer, horizon, Zone::UTC)
+    })
+    .await
+    .map_err(|_| Problem::internal())?
+    .map_err(|error: ForecastError| not_forecastable(error.to_string()))?;
     let view = ForecastView::new(metric.into_inner(), grain, ahead, request.to, as_of);
     Ok(HttpResponse::Ok().json(view))
 }

@@ -77,6 +77,12 @@ pub enum Code {
     NameTaken,
     /// 409: too many versions of queries are saved, or too many bytes.
     TooManySavedQueries,
+    /// 409: there are too many reports, or schedules of one.
+    TooManyReports,
+    /// 403: the address is no user's, and its domain is not among `reports.recipient_domains`.
+    RecipientNotAllowed,
+    /// 409: only a failed job is tried again.
+    JobNotFailed,
     /// 409: it is the last administrator who can sign in.
     LastAdministrator,
     /// 409: administrators see persons always.

@@ -2,6 +2,7 @@
 
 mod m0001_first_tables;
 mod m0005_outbox_set_aside;
+mod m0006_jobs;
 
 use std::pin::Pin;
 
@@ -12,10 +13,11 @@ pub use sea_orm_migration::{
     sea_orm::DbErr,
 };
 
-/// The first tables, of users and keys too, and what came to the outbox.
+/// The first tables, of users and keys too, what came to the outbox, and the jobs.
 pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "m0001_first_tables", up: |m| Box::pin(m0001_first_tables::up(m)) },
     Migration { name: "m0005_outbox_set_aside", up: |m| Box::pin(m0005_outbox_set_aside::up(m)) },
+    Migration { name: "m0006_jobs", up: |m| Box::pin(m0006_jobs::up(m)) },
 ];
 
 /// The work of a migration. It fails with the database's error.

@@ -1,13 +1,13 @@
 //! A series in words, for those who do not see its picture.
 
+use chrono::{DateTime, Utc};
 use query::metric::{Grain, Unit};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
 
 use super::Point;
 use crate::number::{Precision, print, print_or_absent};
-use crate::window::tick;
-use crate::{Band, Language, words};
+use crate::{Band, Language, Window, words};
 
 /// How the values of a panel are printed.
 #[derive(Clone, Copy)]
@@ -15,9 +15,16 @@ pub(super) struct Print<'a> {
     pub(super) unit: Unit,
     pub(super) currency: Option<&'a str>,
     pub(super) language: Language,
+    pub(super) window: &'a Window,
+    pub(super) grain: Grain,
 }
 
 impl Print<'_> {
+    /// The start of a bucket.
+    pub(super) fn tick(self, at: DateTime<Utc>) -> String {
+        self.window.tick(at, self.grain, self.language)
+    }
+
     pub(super) fn value(self, value: Option<Decimal>, precision: Precision) -> String {
         print_or_absent(value, self.unit, self.currency, precision, self.language)
     }
@@ -33,16 +40,10 @@ impl Print<'_> {
 }
 
 /// The lowest, the highest and the last value, and the end of the forecast.
-pub(super) fn write(
-    title: &str,
-    points: &[Point],
-    bands: &[Band],
-    print: Print<'_>,
-    grain: Grain,
-) -> String {
+pub(super) fn write(title: &str, points: &[Point], bands: &[Band], print: Print<'_>) -> String {
     let known = || points.iter().filter(|point| point.value.is_some());
     let said = |point: &Point| {
-        let at = tick(point.at, grain, print.language);
+        let at = print.tick(point.at);
         (print.value(point.value, Precision::Short), at)
     };
     let (Some(low), Some(high), Some(last)) = (
@@ -62,7 +63,7 @@ pub(super) fn write(
     if let Some(band) = bands.last() {
         summary.push(' ');
         summary.push_str(&words::outlook(
-            &tick(band.at, grain, print.language),
+            &print.tick(band.at),
             &print.float(band.value),
             &print.float(band.lower),
             &print.float(band.upper),

@@ -1,0 +1,194 @@
+//! Webhooks and Slack-compatible webhooks: one POST of JSON.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use reqwest::{Client, StatusCode, redirect::Policy};
+use serde_json::Value;
+use tokio::net::lookup_host;
+use url::Url;
+
+use crate::{Hooks, SendError};
+
+/// The address of a webhook: `https`, or `http` where private addresses are allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookAddress(Url);
+
+/// An address has at most so many bytes.
+const ADDRESS_BYTES_MAX: usize = 2_000;
+/// Of an answer that refuses, so much is told.
+const ANSWER_BYTES_MAX: usize = 300;
+
+impl HookAddress {
+    /// Reads an address. Fails with the reason when nothing would ever be sent to it.
+    pub fn parse(text: &str, settings: &Hooks) -> Result<Self, String> {
+        if text.len() > ADDRESS_BYTES_MAX {
+            return Err(format!("the address is longer than {ADDRESS_BYTES_MAX} bytes"));
+        }
+        let url = Url::parse(text).map_err(|error| format!("`{text}` is no address: {error}"))?;
+        match url.scheme() {
+            "https" => {}
+            "http" if settings.allow_private => {}
+            _ => return Err("the address of a webhook begins with https://".into()),
+        }
+        if url.host().is_none() || !url.username().is_empty() || url.password().is_some() {
+            return Err("the address needs a host, and holds no name and no password".into());
+        }
+        let literal = match url.host() {
+            Some(url::Host::Ipv4(ip)) => Some(IpAddr::from(ip)),
+            Some(url::Host::Ipv6(ip)) => Some(IpAddr::from(ip)),
+            _ => None,
+        };
+        if literal.is_some_and(|ip| !settings.allow_private && !is_public(ip)) {
+            return Err("the address is one of this machine or of a private network".into());
+        }
+        Ok(Self(url))
+    }
+
+    /// Where its host is now. Only these addresses are connected to: a name that changes in between leads nowhere else.
+    async fn resolve(&self, settings: &Hooks) -> Result<Vec<SocketAddr>, SendError> {
+        let host = self.0.host_str().unwrap_or_default();
+        let port = self.0.port_or_known_default().unwrap_or(443);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let found = lookup_host((bare, port)).await;
+        let found = found
+            .map_err(|error| SendError::temporary(format!("`{host}` is not found: {error}")))?;
+        let (allowed, refused): (Vec<_>, Vec<_>) =
+            found.partition(|address| settings.allow_private || is_public(address.ip()));
+        match (allowed.is_empty(), refused.is_empty()) {
+            (false, _) => Ok(allowed),
+            (true, false) => Err(SendError::permanent(format!(
+                "`{host}` is an address of this machine or of a private network"
+            ))),
+            (true, true) => Err(SendError::temporary(format!("`{host}` has no address"))),
+        }
+    }
+}
+
+/// Whether an address is one of the internet.
+fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_broadcast()
+                || ip.is_documentation()
+                || ip.is_multicast()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 198 && (18..20).contains(&b)))
+        }
+        IpAddr::V6(ip) => {
+            // Global unicast, without what leads back to IPv4 or is for documents.
+            let [first, second, ..] = ip.segments();
+            (0x2000..0x4000).contains(&first)
+                && first != 0x2002
+                && !(first == 0x2001 && (second < 0x200 || second == 0xdb8))
+        }
+    }
+}
+
+/// Calls a webhook. Only an answer of 200 to 299 says that it arrived.
+pub(crate) async fn call(
+    address: &HookAddress,
+    id: &str,
+    body: &Value,
+    settings: &Hooks,
+) -> Result<(), SendError> {
+    let addresses = address.resolve(settings).await?;
+    let host = address.0.host_str().unwrap_or_default();
+    let client = Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .timeout(Duration::from_secs(settings.timeout_seconds.max(1)))
+        .resolve_to_addrs(host, &addresses)
+        .build()
+        .map_err(|error| SendError::temporary(format!("no connection can be made: {error}")))?;
+    let request = client
+        .post(address.0.clone())
+        .header("Idempotency-Key", id)
+        .header("User-Agent", "AI-Hub-Analytics")
+        .json(body);
+    let answer = match request.send().await {
+        Ok(answer) => answer,
+        Err(error) if error.is_connect() || error.is_builder() => {
+            return Err(SendError::temporary(format!("no connection: {}", without_url(error))));
+        }
+        Err(error) => {
+            return Err(SendError::unclear(format!("no answer: {}", without_url(error))));
+        }
+    };
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let said: String = answer.text().await.unwrap_or_default();
+    let said: String = said.chars().filter(|c| !c.is_control()).take(ANSWER_BYTES_MAX).collect();
+    let reason = format!("the other side answered {status}: {said}");
+    match status {
+        StatusCode::GONE => Err(SendError::permanent(reason)),
+        _ => Err(SendError::temporary(reason)),
+    }
+}
+
+/// The address of a webhook is a secret: no error holds it.
+fn without_url(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_addresses_are_refused_in_every_spelling() {
+        let strict = Hooks::default();
+        for text in [
+            "http://example.com/x",
+            "https://127.0.0.1/x",
+            "https://2130706433/x",
+            "https://0x7f.1/x",
+            "https://[::1]/x",
+            "https://[::ffff:10.0.0.1]/x",
+            "https://[64:ff9b::a00:1]/x",
+            "https://[fd00::1]/x",
+            "https://[2002:7f00:1::]/x",
+            "https://169.254.169.254/latest/meta-data",
+            "https://100.64.0.1/x",
+            "https://0.0.0.0/x",
+            "https://user@example.com/x",
+            "file:///etc/passwd",
+        ] {
+            assert!(HookAddress::parse(text, &strict).is_err(), "{text}");
+        }
+        for text in [
+            "https://hooks.example.com/services/T/B/x",
+            "https://8.8.8.8/",
+            "https://[2606:4700::1]/",
+        ] {
+            assert!(HookAddress::parse(text, &strict).is_ok(), "{text}");
+        }
+        let open = Hooks { allow_private: true, ..strict };
+        assert!(HookAddress::parse("http://127.0.0.1:9000/x", &open).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_this_machine_is_refused_when_it_is_called() {
+        let address = HookAddress::parse("https://localhost/x", &Hooks::default()).unwrap();
+        let error = call(&address, "1", &Value::Null, &Hooks::default()).await.unwrap_err();
+        assert!(error.is_final, "{error}");
+    }
+}

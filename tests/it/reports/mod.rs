@@ -1,0 +1,4 @@
+//! Reports that are sent by themselves.
+
+mod kills;
+mod scheduled;
