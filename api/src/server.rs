@@ -250,11 +250,7 @@ impl System {
             async move { open.keep_ending_idle().await }
         });
         self.lake.reporting.links.listens_on(url);
-        let (checked, url) = (self.clone(), url.to_owned());
-        self.state.tasks.keep("check", move || {
-            let (system, url) = (checked.clone(), url.clone());
-            async move { integrity::run(&system, &url).await }
-        });
+        integrity::register(self, url);
         // The last: every feature has said by now what it does.
         let jobs = self.state.jobs.clone();
         self.state.tasks.keep("jobs", move || {

@@ -54,7 +54,8 @@ impl Dashboard {
         let histories =
             self.forecast_requests(selection).into_iter().map(|outlook| outlook.history);
         let mut requests: Vec<MetricRequest> = vec![];
-        for request in self.shown(selection).into_iter().chain(histories) {
+        let coverage = selection.coverage();
+        for request in self.shown(selection).into_iter().chain(histories).chain(coverage) {
             if !requests.contains(&request) {
                 requests.push(request);
             }

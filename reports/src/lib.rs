@@ -15,6 +15,7 @@
 //! (its definition, its questions, its picture), [`window`] is the period shown, `chart` draws,
 //! [`number`] prints numbers, and [`page`] puts it all together.
 
+mod address;
 mod answer;
 mod axis;
 mod band;
@@ -36,6 +37,7 @@ pub mod window;
 mod words;
 mod workbench;
 
+pub use address::Address;
 pub use answer::MetricResult;
 pub use band::{Band, Forecasts};
 pub use catalog::{CATALOG_DAYS, Definition, catalog_page, metric_dashboard};

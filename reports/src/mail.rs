@@ -87,6 +87,7 @@ pub fn mail(
         forecasts,
         language,
         as_png: true,
+        links: None,
     };
     let mut images = Vec::new();
     let mut tiles = Vec::new();
@@ -106,7 +107,7 @@ pub fn mail(
         dashboard: dashboard.title.of(language),
         organization: page.organization.as_deref().unwrap_or(fixed.all_organizations),
         period: &period,
-        previous_period: page.selection.compared().map(|window| window.label(language)),
+        previous_period: scene.compared().map(|window| window.label(language)),
         tiles: &tiles,
         link: &frame.link,
         open: match language {

@@ -5,13 +5,14 @@ use pages::{
     link::{Link, languages},
     words::{Words, days},
 };
-use query::metric::MetricRequest;
+use query::{Zone, metric::MetricRequest};
 use serde::Serialize;
 
 use crate::{
-    Dashboard, Definition, Error, Forecasts, Language, MetricResult, Selection, Window,
+    Address, Dashboard, Definition, Error, Forecasts, Language, MetricResult, Selection, Window,
+    address::{FilterForm, encoded},
     answer::Answers,
-    tile::{TileContext, View},
+    tile::{TileContext, TileLinks, View},
     window::OFFERED_DAYS,
     words,
 };
@@ -45,6 +46,16 @@ pub struct Page {
     pub definition: Option<Definition>,
     /// One file for itself: without the links and the form that need a server.
     pub standalone: bool,
+    /// What the address of the page says.
+    pub address: Address,
+}
+
+impl Page {
+    /// What the links of tiles need; none for a file.
+    pub(crate) fn links(&self) -> Option<TileLinks<'_>> {
+        let asks_sql = self.asks_sql;
+        (!self.standalone).then_some(TileLinks { address: &self.address, asks_sql })
+    }
 }
 
 #[derive(Serialize)]
@@ -65,6 +76,7 @@ struct Values<'a> {
     periods: Vec<Link>,
     languages: Vec<Link>,
     sections: Vec<Section>,
+    form: Option<FilterForm>,
     definition: Option<&'a Definition>,
     /// The SQL of the course of the metric that is defined.
     sql: Option<&'a str>,
@@ -97,6 +109,7 @@ pub fn render(
         forecasts,
         language: page.language,
         as_png: false,
+        links: page.links(),
     };
     let values = Values {
         lang: page.language.tag(),
@@ -110,10 +123,13 @@ pub fn render(
         period: page.selection.window.label(page.language),
         unfinished: page.selection.window.to() > page.generated_at,
         period_length: page.selection.window.whole_days().map(|count| days(count, page.language)),
-        previous_period: page.selection.compared().map(|window| window.label(page.language)),
+        previous_period: scene.compared().map(|window| window.label(page.language)),
         periods: period_links(page),
         languages: language_links(page),
         sections: sections(dashboard, &scene)?,
+        form: (!page.standalone && page.definition.is_none()).then(|| {
+            FilterForm::new(&page.address, &page.selection, &dashboard.name, page.language)
+        }),
         definition: page.definition.as_ref(),
         sql: page.definition.as_ref().and_then(|definition| {
             let is_course = |result: &&MetricResult| {
@@ -147,7 +163,7 @@ fn period_links(page: &Page) -> Vec<Link> {
         .iter()
         .map(|count| Link {
             text: days(i64::from(*count), page.language),
-            href: format!("?lang={}&days={count}", page.language.tag()),
+            href: page.address.of_days(*count).href(page.language),
             lang: page.language.tag(),
             current: offered(page) == Some(*count),
         })
@@ -155,20 +171,13 @@ fn period_links(page: &Page) -> Vec<Link> {
 }
 
 fn language_links(page: &Page) -> Vec<Link> {
-    let period = match offered(page) {
-        Some(count) => format!("days={count}"),
-        None => {
-            let window = &page.selection.window;
-            format!("from={}&to={}", instant(window.from()), instant(window.to()))
-        }
-    };
-    languages(page.language, &format!("&{period}"))
+    languages(page.language, &page.address.rest())
 }
 
 /// The offered length that gives the window of this page, if one does.
 fn offered(page: &Page) -> Option<u32> {
     OFFERED_DAYS.into_iter().find(|count| {
-        Window::last_days(page.generated_at, *count)
+        Window::last_days_in(page.generated_at, *count, page.selection.window.zone())
             .is_ok_and(|window| window == page.selection.window)
     })
 }
@@ -177,7 +186,7 @@ fn offered(page: &Page) -> Option<u32> {
 fn addresses(dashboard: &Dashboard, selection: &Selection) -> Vec<String> {
     let mut addresses: Vec<String> = vec![];
     for request in dashboard.shown(selection) {
-        let address = address(&request);
+        let address = format!("GET {}", address(&request));
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -185,9 +194,9 @@ fn addresses(dashboard: &Dashboard, selection: &Selection) -> Vec<String> {
     addresses
 }
 
-fn address(request: &MetricRequest) -> String {
+pub(crate) fn address(request: &MetricRequest) -> String {
     let mut address = format!(
-        "GET /v1/metrics/{}?from={}&to={}",
+        "/v1/metrics/{}?from={}&to={}",
         request.metric,
         instant(request.from),
         instant(request.to)
@@ -199,6 +208,10 @@ fn address(request: &MetricRequest) -> String {
     if !request.by.is_empty() {
         address.push_str("&by=");
         address.push_str(&request.by.join(","));
+    }
+    if request.zone != Zone::UTC {
+        address.push_str("&tz=");
+        address.push_str(&encoded(&request.zone.to_string()));
     }
     address
 }

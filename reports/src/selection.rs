@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use query::metric::{Audience, Catalog, Compare, Filter, Grain, MetricRequest};
+use query::metric::{
+    Audience, Catalog, Compare, Filter, Grain, MetricAnswer, MetricRequest, MetricRow,
+};
 
 use crate::{Error, Window, metric_forecast};
 
@@ -26,6 +28,11 @@ struct PageFilter {
     dimension: String,
     filter: Filter,
 }
+
+/// Every event of usage counts in it, and every reader may ask for it.
+const COVERAGE_METRIC: &str = "requests";
+/// A window is compared with one whose first days have no data, up to this part of it.
+const UNCOVERED_MAX: f64 = 0.1;
 
 /// A page has at most so many filters.
 const FILTERS_MAX: usize = 10;
@@ -109,6 +116,11 @@ impl Selection {
         self.grain.unwrap_or_else(|| self.window.grain())
     }
 
+    /// Whether some metric can be filtered by a dimension.
+    pub(crate) fn has_dimension(&self, name: &str) -> bool {
+        self.dimensions.values().any(|names| names.iter().any(|known| known == name))
+    }
+
     /// The texts of the filters.
     pub fn filters(&self) -> impl Iterator<Item = &str> {
         self.filters.iter().map(|filter| filter.text.as_str())
@@ -119,10 +131,39 @@ impl Selection {
         self.compare.map(|compare| self.window.compared(compare))
     }
 
+    /// The question whose answer says where the data begins: the course of all requests over the compared window.
+    pub(crate) fn coverage(&self) -> Option<MetricRequest> {
+        let window = self.compared()?;
+        let request = MetricRequest::new(COVERAGE_METRIC, window.from(), window.to());
+        Some(MetricRequest { zone: window.zone(), ..request }.with_grain(Grain::Day))
+    }
+
     /// The days of the window, where the one that it is compared with has as many and ends where it begins.
     pub(crate) fn compared_days(&self) -> Option<i64> {
         let (days, compared) = (self.window.whole_days()?, self.compared()?);
         (compared.whole_days() == Some(days) && compared.to() == self.window.from()).then_some(days)
+    }
+
+    /// The texts of the filters that a metric's rows are filtered by.
+    pub(crate) fn filters_of(&self, metric: &str) -> impl Iterator<Item = &str> {
+        let known = self.dimensions.get(metric);
+        let has = move |filter: &&PageFilter| {
+            known.is_some_and(|names| names.contains(&filter.dimension))
+        };
+        self.filters.iter().filter(has).map(|filter| filter.text.as_str())
+    }
+
+    /// Whether the data covers the compared window, by the answer to [`Self::coverage`]: where it begins is no reason to
+    /// say that everything grew.
+    pub(crate) fn is_covered(&self, answer: &MetricAnswer) -> bool {
+        let Some(window) = self.compared() else { return false };
+        let has_value =
+            |row: &&MetricRow| row.value.is_some_and(|value| !value.to_decimal().is_zero());
+        let Some(first) = answer.rows.iter().find(has_value).and_then(|row| row.at) else {
+            return false;
+        };
+        let missing = (first - window.from()).num_seconds().max(0) as f64;
+        missing <= window.length().num_seconds() as f64 * UNCOVERED_MAX
     }
 
     /// The dimensions of the filters that a metric does not have: its rows are not filtered by them.
@@ -164,5 +205,74 @@ impl Selection {
             1 => filters.pop(),
             _ => Some(Filter::all(filters)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta, Utc};
+    use query::metric::Unit;
+
+    use super::*;
+
+    fn selection() -> Selection {
+        let now: DateTime<Utc> = "2026-11-23T07:05:41Z".parse().unwrap();
+        Selection::new(Window::last_days(now, 30).unwrap())
+    }
+
+    fn filtered(texts: &[&str]) -> Result<Selection, Error> {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        let catalog = Catalog::built_in().unwrap();
+        selection().with_filters(&texts, &catalog, Audience::Staff)
+    }
+
+    #[test]
+    fn a_filter_is_for_the_metrics_that_have_its_dimension() {
+        let selection = filtered(&["model=m1", "region=eu,us"]).unwrap();
+        let request = selection.course("requests");
+        let both = ["model=m1", "region=eu,us"].map(|text| Filter::parse(text).unwrap());
+        assert_eq!(request.filter, Some(Filter::all(both.to_vec())));
+        assert_eq!(selection.not_filtered("requests").count(), 0);
+        assert_eq!(selection.course("mrr").filter, None);
+        assert_eq!(selection.not_filtered("mrr").collect::<Vec<_>>(), ["model", "region"]);
+    }
+
+    #[test]
+    fn what_cannot_be_a_filter_is_refused() {
+        for texts in [&["model"][..], &["password=x"], &["model=a", "model=b"], &["=x"]] {
+            assert!(matches!(filtered(texts), Err(Error::Filter(_))), "{texts:?}");
+        }
+        let many = vec!["model=a"; FILTERS_MAX + 1];
+        assert!(filtered(&many).is_err());
+        assert!(selection().with_grain(Grain::Minute).is_err());
+        assert!(selection().with_grain(Grain::Hour).is_ok());
+    }
+
+    #[test]
+    fn a_window_before_the_data_is_not_compared() {
+        let selection = selection();
+        let window = selection.compared().unwrap();
+        let answer = |first_day: i64| MetricAnswer {
+            metric: "requests".into(),
+            unit: Unit::Count,
+            grain: Some(Grain::Day),
+            by: Vec::new(),
+            rows: (0..30)
+                .map(|day| MetricRow {
+                    at: Some(window.from() + TimeDelta::days(day)),
+                    group: Vec::new(),
+                    other: false,
+                    currency: None,
+                    value: Some(i64::from(day >= first_day).into()),
+                    suppressed: false,
+                })
+                .collect(),
+            sql: String::new(),
+            read: Default::default(),
+        };
+        assert!(selection.is_covered(&answer(0)) && selection.is_covered(&answer(3)));
+        assert!(!selection.is_covered(&answer(4)) && !selection.is_covered(&answer(30)));
+        let alone = selection.compared_with(None);
+        assert!(alone.coverage().is_none() && !alone.is_covered(&answer(0)));
     }
 }

@@ -10,7 +10,11 @@ use query::metric::MetricRequest;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answers;
-use crate::{Error, Forecasts, Language, Selection, Text, words};
+use crate::{
+    Address, Error, Forecasts, Language, Selection, Text, Window,
+    address::{WORDS, encoded},
+    page, words,
+};
 
 pub use kpi::KpiTile;
 pub use ranking::RankingTile;
@@ -35,9 +39,66 @@ pub(crate) struct TileContext<'a> {
     pub(crate) language: Language,
     /// Charts are drawn as PNG, for a mail.
     pub(crate) as_png: bool,
+    /// None in a file.
+    pub(crate) links: Option<TileLinks<'a>>,
+}
+
+/// What the links of tiles need.
+#[derive(Clone, Copy)]
+pub(crate) struct TileLinks<'a> {
+    pub(crate) address: &'a Address,
+    pub(crate) asks_sql: bool,
+}
+
+/// A link of a tile.
+#[derive(Debug, Serialize)]
+pub(crate) struct TileLink {
+    text: &'static str,
+    href: String,
 }
 
 impl TileContext<'_> {
+    /// The window that values are compared with: none where the data does not cover it.
+    pub(crate) fn compared(&self) -> Option<Window> {
+        let answer = self.answers.get(&self.selection.coverage()?);
+        // A page without the question, such as that of one metric, compares.
+        let is_covered = answer.map_or(true, |answer| self.selection.is_covered(answer));
+        self.selection.compared().filter(|_| is_covered)
+    }
+
+    /// What is behind a tile: the definition of its metric, the SQL, the values.
+    fn links(&self, request: &MetricRequest) -> Vec<TileLink> {
+        let Some(links) = self.links else { return Vec::new() };
+        let (tag, metric) = (self.language.tag(), &request.metric);
+        let word = |name: &'static str| WORDS.text(name, self.language);
+        let filters: String = self
+            .selection
+            .filters_of(metric)
+            .map(|filter| format!("&filter={}", encoded(filter)))
+            .collect();
+        let mut all = vec![
+            TileLink {
+                text: word("definition"),
+                href: format!("/metrics-catalog/{metric}?lang={tag}"),
+            },
+            TileLink {
+                text: word("csv"),
+                href: format!("{}{filters}&format=csv", page::address(request)),
+            },
+        ];
+        let sql = self.answers.get(request).ok().map(|answer| &answer.sql);
+        if let Some(sql) = sql.filter(|sql| links.asks_sql && !sql.is_empty()) {
+            all.push(TileLink { text: word("sql"), href: format!("/sql?q={}", encoded(sql)) });
+        }
+        all
+    }
+
+    /// The same page of one value of a dimension.
+    fn drill(&self, dimension: &str, value: Option<&str>) -> Option<String> {
+        let address = self.links?.address.of_value(dimension, value?)?;
+        Some(address.href(self.language))
+    }
+
     /// A tile's note. It says so where values of few persons are missing, and where a filter is not one of the metric's.
     fn note(&self, note: &Text, requests: &[MetricRequest]) -> String {
         let mut answers = requests.iter().filter_map(|request| self.answers.get(request).ok());

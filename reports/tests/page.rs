@@ -8,7 +8,8 @@ mod sample;
 use std::time::{Duration, Instant};
 
 use reports::{
-    Dashboard, Error, Forecasts, Language, MetricResult, Page, Selection, Tile, Window, render,
+    Address, Dashboard, Error, Forecasts, Language, MetricResult, Page, Selection, Tile, Window,
+    render,
 };
 
 const SMALL: &str = include_str!("small.yaml");
@@ -30,6 +31,7 @@ fn page(language: Language, days: u32) -> Page {
         runs_saved: false,
         definition: None,
         standalone: false,
+        address: Address::default(),
     }
 }
 
@@ -112,12 +114,17 @@ fn the_page_runs_and_loads_nothing() {
 
 #[test]
 fn links_keep_the_period_and_the_language() {
-    let html = filled(&business(), &page(Language::En, 30), &["a"], &["USD"]);
-    assert!(html.contains("href=\"?lang=zh-CN&amp;days=30\""));
-    assert!(html.contains("href=\"?lang=en&amp;days=30\" aria-current=\"page\""));
-    let html = filled(&business(), &page(Language::ZhCn, 12), &["a"], &["USD"]);
-    let custom = "href=\"?lang=en&amp;from=2026-11-11T00:00:00Z&amp;to=2026-11-23T00:00:00Z\"";
-    assert!(html.contains(custom));
+    let pairs = [("days", "30"), ("tz", "Europe/Berlin"), ("filter", "model=a b")];
+    let pairs = pairs.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let page = Page { address: Address::new(pairs.to_vec()), ..page(Language::En, 30) };
+    let html = filled(&business(), &page, &["a"], &["USD"]);
+    let kept = "&amp;tz=Europe%2FBerlin&amp;filter=model%3Da%20b";
+    assert!(html.contains(&format!("href=\"?lang=zh-CN&amp;days=30{kept}\"")));
+    assert!(html.contains(&format!("href=\"?lang=en{kept}&amp;days=30\" aria-current=\"page\"")));
+    assert!(html.contains(&format!("href=\"?lang=en{kept}&amp;days=7\"")));
+    // One model, by a click on its name.
+    let drilled = "href=\"?lang=en&amp;days=30&amp;tz=Europe%2FBerlin&amp;filter=model%3Da\"";
+    assert!(html.contains(drilled));
 }
 
 #[test]

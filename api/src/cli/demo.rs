@@ -8,6 +8,7 @@ use accounts::{
     made_up_password,
     organizations::{self, Organization},
 };
+use analytics::reporting;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
@@ -16,7 +17,7 @@ use datasets::{Business, GENERATION, Profile};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ingest::Verdict;
 use pipeline::{Delivery, Lakehouse, Outcome};
-use rest::principal::{Role, Scopes};
+use rest::principal::{Authenticator, Role, Scopes};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use state::{
@@ -363,6 +364,36 @@ async fn make_ways_in(system: &System, demo: &mut DemoFile) -> anyhow::Result<()
     };
     let (_, secret) = keys::create(&system.state.store, new, &origin, now).await?;
     demo.api_key = secret.reveal().to_owned();
+    schedule_reports(system).await
+}
+
+/// Three reports of the manager, each with a finished run to look at. Nobody gets mail.
+async fn schedule_reports(system: &System) -> anyhow::Result<()> {
+    let manager = system.directory.by_email("manager@demo.example").await?;
+    let manager = manager.context("the demo has no manager")?;
+    for (title, period, language, schedule) in [
+        ("Daily numbers", "yesterday", "en", json!({"every": "day", "at": "07:00"})),
+        (
+            "Weekly business",
+            "last_7_days",
+            "en",
+            json!({"every": "week", "on": "monday", "at": "08:00"}),
+        ),
+        (
+            "月度经营报告",
+            "last_30_days",
+            "zh-CN",
+            json!({"every": "month", "on": "first_weekday", "at": "08:00"}),
+        ),
+    ] {
+        let new = json!({
+            "title": title, "dashboard": "business", "period": period, "language": language,
+            "formats": ["html", "csv"],
+        });
+        let (new, schedule) = (serde_json::from_value(new)?, serde_json::from_value(schedule)?);
+        let origin = AuditOrigin::local("demo");
+        reporting::schedule_and_run(&system.lake, &manager, &origin, new, schedule).await?;
+    }
     Ok(())
 }
 

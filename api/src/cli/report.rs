@@ -1,13 +1,18 @@
+//! `aihub report`: dashboards as files, and the scheduled reports of a server.
+
+mod scheduled;
+
 use std::path::PathBuf;
 
 use analytics::dashboards;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use query::RowAccess;
-use reports::{Dashboard, Language, Page, Selection, Window};
+use reports::{Address, Dashboard, Language, Page, Selection, Window};
 
 use super::{Folder, read::LocalLake, say};
 use crate::private::write_for_user;
+use scheduled::Reports;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Report {
@@ -31,11 +36,31 @@ pub(super) enum Report {
         #[arg(long, default_value = "en")]
         lang: String,
     },
+    /// List the scheduled reports of the server that runs on the folder
+    List,
+    /// Send a dashboard by schedule; shows the next times
+    Schedule(scheduled::NewSchedule),
+    /// Make a report now, and send it
+    Send {
+        /// The id of the report
+        id: String,
+    },
+    /// Show the runs of a report, and to whom they went
+    Runs {
+        /// The id of the report
+        id: String,
+    },
 }
 
 impl Report {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
-        let Self::Render { name, out, days, from, to, lang } = self;
+        let (name, out, days, from, to, lang) = match self {
+            Self::Render { name, out, days, from, to, lang } => (name, out, days, from, to, lang),
+            Self::List => return Reports::of(folder).await?.list().await,
+            Self::Schedule(new) => return Reports::of(folder).await?.schedule(new).await,
+            Self::Send { id } => return Reports::of(folder).await?.send(&id).await,
+            Self::Runs { id } => return Reports::of(folder).await?.runs(&id).await,
+        };
         let Some(dashboard) = Dashboard::built_in(&name) else {
             let known: Vec<_> = Dashboard::built_in_names().collect();
             bail!("there is no dashboard `{name}`; there is: {}", known.join(", "));
@@ -60,6 +85,7 @@ impl Report {
             runs_saved: false,
             definition: None,
             standalone: true,
+            address: Address::default(),
         };
         let deadline_ms = reading.deadline_ms();
         let html = dashboards::DashboardContext {

@@ -20,7 +20,7 @@ use rest::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-pub(crate) use nightly::{begin, run};
+pub(crate) use nightly::{begin, register};
 pub(crate) use proof::{CheckReport, ServerAccess, prove, worker, write_index};
 
 use crate::server::System;

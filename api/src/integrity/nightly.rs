@@ -10,7 +10,11 @@ use anyhow::{Context, ensure};
 use chrono::{DateTime, Days, NaiveTime, SecondsFormat, Utc};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use serde::{Deserialize, Serialize};
-use state::folder::{self, write_private};
+use serde_json::{Value, json};
+use state::{
+    folder::{self, write_private},
+    jobs::{JobError, JobKind, Repeat},
+};
 use tokio::io::AsyncWriteExt;
 
 use super::{CheckReport, ServerAccess, proof::CheckAssignment};
@@ -28,9 +32,6 @@ const DIFFERENCES: &str = "check_differences";
 const LAST_RUN: &str = "check_last_run_timestamp_seconds";
 const FAILED: &str = "check_failed_runs_total";
 
-/// How often the clock is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
-
 /// Describes the metrics, and shows the last run of an earlier process.
 pub(crate) fn begin(config: &Config) {
     describe_gauge!(DIFFERENCES, "Differences that the last nightly check found");
@@ -43,24 +44,33 @@ pub(crate) fn begin(config: &Config) {
     }
 }
 
-/// Checks every night, until the future is dropped.
-pub(crate) async fn run(system: &System, url: &str) {
-    let config = &system.config;
-    if !config.check.nightly {
-        return std::future::pending().await;
+/// The pause after a check that did not come to its end.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(3_600);
+
+/// Checks every night; a night that was missed is made up for. `url` is where the server listens.
+pub(crate) fn register(system: &System, url: &str) {
+    if !system.config.check.nightly {
+        return;
     }
-    let mut since = last(config).map_or_else(|| system.state.clock.now(), |(_, at)| at);
-    loop {
-        let now = system.state.clock.now();
-        if is_due(since, now, config.check.hour_utc) {
-            since = now;
-            if let Err(error) = night(system, url, now).await {
+    let (shared, url) = (system.clone(), url.to_owned());
+    let nightly = Repeat::daily_at(system.config.check.hour_utc);
+    let kind = JobKind::new("nightly_check");
+    let now = system.state.clock.now();
+    let since = last(&system.config).map_or(now, |(_, at)| at);
+    let first = match is_due(since, now, system.config.check.hour_utc) {
+        true => now,
+        false => nightly.next(now),
+    };
+    system.state.jobs.repeat_from(kind, nightly, PAUSE_AFTER_FAILURE, first, move |_| {
+        let (system, url) = (shared.clone(), url.clone());
+        async move {
+            let now = system.state.clock.now();
+            night(&system, &url, now).await.map_err(|error| {
                 counter!(FAILED).increment(1);
-                tracing::error!(error = format!("{error:#}"), "the nightly check failed");
-            }
+                JobError::temporary(format!("{error:#}"))
+            })
         }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    });
 }
 
 /// Whether the hour came since the last check.
@@ -71,7 +81,7 @@ fn is_due(since: DateTime<Utc>, now: DateTime<Utc>, hour: u8) -> bool {
     since < slot
 }
 
-async fn night(system: &System, url: &str, now: DateTime<Utc>) -> anyhow::Result<()> {
+async fn night(system: &System, url: &str, now: DateTime<Utc>) -> anyhow::Result<Value> {
     let server = ServerAccess { url: url.to_owned(), token: system.local_token.clone() };
     let checked = check(&system.program, &system.config, server).await?;
     for difference in &checked.proof.differences {
@@ -92,7 +102,7 @@ async fn night(system: &System, url: &str, now: DateTime<Utc>) -> anyhow::Result
         work.rebuild_days(rollup, dates).await.context("computing a rollup anew")?;
         tracing::warn!(rollup, days = dates.len(), "days of a rollup were computed anew");
     }
-    Ok(())
+    Ok(json!({"differences": last.differences, "as_of": last.as_of}))
 }
 
 /// Lets a child process check. Its secrets go by its standard input.

@@ -5,14 +5,19 @@ mod schedule;
 mod tally;
 mod work;
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use pipeline::{
     Cut,
     upkeep::{Job, Report, Task},
 };
 use rest::feature::Feature;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use serde_json::{Value, json};
+use state::jobs::{JobError, JobKind, JobResult, Repeat};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Mutex,
+};
 
 use crate::{background, server::System};
 
@@ -40,7 +45,7 @@ pub(crate) enum ChildError {
 
 /// The tables and the memory, kept in order.
 pub(crate) const FEATURE: Feature<System> = Feature::new("upkeep").with_tasks(|system| {
-    system.keep("upkeep", |system| async move { run(&system).await });
+    register(system);
     system.keep("memory", |system| async move { give_memory_back(&system).await });
 });
 
@@ -57,51 +62,54 @@ async fn give_memory_back(system: &System) {
     }
 }
 
-/// Looks now and then whether something is due, and has it done, until the future is dropped.
-async fn run(system: &System) {
-    let settings = &system.config.maintain;
+/// The versions of the tables at the last checkpoint of their logs.
+type Checkpointed = Arc<Mutex<Option<BTreeMap<String, u64>>>>;
+
+/// Looks now and then whether something is due, and has it done.
+fn register(system: &System) {
     tally::begin();
-    let mut checkpointed: Option<BTreeMap<String, u64>> = None;
-    loop {
-        tokio::time::sleep(Duration::from_secs(settings.every_seconds.max(1))).await;
-        let record = Record::read(&system.config.dir);
-        tally::known(&record);
-        let cut = system.lake.lakehouse.cut();
-        let commits = commits(&cut, checkpointed.as_ref());
-        let jobs = due(system.state.clock.now(), &record, &system.config, commits);
-        if jobs.is_empty() {
-            continue;
+    let every = Duration::from_secs(system.config.maintain.every_seconds.max(1));
+    let (shared, checkpointed) = (system.clone(), Checkpointed::default());
+    let kind = JobKind::new("upkeep");
+    system.state.jobs.repeat(kind, Repeat::Every(every), PAUSE_AFTER_FAILURE, move |_| {
+        let (system, checkpointed) = (shared.clone(), Arc::clone(&checkpointed));
+        async move { keep(&system, &checkpointed).await }
+    });
+}
+
+/// Has done what is due.
+async fn keep(system: &System, checkpointed: &Checkpointed) -> JobResult {
+    let record = Record::read(&system.config.dir);
+    tally::known(&record);
+    let cut = system.lake.lakehouse.cut();
+    let since = checkpointed.lock().await.clone();
+    let commits = commits(&cut, since.as_ref());
+    let jobs = due(system.state.clock.now(), &record, &system.config, commits);
+    if jobs.is_empty() {
+        return Ok(Value::Null);
+    }
+    let task = task(&system.config, &jobs).map_err(|error| JobError::of(&error))?;
+    let task = Task { rolled_up: rolled_up(&cut), ..task };
+    let assignment = Assignment { dir: system.config.dir.clone(), erasure: None, task };
+    match in_child(&system.program, &assignment).await {
+        Ok(Some(report)) => {
+            tally::done(&report, &jobs);
+            tally::known(&Record::read(&system.config.dir));
+            system.lake.lakehouse.refresh().await;
+            if jobs.contains(&Job::Checkpoint) && report.is_done(Job::Checkpoint) {
+                *checkpointed.lock().await = Some(versions(&cut));
+            }
+            let done: Vec<_> = jobs.iter().map(|job| job.name()).collect();
+            match report.is_clean() {
+                true => Ok(json!({"done": done})),
+                false => Err(JobError::temporary("upkeep did not succeed for every table")),
+            }
         }
-        let assignment = Assignment {
-            dir: system.config.dir.clone(),
-            erasure: None,
-            task: match task(&system.config, &jobs) {
-                Ok(task) => Task { rolled_up: rolled_up(&cut), ..task },
-                Err(error) => {
-                    tracing::error!(%error, "no upkeep");
-                    return;
-                }
-            },
-        };
-        match in_child(&system.program, &assignment).await {
-            Ok(Some(report)) => {
-                tally::done(&report, &jobs);
-                tally::known(&Record::read(&system.config.dir));
-                system.lake.lakehouse.refresh().await;
-                if jobs.contains(&Job::Checkpoint) && report.is_done(Job::Checkpoint) {
-                    checkpointed = Some(versions(&cut));
-                }
-                if !report.is_clean() {
-                    tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
-                }
-            }
-            // Somebody runs `aihub maintain`.
-            Ok(None) => {}
-            Err(error) => {
-                tally::lost(&jobs);
-                tracing::error!(%error, "upkeep did not end well; it is tried again later");
-                tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
-            }
+        // Somebody runs `aihub maintain`.
+        Ok(None) => Ok(Value::Null),
+        Err(error) => {
+            tally::lost(&jobs);
+            Err(JobError::of(&error))
         }
     }
 }

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use pages::{SignIn, sign_in_page};
-use reports::{Dashboard, Forecasts, Language, Page, Selection, Window, render};
+use reports::{Address, Dashboard, Forecasts, Language, Page, Selection, Window, render};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -45,6 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         runs_saved: false,
         definition: None,
         standalone: mode == "standalone",
+        address: Address::default(),
     };
     let started = Instant::now();
     let html = render(&dashboard, &answers, &forecasts, &page)?;

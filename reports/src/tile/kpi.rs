@@ -4,7 +4,7 @@ use pages::words::Words;
 use query::metric::{MetricRequest, Number};
 use serde::{Deserialize, Serialize};
 
-use super::TileContext;
+use super::{TileContext, TileLink};
 use crate::{
     Error, Selection, Text,
     answer::{currencies, total},
@@ -30,6 +30,7 @@ pub struct KpiTile {
 pub(crate) struct View {
     title: String,
     note: String,
+    links: Vec<TileLink>,
     /// The note says why there is no value.
     suppressed: bool,
     /// One figure, or one per currency; none if there is nothing to show.
@@ -58,7 +59,7 @@ impl KpiTile {
         let selection = scene.selection;
         let total_of = |window| scene.answers.get(&selection.totals(&self.metric, window, &[]));
         let now = total_of(&selection.window)?;
-        let compared = selection.compared();
+        let compared = scene.compared();
         let before = compared.as_ref().map(total_of).transpose()?;
         let course = scene.answers.get(&selection.course(&self.metric))?;
         let unit = now.unit;
@@ -97,6 +98,7 @@ impl KpiTile {
         Ok(View {
             title: self.title.of(language).to_owned(),
             note: scene.note(&self.note, &self.requests(selection)),
+            links: scene.links(&selection.course(&self.metric)),
             suppressed: now.rows.iter().any(|row| row.suppressed),
             figures,
         })

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 
-use super::TileContext;
+use super::{TileContext, TileLink};
 use crate::{
     Error, Selection, Text,
     answer::currencies,
@@ -47,6 +47,7 @@ pub(crate) struct View {
     title: String,
     note: String,
     item: String,
+    links: Vec<TileLink>,
     additive: bool,
     bad: bool,
     /// One list, or one per currency; none if there is nothing to rank.
@@ -62,6 +63,8 @@ struct List {
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
+    /// The same page of this value only.
+    href: Option<String>,
     value: String,
     exact: String,
     /// The length of the bar in percent of the longest.
@@ -81,7 +84,7 @@ impl RankingTile {
         let selection = scene.selection;
         let of = |window| scene.answers.get(&selection.totals(&self.metric, window, &[&self.by]));
         let now = of(&selection.window)?;
-        let before = selection.compared().as_ref().map(of).transpose()?;
+        let before = scene.compared().as_ref().map(of).transpose()?;
         let mut lists = vec![];
         for currency in currencies(&now.rows) {
             let rows = self.rows(scene, now, before, currency);
@@ -96,6 +99,7 @@ impl RankingTile {
             title: self.title.of(scene.language).to_owned(),
             note: scene.note(&self.note, &self.requests(selection)),
             item: self.item.of(scene.language).to_owned(),
+            links: scene.links(&selection.totals(&self.metric, &selection.window, &[&self.by])),
             additive: self.additive,
             bad: self.better == DesiredDirection::Lower,
             lists,
@@ -118,6 +122,7 @@ impl RankingTile {
         let longest = ranked.first().map_or(Decimal::ZERO, |(_, value)| *value);
         let row = |name: String, value: Decimal, rest: bool| Row {
             name,
+            href: None,
             value: print(value, now.unit, currency, Precision::Column, language),
             exact: print(value, now.unit, currency, Precision::Exact, language),
             bar: percent(value, longest),
@@ -135,6 +140,7 @@ impl RankingTile {
                 let name = group.map_or_else(|| Words::of(language).none.to_owned(), str::to_owned);
                 let before = earlier.iter().find(|(other, _)| other == group);
                 Row {
+                    href: scene.drill(&self.by, *group),
                     change: before.and_then(|(_, before)| {
                         compare(*value, *before, now.unit, self.better, language)
                     }),

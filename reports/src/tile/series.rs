@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 
-use super::TileContext;
+use super::{TileContext, TileLink};
 use crate::answer::currencies;
 use crate::axis::Axis;
 use crate::chart::{self, Plot, Size};
@@ -57,6 +57,7 @@ pub(crate) struct View {
     title: String,
     note: String,
     legend: String,
+    links: Vec<TileLink>,
     wide: bool,
     /// One chart, or one per currency; none if there is nothing to draw.
     panels: Vec<ChartPanel>,
@@ -162,6 +163,7 @@ impl SeriesTile {
         }
         Ok(View {
             title: self.title.of(scene.language).to_owned(),
+            links: scene.links(&request),
             note: scene.note(&self.note, &[request]),
             legend: words::legend(grain, forecast_days.unwrap_or_default(), scene.language),
             wide: self.wide || panels.len() > 1,

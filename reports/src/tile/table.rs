@@ -5,7 +5,7 @@ use query::metric::{MetricAnswer, MetricRequest, Number};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{TileContext, limit_fault, ranking::group};
+use super::{TileContext, TileLink, limit_fault, ranking::group};
 use crate::{
     Error, Selection, Text,
     number::{ABSENT, Precision, print},
@@ -45,6 +45,7 @@ pub(crate) struct View {
     title: String,
     note: String,
     item: String,
+    links: Vec<TileLink>,
     columns: Vec<String>,
     rows: Vec<Row>,
 }
@@ -52,6 +53,8 @@ pub(crate) struct View {
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
+    /// The same page of this value only.
+    href: Option<String>,
     /// One per column; in it one value, or one per currency.
     cells: Vec<Vec<String>>,
 }
@@ -86,6 +89,7 @@ impl TableTile {
             .unwrap_or_default()
             .into_iter()
             .map(|item| Row {
+                href: scene.drill(&self.by, item),
                 name: item.map_or_else(|| Words::of(language).none.to_owned(), str::to_owned),
                 cells: answers.iter().map(|answer| cell(answer, item, scene)).collect(),
             })
@@ -94,6 +98,11 @@ impl TableTile {
             title: self.title.of(language).to_owned(),
             note: scene.note(&self.note, &self.requests(scene.selection)),
             item: self.item.of(language).to_owned(),
+            links: self
+                .requests(scene.selection)
+                .first()
+                .map(|request| scene.links(request))
+                .unwrap_or_default(),
             columns: self
                 .columns
                 .iter()

@@ -3,4 +3,5 @@
 mod catalog;
 mod error_pages;
 mod pages;
+mod reports;
 mod workbench;

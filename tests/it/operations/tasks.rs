@@ -15,8 +15,6 @@ async fn every_task_of_a_server_is_told_and_runs() {
         "http",
         "mover",
         "relay",
-        "upkeep",
-        "check",
         "history",
         "departed",
         "first_page",

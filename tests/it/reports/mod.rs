@@ -1,4 +1,4 @@
 //! Reports that are sent by themselves.
 
 mod kills;
-mod scheduled;
+pub(crate) mod scheduled;

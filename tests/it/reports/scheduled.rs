@@ -46,7 +46,7 @@ async fn until(client: &Client, report: &str, status: &str) -> Value {
     panic!("{last}");
 }
 
-pub(super) async fn store_usage(client: &Client) {
+pub(crate) async fn store_usage(client: &Client) {
     let mut events = Vec::new();
     for (organization, count) in [("org_a", 3), ("org_b", 5)] {
         for number in 0..count {

@@ -15,7 +15,7 @@ use query::{
     metric::{Catalog, Compare, Grain, MetricRow, WindowRequest, audience},
 };
 use reports::{
-    Dashboard, DashboardMail, Forecasts, MailFrame, MetricResult, Page, Selection, Window,
+    Address, Dashboard, DashboardMail, Forecasts, MailFrame, MetricResult, Page, Selection, Window,
     metric_forecast,
 };
 use rest::{
@@ -69,12 +69,31 @@ pub(crate) struct DashboardParameters {
     /// Conditions such as `model=gpt-4o`.
     pub(crate) filters: Vec<String>,
     pub(crate) lang: Option<String>,
+    /// All of it but the language, for links.
+    kept: Vec<(String, String)>,
 }
+
+/// A field of the form for a dimension begins so: `f.model=gpt-4o` is `filter=model=gpt-4o`.
+const FIELD: &str = "f.";
 
 impl DashboardParameters {
     pub(crate) fn read(pairs: Vec<(String, String)>) -> Result<Self, Problem> {
         let mut asked = Self::default();
+        let mut of_form = false;
         for (name, text) in pairs {
+            let text = text.trim().to_owned();
+            // A field of the form that was left empty says nothing.
+            if text.is_empty() {
+                continue;
+            }
+            let (name, text) = match name.strip_prefix(FIELD) {
+                Some(dimension) => ("filter".to_owned(), format!("{dimension}={text}")),
+                None => (name, text),
+            };
+            match name.as_str() {
+                "lang" | "form" => {}
+                _ => asked.kept.push((name.clone(), text.clone())),
+            }
             let refuse = || Problem::invalid_parameters(format!("`{name}={text}` is not possible"));
             let place = match name.as_str() {
                 "filter" => {
@@ -83,6 +102,10 @@ impl DashboardParameters {
                 }
                 "days" => {
                     asked.days = Some(text.parse().map_err(|_| refuse())?);
+                    continue;
+                }
+                "form" => {
+                    of_form = true;
                     continue;
                 }
                 "range" => &mut asked.range,
@@ -94,8 +117,12 @@ impl DashboardParameters {
                 "lang" => &mut asked.lang,
                 _ => return Err(refuse()),
             };
-            // A field of the form that was left empty says nothing.
-            *place = Some(text).filter(|text| !text.is_empty());
+            *place = Some(text);
+        }
+        // In the form, dates say more than the range that is chosen beside them.
+        if of_form && (asked.from.is_some() || asked.to.is_some()) {
+            asked.range = None;
+            asked.kept.retain(|(name, _)| name != "range");
         }
         Ok(asked)
     }
@@ -179,7 +206,8 @@ async fn keep_prepared(lake: &Lake) {
 /// Asks the questions of the page that most people open first, so that its answers are at hand.
 async fn prepare(lake: &Lake) {
     let now = lake.state.clock.now();
-    let (Ok(window), Ok(dashboard)) = (Window::parse(now, None, None), definition("business"))
+    let request = WindowRequest { zone: lake.metrics.zone, ..WindowRequest::default() };
+    let (Ok(window), Ok(dashboard)) = (Window::resolve(&request, now), definition("business"))
     else {
         return;
     };
@@ -420,5 +448,6 @@ fn page(
         runs_saved: principal.may(Ability::ReadMetrics),
         definition: None,
         standalone: false,
+        address: Address::new(asked.kept.clone()),
     })
 }

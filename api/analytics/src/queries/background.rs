@@ -17,8 +17,10 @@ use rest::{
     problem::{Code, Denied, Problem, parameters},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use state::{
     clock::Clock,
+    jobs::{JobError, JobKind, Repeat},
     store::{Store, StoreError},
 };
 use utoipa::{IntoParams, ToSchema};
@@ -51,7 +53,7 @@ const LIMIT: u64 = 100;
 const LIMIT_MAX: u64 = 1_000;
 /// How often ended queries are written to the history, and how often it is tidied up: also after so many bytes.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-const TIDY_EVERY: u32 = 600;
+const TIDY_EVERY: Duration = Duration::from_secs(600);
 const TIDY_BYTES: usize = 4 << 20;
 
 /// Which queries, newest first.
@@ -163,20 +165,33 @@ impl Background {
     }
 }
 
-/// Writes what ended to the history, and removes what is old, until the future is dropped.
+/// Writes what ended to the history, until the future is dropped.
 pub(super) async fn keep(lake: &Lake) {
     let failed = |error: StoreError| {
         tracing::error!(error = &error as &dyn std::error::Error, "the history of queries");
     };
-    for round in 0u32.. {
-        if round.is_multiple_of(TIDY_EVERY) || lake.runner.has_written(TIDY_BYTES) {
-            tidy(&lake.background, &lake.state.store, &lake.state.clock)
-                .await
-                .unwrap_or_else(failed);
+    loop {
+        if lake.runner.has_written(TIDY_BYTES) {
+            lake.state.jobs.hurry(TIDY.name).await.unwrap_or_else(failed);
         }
         tokio::time::sleep(WRITE_EVERY).await;
         lake.runner.write_ended(&lake.state.store).await.unwrap_or_else(failed);
     }
+}
+
+/// The job that removes what is old.
+const TIDY: JobKind = JobKind::new("history_tidy");
+
+/// Removes what is old from the history, again and again.
+pub(super) fn register_tidy(lake: &Lake) {
+    let shared = lake.clone();
+    lake.state.jobs.repeat(TIDY, Repeat::Every(TIDY_EVERY), TIDY_EVERY, move |_| {
+        let Lake { background, state, .. } = shared.clone();
+        async move {
+            let tidied = tidy(&background, &state.store, &state.clock).await;
+            tidied.map(|()| Value::Null).map_err(|error| JobError::of(&error))
+        }
+    });
 }
 
 /// Answers that are kept too long, or that have no room in the history, go first; then the entries.

@@ -65,6 +65,7 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("queries")
             let lake = keep.clone();
             async move { background::keep(&lake).await }
         });
+        background::register_tidy(lake);
         let watch = lake.clone();
         lake.state.tasks.keep("departed", move || {
             let lake = watch.clone();

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use chrono::SecondsFormat;
 use delivery::{Channel, Content, Part};
 use pages::Language;
-use reports::{DashboardMail, MailFrame, Page, Selection, Window};
+use reports::{Address, DashboardMail, MailFrame, Page, Selection, Window};
 use rest::{page::html_page, principal::Principal, problem::Problem};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -62,6 +62,7 @@ pub(super) async fn draw(
         runs_saved: false,
         definition: None,
         standalone: true,
+        address: Address::default(),
     };
     let frame = MailFrame {
         title: report.new.title.clone(),

@@ -21,12 +21,16 @@ mod view;
 mod work;
 
 use actix_web::web;
-use rest::feature::Feature;
+use reports::Recurrence;
+use rest::{feature::Feature, principal::Principal, problem::Problem};
 use serde::{Deserialize, Serialize};
-use state::migration::Migration;
+use state::{audit::AuditOrigin, migration::Migration};
 
 pub use files::{FOLDER, RunFiles};
 pub use links::Links;
+pub use report::NewReport;
+
+use schedule::Missed;
 
 use crate::Lake;
 
@@ -83,4 +87,22 @@ pub struct Reporting {
     pub links: Links,
     /// In lower case.
     pub recipient_domains: Vec<String>,
+}
+
+/// Adds a report with its schedule, and makes it once at once.
+///
+/// # Errors
+/// When the report or the schedule is refused.
+pub async fn schedule_and_run(
+    lake: &Lake,
+    owner: &Principal,
+    origin: &AuditOrigin,
+    new: NewReport,
+    recurrence: Recurrence,
+) -> Result<(), Problem> {
+    new.check(lake, owner).await?;
+    schedule::check(&recurrence, lake, new.zone(lake))?;
+    let report = report::create(lake, owner, origin, new).await?;
+    schedule::create(lake, &report, recurrence, Missed::default()).await?;
+    routes::run_now(lake, owner, &report, false).await.map(drop)
 }

@@ -31,7 +31,7 @@ use crate::{Lake, dashboards, queries::reach};
 /// What a report is made of: a dashboard, filters, a period, recipients and files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct NewReport {
+pub struct NewReport {
     /// 1 to 100 characters: the subject of the mails.
     pub title: String,
     /// The name of a dashboard, such as `business`.
@@ -71,7 +71,7 @@ pub(crate) struct NewReport {
 /// What the values of a report are compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Comparison {
+pub enum Comparison {
     /// The period before.
     #[default]
     PreviousPeriod,
@@ -84,7 +84,7 @@ pub(crate) enum Comparison {
 /// To whom a report is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Recipient {
+pub struct Recipient {
     /// `mail`, `webhook`, `slack` or `folder`.
     #[schema(value_type = String)]
     pub channel: Channel,
@@ -98,7 +98,7 @@ pub(crate) struct Recipient {
 /// A file of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Format {
+pub enum Format {
     /// The page, as one file.
     Html,
     /// The values.

@@ -7,7 +7,9 @@ mod work;
 use std::{sync::Arc, time::Duration};
 
 use rest::feature::Feature;
-use tokio::time::Instant;
+use serde_json::Value;
+use state::jobs::{JobError, JobKind, Repeat};
+use tokio::{sync::OnceCell, time::Instant};
 
 pub use work::{RollupError, RollupWork};
 
@@ -15,13 +17,7 @@ use crate::Lake;
 use work::Kept;
 
 /// The rollups, kept up to date.
-pub(crate) const FEATURE: Feature<Lake> = Feature::new("rollups").with_tasks(|lake| {
-    let (tasks, lake) = (lake.state.tasks.clone(), Arc::new(lake.clone()));
-    tasks.keep("rollups", move || {
-        let lake = Arc::clone(&lake);
-        async move { keep(&lake).await }
-    });
-});
+pub(crate) const FEATURE: Feature<Lake> = Feature::new("rollups").with_tasks(register);
 
 /// How often it is asked whether enough rows came.
 const POLL: Duration = Duration::from_secs(1);
@@ -32,46 +28,80 @@ const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 /// Files that left a rollup are there so long: for queries, and for a check that began before.
 const GRACE: Duration = Duration::from_secs(6 * 3_600);
 
-/// Keeps all of them, until the future is dropped.
-async fn keep(lake: &Lake) {
-    let all = work::all();
+/// The job that brings all of them up to date.
+const STEP: JobKind = JobKind::new("rollups");
+/// The job that removes what nobody reads any more.
+const TIDY: JobKind = JobKind::new("rollups_tidy");
+
+fn register(lake: &Lake) {
+    let (jobs, tasks) = (&lake.state.jobs, &lake.state.tasks);
     let Some(every) = lake.metrics.rollup_every else {
-        remove_all(lake, &all).await;
-        return std::future::pending().await;
+        let lake = lake.clone();
+        tasks.run("rollups_removed", async move { remove_all(&lake, &work::all()).await });
+        return;
     };
-    let work = RollupWork::new(&lake.lakehouse, &lake.engine, &lake.state.clock);
-    for kept in &all {
+    let (shared, opened) = (lake.clone(), Arc::new(OnceCell::new()));
+    let (watching, opening) = (Arc::new(lake.clone()), Arc::clone(&opened));
+    let tidied = Arc::new(OnceCell::new());
+    let begun = Instant::now();
+    jobs.repeat(STEP, Repeat::Every(every), every, move |_| {
+        let lake = shared.clone();
+        let (opened, tidied) = (Arc::clone(&opened), Arc::clone(&tidied));
+        async move {
+            tokio::time::sleep_until(begun + every.min(FIRST)).await;
+            opened.get_or_init(|| open(&lake)).await;
+            step(&lake).await?;
+            // What a former program left is of no use once all of them are there.
+            tidied.get_or_init(|| tidy(&lake)).await;
+            Ok(Value::Null)
+        }
+    });
+    let shared = lake.clone();
+    jobs.repeat(TIDY, Repeat::Every(TIDY_EVERY), TIDY_EVERY, move |_| {
+        let lake = shared.clone();
+        async move {
+            tidy(&lake).await;
+            Ok(Value::Null)
+        }
+    });
+    tasks.keep("rollups", move || {
+        let (lake, opened) = (Arc::clone(&watching), Arc::clone(&opening));
+        async move {
+            opened.get_or_init(|| open(&lake)).await;
+            watch(&lake).await;
+        }
+    });
+}
+
+/// Opens those that are there.
+async fn open(lake: &Lake) {
+    for kept in &work::all() {
         if let Err(error) = lake.lakehouse.open_rollup(kept.table).await {
             report(kept, &error.into());
         }
     }
-    wait(lake, &all, every.min(FIRST)).await;
-    let mut tidied: Option<Instant> = None;
-    loop {
-        // What the tables hold: the log is read by whoever asks.
-        let lsn = lake.lakehouse.cut().floor;
-        let mut failures = 0;
-        // Those that are there first: others may take long to build.
-        let (built, others): (Vec<&Kept>, Vec<&Kept>) =
-            all.iter().partition(|kept| lake.lakehouse.rollup(kept.table).is_some());
-        for kept in built.into_iter().chain(others) {
-            match work.advance(*kept, lsn).await {
-                Ok(()) => publish(lake, kept),
-                Err(error) => {
-                    failures += 1;
-                    report(kept, &error);
-                }
+}
+
+/// Brings all of them up to date with what the tables hold; the log is read by whoever asks.
+async fn step(lake: &Lake) -> Result<(), JobError> {
+    let (all, lsn) = (work::all(), lake.lakehouse.cut().floor);
+    let work = RollupWork::new(&lake.lakehouse, &lake.engine, &lake.state.clock);
+    let mut failed = Vec::new();
+    // Those that are there first: others may take long to build.
+    let (built, others): (Vec<&Kept>, Vec<&Kept>) =
+        all.iter().partition(|kept| lake.lakehouse.rollup(kept.table).is_some());
+    for kept in built.into_iter().chain(others) {
+        match work.advance(*kept, lsn).await {
+            Ok(()) => publish(lake, kept),
+            Err(error) => {
+                failed.push(kept.rollup.name.as_str());
+                report(kept, &error);
             }
         }
-        if tidied.is_none_or(|tidied| tidied.elapsed() >= TIDY_EVERY) {
-            tidied = Some(Instant::now());
-            tidy(lake, &work, &all).await;
-        }
-        match failures {
-            0 => wait(lake, &all, every).await,
-            // Whatever came: at once it would fail again.
-            _ => tokio::time::sleep(every).await,
-        }
+    }
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(JobError::temporary(format!("behind: {}", failed.join(", ")))),
     }
 }
 
@@ -89,23 +119,28 @@ async fn remove_all(lake: &Lake, all: &[Kept]) {
     }
 }
 
-/// Until the time is over, or many rows wait.
-async fn wait(lake: &Lake, all: &[Kept], patience: Duration) {
-    let until = Instant::now() + patience;
-    while Instant::now() < until {
-        tokio::time::sleep(POLL.min(patience)).await;
+/// Has a step done sooner when many rows wait, until the future is dropped.
+async fn watch(lake: &Lake) {
+    let all = work::all();
+    loop {
+        tokio::time::sleep(POLL).await;
         let lsn = lake.lakehouse.cut().floor;
         let marks = all.iter().filter_map(|kept| lake.lakehouse.rollup(kept.table));
         let waiting = marks.map(|mark| lsn.saturating_sub(mark.txn)).max();
-        if waiting >= Some(lake.metrics.rollup_rows) {
-            return;
+        if waiting >= Some(lake.metrics.rollup_rows)
+            && let Err(error) = lake.state.jobs.hurry(STEP.name).await
+        {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "rollups wait for their time");
         }
     }
 }
 
 /// Removes files that nobody reads any more, and the tables of former definitions.
-async fn tidy(lake: &Lake, work: &RollupWork<'_>, all: &[Kept]) {
-    for kept in all {
+async fn tidy(lake: &Lake) {
+    let all = work::all();
+    let work = RollupWork::new(&lake.lakehouse, &lake.engine, &lake.state.clock);
+    for kept in &all {
         if let Err(error) = work.tidy(*kept, GRACE).await {
             report(kept, &error);
         }

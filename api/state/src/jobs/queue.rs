@@ -196,6 +196,8 @@ pub(super) async fn renew(
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Ending {
     Done(Value),
+    /// There was nothing to do: the job waits for this time.
+    Idle(DateTime<Utc>),
     /// It failed, and is tried again at this time.
     Again(JobError, DateTime<Utc>),
     Failed(JobError),
@@ -214,6 +216,7 @@ pub(super) async fn end(
     let write = store.write().await?;
     let (state, result, error, run_at) = match ending {
         Ending::Done(result) => (JobState::Done, Some(result.to_string()), None, None),
+        Ending::Idle(at) => (JobState::Queued, None, None, Some(*at)),
         Ending::Again(error, at) => (JobState::Queued, None, Some(error.to_string()), Some(*at)),
         Ending::Failed(error) => (JobState::Failed, None, Some(error.to_string()), None),
     };
@@ -231,6 +234,14 @@ pub(super) async fn end(
         update.filter(held(id, holder)).exec(write.db()).await.doing("noting the end of a job")?;
     if ended.rows_affected == 0 {
         return Ok(false);
+    }
+    if let Ending::Idle(_) = ending {
+        row::Entity::update_many()
+            .col_expr(row::Column::Attempts, Expr::value(0))
+            .filter(row::Column::Id.eq(id))
+            .exec(write.db())
+            .await
+            .doing("noting the end of a job")?;
     }
     if let Some(next) = next {
         enqueue(&write, next, now).await?;
@@ -266,6 +277,24 @@ pub(super) async fn ensure(
         }
         Some(_) => return Ok(()),
     }
+    write.commit().await
+}
+
+/// Makes the job of a repeating kind due now, if it waits.
+pub(super) async fn hurry(
+    store: &Store,
+    kind: &'static str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let write = store.write().await?;
+    row::Entity::update_many()
+        .col_expr(row::Column::RunAt, Expr::value(now.timestamp_micros()))
+        .filter(row::Column::Kind.eq(kind))
+        .filter(row::Column::State.eq(JobState::Queued.as_str()))
+        .filter(row::Column::RunAt.gt(now.timestamp_micros()))
+        .exec(write.db())
+        .await
+        .doing("hurrying a job")?;
     write.commit().await
 }
 

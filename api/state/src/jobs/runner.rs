@@ -52,7 +52,17 @@ type Work = Arc<dyn Fn(Job) -> BoxFuture<'static, JobResult> + Send + Sync>;
 struct Handler {
     kind: JobKind,
     work: Work,
-    repeat: Option<(Repeat, Duration)>,
+    repeat: Option<Repeating>,
+}
+
+/// When a repeating kind runs.
+#[derive(Clone)]
+struct Repeating {
+    repeat: Repeat,
+    /// After a failure.
+    pause: Duration,
+    /// When it runs first, if not at the time that the repetition says.
+    first: Option<DateTime<Utc>>,
 }
 
 /// The kinds of jobs that this process does, and their work. Clones share them.
@@ -95,7 +105,8 @@ impl Jobs {
         self.register(kind, work, None);
     }
 
-    /// Does this work again and again. After a failure the next time is at least `pause` away.
+    /// Does this work again and again. After a failure the next time is at least `pause` away. Work that gives null had
+    /// nothing to do: no entry is kept of it.
     pub fn repeat<F>(
         &self,
         kind: JobKind,
@@ -105,14 +116,28 @@ impl Jobs {
     ) where
         F: Future<Output = JobResult> + Send + 'static,
     {
-        self.register(kind, work, Some((repeat, pause)));
+        self.register(kind, work, Some(Repeating { repeat, pause, first: None }));
+    }
+
+    /// As [`Self::repeat`], with the first time at `first`.
+    pub fn repeat_from<F>(
+        &self,
+        kind: JobKind,
+        repeat: Repeat,
+        pause: Duration,
+        first: DateTime<Utc>,
+        work: impl Fn(Job) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = JobResult> + Send + 'static,
+    {
+        self.register(kind, work, Some(Repeating { repeat, pause, first: Some(first) }));
     }
 
     fn register<F>(
         &self,
         kind: JobKind,
         work: impl Fn(Job) -> F + Send + Sync + 'static,
-        repeat: Option<(Repeat, Duration)>,
+        repeat: Option<Repeating>,
     ) where
         F: Future<Output = JobResult> + Send + 'static,
     {
@@ -127,6 +152,13 @@ impl Jobs {
     /// Says that a job was added: it need not wait until the table is looked at.
     pub fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// Has a repeating kind done now, though its time has not come.
+    pub async fn hurry(&self, kind: &'static str) -> Result<(), StoreError> {
+        queue::hurry(&self.store, kind, self.clock.now()).await?;
+        self.wake();
+        Ok(())
     }
 
     /// The kinds that this process does.
@@ -176,7 +208,9 @@ impl Jobs {
         let handlers: Vec<Handler> = self.lock().values().cloned().collect();
         for handler in handlers {
             let now = self.clock.now();
-            if let Some(first) = handler.following(now, Duration::ZERO) {
+            if let Some(next) = handler.following(now, Duration::ZERO) {
+                let first = handler.repeat.and_then(|repeating| repeating.first);
+                let first = NewJob { run_at: first.unwrap_or(next.run_at), ..next };
                 queue::ensure(&self.store, &first, now).await?;
             }
         }
@@ -191,7 +225,7 @@ impl Jobs {
 impl Handler {
     /// The next job of a repeating kind.
     fn following(&self, now: DateTime<Utc>, pause: Duration) -> Option<NewJob> {
-        let (repeat, _) = self.repeat.as_ref()?;
+        let Repeating { repeat, .. } = self.repeat.as_ref()?;
         let earliest = TimeDelta::from_std(pause).ok().and_then(|p| now.checked_add_signed(p));
         let run_at = repeat.next(now).max(earliest.unwrap_or(now));
         let (kind, dedup_key) = (self.kind.name, run_at.timestamp_micros().to_string());
@@ -290,10 +324,10 @@ impl Jobs {
         };
         metrics::histogram!(SECONDS, "kind" => kind).record(begun.elapsed().as_secs_f64());
         let now = self.clock.now();
-        let failure = handler.repeat.as_ref().filter(|_| done.is_err()).map(|(_, pause)| *pause);
+        let failure = handler.repeat.as_ref().filter(|_| done.is_err()).map(|it| it.pause);
         let ending = handler.ending(&job, done, now);
         match &ending {
-            Ending::Done(_) => {}
+            Ending::Done(_) | Ending::Idle(_) => {}
             Ending::Again(error, at) => {
                 tracing::warn!(id, kind, attempts = job.attempts, %error, again = %at, "a job failed");
             }
@@ -304,6 +338,12 @@ impl Jobs {
         let next = match ending {
             Ending::Again(..) => None,
             _ => handler.following(now, failure.unwrap_or_default()),
+        };
+        let (ending, next) = match (ending, next) {
+            (Ending::Done(result), Some(next)) if result.is_null() => {
+                (Ending::Idle(next.run_at), None)
+            }
+            both => both,
         };
         self.note_end(id, kind, &ending, next.as_ref()).await;
     }
@@ -317,7 +357,7 @@ impl Jobs {
                     return count(
                         kind,
                         match ending {
-                            Ending::Done(_) => "done",
+                            Ending::Done(_) | Ending::Idle(_) => "done",
                             Ending::Again(..) => "again",
                             Ending::Failed(_) => "failed",
                         },
