@@ -152,6 +152,7 @@ impl System {
             cut_cipher,
             event_intake: Arc::new(EventIntake::new(&config.ingest)),
             dir: config.dir.clone(),
+            rollups_opened: Arc::default(),
             courier,
             reporting,
         };

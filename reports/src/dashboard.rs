@@ -6,7 +6,17 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Selection, Text, Tile};
 
 /// The dashboards that come with the program, by name.
-const BUILT_IN: [(&str, &str); 1] = [("business", include_str!("../dashboards/business.yaml"))];
+const BUILT_IN: [(&str, &str); 6] = [
+    ("business", include_str!("../dashboards/business.yaml")),
+    ("users", include_str!("../dashboards/users.yaml")),
+    ("usage", include_str!("../dashboards/usage.yaml")),
+    ("quality", include_str!("../dashboards/quality.yaml")),
+    ("churn", include_str!("../dashboards/churn.yaml")),
+    (ORGANIZATION, include_str!("../dashboards/organization.yaml")),
+];
+
+/// The dashboard that the name of an organization leads to.
+pub(crate) const ORGANIZATION: &str = "organization";
 
 /// A page of more tiles is not read.
 const MOST_TILES: usize = 40;

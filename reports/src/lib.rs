@@ -32,6 +32,7 @@ pub mod page;
 pub mod schedule;
 mod selection;
 mod spark;
+mod summary;
 pub mod tile;
 pub mod window;
 mod words;

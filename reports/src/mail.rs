@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     Dashboard, Error, Forecasts, Language, MetricResult, Page,
     answer::Answers,
+    summary,
     tile::{TileContext, View},
     words,
 };
@@ -62,6 +63,7 @@ struct Values<'a> {
     organization: &'a str,
     period: &'a str,
     previous_period: Option<String>,
+    summary: Vec<String>,
     tiles: &'a [View],
     link: &'a str,
     open: &'static str,
@@ -108,6 +110,7 @@ pub fn mail(
         organization: page.organization.as_deref().unwrap_or(fixed.all_organizations),
         period: &period,
         previous_period: scene.compared().map(|window| window.label(language)),
+        summary: summary::sentences(dashboard, &scene),
         tiles: &tiles,
         link: &frame.link,
         open: match language {

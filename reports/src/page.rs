@@ -12,6 +12,7 @@ use crate::{
     Address, Dashboard, Definition, Error, Forecasts, Language, MetricResult, Selection, Window,
     address::{FilterForm, encoded},
     answer::Answers,
+    summary,
     tile::{TileContext, TileLinks, View},
     window::OFFERED_DAYS,
     words,
@@ -75,8 +76,12 @@ struct Values<'a> {
     previous_period: Option<String>,
     periods: Vec<Link>,
     languages: Vec<Link>,
+    /// The page in a few sentences.
+    summary: Vec<String>,
     sections: Vec<Section>,
     form: Option<FilterForm>,
+    /// The other dashboards, over the same period.
+    dashboards: Vec<Link>,
     definition: Option<&'a Definition>,
     /// The SQL of the course of the metric that is defined.
     sql: Option<&'a str>,
@@ -126,7 +131,12 @@ pub fn render(
         previous_period: scene.compared().map(|window| window.label(page.language)),
         periods: period_links(page),
         languages: language_links(page),
+        summary: match page.definition {
+            None => summary::sentences(dashboard, &scene),
+            Some(_) => Vec::new(),
+        },
         sections: sections(dashboard, &scene)?,
+        dashboards: dashboard_links(dashboard, page),
         form: (!page.standalone && page.definition.is_none()).then(|| {
             FilterForm::new(&page.address, &page.selection, &dashboard.name, page.language)
         }),
@@ -166,6 +176,24 @@ fn period_links(page: &Page) -> Vec<Link> {
             href: page.address.of_days(*count).href(page.language),
             lang: page.language.tag(),
             current: offered(page) == Some(*count),
+        })
+        .collect()
+}
+
+/// The dashboards that come with the program, each with the same choice.
+fn dashboard_links(dashboard: &Dashboard, page: &Page) -> Vec<Link> {
+    if page.standalone || page.definition.is_some() {
+        return Vec::new();
+    }
+    Dashboard::built_in_names()
+        .filter_map(|name| {
+            let found = Dashboard::built_in(name)?.ok()?;
+            Some(Link {
+                text: found.title.of(page.language).to_owned(),
+                href: format!("/dashboards/{name}{}", page.address.href(page.language)),
+                lang: page.language.tag(),
+                current: name == dashboard.name,
+            })
         })
         .collect()
 }

@@ -13,11 +13,13 @@ use crate::answer::Answers;
 use crate::{
     Address, Error, Forecasts, Language, Selection, Text, Window,
     address::{WORDS, encoded},
+    dashboard::ORGANIZATION,
     page, words,
 };
 
 pub use kpi::KpiTile;
 pub use ranking::RankingTile;
+pub(crate) use ranking::group;
 pub use series::{ForecastOptions, SeriesTile};
 pub use table::{Column, TableTile};
 
@@ -96,7 +98,11 @@ impl TileContext<'_> {
     /// The same page of one value of a dimension.
     fn drill(&self, dimension: &str, value: Option<&str>) -> Option<String> {
         let address = self.links?.address.of_value(dimension, value?)?;
-        Some(address.href(self.language))
+        let page = match dimension {
+            "organization_id" => format!("/dashboards/{ORGANIZATION}"),
+            _ => String::new(),
+        };
+        Some(format!("{page}{}", address.href(self.language)))
     }
 
     /// A tile's note. It says so where values of few persons are missing, and where a filter is not one of the metric's.

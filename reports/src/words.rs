@@ -64,6 +64,61 @@ pub(crate) fn times_of(zone: &str, language: Language) -> String {
     }
 }
 
+/// What became of a key figure: `Requests rose by 12.4 %, from 1.1M to 1.2M.`
+pub(crate) fn changed(
+    title: &str,
+    is_up: bool,
+    amount: &str,
+    before: &str,
+    now: &str,
+    language: Language,
+) -> String {
+    let amount = amount.trim_start_matches(['+', '−']);
+    // `×13` is no difference, but a factor.
+    let amount = match (amount.strip_prefix('×'), language) {
+        (Some(factor), Language::En) => format!("to {factor} times as much"),
+        (Some(factor), Language::ZhCn) => format!("到 {factor} 倍"),
+        (None, Language::En) => format!("by {amount}"),
+        (None, Language::ZhCn) => format!(" {amount}"),
+    };
+    match (language, is_up) {
+        (Language::En, true) => format!("{title} rose {amount}, from {before} to {now}."),
+        (Language::En, false) => format!("{title} fell {amount}, from {before} to {now}."),
+        (Language::ZhCn, true) => format!("{title}上升{amount}，从 {before} 到 {now}。"),
+        (Language::ZhCn, false) => format!("{title}下降{amount}，从 {before} 到 {now}。"),
+    }
+}
+
+/// The part that explains most of a change.
+pub(crate) fn explained(
+    name: &str,
+    share: &str,
+    before: &str,
+    now: &str,
+    language: Language,
+) -> String {
+    match language {
+        Language::En => format!("{name} explains {share} of it, from {before} to {now}."),
+        Language::ZhCn => format!("其中 {name} 占变化的 {share}，从 {before} 到 {now}。"),
+    }
+}
+
+/// There is no earlier data.
+pub(crate) fn nothing_before(language: Language) -> &'static str {
+    match language {
+        Language::En => "The data does not cover the period before, so nothing is compared.",
+        Language::ZhCn => "数据未覆盖上一时段，因此不作对比。",
+    }
+}
+
+/// A sentence about what a title names.
+pub(crate) fn of_title(title: &str, sentence: &str, language: Language) -> String {
+    match language {
+        Language::En => format!("{title}: {sentence}"),
+        Language::ZhCn => format!("{title}：{sentence}"),
+    }
+}
+
 /// A series in one sentence, for those who do not see its picture.
 pub(crate) fn summary(
     title: &str,

@@ -10,6 +10,7 @@ use rest::{
     problem::Problem,
 };
 use state::State;
+use tokio::sync::OnceCell;
 
 use crate::{
     as_of::CutCipher,
@@ -35,6 +36,8 @@ pub struct Lake {
     pub event_intake: Arc<EventIntake>,
     pub courier: Courier,
     pub reporting: Reporting,
+    /// Set once the rollups that are there were opened.
+    pub rollups_opened: Arc<OnceCell<()>>,
     /// The data folder.
     pub dir: PathBuf,
 }

@@ -208,7 +208,7 @@ async fn erase_again(
         program: &program,
         grace: Duration::ZERO,
     };
-    let done = site.erase_listed(listed).await?;
+    let done = site.erase_listed(listed, None).await?;
     let rows: u64 = done.tables.iter().map(|table| table.rows).sum();
     Ok(say(&format!("{rows} rows named persons of {}\n", path.display()))?)
 }

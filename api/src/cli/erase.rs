@@ -4,6 +4,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
 use query::Engine;
+use reqwest::{StatusCode, header};
 use serde_json::Value;
 use state::{audit::AuditOrigin, clock::Clock};
 
@@ -111,17 +112,40 @@ impl Erase {
     }
 }
 
+/// How often the job of a server is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// Has the server of the folder do it.
 async fn ask(server: &ServerAccess, persons: &Persons) -> anyhow::Result<Erasing> {
     let request = reqwest::Client::new().post(format!("{}/v1/erasures", server.url));
     let answer = request.bearer_auth(&server.token).json(persons).send().await;
     let answer = answer.context("asking the server")?;
-    if answer.status().is_success() {
+    let status = answer.status();
+    if status == StatusCode::ACCEPTED {
+        let place = answer.headers().get(header::LOCATION).and_then(|place| place.to_str().ok());
+        let url = format!("{}{}", server.url, place.context("the server says no place to look")?);
+        return followed(server, &url).await;
+    }
+    if status.is_success() {
         return Ok(answer.json().await?);
     }
-    let status = answer.status();
     let problem: Value = answer.json().await.unwrap_or_default();
     bail!("the server answers {status}: {}", problem["detail"].as_str().unwrap_or_default())
+}
+
+/// Waits for the end of the job of an erasure.
+async fn followed(server: &ServerAccess, url: &str) -> anyhow::Result<Erasing> {
+    let client = reqwest::Client::new();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let answer = client.get(url).bearer_auth(&server.token).send().await;
+        let job: Value = answer.context("asking the server")?.json().await?;
+        match job["state"].as_str() {
+            Some("done") => return Ok(serde_json::from_value(job["result"].clone())?),
+            Some("queued" | "running") => {}
+            _ => bail!("the erasure failed: {}", job["error"].as_str().unwrap_or_default()),
+        }
+    }
 }
 
 fn text(done: &Erasing) -> String {

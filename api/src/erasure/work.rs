@@ -111,12 +111,16 @@ impl ErasureContext<'_> {
         self.apply(&lock, erased, persons.len()).await
     }
 
-    /// Erases persons of a list from elsewhere.
-    pub(crate) async fn erase_listed(&self, listed: ErasedPersons) -> Result<Erasing, EraseError> {
+    /// Erases persons of a list from elsewhere. `persons` is how many of them were named; none: all of the list.
+    pub(crate) async fn erase_listed(
+        &self,
+        listed: ErasedPersons,
+        persons: Option<usize>,
+    ) -> Result<Erasing, EraseError> {
         let lock = self.lock().await?;
         let mut erased = self.known()?;
         erased.merge(listed);
-        let persons = erased.len();
+        let persons = persons.unwrap_or_else(|| erased.len());
         self.apply(&lock, erased, persons).await
     }
 
@@ -233,7 +237,7 @@ fn save(dir: &Path, erased: &ErasedPersons) -> Result<(), EraseError> {
 }
 
 /// What the audit log tells: how many, and whose; never who.
-fn acts(persons: &[Person]) -> Vec<AuditAction> {
+pub(super) fn acts(persons: &[Person]) -> Vec<AuditAction> {
     persons
         .chunk_by(|a, b| a.organization == b.organization)
         .map(|group| {

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use analytics::{Lake, rollups::RollupWork};
+use analytics::{
+    Lake,
+    rollups::{self, RollupWork},
+};
 use anyhow::{Context, ensure};
 use chrono::{DateTime, Days, NaiveTime, SecondsFormat, Utc};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
@@ -82,6 +85,8 @@ fn is_due(since: DateTime<Utc>, now: DateTime<Utc>, hour: u8) -> bool {
 }
 
 async fn night(system: &System, url: &str, now: DateTime<Utc>) -> anyhow::Result<Value> {
+    // What is not open yet would not be compared.
+    rollups::open_all(&system.lake).await;
     let server = ServerAccess { url: url.to_owned(), token: system.local_token.clone() };
     let checked = check(&system.program, &system.config, server).await?;
     for difference in &checked.proof.differences {

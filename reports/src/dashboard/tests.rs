@@ -35,6 +35,25 @@ fn every_built_in_dashboard_is_readable_and_named_as_it_is_called() {
 }
 
 #[test]
+fn every_built_in_dashboard_asks_for_what_the_catalog_has() {
+    let catalog = query::metric::Catalog::built_in().unwrap();
+    for name in Dashboard::built_in_names() {
+        let dashboard = Dashboard::built_in(name).unwrap().unwrap();
+        for request in dashboard.requests(&window(30)) {
+            let metric = catalog.metric(&request.metric);
+            let metric = metric.unwrap_or_else(|| panic!("{name}: {}", request.metric));
+            let known: Vec<_> = catalog
+                .dimensions(metric, query::metric::Audience::Staff)
+                .map(|dimension| dimension.name.as_str())
+                .collect();
+            for by in &request.by {
+                assert!(known.contains(&by.as_str()), "{name}: {} by {by}", request.metric);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_definition_reads_back() {
     let yaml = serde_yaml_ng::to_string(&business()).unwrap();
     assert_eq!(Dashboard::parse(&yaml).unwrap(), business());

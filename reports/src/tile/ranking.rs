@@ -179,7 +179,7 @@ impl RankingTile {
     }
 }
 
-pub(super) fn group(row: &MetricRow) -> Option<&str> {
+pub(crate) fn group(row: &MetricRow) -> Option<&str> {
     row.group.first().and_then(Option::as_deref)
 }
 

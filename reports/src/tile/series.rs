@@ -204,6 +204,26 @@ impl SeriesTile {
         })
     }
 
+    /// The end of the forecast in a sentence, of the currency with the largest last value.
+    pub(crate) fn outlook(&self, scene: &TileContext<'_>) -> Option<String> {
+        let (language, grain) = (scene.language, scene.selection.grain());
+        let answer = scene.answers.get(&scene.selection.course(&self.metric)).ok()?;
+        let currency = currencies(&answer.rows)
+            .into_iter()
+            .find(|currency| !self.bands(scene, *currency).is_empty())?;
+        let band = self.bands(scene, currency).last()?;
+        let window = &scene.selection.window;
+        let print = Print { unit: answer.unit, currency, language, window, grain };
+        let said = words::outlook(
+            &print.tick(band.at),
+            &print.float(band.value),
+            &print.float(band.lower),
+            &print.float(band.upper),
+            language,
+        );
+        Some(words::of_title(self.title.of(language), &said, language))
+    }
+
     /// The chart in each size; for a mail it is one, in PNG.
     fn pictures(
         &self,

@@ -5,7 +5,7 @@ use query::metric::{MetricAnswer, MetricRequest, Number};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{TileContext, TileLink, limit_fault, ranking::group};
+use super::{TileContext, TileLink, group, limit_fault};
 use crate::{
     Error, Selection, Text,
     number::{ABSENT, Precision, print},

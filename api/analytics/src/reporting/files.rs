@@ -43,6 +43,13 @@ impl RunFiles {
         }
     }
 
+    pub(super) async fn remove(&self, run_id: &str, name: &str) -> Result<(), object_store::Error> {
+        match self.store.delete(&self.path(run_id, name)).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            removed => removed,
+        }
+    }
+
     fn path(&self, run_id: &str, name: &str) -> Path {
         self.prefix.clone().join(run_id).join(name)
     }

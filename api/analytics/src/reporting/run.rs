@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait, sea_query::Expr,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -14,7 +14,10 @@ use state::{
 };
 use strum::{EnumString, IntoStaticStr};
 
-use super::{report::Report, row::run as row};
+use super::{
+    report::Report,
+    row::{report as report_row, run as row},
+};
 
 /// How far a run is. In texts it is the name in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr, EnumString)]
@@ -209,6 +212,37 @@ pub(super) async fn note_failure(store: &Store, id: &str, reason: &str) -> Resul
         .exec(write.db())
         .await
         .doing("noting a failed attempt of a run")?;
+    write.commit().await
+}
+
+/// Runs from before a time, and those of reports that are gone; at most so many. What waits is left alone.
+pub(super) async fn old(
+    store: &Store,
+    before: DateTime<Utc>,
+    limit: u64,
+) -> Result<Vec<Run>, StoreError> {
+    let reports =
+        report_row::Entity::find().select_only().column(report_row::Column::ReportId).into_query();
+    let is_old = Condition::any()
+        .add(row::Column::CreatedAt.lt(before.timestamp_micros()))
+        .add(row::Column::ReportId.not_in_subquery(reports));
+    let rows = row::Entity::find()
+        .filter(is_old)
+        .filter(row::Column::State.ne(<&str>::from(RunState::Queued)))
+        .limit(limit)
+        .all(store.db())
+        .await
+        .doing("looking for old runs")?;
+    rows.into_iter().map(Run::try_from).collect()
+}
+
+pub(super) async fn remove(store: &Store, ids: &[String]) -> Result<(), StoreError> {
+    let write = store.write().await?;
+    row::Entity::delete_many()
+        .filter(row::Column::RunId.is_in(ids))
+        .exec(write.db())
+        .await
+        .doing("removing old runs")?;
     write.commit().await
 }
 

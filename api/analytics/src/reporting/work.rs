@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use delivery::{Channel, Content, NewDelivery, Notice, Personal};
 use query::metric::{Window as MetricWindow, audience};
 use reports::{Selection, Window};
@@ -14,7 +14,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use state::{
-    jobs::{Job, JobError, JobKind, JobResult},
+    jobs::{Job, JobError, JobKind, JobResult, Repeat},
     store::{StoreContext, StoreError},
 };
 
@@ -34,6 +34,10 @@ fn pause(attempts: u32) -> Option<Duration> {
     MINUTES.get(index).map(|minutes| Duration::from_secs(minutes * 60))
 }
 
+/// The job that removes what is old.
+const TIDY: JobKind = JobKind::new("report_tidy");
+const TIDY_EVERY: Duration = Duration::from_secs(6 * 3_600);
+
 pub(super) fn register(lake: &Lake) {
     let jobs = &lake.state.jobs;
     let quick = |attempts: u32| Some(Duration::from_secs(60)).filter(|_| attempts < 10);
@@ -43,12 +47,48 @@ pub(super) fn register(lake: &Lake) {
         let lake = firing.clone();
         async move { fire(&lake, &job).await }
     });
+    let tidying = lake.clone();
+    jobs.repeat(TIDY, Repeat::Every(TIDY_EVERY), TIDY_EVERY, move |_| {
+        let lake = tidying.clone();
+        async move {
+            match tidy(&lake).await {
+                Ok(0) => Ok(Value::Null),
+                Ok(removed) => Ok(json!({"removed": removed})),
+                Err(error) => Err(JobError::of(&error)),
+            }
+        }
+    });
     let kind = JobKind { backoff: pause, attempts_max: 20, ..JobKind::new(run::JOB) };
     let making = lake.clone();
     jobs.handle(kind, move |job| {
         let lake = making.clone();
         async move { make(&lake, &job).await }
     });
+}
+
+/// Runs and their files are kept so long.
+const KEPT: TimeDelta = TimeDelta::days(400);
+/// So many are removed at once.
+const REMOVED: u64 = 200;
+
+/// Removes what is old, and what belongs to reports that are gone.
+async fn tidy(lake: &Lake) -> Result<usize, RunError> {
+    let (store, mut count) = (&lake.state.store, 0);
+    let before = lake.state.clock.now().checked_sub_signed(KEPT).unwrap_or(DateTime::UNIX_EPOCH);
+    loop {
+        let old = run::old(store, before, REMOVED).await?;
+        if old.is_empty() {
+            return Ok(count);
+        }
+        for run in &old {
+            for file in &run.files {
+                lake.reporting.files.remove(&run.run_id, &file.name).await?;
+            }
+        }
+        count += old.len();
+        let ids: Vec<String> = old.into_iter().map(|run| run.run_id).collect();
+        run::remove(store, &ids).await?;
+    }
 }
 
 async fn fire(lake: &Lake, job: &Job) -> JobResult {

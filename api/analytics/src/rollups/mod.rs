@@ -40,16 +40,14 @@ fn register(lake: &Lake) {
         tasks.run("rollups_removed", async move { remove_all(&lake, &work::all()).await });
         return;
     };
-    let (shared, opened) = (lake.clone(), Arc::new(OnceCell::new()));
-    let (watching, opening) = (Arc::new(lake.clone()), Arc::clone(&opened));
+    let (shared, watching) = (lake.clone(), Arc::new(lake.clone()));
     let tidied = Arc::new(OnceCell::new());
     let begun = Instant::now();
     jobs.repeat(STEP, Repeat::Every(every), every, move |_| {
-        let lake = shared.clone();
-        let (opened, tidied) = (Arc::clone(&opened), Arc::clone(&tidied));
+        let (lake, tidied) = (shared.clone(), Arc::clone(&tidied));
         async move {
             tokio::time::sleep_until(begun + every.min(FIRST)).await;
-            opened.get_or_init(|| open(&lake)).await;
+            open_all(&lake).await;
             step(&lake).await?;
             // What a former program left is of no use once all of them are there.
             tidied.get_or_init(|| tidy(&lake)).await;
@@ -65,15 +63,21 @@ fn register(lake: &Lake) {
         }
     });
     tasks.keep("rollups", move || {
-        let (lake, opened) = (Arc::clone(&watching), Arc::clone(&opening));
+        let lake = Arc::clone(&watching);
         async move {
-            opened.get_or_init(|| open(&lake)).await;
+            open_all(&lake).await;
             watch(&lake).await;
         }
     });
 }
 
-/// Opens those that are there.
+/// Opens those that are there, once: from then on they are in the cuts of this process.
+pub async fn open_all(lake: &Lake) {
+    if lake.metrics.rollup_every.is_some() {
+        lake.rollups_opened.get_or_init(|| open(lake)).await;
+    }
+}
+
 async fn open(lake: &Lake) {
     for kept in &work::all() {
         if let Err(error) = lake.lakehouse.open_rollup(kept.table).await {
