@@ -1,6 +1,8 @@
 //! A dashboard in a few sentences: what changed most, what explains it, and what is expected. Rules write them, from the
 //! same answers as the tiles.
 
+use std::cmp::Reverse;
+
 use query::metric::{MetricAnswer, Unit};
 use rust_decimal::Decimal;
 
@@ -34,7 +36,7 @@ pub(crate) fn sentences(dashboard: &Dashboard, scene: &TileContext<'_>) -> Vec<S
     let mut sentences = Vec::new();
     let mut changes: Vec<Changed<'_>> =
         dashboard.tiles.iter().filter_map(|tile| changed(tile, scene)).collect();
-    changes.sort_by(|a, b| b.size.cmp(&a.size));
+    changes.sort_by_key(|change| Reverse(change.size));
     for (index, change) in changes.iter().take(CHANGES).enumerate() {
         sentences.extend(change.in_words(scene.language));
         if index == 0 {
