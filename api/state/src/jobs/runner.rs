@@ -228,7 +228,11 @@ impl Handler {
         let Repeating { repeat, .. } = self.repeat.as_ref()?;
         let earliest = TimeDelta::from_std(pause).ok().and_then(|p| now.checked_add_signed(p));
         let run_at = repeat.next(now).max(earliest.unwrap_or(now));
-        let (kind, dedup_key) = (self.kind.name, run_at.timestamp_micros().to_string());
+        // There is one open job of the kind whatever its key is; a key by its time alone would be that of a job which was
+        // made up for, and moved away from that time.
+        let dedup_key =
+            format!("{}:{}", run_at.timestamp_micros(), base62(&rand::random::<[u8; 8]>(), 11));
+        let kind = self.kind.name;
         Some(NewJob { kind, dedup_key, payload: serde_json::Value::Null, run_at })
     }
 

@@ -230,3 +230,31 @@ async fn what_ended_long_ago_is_forgotten() {
     forget(store, &["odd"], noon() + TimeDelta::days(31)).await.unwrap();
     assert_eq!(states(store).await, [JobState::Done, JobState::Running]);
 }
+
+#[tokio::test]
+async fn a_time_that_was_made_up_for_does_not_take_the_next_one_away() {
+    let scratch = Scratch::new(MIGRATIONS).await;
+    let store = &scratch.store;
+    let queued = JobFilter { state: Some(JobState::Queued), ..JobFilter::default() };
+    // The first start makes up for a night; the second one too, with the job of the next night there already.
+    for done in 1..=2 {
+        let jobs = Jobs::new(store.clone(), Clock::fixed(noon()));
+        let daily = Repeat::daily_at(3);
+        let next = daily.next(noon());
+        jobs.repeat_from(JobKind::new("odd"), daily, Duration::ZERO, noon(), |_| async {
+            Ok(json!("found nothing"))
+        });
+        let running = tokio::spawn(async move { jobs.run().await });
+        for _ in 0..100 {
+            if states(store).await.iter().filter(|state| **state == JobState::Done).count() == done
+            {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        running.abort();
+        let waiting = list(store, &queued, 10).await.unwrap();
+        let times: Vec<_> = waiting.iter().map(|job| job.run_at).collect();
+        assert_eq!(times, [next], "after {done}");
+    }
+}
