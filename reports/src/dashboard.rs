@@ -1,5 +1,7 @@
 //! The definition of a dashboard, and the questions it asks.
 
+use std::sync::LazyLock;
+
 use query::metric::MetricRequest;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +53,15 @@ impl Dashboard {
     /// A dashboard that comes with the program; none if there is none of this name.
     pub fn built_in(name: &str) -> Option<Result<Self, Error>> {
         BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, yaml)| Self::parse(yaml))
+    }
+
+    /// The names for [`Self::built_in`], each with its title. They are read once.
+    pub fn built_in_titles() -> &'static [(&'static str, Text)] {
+        static TITLES: LazyLock<Vec<(&str, Text)>> = LazyLock::new(|| {
+            let title = |name| Some((name, Dashboard::built_in(name)?.ok()?.title));
+            Dashboard::built_in_names().filter_map(title).collect()
+        });
+        &TITLES
     }
 
     /// The names for [`Self::built_in`].

@@ -185,15 +185,13 @@ fn dashboard_links(dashboard: &Dashboard, page: &Page) -> Vec<Link> {
     if page.standalone || page.definition.is_some() {
         return Vec::new();
     }
-    Dashboard::built_in_names()
-        .filter_map(|name| {
-            let found = Dashboard::built_in(name)?.ok()?;
-            Some(Link {
-                text: found.title.of(page.language).to_owned(),
-                href: format!("/dashboards/{name}{}", page.address.href(page.language)),
-                lang: page.language.tag(),
-                current: name == dashboard.name,
-            })
+    Dashboard::built_in_titles()
+        .iter()
+        .map(|(name, title)| Link {
+            text: title.of(page.language).to_owned(),
+            href: format!("/dashboards/{name}{}", page.address.href(page.language)),
+            lang: page.language.tag(),
+            current: *name == dashboard.name,
         })
         .collect()
 }

@@ -64,8 +64,9 @@ fn form(
     others: usize,
     language: Language,
 ) -> ReportForm {
-    let dashboards =
-        Dashboard::built_in_names().map(|name| (name.to_owned(), dashboard_title(name, language)));
+    let dashboards = Dashboard::built_in_titles()
+        .iter()
+        .map(|(name, title)| ((*name).to_owned(), title.of(language).to_owned()));
     let mut periods: Vec<String> = OFFERED_PERIODS.iter().map(|name| (*name).to_owned()).collect();
     if let Some(own) = values.get("period").filter(|own| !periods.contains(own)) {
         periods.push(own.clone());

@@ -112,10 +112,8 @@ fn in_list(
 }
 
 pub(super) fn dashboard_title(name: &str, language: Language) -> String {
-    match Dashboard::built_in(name) {
-        Some(Ok(dashboard)) => dashboard.title.of(language).to_owned(),
-        _ => name.to_owned(),
-    }
+    let found = Dashboard::built_in_titles().iter().find(|(known, _)| *known == name);
+    found.map_or(name, |(_, title)| title.of(language)).to_owned()
 }
 
 fn status(name: &'static str, language: Language) -> Status {

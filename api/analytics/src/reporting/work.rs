@@ -40,8 +40,9 @@ const TIDY_EVERY: Duration = Duration::from_secs(6 * 3_600);
 
 pub(super) fn register(lake: &Lake) {
     let jobs = &lake.state.jobs;
-    let quick = |attempts: u32| Some(Duration::from_secs(60)).filter(|_| attempts < 10);
-    let kind = JobKind { backoff: quick, attempts_max: 20, ..JobKind::new(schedule::JOB) };
+    // Without this job the schedule has no next time: it is never given up.
+    let again = |_| Some(Duration::from_secs(60));
+    let kind = JobKind { backoff: again, attempts_max: u32::MAX, ..JobKind::new(schedule::JOB) };
     let firing = lake.clone();
     jobs.handle(kind, move |job| {
         let lake = firing.clone();
