@@ -102,13 +102,15 @@ pub(super) struct Holder {
     pub(super) lease: TimeDelta,
 }
 
-/// What can be taken now: what is due, and what a process began whose lease ran out.
-fn takeable(kinds: &[&'static str], now: i64) -> Condition {
+/// What can be taken now: what is due, and what another process began whose lease ran out. What this process began still
+/// runs in it, however late a renewal is.
+fn takeable(kinds: &[&'static str], holder: &Holder, now: i64) -> Condition {
     let due = Condition::all()
         .add(row::Column::State.eq(JobState::Queued.as_str()))
         .add(row::Column::RunAt.lte(now));
     let left = Condition::all()
         .add(row::Column::State.eq(JobState::Running.as_str()))
+        .add(row::Column::LeaseOwner.ne(holder.owner.as_str()))
         .add(row::Column::LeaseUntil.lt(now));
     let of_kind = row::Column::Kind.is_in(kinds.iter().copied());
     Condition::all().add(of_kind).add(Condition::any().add(due).add(left))
@@ -117,11 +119,12 @@ fn takeable(kinds: &[&'static str], now: i64) -> Condition {
 async fn oldest(
     db: &impl ConnectionTrait,
     kind: &'static str,
+    holder: &Holder,
     now: i64,
     limit: u64,
 ) -> Result<Vec<row::Model>, StoreError> {
     row::Entity::find()
-        .filter(takeable(&[kind], now))
+        .filter(takeable(&[kind], holder, now))
         .order_by_asc(row::Column::RunAt)
         .order_by_asc(row::Column::Id)
         .limit(limit)
@@ -134,10 +137,11 @@ async fn oldest(
 pub(super) async fn is_any_due(
     store: &Store,
     kinds: &[&'static str],
+    holder: &Holder,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let found = row::Entity::find()
-        .filter(takeable(kinds, now.timestamp_micros()))
+        .filter(takeable(kinds, holder, now.timestamp_micros()))
         .one(store.db())
         .await
         .doing("looking for jobs that are due")?;
@@ -154,7 +158,7 @@ pub(super) async fn take(
     let (write, micros) = (store.write().await?, now.timestamp_micros());
     let mut taken = Vec::new();
     for (kind, limit) in free {
-        for row in oldest(write.db(), kind, micros, *limit).await? {
+        for row in oldest(write.db(), kind, holder, micros, *limit).await? {
             row::Entity::update_many()
                 .col_expr(row::Column::State, text(JobState::Running.as_str()))
                 .col_expr(row::Column::Attempts, Expr::value(row.attempts + 1))

@@ -78,8 +78,8 @@ pub struct Jobs {
 /// How often the table is looked at: another process may have added a job, or a time has come.
 const POLL: Duration = Duration::from_millis(500);
 /// A job whose lease is not renewed for so long is taken by another process.
-const LEASE: Duration = Duration::from_secs(30);
-const RENEW_EVERY: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(10);
+const RENEW_EVERY: Duration = Duration::from_secs(3);
 /// How often old jobs are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 /// After a failure of the database, nothing is tried for so long.
@@ -277,7 +277,7 @@ impl<'a> Working<'a> {
             .collect();
         let kinds: Vec<&'static str> = free.iter().map(|(kind, _)| *kind).collect();
         let Jobs { store, clock, holder, .. } = self.jobs;
-        if !queue::is_any_due(store, &kinds, clock.now()).await? {
+        if !queue::is_any_due(store, &kinds, holder, clock.now()).await? {
             return Ok(());
         }
         for job in queue::take(store, &free, holder, clock.now()).await? {

@@ -153,6 +153,7 @@ async fn a_lease_that_ran_out_is_taken_and_its_former_holder_says_nothing_more()
     assert!(take(store, &free, &second, soon).await.unwrap().is_empty());
     assert!(renew(store, id, &first, soon).await.unwrap());
     let later = soon + TimeDelta::seconds(31);
+    assert!(take(store, &free, &first, later).await.unwrap().is_empty(), "it runs there");
     let taken = take(store, &free, &second, later).await.unwrap();
     assert_eq!((taken[0].id, taken[0].attempts), (id, 2));
     assert!(!renew(store, id, &first, later).await.unwrap());
