@@ -2,8 +2,9 @@
 
 use charts_rs::{Box as Margin, Color, DEFAULT_FONT_FAMILY, LineChart, Series, SeriesBand, Symbol};
 
-use crate::Error;
-use crate::axis::Axis;
+use serde::Serialize;
+
+use crate::{Error, axis::Axis};
 
 /// A picture at one size. A page holds a chart at several sizes, and its style sheet shows the
 /// one that fits: text in a scaled picture would be too small or too large.
@@ -45,6 +46,9 @@ pub(crate) struct Plot {
     /// Expected value, lower and upper bound, one per label after the last value.
     pub(crate) expected: Vec<(f64, f64, f64)>,
     pub(crate) filled: bool,
+    /// The first or the last value is of a part of its bucket: the line to it is dashed.
+    pub(crate) partial_first: bool,
+    pub(crate) partial_last: bool,
     pub(crate) axis: Axis,
 }
 
@@ -69,12 +73,24 @@ const FONT_FAMILY: &str = "page";
 // A line of fewer points is hard to see, or not there at all.
 const FEW_POINTS: usize = 3;
 
-/// Draws the inside of an `<svg>` element of the given size.
-pub(crate) fn draw(metric: &str, plot: &Plot, size: Size) -> Result<String, Error> {
-    let svg = line_chart(plot, size)
-        .svg()
-        .map_err(|source| Error::Chart { metric: metric.to_owned(), source })?;
-    Ok(plain_zero(&themed(inside(&svg)), &plot.axis))
+/// The inside of an `<svg>` element.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Drawing {
+    pub(crate) svg: String,
+    /// Where the first and the last label are, in whole pixels from the left of the picture.
+    pub(crate) extent: (f32, f32),
+}
+
+/// Draws a picture of the given size.
+pub(crate) fn draw(metric: &str, plot: &Plot, size: Size) -> Result<Drawing, Error> {
+    let chart = line_chart(plot, size);
+    let axis = chart.y_axis_configs.first().and_then(|axis| axis.width).unwrap_or_default();
+    let (from, to) = (chart.margin.left + axis, chart.width - chart.margin.right);
+    let middle = from.midpoint(to);
+    let extent = if plot.labels.len() < 2 { (middle, middle) } else { (from, to) };
+    let extent = (extent.0.round(), extent.1.round());
+    let svg = chart.svg().map_err(|source| Error::Chart { metric: metric.to_owned(), source })?;
+    Ok(Drawing { svg: plain_zero(&themed(inside(&svg)), &plot.axis), extent })
 }
 
 /// How many pixels of a PNG are one of the drawing: for screens with fine pixels.
@@ -146,14 +162,29 @@ fn series(plot: &Plot) -> Vec<Series> {
     let values: Vec<Option<f32>> =
         plot.values.iter().map(|value| value.map(|value| plotted(value, factor))).collect();
     let last = values.last().copied().flatten();
+    let mut partial = Vec::new();
+    let mut values = values;
+    let count = values.len();
+    if count > 2 {
+        if plot.partial_first {
+            partial.push(dashed(vec![values[0], values[1]], 0));
+            values[0] = None;
+        }
+        if plot.partial_last {
+            partial.push(dashed(vec![values[count - 2], values[count - 1]], count - 2));
+            values[count - 1] = None;
+        }
+    }
     let mut was = Series::new_nullable(String::new(), values);
     was.index = Some(0);
     was.fill = Some(plot.filled);
     if was.data.iter().flatten().count() <= FEW_POINTS {
         was.symbol = Some(Symbol::Circle(3.5, Some(LINE)));
     }
+    let mut all = vec![was];
+    all.append(&mut partial);
     if plot.expected.is_empty() {
-        return vec![was];
+        return all;
     }
 
     // The outlook begins where the line ends, else there is a hole between the two.
@@ -180,7 +211,18 @@ fn series(plot: &Plot) -> Vec<Series> {
     outlook.fill = Some(false);
     outlook.stroke_dash_array = Some("5 4".to_owned());
     outlook.band = Some(SeriesBand { lower, upper, stroke_width: None });
-    vec![was, outlook]
+    all.push(outlook);
+    all
+}
+
+/// The line from or to a value that is not complete.
+fn dashed(values: Vec<Option<f32>>, start: usize) -> Series {
+    let mut line = Series::new_nullable(String::new(), values);
+    line.start_index = start;
+    line.index = Some(0);
+    line.fill = Some(false);
+    line.stroke_dash_array = Some("2 4".to_owned());
+    line
 }
 
 #[expect(
@@ -220,6 +262,8 @@ mod tests {
             values: values.to_vec(),
             expected: expected.to_vec(),
             filled: true,
+            partial_first: false,
+            partial_last: false,
             axis: Axis::around(values.iter().copied().flatten(), Unit::Count, None, Language::En),
         }
     }
@@ -229,7 +273,7 @@ mod tests {
         let plot =
             plot(&[Some(3.0), Some(4.0), None, Some(5.0)], &[(5.0, 4.0, 6.0), (6.0, 4.0, 8.0)]);
         for size in [Size::Large, Size::Medium, Size::Small] {
-            let svg = draw("requests", &plot, size).unwrap();
+            let svg = draw("requests", &plot, size).unwrap().svg;
             assert!(svg.contains("var(--line)") && svg.contains("var(--outlook)"));
             assert!(svg.contains("var(--grid)") && svg.contains("var(--muted)"));
             assert!(!svg.contains("=\"#"), "{svg}");
@@ -242,14 +286,14 @@ mod tests {
         let mut plot = plot(&[Some(-900.0), Some(900.0)], &[]);
         plot.axis =
             Axis::around([-900.0, 900.0].into_iter(), Unit::Money, Some("USD"), Language::En);
-        let svg = draw("mrr", &plot, Size::Small).unwrap();
+        let svg = draw("mrr", &plot, Size::Small).unwrap().svg;
         assert!(svg.contains(">−$1K<") && svg.contains(">0<"), "{svg}");
     }
 
     #[test]
     fn the_smallest_plots_draw() {
         for values in [vec![], vec![None], vec![Some(0.0)], vec![Some(1.0), None]] {
-            let svg = draw("requests", &plot(&values, &[]), Size::Small).unwrap();
+            let svg = draw("requests", &plot(&values, &[]), Size::Small).unwrap().svg;
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
         let only_expected = plot(&[None], &[(5.0, 4.0, 6.0), (6.0, 4.0, 8.0)]);

@@ -4,8 +4,11 @@ use query::metric::Unit;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::Language;
-use crate::number::{self, Precision};
+use crate::{
+    Language,
+    number::{self, Precision},
+    selection::CHANGES_MIN,
+};
 
 /// Which way a metric should move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -32,6 +35,8 @@ pub(crate) enum ChangeRating {
     Better,
     Worse,
     Same,
+    /// It is no larger than its noise, or nobody can say.
+    Usual,
 }
 
 /// A change as it is shown: never by color alone.
@@ -43,26 +48,53 @@ pub(crate) struct Change {
     pub(crate) amount: String,
 }
 
-/// Compares two values. None where a relative change has no meaning: from nothing, or from below
-/// zero.
+/// The noise of a change: this many standard deviations, which the median absolute deviation (MAD) of a normal
+/// distribution is multiplied by 1.48 for.
+const NOISE_MADS: Decimal = Decimal::from_parts(296, 0, 0, false, 2);
+
+/// From one value to another: of its former value, or of a ratio the difference. None where a relative change has no
+/// meaning: from nothing, or from below zero.
+pub(crate) fn change(now: Decimal, before: Decimal, unit: Unit) -> Option<Decimal> {
+    let difference = now.checked_sub(before)?;
+    match unit {
+        Unit::Ratio => Some(difference),
+        _ if before <= Decimal::ZERO => None,
+        _ => difference.checked_div(before),
+    }
+}
+
+/// Whether a change is no larger than those that are usual: within two standard deviations, by the MAD of earlier
+/// changes. So is every change where too few are known.
+fn is_noise(size: Decimal, earlier: &[Decimal]) -> bool {
+    if earlier.len() < CHANGES_MIN {
+        return true;
+    }
+    let Some(center) = median(earlier) else { return true };
+    let deviations: Vec<Decimal> = earlier.iter().map(|change| (*change - center).abs()).collect();
+    let width = median(&deviations).and_then(|mad| mad.checked_mul(NOISE_MADS));
+    width.is_none_or(|width| size.abs() <= width)
+}
+
+fn median(values: &[Decimal]) -> Option<Decimal> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let (low, high) =
+        (sorted.get(sorted.len().saturating_sub(1) / 2)?, sorted.get(sorted.len() / 2)?);
+    low.checked_add(*high)?.checked_div(Decimal::TWO)
+}
+
+/// Compares two values. What to think of it is only said of a change beyond its noise, by the changes of earlier periods.
 pub(crate) fn compare(
     now: Decimal,
     before: Decimal,
+    earlier: &[Decimal],
     unit: Unit,
     better: DesiredDirection,
     language: Language,
 ) -> Option<Change> {
-    let difference = now.checked_sub(before)?;
-    let (amount, places) = if unit == Unit::Ratio {
-        (difference.checked_mul(Decimal::ONE_HUNDRED)?, 2)
-    } else {
-        if before <= Decimal::ZERO {
-            return None;
-        }
-        let share = difference.checked_div(before)?;
-        (share.checked_mul(Decimal::ONE_HUNDRED)?, 1)
-    };
-    let amount = number::rounded(amount, places);
+    let size = change(now, before, unit)?;
+    let places = if unit == Unit::Ratio { 2 } else { 1 };
+    let amount = number::rounded(size.checked_mul(Decimal::ONE_HUNDRED)?, places);
     let direction = if amount.is_zero() {
         Direction::Flat
     } else if amount.is_sign_positive() {
@@ -72,6 +104,7 @@ pub(crate) fn compare(
     };
     let verdict = match (direction, better) {
         (Direction::Flat, _) => ChangeRating::Same,
+        _ if is_noise(size, earlier) => ChangeRating::Usual,
         (Direction::Up, DesiredDirection::Higher) | (Direction::Down, DesiredDirection::Lower) => {
             ChangeRating::Better
         }
@@ -109,6 +142,11 @@ fn signed(amount: Decimal, unit: Unit, direction: Direction, language: Language)
 mod tests {
     use super::*;
 
+    /// Changes that say that every change is unusual.
+    fn steady() -> Vec<Decimal> {
+        vec![Decimal::ZERO; 8]
+    }
+
     #[track_caller]
     fn check(
         now: &str,
@@ -117,8 +155,14 @@ mod tests {
         better: DesiredDirection,
         expected: Option<(&str, ChangeRating)>,
     ) {
-        let change =
-            compare(now.parse().unwrap(), before.parse().unwrap(), unit, better, Language::En);
+        let change = compare(
+            now.parse().unwrap(),
+            before.parse().unwrap(),
+            &steady(),
+            unit,
+            better,
+            Language::En,
+        );
         let seen =
             change.as_ref().map(|change| (change.amount.replace('\u{a0}', " "), change.verdict));
         let expected = expected.map(|(amount, verdict)| (amount.to_owned(), verdict));
@@ -149,8 +193,31 @@ mod tests {
             Some(("+5.0 pp", ChangeRating::Worse)),
         );
         let most = Decimal::MAX;
-        let change =
-            compare(most, Decimal::MIN, Unit::Count, DesiredDirection::Higher, Language::En);
+        let change = compare(
+            most,
+            Decimal::MIN,
+            &steady(),
+            Unit::Count,
+            DesiredDirection::Higher,
+            Language::En,
+        );
         assert_eq!(change, None);
+    }
+
+    #[test]
+    fn only_a_change_beyond_its_noise_is_good_or_bad() {
+        // Their median is 0.01, the median deviation from it 0.02: the noise is 0.0592.
+        let usual = [-1, 3, -3, 1, 4].map(|percent| Decimal::new(percent, 2));
+        let verdict = |now: i64, earlier: &[Decimal]| {
+            let (now, before) = (Decimal::from(now), Decimal::from(10_000));
+            compare(now, before, earlier, Unit::Count, DesiredDirection::Higher, Language::En)
+                .map(|change| change.verdict)
+        };
+        assert_eq!(verdict(10_592, &usual), Some(ChangeRating::Usual));
+        assert_eq!(verdict(10_593, &usual), Some(ChangeRating::Better));
+        assert_eq!(verdict(9_408, &usual), Some(ChangeRating::Usual));
+        assert_eq!(verdict(9_407, &usual), Some(ChangeRating::Worse));
+        assert_eq!(verdict(20_000, &usual[..3]), Some(ChangeRating::Usual), "too few to know");
+        assert_eq!(median(&[]), None);
     }
 }

@@ -7,7 +7,7 @@ use crate::MetricResult;
 const HEAD: [&str; 8] = ["metric", "from", "to", "grain", "at", "group", "currency", "value"];
 
 /// Every value of the answers, one per row. A spreadsheet takes no cell for a formula.
-pub fn csv(answers: &[MetricResult]) -> Vec<u8> {
+pub fn csv<'a>(answers: impl IntoIterator<Item = &'a MetricResult>) -> Vec<u8> {
     let mut lines = vec![HEAD.join(",")];
     for MetricResult { request, answer } in answers {
         let time =

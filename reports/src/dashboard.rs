@@ -75,8 +75,7 @@ impl Dashboard {
         let histories =
             self.forecast_requests(selection).into_iter().map(|outlook| outlook.history);
         let mut requests: Vec<MetricRequest> = vec![];
-        let coverage = selection.coverage();
-        for request in self.shown(selection).into_iter().chain(histories).chain(coverage) {
+        for request in self.shown(selection).into_iter().chain(histories) {
             if !requests.contains(&request) {
                 requests.push(request);
             }

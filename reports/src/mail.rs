@@ -109,7 +109,7 @@ pub fn mail(
         dashboard: dashboard.title.of(language),
         organization: page.organization.as_deref().unwrap_or(fixed.all_organizations),
         period: &period,
-        previous_period: scene.compared().map(|window| window.label(language)),
+        previous_period: page.selection.compared().map(|window| window.label(language)),
         summary: summary::sentences(dashboard, &scene),
         tiles: &tiles,
         link: &frame.link,

@@ -1,5 +1,7 @@
 //! The page of a dashboard: the tiles in order, what is shown, and where it comes from.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use pages::{
     link::{Link, languages},
@@ -9,11 +11,12 @@ use query::{Zone, metric::MetricRequest};
 use serde::Serialize;
 
 use crate::{
-    Address, Dashboard, Definition, Error, Forecasts, Language, MetricResult, Selection, Window,
-    address::{FilterForm, encoded},
+    Address, Dashboard, Definition, Error, Forecasts, Language, MetricResult, Selection, Tile,
+    Window,
+    address::{FilterForm, WORDS, encoded},
     answer::Answers,
     summary,
-    tile::{TileContext, TileLinks, View},
+    tile::{TileContext, TileFailure, TileLinks, View},
     window::OFFERED_DAYS,
     words,
 };
@@ -24,6 +27,7 @@ const TEMPLATES: &[pages::Template] = &[
     ("series.html", include_str!("../templates/series.html")),
     ("ranking.html", include_str!("../templates/ranking.html")),
     ("table.html", include_str!("../templates/table.html")),
+    ("failed.html", include_str!("../templates/failed.html")),
 ];
 
 /// Everything about a page that is neither definition nor answer.
@@ -47,9 +51,14 @@ pub struct Page {
     pub definition: Option<Definition>,
     /// One file for itself: without the links and the form that need a server.
     pub standalone: bool,
+    /// The tiles that have no answer, by their places.
+    pub failures: BTreeMap<usize, TileFailure>,
     /// What the address of the page says.
     pub address: Address,
 }
+
+/// The script of a live dashboard: it adds what a page can be read without.
+pub const DASHBOARD_SCRIPT: &str = include_str!("../templates/dashboard.js");
 
 impl Page {
     /// What the links of tiles need; none for a file.
@@ -72,6 +81,10 @@ struct Values<'a> {
     period: String,
     /// Whether the period ends in the future.
     unfinished: bool,
+    /// Until when the numbers of every tile count.
+    fresh: String,
+    /// What the page has to be looked at again for.
+    refresh: &'static str,
     period_length: Option<String>,
     previous_period: Option<String>,
     periods: Vec<Link>,
@@ -127,15 +140,21 @@ pub fn render(
         standalone: page.standalone,
         period: page.selection.window.label(page.language),
         unfinished: page.selection.window.to() > page.generated_at,
+        fresh: words::fresh(
+            &page.selection.window.seen_until(page.language),
+            page.selection.window.to() > page.generated_at,
+            page.language,
+        ),
+        refresh: WORDS.text("refresh", page.language),
         period_length: page.selection.window.whole_days().map(|count| days(count, page.language)),
-        previous_period: scene.compared().map(|window| window.label(page.language)),
+        previous_period: page.selection.compared().map(|window| window.label(page.language)),
         periods: period_links(page),
         languages: language_links(page),
         summary: match page.definition {
             None => summary::sentences(dashboard, &scene),
             Some(_) => Vec::new(),
         },
-        sections: sections(dashboard, &scene)?,
+        sections: sections(dashboard, &scene, page)?,
         dashboards: dashboard_links(dashboard, page),
         form: (!page.standalone && page.definition.is_none()).then(|| {
             FilterForm::new(&page.address, &page.selection, &dashboard.name, page.language)
@@ -155,11 +174,18 @@ pub fn render(
     Ok(pages::fill(TEMPLATES, "dashboard.html", &values)?)
 }
 
-fn sections(dashboard: &Dashboard, scene: &TileContext<'_>) -> Result<Vec<Section>, Error> {
+fn sections(
+    dashboard: &Dashboard,
+    scene: &TileContext<'_>,
+    page: &Page,
+) -> Result<Vec<Section>, Error> {
     let mut sections: Vec<Section> = vec![];
-    for tile in &dashboard.tiles {
-        let view = tile.view(scene)?;
-        let figures = matches!(view, View::Kpi(_));
+    for (index, tile) in dashboard.tiles.iter().enumerate() {
+        let view = match page.failures.get(&index) {
+            Some(failure) => tile.failed(*failure, page.language),
+            None => tile.view(scene)?,
+        };
+        let figures = matches!(tile, Tile::Kpi(_));
         match sections.last_mut() {
             Some(section) if section.figures == figures => section.tiles.push(view),
             _ => sections.push(Section { figures, tiles: vec![view] }),
@@ -208,10 +234,10 @@ fn offered(page: &Page) -> Option<u32> {
     })
 }
 
-/// The address of every question behind the page, each once, in the order of the tiles.
+/// The address of every number on the page, each once, in the order of the tiles.
 fn addresses(dashboard: &Dashboard, selection: &Selection) -> Vec<String> {
     let mut addresses: Vec<String> = vec![];
-    for request in dashboard.shown(selection) {
+    for request in dashboard.shown(selection).into_iter().filter(|asked| selection.shows(asked)) {
         let address = format!("GET {}", address(&request));
         if !addresses.contains(&address) {
             addresses.push(address);

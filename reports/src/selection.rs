@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use query::metric::{
     Audience, Catalog, Compare, Filter, Grain, MetricAnswer, MetricRequest, MetricRow,
 };
@@ -19,6 +20,17 @@ pub struct Selection {
     filters: Vec<PageFilter>,
     /// What each metric can be filtered by.
     dimensions: BTreeMap<String, Vec<String>>,
+    data: Data,
+}
+
+/// Where the data begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Data {
+    /// Nobody asked: it covers every window.
+    Unknown,
+    /// It covers no window that is compared.
+    None,
+    From(DateTime<Utc>),
 }
 
 /// A condition on one dimension, as the address of the page says it.
@@ -34,6 +46,12 @@ const COVERAGE_METRIC: &str = "requests";
 /// A window is compared with one whose first days have no data, up to this part of it.
 const UNCOVERED_MAX: f64 = 0.1;
 
+/// The changes that say how large a usual change is, and the fewest that do.
+const CHANGES: usize = 8;
+pub(crate) const CHANGES_MIN: usize = 4;
+/// Over more days, the data is looked for by months.
+const COVERAGE_DAYS_MAX: i64 = 800;
+
 /// A page has at most so many filters.
 const FILTERS_MAX: usize = 10;
 /// A chart of more points is neither readable nor small.
@@ -48,6 +66,7 @@ impl Selection {
             grain: None,
             filters: Vec::new(),
             dimensions: BTreeMap::new(),
+            data: Data::Unknown,
         }
     }
 
@@ -126,16 +145,66 @@ impl Selection {
         self.filters.iter().map(|filter| filter.text.as_str())
     }
 
-    /// The window that this one is compared with.
+    /// The window that this one is compared with. None where the data does not cover it: that the data begins is no reason
+    /// to say that everything grew.
     pub fn compared(&self) -> Option<Window> {
-        self.compare.map(|compare| self.window.compared(compare))
+        self.earlier().next()
     }
 
-    /// The question whose answer says where the data begins: the course of all requests over the compared window.
-    pub(crate) fn coverage(&self) -> Option<MetricRequest> {
-        let window = self.compared()?;
-        let request = MetricRequest::new(COVERAGE_METRIC, window.from(), window.to());
-        Some(MetricRequest { zone: window.zone(), ..request }.with_grain(Grain::Day))
+    /// The windows before this one that the data covers, the last first: each is what the one after it is compared with.
+    fn earlier(&self) -> impl Iterator<Item = Window> {
+        self.all_earlier().take_while(|window| self.is_covered(window))
+    }
+
+    /// The windows before the compared one whose changes say how large a usual change is: none where there are too few.
+    pub(crate) fn history_of_changes(&self) -> Vec<Window> {
+        let windows: Vec<Window> = self.earlier().skip(1).collect();
+        // With the compared one, each has a window before it but the last.
+        if windows.len() < CHANGES_MIN { Vec::new() } else { windows }
+    }
+
+    /// Whether the answer to a question is of the window, or of the one that it is compared with. The others say what
+    /// changes are usual, or what is expected.
+    pub fn shows(&self, request: &MetricRequest) -> bool {
+        [Some(self.window), self.compared()]
+            .into_iter()
+            .flatten()
+            .any(|window| (request.from, request.to) == (window.from(), window.to()))
+    }
+
+    fn all_earlier(&self) -> impl Iterator<Item = Window> {
+        let before = move |window: &Window| self.compare.map(|compare| window.compared(compare));
+        std::iter::successors(before(&self.window), before).take(1 + CHANGES)
+    }
+
+    /// The question whose answer says where the data begins: the course of all requests over every window before this one
+    /// that may be looked at.
+    pub fn coverage(&self) -> Option<MetricRequest> {
+        let windows = || self.all_earlier();
+        let (last, first) = (windows().next()?, windows().last()?);
+        let request = MetricRequest::new(COVERAGE_METRIC, first.from(), last.to());
+        let days = (last.to() - first.from()).num_days();
+        let grain = if days > COVERAGE_DAYS_MAX { Grain::Month } else { Grain::Day };
+        Some(MetricRequest { zone: first.zone(), ..request }.with_grain(grain))
+    }
+
+    /// Knows where the data begins, by the answer to [`Self::coverage`].
+    pub fn with_coverage(self, answer: &MetricAnswer) -> Self {
+        let has_value =
+            |row: &&MetricRow| row.value.is_some_and(|value| !value.to_decimal().is_zero());
+        let first = answer.rows.iter().find(has_value).and_then(|row| row.at);
+        Self { data: first.map_or(Data::None, Data::From), ..self }
+    }
+
+    fn is_covered(&self, window: &Window) -> bool {
+        match self.data {
+            Data::Unknown => true,
+            Data::None => false,
+            Data::From(first) => {
+                let missing = (first - window.from()).num_seconds().max(0) as f64;
+                missing <= window.length().num_seconds() as f64 * UNCOVERED_MAX
+            }
+        }
     }
 
     /// The days of the window, where the one that it is compared with has as many and ends where it begins.
@@ -151,19 +220,6 @@ impl Selection {
             known.is_some_and(|names| names.contains(&filter.dimension))
         };
         self.filters.iter().filter(has).map(|filter| filter.text.as_str())
-    }
-
-    /// Whether the data covers the compared window, by the answer to [`Self::coverage`]: where it begins is no reason to
-    /// say that everything grew.
-    pub(crate) fn is_covered(&self, answer: &MetricAnswer) -> bool {
-        let Some(window) = self.compared() else { return false };
-        let has_value =
-            |row: &&MetricRow| row.value.is_some_and(|value| !value.to_decimal().is_zero());
-        let Some(first) = answer.rows.iter().find(has_value).and_then(|row| row.at) else {
-            return false;
-        };
-        let missing = (first - window.from()).num_seconds().max(0) as f64;
-        missing <= window.length().num_seconds() as f64 * UNCOVERED_MAX
     }
 
     /// The dimensions of the filters that a metric does not have: its rows are not filtered by them.
@@ -270,9 +326,25 @@ mod tests {
             sql: String::new(),
             read: Default::default(),
         };
-        assert!(selection.is_covered(&answer(0)) && selection.is_covered(&answer(3)));
-        assert!(!selection.is_covered(&answer(4)) && !selection.is_covered(&answer(30)));
+        let compared = |first_day| selection.clone().with_coverage(&answer(first_day)).compared();
+        assert_eq!(compared(0), Some(window));
+        assert_eq!(compared(3), Some(window));
+        assert_eq!((compared(4), compared(30)), (None, None));
         let alone = selection.compared_with(None);
-        assert!(alone.coverage().is_none() && !alone.is_covered(&answer(0)));
+        assert!(alone.coverage().is_none() && alone.compared().is_none());
+    }
+
+    #[test]
+    fn usual_changes_are_those_of_up_to_eight_windows_that_the_data_covers() {
+        let selection = selection();
+        let all = selection.history_of_changes();
+        assert_eq!(all.len(), 8);
+        let coverage = selection.coverage().unwrap();
+        assert_eq!(coverage.from, all[7].from());
+        assert_eq!(coverage.to, selection.window.from());
+        let from =
+            |window: &Window| Selection { data: Data::From(window.from()), ..selection.clone() };
+        assert_eq!(from(&all[3]).history_of_changes(), all[..4]);
+        assert_eq!(from(&all[2]).history_of_changes(), []);
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn sentences(dashboard: &Dashboard, scene: &TileContext<'_>) -> Vec<S
             sentences.extend(explained(dashboard, change, scene));
         }
     }
-    if scene.compared().is_none() && scene.selection.compare.is_some() {
+    if scene.selection.compared().is_none() && scene.selection.compare.is_some() {
         sentences.push(words::nothing_before(scene.language).to_owned());
     }
     sentences.extend(expected(dashboard, scene));
@@ -53,7 +53,7 @@ pub(crate) fn sentences(dashboard: &Dashboard, scene: &TileContext<'_>) -> Vec<S
 /// A key figure with its change, if there is one to tell. Of several currencies the one with the largest value.
 fn changed<'a>(tile: &'a Tile, scene: &TileContext<'_>) -> Option<Changed<'a>> {
     let Tile::Kpi(tile) = tile else { return None };
-    let (selection, compared) = (scene.selection, scene.compared()?);
+    let (selection, compared) = (scene.selection, scene.selection.compared()?);
     let of = |window| scene.answers.get(&selection.totals(&tile.metric, window, &[])).ok();
     let (now, before) = (of(&selection.window)?, of(&compared)?);
     let largest = currencies(&now.rows)
@@ -75,7 +75,7 @@ fn changed<'a>(tile: &'a Tile, scene: &TileContext<'_>) -> Option<Changed<'a>> {
 
 impl Changed<'_> {
     fn in_words(&self, language: Language) -> Option<String> {
-        let change = compare(self.now, self.before, self.unit, self.tile.better, language)?;
+        let change = compare(self.now, self.before, &[], self.unit, self.tile.better, language)?;
         let shown =
             |value| print(value, self.unit, self.currency.as_deref(), Precision::Short, language);
         let (now, before) = (shown(self.now), shown(self.before));
@@ -95,7 +95,7 @@ fn explained(
     change: &Changed<'_>,
     scene: &TileContext<'_>,
 ) -> Option<String> {
-    let (selection, compared) = (scene.selection, scene.compared()?);
+    let (selection, compared) = (scene.selection, scene.selection.compared()?);
     let ranking = dashboard.tiles.iter().find_map(|tile| match tile {
         Tile::Ranking(tile)
             if tile.metric == change.tile.metric && tile.additive && !tile.only_given =>
@@ -209,17 +209,17 @@ mod tests {
     fn told(language: Language, with_before: bool) -> Vec<String> {
         let now: DateTime<Utc> = "2026-11-23T07:05:41Z".parse().unwrap();
         let selection = Selection::new(Window::last_days(now, 7).unwrap());
+        let coverage = selection.coverage().unwrap();
+        let mut covered = answer(&selection, &coverage).answer;
+        if !with_before {
+            covered.rows.clear();
+        }
+        let selection = selection.with_coverage(&covered);
         let dashboard = Dashboard::parse(DASHBOARD).unwrap();
         let answers: Vec<_> = dashboard
             .requests(&selection)
             .iter()
             .map(|request| answer(&selection, request))
-            .map(|mut result| {
-                if !with_before && Some(&result.request) == selection.coverage().as_ref() {
-                    result.answer.rows.clear();
-                }
-                result
-            })
             .collect();
         let mut forecasts = Forecasts::default();
         let band = Band { at: selection.window.to(), value: 20.0, lower: 15.0, upper: 25.0 };

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::Answers;
 use crate::{
-    Address, Error, Forecasts, Language, Selection, Text, Window,
+    Address, Error, Forecasts, Language, Selection, Text,
     address::{WORDS, encoded},
     dashboard::ORGANIZATION,
     page, words,
@@ -60,14 +60,6 @@ pub(crate) struct TileLink {
 }
 
 impl TileContext<'_> {
-    /// The window that values are compared with: none where the data does not cover it.
-    pub(crate) fn compared(&self) -> Option<Window> {
-        let answer = self.answers.get(&self.selection.coverage()?);
-        // A page without the question, such as that of one metric, compares.
-        let is_covered = answer.map_or(true, |answer| self.selection.is_covered(answer));
-        self.selection.compared().filter(|_| is_covered)
-    }
-
     /// What is behind a tile: the definition of its metric, the SQL, the values.
     fn links(&self, request: &MetricRequest) -> Vec<TileLink> {
         let Some(links) = self.links else { return Vec::new() };
@@ -125,10 +117,29 @@ impl TileContext<'_> {
     }
 }
 
+/// Why a tile has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TileFailure {
+    /// Its questions take longer than a page waits.
+    TooSlow,
+    /// Its answers, or what they are computed from, are too large.
+    TooLarge,
+    /// Its questions cannot be answered.
+    NotComputed,
+}
+
+/// A tile that has no answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct FailedView {
+    title: String,
+    reason: &'static str,
+}
+
 /// The values of a tile's template.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(crate) enum View {
+    Failed(FailedView),
     Kpi(kpi::View),
     Series(series::View),
     Ranking(ranking::View),
@@ -163,6 +174,26 @@ impl Tile {
             Self::Ranking(tile) => tile.requests(selection),
             Self::Table(tile) => tile.requests(selection),
         }
+    }
+
+    /// The questions that are asked for the tile: those whose answers it shows, and the history of its forecast.
+    pub fn all_requests(&self, selection: &Selection) -> Vec<MetricRequest> {
+        let history = match self {
+            Self::Series(tile) => tile.history(selection),
+            _ => None,
+        };
+        self.requests(selection).into_iter().chain(history).collect()
+    }
+
+    /// The view of a tile that has no answer.
+    pub(crate) fn failed(&self, failure: TileFailure, language: Language) -> View {
+        let name = match failure {
+            TileFailure::TooSlow => "too_slow",
+            TileFailure::TooLarge => "too_large",
+            TileFailure::NotComputed => "not_computed",
+        };
+        let title = self.title().of(language).to_owned();
+        View::Failed(FailedView { title, reason: WORDS.text(name, language) })
     }
 
     /// Why the definition cannot be right, if so.

@@ -1,6 +1,6 @@
 //! The period a page shows: a half-open window `[from, to)`, on the clock of a zone.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 use query::{
     Zone,
     metric::{Compare, Grain, Window as MetricWindow, WindowRequest},
@@ -76,6 +76,20 @@ impl Window {
     /// The clock of its dates.
     pub fn zone(&self) -> Zone {
         self.range.zone
+    }
+
+    /// The first instant that is not seen: the end of the window, or the time when it is looked at.
+    pub(crate) fn seen_to(&self) -> DateTime<Utc> {
+        self.seen_to
+    }
+
+    /// That instant in words; of a whole day, the day.
+    pub(crate) fn seen_until(&self, language: Language) -> String {
+        let local = self.zone().local(self.seen_to);
+        if local.time() == NaiveTime::MIN {
+            return day_and_year(local.date() - TimeDelta::days(1), language);
+        }
+        format!("{} {}", day_and_year(local.date(), language), local.format("%H:%M"))
     }
 
     /// The end of the last whole day that is over, in the window or before it: what a forecast is learned from ends here.

@@ -24,6 +24,7 @@ pub(crate) fn against(
                 ChangeRating::Better => format!("better than {before} in the previous {period}"),
                 ChangeRating::Worse => format!("worse than {before} in the previous {period}"),
                 ChangeRating::Same => format!("same as in the previous {period}"),
+                ChangeRating::Usual => format!("from {before} in the previous {period}"),
             }
         }
         Language::ZhCn => {
@@ -35,6 +36,7 @@ pub(crate) fn against(
                 ChangeRating::Better => format!("优于{period}的 {before}"),
                 ChangeRating::Worse => format!("差于{period}的 {before}"),
                 ChangeRating::Same => format!("与{period}持平"),
+                ChangeRating::Usual => format!("{period}为 {before}"),
             }
         }
     }
@@ -53,6 +55,16 @@ pub(crate) fn not_filtered(note: &str, dimensions: &[&str], language: Language) 
     match language {
         Language::En => format!("{note} Not filtered by {}.", dimensions.join(", ")),
         Language::ZhCn => format!("{note}未按 {} 筛选。", dimensions.join("、")),
+    }
+}
+
+/// Until when the numbers of a tile count.
+pub(crate) fn fresh(until: &str, is_open: bool, language: Language) -> String {
+    match (language, is_open) {
+        (Language::En, true) => format!("So far, until {until}"),
+        (Language::En, false) => format!("Complete until {until}"),
+        (Language::ZhCn, true) => format!("截至 {until}，时段未结束"),
+        (Language::ZhCn, false) => format!("完整数据截至 {until}"),
     }
 }
 
@@ -153,8 +165,13 @@ pub(crate) fn outlook(
     }
 }
 
-/// How to read a chart: what a point is, and what the dashed line.
-pub(crate) fn legend(grain: Grain, forecast_days: usize, language: Language) -> String {
+/// How to read a chart: what a point is, what the dashed line, and what is not complete.
+pub(crate) fn legend(
+    grain: Grain,
+    forecast_days: usize,
+    is_partial: bool,
+    language: Language,
+) -> String {
     let (english, chinese) = match grain {
         Grain::Minute => ("minute", "每分钟"),
         Grain::Hour => ("hour", "每小时"),
@@ -164,7 +181,7 @@ pub(crate) fn legend(grain: Grain, forecast_days: usize, language: Language) -> 
         Grain::Quarter => ("quarter", "每季度"),
         Grain::Year => ("year", "每年"),
     };
-    match (language, forecast_days) {
+    let mut legend = match (language, forecast_days) {
         (Language::En, 0) => format!("One point per {english}."),
         (Language::En, count) => format!(
             "One point per {english}; dashed, the forecast for the next {}.",
@@ -172,5 +189,12 @@ pub(crate) fn legend(grain: Grain, forecast_days: usize, language: Language) -> 
         ),
         (Language::ZhCn, 0) => format!("{chinese}一个点。"),
         (Language::ZhCn, count) => format!("{chinese}一个点；虚线为未来 {count} 天的预测。"),
+    };
+    if is_partial {
+        legend.push_str(match language {
+            Language::En => " Points marked * are not complete.",
+            Language::ZhCn => "带 * 的点数据不完整。",
+        });
     }
+    legend
 }

@@ -31,6 +31,7 @@ fn page(language: Language, days: u32) -> Page {
         runs_saved: false,
         definition: None,
         standalone: false,
+        failures: Default::default(),
         address: Address::default(),
     }
 }
@@ -97,7 +98,7 @@ fn every_tile_is_on_the_page_in_both_languages() {
 }
 
 #[test]
-fn the_page_runs_and_loads_nothing() {
+fn the_page_runs_and_loads_nothing_of_others() {
     for standalone in [false, true] {
         let page = Page { standalone, ..page(Language::En, 30) };
         let html = filled(&business(), &page, &sample::MODELS, &["USD"]);
@@ -105,6 +106,10 @@ fn the_page_runs_and_loads_nothing() {
         {
             // The one address is the name of a namespace.
             let html = html.replace("http://www.w3.org/2000/svg", "");
+            // The one script is ours, and a file has none.
+            let script = "<script src=\"/dashboard.js\" defer></script>";
+            assert_eq!(html.matches(script).count(), usize::from(!standalone));
+            let html = html.replace(script, "");
             assert!(!html.contains(forbidden), "{forbidden}");
         }
         assert_eq!(html.contains("<form"), !standalone);
@@ -142,6 +147,7 @@ fn hostile_names_stay_text() {
         ..page(Language::En, 30)
     };
     let html = filled(&business(), &page, &hostile, &["<i>", "USD"]);
+    let html = html.replace("<script src=\"/dashboard.js\" defer></script>", "");
     for tag in ["<script", "<img", "<i>", "</svg></title>"] {
         assert!(!html.contains(tag), "{tag}");
     }

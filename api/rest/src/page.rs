@@ -56,6 +56,22 @@ pub fn html_page(html: String) -> HttpResponse {
     page_under(POLICY, html)
 }
 
+/// An answer with an HTML page that has scripts of ours, which ask nobody but us: status 200.
+pub fn scripted_page(html: String) -> HttpResponse {
+    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+                          script-src 'self'; connect-src 'self'; form-action 'self'; \
+                          base-uri 'none'; frame-ancestors 'none'";
+    page_under(POLICY, html)
+}
+
+/// An answer with a script of ours.
+pub fn script(text: &'static str) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/javascript; charset=utf-8")
+        .insert_header(("Cache-Control", "no-cache"))
+        .body(text)
+}
+
 /// An answer with an HTML page and its `Content-Security-Policy`: status 200. A link from it sends no `Referer`.
 pub fn page_under(policy: &'static str, html: String) -> HttpResponse {
     HttpResponse::Ok()

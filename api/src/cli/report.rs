@@ -85,6 +85,7 @@ impl Report {
             runs_saved: false,
             definition: None,
             standalone: true,
+            failures: Default::default(),
             address: Address::default(),
         };
         let deadline_ms = reading.deadline_ms();
@@ -98,6 +99,7 @@ impl Report {
             now,
             deadline_ms,
             gives_way: false,
+            lenient: false,
         }
         .render(dashboard?, page)
         .await?;

@@ -45,6 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         runs_saved: false,
         definition: None,
         standalone: mode == "standalone",
+        failures: Default::default(),
         address: Address::default(),
     };
     let started = Instant::now();

@@ -43,6 +43,8 @@ pub struct Words {
     pub schedule: &'static str,
     /// Stands where a tile or an answer has nothing to show.
     pub no_data: &'static str,
+    /// Stands where a tile has no answer.
+    pub not_shown: &'static str,
     /// Says what the reader can do when there is no data.
     pub no_data_hint: &'static str,
     /// Stands where the previous period has no value to compare with.
@@ -102,6 +104,7 @@ const ENGLISH: Words = Words {
     reports: "Reports",
     schedule: "Schedule",
     no_data: "No data in this period",
+    not_shown: "Not shown",
     no_data_hint: "Nothing was recorded here. Choose a longer period, or check that events arrive.",
     not_compared: "nothing to compare with in the previous period",
     actual: "Actual",
@@ -143,6 +146,7 @@ const CHINESE: Words = Words {
     reports: "报告",
     schedule: "定时发送",
     no_data: "该时段没有数据",
+    not_shown: "无法显示",
     no_data_hint: "这段时间没有记录。请选择更长的时间范围，或检查事件是否已送达。",
     not_compared: "上一时段没有可对比的数值",
     actual: "实际",

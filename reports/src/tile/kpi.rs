@@ -1,14 +1,15 @@
 //! One figure, what became of it since the previous period, and the shape of its course.
 
 use pages::words::Words;
-use query::metric::{MetricRequest, Number};
+use query::metric::{MetricAnswer, MetricRequest, Number, Unit};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::{TileContext, TileLink};
 use crate::{
     Error, Selection, Text,
     answer::{currencies, total},
-    comparison::{Change, DesiredDirection, compare},
+    comparison::{Change, DesiredDirection, change, compare},
     number::{Precision, print, print_or_absent},
     spark,
     words::against,
@@ -50,6 +51,7 @@ struct KpiValue {
 impl KpiTile {
     pub(super) fn requests(&self, selection: &Selection) -> Vec<MetricRequest> {
         let windows = [Some(selection.window), selection.compared()].into_iter().flatten();
+        let windows = windows.chain(selection.history_of_changes());
         let totals = windows.map(|window| selection.totals(&self.metric, &window, &[]));
         totals.chain([selection.course(&self.metric)]).collect()
     }
@@ -59,8 +61,10 @@ impl KpiTile {
         let selection = scene.selection;
         let total_of = |window| scene.answers.get(&selection.totals(&self.metric, window, &[]));
         let now = total_of(&selection.window)?;
-        let compared = scene.compared();
+        let compared = scene.selection.compared();
         let before = compared.as_ref().map(total_of).transpose()?;
+        let history = selection.history_of_changes();
+        let history = history.iter().map(total_of).collect::<Result<Vec<_>, Error>>()?;
         let course = scene.answers.get(&selection.course(&self.metric))?;
         let unit = now.unit;
         let mut figures = vec![];
@@ -69,8 +73,9 @@ impl KpiTile {
                 continue;
             };
             let earlier = before.and_then(|before| total(before, currency));
-            let change =
-                earlier.and_then(|earlier| compare(value, earlier, unit, self.better, language));
+            let usual = changes(before.into_iter().chain(history.iter().copied()), currency);
+            let change = earlier
+                .and_then(|earlier| compare(value, earlier, &usual, unit, self.better, language));
             let against = match &change {
                 Some(change) => {
                     let earlier =
@@ -103,4 +108,17 @@ impl KpiTile {
             figures,
         })
     }
+}
+
+/// The changes from each answer to the one after it; the answers are the last first.
+fn changes<'a>(
+    answers: impl Iterator<Item = &'a MetricAnswer>,
+    currency: Option<&str>,
+) -> Vec<Decimal> {
+    let values: Vec<_> = answers.map(|answer| (total(answer, currency), answer.unit)).collect();
+    let change_of = |pair: &[(Option<Decimal>, Unit)]| match pair {
+        [(now, unit), (before, _)] => change((*now)?, (*before)?, *unit),
+        _ => None,
+    };
+    values.windows(2).filter_map(change_of).collect()
 }

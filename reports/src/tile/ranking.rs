@@ -84,7 +84,7 @@ impl RankingTile {
         let selection = scene.selection;
         let of = |window| scene.answers.get(&selection.totals(&self.metric, window, &[&self.by]));
         let now = of(&selection.window)?;
-        let before = scene.compared().as_ref().map(of).transpose()?;
+        let before = scene.selection.compared().as_ref().map(of).transpose()?;
         let mut lists = vec![];
         for currency in currencies(&now.rows) {
             let rows = self.rows(scene, now, before, currency);
@@ -142,7 +142,8 @@ impl RankingTile {
                 Row {
                     href: scene.drill(&self.by, *group),
                     change: before.and_then(|(_, before)| {
-                        compare(*value, *before, now.unit, self.better, language)
+                        // Nobody asks what changes are usual for each group.
+                        compare(*value, *before, &[], now.unit, self.better, language)
                     }),
                     ..row(name, *value, false)
                 }

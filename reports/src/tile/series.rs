@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{TileContext, TileLink};
 use crate::answer::currencies;
 use crate::axis::Axis;
-use crate::chart::{self, Plot, Size};
+use crate::chart::{self, Drawing, Plot, Size};
 use crate::number::Precision;
 use crate::{Band, Error, Language, Selection, Text, Window, words};
 
@@ -78,7 +78,8 @@ struct ChartImage {
     class: &'static str,
     width: u16,
     height: u16,
-    svg: String,
+    #[serde(flatten)]
+    drawing: Drawing,
     #[serde(skip)]
     png: Option<Vec<u8>>,
     /// Of a PNG: what the mail calls it.
@@ -89,6 +90,8 @@ struct ChartImage {
 struct Row {
     at: String,
     value: String,
+    /// The window, or the time until now, has only a part of the bucket.
+    partial: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -103,6 +106,8 @@ struct ForecastRow {
 struct Point {
     at: DateTime<Utc>,
     value: Option<Decimal>,
+    /// The window, or the time until now, has only a part of it.
+    is_partial: bool,
 }
 
 impl View {
@@ -142,7 +147,7 @@ impl SeriesTile {
         let answer = scene.answers.get(&request)?;
         let mut drawn: Vec<(Option<&str>, Vec<Point>)> = currencies(&answer.rows)
             .into_iter()
-            .map(|currency| (currency, points(answer, currency)))
+            .map(|currency| (currency, points(answer, currency, scene.selection)))
             .collect();
         drawn.retain(|(_, points)| points.iter().any(|point| point.value.is_some()));
         drawn.truncate(MOST_PANELS);
@@ -165,7 +170,12 @@ impl SeriesTile {
             title: self.title.of(scene.language).to_owned(),
             links: scene.links(&request),
             note: scene.note(&self.note, &[request]),
-            legend: words::legend(grain, forecast_days.unwrap_or_default(), scene.language),
+            legend: words::legend(
+                grain,
+                forecast_days.unwrap_or_default(),
+                drawn.iter().any(|(_, points)| points.iter().any(|point| point.is_partial)),
+                scene.language,
+            ),
             wide: self.wide || panels.len() > 1,
             panels,
             hourly: grain == Grain::Hour,
@@ -188,6 +198,7 @@ impl SeriesTile {
         let rows = points.iter().map(|point| Row {
             at: window.bucket(point.at, grain),
             value: print.value(point.value, Precision::Exact),
+            partial: point.is_partial,
         });
         let outlook = bands.iter().map(|band| ForecastRow {
             at: window.bucket(band.at, grain),
@@ -239,7 +250,7 @@ impl SeriesTile {
                 class: size.class(),
                 width,
                 height,
-                svg: String::new(),
+                drawing: Drawing::default(),
                 png: None,
                 name: String::new(),
             }
@@ -252,8 +263,8 @@ impl SeriesTile {
         }
         let plot = self.plot(points, bands, print);
         let drawn = sizes.iter().map(|size| {
-            let svg = chart::draw(&self.metric, &plot, *size)?;
-            Ok(ChartImage { svg, ..image(*size) })
+            let drawing = chart::draw(&self.metric, &plot, *size)?;
+            Ok(ChartImage { drawing, ..image(*size) })
         });
         drawn.collect()
     }
@@ -288,6 +299,8 @@ impl SeriesTile {
                 .chain(bands.iter().map(|band| band.at))
                 .map(|at| print.tick(at))
                 .collect(),
+            partial_first: points.first().is_some_and(|point| point.is_partial),
+            partial_last: points.last().is_some_and(|point| point.is_partial),
             axis: Axis::around(
                 values.iter().copied().flatten().chain(bounds),
                 print.unit,
@@ -301,11 +314,16 @@ impl SeriesTile {
     }
 }
 
-fn points(answer: &MetricAnswer, currency: Option<&str>) -> Vec<Point> {
+fn points(answer: &MetricAnswer, currency: Option<&str>, selection: &Selection) -> Vec<Point> {
+    let (window, grain) = (&selection.window, selection.grain());
+    let is_partial = |at| at < window.from() || grain.end(at, window.zone()) > window.seen_to();
     answer
         .rows
         .iter()
         .filter(|row| row.currency.as_deref() == currency)
-        .filter_map(|row| row.at.map(|at| Point { at, value: row.value.map(Number::to_decimal) }))
+        .filter_map(|row| {
+            let at = row.at?;
+            Some(Point { at, value: row.value.map(Number::to_decimal), is_partial: is_partial(at) })
+        })
         .collect()
 }

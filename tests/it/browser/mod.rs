@@ -1,6 +1,7 @@
 //! The pages of a browser.
 
 mod catalog;
+mod dashboards;
 mod error_pages;
 mod pages;
 mod reports;

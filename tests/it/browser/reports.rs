@@ -7,7 +7,7 @@ use tests::{
 use crate::reports::scheduled::store_usage;
 
 /// The value of a key figure, by its title.
-async fn figure(browser: &Browser, title: &str) -> String {
+pub(super) async fn figure(browser: &Browser, title: &str) -> String {
     let script = format!(
         "const card = [...document.querySelectorAll('.kpi')].find(c => c.querySelector('h2').innerText === '{title}'); \
          return card.querySelector('.value').innerText"
@@ -15,12 +15,12 @@ async fn figure(browser: &Browser, title: &str) -> String {
     browser.run(&script).await.as_str().unwrap_or_default().to_owned()
 }
 
-async fn click(browser: &Browser, selector: &str) {
+pub(super) async fn click(browser: &Browser, selector: &str) {
     browser.until(&format!("document.querySelector({selector:?})")).await;
     browser.run(&format!("document.querySelector({selector:?}).click()")).await;
 }
 
-async fn shows(browser: &Browser, text: &str) {
+pub(super) async fn shows(browser: &Browser, text: &str) {
     browser.until(&format!("document.body && document.body.innerText.includes({text:?})")).await;
 }
 

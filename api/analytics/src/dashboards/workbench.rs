@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use query::schema;
 use reports::{WORKBENCH_SCRIPT, Workbench, workbench_page};
 use rest::{
-    page::{language, page_under, user_name, visitor},
+    page::{language, scripted_page, user_name, visitor},
     principal::{Gate, Role, RunSql},
     problem::{Problem, parameters},
 };
@@ -32,10 +32,6 @@ pub(super) async fn page(
     asked: Result<web::Query<WorkbenchParameters>, actix_web::Error>,
     gate: web::Data<Gate>,
 ) -> Result<HttpResponse, Problem> {
-    // The script is ours, and asks nobody but us.
-    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
-                          script-src 'self'; connect-src 'self'; form-action 'self'; \
-                          base-uri 'none'; frame-ancestors 'none'";
     let principal = match visitor::<RunSql>(&request, &gate).await? {
         Ok(principal) => principal,
         Err(way_in) => return Ok(way_in),
@@ -57,12 +53,9 @@ pub(super) async fn page(
         tracing::error!(error = &error as &dyn std::error::Error, "the workbench cannot be shown");
         Problem::internal()
     })?;
-    Ok(page_under(POLICY, html))
+    Ok(scripted_page(html))
 }
 
 pub(super) async fn script() -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/javascript; charset=utf-8")
-        .insert_header(("Cache-Control", "no-cache"))
-        .body(WORKBENCH_SCRIPT)
+    rest::page::script(WORKBENCH_SCRIPT)
 }

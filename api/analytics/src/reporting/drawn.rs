@@ -50,6 +50,7 @@ pub(super) async fn draw(
         now,
         deadline_ms: lake.limits.deadline_seconds * 1_000,
         gives_way: true,
+        lenient: false,
     };
     let page = Page {
         language: report.new.language,
@@ -62,6 +63,7 @@ pub(super) async fn draw(
         runs_saved: false,
         definition: None,
         standalone: true,
+        failures: Default::default(),
         address: Address::default(),
     };
     let frame = MailFrame {
@@ -76,7 +78,7 @@ pub(super) async fn draw(
         Ok(Drawn {
             mail: answered.mail(&frame)?,
             html: answered.html()?.into_bytes(),
-            csv: reports::csv(answered.answers()),
+            csv: reports::csv(answered.shown()),
             json: json!({"title": title, "link": frame.link, "values": answered.values()}),
             is_empty: answered.is_empty(),
             digest: digest.into(),

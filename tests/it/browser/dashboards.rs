@@ -1,0 +1,109 @@
+//! What the script of a dashboard adds, and a tile that cannot be computed.
+
+use std::path::Path;
+
+use chrono::{NaiveDate, TimeDelta};
+use serde_json::json;
+use tests::{
+    Client, Server, admin_key, browser::Browser, days_ago, flushed, folder, signed_in, usage,
+};
+
+use super::reports::{click, figure, shows};
+use crate::reports::scheduled::store_usage;
+
+async fn opened(server: &Server, dir: &Path, path: &str) -> Browser {
+    let (_, cookie) = signed_in(server, dir, "manager").await;
+    let (name, value) = cookie.split_once('=').expect("a cookie");
+    let browser = Browser::open(1280, 900, &[]).await;
+    browser.go(&server.url("/sign-in")).await;
+    browser.cookie(name, value).await;
+    browser.go(&server.url(path)).await;
+    browser
+}
+
+#[tokio::test]
+async fn a_chart_says_its_values_and_the_page_looks_again() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let admin = Client::new(&server, &admin_key(dir.path()));
+    store_usage(&admin).await;
+    let today: NaiveDate = days_ago(0).parse().expect("a date");
+    let path = format!(
+        "/dashboards/business?lang=en&grain=day&from={}&to={}",
+        days_ago(6),
+        today + TimeDelta::days(2)
+    );
+    let browser = opened(&server, dir.path(), &path).await;
+    assert_eq!(figure(&browser, "Requests").await, "8");
+    shows(&browser, "So far, until").await;
+    shows(&browser, "Points marked * are not complete.").await;
+
+    // Under the pointer in the middle of the chart is the value of the day in the middle of its table.
+    let pointed = "const chart = [...document.querySelectorAll('svg.chart')].find(c => c.getBoundingClientRect().width); \
+        const rows = chart.closest('.panel').querySelectorAll('tbody tr'); const at = 4; \
+        const {from, to} = chart.dataset, box = chart.getBoundingClientRect(); \
+        const x = (+from + (to - from) * at / (rows.length - 1)) / chart.viewBox.baseVal.width; \
+        chart.dispatchEvent(new PointerEvent('pointermove', \
+            {bubbles: true, clientX: box.left + x * box.width, clientY: box.top + 50})); \
+        return [document.querySelector('.tip').innerText, rows[at].textContent]";
+    let pointed = browser.run(pointed).await;
+    let (tip, row) = (pointed[0].as_str().expect("a text"), pointed[1].as_str().expect("a row"));
+    assert_eq!(tip, format!("8\n{}", days_ago(2)));
+    assert!(row.starts_with(&days_ago(2)), "{row}");
+
+    // A request that comes now is seen without a click, and an open table stays open.
+    click(&browser, ".tiles details summary").await;
+    browser.run("document.getElementById('refresh').dataset.every = 300").await;
+    browser.run("window.stays = true").await;
+    click(&browser, "#refresh").await;
+    let event = usage("org_a", "now", json!({"model": "m1"}));
+    admin.store(&[event]).await;
+    browser
+        .until("[...document.querySelectorAll('.kpi .value')].some(v => v.innerText === '9')")
+        .await;
+    let kept =
+        browser.run("return [window.stays, document.querySelector('.tiles details').open]").await;
+    assert_eq!(kept, json!([true, true]));
+    browser.close().await;
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_tile_that_cannot_be_computed_leaves_the_others_alone() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let admin = Client::new(&server, &admin_key(dir.path()));
+    store_usage(&admin).await;
+    let visit = json!({
+        "specversion": "1.0",
+        "id": "visit",
+        "source": "/site",
+        "type": "activity.page_viewed",
+        "time": format!("{}T12:00:00Z", days_ago(2)),
+        "data": {"anonymous_id": "va"},
+    });
+    admin.store(&[visit]).await;
+    flushed(&admin).await;
+    let removed = remove_files(&dir.path().join("lake/activity_events"));
+    assert!(removed > 0, "there are files");
+    let browser = opened(&server, dir.path(), "/dashboards/business?lang=en&days=7").await;
+    assert_eq!(figure(&browser, "Requests").await, "8");
+    let failed = browser
+        .run("return [...document.querySelectorAll('[role=alert]')].map(a => a.parentElement.querySelector('h2').innerText)")
+        .await;
+    let expected = ["Registration conversion"];
+    assert_eq!(failed, json!(expected));
+    shows(&browser, "This cannot be computed").await;
+    browser.close().await;
+    server.stop();
+}
+
+/// Removes the Parquet files of a table, and gives their number.
+fn remove_files(table: &Path) -> usize {
+    let entries = std::fs::read_dir(table).into_iter().flatten().flatten();
+    let paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+    let (folders, files): (Vec<_>, Vec<_>) = paths.iter().partition(|path| path.is_dir());
+    let own = files.iter().filter(|path| path.extension().is_some_and(|kind| kind == "parquet"));
+    own.map(|path| usize::from(std::fs::remove_file(path).is_ok())).sum::<usize>()
+        + folders.iter().map(|folder| remove_files(folder)).sum::<usize>()
+}
