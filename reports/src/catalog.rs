@@ -5,12 +5,11 @@ use pages::{
     saved_query::Reader,
     words::Words,
 };
-use query::metric::{Direction, Goal, GoalPeriod, Metric, MetricOption, Unit};
+use query::metric::{Goal, GoalPeriod, Metric, MetricOption, Unit};
 use serde::Serialize;
 
 use crate::{
     Dashboard, Error, Language, Text, Tile,
-    comparison::DesiredDirection,
     number::{Precision, print},
     tile::{KpiTile, SeriesTile},
 };
@@ -101,11 +100,7 @@ pub fn metric_dashboard(metric: &Metric) -> Dashboard {
     let text = |text: &query::metric::Text| Text { en: text.en.clone(), zh_cn: text.zh_cn.clone() };
     // What it means stands in the definition below.
     let (title, note) = (text(&metric.title), Text { en: String::new(), zh_cn: String::new() });
-    let better = match metric.direction {
-        Direction::Up => DesiredDirection::Higher,
-        Direction::Down => DesiredDirection::Lower,
-        Direction::Neutral => DesiredDirection::default(),
-    };
+    let better = metric.direction.into();
     let value =
         KpiTile { metric: metric.name.clone(), title: title.clone(), note: note.clone(), better };
     let course = SeriesTile {

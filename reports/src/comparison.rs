@@ -19,6 +19,15 @@ pub enum DesiredDirection {
     Lower,
 }
 
+impl From<query::metric::Direction> for DesiredDirection {
+    fn from(direction: query::metric::Direction) -> Self {
+        match direction {
+            query::metric::Direction::Down => Self::Lower,
+            query::metric::Direction::Up | query::metric::Direction::Neutral => Self::Higher,
+        }
+    }
+}
+
 /// Which way it moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -75,7 +84,7 @@ fn is_noise(size: Decimal, earlier: &[Decimal]) -> bool {
     width.is_none_or(|width| size.abs() <= width)
 }
 
-fn median(values: &[Decimal]) -> Option<Decimal> {
+pub(crate) fn median(values: &[Decimal]) -> Option<Decimal> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
     let (low, high) =

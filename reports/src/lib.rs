@@ -16,6 +16,7 @@
 //! [`number`] prints numbers, and [`page`] puts it all together.
 
 mod address;
+pub mod alert;
 mod answer;
 mod axis;
 mod band;
@@ -42,6 +43,7 @@ pub use address::Address;
 pub use answer::MetricResult;
 pub use band::{Band, Forecasts};
 pub use catalog::{CATALOG_DAYS, Definition, catalog_page, metric_dashboard};
+pub use comparison::DesiredDirection;
 pub use csv::csv;
 pub use dashboard::{Dashboard, ForecastRequest};
 pub use error::Error;

@@ -70,28 +70,18 @@ pub fn history(metric: &str, grain: Grain, to: DateTime<Utc>) -> MetricRequest {
 }
 
 /// Forecasts the next `horizon` buckets after an answer. Of several currencies the one with the largest total.
-///
-/// What lies before the first bucket with a value is no history but the time before the business began.
 pub fn forecast_metric(
     answer: &MetricAnswer,
     horizon: usize,
     zone: Zone,
 ) -> Result<MetricForecast, ForecastError> {
-    let (grain, season) = match answer.grain {
-        Some(grain @ Grain::Hour) => (grain, 24),
-        Some(grain @ Grain::Day) => (grain, 7),
-        Some(grain @ Grain::Week) => (grain, 1),
-        _ => return Err(ForecastError::Grain),
-    };
+    let grain = answer.grain.ok_or(ForecastError::Grain)?;
+    let season = season(grain).ok_or(ForecastError::Grain)?;
     let none = || ForecastError::NoHistory(answer.metric.clone());
     let currency = largest_currency(answer);
     let rows: Vec<_> = answer.rows.iter().filter(|row| row.currency == currency).collect();
     let last = rows.last().and_then(|row| row.at).ok_or_else(none)?;
-    let values: Vec<f64> = rows
-        .iter()
-        .map(|row| row.value.map_or(f64::NAN, Number::to_f64))
-        .skip_while(|value| value.is_nan() || *value == 0.0)
-        .collect();
+    let values = learned_from(rows.iter().map(|row| row.value.map(Number::to_f64)));
     if values.is_empty() {
         return Err(none());
     }
@@ -119,6 +109,38 @@ pub fn forecast_metric(
         points: points.collect(),
         currency,
     })
+}
+
+/// Intervals after which a metric repeats itself.
+fn season(grain: Grain) -> Option<usize> {
+    match grain {
+        Grain::Hour => Some(24),
+        Grain::Day => Some(7),
+        Grain::Week => Some(1),
+        _ => None,
+    }
+}
+
+/// What a forecast is learned from. What lies before the first value is no history but the time before the business began.
+fn learned_from(values: impl Iterator<Item = Option<f64>>) -> Vec<f64> {
+    values
+        .map(|value| value.unwrap_or(f64::NAN))
+        .skip_while(|value| value.is_nan() || *value == 0.0)
+        .collect()
+}
+
+/// The next intervals after these values; none where they are too few, or of a length that is not forecast.
+pub(crate) fn ahead(
+    values: impl Iterator<Item = Option<f64>>,
+    grain: Grain,
+    horizon: usize,
+    levels: &[f64],
+) -> Vec<forecast::Point> {
+    let made = || {
+        let series = forecast::Series::new(learned_from(values), season(grain)?).ok()?;
+        forecast::forecast(&series, horizon, levels).ok()
+    };
+    made().map(|forecast| forecast.points).unwrap_or_default()
 }
 
 /// Adds the band of a metric to the forecasts of a page. A history that is too short gives none.

@@ -242,7 +242,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Metrics(metrics) => metrics.run(&folder).await,
             Command::Analyze(analyze) => analyze.run(&folder).await,
             Command::Forecast(forecast) => forecast.run(&folder).await,
-            Command::Report(report) => report.run(&folder).await,
+            Command::Report(report) => Box::pin(report.run(&folder)).await,
             Command::Key(key) => key.run(&folder).await,
             Command::Organization(organization) => organization.run(&folder).await,
             Command::User(user) => user.run(&folder).await,

@@ -184,7 +184,7 @@ pub enum Direction {
 }
 
 /// What a metric should be, over a window of a length.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Goal {
     /// The value to reach, in the unit of the metric: 0.15 is a share of 15 %.
