@@ -54,6 +54,7 @@ mod tests {
             "m0006_jobs",
             "m0007_deliveries",
             "m0008_reports",
+            "m0009_alerts",
         ];
         assert_eq!(names, released);
     }

@@ -1,6 +1,7 @@
 //! What asks the lake, and what is sent to it: events, dead letters, SQL, metrics and forecasts, dashboards, imports, and
 //! who sees persons. It is the only crate beside the binary that links the engine.
 
+mod alerts;
 pub mod analyses;
 pub mod as_of;
 pub mod dashboards;
@@ -27,6 +28,7 @@ pub const FEATURES: &[Feature<Lake>] = &[
     analyses::FEATURE,
     dashboards::FEATURE,
     reporting::FEATURE,
+    alerts::FEATURE,
     dead_letters::FEATURE,
     imports::FEATURE,
     events::FEATURE,

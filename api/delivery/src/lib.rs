@@ -28,7 +28,8 @@ pub use error::SendError;
 pub use hook::HookAddress;
 pub use lettre::Address as MailAddress;
 pub use outbox::{
-    Channel, Delivery, DeliveryState, NewDelivery, Notice, enqueue, find, of_references, resend,
+    Channel, Delivery, DeliveryState, NewDelivery, Notice, enqueue, failed_at, find, of_references,
+    resend,
 };
 pub use settings::{Hooks, Smtp, Tls};
 

@@ -316,9 +316,17 @@ fn invalid_json(fault: &serde_json::Error) -> Problem {
     let names_field = ["missing field", "unknown field", "duplicate field"]
         .iter()
         .any(|start| message.starts_with(start));
+    // What follows are our own names.
+    let possible = message.strip_prefix("unknown variant").and_then(|rest| {
+        let (_, names) = rest.rsplit_once(", expected ")?;
+        Some(names.split(" at line ").next().unwrap_or(names).to_owned())
+    });
     let detail = match (names_field, fault.is_data()) {
         (true, _) => message,
-        (false, true) => "a field has the wrong type or value".to_owned(),
+        (false, true) => match possible {
+            Some(names) => format!("a field has a value that it cannot have; expected {names}"),
+            None => "a field has the wrong type or value".to_owned(),
+        },
         (false, false) => "the body is not JSON".to_owned(),
     };
     Problem::bad_request(Code::InvalidJson, detail)

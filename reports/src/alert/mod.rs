@@ -5,6 +5,7 @@ mod evaluation;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use query::{
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use evaluation::{AlertSeries, Evaluation, Verdict};
 pub use standing::{Firing, Standing, Turn, firings, is_told};
+pub use words::{InWords, alert_text, alert_word};
 
 /// What is watched, and when it is worth a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

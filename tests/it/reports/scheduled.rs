@@ -352,10 +352,15 @@ fn back_dated(dir: &Path, days: u32) {
         \x20   job['at'] = at.isoformat().replace('+00:00', 'Z')\n\
         \x20   db.execute('update jobs set payload = ?, run_at = run_at - ? where id = ?', (json.dumps(job), day, id))\n\
         db.commit()\n";
+    on_database(dir, script, &[&days.to_string()]);
+}
+
+/// Runs Python on the database of a server that does not run: `sys.argv` has its path, and then the arguments.
+pub(super) fn on_database(dir: &Path, script: &str, arguments: &[&str]) {
     let status = std::process::Command::new("python3")
         .args(["-c", script])
         .arg(dir.join("state.db"))
-        .arg(days.to_string())
+        .args(arguments)
         .status()
         .expect("python3 runs");
     assert!(status.success());

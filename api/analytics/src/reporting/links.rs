@@ -33,7 +33,7 @@ impl Links {
     }
 
     /// The link to a path.
-    pub(super) fn to(&self, path: &str) -> String {
+    pub(crate) fn to(&self, path: &str) -> String {
         let base = self.base.read().map(|base| base.clone()).unwrap_or_default();
         format!("{base}{path}")
     }

@@ -28,7 +28,9 @@ use state::{audit::AuditOrigin, migration::Migration};
 
 pub use files::{FOLDER, RunFiles};
 pub use links::Links;
-pub use report::NewReport;
+pub use report::{NewReport, Recipient};
+pub(crate) use run::failed_at;
+pub(crate) use work::mail_address;
 
 use schedule::Missed;
 

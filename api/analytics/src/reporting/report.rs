@@ -185,7 +185,7 @@ impl NewReport {
 }
 
 impl Recipient {
-    async fn check(&self, lake: &Lake, owner: &Principal) -> Result<(), Problem> {
+    pub(crate) async fn check(&self, lake: &Lake, owner: &Principal) -> Result<(), Problem> {
         let refuse = |detail: String| Err(Problem::bad_request(Code::InvalidField, detail));
         if let (Some(own), Some(other)) = (owner.reach.organization_id(), &self.organization_id)
             && own != other

@@ -19,6 +19,9 @@ use super::{
     row::{report as report_row, run as row},
 };
 
+/// The id of a run begins so.
+const RUN: &str = "run_";
+
 /// How far a run is. In texts it is the name in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr, EnumString)]
 #[serde(rename_all = "lowercase")]
@@ -84,7 +87,7 @@ pub(super) async fn begin(
     new: &NewRun,
     now: DateTime<Utc>,
 ) -> Result<Option<String>, StoreError> {
-    let run_id = format!("run_{}", base62(&random_bytes::<16>()?, 22));
+    let run_id = format!("{RUN}{}", base62(&random_bytes::<16>()?, 22));
     let dedup_key = match new.schedule_id {
         Some(_) => {
             let (from, to) = (new.from.timestamp(), new.to.timestamp());
@@ -234,6 +237,28 @@ pub(super) async fn old(
         .await
         .doing("looking for old runs")?;
     rows.into_iter().map(Run::try_from).collect()
+}
+
+/// When reports could not be made, and when deliveries of them failed for good.
+pub(crate) async fn failed_at(
+    store: &Store,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Vec<DateTime<Utc>>, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::State.eq(<&str>::from(RunState::Failed)))
+        .filter(row::Column::FinishedAt.gte(from.timestamp_micros()))
+        .filter(row::Column::FinishedAt.lt(to.timestamp_micros()))
+        .all(store.db())
+        .await
+        .doing("looking for failed runs")?;
+    let mut times: Vec<DateTime<Utc>> = rows
+        .into_iter()
+        .filter_map(|row| row.finished_at)
+        .map(|at| time_of("report_runs", at))
+        .collect::<Result<_, _>>()?;
+    times.extend(delivery::failed_at(store, RUN, from, to).await?);
+    Ok(times)
 }
 
 pub(super) async fn remove(store: &Store, ids: &[String]) -> Result<(), StoreError> {

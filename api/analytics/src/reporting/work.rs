@@ -175,7 +175,7 @@ async fn give_up(lake: &Lake, report: &Report, run: &Run, said: &str) -> Result<
 }
 
 /// The address of a person; programs have none.
-pub(super) fn mail_address(principal: &Principal) -> Option<&str> {
+pub(crate) fn mail_address(principal: &Principal) -> Option<&str> {
     matches!(principal.kind, PrincipalKind::User(_)).then_some(principal.name.as_str())
 }
 

@@ -233,6 +233,24 @@ pub async fn find(store: &Store, id: &str) -> Result<Option<Delivery>, StoreErro
     row.doing("looking for a delivery")?.map(Delivery::try_from).transpose()
 }
 
+/// When deliveries failed for good whose references begin so.
+pub async fn failed_at(
+    store: &Store,
+    reference: &str,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Vec<DateTime<Utc>>, StoreError> {
+    let rows = delivery::Entity::find()
+        .filter(delivery::Column::Reference.starts_with(reference))
+        .filter(delivery::Column::State.eq(<&str>::from(DeliveryState::Failed)))
+        .filter(delivery::Column::TriedAt.gte(from.timestamp_micros()))
+        .filter(delivery::Column::TriedAt.lt(to.timestamp_micros()))
+        .all(store.db())
+        .await
+        .doing("looking for failed deliveries")?;
+    rows.into_iter().filter_map(|row| row.tried_at).map(|at| time_of("deliveries", at)).collect()
+}
+
 /// The deliveries of some references, the oldest first.
 pub async fn of_references(
     store: &Store,

@@ -79,6 +79,10 @@ pub enum Code {
     TooManySavedQueries,
     /// 409: there are too many reports, or schedules of one.
     TooManyReports,
+    /// 409: there are too many alerts.
+    TooManyAlerts,
+    /// 409: the incident is resolved.
+    IncidentResolved,
     /// 403: the address is no user's, and its domain is not among `reports.recipient_domains`.
     RecipientNotAllowed,
     /// 409: only a failed job is tried again.
