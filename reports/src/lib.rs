@@ -8,7 +8,7 @@
 //! Dashboard::parse ─▶ Dashboard::requests(window) ─▶ (someone answers) ─▶ render(…) ─▶ HTML
 //! ```
 //!
-//! The page needs no script, no font and no image from elsewhere. It follows the reader's light
+//! The page needs no script, no font and no image from elsewhere; a small script of ours adds to it. It follows the reader's light
 //! or dark theme, is readable on a phone and on paper, and speaks English and Chinese.
 //!
 //! In the order of reading: [`dashboard`] is the definition, `tile` has one room per kind of tile

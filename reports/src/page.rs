@@ -45,8 +45,6 @@ pub struct Page {
     pub user: Option<String>,
     /// Whether the reader may ask in SQL too.
     pub asks_sql: bool,
-    /// Whether the reader may run saved queries.
-    pub runs_saved: bool,
     /// Of the page of one metric: what it is.
     pub definition: Option<Definition>,
     /// One file for itself: without the links and the form that need a server.
@@ -76,7 +74,6 @@ struct Values<'a> {
     organization: &'a str,
     user: Option<&'a str>,
     asks_sql: bool,
-    runs_saved: bool,
     standalone: bool,
     period: String,
     /// Whether the period ends in the future.
@@ -136,7 +133,6 @@ pub fn render(
         organization: page.organization.as_deref().unwrap_or(fixed.all_organizations),
         user: page.user.as_deref(),
         asks_sql: page.asks_sql,
-        runs_saved: page.runs_saved,
         standalone: page.standalone,
         period: page.selection.window.label(page.language),
         unfinished: page.selection.window.to() > page.generated_at,

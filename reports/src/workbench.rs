@@ -34,6 +34,8 @@ pub struct Workbench {
 #[derive(Serialize)]
 struct Values<'a> {
     lang: &'static str,
+    /// Who opens this page asks in SQL.
+    asks_sql: bool,
     words: &'static Words,
     sql: &'static Labels,
     messages: &'static [(&'static str, &'static str)],
@@ -47,7 +49,6 @@ struct Values<'a> {
 
 #[derive(Serialize)]
 struct Labels {
-    dashboard: &'static str,
     needs_script: &'static str,
     tables: &'static str,
     statement: &'static str,
@@ -68,7 +69,6 @@ struct Labels {
 }
 
 const ENGLISH: Labels = Labels {
-    dashboard: "Dashboard",
     needs_script: "This page needs JavaScript. Without it, ask POST /v1/query, or aihub query in a terminal.",
     tables: "Tables",
     statement: "Statement",
@@ -89,7 +89,6 @@ const ENGLISH: Labels = Labels {
 };
 
 const CHINESE: Labels = Labels {
-    dashboard: "仪表盘",
     needs_script: "本页面需要 JavaScript。没有它时，请使用 POST /v1/query，或在终端中使用 aihub query。",
     tables: "数据表",
     statement: "语句",
@@ -159,6 +158,7 @@ pub fn workbench_page(workbench: &Workbench) -> Result<String, Error> {
     let words = Words::of(language);
     let values = Values {
         lang: language.tag(),
+        asks_sql: true,
         words,
         sql,
         messages,

@@ -28,7 +28,6 @@ fn page(language: Language, days: u32) -> Page {
         organization: None,
         user: Some("ada@example.com".to_owned()),
         asks_sql: false,
-        runs_saved: false,
         definition: None,
         standalone: false,
         failures: Default::default(),
@@ -70,7 +69,6 @@ fn a_standalone_file_in_chinese() {
     let dashboard = Dashboard::parse(SMALL).unwrap();
     let page = Page {
         asks_sql: false,
-        runs_saved: false,
         definition: None,
         standalone: true,
         organization: Some("Müller & Söhne".to_owned()),

@@ -82,7 +82,6 @@ impl Report {
             organization: None,
             user: None,
             asks_sql: false,
-            runs_saved: false,
             definition: None,
             standalone: true,
             failures: Default::default(),

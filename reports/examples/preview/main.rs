@@ -42,7 +42,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         organization: None,
         user: Some("ada@example.com".to_owned()),
         asks_sql: false,
-        runs_saved: false,
         definition: None,
         standalone: mode == "standalone",
         failures: Default::default(),

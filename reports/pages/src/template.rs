@@ -1,5 +1,10 @@
 //! The templates, and filling them in.
 
+use std::{
+    collections::BTreeMap,
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
@@ -16,7 +21,7 @@ pub struct Error {
 /// The name of a template and its text.
 pub type Template = (&'static str, &'static str);
 
-const TEMPLATES: [Template; 14] = [
+const TEMPLATES: [Template; 13] = [
     ("layout.html", include_str!("../templates/layout.html")),
     ("style.css", include_str!("../templates/style.css")),
     ("parts.html", include_str!("../templates/parts.html")),
@@ -24,11 +29,10 @@ const TEMPLATES: [Template; 14] = [
     ("sign_in.html", include_str!("../templates/sign_in.html")),
     ("error.html", include_str!("../templates/error.html")),
     ("notice.html", include_str!("../templates/notice.html")),
-    ("report_bar.html", include_str!("../templates/report_bar.html")),
+    ("bar.html", include_str!("../templates/bar.html")),
     ("reports.html", include_str!("../templates/reports.html")),
     ("report.html", include_str!("../templates/report.html")),
     ("report_form.html", include_str!("../templates/report_form.html")),
-    ("saved_bar.html", include_str!("../templates/saved_bar.html")),
     ("saved_queries.html", include_str!("../templates/saved_queries.html")),
     ("saved_query.html", include_str!("../templates/saved_query.html")),
 ];
@@ -37,23 +41,42 @@ const TEMPLATES: [Template; 14] = [
 /// with `.html` escapes every value that is not marked safe; the only values so marked are drawings of ours, which hold
 /// no text of a stranger.
 pub fn fill(
-    own: &[Template],
+    own: &'static [Template],
     template: &'static str,
     values: &impl Serialize,
 ) -> Result<String, Error> {
     write(own, template, values).map_err(|source| Error { template, source })
 }
 
+/// The templates are read once, by the place of the slice.
+static ENVIRONMENTS: LazyLock<Mutex<BTreeMap<usize, Environment<'static>>>> =
+    LazyLock::new(Mutex::default);
+
 fn write(
-    own: &[Template],
+    own: &'static [Template],
     template: &str,
     values: &impl Serialize,
 ) -> Result<String, minijinja::Error> {
+    let place = own.as_ptr().addr();
+    let known = || ENVIRONMENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = known().get(&place).cloned();
+    let environment = match found {
+        Some(environment) => environment,
+        None => {
+            let made = environment(own)?;
+            known().insert(place, made.clone());
+            made
+        }
+    };
+    environment.get_template(template)?.render(Serde(values))
+}
+
+fn environment(own: &'static [Template]) -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     for (name, source) in TEMPLATES.iter().chain(own) {
         environment.add_template(name, source)?;
     }
-    environment.get_template(template)?.render(Serde(values))
+    Ok(environment)
 }

@@ -31,6 +31,12 @@ pub struct Words {
     pub email: &'static str,
     /// The label of the field for the password.
     pub password: &'static str,
+    /// What the links to the other pages are called, for screen readers.
+    pub places: &'static str,
+    /// The link to the dashboards.
+    pub dashboards: &'static str,
+    /// The link to the alerts.
+    pub alerts: &'static str,
     /// The link to the catalog of metrics.
     pub metrics: &'static str,
     /// The link to the dashboard.
@@ -98,6 +104,9 @@ const ENGLISH: Words = Words {
     sign_out: "Sign out",
     email: "E-mail",
     password: "Password",
+    places: "Pages",
+    dashboards: "Dashboards",
+    alerts: "Alerts",
     metrics: "Metrics",
     dashboard: "Dashboard",
     saved_queries: "Saved queries",
@@ -140,6 +149,9 @@ const CHINESE: Words = Words {
     sign_out: "退出登录",
     email: "邮箱",
     password: "密码",
+    places: "页面",
+    dashboards: "仪表盘",
+    alerts: "告警",
     metrics: "指标",
     dashboard: "仪表板",
     saved_queries: "已保存的查询",

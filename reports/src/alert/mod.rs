@@ -2,6 +2,7 @@
 //! of closed intervals in, verdicts out, the same for a trial over the past and for what is watched now.
 
 mod evaluation;
+pub mod pages;
 mod standing;
 #[cfg(test)]
 mod tests;

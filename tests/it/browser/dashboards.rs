@@ -11,7 +11,7 @@ use tests::{
 use super::reports::{click, figure, shows};
 use crate::reports::scheduled::store_usage;
 
-async fn opened(server: &Server, dir: &Path, path: &str) -> Browser {
+pub(super) async fn opened(server: &Server, dir: &Path, path: &str) -> Browser {
     let (_, cookie) = signed_in(server, dir, "manager").await;
     let (name, value) = cookie.split_once('=').expect("a cookie");
     let browser = Browser::open(1280, 900, &[]).await;

@@ -100,7 +100,7 @@ async fn a_shared_query_has_a_page() {
         "{list}"
     );
     assert!(list.contains("Models &amp; &lt;i&gt;tokens"), "{list}");
-    assert!(read("/dashboards/business").await.1.contains("href=\"/queries\""));
+    assert!(read("/dashboards/business").await.1.contains("href=\"/queries?lang=en\""));
 
     let (status, html) = read("/queries/models").await;
     assert_eq!(status, 200, "{html}");

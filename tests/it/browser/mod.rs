@@ -1,5 +1,6 @@
 //! The pages of a browser.
 
+mod alerts;
 mod catalog;
 mod dashboards;
 mod error_pages;

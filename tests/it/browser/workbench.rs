@@ -159,6 +159,6 @@ async fn an_analyst_works_in_the_browser() {
         reply(stranger.request(Method::GET, path).header("cookie", cookie))
     };
     assert_eq!(page("/sql", &manager).await.status, 403);
-    assert!(!page("/dashboards/business", &manager).await.text().contains("href=\"/sql\""));
-    assert!(page("/dashboards/business", &cookie).await.text().contains("href=\"/sql\""));
+    assert!(!page("/dashboards/business", &manager).await.text().contains("href=\"/sql?lang=en\""));
+    assert!(page("/dashboards/business", &cookie).await.text().contains("href=\"/sql?lang=en\""));
 }

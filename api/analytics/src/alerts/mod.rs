@@ -2,9 +2,11 @@
 //! hands messages to the outbox. What is worth a message is decided by the rules of `reports::alert`.
 
 mod alert;
+mod form;
 mod incident;
 mod m0009_alerts;
 mod message;
+mod pages;
 mod reading;
 mod routes;
 mod row;
@@ -13,6 +15,7 @@ mod trial;
 mod view;
 mod work;
 
+use actix_web::web;
 use rest::feature::Feature;
 use state::migration::Migration;
 
@@ -25,6 +28,13 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 pub(crate) const FEATURE: Feature<Lake> = Feature::new("alerts")
     .with_routes(|config, _| {
         config
+            .route("/alerts", web::get().to(pages::list))
+            .route("/alerts/new", web::get().to(form::new_form))
+            .route("/alerts/new", web::post().to(form::create))
+            .route("/alerts/{id}", web::get().to(pages::one))
+            .route("/alerts/{id}", web::post().to(pages::act))
+            .route("/alerts/{id}/edit", web::get().to(form::edit_form))
+            .route("/alerts/{id}/edit", web::post().to(form::edit))
             .service(routes::list_alerts)
             .service(routes::create_alert)
             .service(routes::try_alert)

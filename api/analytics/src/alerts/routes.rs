@@ -137,8 +137,8 @@ pub(super) async fn changed(
     new: NewAlert,
 ) -> Result<Alert, Problem> {
     let owner = lake.authenticator.by_id(&before.owner_id).await?;
-    new.check(lake, owner.as_ref().unwrap_or(who)).await?;
-    alert::change(lake, who, before, origin, new).await
+    Box::pin(new.check(lake, owner.as_ref().unwrap_or(who))).await?;
+    Box::pin(alert::change(lake, who, before, origin, new)).await
 }
 
 /// Removes an alert with its history.

@@ -185,7 +185,6 @@ fn page(
         organization: principal.reach.organization_id().map(str::to_owned),
         user: user_name(principal),
         asks_sql: principal.may(Ability::RunSql),
-        runs_saved: principal.may(Ability::ReadMetrics),
         definition: None,
         standalone: false,
         failures: Default::default(),

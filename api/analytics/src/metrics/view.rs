@@ -235,7 +235,7 @@ impl MetricDefinition {
             unit: metric.unit,
             kind: metric.kind,
             direction: metric.direction,
-            goal: metric.goal.clone(),
+            goal: metric.goal,
             of_persons: catalog.is_of_persons(metric),
             finest_grain: catalog.finest_grain(metric),
             options: catalog.options(metric).map(OptionView::of).collect(),

@@ -60,7 +60,6 @@ pub(super) async fn draw(
         organization: reader.reach.organization_id().map(str::to_owned),
         user: None,
         asks_sql: false,
-        runs_saved: false,
         definition: None,
         standalone: true,
         failures: Default::default(),

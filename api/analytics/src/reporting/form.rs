@@ -16,14 +16,14 @@ use reports::{
 };
 use rest::{
     body::Body,
-    page::{see_other, visitor},
+    page::visitor,
     principal::{Gate, ViewDashboard, caller},
     problem::Problem,
 };
 
 use super::{
     BODY_BYTES_MAX,
-    pages::{Asked, Fields, dashboard_title, opened, shown, value},
+    pages::{Asked, Fields, dashboard_title, on_to, opened, page_of, value},
     report::{self, Comparison, Format, NewReport, Recipient, Report},
     schedule::{self, Missed},
     work::mail_address,
@@ -54,7 +54,7 @@ pub(super) async fn new_form(
         ("every", "week".to_owned()),
         ("on", "monday".to_owned()),
     ]);
-    shown(report_form(&reader, &form(values, None, None, 0, reader.language)))
+    page_of(report_form(&reader, &form(values, None, None, 0, reader.language)))
 }
 
 fn form(
@@ -144,13 +144,13 @@ fn again(
     let sent =
         FORM_FIELDS.into_iter().filter_map(|name| Some((name, value(fields, name)?.to_owned())));
     let form = form(sent.collect(), id, Some(failure), others, reader.language);
-    let mut response = shown(report_form(reader, &form))?;
+    let mut response = page_of(report_form(reader, &form))?;
     *response.status_mut() = StatusCode::BAD_REQUEST;
     Ok(response)
 }
 
 /// What a reader can mend.
-fn mendable(problem: Problem) -> Result<String, Problem> {
+pub(crate) fn mendable(problem: Problem) -> Result<String, Problem> {
     match (problem.status, &problem.detail) {
         (400 | 403 | 404 | 409, Some(detail)) => Ok(detail.to_string()),
         _ => Err(problem),
@@ -185,7 +185,7 @@ pub(super) async fn create(
         Ok::<Report, Problem>(report)
     };
     match made.await {
-        Ok(report) => Ok(see_other(&format!("/reports/{}", report.report_id))),
+        Ok(report) => Ok(on_to(&format!("/reports/{}", report.report_id), &fields)),
         Err(problem) => again(&fields, None, mendable(problem)?, 0, &reader),
     }
 }
@@ -227,7 +227,7 @@ pub(super) async fn edit_form(
     ] {
         values.extend(is_set.then(|| (name, "yes".to_owned())));
     }
-    shown(report_form(
+    page_of(report_form(
         &reader,
         &form(values, Some(&report_id), None, others.len(), reader.language),
     ))
@@ -259,7 +259,7 @@ pub(super) async fn edit(
         Ok::<Report, Problem>(report)
     };
     match changed.await {
-        Ok(report) => Ok(see_other(&format!("/reports/{}", report.report_id))),
+        Ok(report) => Ok(on_to(&format!("/reports/{}", report.report_id), &fields)),
         Err(problem) => again(&fields, Some(&id), mendable(problem)?, count, &reader),
     }
 }

@@ -30,14 +30,14 @@ use super::{
 };
 use crate::{Lake, dashboards::who_reads};
 
-pub(super) type Asked = Result<web::Query<Vec<(String, String)>>, actix_web::Error>;
-pub(super) type Fields = Vec<(String, String)>;
+pub(crate) type Asked = Result<web::Query<Vec<(String, String)>>, actix_web::Error>;
+pub(crate) type Fields = Vec<(String, String)>;
 
 /// So many runs are on the page of a report.
 const RUNS: u64 = 50;
 
 /// Who opens a page, and the pairs of its address; or the way in.
-pub(super) async fn opened(
+pub(crate) async fn opened(
     request: &HttpRequest,
     asked: Asked,
     gate: &Gate,
@@ -52,14 +52,25 @@ pub(super) async fn opened(
 }
 
 /// The value of a field that is filled in.
-pub(super) fn value<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
+pub(crate) fn value<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     let found = fields.iter().find(|(known, _)| known == name)?;
     Some(found.1.trim()).filter(|text| !text.is_empty())
 }
 
-pub(super) fn shown(html: Result<String, pages::Error>) -> Result<HttpResponse, Problem> {
+/// Leads on to a page, in the language of the form.
+pub(crate) fn on_to(path: &str, fields: &Fields) -> HttpResponse {
+    match value(fields, "lang").and_then(Language::from_tag) {
+        Some(language) => see_other(&format!("{path}?lang={}", language.tag())),
+        None => see_other(path),
+    }
+}
+
+/// A page, for the browser.
+pub(crate) fn page_of<E: std::error::Error + 'static>(
+    html: Result<String, E>,
+) -> Result<HttpResponse, Problem> {
     html.map(html_page).map_err(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "a page of reports");
+        tracing::error!(error = &error as &dyn std::error::Error, "a page cannot be written");
         Problem::internal()
     })
 }
@@ -81,7 +92,7 @@ pub(super) async fn list(
         let last = run_views(&lake, last).await?.pop();
         listed.push(in_list(&lake, view, last, reader.language));
     }
-    shown(reports_page(&reader, &listed))
+    page_of(reports_page(&reader, &listed))
 }
 
 fn in_list(
@@ -171,7 +182,7 @@ pub(super) async fn one(
         id: view.id,
         title: view.report.title,
     };
-    shown(report_page(&reader, &page))
+    page_of(report_page(&reader, &page))
 }
 
 fn facts(view: &ReportView, owner: &str, zone: Zone, language: Language) -> Vec<(String, String)> {
@@ -270,9 +281,9 @@ pub(super) async fn act(
         }
         "remove" => {
             report::remove(&lake, &found, &origin).await?;
-            return Ok(see_other("/reports"));
+            return Ok(on_to("/reports", &fields));
         }
         other => return Err(Problem::invalid_parameters(format!("`act={other}` is not possible"))),
     }
-    Ok(see_other(&place))
+    Ok(on_to(&place, &fields))
 }
