@@ -65,6 +65,8 @@ pub(super) const FAILED_JOBS: &str = "system.failed_jobs";
 
 /// Groups that are watched: the largest of all that is looked at, and those of the new intervals.
 const GROUPS_MAX: usize = 100;
+/// Values that are asked for at once: an answer has at most 200,000 rows, and some metrics several for each currency.
+const ROWS_AT_ONCE: usize = 40_000;
 /// Failed jobs that are looked at.
 const JOBS_MAX: u64 = 1_000;
 
@@ -187,16 +189,36 @@ pub(super) async fn series(
         None => Groups::All,
         Some(_) => Groups::These(largest(lake, asking, &request, span, &rule.metric).await?),
     };
-    if matches!(&groups, Groups::These(these) if these.is_empty()) {
-        return Ok(Vec::new());
+    let count = match &groups {
+        Groups::These(these) if these.is_empty() => return Ok(Vec::new()),
+        Groups::These(these) => these.len() + 1,
+        _ => 1,
+    };
+    let (mut all, mut volumes) = (ByKey::new(), rule.at_least.is_some().then(ByKey::new));
+    for piece in starts.chunks((ROWS_AT_ONCE / count).max(1)) {
+        let (Some(first), Some(last)) = (piece.first(), piece.last()) else { continue };
+        let of_piece = |request: MetricRequest| MetricRequest {
+            from: *first,
+            to: rule.interval.end(*last, span.zone).min(span.to),
+            ..request
+        };
+        let mut asked = vec![of_piece(request(&rule.metric, groups.clone()))];
+        let least = rule.at_least.iter();
+        asked.extend(least.map(|least| of_piece(request(&least.metric, groups.clone()))));
+        let mut answers = ask(lake, &asked, asking).await?.into_iter();
+        for (found, answer) in std::iter::once(&mut all).chain(&mut volumes).zip(&mut answers) {
+            for (key, values) in values(&answer) {
+                found.entry(key).or_default().extend(values);
+            }
+        }
     }
-    let mut asked = vec![request(&rule.metric, groups.clone())];
-    asked.extend(rule.at_least.iter().map(|least| request(&least.metric, groups.clone())));
-    let answers = ask(lake, &asked, asking).await?;
-    let volumes = answers.get(1).map(values);
-    let all = answers.first().map(values).unwrap_or_default();
+    Ok(assembled(&starts, all, volumes.as_ref()))
+}
+
+/// The series, each with what the other metric has.
+fn assembled(starts: &[DateTime<Utc>], all: ByKey, volumes: Option<&ByKey>) -> Vec<AlertSeries> {
     let made = all.into_iter().map(|((group, currency), values)| {
-        let volume = volumes.as_ref().map(|volumes| {
+        let volume = volumes.map(|volumes| {
             // What it has to have at least is of no currency, or of the same.
             let same = [(group.clone(), currency.clone()), (group.clone(), None)];
             same.iter().find_map(|key| volumes.get(key))
@@ -213,7 +235,7 @@ pub(super) async fn series(
             currency,
         }
     });
-    Ok(made.collect())
+    made.collect()
 }
 
 async fn ask(
@@ -245,10 +267,11 @@ async fn largest(
 }
 
 type Key = (Option<String>, Option<String>);
+type ByKey = BTreeMap<Key, Values>;
 type Values = BTreeMap<DateTime<Utc>, Option<Decimal>>;
 
-fn values(answer: &MetricAnswer) -> BTreeMap<Key, Values> {
-    let mut all: BTreeMap<Key, Values> = BTreeMap::new();
+fn values(answer: &MetricAnswer) -> ByKey {
+    let mut all = ByKey::new();
     for row in answer.rows.iter().filter(|row| !row.other) {
         let Some(at) = row.at else { continue };
         let key = (row.group.first().cloned().flatten(), row.currency.clone());
