@@ -3,13 +3,24 @@
 use query::metric::{MetricAnswer, MetricRequest, MetricRow, Number};
 use rust_decimal::Decimal;
 
-use crate::Error;
+use crate::{AnalysisResult, Error, Forecasts};
 
 /// A question with its answer.
 #[derive(Debug, Clone)]
 pub struct MetricResult {
     pub request: MetricRequest,
     pub answer: MetricAnswer,
+}
+
+/// The answers to all questions of a dashboard.
+#[derive(Debug, Clone, Default)]
+pub struct DashboardAnswers {
+    /// To [`crate::Dashboard::requests`], in any order. One that is missing is an error.
+    pub metrics: Vec<MetricResult>,
+    /// To [`crate::Dashboard::analyses`].
+    pub analyses: Vec<AnalysisResult>,
+    /// One that is missing is not drawn.
+    pub forecasts: Forecasts,
 }
 
 /// The answers at hand, looked up by the question.

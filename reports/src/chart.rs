@@ -1,10 +1,13 @@
 //! Lines over time, drawn by `charts-rs` as SVG that follows the theme of the page.
 
-use charts_rs::{Box as Margin, Color, DEFAULT_FONT_FAMILY, LineChart, Series, SeriesBand, Symbol};
+use charts_rs::{
+    BarChart, Box as Margin, ChartBase, Color, DEFAULT_FONT_FAMILY, LineChart, MarkLine,
+    MarkLineCategory, Series, SeriesBand, Symbol, YAxisConfig,
+};
 
 use serde::Serialize;
 
-use crate::{Error, axis::Axis};
+use crate::{Error, axis::Axis, tile::Draw};
 
 /// A picture at one size. A page holds a chart at several sizes, and its style sheet shows the
 /// one that fits: text in a scaled picture would be too small or too large.
@@ -45,19 +48,42 @@ pub(crate) struct Plot {
     pub(crate) values: Vec<Option<f64>>,
     /// Expected value, lower and upper bound, one per label after the last value.
     pub(crate) expected: Vec<(f64, f64, f64)>,
-    pub(crate) filled: bool,
+    pub(crate) draw: Draw,
     /// The first or the last value is of a part of its bucket: the line to it is dashed.
     pub(crate) partial_first: bool,
     pub(crate) partial_last: bool,
+    /// What every value should reach.
+    pub(crate) goal: Option<f64>,
     pub(crate) axis: Axis,
 }
 
 /// A color as `charts-rs` draws it, and the variable of the page that replaces it.
-const PALETTE: [(&str, &str); 4] = [
+const PALETTE: [(&str, &str); 11] = [
     ("#1D5FD1", "var(--line)"),
     ("#0E8A7D", "var(--outlook)"),
     ("#E4E7EC", "var(--grid)"),
     ("#667085", "var(--muted)"),
+    ("#2A6FDB", "var(--c1)"),
+    ("#E07B39", "var(--c2)"),
+    ("#2E9E6B", "var(--c3)"),
+    ("#8E5BD0", "var(--c4)"),
+    ("#D0455C", "var(--c5)"),
+    ("#1FA0B5", "var(--c6)"),
+    ("#98A2B3", "var(--c7)"),
+];
+
+/// The number of the color of all others.
+pub(crate) const OTHERS: usize = 6;
+
+/// The colors of groups, the largest first; the last is that of the others.
+const GROUPS: [Color; 7] = [
+    Color { r: 0x2a, g: 0x6f, b: 0xdb, a: 255 },
+    Color { r: 0xe0, g: 0x7b, b: 0x39, a: 255 },
+    Color { r: 0x2e, g: 0x9e, b: 0x6b, a: 255 },
+    Color { r: 0x8e, g: 0x5b, b: 0xd0, a: 255 },
+    Color { r: 0xd0, g: 0x45, b: 0x5c, a: 255 },
+    Color { r: 0x1f, g: 0xa0, b: 0xb5, a: 255 },
+    Color { r: 0x98, g: 0xa2, b: 0xb3, a: 255 },
 ];
 
 const LINE: Color = Color { r: 0x1d, g: 0x5f, b: 0xd1, a: 255 };
@@ -84,13 +110,89 @@ pub(crate) struct Drawing {
 /// Draws a picture of the given size.
 pub(crate) fn draw(metric: &str, plot: &Plot, size: Size) -> Result<Drawing, Error> {
     let chart = line_chart(plot, size);
-    let axis = chart.y_axis_configs.first().and_then(|axis| axis.width).unwrap_or_default();
-    let (from, to) = (chart.margin.left + axis, chart.width - chart.margin.right);
-    let middle = from.midpoint(to);
-    let extent = if plot.labels.len() < 2 { (middle, middle) } else { (from, to) };
-    let extent = (extent.0.round(), extent.1.round());
+    let extent = extent(&chart.base, &chart.y_axis_configs, plot.labels.len());
     let svg = chart.svg().map_err(|source| Error::Chart { metric: metric.to_owned(), source })?;
     Ok(Drawing { svg: plain_zero(&themed(inside(&svg)), &plot.axis), extent })
+}
+
+/// Several lines over time: what to draw of each, from the first color on.
+#[derive(Debug, Clone)]
+pub(crate) struct StackedPlot {
+    pub(crate) labels: Vec<String>,
+    pub(crate) lines: Vec<Vec<Option<f64>>>,
+    /// The color of each, by its number in the palette.
+    pub(crate) colors: Vec<usize>,
+    pub(crate) draw: Draw,
+    /// Whether the lines stand on each other.
+    pub(crate) stacked: bool,
+    pub(crate) axis: Axis,
+}
+
+/// Draws several lines.
+pub(crate) fn draw_stacked(metric: &str, plot: &StackedPlot, size: Size) -> Result<Drawing, Error> {
+    let (svg, extent) = stacked_svg(plot, size, |_| {})
+        .map_err(|source| Error::Chart { metric: metric.to_owned(), source })?;
+    Ok(Drawing { svg: plain_zero(&themed(inside(&svg)), &plot.axis), extent })
+}
+
+/// Draws several lines for a mail.
+pub(crate) fn draw_stacked_png(
+    metric: &str,
+    plot: &StackedPlot,
+    size: Size,
+) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::Chart { metric: metric.to_owned(), source };
+    let on_white = |chart: &mut ChartBase| {
+        chart.background_color = WHITE;
+        chart.font_family = DEFAULT_FONT_FAMILY.to_owned();
+    };
+    let (svg, _) = stacked_svg(plot, size, on_white).map_err(failed)?;
+    let width = u32::from(size.pixels().0) * PNG_SCALE;
+    charts_rs::svg_to_png_with_size(&plain_zero(&svg, &plot.axis), Some(width), None)
+        .map_err(failed)
+}
+
+fn stacked_svg(
+    plot: &StackedPlot,
+    size: Size,
+    finish: impl FnOnce(&mut ChartBase),
+) -> charts_rs::Result<(String, (f32, f32))> {
+    let series = plot.lines.iter().zip(&plot.colors).map(|(values, color)| {
+        let values = values.iter().map(|value| value.map(|v| plotted(v, plot.axis.factor)));
+        let mut line = Series::new_nullable(String::new(), values.collect());
+        line.index = Some(*color);
+        // Bars take the color of their place, not of their index.
+        line.colors = GROUPS.get(*color).map(|color| vec![Some(*color); plot.labels.len()]);
+        line.fill = Some(plot.draw == Draw::Area);
+        line.stack = plot.stacked.then(|| "all".to_owned());
+        line
+    });
+    let (series, labels) = (series.collect(), spaced(&plot.labels));
+    let dressed = |chart: &mut ChartBase| {
+        dress(chart, plot.labels.len(), size);
+        chart.series.colors = GROUPS.to_vec();
+        chart.series.fill_opacity = Some(0.55);
+    };
+    match plot.draw {
+        Draw::Bar => {
+            let mut chart = BarChart::new(series, labels);
+            dressed(&mut chart.base);
+            chart.base.x_axis.boundary_gap = Some(true);
+            chart.radius = None;
+            scale(&mut chart.y_axis_configs, &plot.axis);
+            finish(&mut chart.base);
+            let extent = extent(&chart.base, &chart.y_axis_configs, plot.labels.len());
+            Ok((chart.svg()?, extent))
+        }
+        Draw::Line | Draw::Area => {
+            let mut chart = LineChart::new(series, labels);
+            dressed(&mut chart.base);
+            scale(&mut chart.y_axis_configs, &plot.axis);
+            finish(&mut chart.base);
+            let extent = extent(&chart.base, &chart.y_axis_configs, plot.labels.len());
+            Ok((chart.svg()?, extent))
+        }
+    }
 }
 
 /// How many pixels of a PNG are one of the drawing: for screens with fine pixels.
@@ -116,6 +218,15 @@ fn plain_zero(svg: &str, axis: &Axis) -> String {
 
 fn line_chart(plot: &Plot, size: Size) -> LineChart {
     let mut chart = LineChart::new(series(plot), spaced(&plot.labels));
+    dress(&mut chart.base, plot.labels.len(), size);
+    chart.series.colors = vec![LINE, OUTLOOK];
+    chart.series.fill_opacity = Some(0.1);
+    scale(&mut chart.y_axis_configs, &plot.axis);
+    chart
+}
+
+/// What all charts over time have in common.
+fn dress(chart: &mut ChartBase, labels: usize, size: Size) {
     let (width, height) = size.pixels();
     chart.width = f32::from(width);
     chart.height = f32::from(height);
@@ -125,29 +236,42 @@ fn line_chart(plot: &Plot, size: Size) -> LineChart {
     chart.font_family = FONT_FAMILY.to_owned();
     chart.background_color = NO_COLOR;
     chart.legend.show = Some(false);
-    chart.series.colors = vec![LINE, OUTLOOK];
     chart.series.stroke_width = 2.0;
-    chart.series.fill_opacity = Some(0.1);
     chart.series.symbol = Some(Symbol::None);
     chart.grid.stroke_color = GRID;
-    chart.x_axis.boundary_gap = Some(plot.labels.len() < 2);
+    chart.x_axis.boundary_gap = Some(labels < 2);
     chart.x_axis.stroke_color = GRID;
     chart.x_axis.font.color = MUTED;
     chart.x_axis.font.size = 12.0;
-    for y_axis in &mut chart.y_axis_configs {
+}
+
+fn scale(y_axes: &mut [YAxisConfig], axis: &Axis) {
+    for y_axis in y_axes {
         y_axis.font.color = MUTED;
         y_axis.font.size = 12.0;
-        y_axis.formatter = Some(plot.axis.label.clone());
-        y_axis.min = Some(plotted(plot.axis.min, 1.0));
-        y_axis.max = Some(plotted(plot.axis.max, 1.0));
-        y_axis.split_number = plot.axis.splits;
+        y_axis.formatter = Some(axis.label.clone());
+        y_axis.min = Some(plotted(axis.min, 1.0));
+        y_axis.max = Some(plotted(axis.max, 1.0));
+        y_axis.split_number = axis.splits;
         // What `charts-rs` takes for a narrow letter is a wide one, and would touch the axis.
-        if plot.axis.label.contains(|letter| letter > '\u{2e7f}') {
+        if axis.label.contains(|letter| letter > '\u{2e7f}') {
             y_axis.name_gap += 6.0;
         }
-        y_axis.width = Some(plot.axis.width + y_axis.name_gap);
+        y_axis.width = Some(axis.width + y_axis.name_gap);
     }
-    chart
+}
+
+/// Where the first and the last label are.
+fn extent(chart: &ChartBase, y_axes: &[YAxisConfig], labels: usize) -> (f32, f32) {
+    let axis = y_axes.first().and_then(|axis| axis.width).unwrap_or_default();
+    let (mut from, mut to) = (chart.margin.left + axis, chart.width - chart.margin.right);
+    // Bars stand in the middle of their room.
+    if chart.x_axis.boundary_gap != Some(false) {
+        #[expect(clippy::cast_precision_loss, reason = "a chart has few labels")]
+        let half = (to - from) / (2.0 * labels.max(1) as f32);
+        (from, to) = (from + half, to - half);
+    }
+    (from.round(), to.round())
 }
 
 /// Labels with room on both sides: `charts-rs` leaves out those that do not fit side by side, and
@@ -177,7 +301,8 @@ fn series(plot: &Plot) -> Vec<Series> {
     }
     let mut was = Series::new_nullable(String::new(), values);
     was.index = Some(0);
-    was.fill = Some(plot.filled);
+    was.fill = Some(plot.draw == Draw::Area);
+    was.mark_lines = plot.goal.map(|goal| goal_line(goal, factor)).into_iter().collect();
     if was.data.iter().flatten().count() <= FEW_POINTS {
         was.symbol = Some(Symbol::Circle(3.5, Some(LINE)));
     }
@@ -213,6 +338,14 @@ fn series(plot: &Plot) -> Vec<Series> {
     outlook.band = Some(SeriesBand { lower, upper, stroke_width: None });
     all.push(outlook);
     all
+}
+
+fn goal_line(goal: f64, factor: f64) -> MarkLine {
+    MarkLine {
+        category: MarkLineCategory::Value(plotted(goal, factor)),
+        color: Some(MUTED),
+        ..MarkLine::default()
+    }
 }
 
 /// The line from or to a value that is not complete.
@@ -261,9 +394,10 @@ mod tests {
             labels: (0..values.len() + expected.len()).map(|day| format!("Nov {day}")).collect(),
             values: values.to_vec(),
             expected: expected.to_vec(),
-            filled: true,
+            draw: Draw::Area,
             partial_first: false,
             partial_last: false,
+            goal: None,
             axis: Axis::around(values.iter().copied().flatten(), Unit::Count, None, Language::En),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use query::metric::MetricRequest;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Selection, Text, Tile};
+use crate::{AnalysisRequest, Error, Selection, Text, Tile};
 
 /// The dashboards that come with the program, by name.
 const BUILT_IN: [(&str, &str); 6] = [
@@ -81,6 +81,17 @@ impl Dashboard {
             }
         }
         requests
+    }
+
+    /// The analyses that the tiles show of the selection, each once.
+    pub fn analyses(&self, selection: &Selection) -> Vec<AnalysisRequest> {
+        let mut analyses: Vec<AnalysisRequest> = vec![];
+        for request in self.tiles.iter().filter_map(|tile| tile.analysis(selection)) {
+            if !analyses.contains(&request) {
+                analyses.push(request);
+            }
+        }
+        analyses
     }
 
     /// The forecasts that the tiles show of the selection, each once.

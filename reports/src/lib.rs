@@ -40,7 +40,7 @@ mod words;
 mod workbench;
 
 pub use address::Address;
-pub use answer::MetricResult;
+pub use answer::{DashboardAnswers, MetricResult};
 pub use band::{Band, Forecasts};
 pub use catalog::{CATALOG_DAYS, Definition, catalog_page, metric_dashboard};
 pub use comparison::DesiredDirection;
@@ -52,6 +52,6 @@ pub use page::{DASHBOARD_SCRIPT, Page, render};
 pub use pages::{Language, Text};
 pub use schedule::{Period, Recurrence};
 pub use selection::Selection;
-pub use tile::{Tile, TileFailure};
+pub use tile::{AnalysisName, AnalysisRequest, AnalysisResult, Tile, TileFailure};
 pub use window::Window;
 pub use workbench::{WORKBENCH_SCRIPT, Workbench, workbench_page};

@@ -5,7 +5,7 @@ use pages::words::Words;
 use serde::Serialize;
 
 use crate::{
-    Dashboard, Error, Forecasts, Language, MetricResult, Page,
+    Dashboard, DashboardAnswers, Error, Language, Page,
     answer::Answers,
     summary,
     tile::{TileContext, View},
@@ -77,16 +77,16 @@ struct Values<'a> {
 /// Writes a dashboard as a mail, by the same answers as the page.
 pub fn mail(
     dashboard: &Dashboard,
-    answers: &[MetricResult],
-    forecasts: &Forecasts,
+    answers: &DashboardAnswers,
     page: &Page,
     frame: &MailFrame,
 ) -> Result<DashboardMail, Error> {
     let language = page.language;
     let scene = TileContext {
         selection: &page.selection,
-        answers: Answers(answers),
-        forecasts,
+        answers: Answers(&answers.metrics),
+        analyses: &answers.analyses,
+        forecasts: &answers.forecasts,
         language,
         as_png: true,
         links: None,
@@ -95,8 +95,11 @@ pub fn mail(
     let mut tiles = Vec::new();
     for tile in &dashboard.tiles {
         let mut view = tile.view(&scene)?;
-        if let View::Series(series) = &mut view {
-            images.extend(series.take_pngs(images.len() + 1));
+        let first = images.len() + 1;
+        match &mut view {
+            View::Series(series) => images.extend(series.take_pngs(first)),
+            View::Stacked(stacked) => images.extend(stacked.take_pngs(first)),
+            _ => {}
         }
         tiles.push(view);
     }

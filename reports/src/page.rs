@@ -11,8 +11,8 @@ use query::{Zone, metric::MetricRequest};
 use serde::Serialize;
 
 use crate::{
-    Address, Dashboard, Definition, Error, Forecasts, Language, MetricResult, Selection, Tile,
-    Window,
+    Address, Dashboard, DashboardAnswers, Definition, Error, Language, MetricResult, Selection,
+    Tile, Window,
     address::{FilterForm, WORDS, encoded},
     answer::Answers,
     summary,
@@ -27,6 +27,9 @@ const TEMPLATES: &[pages::Template] = &[
     ("series.html", include_str!("../templates/series.html")),
     ("ranking.html", include_str!("../templates/ranking.html")),
     ("table.html", include_str!("../templates/table.html")),
+    ("stacked.html", include_str!("../templates/stacked.html")),
+    ("grid.html", include_str!("../templates/grid.html")),
+    ("text.html", include_str!("../templates/text.html")),
     ("failed.html", include_str!("../templates/failed.html")),
 ];
 
@@ -109,19 +112,18 @@ struct Section {
     tiles: Vec<View>,
 }
 
-/// Renders a dashboard. The answers may be in any order; one that is missing is an error, a
-/// forecast that is missing is not.
+/// Renders a dashboard.
 pub fn render(
     dashboard: &Dashboard,
-    answers: &[MetricResult],
-    forecasts: &Forecasts,
+    answers: &DashboardAnswers,
     page: &Page,
 ) -> Result<String, Error> {
     let fixed = Words::of(page.language);
     let scene = TileContext {
         selection: &page.selection,
-        answers: Answers(answers),
-        forecasts,
+        answers: Answers(&answers.metrics),
+        analyses: &answers.analyses,
+        forecasts: &answers.forecasts,
         language: page.language,
         as_png: false,
         links: page.links(),
@@ -160,7 +162,7 @@ pub fn render(
             let is_course = |result: &&MetricResult| {
                 result.request.metric == definition.name && result.request.grain.is_some()
             };
-            Some(answers.iter().find(is_course)?.answer.sql.as_str())
+            Some(answers.metrics.iter().find(is_course)?.answer.sql.as_str())
         }),
         as_of: &page.as_of,
         generated_at: page.generated_at.to_rfc3339_opts(SecondsFormat::Secs, true),

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use query::metric::{
-    Audience, Catalog, Compare, Filter, Grain, MetricAnswer, MetricRequest, MetricRow,
+    Audience, Catalog, Compare, Filter, Goal, GoalPeriod, Grain, MetricAnswer, MetricRequest,
+    MetricRow,
 };
+
+use rust_decimal::{Decimal, prelude::FromPrimitive};
 
 use crate::{Error, Window, metric_forecast};
 
 /// What a reader has chosen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Selection {
     pub window: Window,
     /// None: nothing is compared.
@@ -20,6 +23,8 @@ pub struct Selection {
     filters: Vec<PageFilter>,
     /// What each metric can be filtered by.
     dimensions: BTreeMap<String, Vec<String>>,
+    /// What each metric should be.
+    goals: BTreeMap<String, Goal>,
     data: Data,
 }
 
@@ -66,6 +71,7 @@ impl Selection {
             grain: None,
             filters: Vec::new(),
             dimensions: BTreeMap::new(),
+            goals: BTreeMap::new(),
             data: Data::Unknown,
         }
     }
@@ -107,7 +113,11 @@ impl Selection {
             }
             filters.push(PageFilter { text: text.clone(), dimension, filter });
         }
-        Ok(Self { filters, dimensions, ..self })
+        let goals = catalog
+            .metrics(audience)
+            .filter_map(|metric| Some((metric.name.clone(), metric.goal?)))
+            .collect();
+        Ok(Self { filters, dimensions, goals, ..self })
     }
 
     /// With a grain of its own. One that would draw too many points is refused.
@@ -140,9 +150,45 @@ impl Selection {
         self.dimensions.values().any(|names| names.iter().any(|known| known == name))
     }
 
+    /// The dimensions of the filters.
+    pub(crate) fn dimensions_of_filters(&self) -> impl Iterator<Item = &str> {
+        self.filters.iter().map(|filter| filter.dimension.as_str())
+    }
+
+    /// The start of each bucket of a chart, and whether the window, or the time until now, has only a part of it.
+    pub(crate) fn buckets(&self) -> Vec<(DateTime<Utc>, bool)> {
+        let (grain, zone) = (self.grain(), self.window.zone());
+        let first = grain.start(self.window.from(), zone);
+        std::iter::successors(Some(first), |at| Some(grain.end(*at, zone)))
+            .take_while(|at| *at < self.window.to())
+            .map(|at| (at, self.is_partial(at)))
+            .collect()
+    }
+
+    /// Whether the window, or the time until now, has only a part of the bucket that begins then.
+    pub(crate) fn is_partial(&self, at: DateTime<Utc>) -> bool {
+        let end = self.grain().end(at, self.window.zone());
+        at < self.window.from() || end > self.window.seen_to()
+    }
+
     /// The texts of the filters.
     pub fn filters(&self) -> impl Iterator<Item = &str> {
         self.filters.iter().map(|filter| filter.text.as_str())
+    }
+
+    /// What the value of a metric over the window should be. A goal of a month is for whole months, and none is for a part
+    /// of the rows.
+    pub(crate) fn goal(&self, metric: &str) -> Option<Decimal> {
+        let goal = self.goals.get(metric).filter(|_| self.filters_of(metric).next().is_none())?;
+        let is_for_it = goal.per == GoalPeriod::Window || self.window.is_a_month();
+        is_for_it.then(|| Decimal::from_f64(goal.value)).flatten()
+    }
+
+    /// What every point of a chart of a metric should be.
+    pub(crate) fn goal_of_points(&self, metric: &str) -> Option<f64> {
+        let goal = self.goals.get(metric).filter(|_| self.filters_of(metric).next().is_none())?;
+        let is_for_it = goal.per == GoalPeriod::Window || self.grain() == Grain::Month;
+        is_for_it.then_some(goal.value)
     }
 
     /// The window that this one is compared with. None where the data does not cover it: that the data begins is no reason

@@ -46,6 +46,7 @@ pub(crate) fn sentences(dashboard: &Dashboard, scene: &TileContext<'_>) -> Vec<S
     if scene.selection.compared().is_none() && scene.selection.compare.is_some() {
         sentences.push(words::nothing_before(scene.language).to_owned());
     }
+    sentences.extend(goals(dashboard, scene));
     sentences.extend(expected(dashboard, scene));
     sentences
 }
@@ -147,6 +148,27 @@ fn largest_part(
         .map(|(name, was, is, _)| (name, was, is))
 }
 
+/// Which goals are met.
+fn goals(dashboard: &Dashboard, scene: &TileContext<'_>) -> Option<String> {
+    let (selection, language) = (scene.selection, scene.language);
+    let (mut met, mut missed) = (Vec::new(), Vec::new());
+    for tile in &dashboard.tiles {
+        let Tile::Kpi(tile) = tile else { continue };
+        let Some(goal) = selection.goal(&tile.metric) else { continue };
+        let request = selection.totals(&tile.metric, &selection.window, &[]);
+        let Ok(answer) = scene.answers.get(&request) else { continue };
+        let Some(value) = total(answer, None) else { continue };
+        let title = tile.title.of(language);
+        if tile.meets(value, goal) {
+            met.push(title.to_owned());
+        } else {
+            let shown = |value| print(value, answer.unit, None, Precision::Short, language);
+            missed.push(words::of_goal(title, &shown(value), &shown(goal), language));
+        }
+    }
+    words::goals(&met, &missed, language)
+}
+
 /// What is expected of the first metric that is forecast.
 fn expected(dashboard: &Dashboard, scene: &TileContext<'_>) -> Option<String> {
     dashboard.tiles.iter().find_map(|tile| match tile {
@@ -227,6 +249,7 @@ mod tests {
         let scene = TileContext {
             selection: &selection,
             answers: Answers(&answers),
+            analyses: &[],
             forecasts: &forecasts,
             language,
             as_png: false,
@@ -245,6 +268,57 @@ mod tests {
         ];
         assert_eq!(told(Language::En, true), expected);
         assert_eq!(told(Language::ZhCn, true)[0], "请求数上升 20.0%，从 100 到 120。");
+    }
+
+    #[test]
+    fn goals_are_met_or_missed() {
+        let now: DateTime<Utc> = "2026-11-23T07:05:41Z".parse().unwrap();
+        let catalog = query::metric::Catalog::built_in().unwrap();
+        let selection = Selection::new(Window::last_days(now, 7).unwrap())
+            .compared_with(None)
+            .with_filters(&[], &catalog, query::metric::Audience::Staff)
+            .unwrap();
+        let tile = |metric: &str, title: &str| {
+            format!(
+                "  - {{kind: kpi, metric: {metric}, title: {{en: {title}, zh-CN: b}}, note: {{en: n, zh-CN: n}}}}\n"
+            )
+        };
+        let yaml = format!(
+            "name: x\ntitle: {{en: a, zh-CN: b}}\ntiles:\n{}{}{}",
+            tile("registration_conversion", "Registrations"),
+            tile("paid_conversion", "Payments"),
+            // Its goal is of a month, and the window is a week.
+            tile("requests", "Requests"),
+        );
+        let dashboard = Dashboard::parse(&yaml).unwrap();
+        let value = |metric: &str| match metric {
+            "registration_conversion" => "0.151".parse().unwrap(),
+            "paid_conversion" => "0.049".parse().unwrap(),
+            _ => Decimal::ONE,
+        };
+        let answers: Vec<MetricResult> = dashboard
+            .requests(&selection)
+            .iter()
+            .map(|request| {
+                let mut result = answer(&selection, request);
+                result.answer.unit = Unit::Ratio;
+                for row in &mut result.answer.rows {
+                    row.value = query::metric::Number::from_decimal(value(&request.metric));
+                }
+                result
+            })
+            .collect();
+        let scene = TileContext {
+            selection: &selection,
+            answers: Answers(&answers),
+            analyses: &[],
+            forecasts: &Forecasts::default(),
+            language: Language::En,
+            as_png: false,
+            links: None,
+        };
+        let said = sentences(&dashboard, &scene).join(" ").replace('\u{a0}', " ");
+        assert_eq!(said, "Goals met: Registrations; missed: Payments (4.9 %, goal 5.0 %).");
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! The kinds of tiles. Each has a room: its definition, the questions it asks, and its view, the
 //! values its template is filled with.
 
+mod analysis;
+mod grid;
+mod heatmap;
 mod kpi;
 mod ranking;
 mod series;
+mod stacked;
 mod table;
+mod text;
+mod waterfall;
 
 use query::metric::MetricRequest;
 use serde::{Deserialize, Serialize};
@@ -17,13 +23,28 @@ use crate::{
     page, words,
 };
 
+pub use analysis::{AnalysisName, AnalysisRequest, AnalysisResult, AnalysisTile};
+pub use heatmap::HeatmapTile;
 pub use kpi::KpiTile;
 pub use ranking::RankingTile;
 pub(crate) use ranking::group;
 pub use series::{ForecastOptions, SeriesTile};
+pub use stacked::StackedTile;
 pub use table::{Column, TableTile};
+pub use text::TextTile;
+pub use waterfall::WaterfallTile;
 
-/// A tile of a dashboard. In YAML its `kind` is one of `kpi`, `series`, `ranking`, `table`.
+/// How values over time are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Draw {
+    Line,
+    #[default]
+    Area,
+    Bar,
+}
+
+/// A tile of a dashboard. In YAML its `kind` is the name of one of these.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Tile {
@@ -31,12 +52,22 @@ pub enum Tile {
     Series(SeriesTile),
     Ranking(RankingTile),
     Table(TableTile),
+    /// A metric over time, split by a dimension.
+    Stacked(StackedTile),
+    /// A metric by weekday and hour.
+    Heatmap(HeatmapTile),
+    /// A stock and its movements.
+    Waterfall(WaterfallTile),
+    /// Retention, a funnel, the lifecycle or paths.
+    Analysis(AnalysisTile),
+    Text(TextTile),
 }
 
 /// Everything a view is made from.
 pub(crate) struct TileContext<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) answers: Answers<'a>,
+    pub(crate) analyses: &'a [AnalysisResult],
     pub(crate) forecasts: &'a Forecasts,
     pub(crate) language: Language,
     /// Charts are drawn as PNG, for a mail.
@@ -144,6 +175,9 @@ pub(crate) enum View {
     Series(series::View),
     Ranking(ranking::View),
     Table(table::View),
+    Stacked(stacked::View),
+    Grid(grid::View),
+    Text(text::View),
 }
 
 impl Tile {
@@ -153,6 +187,11 @@ impl Tile {
             Self::Series(tile) => &tile.title,
             Self::Ranking(tile) => &tile.title,
             Self::Table(tile) => &tile.title,
+            Self::Stacked(tile) => &tile.title,
+            Self::Heatmap(tile) => &tile.title,
+            Self::Waterfall(tile) => &tile.title,
+            Self::Analysis(tile) => &tile.title,
+            Self::Text(tile) => &tile.title,
         }
     }
 
@@ -163,6 +202,11 @@ impl Tile {
             Self::Series(tile) => &tile.note,
             Self::Ranking(tile) => &tile.note,
             Self::Table(tile) => &tile.note,
+            Self::Stacked(tile) => &tile.note,
+            Self::Heatmap(tile) => &tile.note,
+            Self::Waterfall(tile) => &tile.note,
+            Self::Analysis(tile) => &tile.note,
+            Self::Text(tile) => &tile.note,
         }
     }
 
@@ -173,6 +217,10 @@ impl Tile {
             Self::Series(tile) => vec![selection.course(&tile.metric)],
             Self::Ranking(tile) => tile.requests(selection),
             Self::Table(tile) => tile.requests(selection),
+            Self::Stacked(tile) => tile.requests(selection),
+            Self::Heatmap(tile) => tile.requests(selection),
+            Self::Waterfall(tile) => tile.requests(selection),
+            Self::Analysis(_) | Self::Text(_) => Vec::new(),
         }
     }
 
@@ -183,6 +231,14 @@ impl Tile {
             _ => None,
         };
         self.requests(selection).into_iter().chain(history).collect()
+    }
+
+    /// The analysis that the tile shows.
+    pub fn analysis(&self, selection: &Selection) -> Option<AnalysisRequest> {
+        match self {
+            Self::Analysis(tile) => Some(tile.request(selection)),
+            _ => None,
+        }
     }
 
     /// The view of a tile that has no answer.
@@ -210,15 +266,23 @@ impl Tile {
                 names.push(&tile.by);
                 names.extend(tile.columns.iter().map(|column| column.metric.as_str()));
             }
+            Self::Stacked(tile) => names.extend([tile.metric.as_str(), &tile.by]),
+            Self::Heatmap(tile) => names.push(&tile.metric),
+            Self::Waterfall(tile) => names.extend(tile.names()),
+            Self::Analysis(_) | Self::Text(_) => {}
         }
         if let Some(name) = names.into_iter().find(|name| !is_name(name)) {
             return Some(format!("{name:?} is not a name of a metric or dimension"));
         }
         match self {
-            Self::Kpi(_) => None,
+            Self::Kpi(_) | Self::Heatmap(_) => None,
             Self::Series(tile) => tile.fault(),
             Self::Ranking(tile) => limit_fault(tile.limit),
             Self::Table(tile) => tile.fault(),
+            Self::Stacked(tile) => tile.fault(),
+            Self::Waterfall(tile) => tile.fault(),
+            Self::Analysis(tile) => tile.fault(),
+            Self::Text(tile) => tile.fault(),
         }
     }
 
@@ -228,6 +292,11 @@ impl Tile {
             Self::Series(tile) => View::Series(tile.view(scene)?),
             Self::Ranking(tile) => View::Ranking(tile.view(scene)?),
             Self::Table(tile) => View::Table(tile.view(scene)?),
+            Self::Stacked(tile) => View::Stacked(tile.view(scene)?),
+            Self::Heatmap(tile) => View::Grid(tile.view(scene)?),
+            Self::Waterfall(tile) => View::Grid(tile.view(scene)?),
+            Self::Analysis(tile) => View::Grid(tile.view(scene)?),
+            Self::Text(tile) => View::Text(tile.view(scene)),
         })
     }
 }
@@ -247,3 +316,6 @@ fn is_name(name: &str) -> bool {
             .chars()
             .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The period a page shows: a half-open window `[from, to)`, on the clock of a zone.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 use query::{
     Zone,
     metric::{Compare, Grain, Window as MetricWindow, WindowRequest},
@@ -120,6 +120,13 @@ impl Window {
     pub fn whole_days(&self) -> Option<i64> {
         let days = (self.local_to().date() - self.local_from().date()).num_days();
         self.range.is_of_whole_days().then_some(days)
+    }
+
+    /// Whether the window is one whole month.
+    pub(crate) fn is_a_month(&self) -> bool {
+        let (from, to) = (self.local_from(), self.local_to());
+        let next = from.date().checked_add_months(Months::new(1)).map(NaiveDateTime::from);
+        from.day() == 1 && from.time() == NaiveTime::MIN && next == Some(to)
     }
 
     fn local_from(&self) -> NaiveDateTime {
@@ -268,6 +275,19 @@ mod tests {
         assert_eq!(window.bucket(window.from(), Grain::Day), "2026-10-24");
         let previous = window.compared(Compare::PreviousPeriod);
         assert_eq!((previous.to(), previous.whole_days()), (window.from(), Some(2)));
+    }
+
+    #[test]
+    fn a_month_is_a_whole_one() {
+        let now = at("2026-11-23T00:00:00Z");
+        let is_a_month = |from: &str, to: &str| {
+            let at = |date: &str| format!("{date}T00:00:00Z").parse().unwrap();
+            Window::new(at(from), at(to), now).unwrap().is_a_month()
+        };
+        assert!(is_a_month("2026-02-01", "2026-03-01"));
+        assert!(!is_a_month("2026-02-01", "2026-02-28"));
+        assert!(!is_a_month("2026-02-02", "2026-03-02"));
+        assert!(!is_a_month("2026-02-01", "2026-04-01"));
     }
 
     #[test]

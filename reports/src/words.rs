@@ -198,3 +198,46 @@ pub(crate) fn legend(
     }
     legend
 }
+
+/// What the horizontal dashed line of a chart is.
+pub(crate) fn goal_line(goal: &str, language: Language) -> String {
+    match language {
+        Language::En => format!(" The straight dashed line is the goal, {goal}."),
+        Language::ZhCn => format!("水平虚线为目标 {goal}。"),
+    }
+}
+
+/// Whether a goal is met.
+pub(crate) fn goal(goal: &str, is_met: bool, language: Language) -> String {
+    match (language, is_met) {
+        (Language::En, true) => format!("Goal {goal}: met"),
+        (Language::En, false) => format!("Goal {goal}: missed"),
+        (Language::ZhCn, true) => format!("目标 {goal}：已达成"),
+        (Language::ZhCn, false) => format!("目标 {goal}：未达成"),
+    }
+}
+
+/// A value that misses its goal: `Activation rate (52 %, goal 60 %)`.
+pub(crate) fn of_goal(title: &str, value: &str, goal: &str, language: Language) -> String {
+    match language {
+        Language::En => format!("{title} ({value}, goal {goal})"),
+        Language::ZhCn => format!("{title}（{value}，目标 {goal}）"),
+    }
+}
+
+/// Which goals are met: titles, and of those that are missed the value and the goal.
+pub(crate) fn goals(met: &[String], missed: &[String], language: Language) -> Option<String> {
+    let separator = if language == Language::En { ", " } else { "、" };
+    let (met, missed) = (met.join(separator), missed.join(separator));
+    match (language, met.is_empty(), missed.is_empty()) {
+        (_, true, true) => None,
+        (Language::En, false, true) => Some(format!("Goals met: {met}.")),
+        (Language::En, true, false) => Some(format!("Goals missed: {missed}.")),
+        (Language::En, false, false) => Some(format!("Goals met: {met}; missed: {missed}.")),
+        (Language::ZhCn, false, true) => Some(format!("已达成目标：{met}。")),
+        (Language::ZhCn, true, false) => Some(format!("未达成目标：{missed}。")),
+        (Language::ZhCn, false, false) => {
+            Some(format!("已达成目标：{met}；未达成目标：{missed}。"))
+        }
+    }
+}

@@ -28,8 +28,14 @@
     const x = from + place * (rows.length > 1 ? step : 0);
     for (const [name, value] of Object.entries({ x1: x, x2: x, y1: 8, y2: height - 24 })) cursor.setAttribute(name, value);
     chart.append(cursor);
-    const [when, ...values] = [...rows[place].children].map((cell) => cell.textContent).filter(Boolean);
-    tip.replaceChildren(Object.assign(document.createElement("strong"), { textContent: values.join(" · ") }), when);
+    const [when, ...values] = [...rows[place].children].map((cell) => cell.textContent);
+    const heads = [...chart.closest(".panel").querySelectorAll("thead th")].slice(1).map((head) => head.textContent);
+    // Of several groups each has its name.
+    const lines = chart.closest(".panel").querySelector(".key.c1")
+      ? values.map((value, i) => `${heads[i]}: ${value}`)
+      : [values.filter(Boolean).join(" · ")];
+    const line = (text) => Object.assign(document.createElement("strong"), { textContent: text });
+    tip.replaceChildren(...lines.map(line), when);
     tip.hidden = false;
     const left = box.left + (x / width) * box.width, room = document.documentElement.clientWidth - tip.offsetWidth - 8;
     tip.style.left = `${Math.max(8, Math.min(room, left + 12)) + scrollX}px`;

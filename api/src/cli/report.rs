@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use analytics::dashboards;
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use query::RowAccess;
+use query::{RowAccess, metric::audience};
 use reports::{Address, Dashboard, Language, Page, Selection, Window};
 
 use super::{Folder, read::LocalLake, say};
@@ -76,7 +76,12 @@ impl Report {
         };
         let page = Page {
             language,
-            selection: Selection::new(window),
+            // With the goals of the catalog.
+            selection: Selection::new(window).with_filters(
+                &[],
+                &reading.catalog,
+                audience(&RowAccess::Staff),
+            )?,
             generated_at: now,
             as_of: reading.cut.plain_token(),
             organization: None,
@@ -98,6 +103,7 @@ impl Report {
             now,
             deadline_ms,
             gives_way: false,
+            lateness: reading.config.metrics.settings().lateness,
             lenient: false,
         }
         .render(dashboard?, page)

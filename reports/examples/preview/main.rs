@@ -8,7 +8,9 @@ use std::error::Error;
 use std::time::Instant;
 
 use pages::{SignIn, sign_in_page};
-use reports::{Address, Dashboard, Forecasts, Language, Page, Selection, Window, render};
+use reports::{
+    Address, Dashboard, DashboardAnswers, Forecasts, Language, Page, Selection, Window, render,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -48,7 +50,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         address: Address::default(),
     };
     let started = Instant::now();
-    let html = render(&dashboard, &answers, &forecasts, &page)?;
+    let html = render(
+        &dashboard,
+        &DashboardAnswers { metrics: answers, forecasts, ..DashboardAnswers::default() },
+        &page,
+    )?;
     println!("{} bytes in {:?}", html.len(), started.elapsed());
     std::fs::write(path, html)?;
     Ok(())

@@ -12,7 +12,7 @@ use crate::{
     comparison::{Change, DesiredDirection, change, compare},
     number::{Precision, print, print_or_absent},
     spark,
-    words::against,
+    words::{self, against},
 };
 
 /// A figure.
@@ -45,10 +45,26 @@ struct KpiValue {
     change: Option<Change>,
     /// The change in words.
     against: String,
+    /// What it should be, and whether it is.
+    goal: Option<KpiGoal>,
     spark: Option<String>,
 }
 
+#[derive(Debug, Serialize)]
+struct KpiGoal {
+    text: String,
+    met: bool,
+}
+
 impl KpiTile {
+    /// Whether a value is as good as a goal.
+    pub(crate) fn meets(&self, value: Decimal, goal: Decimal) -> bool {
+        match self.better {
+            DesiredDirection::Higher => value >= goal,
+            DesiredDirection::Lower => value <= goal,
+        }
+    }
+
     pub(super) fn requests(&self, selection: &Selection) -> Vec<MetricRequest> {
         let windows = [Some(selection.window), selection.compared()].into_iter().flatten();
         let windows = windows.chain(selection.history_of_changes());
@@ -97,6 +113,11 @@ impl KpiTile {
                 exact: print(value, unit, currency, Precision::Exact, language),
                 change,
                 against,
+                goal: selection.goal(&self.metric).map(|goal| {
+                    let shown = print(goal, unit, currency, Precision::Short, language);
+                    let met = self.meets(value, goal);
+                    KpiGoal { text: words::goal(&shown, met, language), met }
+                }),
                 spark: spark::path(&course),
             });
         }

@@ -6,14 +6,14 @@ use caption::Print;
 use chrono::{DateTime, TimeDelta, Utc};
 use query::metric::{Grain, MetricAnswer, MetricRequest, Number, Unit};
 use rust_decimal::Decimal;
-use rust_decimal::prelude::ToPrimitive;
+use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 use serde::{Deserialize, Serialize};
 
-use super::{TileContext, TileLink};
+use super::{Draw, TileContext, TileLink};
 use crate::answer::currencies;
 use crate::axis::Axis;
 use crate::chart::{self, Drawing, Plot, Size};
-use crate::number::Precision;
+use crate::number::{Precision, print};
 use crate::{Band, Error, Language, Selection, Text, Window, words};
 
 /// A line over the window.
@@ -30,14 +30,6 @@ pub struct SeriesTile {
     pub wide: bool,
     #[serde(default)]
     pub forecast: Option<ForecastOptions>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Draw {
-    Line,
-    #[default]
-    Area,
 }
 
 /// How far ahead to look.
@@ -175,7 +167,7 @@ impl SeriesTile {
                 forecast_days.unwrap_or_default(),
                 drawn.iter().any(|(_, points)| points.iter().any(|point| point.is_partial)),
                 scene.language,
-            ),
+            ) + &self.goal_said(scene, answer.unit),
             wide: self.wide || panels.len() > 1,
             panels,
             hourly: grain == Grain::Hour,
@@ -212,6 +204,15 @@ impl SeriesTile {
             pictures,
             rows: rows.collect(),
             outlook: outlook.collect(),
+        })
+    }
+
+    /// What the line of the goal is.
+    fn goal_said(&self, scene: &TileContext<'_>, unit: Unit) -> String {
+        let goal = scene.selection.goal_of_points(&self.metric).and_then(Decimal::from_f64);
+        goal.map_or_else(String::new, |goal| {
+            let goal = print(goal, unit, None, Precision::Short, scene.language);
+            words::goal_line(&goal, scene.language)
         })
     }
 
@@ -257,11 +258,11 @@ impl SeriesTile {
         };
         if scene.as_png {
             // The font of a PNG has no Chinese characters: its axes are English.
-            let plot = self.plot(points, bands, Print { language: Language::En, ..print });
+            let plot = self.plot(scene, points, bands, Print { language: Language::En, ..print });
             let png = chart::draw_png(&self.metric, &plot, Size::Medium)?;
             return Ok(vec![ChartImage { png: Some(png), ..image(Size::Medium) }]);
         }
-        let plot = self.plot(points, bands, print);
+        let plot = self.plot(scene, points, bands, print);
         let drawn = sizes.iter().map(|size| {
             let drawing = chart::draw(&self.metric, &plot, *size)?;
             Ok(ChartImage { drawing, ..image(*size) })
@@ -288,7 +289,14 @@ impl SeriesTile {
         &bands[first..end]
     }
 
-    fn plot(&self, points: &[Point], bands: &[Band], print: Print<'_>) -> Plot {
+    fn plot(
+        &self,
+        scene: &TileContext<'_>,
+        points: &[Point],
+        bands: &[Band],
+        print: Print<'_>,
+    ) -> Plot {
+        let goal = scene.selection.goal_of_points(&self.metric);
         let values: Vec<Option<f64>> =
             points.iter().map(|point| point.value.and_then(|value| value.to_f64())).collect();
         let bounds = bands.iter().flat_map(|band| [band.value, band.lower, band.upper]);
@@ -302,28 +310,31 @@ impl SeriesTile {
             partial_first: points.first().is_some_and(|point| point.is_partial),
             partial_last: points.last().is_some_and(|point| point.is_partial),
             axis: Axis::around(
-                values.iter().copied().flatten().chain(bounds),
+                values.iter().copied().flatten().chain(bounds).chain(goal),
                 print.unit,
                 print.currency,
                 print.language,
             ),
             values,
             expected: bands.iter().map(|band| (band.value, band.lower, band.upper)).collect(),
-            filled: self.draw == Draw::Area,
+            draw: self.draw,
+            goal,
         }
     }
 }
 
 fn points(answer: &MetricAnswer, currency: Option<&str>, selection: &Selection) -> Vec<Point> {
-    let (window, grain) = (&selection.window, selection.grain());
-    let is_partial = |at| at < window.from() || grain.end(at, window.zone()) > window.seen_to();
     answer
         .rows
         .iter()
         .filter(|row| row.currency.as_deref() == currency)
         .filter_map(|row| {
             let at = row.at?;
-            Some(Point { at, value: row.value.map(Number::to_decimal), is_partial: is_partial(at) })
+            Some(Point {
+                at,
+                value: row.value.map(Number::to_decimal),
+                is_partial: selection.is_partial(at),
+            })
         })
         .collect()
 }

@@ -234,3 +234,39 @@ pub(crate) async fn post_paths(
 ) -> Result<HttpResponse, Problem> {
     lake.analyze(&principal, AnalysisKind::Paths, body.json(&principal).await?).await
 }
+
+#[cfg(test)]
+mod tests {
+    use query::metric::WindowRequest;
+    use reports::{AnalysisName, Dashboard, Selection, Window};
+
+    use super::*;
+
+    #[test]
+    fn every_analysis_of_a_built_in_dashboard_is_a_question() {
+        fn read<Q: AnalysisQuestion>(body: Value, window: Window) -> Result<(), QueryError> {
+            let AnalysisBody { parameters, question } = AnalysisBody::<Q>::read(body)?;
+            let (unit, now) = (parameters.unit()?, window.to());
+            let window = parameters.window(Zone::UTC, now)?;
+            question.resolve(AnalysisScope { unit, window, now }).map(drop)
+        }
+        let now = "2026-11-29T12:00:00Z".parse().unwrap();
+        let window = Window::resolve(&WindowRequest::default(), now).unwrap();
+        let mut count = 0;
+        for name in Dashboard::built_in_names() {
+            let dashboard = Dashboard::built_in(name).unwrap().unwrap();
+            for asked in dashboard.analyses(&Selection::new(window)) {
+                let body = asked.body.clone();
+                let found = match asked.analysis {
+                    AnalysisName::Funnel => read::<FunnelQuestion>(body, window),
+                    AnalysisName::Retention => read::<RetentionQuestion>(body, window),
+                    AnalysisName::Lifecycle => read::<LifecycleQuestion>(body, window),
+                    AnalysisName::Paths => read::<PathsQuestion>(body, window),
+                };
+                assert!(found.is_ok(), "{name}: {found:?}");
+                count += 1;
+            }
+        }
+        assert!(count >= 4, "{count}");
+    }
+}

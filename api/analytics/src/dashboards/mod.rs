@@ -137,6 +137,7 @@ async fn shown(
         // A tile that is too slow is asked once more, alone.
         deadline_ms: lake.limits.deadline_seconds * 1_000 / 2,
         gives_way: false,
+        lateness: lake.metrics.lateness,
         lenient: true,
     };
     let html = reading.render(definition, page).await.map_err(problem_of)?;

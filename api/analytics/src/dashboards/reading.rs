@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use pipeline::Cut;
 use query::{
-    Engine, MetricContext, QueryError, Reason, RowAccess,
+    Engine, MetricContext, QueryError, Reason, RowAccess, Zone,
     metric::{Catalog, MetricRequest, MetricRow},
 };
 use reports::{
-    Dashboard, DashboardMail, Forecasts, MailFrame, MetricResult, Page, Selection, TileFailure,
-    metric_forecast,
+    AnalysisName, AnalysisRequest, AnalysisResult, Dashboard, DashboardAnswers, DashboardMail,
+    MailFrame, MetricResult, Page, Selection, Tile, TileFailure, metric_forecast,
 };
 use serde_json::{Value, json};
+
+use crate::analyses::{AnalysisContext, AnalysisKind};
 
 /// The tiles that are asked at once, when each is asked alone.
 const TILES_AT_ONCE: usize = 2;
@@ -56,6 +58,8 @@ pub struct DashboardContext<'a> {
     pub deadline_ms: u64,
     /// As in [`MetricContext`].
     pub gives_way: bool,
+    /// Events are waited for so long.
+    pub lateness: TimeDelta,
     /// Whether a tile whose questions fail leaves the others alone. A report is whole, or none.
     pub lenient: bool,
 }
@@ -64,25 +68,24 @@ pub struct DashboardContext<'a> {
 pub struct Answered {
     dashboard: Dashboard,
     page: Page,
-    answers: Vec<MetricResult>,
-    forecasts: Forecasts,
+    answers: DashboardAnswers,
 }
 
 impl Answered {
     /// The page.
     pub fn html(&self) -> Result<String, reports::Error> {
-        reports::render(&self.dashboard, &self.answers, &self.forecasts, &self.page)
+        reports::render(&self.dashboard, &self.answers, &self.page)
     }
 
     /// The same numbers as a mail.
     pub fn mail(&self, frame: &MailFrame) -> Result<DashboardMail, reports::Error> {
-        reports::mail(&self.dashboard, &self.answers, &self.forecasts, &self.page, frame)
+        reports::mail(&self.dashboard, &self.answers, &self.page, frame)
     }
 
     /// The answers that the page shows.
     pub fn shown(&self) -> impl Iterator<Item = &MetricResult> {
         let selection = &self.page.selection;
-        self.answers.iter().filter(|result| selection.shows(&result.request))
+        self.answers.metrics.iter().filter(|result| selection.shows(&result.request))
     }
 
     /// The values of the whole period that the tiles show, for programs.
@@ -111,7 +114,7 @@ impl Answered {
     /// The answers of one value for the whole period that is shown.
     fn totals(&self) -> impl Iterator<Item = &MetricResult> {
         let window = &self.page.selection.window;
-        self.answers.iter().filter(|MetricResult { request, .. }| {
+        self.answers.metrics.iter().filter(|MetricResult { request, .. }| {
             request.grain.is_none() && (request.from, request.to) == (window.from(), window.to())
         })
     }
@@ -130,18 +133,18 @@ impl DashboardContext<'_> {
         mut page: Page,
         make: impl FnOnce(&Answered) -> Result<T, reports::Error> + Send + 'static,
     ) -> Result<T, DashboardError> {
-        let answers = self.answers(&dashboard, &mut page).await?;
+        let mut answers = self.answers(&dashboard, &mut page).await?;
         // Forecasting and drawing are work for a core, not for the thread that serves connections.
         let drawing = tokio::task::spawn_blocking(move || {
-            let (mut forecasts, zone) = (Forecasts::default(), page.selection.window.zone());
+            let zone = page.selection.window.zone();
             for ahead in dashboard.forecast_requests(&page.selection) {
-                let history = answers.iter().find(|answered| answered.request == ahead.history);
-                if let Some(MetricResult { answer, .. }) = history {
+                let of_history = |answered: &&MetricResult| answered.request == ahead.history;
+                if let Some(MetricResult { answer, .. }) = answers.metrics.iter().find(of_history) {
                     let horizon = ahead.horizon_days as usize;
-                    metric_forecast::add_bands(&mut forecasts, answer, horizon, zone);
+                    metric_forecast::add_bands(&mut answers.forecasts, answer, horizon, zone);
                 }
             }
-            make(&Answered { dashboard, page, answers, forecasts })
+            make(&Answered { dashboard, page, answers })
         });
         Ok(drawing.await.map_err(|_| DashboardError::Stopped)??)
     }
@@ -150,7 +153,7 @@ impl DashboardContext<'_> {
         &self,
         dashboard: &Dashboard,
         page: &mut Page,
-    ) -> Result<Vec<MetricResult>, DashboardError> {
+    ) -> Result<DashboardAnswers, DashboardError> {
         let asking = MetricContext {
             catalog: self.catalog,
             reach: &self.reach,
@@ -162,13 +165,38 @@ impl DashboardContext<'_> {
             gives_way: self.gives_way,
         };
         page.selection = covered(self.engine, page.selection.clone(), asking).await?;
-        let requests = dashboard.requests(&page.selection);
-        match self.ask(requests, asking).await {
+        let asked = async {
+            let metrics = self.ask(dashboard.requests(&page.selection), asking).await?;
+            let analyses = self.analyze(dashboard.analyses(&page.selection), asking).await?;
+            Ok(DashboardAnswers { metrics, analyses, ..DashboardAnswers::default() })
+        };
+        match asked.await {
             Err(error) if self.lenient && failure(&error).is_some() => {
                 Box::pin(self.ask_by_tile(dashboard, page, asking)).await
             }
             answered => Ok(answered?),
         }
+    }
+
+    async fn analyze(
+        &self,
+        requests: Vec<AnalysisRequest>,
+        asking: MetricContext<'_>,
+    ) -> Result<Vec<AnalysisResult>, QueryError> {
+        let (zone, lateness) = (Zone::UTC, self.lateness);
+        let context = AnalysisContext { engine: self.engine, metrics: asking, zone, lateness };
+        let mut answers = Vec::new();
+        for request in requests {
+            let kind = match request.analysis {
+                AnalysisName::Funnel => AnalysisKind::Funnel,
+                AnalysisName::Retention => AnalysisKind::Retention,
+                AnalysisName::Lifecycle => AnalysisKind::Lifecycle,
+                AnalysisName::Paths => AnalysisKind::Paths,
+            };
+            let answer = context.ask(kind, request.body.clone(), String::new()).await?;
+            answers.push(AnalysisResult { request, answer });
+        }
+        Ok(answers)
     }
 
     async fn ask(
@@ -196,19 +224,25 @@ impl DashboardContext<'_> {
         dashboard: &Dashboard,
         page: &mut Page,
         asking: MetricContext<'_>,
-    ) -> Result<Vec<MetricResult>, DashboardError> {
+    ) -> Result<DashboardAnswers, DashboardError> {
         let selection = &page.selection;
-        let tiles: Vec<BoxFuture<'_, _>> = dashboard
-            .tiles
-            .iter()
-            .map(|tile| self.ask(tile.all_requests(selection), asking).boxed())
-            .collect();
-        let asked: Vec<_> = stream::iter(tiles).buffered(TILES_AT_ONCE).collect().await;
-        let mut answers: Vec<MetricResult> = Vec::new();
+        let ask = async |tile: &Tile| {
+            let metrics = self.ask(tile.all_requests(selection), asking).await?;
+            let analyses = tile.analysis(selection).into_iter().collect();
+            Ok((metrics, self.analyze(analyses, asking).await?))
+        };
+        type Found = Result<(Vec<MetricResult>, Vec<AnalysisResult>), QueryError>;
+        let tiles: Vec<BoxFuture<'_, Found>> =
+            dashboard.tiles.iter().map(|tile| ask(tile).boxed()).collect();
+        let asked: Vec<Found> = stream::iter(tiles).buffered(TILES_AT_ONCE).collect().await;
+        let mut answers = DashboardAnswers::default();
         let mut failures = BTreeMap::new();
         for (index, answered) in asked.into_iter().enumerate() {
             match answered {
-                Ok(found) => answers.extend(found),
+                Ok((metrics, analyses)) => {
+                    answers.metrics.extend(metrics);
+                    answers.analyses.extend(analyses);
+                }
                 Err(error) => {
                     let why = failure(&error).ok_or(error)?;
                     failures.insert(index, why);

@@ -50,6 +50,7 @@ pub(super) async fn draw(
         now,
         deadline_ms: lake.limits.deadline_seconds * 1_000,
         gives_way: true,
+        lateness: lake.metrics.lateness,
         lenient: false,
     };
     let page = Page {

@@ -67,7 +67,7 @@ pub struct AnalysisStatement {
 }
 
 /// An analysis: a question that becomes one statement.
-pub trait Analysis {
+pub trait Analysis: Send + Sync {
     /// The statement.
     ///
     /// # Errors
