@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use pages::Vocabulary;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+use query::metric::Grain;
 use serde::Serialize;
 
 use crate::{Language, Selection};
@@ -62,6 +64,16 @@ impl Address {
     /// The same page over another period.
     pub(crate) fn of_days(&self, days: u32) -> Self {
         self.without(&PERIOD).with("days", &days.to_string())
+    }
+
+    /// The same page of a span of time.
+    pub(crate) fn of_span(&self, from: DateTime<Utc>, to: DateTime<Utc>, grain: Grain) -> Self {
+        let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        self.without(&PERIOD)
+            .without(&["grain"])
+            .with("from", &text(from))
+            .with("to", &text(to))
+            .with("grain", grain.name())
     }
 
     /// The same page of one value of a dimension. None for a value that an address cannot say.

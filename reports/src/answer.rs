@@ -3,7 +3,7 @@
 use query::metric::{MetricAnswer, MetricRequest, MetricRow, Number};
 use rust_decimal::Decimal;
 
-use crate::{AnalysisResult, Error, Forecasts};
+use crate::{AnalysisResult, Error, Forecasts, SystemTables};
 
 /// A question with its answer.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct DashboardAnswers {
     pub metrics: Vec<MetricResult>,
     /// To [`crate::Dashboard::analyses`].
     pub analyses: Vec<AnalysisResult>,
+    /// How the server does, for those who operate it.
+    pub system: SystemTables,
     /// One that is missing is not drawn.
     pub forecasts: Forecasts,
 }

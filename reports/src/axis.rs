@@ -3,7 +3,7 @@
 use query::metric::Unit;
 
 use crate::Language;
-use crate::number::{currency_sign, steps};
+use crate::number::{TIMES, currency_sign, steps};
 
 /// A value axis from `min` to `max` in `splits` equal steps, all in plotted numbers: a value of
 /// the metric times `factor`.
@@ -125,7 +125,19 @@ fn shortening(largest: f64, unit: Unit, language: Language) -> (f64, &'static st
             Language::En => (100.0, "\u{a0}%"),
             Language::ZhCn => (100.0, "%"),
         },
-        Unit::Milliseconds => (1.0, "\u{a0}ms"),
+        Unit::Milliseconds => {
+            // Few digits: 20 s, not 20,000 ms.
+            let unit = TIMES.iter().rev().find(|(of, ..)| largest >= (*of * 10) as f64);
+            match (unit, language) {
+                (None, _) => (1.0, "\u{a0}ms"),
+                (Some((1_000, ..)), Language::En) => (0.001, "\u{a0}s"),
+                (Some((1_000, ..)), Language::ZhCn) => (0.001, "\u{a0}秒"),
+                (Some((60_000, ..)), Language::En) => (1.0 / 60_000.0, "\u{a0}min"),
+                (Some((60_000, ..)), Language::ZhCn) => (1.0 / 60_000.0, "\u{a0}分钟"),
+                (Some(_), Language::En) => (1.0 / 3_600_000.0, "\u{a0}h"),
+                (Some(_), Language::ZhCn) => (1.0 / 3_600_000.0, "\u{a0}小时"),
+            }
+        }
         Unit::Count | Unit::Money | Unit::Number => steps(language)
             .iter()
             .rev()

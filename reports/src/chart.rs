@@ -7,7 +7,11 @@ use charts_rs::{
 
 use serde::Serialize;
 
-use crate::{Error, axis::Axis, tile::Draw};
+use crate::{
+    Error,
+    axis::Axis,
+    tile::{ChartFormat, Draw},
+};
 
 /// A picture at one size. A page holds a chart at several sizes, and its style sheet shows the
 /// one that fits: text in a scaled picture would be too small or too large.
@@ -135,21 +139,16 @@ pub(crate) fn draw_stacked(metric: &str, plot: &StackedPlot, size: Size) -> Resu
     Ok(Drawing { svg: plain_zero(&themed(inside(&svg)), &plot.axis), extent })
 }
 
-/// Draws several lines for a mail.
-pub(crate) fn draw_stacked_png(
+/// Draws several lines as a file.
+pub(crate) fn draw_stacked_file(
     metric: &str,
     plot: &StackedPlot,
     size: Size,
+    format: ChartFormat,
 ) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Chart { metric: metric.to_owned(), source };
-    let on_white = |chart: &mut ChartBase| {
-        chart.background_color = WHITE;
-        chart.font_family = DEFAULT_FONT_FAMILY.to_owned();
-    };
     let (svg, _) = stacked_svg(plot, size, on_white).map_err(failed)?;
-    let width = u32::from(size.pixels().0) * PNG_SCALE;
-    charts_rs::svg_to_png_with_size(&plain_zero(&svg, &plot.axis), Some(width), None)
-        .map_err(failed)
+    file(plain_zero(&svg, &plot.axis), size, format).map_err(failed)
 }
 
 fn stacked_svg(
@@ -198,15 +197,33 @@ fn stacked_svg(
 /// How many pixels of a PNG are one of the drawing: for screens with fine pixels.
 const PNG_SCALE: u32 = 2;
 
-/// Draws a picture for a mail: on white, since a mail has no theme.
-pub(crate) fn draw_png(metric: &str, plot: &Plot, size: Size) -> Result<Vec<u8>, Error> {
+/// Draws a file: on white, since it has no theme.
+pub(crate) fn draw_file(
+    metric: &str,
+    plot: &Plot,
+    size: Size,
+    format: ChartFormat,
+) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Chart { metric: metric.to_owned(), source };
     let mut chart = line_chart(plot, size);
+    on_white(&mut chart.base);
+    let svg = chart.svg().map_err(failed)?;
+    file(plain_zero(&svg, &plot.axis), size, format).map_err(failed)
+}
+
+fn on_white(chart: &mut ChartBase) {
     chart.background_color = WHITE;
     chart.font_family = DEFAULT_FONT_FAMILY.to_owned();
-    let svg = plain_zero(&chart.svg().map_err(failed)?, &plot.axis);
-    let width = u32::from(size.pixels().0) * PNG_SCALE;
-    charts_rs::svg_to_png_with_size(&svg, Some(width), None).map_err(failed)
+}
+
+fn file(svg: String, size: Size, format: ChartFormat) -> charts_rs::Result<Vec<u8>> {
+    match format {
+        ChartFormat::Svg => Ok(svg.into_bytes()),
+        ChartFormat::Png => {
+            let width = u32::from(size.pixels().0) * PNG_SCALE;
+            charts_rs::svg_to_png_with_size(&svg, Some(width), None)
+        }
+    }
 }
 
 /// `0` instead of `$0K`, and `−$5K` instead of `$-5K`.

@@ -1,20 +1,21 @@
 //! The definition of a dashboard, and the questions it asks.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
-use query::metric::MetricRequest;
+use query::metric::{Audience, Catalog, MetricRequest};
 use serde::{Deserialize, Serialize};
 
-use crate::{AnalysisRequest, Error, Selection, Text, Tile};
+use crate::{AnalysisRequest, Error, Selection, SystemTopic, Text, Tile};
 
 /// The dashboards that come with the program, by name.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 7] = [
     ("business", include_str!("../dashboards/business.yaml")),
     ("users", include_str!("../dashboards/users.yaml")),
     ("usage", include_str!("../dashboards/usage.yaml")),
     ("quality", include_str!("../dashboards/quality.yaml")),
     ("churn", include_str!("../dashboards/churn.yaml")),
     (ORGANIZATION, include_str!("../dashboards/organization.yaml")),
+    ("operations", include_str!("../dashboards/operations.yaml")),
 ];
 
 /// The dashboard that the name of an organization leads to.
@@ -81,6 +82,22 @@ impl Dashboard {
             }
         }
         requests
+    }
+
+    /// With the tiles that somebody may see; none if that is none.
+    pub fn visible(mut self, catalog: &Catalog, audience: Audience) -> Option<Self> {
+        self.tiles.retain(|tile| tile.is_for(catalog, audience));
+        let shows = |tile: &Tile| !matches!(tile, Tile::Text(_));
+        self.tiles.iter().any(shows).then_some(self)
+    }
+
+    /// What the tiles show of the server itself.
+    pub fn system_topics(&self) -> BTreeSet<SystemTopic> {
+        let topic = |tile: &Tile| match tile {
+            Tile::System(tile) => Some(tile.of),
+            _ => None,
+        };
+        self.tiles.iter().filter_map(topic).collect()
     }
 
     /// The analyses that the tiles show of the selection, each once.

@@ -48,10 +48,13 @@ pub use csv::csv;
 pub use dashboard::{Dashboard, ForecastRequest};
 pub use error::Error;
 pub use mail::{DashboardMail, MailFrame, mail};
-pub use page::{DASHBOARD_SCRIPT, Page, render};
+pub use page::{DASHBOARD_SCRIPT, Page, chart_files, render};
 pub use pages::{Language, Text};
 pub use schedule::{Period, Recurrence};
 pub use selection::Selection;
-pub use tile::{AnalysisName, AnalysisRequest, AnalysisResult, Tile, TileFailure};
+pub use tile::{
+    AnalysisName, AnalysisRequest, AnalysisResult, ChartFormat, SystemName, SystemTable,
+    SystemTables, SystemTopic, SystemValue, Tile, TileFailure,
+};
 pub use window::Window;
 pub use workbench::{WORKBENCH_SCRIPT, Workbench, workbench_page};

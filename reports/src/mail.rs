@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::{
     Dashboard, DashboardAnswers, Error, Language, Page,
     answer::Answers,
-    summary,
-    tile::{TileContext, View},
+    page, summary,
+    tile::{ChartFormat, Charts, TileContext, View},
     words,
 };
 
@@ -86,21 +86,17 @@ pub fn mail(
         selection: &page.selection,
         answers: Answers(&answers.metrics),
         analyses: &answers.analyses,
+        system: &answers.system,
         forecasts: &answers.forecasts,
         language,
-        as_png: true,
+        charts: Charts::File(ChartFormat::Png),
         links: None,
     };
     let mut images = Vec::new();
     let mut tiles = Vec::new();
-    for tile in &dashboard.tiles {
-        let mut view = tile.view(&scene)?;
-        let first = images.len() + 1;
-        match &mut view {
-            View::Series(series) => images.extend(series.take_pngs(first)),
-            View::Stacked(stacked) => images.extend(stacked.take_pngs(first)),
-            _ => {}
-        }
+    for (index, tile) in dashboard.tiles.iter().enumerate() {
+        let mut view = page::view(index, tile, &scene, page)?;
+        images.extend(view.take_files(images.len() + 1));
         tiles.push(view);
     }
     let fixed = Words::of(language);

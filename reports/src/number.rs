@@ -110,13 +110,22 @@ fn count(value: Decimal, precision: Precision, language: Language) -> String {
     grouped(value, places)
 }
 
+/// Milliseconds of each unit of time, and what it is called.
+pub(crate) const TIMES: [(i64, &str, &str); 3] =
+    [(1_000, "s", "秒"), (60_000, "min", "分钟"), (3_600_000, "h", "小时")];
+
 fn milliseconds(value: Decimal, precision: Precision, language: Language) -> String {
-    if precision != Precision::Exact && value.abs() >= Decimal::from(10_000) {
-        let seconds = grouped(value / Decimal::ONE_THOUSAND, 1);
-        return match language {
-            Language::En => format!("{seconds}{NO_BREAK}s"),
-            Language::ZhCn => format!("{seconds}{NO_BREAK}秒"),
-        };
+    if precision != Precision::Exact {
+        // From ten seconds, ten minutes and ten hours on, in the larger unit.
+        let unit = TIMES.iter().rev().find(|(of, ..)| value.abs() >= Decimal::from(of * 10));
+        if let Some((of, english, chinese)) = unit {
+            let amount = grouped(value / Decimal::from(*of), 1);
+            let unit = match language {
+                Language::En => english,
+                Language::ZhCn => chinese,
+            };
+            return format!("{amount}{NO_BREAK}{unit}");
+        }
     }
     let places = if value.abs() < Decimal::TEN { 1 } else { 0 };
     format!("{}{NO_BREAK}ms", grouped(value, places))

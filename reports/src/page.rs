@@ -16,7 +16,7 @@ use crate::{
     address::{FilterForm, WORDS, encoded},
     answer::Answers,
     summary,
-    tile::{TileContext, TileFailure, TileLinks, View},
+    tile::{ChartFormat, Charts, TileContext, TileFailure, TileLink, TileLinks, View},
     window::OFFERED_DAYS,
     words,
 };
@@ -123,9 +123,10 @@ pub fn render(
         selection: &page.selection,
         answers: Answers(&answers.metrics),
         analyses: &answers.analyses,
+        system: &answers.system,
         forecasts: &answers.forecasts,
         language: page.language,
-        as_png: false,
+        charts: Charts::Page,
         links: page.links(),
     };
     let values = Values {
@@ -179,10 +180,10 @@ fn sections(
 ) -> Result<Vec<Section>, Error> {
     let mut sections: Vec<Section> = vec![];
     for (index, tile) in dashboard.tiles.iter().enumerate() {
-        let view = match page.failures.get(&index) {
-            Some(failure) => tile.failed(*failure, page.language),
-            None => tile.view(scene)?,
-        };
+        let mut view = view(index, tile, scene, page)?;
+        if !page.standalone && page.definition.is_none() {
+            view.add_links(file_links(dashboard, index, page));
+        }
         let figures = matches!(tile, Tile::Kpi(_));
         match sections.last_mut() {
             Some(section) if section.figures == figures => section.tiles.push(view),
@@ -190,6 +191,49 @@ fn sections(
         }
     }
     Ok(sections)
+}
+
+/// The view of a tile, or why there is none.
+pub(crate) fn view(
+    index: usize,
+    tile: &Tile,
+    scene: &TileContext<'_>,
+    page: &Page,
+) -> Result<View, Error> {
+    match page.failures.get(&index) {
+        Some(failure) => Ok(tile.failed(*failure, page.language)),
+        None => tile.view(scene),
+    }
+}
+
+/// The chart of a tile as a file.
+fn file_links(dashboard: &Dashboard, tile: usize, page: &Page) -> [TileLink; 2] {
+    ["png", "svg"].map(|format| {
+        let address = page.address.href(page.language);
+        let href =
+            format!("/dashboards/{}/chart{address}&tile={tile}&format={format}", dashboard.name);
+        TileLink::new(WORDS.text(format, page.language), href)
+    })
+}
+
+/// The charts of a tile as files: one, or one per currency.
+pub fn chart_files(
+    tile: &Tile,
+    answers: &DashboardAnswers,
+    page: &Page,
+    format: ChartFormat,
+) -> Result<Vec<Vec<u8>>, Error> {
+    let scene = TileContext {
+        selection: &page.selection,
+        answers: Answers(&answers.metrics),
+        analyses: &answers.analyses,
+        system: &answers.system,
+        forecasts: &answers.forecasts,
+        language: page.language,
+        charts: Charts::File(format),
+        links: None,
+    };
+    Ok(tile.view(&scene)?.take_files(0).into_iter().map(|(_, file)| file).collect())
 }
 
 fn period_links(page: &Page) -> Vec<Link> {

@@ -183,7 +183,7 @@ mod tests {
     use query::metric::{MetricRequest, MetricRow};
 
     use super::*;
-    use crate::{Band, Forecasts, MetricResult, Selection, Window, answer::Answers};
+    use crate::{Band, Forecasts, MetricResult, Selection, Window, answer::Answers, tile::Charts};
 
     const DASHBOARD: &str = "name: x\ntitle: {en: a, zh-CN: b}\ntiles:\n\
         - {kind: kpi, metric: requests, title: {en: Requests, zh-CN: 请求数}, note: {en: n, zh-CN: n}}\n\
@@ -250,9 +250,10 @@ mod tests {
             selection: &selection,
             answers: Answers(&answers),
             analyses: &[],
+            system: &Default::default(),
             forecasts: &forecasts,
             language,
-            as_png: false,
+            charts: Charts::Page,
             links: None,
         };
         let sentences = sentences(&dashboard, &scene);
@@ -312,9 +313,10 @@ mod tests {
             selection: &selection,
             answers: Answers(&answers),
             analyses: &[],
+            system: &Default::default(),
             forecasts: &Forecasts::default(),
             language: Language::En,
-            as_png: false,
+            charts: Charts::Page,
             links: None,
         };
         let said = sentences(&dashboard, &scene).join(" ").replace('\u{a0}', " ");

@@ -8,11 +8,13 @@ mod kpi;
 mod ranking;
 mod series;
 mod stacked;
+mod system;
 mod table;
 mod text;
 mod waterfall;
 
-use query::metric::MetricRequest;
+use chrono::{DateTime, Utc};
+use query::metric::{Audience, Catalog, Grain, MetricRequest};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answers;
@@ -30,6 +32,7 @@ pub use ranking::RankingTile;
 pub(crate) use ranking::group;
 pub use series::{ForecastOptions, SeriesTile};
 pub use stacked::StackedTile;
+pub use system::{SystemName, SystemTable, SystemTables, SystemTile, SystemTopic, SystemValue};
 pub use table::{Column, TableTile};
 pub use text::TextTile;
 pub use waterfall::WaterfallTile;
@@ -61,6 +64,8 @@ pub enum Tile {
     /// Retention, a funnel, the lifecycle or paths.
     Analysis(AnalysisTile),
     Text(TextTile),
+    /// How the server does.
+    System(SystemTile),
 }
 
 /// Everything a view is made from.
@@ -68,12 +73,29 @@ pub(crate) struct TileContext<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) answers: Answers<'a>,
     pub(crate) analyses: &'a [AnalysisResult],
+    pub(crate) system: &'a SystemTables,
     pub(crate) forecasts: &'a Forecasts,
     pub(crate) language: Language,
-    /// Charts are drawn as PNG, for a mail.
-    pub(crate) as_png: bool,
+    pub(crate) charts: Charts,
     /// None in a file.
     pub(crate) links: Option<TileLinks<'a>>,
+}
+
+/// How charts are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Charts {
+    /// In several sizes, in the colors of the page.
+    Page,
+    /// As a file for a mail or a document, on white.
+    File(ChartFormat),
+}
+
+/// The format of a chart that is a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
+pub enum ChartFormat {
+    Png,
+    Svg,
 }
 
 /// What the links of tiles need.
@@ -111,11 +133,31 @@ impl TileContext<'_> {
                 href: format!("{}{filters}&format=csv", page::address(request)),
             },
         ];
+        if links.asks_sql {
+            let of_rows = MetricRequest { grain: None, by: Vec::new(), ..request.clone() };
+            let address = page::address(&of_rows).replacen('?', "/rows?", 1);
+            all.push(TileLink {
+                text: word("rows"),
+                href: format!("{address}{filters}&format=csv"),
+            });
+        }
         let sql = self.answers.get(request).ok().map(|answer| &answer.sql);
         if let Some(sql) = sql.filter(|sql| links.asks_sql && !sql.is_empty()) {
             all.push(TileLink { text: word("sql"), href: format!("/sql?q={}", encoded(sql)) });
         }
         all
+    }
+
+    /// The same page of one bucket, in smaller ones.
+    pub(super) fn closer(&self, at: DateTime<Utc>) -> Option<String> {
+        let (grain, zone) = (self.selection.grain(), self.selection.window.zone());
+        let smaller = match grain {
+            Grain::Minute | Grain::Hour => return None,
+            Grain::Day => Grain::Hour,
+            Grain::Week | Grain::Month | Grain::Quarter | Grain::Year => Grain::Day,
+        };
+        let address = self.links?.address.of_span(at, grain.end(at, zone), smaller);
+        Some(address.href(self.language))
     }
 
     /// The same page of one value of a dimension.
@@ -157,6 +199,8 @@ pub enum TileFailure {
     TooLarge,
     /// Its questions cannot be answered.
     NotComputed,
+    /// It says something of persons, whom the reader does not see.
+    Hidden,
 }
 
 /// A tile that has no answer.
@@ -180,6 +224,32 @@ pub(crate) enum View {
     Text(text::View),
 }
 
+impl View {
+    /// The files of the charts, by the names that a mail calls them, from a number on.
+    pub(crate) fn take_files(&mut self, first: usize) -> Vec<(String, Vec<u8>)> {
+        match self {
+            Self::Series(series) => series.take_files(first),
+            Self::Stacked(stacked) => stacked.take_files(first),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Adds the links to the files of the charts.
+    pub(crate) fn add_links(&mut self, links: impl IntoIterator<Item = TileLink>) {
+        match self {
+            Self::Series(series) if series.has_charts() => series.links.extend(links),
+            Self::Stacked(stacked) if stacked.has_charts() => stacked.links.extend(links),
+            _ => {}
+        }
+    }
+}
+
+impl TileLink {
+    pub(crate) fn new(text: &'static str, href: String) -> Self {
+        Self { text, href }
+    }
+}
+
 impl Tile {
     pub fn title(&self) -> &Text {
         match self {
@@ -192,6 +262,7 @@ impl Tile {
             Self::Waterfall(tile) => &tile.title,
             Self::Analysis(tile) => &tile.title,
             Self::Text(tile) => &tile.title,
+            Self::System(tile) => &tile.title,
         }
     }
 
@@ -207,6 +278,7 @@ impl Tile {
             Self::Waterfall(tile) => &tile.note,
             Self::Analysis(tile) => &tile.note,
             Self::Text(tile) => &tile.note,
+            Self::System(tile) => &tile.note,
         }
     }
 
@@ -220,7 +292,7 @@ impl Tile {
             Self::Stacked(tile) => tile.requests(selection),
             Self::Heatmap(tile) => tile.requests(selection),
             Self::Waterfall(tile) => tile.requests(selection),
-            Self::Analysis(_) | Self::Text(_) => Vec::new(),
+            Self::Analysis(_) | Self::Text(_) | Self::System(_) => Vec::new(),
         }
     }
 
@@ -247,9 +319,41 @@ impl Tile {
             TileFailure::TooSlow => "too_slow",
             TileFailure::TooLarge => "too_large",
             TileFailure::NotComputed => "not_computed",
+            TileFailure::Hidden => "hidden",
         };
         let title = self.title().of(language).to_owned();
         View::Failed(FailedView { title, reason: WORDS.text(name, language) })
+    }
+
+    /// The names of the metrics that the tile shows.
+    pub(crate) fn metrics(&self) -> Vec<&str> {
+        match self {
+            Self::Kpi(tile) => vec![&tile.metric],
+            Self::Series(tile) => vec![&tile.metric],
+            Self::Ranking(tile) => vec![&tile.metric],
+            Self::Table(tile) => tile.columns.iter().map(|column| column.metric.as_str()).collect(),
+            Self::Stacked(tile) => vec![&tile.metric],
+            Self::Heatmap(tile) => vec![&tile.metric],
+            Self::Waterfall(tile) => tile.names().collect(),
+            Self::Analysis(_) | Self::Text(_) | Self::System(_) => Vec::new(),
+        }
+    }
+
+    /// The names of the dimensions that the tile is split by.
+    fn dimensions(&self) -> Option<&str> {
+        match self {
+            Self::Ranking(tile) => Some(&tile.by),
+            Self::Table(tile) => Some(&tile.by),
+            Self::Stacked(tile) => Some(&tile.by),
+            _ => None,
+        }
+    }
+
+    /// Whether somebody may see the tile.
+    pub(crate) fn is_for(&self, catalog: &Catalog, audience: Audience) -> bool {
+        let is_for_staff = matches!(self, Self::System(_));
+        let may_see = |name: &str| catalog.get(name, audience).is_ok();
+        (audience == Audience::Staff || !is_for_staff) && self.metrics().into_iter().all(may_see)
     }
 
     /// Why the definition cannot be right, if so.
@@ -257,25 +361,13 @@ impl Tile {
         if self.title().lacks_words() || self.note().lacks_words() {
             return Some("title and note need words in every language".to_owned());
         }
-        let mut names: Vec<&str> = vec![];
-        match self {
-            Self::Kpi(tile) => names.push(&tile.metric),
-            Self::Series(tile) => names.push(&tile.metric),
-            Self::Ranking(tile) => names.extend([tile.metric.as_str(), &tile.by]),
-            Self::Table(tile) => {
-                names.push(&tile.by);
-                names.extend(tile.columns.iter().map(|column| column.metric.as_str()));
-            }
-            Self::Stacked(tile) => names.extend([tile.metric.as_str(), &tile.by]),
-            Self::Heatmap(tile) => names.push(&tile.metric),
-            Self::Waterfall(tile) => names.extend(tile.names()),
-            Self::Analysis(_) | Self::Text(_) => {}
-        }
-        if let Some(name) = names.into_iter().find(|name| !is_name(name)) {
+        let names = self.metrics().into_iter().chain(self.dimensions());
+        let mut names = names;
+        if let Some(name) = names.find(|name| !is_name(name)) {
             return Some(format!("{name:?} is not a name of a metric or dimension"));
         }
         match self {
-            Self::Kpi(_) | Self::Heatmap(_) => None,
+            Self::Kpi(_) | Self::Heatmap(_) | Self::System(_) => None,
             Self::Series(tile) => tile.fault(),
             Self::Ranking(tile) => limit_fault(tile.limit),
             Self::Table(tile) => tile.fault(),
@@ -297,6 +389,7 @@ impl Tile {
             Self::Waterfall(tile) => View::Grid(tile.view(scene)?),
             Self::Analysis(tile) => View::Grid(tile.view(scene)?),
             Self::Text(tile) => View::Text(tile.view(scene)),
+            Self::System(tile) => View::Grid(tile.view(scene)),
         })
     }
 }

@@ -104,6 +104,7 @@ impl Report {
             deadline_ms,
             gives_way: false,
             lateness: reading.config.metrics.settings().lateness,
+            system: Default::default(),
             lenient: false,
         }
         .render(dashboard?, page)

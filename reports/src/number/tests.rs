@@ -51,6 +51,10 @@ fn durations() {
     check("1320", Milliseconds, Short, En, "1,320 ms");
     check("12340", Milliseconds, Short, En, "12.3 s");
     check("12340", Milliseconds, Short, ZhCn, "12.3 秒");
+    check("599999", Milliseconds, Short, En, "600.0 s");
+    check("600000", Milliseconds, Short, En, "10.0 min");
+    check("86687900", Milliseconds, Short, En, "24.1 h");
+    check("86687900", Milliseconds, Column, ZhCn, "24.1 小时");
     check("12340", Milliseconds, Exact, En, "12,340 ms");
 }
 

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 use serde::{Deserialize, Serialize};
 
-use super::{Draw, TileContext, TileLink};
+use super::{ChartFormat, Charts, Draw, TileContext, TileLink};
 use crate::answer::currencies;
 use crate::axis::Axis;
 use crate::chart::{self, Drawing, Plot, Size};
@@ -49,7 +49,7 @@ pub(crate) struct View {
     title: String,
     note: String,
     legend: String,
-    links: Vec<TileLink>,
+    pub(super) links: Vec<TileLink>,
     wide: bool,
     /// One chart, or one per currency; none if there is nothing to draw.
     panels: Vec<ChartPanel>,
@@ -73,7 +73,7 @@ struct ChartImage {
     #[serde(flatten)]
     drawing: Drawing,
     #[serde(skip)]
-    png: Option<Vec<u8>>,
+    file: Option<Vec<u8>>,
     /// Of a PNG: what the mail calls it.
     name: String,
 }
@@ -81,6 +81,8 @@ struct ChartImage {
 #[derive(Debug, Serialize)]
 struct Row {
     at: String,
+    /// The same page of this bucket.
+    href: Option<String>,
     value: String,
     /// The window, or the time until now, has only a part of the bucket.
     partial: bool,
@@ -103,12 +105,16 @@ struct Point {
 }
 
 impl View {
-    /// Names the pictures of a mail, from a number on, and gives them.
-    pub(crate) fn take_pngs(&mut self, first: usize) -> Vec<(String, Vec<u8>)> {
+    pub(super) fn has_charts(&self) -> bool {
+        !self.panels.is_empty()
+    }
+
+    /// Names the files of the pictures, from a number on, and gives them.
+    pub(crate) fn take_files(&mut self, first: usize) -> Vec<(String, Vec<u8>)> {
         let images = self.panels.iter_mut().flat_map(|panel| &mut panel.pictures);
         let named = images.zip(first..).filter_map(|(image, number)| {
             image.name = format!("chart-{number}.png");
-            Some((image.name.clone(), image.png.take()?))
+            Some((image.name.clone(), image.file.take()?))
         });
         named.collect()
     }
@@ -189,6 +195,7 @@ impl SeriesTile {
         let pictures = self.pictures(scene, points, bands, print, sizes)?;
         let rows = points.iter().map(|point| Row {
             at: window.bucket(point.at, grain),
+            href: scene.closer(point.at),
             value: print.value(point.value, Precision::Exact),
             partial: point.is_partial,
         });
@@ -252,15 +259,19 @@ impl SeriesTile {
                 width,
                 height,
                 drawing: Drawing::default(),
-                png: None,
+                file: None,
                 name: String::new(),
             }
         };
-        if scene.as_png {
+        if let Charts::File(format) = scene.charts {
             // The font of a PNG has no Chinese characters: its axes are English.
-            let plot = self.plot(scene, points, bands, Print { language: Language::En, ..print });
-            let png = chart::draw_png(&self.metric, &plot, Size::Medium)?;
-            return Ok(vec![ChartImage { png: Some(png), ..image(Size::Medium) }]);
+            let language = match format {
+                ChartFormat::Png => Language::En,
+                ChartFormat::Svg => print.language,
+            };
+            let plot = self.plot(scene, points, bands, Print { language, ..print });
+            let file = chart::draw_file(&self.metric, &plot, Size::Medium, format)?;
+            return Ok(vec![ChartImage { file: Some(file), ..image(Size::Medium) }]);
         }
         let plot = self.plot(scene, points, bands, print);
         let drawn = sizes.iter().map(|size| {

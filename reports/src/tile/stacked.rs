@@ -4,7 +4,7 @@ use query::metric::{MetricAnswer, MetricRequest, Number};
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Serialize};
 
-use super::{Draw, TileContext, TileLink, limit_fault};
+use super::{ChartFormat, Charts, Draw, TileContext, TileLink, limit_fault};
 use crate::{
     Error, Language, Selection, Text,
     answer::currencies,
@@ -48,7 +48,7 @@ pub(crate) struct View {
     title: String,
     note: String,
     legend: String,
-    links: Vec<TileLink>,
+    pub(super) links: Vec<TileLink>,
     wide: bool,
     panels: Vec<Panel>,
     hourly: bool,
@@ -72,13 +72,15 @@ struct Picture {
     #[serde(flatten)]
     drawing: Drawing,
     #[serde(skip)]
-    png: Option<Vec<u8>>,
+    file: Option<Vec<u8>>,
     name: String,
 }
 
 #[derive(Debug, Serialize)]
 struct Row {
     at: String,
+    /// The same page of this bucket.
+    href: Option<String>,
     values: Vec<String>,
     partial: bool,
 }
@@ -91,13 +93,20 @@ struct Line {
     values: Vec<Option<Decimal>>,
 }
 
+/// A group, its values, and how much they are together.
+type Summed<'a> = (Option<&'a str>, Vec<Option<Decimal>>, Decimal);
+
 impl View {
-    /// Names the pictures of a mail, from a number on, and gives them.
-    pub(crate) fn take_pngs(&mut self, first: usize) -> Vec<(String, Vec<u8>)> {
+    pub(super) fn has_charts(&self) -> bool {
+        !self.panels.is_empty()
+    }
+
+    /// Names the files of the pictures, from a number on, and gives them.
+    pub(crate) fn take_files(&mut self, first: usize) -> Vec<(String, Vec<u8>)> {
         let images = self.panels.iter_mut().flat_map(|panel| &mut panel.pictures);
         let named = images.zip(first..).filter_map(|(image, number)| {
             image.name = format!("chart-{number}.png");
-            Some((image.name.clone(), image.png.take()?))
+            Some((image.name.clone(), image.file.take()?))
         });
         named.collect()
     }
@@ -162,7 +171,7 @@ impl StackedTile {
         buckets: &[(chrono::DateTime<chrono::Utc>, bool)],
         language: Language,
     ) -> Vec<Line> {
-        let mut lines: Vec<(Option<&str>, Vec<Option<Decimal>>, Decimal)> = Vec::new();
+        let mut lines: Vec<Summed<'_>> = Vec::new();
         for row in answer.rows.iter().filter(|row| row.currency.as_deref() == currency) {
             let (Some(at), Some(value)) = (row.at, row.value.map(Number::to_decimal)) else {
                 continue;
@@ -221,6 +230,7 @@ impl StackedTile {
             |value, precision| print_or_absent(value, answer.unit, currency, precision, language);
         let rows = buckets.iter().enumerate().map(|(place, (at, is_partial))| Row {
             at: window.bucket(*at, grain),
+            href: scene.closer(*at),
             values: lines.iter().map(|line| print(line.values[place], Precision::Exact)).collect(),
             partial: *is_partial,
         });
@@ -256,8 +266,11 @@ impl StackedTile {
     ) -> Result<Vec<Picture>, Error> {
         let (window, grain) = (&scene.selection.window, scene.selection.grain());
         let buckets = scene.selection.buckets();
-        // The font of a PNG has no Chinese characters: its axes are English.
-        let language = if scene.as_png { Language::En } else { scene.language };
+        let language = match scene.charts {
+            // The font of a PNG has no Chinese characters: its axes are English.
+            Charts::File(ChartFormat::Png) => Language::En,
+            _ => scene.language,
+        };
         let values: Vec<Vec<Option<f64>>> = lines
             .iter()
             .map(|line| line.values.iter().map(|value| value.and_then(|v| v.to_f64())).collect())
@@ -277,13 +290,13 @@ impl StackedTile {
             draw: self.draw,
             stacked: self.additive,
         };
-        let picture = |size: Size, drawing: Drawing, png: Option<Vec<u8>>| {
+        let picture = |size: Size, drawing: Drawing, file: Option<Vec<u8>>| {
             let (width, height) = size.pixels();
-            Picture { class: size.class(), width, height, drawing, png, name: String::new() }
+            Picture { class: size.class(), width, height, drawing, file, name: String::new() }
         };
-        if scene.as_png {
-            let png = chart::draw_stacked_png(&self.metric, &plot, Size::Medium)?;
-            return Ok(vec![picture(Size::Medium, Drawing::default(), Some(png))]);
+        if let Charts::File(format) = scene.charts {
+            let file = chart::draw_stacked_file(&self.metric, &plot, Size::Medium, format)?;
+            return Ok(vec![picture(Size::Medium, Drawing::default(), Some(file))]);
         }
         let drawn = sizes
             .iter()

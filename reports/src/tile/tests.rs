@@ -44,9 +44,10 @@ fn view(yaml: &str, answers: &[MetricResult], analyses: &[AnalysisResult]) -> Va
         selection: &selection,
         answers: Answers(answers),
         analyses,
+        system: &SystemTables::new(),
         forecasts: &forecasts,
         language: Language::En,
-        as_png: false,
+        charts: Charts::Page,
         links: None,
     };
     let text = serde_json::to_string(&tile.view(&scene).unwrap()).unwrap();

@@ -107,3 +107,68 @@ fn remove_files(table: &Path) -> usize {
     own.map(|path| usize::from(std::fs::remove_file(path).is_ok())).sum::<usize>()
         + folders.iter().map(|folder| remove_files(folder)).sum::<usize>()
 }
+
+#[tokio::test]
+async fn every_dashboard_opens_for_everybody_and_its_charts_are_files() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let admin = Client::new(&server, &admin_key(dir.path()));
+    store_usage(&admin).await;
+    let member = Client::new(&server, &tests::organization_key(dir.path(), "org_a", "read"));
+    let page = async |client: &Client, path: &str| {
+        let answer = tests::reply(client.request(reqwest::Method::GET, path)).await;
+        (answer.status.as_u16(), answer.text())
+    };
+    for name in ["business", "users", "usage", "quality", "churn", "organization", "operations"] {
+        for (client, hidden) in [(&admin, 0), (&member, usize::from(name == "users"))] {
+            let (status, html) = page(client, &format!("/dashboards/{name}?days=7")).await;
+            assert_eq!(status, 200, "{name}: {html}");
+            // A member who was not granted persons does not see what says something of persons.
+            let failed: Vec<_> = html.split("role=\"alert\"").skip(1).collect();
+            let is_hidden = |rest: &&str| rest.contains("something of persons");
+            assert!(failed.iter().all(is_hidden), "{name}: {failed:?}");
+            assert_eq!(failed.len(), hidden, "{name}");
+        }
+    }
+    // What is for staff is not there for a member, and nothing else is missing.
+    let (_, staff) = page(&admin, "/dashboards/operations?days=7").await;
+    let (_, own) = page(&member, "/dashboards/operations?days=7").await;
+    assert!(staff.contains("usage_ledger") && staff.contains("history_tidy"), "{staff}");
+    assert!(!own.contains("usage_ledger") && !own.contains("Ingest lag"), "{own}");
+    assert!(own.contains("Availability"));
+
+    // Each chart has links to its files, and each day to its hours.
+    let links = |html: &str, contains: &str| -> Vec<String> {
+        let hrefs = html.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let plain = hrefs.map(|href| href.replace("&amp;", "&").replace("&#x2f;", "/"));
+        plain.filter(|href| href.contains(contains)).collect()
+    };
+    let (_, html) = page(&admin, "/dashboards/usage?days=7&lang=en").await;
+    let (mut pngs, mut svgs) = (0, 0);
+    for href in links(&html, "/chart?") {
+        let answer = tests::reply(admin.request(reqwest::Method::GET, &href)).await;
+        assert_eq!(answer.status, 200, "{href}: {}", answer.text());
+        match answer.header("content-type") {
+            "image/png" => pngs += 1,
+            "image/svg+xml" => {
+                assert!(answer.text().starts_with("<svg"), "{}", answer.text());
+                svgs += 1;
+            }
+            other => panic!("{href}: {other}"),
+        }
+    }
+    assert!(pngs >= 3 && pngs == svgs, "{pngs} and {svgs}");
+    let hours = links(&html, "grain=hour");
+    let from = format!("from={}", days_ago(2));
+    let of_day = hours.iter().find(|href| href.contains(&from)).expect("a link of the day");
+    let (status, html) = page(&admin, &format!("/dashboards/usage{of_day}")).await;
+    assert!(status == 200 && html.contains("One point per hour"), "{status}");
+    let rows = links(&html, "/rows?");
+    let (status, text) = page(&admin, rows.first().expect("a link to rows")).await;
+    assert!(status == 200 && text.lines().count() == 9, "{status} {text}");
+    for odd in ["tile=99", "tile=x", "tile=0&format=gif", "tile=0&panel=9"] {
+        let (status, _) = page(&admin, &format!("/dashboards/usage/chart?days=7&{odd}")).await;
+        assert!([400, 404].contains(&status), "{odd}: {status}");
+    }
+    server.stop();
+}

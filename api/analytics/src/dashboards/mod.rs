@@ -2,9 +2,11 @@
 //! the report file of `aihub report render`.
 
 mod catalog;
+mod chart;
 mod parameters;
 mod reading;
 mod saved;
+mod system;
 mod workbench;
 
 use std::time::Duration;
@@ -12,7 +14,10 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use pipeline::Cut;
-use query::{MetricContext, RowAccess, metric::WindowRequest};
+use query::{
+    MetricContext, RowAccess,
+    metric::{WindowRequest, audience},
+};
 use reports::{Address, DASHBOARD_SCRIPT, Dashboard, Page, Selection, Window};
 use rest::{
     feature::Feature,
@@ -33,6 +38,7 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("dashboards")
             .route("/", web::get().to(home))
             .route("/dashboard.js", web::get().to(script))
             .route("/dashboards/{name}", web::get().to(dashboard))
+            .route("/dashboards/{name}/chart", web::get().to(chart::file))
             .route("/metrics-catalog", web::get().to(catalog::list))
             .route("/metrics-catalog/{name}", web::get().to(catalog::page))
             .route("/queries", web::get().to(saved::list))
@@ -65,7 +71,7 @@ async fn keep_prepared(lake: &Lake) {
 async fn prepare(lake: &Lake) {
     let now = lake.state.clock.now();
     let request = WindowRequest { zone: lake.metrics.zone, ..WindowRequest::default() };
-    let (Ok(window), Ok(dashboard)) = (Window::resolve(&request, now), definition("business"))
+    let (Ok(window), Some(Ok(dashboard))) = (Window::resolve(&request, now), built_in("business"))
     else {
         return;
     };
@@ -110,7 +116,7 @@ async fn dashboard(
         Err(way_in) => return Ok(way_in),
     };
     let asked = DashboardParameters::read(parameters(asked)?)?;
-    let definition = definition(&name)?;
+    let definition = definition(&name, &lake, &principal)?;
     let (cut, now) = (lake.lakehouse.cut(), lake.state.clock.now());
     let page =
         page(&request, &lake, &principal, &asked, now, lake.cut_cipher.token(&cut, &principal)?)?;
@@ -125,8 +131,20 @@ async fn shown(
     definition: Dashboard,
     page: Page,
 ) -> Result<HttpResponse, Problem> {
-    let now = page.generated_at;
-    let reading = DashboardContext {
+    let reading = reading(lake, principal, cut, &definition, page.generated_at).await?;
+    let html = reading.render(definition, page).await.map_err(problem_of)?;
+    Ok(scripted_page(html))
+}
+
+/// What a dashboard is read with for somebody.
+async fn reading<'a>(
+    lake: &'a Lake,
+    principal: &Principal,
+    cut: Cut,
+    definition: &Dashboard,
+    now: DateTime<Utc>,
+) -> Result<DashboardContext<'a>, Problem> {
+    Ok(DashboardContext {
         engine: &lake.engine,
         catalog: &lake.catalog,
         reach: reach(principal),
@@ -138,10 +156,9 @@ async fn shown(
         deadline_ms: lake.limits.deadline_seconds * 1_000 / 2,
         gives_way: false,
         lateness: lake.metrics.lateness,
+        system: system::tables(lake, principal, definition).await?,
         lenient: true,
-    };
-    let html = reading.render(definition, page).await.map_err(problem_of)?;
-    Ok(scripted_page(html))
+    })
 }
 
 /// A dashboard that cannot be shown, for a client.
@@ -158,16 +175,26 @@ use reading::covered;
 pub use reading::{Answered, DashboardContext, DashboardError};
 pub(crate) use saved::who_reads;
 
-pub(crate) fn definition(name: &str) -> Result<Dashboard, Problem> {
-    let dashboard = Dashboard::built_in(name)
-        .ok_or_else(|| Problem::not_found(format!("there is no dashboard `{name}`")))?;
-    dashboard.map_err(|error| {
+/// A dashboard with the tiles that somebody may see.
+pub(crate) fn definition(
+    name: &str,
+    lake: &Lake,
+    principal: &Principal,
+) -> Result<Dashboard, Problem> {
+    let absent = || Problem::not_found(format!("there is no dashboard `{name}`"));
+    let dashboard = built_in(name).ok_or_else(absent)??;
+    dashboard.visible(&lake.catalog, audience(&reach(principal))).ok_or_else(absent)
+}
+
+fn built_in(name: &str) -> Option<Result<Dashboard, Problem>> {
+    let dashboard = Dashboard::built_in(name)?;
+    Some(dashboard.map_err(|error| {
         tracing::error!(
             error = &error as &dyn std::error::Error,
             "a built-in dashboard is not readable"
         );
         Problem::internal()
-    })
+    }))
 }
 
 fn page(

@@ -10,8 +10,9 @@ use query::{
     metric::{Catalog, MetricRequest, MetricRow},
 };
 use reports::{
-    AnalysisName, AnalysisRequest, AnalysisResult, Dashboard, DashboardAnswers, DashboardMail,
-    MailFrame, MetricResult, Page, Selection, Tile, TileFailure, metric_forecast,
+    AnalysisName, AnalysisRequest, AnalysisResult, ChartFormat, Dashboard, DashboardAnswers,
+    DashboardMail, MailFrame, MetricResult, Page, Selection, SystemTables, Tile, TileFailure,
+    metric_forecast,
 };
 use serde_json::{Value, json};
 
@@ -60,6 +61,8 @@ pub struct DashboardContext<'a> {
     pub gives_way: bool,
     /// Events are waited for so long.
     pub lateness: TimeDelta,
+    /// How the server does, for those who operate it.
+    pub system: SystemTables,
     /// Whether a tile whose questions fail leaves the others alone. A report is whole, or none.
     pub lenient: bool,
 }
@@ -80,6 +83,14 @@ impl Answered {
     /// The same numbers as a mail.
     pub fn mail(&self, frame: &MailFrame) -> Result<DashboardMail, reports::Error> {
         reports::mail(&self.dashboard, &self.answers, &self.page, frame)
+    }
+
+    /// The charts of the first tile as files.
+    pub fn chart_files(&self, format: ChartFormat) -> Result<Vec<Vec<u8>>, reports::Error> {
+        match self.dashboard.tiles.first() {
+            Some(tile) => reports::chart_files(tile, &self.answers, &self.page, format),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The answers that the page shows.
@@ -133,7 +144,8 @@ impl DashboardContext<'_> {
         mut page: Page,
         make: impl FnOnce(&Answered) -> Result<T, reports::Error> + Send + 'static,
     ) -> Result<T, DashboardError> {
-        let mut answers = self.answers(&dashboard, &mut page).await?;
+        let mut answers = Box::pin(self.answers(&dashboard, &mut page)).await?;
+        answers.system = self.system.clone();
         // Forecasting and drawing are work for a core, not for the thread that serves connections.
         let drawing = tokio::task::spawn_blocking(move || {
             let zone = page.selection.window.zone();
@@ -171,11 +183,16 @@ impl DashboardContext<'_> {
             Ok(DashboardAnswers { metrics, analyses, ..DashboardAnswers::default() })
         };
         match asked.await {
-            Err(error) if self.lenient && failure(&error).is_some() => {
+            Err(error) if self.tolerates(&error).is_some() => {
                 Box::pin(self.ask_by_tile(dashboard, page, asking)).await
             }
             answered => Ok(answered?),
         }
+    }
+
+    /// Why a tile is left out, if the others are shown. What a reader does not see is no reason to show nothing.
+    fn tolerates(&self, error: &QueryError) -> Option<TileFailure> {
+        failure(error).filter(|failure| self.lenient || *failure == TileFailure::Hidden)
     }
 
     async fn analyze(
@@ -244,7 +261,7 @@ impl DashboardContext<'_> {
                     answers.analyses.extend(analyses);
                 }
                 Err(error) => {
-                    let why = failure(&error).ok_or(error)?;
+                    let why = self.tolerates(&error).ok_or(error)?;
                     failures.insert(index, why);
                 }
             }
@@ -259,9 +276,8 @@ fn failure(error: &QueryError) -> Option<TileFailure> {
     match error.reason {
         Reason::Deadline => Some(TileFailure::TooSlow),
         Reason::Memory | Reason::TooLarge | Reason::TooComplex => Some(TileFailure::TooLarge),
-        Reason::Failed | Reason::OutOfRange | Reason::Lost | Reason::Persons => {
-            Some(TileFailure::NotComputed)
-        }
+        Reason::Failed | Reason::OutOfRange | Reason::Lost => Some(TileFailure::NotComputed),
+        Reason::Persons => Some(TileFailure::Hidden),
         _ => None,
     }
 }

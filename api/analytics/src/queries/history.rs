@@ -162,6 +162,43 @@ pub(super) async fn list(
     rows.into_iter().map(Entry::try_from).collect()
 }
 
+/// The queries that ended in a way.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct QueryCounts {
+    pub(crate) status: String,
+    pub(crate) count: u64,
+    pub(crate) mean_ms: f64,
+    pub(crate) longest_ms: f64,
+}
+
+/// The queries since an instant, by how they ended.
+pub(crate) async fn counts_since(
+    store: &Store,
+    since: DateTime<Utc>,
+) -> Result<Vec<QueryCounts>, StoreError> {
+    let found: Vec<(String, i64, i64, i64)> = row::Entity::find()
+        .select_only()
+        .column(row::Column::Status)
+        .column_as(row::Column::QueryId.count(), "queries")
+        .column_as(row::Column::DurationMs.sum(), "total")
+        .column_as(row::Column::DurationMs.max(), "longest")
+        .filter(row::Column::StartedAt.gte(since.timestamp_micros()))
+        .group_by(row::Column::Status)
+        .order_by_asc(row::Column::Status)
+        .into_tuple()
+        .all(store.db())
+        .await
+        .doing("counting queries")?;
+    #[expect(clippy::cast_precision_loss, reason = "they are shown with one decimal")]
+    let of = |(status, count, total, longest): (String, i64, i64, i64)| QueryCounts {
+        status,
+        count: count.unsigned_abs(),
+        mean_ms: total as f64 / count.max(1) as f64,
+        longest_ms: longest as f64,
+    };
+    Ok(found.into_iter().map(of).collect())
+}
+
 pub(super) async fn find(store: &Store, query_id: &str) -> Result<Option<Entry>, StoreError> {
     let row = row::Entity::find_by_id(query_id).one(store.db()).await;
     row.doing("reading the history of queries")?.map(Entry::try_from).transpose()

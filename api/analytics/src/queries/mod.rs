@@ -4,7 +4,7 @@ mod answer;
 mod background;
 mod body;
 mod departed;
-mod history;
+pub(crate) mod history;
 mod history_row;
 mod m0002_queries;
 mod running;

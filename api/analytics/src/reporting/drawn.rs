@@ -37,7 +37,7 @@ pub(super) async fn draw(
     reader: &Principal,
     selection: &Selection,
 ) -> Result<Drawn, RunError> {
-    let dashboard = dashboards::definition(&report.new.dashboard)?;
+    let dashboard = dashboards::definition(&report.new.dashboard, lake, reader)?;
     let (cut, now) = (lake.lakehouse.cut(), lake.state.clock.now());
     let as_of = lake.cut_cipher.token(&cut, reader)?;
     let reading = DashboardContext {
@@ -51,6 +51,7 @@ pub(super) async fn draw(
         deadline_ms: lake.limits.deadline_seconds * 1_000,
         gives_way: true,
         lateness: lake.metrics.lateness,
+        system: Default::default(),
         lenient: false,
     };
     let page = Page {

@@ -141,7 +141,7 @@ impl NewReport {
                 "`title` must be 1 to {TITLE_CHARS_MAX} characters, none of them a control character"
             ));
         }
-        dashboards::definition(&self.dashboard)?;
+        dashboards::definition(&self.dashboard, lake, owner)?;
         self.selection(lake, owner, lake.state.clock.now())?;
         if self.recipients.len() > RECIPIENTS_MAX {
             return refuse(format!("a report has at most {RECIPIENTS_MAX} recipients"));

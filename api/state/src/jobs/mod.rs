@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-pub use queue::{JobFilter, enqueue, find, list, retry};
+pub use queue::{JobCounts, JobFilter, counts, enqueue, find, list, retry};
 pub use repeat::Repeat;
 pub use runner::{JobKind, Jobs};
 

@@ -74,6 +74,58 @@ pub async fn list(store: &Store, filter: &JobFilter, limit: u64) -> Result<Vec<J
     rows.into_iter().map(Job::try_from).collect()
 }
 
+/// How many jobs of a kind there are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JobCounts {
+    /// The kind.
+    pub kind: String,
+    /// Those that wait for their time or their next attempt.
+    pub queued: u64,
+    /// Those that are being done.
+    pub running: u64,
+    /// Those that were done, as far as they are kept.
+    pub done: u64,
+    /// Those that were given up, as far as they are kept.
+    pub failed: u64,
+    /// When the last one ended.
+    pub last_finished_at: Option<DateTime<Utc>>,
+}
+
+/// The jobs by their kind, in the order of the names.
+pub async fn counts(store: &Store) -> Result<Vec<JobCounts>, StoreError> {
+    let found: Vec<(String, String, i64, Option<i64>)> = row::Entity::find()
+        .select_only()
+        .column(row::Column::Kind)
+        .column(row::Column::State)
+        .column_as(row::Column::Id.count(), "jobs")
+        .column_as(row::Column::FinishedAt.max(), "last")
+        .group_by(row::Column::Kind)
+        .group_by(row::Column::State)
+        .order_by_asc(row::Column::Kind)
+        .into_tuple()
+        .all(store.db())
+        .await
+        .doing("counting jobs")?;
+    let mut counts: Vec<JobCounts> = Vec::new();
+    for (kind, state, jobs, last) in found {
+        if counts.last().is_none_or(|of| of.kind != kind) {
+            counts.push(JobCounts { kind, ..JobCounts::default() });
+        }
+        let Some(of) = counts.last_mut() else { continue };
+        let damaged = StoreError::Damaged { table: "jobs", what: "an unknown state" };
+        let jobs = jobs.unsigned_abs();
+        match state.parse().map_err(|_| damaged)? {
+            JobState::Queued => of.queued = jobs,
+            JobState::Running => of.running = jobs,
+            JobState::Done => of.done = jobs,
+            JobState::Failed => of.failed = jobs,
+        }
+        let last = last.map(|at| time_of("jobs", at)).transpose()?;
+        of.last_finished_at = Ord::max(of.last_finished_at, last);
+    }
+    Ok(counts)
+}
+
 /// The job with a number.
 pub async fn find(store: &Store, id: i64) -> Result<Option<Job>, StoreError> {
     let found = row::Entity::find_by_id(id).one(store.db()).await.doing("looking for a job")?;
