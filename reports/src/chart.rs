@@ -132,6 +132,20 @@ pub(crate) struct StackedPlot {
     pub(crate) axis: Axis,
 }
 
+impl Plot {
+    /// The values as bars, without what is expected.
+    pub(crate) fn bars(&self) -> StackedPlot {
+        StackedPlot {
+            labels: self.labels.clone(),
+            lines: vec![self.values.clone()],
+            colors: vec![0],
+            draw: Draw::Bar,
+            stacked: false,
+            axis: self.axis.clone(),
+        }
+    }
+}
+
 /// Draws several lines.
 pub(crate) fn draw_stacked(metric: &str, plot: &StackedPlot, size: Size) -> Result<Drawing, Error> {
     let (svg, extent) = stacked_svg(plot, size, |_| {})

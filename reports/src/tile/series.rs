@@ -136,6 +136,9 @@ impl SeriesTile {
 
     pub(super) fn fault(&self) -> Option<String> {
         let horizon = self.forecast.as_ref()?.horizon_days;
+        if self.draw == Draw::Bar {
+            return Some("a forecast is drawn with `line` or `area`".to_owned());
+        }
         (!(1..=MOST_HORIZON_DAYS).contains(&horizon))
             .then(|| format!("horizon_days {horizon} is not between 1 and {MOST_HORIZON_DAYS}"))
     }
@@ -270,12 +273,19 @@ impl SeriesTile {
                 ChartFormat::Svg => print.language,
             };
             let plot = self.plot(scene, points, bands, Print { language, ..print });
-            let file = chart::draw_file(&self.metric, &plot, Size::Medium, format)?;
+            let (metric, size) = (&self.metric, Size::Medium);
+            let file = match self.draw {
+                Draw::Bar => chart::draw_stacked_file(metric, &plot.bars(), size, format)?,
+                Draw::Line | Draw::Area => chart::draw_file(metric, &plot, size, format)?,
+            };
             return Ok(vec![ChartImage { file: Some(file), ..image(Size::Medium) }]);
         }
         let plot = self.plot(scene, points, bands, print);
         let drawn = sizes.iter().map(|size| {
-            let drawing = chart::draw(&self.metric, &plot, *size)?;
+            let drawing = match self.draw {
+                Draw::Bar => chart::draw_stacked(&self.metric, &plot.bars(), *size)?,
+                Draw::Line | Draw::Area => chart::draw(&self.metric, &plot, *size)?,
+            };
             Ok(ChartImage { drawing, ..image(*size) })
         });
         drawn.collect()

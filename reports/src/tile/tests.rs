@@ -208,6 +208,31 @@ fn lifecycle_and_paths_are_tables() {
 }
 
 #[test]
+fn a_series_is_drawn_as_bars_too() {
+    let yaml = format!("kind: series\nmetric: requests\ndraw: bar\n{WORDS}");
+    let selection = selection();
+    let day = |number| Some(selection.window.from() + TimeDelta::days(number));
+    let rows: Vec<Row<'_>> = (0..7).map(|number| (day(number), &[][..], 1 + number)).collect();
+    let answer = answered(selection.course("requests"), Unit::Count, &rows);
+    let scene = TileContext {
+        selection: &selection,
+        answers: Answers(&[answer]),
+        analyses: &[],
+        system: &SystemTables::new(),
+        forecasts: &Forecasts::default(),
+        language: Language::En,
+        charts: Charts::Page,
+        links: None,
+    };
+    let view = serde_json::to_value(tile_of(&yaml).view(&scene).unwrap()).unwrap();
+    // As many marks as there are values.
+    let svg = view["panels"][0]["pictures"][0]["svg"].as_str().unwrap();
+    assert_eq!(svg.matches("data-value=").count(), 7, "{svg}");
+    let forecast = format!("{yaml}forecast: {{horizon_days: 7}}\n");
+    assert!(tile_of(&forecast).fault().unwrap().contains("line"));
+}
+
+#[test]
 fn what_cannot_be_a_tile_is_refused() {
     let fault = |yaml: &str| tile_of(&format!("{yaml}{WORDS}")).fault().unwrap_or_default();
     assert!(fault("kind: stacked\nmetric: a\nby: b\nlimit: 7\n").contains("limit"));
