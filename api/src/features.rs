@@ -55,6 +55,8 @@ mod tests {
             "m0007_deliveries",
             "m0008_reports",
             "m0009_alerts",
+            "m0010_annotations",
+            "m0011_dashboards",
         ];
         assert_eq!(names, released);
     }

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
+use chrono::{DateTime, Utc};
 use query::metric::{Audience, Catalog, MetricRequest};
 use serde::{Deserialize, Serialize};
 
-use crate::{AnalysisRequest, Error, Selection, SystemTopic, Text, Tile};
+use crate::{AnalysisRequest, Error, Selection, SystemTopic, Text, Tile, Window};
 
 /// The dashboards that come with the program, by name.
 const BUILT_IN: [(&str, &str); 7] = [
@@ -84,11 +85,29 @@ impl Dashboard {
         requests
     }
 
+    /// The first name that somebody does not know, if there is one.
+    pub fn unknown(&self, catalog: &Catalog, audience: Audience) -> Option<String> {
+        self.tiles.iter().enumerate().find_map(|(index, tile)| {
+            let unknown = tile.unknown(catalog, audience)?;
+            Some(format!("tile {} ({}): {unknown}", index + 1, tile.title().en))
+        })
+    }
+
+    /// The analyses over the last week: to see whether they can be asked.
+    pub fn analyses_of_a_week(&self, now: DateTime<Utc>) -> Vec<AnalysisRequest> {
+        let week = Window::last_days(now, 7);
+        week.map(|window| self.analyses(&Selection::new(window))).unwrap_or_default()
+    }
+
+    /// The definition as it is read.
+    pub fn yaml(&self) -> String {
+        serde_yaml_ng::to_string(self).unwrap_or_default()
+    }
+
     /// With the tiles that somebody may see; none if that is none.
     pub fn visible(mut self, catalog: &Catalog, audience: Audience) -> Option<Self> {
         self.tiles.retain(|tile| tile.is_for(catalog, audience));
-        let shows = |tile: &Tile| !matches!(tile, Tile::Text(_));
-        self.tiles.iter().any(shows).then_some(self)
+        (!self.tiles.is_empty()).then_some(self)
     }
 
     /// What the tiles show of the server itself.
@@ -131,7 +150,8 @@ impl Dashboard {
         self.tiles.iter().flat_map(|tile| tile.requests(selection)).collect()
     }
 
-    fn fault(&self) -> Option<String> {
+    /// Why the definition cannot be right, if so.
+    pub fn fault(&self) -> Option<String> {
         if self.name.is_empty()
             || !self.name.chars().all(|letter| {
                 letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-'

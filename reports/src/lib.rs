@@ -17,6 +17,7 @@
 
 mod address;
 pub mod alert;
+mod annotation;
 mod answer;
 mod axis;
 mod band;
@@ -25,6 +26,7 @@ mod chart;
 mod comparison;
 mod csv;
 pub mod dashboard;
+mod editor;
 mod error;
 mod mail;
 pub mod metric_forecast;
@@ -40,12 +42,14 @@ mod words;
 mod workbench;
 
 pub use address::Address;
+pub use annotation::Annotation;
 pub use answer::{DashboardAnswers, MetricResult};
 pub use band::{Band, Forecasts};
 pub use catalog::{CATALOG_DAYS, Definition, catalog_page, metric_dashboard};
 pub use comparison::DesiredDirection;
 pub use csv::csv;
 pub use dashboard::{Dashboard, ForecastRequest};
+pub use editor::{EDITOR_SCRIPT, EditedTile, EditorPage, EditorVersion, NEW_KINDS, editor_page};
 pub use error::Error;
 pub use mail::{DashboardMail, MailFrame, mail};
 pub use page::{DASHBOARD_SCRIPT, Page, chart_files, render};

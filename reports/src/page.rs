@@ -11,9 +11,10 @@ use query::{Zone, metric::MetricRequest};
 use serde::Serialize;
 
 use crate::{
-    Address, Dashboard, DashboardAnswers, Definition, Error, Language, MetricResult, Selection,
-    Tile, Window,
+    Address, Annotation, Dashboard, DashboardAnswers, Definition, Error, Language, MetricResult,
+    Selection, Tile, Window,
     address::{FilterForm, WORDS, encoded},
+    annotation::Listed,
     answer::Answers,
     summary,
     tile::{ChartFormat, Charts, TileContext, TileFailure, TileLink, TileLinks, View},
@@ -54,6 +55,12 @@ pub struct Page {
     pub standalone: bool,
     /// The tiles that have no answer, by their places.
     pub failures: BTreeMap<usize, TileFailure>,
+    /// What was said of points of time.
+    pub annotations: Vec<Annotation>,
+    /// Names and titles of the own dashboards that the reader sees.
+    pub tabs: Vec<(String, String)>,
+    /// Whether the reader may change the dashboard.
+    pub may_change: bool,
     /// What the address of the page says.
     pub address: Address,
 }
@@ -92,6 +99,12 @@ struct Values<'a> {
     /// The page in a few sentences.
     summary: Vec<String>,
     sections: Vec<Section>,
+    annotations: Vec<Listed>,
+    annotate: Annotate,
+    /// What can be done with the dashboard itself: names of words and addresses.
+    name: &'a str,
+    edit: Option<&'static str>,
+    copy: &'static str,
     form: Option<FilterForm>,
     /// The other dashboards, over the same period.
     dashboards: Vec<Link>,
@@ -103,6 +116,34 @@ struct Values<'a> {
     /// The clock of all times.
     times: String,
     addresses: Vec<String>,
+}
+
+/// The form that adds an annotation.
+#[derive(Serialize)]
+struct Annotate {
+    title: &'static str,
+    day: &'static str,
+    sentence: &'static str,
+    add: &'static str,
+    remove: &'static str,
+    /// Where it leads back to.
+    back: String,
+    tz: String,
+}
+
+impl Annotate {
+    fn new(dashboard: &Dashboard, page: &Page) -> Self {
+        let word = |name| WORDS.text(name, page.language);
+        Self {
+            title: word("annotations"),
+            day: word("day"),
+            sentence: word("sentence"),
+            add: word("add"),
+            remove: word("remove"),
+            back: format!("/dashboards/{}{}", dashboard.name, page.address.href(page.language)),
+            tz: page.selection.window.zone().to_string(),
+        }
+    }
 }
 
 /// Tiles that stand together: figures in one grid, everything else in another.
@@ -124,6 +165,7 @@ pub fn render(
         answers: Answers(&answers.metrics),
         analyses: &answers.analyses,
         system: &answers.system,
+        annotations: &page.annotations,
         forecasts: &answers.forecasts,
         language: page.language,
         charts: Charts::Page,
@@ -154,6 +196,15 @@ pub fn render(
             Some(_) => Vec::new(),
         },
         sections: sections(dashboard, &scene, page)?,
+        annotations: page
+            .annotations
+            .iter()
+            .map(|annotation| Listed::new(annotation, &page.selection.window))
+            .collect(),
+        annotate: Annotate::new(dashboard, page),
+        name: &dashboard.name,
+        edit: page.may_change.then(|| WORDS.text("edit", page.language)),
+        copy: WORDS.text("copy", page.language),
         dashboards: dashboard_links(dashboard, page),
         form: (!page.standalone && page.definition.is_none()).then(|| {
             FilterForm::new(&page.address, &page.selection, &dashboard.name, page.language)
@@ -228,6 +279,7 @@ pub fn chart_files(
         answers: Answers(&answers.metrics),
         analyses: &answers.analyses,
         system: &answers.system,
+        annotations: &page.annotations,
         forecasts: &answers.forecasts,
         language: page.language,
         charts: Charts::File(format),
@@ -253,13 +305,16 @@ fn dashboard_links(dashboard: &Dashboard, page: &Page) -> Vec<Link> {
     if page.standalone || page.definition.is_some() {
         return Vec::new();
     }
-    Dashboard::built_in_titles()
+    let built_in = Dashboard::built_in_titles()
         .iter()
-        .map(|(name, title)| Link {
-            text: title.of(page.language).to_owned(),
+        .map(|(name, title)| ((*name).to_owned(), title.of(page.language).to_owned()));
+    built_in
+        .chain(page.tabs.iter().cloned())
+        .map(|(name, text)| Link {
+            text,
             href: format!("/dashboards/{name}{}", page.address.href(page.language)),
             lang: page.language.tag(),
-            current: *name == dashboard.name,
+            current: name == dashboard.name,
         })
         .collect()
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::Answers;
 use crate::{
-    Address, Error, Forecasts, Language, Selection, Text,
+    Address, Annotation, Error, Forecasts, Language, Selection, Text,
     address::{WORDS, encoded},
     dashboard::ORGANIZATION,
     page, words,
@@ -74,6 +74,7 @@ pub(crate) struct TileContext<'a> {
     pub(crate) answers: Answers<'a>,
     pub(crate) analyses: &'a [AnalysisResult],
     pub(crate) system: &'a SystemTables,
+    pub(crate) annotations: &'a [Annotation],
     pub(crate) forecasts: &'a Forecasts,
     pub(crate) language: Language,
     pub(crate) charts: Charts,
@@ -349,6 +350,54 @@ impl Tile {
         }
     }
 
+    /// Reads a tile.
+    pub fn parse(yaml: &str) -> Result<Self, Error> {
+        serde_yaml_ng::from_str(yaml).map_err(Error::Unreadable)
+    }
+
+    /// The tile as it is read.
+    pub fn yaml(&self) -> String {
+        serde_yaml_ng::to_string(self).unwrap_or_default()
+    }
+
+    /// The name of the kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Kpi(_) => "kpi",
+            Self::Series(_) => "series",
+            Self::Ranking(_) => "ranking",
+            Self::Table(_) => "table",
+            Self::Stacked(_) => "stacked",
+            Self::Heatmap(_) => "heatmap",
+            Self::Waterfall(_) => "waterfall",
+            Self::Analysis(_) => "analysis",
+            Self::Text(_) => "text",
+            Self::System(_) => "system",
+        }
+    }
+
+    /// A name that somebody does not know, if there is one.
+    pub(crate) fn unknown(&self, catalog: &Catalog, audience: Audience) -> Option<String> {
+        for name in self.metrics() {
+            let metric = match catalog.get(name, audience) {
+                Ok(metric) => metric,
+                Err(error) => return Some(error.to_string()),
+            };
+            let heat = matches!(self, Self::Heatmap(_)).then_some("hour_of_day");
+            for by in self.dimensions().into_iter().chain(heat) {
+                if !catalog.dimensions(metric, audience).any(|known| known.name == by) {
+                    return Some(format!("`{name}` is not split by `{by}`"));
+                }
+            }
+        }
+        match self {
+            Self::System(_) if audience != Audience::Staff => {
+                Some("only staff see how the server does".to_owned())
+            }
+            _ => None,
+        }
+    }
+
     /// Whether somebody may see the tile.
     pub(crate) fn is_for(&self, catalog: &Catalog, audience: Audience) -> bool {
         let is_for_staff = matches!(self, Self::System(_));
@@ -361,20 +410,25 @@ impl Tile {
         if self.title().lacks_words() || self.note().lacks_words() {
             return Some("title and note need words in every language".to_owned());
         }
+        let is_long = |text: &Text, most: usize| {
+            [&text.en, &text.zh_cn].iter().any(|text| text.chars().count() > most)
+        };
+        if is_long(self.title(), TITLE_MAX) || is_long(self.note(), NOTE_MAX) {
+            return Some(format!("a title has at most {TITLE_MAX} letters, a note {NOTE_MAX}"));
+        }
         let names = self.metrics().into_iter().chain(self.dimensions());
         let mut names = names;
         if let Some(name) = names.find(|name| !is_name(name)) {
             return Some(format!("{name:?} is not a name of a metric or dimension"));
         }
         match self {
-            Self::Kpi(_) | Self::Heatmap(_) | Self::System(_) => None,
+            Self::Kpi(_) | Self::Heatmap(_) | Self::Text(_) | Self::System(_) => None,
             Self::Series(tile) => tile.fault(),
             Self::Ranking(tile) => limit_fault(tile.limit),
             Self::Table(tile) => tile.fault(),
             Self::Stacked(tile) => tile.fault(),
             Self::Waterfall(tile) => tile.fault(),
             Self::Analysis(tile) => tile.fault(),
-            Self::Text(tile) => tile.fault(),
         }
     }
 
@@ -393,6 +447,10 @@ impl Tile {
         })
     }
 }
+
+/// Letters of a title, and of a note.
+const TITLE_MAX: usize = 120;
+const NOTE_MAX: usize = 2_000;
 
 /// The most rows a ranking or table may show: beyond it is an export, not a page.
 const MOST_ROWS: usize = 50;

@@ -31,6 +31,9 @@ fn page(language: Language, days: u32) -> Page {
         definition: None,
         standalone: false,
         failures: Default::default(),
+        annotations: Vec::new(),
+        tabs: Vec::new(),
+        may_change: false,
         address: Address::default(),
     }
 }

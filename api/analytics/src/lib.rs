@@ -3,6 +3,7 @@
 
 mod alerts;
 pub mod analyses;
+mod annotations;
 pub mod as_of;
 pub mod dashboards;
 mod dead_letters;
@@ -10,6 +11,7 @@ pub mod events;
 pub mod imports;
 mod lake;
 pub mod metrics;
+mod own_dashboards;
 pub mod persons;
 pub mod queries;
 pub mod reporting;
@@ -29,6 +31,8 @@ pub const FEATURES: &[Feature<Lake>] = &[
     dashboards::FEATURE,
     reporting::FEATURE,
     alerts::FEATURE,
+    annotations::FEATURE,
+    own_dashboards::FEATURE,
     dead_letters::FEATURE,
     imports::FEATURE,
     events::FEATURE,

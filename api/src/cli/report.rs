@@ -90,6 +90,9 @@ impl Report {
             definition: None,
             standalone: true,
             failures: Default::default(),
+            annotations: Vec::new(),
+            tabs: Vec::new(),
+            may_change: false,
             address: Address::default(),
         };
         let deadline_ms = reading.deadline_ms();

@@ -47,6 +47,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         definition: None,
         standalone: mode == "standalone",
         failures: Default::default(),
+        annotations: Vec::new(),
+        tabs: Vec::new(),
+        may_change: false,
         address: Address::default(),
     };
     let started = Instant::now();

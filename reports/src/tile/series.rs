@@ -10,6 +10,7 @@ use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 use serde::{Deserialize, Serialize};
 
 use super::{ChartFormat, Charts, Draw, TileContext, TileLink};
+use crate::annotation::{Mark, marks};
 use crate::answer::currencies;
 use crate::axis::Axis;
 use crate::chart::{self, Drawing, Plot, Size};
@@ -72,6 +73,7 @@ struct ChartImage {
     height: u16,
     #[serde(flatten)]
     drawing: Drawing,
+    marks: Vec<Mark>,
     #[serde(skip)]
     file: Option<Vec<u8>>,
     /// Of a PNG: what the mail calls it.
@@ -262,6 +264,7 @@ impl SeriesTile {
                 width,
                 height,
                 drawing: Drawing::default(),
+                marks: Vec::new(),
                 file: None,
                 name: String::new(),
             }
@@ -286,7 +289,9 @@ impl SeriesTile {
                 Draw::Bar => chart::draw_stacked(&self.metric, &plot.bars(), *size)?,
                 Draw::Line | Draw::Area => chart::draw(&self.metric, &plot, *size)?,
             };
-            Ok(ChartImage { drawing, ..image(*size) })
+            let marks =
+                marks(scene.annotations, scene.selection, plot.labels.len(), drawing.extent);
+            Ok(ChartImage { drawing, marks, ..image(*size) })
         });
         drawn.collect()
     }

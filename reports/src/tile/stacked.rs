@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{ChartFormat, Charts, Draw, TileContext, TileLink, limit_fault};
 use crate::{
     Error, Language, Selection, Text,
+    annotation::{Mark, marks},
     answer::currencies,
     axis::Axis,
     chart::{self, Drawing, Size, StackedPlot},
@@ -71,6 +72,7 @@ struct Picture {
     height: u16,
     #[serde(flatten)]
     drawing: Drawing,
+    marks: Vec<Mark>,
     #[serde(skip)]
     file: Option<Vec<u8>>,
     name: String,
@@ -292,7 +294,9 @@ impl StackedTile {
         };
         let picture = |size: Size, drawing: Drawing, file: Option<Vec<u8>>| {
             let (width, height) = size.pixels();
-            Picture { class: size.class(), width, height, drawing, file, name: String::new() }
+            let marks = marks(scene.annotations, scene.selection, buckets.len(), drawing.extent);
+            let name = String::new();
+            Picture { class: size.class(), width, height, drawing, marks, file, name }
         };
         if let Charts::File(format) = scene.charts {
             let file = chart::draw_stacked_file(&self.metric, &plot, Size::Medium, format)?;

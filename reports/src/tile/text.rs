@@ -13,8 +13,6 @@ pub struct TextTile {
     pub note: Text,
 }
 
-const LETTERS_MAX: usize = 2_000;
-
 #[derive(Debug, Serialize)]
 pub(crate) struct View {
     title: String,
@@ -22,12 +20,6 @@ pub(crate) struct View {
 }
 
 impl TextTile {
-    pub(super) fn fault(&self) -> Option<String> {
-        let texts = [&self.note.en, &self.note.zh_cn];
-        let is_long = texts.iter().any(|text| text.chars().count() > LETTERS_MAX);
-        is_long.then(|| format!("a text has at most {LETTERS_MAX} letters"))
-    }
-
     pub(super) fn view(&self, scene: &TileContext<'_>) -> View {
         let text = self.note.of(scene.language);
         let paragraphs = text.split("\n\n").map(|part| part.trim().to_owned());

@@ -172,3 +172,89 @@ async fn every_dashboard_opens_for_everybody_and_its_charts_are_files() {
     }
     server.stop();
 }
+
+#[tokio::test]
+async fn a_dashboard_is_copied_and_edited_in_the_browser() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    store_usage(&Client::new(&server, &admin_key(dir.path()))).await;
+    let browser = opened(&server, dir.path(), "/dashboards/quality?lang=en&days=7").await;
+    click(&browser, ".filters summary").await;
+    click(&browser, "form[action$='/copy'] button").await;
+    shows(&browser, "quality-copy").await;
+    let titles = "return [...document.querySelectorAll('.edited strong')].map(t => t.innerText)";
+    let before = browser.run(titles).await;
+    click(&browser, ".edited li:first-child button[value=down]").await;
+    shows(&browser, "Version 2").await;
+    let after = browser.run(titles).await;
+    assert_eq!((&after[0], &after[1]), (&before[1], &before[0]));
+    browser.run("document.querySelector('[name=metric]').value = 'tokens'").await;
+    browser.run("document.querySelector('[name=title]').value = 'My <tokens>'").await;
+    click(&browser, "button[value=add]").await;
+    shows(&browser, "My <tokens>").await;
+
+    // What is written is checked while it is written, and not saved when it is wrong.
+    let write = |text: &str| {
+        let script = format!(
+            "const t = document.getElementById('yaml'); t.value = t.value.replace('name: quality-copy', '{text}'); \
+             t.dispatchEvent(new Event('input'))"
+        );
+        let browser = &browser;
+        async move { browser.run(&script).await }
+    };
+    write("name: [").await;
+    browser.until("document.getElementById('verdict').className === 'alert'").await;
+    click(&browser, "button[value=save]").await;
+    shows(&browser, "not readable").await;
+    let kept =
+        browser.run("return document.getElementById('yaml').value.startsWith('name: [')").await;
+    assert_eq!(kept, true, "what was written stays");
+    browser.go(&server.url("/dashboards/quality-copy/edit?lang=en")).await;
+    click(&browser, "button[value=restore]").await;
+    shows(&browser, "Version 4").await;
+    click(&browser, "a.main").await;
+    browser.until("document.querySelector('.tabs [aria-current]')").await;
+    let tab = browser.run("return document.querySelector('.tabs [aria-current]').href").await;
+    assert!(tab.as_str().is_some_and(|href| href.contains("/dashboards/quality-copy")), "{tab}");
+    browser.close().await;
+    server.stop();
+}
+
+#[tokio::test]
+async fn annotations_are_on_every_chart_of_their_scope() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let admin = Client::new(&server, &admin_key(dir.path()));
+    store_usage(&admin).await;
+    let member = Client::new(&server, &tests::organization_key(dir.path(), "org_a", "read"));
+    let post = async |client: &Client, at: &str, text: &str| {
+        let body = json!({"at": at, "text": text});
+        let request = client.request(reqwest::Method::POST, "/v1/annotations").json(&body);
+        let answer = tests::reply(request).await;
+        (answer.status.as_u16(), answer.json())
+    };
+    let at = format!("{}T12:00:00Z", days_ago(2));
+    let (status, made) = post(&admin, &at, "New <prices>").await;
+    assert_eq!(status, 201, "{made}");
+    for (at, text) in [(at.as_str(), " "), (at.as_str(), "a\u{7}"), ("yesterday", "x")] {
+        assert_eq!(post(&admin, at, text).await.0, 400, "{text}");
+    }
+    let page = async |client: &Client, path: &str| {
+        tests::reply(client.request(reqwest::Method::GET, path)).await.text()
+    };
+    let html = page(&admin, "/dashboards/quality?days=7&lang=en").await;
+    let charts = html.matches("<svg class=\"chart").count();
+    assert!(charts > 0 && html.matches("class=\"mark\"").count() == charts, "{charts}");
+    assert!(html.contains("New &lt;prices&gt;"), "{html}");
+    let earlier = format!("/dashboards/quality?from={}&to={}", days_ago(6), days_ago(3));
+    let before = page(&admin, &earlier).await;
+    assert!(!before.contains("New &lt;prices&gt;"), "it is of another time");
+    assert!(!page(&member, "/dashboards/quality?days=7").await.contains("prices"));
+    let path = format!("/v1/annotations/{}", made["id"].as_str().expect("an id"));
+    let remove = async |client: &Client| {
+        tests::reply(client.request(reqwest::Method::DELETE, &path)).await.status.as_u16()
+    };
+    assert_eq!(remove(&member).await, 404);
+    assert_eq!(remove(&admin).await, 204);
+    server.stop();
+}

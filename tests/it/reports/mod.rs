@@ -2,4 +2,5 @@
 
 mod alerts;
 mod kills;
+mod own_dashboards;
 pub(crate) mod scheduled;

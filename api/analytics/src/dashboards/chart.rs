@@ -37,7 +37,7 @@ pub(super) async fn file(
     let format = value("format").unwrap_or("png").parse::<ChartFormat>();
     let format = format.map_err(|_| refuse("format"))?;
     let asked = DashboardParameters::read(others)?;
-    let mut definition = definition(&name, &lake, &principal)?;
+    let mut definition = definition(&name, &lake, &principal, &principal).await?;
     let absent = || Problem::not_found("there is no such chart");
     if tile >= definition.tiles.len() {
         return Err(absent());

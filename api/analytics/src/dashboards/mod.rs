@@ -18,7 +18,7 @@ use query::{
     MetricContext, RowAccess,
     metric::{WindowRequest, audience},
 };
-use reports::{Address, DASHBOARD_SCRIPT, Dashboard, Page, Selection, Window};
+use reports::{Address, Annotation, DASHBOARD_SCRIPT, Dashboard, Page, Selection, Window};
 use rest::{
     feature::Feature,
     page::{self, language, scripted_page, see_other, user_name, visitor},
@@ -26,8 +26,10 @@ use rest::{
     problem::{Problem, parameters},
 };
 
+use state::store::StoreError;
+
 use crate::{
-    Lake, persons,
+    Lake, annotations, own_dashboards, persons,
     queries::{problem, reach},
 };
 
@@ -116,7 +118,7 @@ async fn dashboard(
         Err(way_in) => return Ok(way_in),
     };
     let asked = DashboardParameters::read(parameters(asked)?)?;
-    let definition = definition(&name, &lake, &principal)?;
+    let definition = definition(&name, &lake, &principal, &principal).await?;
     let (cut, now) = (lake.lakehouse.cut(), lake.state.clock.now());
     let page =
         page(&request, &lake, &principal, &asked, now, lake.cut_cipher.token(&cut, &principal)?)?;
@@ -129,11 +131,45 @@ async fn shown(
     principal: &Principal,
     cut: Cut,
     definition: Dashboard,
-    page: Page,
+    mut page: Page,
 ) -> Result<HttpResponse, Problem> {
+    page.annotations = annotations(lake, principal, &page.selection).await?;
+    for own in own_dashboards::list(&lake.state.store, principal).await? {
+        page.may_change |= own.name == definition.name && own.may_change;
+        let title = own.title.of(page.language).to_owned();
+        page.tabs.push((own.name, title));
+    }
+    Ok(scripted_page(rendered(lake, principal, cut, definition, page).await?))
+}
+
+/// A dashboard with its answers, for the eyes of somebody.
+pub(crate) async fn rendered(
+    lake: &Lake,
+    principal: &Principal,
+    cut: Cut,
+    definition: Dashboard,
+    page: Page,
+) -> Result<String, Problem> {
     let reading = reading(lake, principal, cut, &definition, page.generated_at).await?;
-    let html = reading.render(definition, page).await.map_err(problem_of)?;
-    Ok(scripted_page(html))
+    Box::pin(reading.render(definition, page)).await.map_err(problem_of)
+}
+
+/// What was said of points of time of a window.
+pub(crate) async fn annotations(
+    lake: &Lake,
+    principal: &Principal,
+    selection: &Selection,
+) -> Result<Vec<Annotation>, StoreError> {
+    let window = &selection.window;
+    let found =
+        annotations::of_window(&lake.state.store, principal, window.from(), window.to()).await?;
+    let shown = found.into_iter().map(|one| Annotation {
+        may_remove: one.may_remove(principal),
+        id: one.id,
+        at: one.at,
+        text: one.text,
+    });
+    Ok(shown.collect())
 }
 
 /// What a dashboard is read with for somebody.
@@ -175,15 +211,22 @@ use reading::covered;
 pub use reading::{Answered, DashboardContext, DashboardError};
 pub(crate) use saved::who_reads;
 
-/// A dashboard with the tiles that somebody may see.
-pub(crate) fn definition(
+/// A dashboard with the tiles that a reader may see: one of the program, or one that its owner sees.
+pub(crate) async fn definition(
     name: &str,
     lake: &Lake,
-    principal: &Principal,
+    owner: &Principal,
+    reader: &Principal,
 ) -> Result<Dashboard, Problem> {
     let absent = || Problem::not_found(format!("there is no dashboard `{name}`"));
-    let dashboard = built_in(name).ok_or_else(absent)??;
-    dashboard.visible(&lake.catalog, audience(&reach(principal))).ok_or_else(absent)
+    let dashboard = match built_in(name) {
+        Some(built_in) => built_in?,
+        None => {
+            let own = own_dashboards::visible(&lake.state.store, owner, name).await?;
+            own.ok_or_else(absent)?.definition
+        }
+    };
+    dashboard.visible(&lake.catalog, audience(&reach(reader))).ok_or_else(absent)
 }
 
 fn built_in(name: &str) -> Option<Result<Dashboard, Problem>> {
@@ -216,6 +259,9 @@ fn page(
         definition: None,
         standalone: false,
         failures: Default::default(),
+        annotations: Vec::new(),
+        tabs: Vec::new(),
+        may_change: false,
         address: Address::new(asked.kept.clone()),
     })
 }

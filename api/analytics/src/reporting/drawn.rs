@@ -34,10 +34,11 @@ pub(super) struct Drawn {
 pub(super) async fn draw(
     lake: &Lake,
     report: &Report,
+    owner: &Principal,
     reader: &Principal,
     selection: &Selection,
 ) -> Result<Drawn, RunError> {
-    let dashboard = dashboards::definition(&report.new.dashboard, lake, reader)?;
+    let dashboard = dashboards::definition(&report.new.dashboard, lake, owner, reader).await?;
     let (cut, now) = (lake.lakehouse.cut(), lake.state.clock.now());
     let as_of = lake.cut_cipher.token(&cut, reader)?;
     let reading = DashboardContext {
@@ -65,6 +66,9 @@ pub(super) async fn draw(
         definition: None,
         standalone: true,
         failures: Default::default(),
+        annotations: dashboards::annotations(lake, reader, selection).await?,
+        tabs: Vec::new(),
+        may_change: false,
         address: Address::default(),
     };
     let frame = MailFrame {
@@ -184,7 +188,7 @@ pub(super) async fn preview(
     };
     let reader = reader(&owner, first).map_err(refused)?;
     let selection = report.new.selection(lake, &owner, lake.state.clock.now())?;
-    let drawn = draw(lake, report, &reader, &selection).await.map_err(refused)?;
+    let drawn = draw(lake, report, &owner, &reader, &selection).await.map_err(refused)?;
     match format {
         "html" => Ok(html_page(String::from_utf8_lossy(&drawn.html).into_owned())),
         "mail" => Ok(html_page(drawn.mail.with_inline_images())),

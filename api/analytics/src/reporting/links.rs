@@ -39,7 +39,7 @@ impl Links {
     }
 
     /// A token that says something of a report and an address, and that nobody else can make.
-    pub(super) fn token(&self, report_id: &str, address: &str) -> String {
+    pub(crate) fn token(&self, report_id: &str, address: &str) -> String {
         let text = format!("{report_id}\n{address}");
         let signature = hmac::sign(&self.key, text.as_bytes());
         let mut bytes = signature.as_ref().to_vec();
@@ -48,7 +48,7 @@ impl Links {
     }
 
     /// The report and the address of a token, if we made it.
-    pub(super) fn read(&self, token: &str) -> Option<(String, String)> {
+    pub(crate) fn read(&self, token: &str) -> Option<(String, String)> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (signature, text) = bytes.split_at_checked(SIGNATURE_BYTES)?;
         hmac::verify(&self.key, text, signature).ok()?;

@@ -141,7 +141,7 @@ impl NewReport {
                 "`title` must be 1 to {TITLE_CHARS_MAX} characters, none of them a control character"
             ));
         }
-        dashboards::definition(&self.dashboard, lake, owner)?;
+        dashboards::definition(&self.dashboard, lake, owner, owner).await?;
         self.selection(lake, owner, lake.state.clock.now())?;
         if self.recipients.len() > RECIPIENTS_MAX {
             return refuse(format!("a report has at most {RECIPIENTS_MAX} recipients"));
@@ -410,10 +410,12 @@ impl Report {
         action: &'static str,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        // The address of a webhook is a secret.
+        // The address of a webhook is a secret, and that of a person could never be erased.
         let recipients = self.new.recipients.iter().map(|to| match to.channel {
-            Channel::Webhook | Channel::Slack => json!({"channel": to.channel}),
-            Channel::Mail | Channel::Folder => json!(to),
+            Channel::Webhook | Channel::Slack | Channel::Mail => {
+                json!({"channel": to.channel, "organization_id": to.organization_id})
+            }
+            Channel::Folder => json!(to),
         });
         let detail = json!({
             "title": self.new.title,

@@ -193,7 +193,7 @@ async fn make_run(lake: &Lake, report: &Report, run: &Run) -> Result<Value, RunE
     let mut drawn = Vec::new();
     for organization in organizations {
         let reader = reader(&owner, organization)?;
-        drawn.push((organization, draw(lake, report, &reader, &selection).await?));
+        drawn.push((organization, draw(lake, report, &owner, &reader, &selection).await?));
     }
     let digest = digest(&drawn);
     if let Some(reason) = skipped(lake, report, run, &drawn, &digest).await? {

@@ -73,7 +73,7 @@ pub enum Code {
     // What is there already.
     /// 409: a user has this e-mail address.
     EmailTaken,
-    /// 409: somebody else saved a query under this name.
+    /// 409: somebody else saved a query or a dashboard under this name.
     NameTaken,
     /// 409: too many versions of queries are saved, or too many bytes.
     TooManySavedQueries,
@@ -81,6 +81,14 @@ pub enum Code {
     TooManyReports,
     /// 409: there are too many alerts.
     TooManyAlerts,
+    /// 409: there are too many annotations.
+    TooManyAnnotations,
+    /// 409: there are too many dashboards.
+    TooManyDashboards,
+    /// 409: there are too many links to the dashboard.
+    TooManyLinks,
+    /// 409: somebody else has saved in between.
+    VersionConflict,
     /// 409: the incident is resolved.
     IncidentResolved,
     /// 403: the address is no user's, and its domain is not among `reports.recipient_domains`.

@@ -185,14 +185,23 @@ async fn answers_take_their_place_before_they_are_made() {
     }
     let what = format!("GET {path}/result?format=ndjson");
     let mut held = Vec::new();
-    for _ in 0..EACH {
-        let mut stream = send(&server, &hostile, &what, "").await;
-        assert_eq!(begins(&mut stream).await, "HTTP/1.1 200");
-        held.push(stream);
-    }
     let small = || hostile.query_with(json!({"sql": COUNT}));
-    let (status, answer) = small().await;
-    assert_eq!((status.as_u16(), &answer["code"]), (429, &json!("too_many_queries")), "{answer}");
+    let mut refused = None;
+    // On a busy machine, those who did not read for long are let go meanwhile: others take their places.
+    for taken in 1..=3 * EACH {
+        let mut stream = send(&server, &hostile, &what, "").await;
+        if begins(&mut stream).await == "HTTP/1.1 200" {
+            held.push(stream);
+        }
+        if taken >= EACH {
+            let (status, answer) = small().await;
+            if status != 200 {
+                refused = Some((status.as_u16(), answer["code"].clone()));
+                break;
+            }
+        }
+    }
+    assert_eq!(refused, Some((429, json!("too_many_queries"))), "{} are held", held.len());
     assert_eq!(honest.rows(&anew(COUNT)).await, [json!({"n": 0})]);
     // Who waits gets the place of one that goes.
     let free = async {
