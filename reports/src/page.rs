@@ -136,7 +136,7 @@ impl Annotate {
         let word = |name| WORDS.text(name, page.language);
         Self {
             title: word("annotations"),
-            day: word("day"),
+            day: word("date"),
             sentence: word("sentence"),
             add: word("add"),
             remove: word("remove"),

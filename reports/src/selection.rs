@@ -113,8 +113,10 @@ impl Selection {
             }
             filters.push(PageFilter { text: text.clone(), dimension, filter });
         }
+        // The goals are of the whole business, not of one organization.
         let goals = catalog
             .metrics(audience)
+            .filter(|_| audience == Audience::Staff)
             .filter_map(|metric| Some((metric.name.clone(), metric.goal?)))
             .collect();
         Ok(Self { filters, dimensions, goals, ..self })

@@ -255,7 +255,7 @@ fn changed(
     let (Some(value), Some(before)) = (value, before) else { return (None, None) };
     let limit = match unit {
         Unit::Ratio => before.checked_add(by),
-        _ => before.checked_mul(Decimal::ONE + by),
+        _ => Decimal::ONE.checked_add(by).and_then(|factor| before.checked_mul(factor)),
     };
     let is_met = change(value, before, unit)
         .map(|change| if by.is_sign_negative() { change < by } else { change > by });

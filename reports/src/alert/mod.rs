@@ -8,7 +8,7 @@ mod standing;
 mod tests;
 mod words;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Days, TimeDelta, Utc};
 use query::{
     Zone,
     metric::{Goal, GoalPeriod, Grain, Metric, Unit},
@@ -158,6 +158,8 @@ const NORM_INTERVALS_MIN: usize = 7;
 const STREAK_MAX: u32 = 100;
 const WITHIN_MAX: u32 = 60;
 const OVERRIDES_MAX: usize = 200;
+/// A larger change is one from nothing.
+const CHANGE_MAX: Decimal = Decimal::from_parts(1_000_000, 0, 0, false, 0);
 
 impl AlertRule {
     /// Why the rule cannot be right, if so.
@@ -195,12 +197,22 @@ impl AlertRule {
                 if !is_known {
                     return Some("`against` is longer ago than one interval".into());
                 }
-                overridden.chain([*by]).find_map(|by| positive("by", by))
+                let by = overridden.chain([*by]).collect::<Vec<_>>();
+                if by.iter().any(|by| *by > CHANGE_MAX) {
+                    return Some(format!("`by` is at most {CHANGE_MAX}"));
+                }
+                by.into_iter().find_map(|by| positive("by", by))
             }
             Condition::AboveNorm { times } => {
                 overridden.chain([*times]).find_map(|times| positive("times", times))
             }
             Condition::NoData => None,
+            Condition::GoalMissed
+                if watched.unit != Unit::Ratio
+                    && (self.by.is_some() || !self.filters.is_empty()) =>
+            {
+                Some("the goal is of all rows: a part of them is not held against it".into())
+            }
             Condition::GoalMissed => match watched.goal {
                 None => Some(format!("`{}` has no goal", self.metric)),
                 Some(goal) if goal.per == GoalPeriod::Month && self.interval != Grain::Month => {
@@ -238,13 +250,17 @@ impl AlertRule {
     /// The first instant whose values must be known to look at the interval that begins at `first`.
     pub fn known_from(&self, first: DateTime<Utc>, zone: Zone) -> DateTime<Utc> {
         let days = match self.condition {
-            Condition::Above { .. } | Condition::Below { .. } | Condition::GoalMissed => 0,
+            Condition::Above { .. } => 0,
             Condition::Rises { against, .. } | Condition::Falls { against, .. } => match against {
                 Against::Previous => return self.earlier(first, 1, zone),
                 Against::DayBefore => 1,
                 Against::WeekBefore => 7,
             },
-            Condition::AboveNorm { .. } | Condition::NoData => {
+            // What is gone since is missed, too.
+            Condition::AboveNorm { .. }
+            | Condition::Below { .. }
+            | Condition::GoalMissed
+            | Condition::NoData => {
                 return self.earlier(first, NORM_INTERVALS, zone);
             }
             Condition::ForecastAbove { .. }
@@ -286,8 +302,10 @@ impl AlertRule {
         lateness: TimeDelta,
         zone: Zone,
     ) -> DateTime<Utc> {
-        let end = self.interval.end(from, zone) + lateness;
-        end + TimeDelta::days(i64::from(watched.matures_days))
+        // Days of the zone, as in `closed_until`: one of them may have 25 hours.
+        let end = zone.local(self.interval.end(from, zone));
+        let mature = end.checked_add_days(Days::new(watched.matures_days.into())).unwrap_or(end);
+        zone.instant(mature) + lateness
     }
 
     fn override_of(&self, group: Option<&str>) -> Option<&Override> {

@@ -1,5 +1,7 @@
 //! A metric over time, split by a dimension.
 
+use std::collections::BTreeMap;
+
 use query::metric::{MetricAnswer, MetricRequest, Number};
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Serialize};
@@ -174,20 +176,18 @@ impl StackedTile {
         language: Language,
     ) -> Vec<Line> {
         let mut lines: Vec<Summed<'_>> = Vec::new();
+        let mut places = BTreeMap::new();
         for row in answer.rows.iter().filter(|row| row.currency.as_deref() == currency) {
             let (Some(at), Some(value)) = (row.at, row.value.map(Number::to_decimal)) else {
                 continue;
             };
             let Ok(place) = buckets.binary_search_by_key(&at, |(at, _)| *at) else { continue };
             let name = super::group(row);
-            let found = match lines.iter().position(|(known, ..)| *known == name) {
-                Some(found) => found,
-                None => {
-                    let empty = if self.additive { Some(Decimal::ZERO) } else { None };
-                    lines.push((name, vec![empty; buckets.len()], Decimal::ZERO));
-                    lines.len() - 1
-                }
-            };
+            let found = *places.entry(name).or_insert_with(|| {
+                let empty = if self.additive { Some(Decimal::ZERO) } else { None };
+                lines.push((name, vec![empty; buckets.len()], Decimal::ZERO));
+                lines.len() - 1
+            });
             let (_, values, sum) = &mut lines[found];
             values[place] = Some(value);
             *sum = sum.checked_add(value.abs()).unwrap_or(*sum);

@@ -67,6 +67,29 @@ impl WaterfallTile {
         lacks.then(|| "movements need words in every language".to_owned())
     }
 
+    /// Those of the start, the movements and the end: one that is gone was lost.
+    fn currencies<'a>(
+        &self,
+        end: &'a MetricAnswer,
+        start: Option<&'a MetricAnswer>,
+        moved: &[(&Column, Decimal, &'a MetricAnswer)],
+    ) -> Vec<Option<&'a str>> {
+        let moved = moved.iter().map(|(_, _, answer)| *answer);
+        let answers = start.into_iter().chain(moved).chain([end]);
+        let has_value = |answer: &'a MetricAnswer, currency| {
+            total(answer, currency).is_some_and(|value| !value.is_zero())
+        };
+        let mut all: Vec<Option<&str>> = answers
+            .flat_map(|answer| {
+                let found = currencies(&answer.rows).into_iter();
+                found.filter(move |currency| has_value(answer, *currency))
+            })
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     pub(super) fn view(&self, scene: &TileContext<'_>) -> Result<View, Error> {
         let (selection, language) = (scene.selection, scene.language);
         let start = self.start(selection);
@@ -78,8 +101,8 @@ impl WaterfallTile {
             moved.push((column, sign, scene.answers.get(&request)?));
         }
         let mut tables = Vec::new();
-        for currency in currencies(&end.rows) {
-            let Some(last) = total(end, currency) else { continue };
+        for currency in self.currencies(end, start, &moved) {
+            let last = total(end, currency).unwrap_or_default();
             let first = start.and_then(|start| total(start, currency)).unwrap_or_default();
             let mut steps = vec![(WORDS.text("at_start", language), Decimal::ZERO, first, "total")];
             let mut at = first;

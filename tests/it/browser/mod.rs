@@ -4,6 +4,7 @@ mod alerts;
 mod catalog;
 mod dashboards;
 mod error_pages;
+mod numbers;
 mod pages;
 mod reports;
 mod workbench;

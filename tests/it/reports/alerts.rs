@@ -230,7 +230,7 @@ async fn an_alert_shows_nobody_more_than_they_see() {
         (with(above(1), json!({"by": "password"})), "password"),
         (with(above(1), json!({"filters": ["password=x"]})), "password"),
         (with(above(1), json!({"interval": "minute"})), "interval"),
-        (with(above(1), json!({"condition": {"kind": "goal_missed"}})), "month"),
+        (with(above(1), json!({"condition": {"kind": "goal_missed"}})), "no goal"),
         (
             with(above(1), json!({"condition": {"kind": "strange"}})),
             "expected one of `above`, `below`",

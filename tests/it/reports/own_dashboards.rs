@@ -113,7 +113,7 @@ async fn a_dashboard_is_shared_with_roles_and_by_a_link_that_ends() {
     let server = Server::serve(dir.path());
     let admin = Client::new(&server, &admin_key(dir.path()));
     store_usage(&admin).await;
-    signed_in(&server, dir.path(), "admin").await;
+    let (operator, operators) = signed_in(&server, dir.path(), "admin").await;
     let (manager, cookie) = signed_in(&server, dir.path(), "manager").await;
     let (analyst, analysts) = signed_in(&server, dir.path(), "analyst").await;
     let by = |client: &Client, cookie: &str, method: Method, path: &str| {
@@ -154,6 +154,16 @@ async fn a_dashboard_is_shared_with_roles_and_by_a_link_that_ends() {
         let request = by(&manager, &cookie, Method::POST, "/v1/dashboards/ours/links").json(&odd);
         assert_eq!(reply(request).await.status, 400, "{odd}");
     }
+
+    // How the server does is shown to those who operate it, not to whoever has their link.
+    let hidden = "Shown to staff on the live page only.";
+    let live = by(&operator, &operators, Method::GET, "/dashboards/operations?lang=en");
+    assert!(!reply(live).await.text().contains(hidden));
+    let made = by(&operator, &operators, Method::POST, "/v1/dashboards/operations/links");
+    let made = reply(made.json(&json!({"expires_in_days": 1, "query": "lang=en"}))).await;
+    let operations = made.json()["url"].as_str().expect("an address").replace(&server.url(""), "");
+    let (status, html) = page(&stranger, &operations).await;
+    assert_eq!((status, html.matches(hidden).count()), (200, 4), "{html}");
 
     // Its maker is disabled: the link shows nothing more.
     let (_, users) = admin.get("/v1/admin/users").await;

@@ -10,7 +10,8 @@ use rest::{
     problem::{Code, Problem},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    sea_query::Expr,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -83,7 +84,7 @@ const TITLE_CHARS_MAX: usize = 100;
 const RECIPIENTS_MAX: usize = 100;
 const HOURS_MAX: u32 = 24 * 30;
 /// Alerts of one organization, or of staff.
-const ALERTS_MAX: usize = 200;
+const ALERTS_MAX: u64 = 200;
 
 impl NewAlert {
     /// Refuses what could not be looked at, or must not be sent.
@@ -111,7 +112,7 @@ impl NewAlert {
     pub(super) fn check_rule(&self, lake: &Lake, reader: &Reader) -> Result<(), Problem> {
         let refuse = |detail: String| Problem::bad_request(Code::InvalidField, detail);
         let source = Source::of(lake, reader, &self.rule)?;
-        self.rule.fault(&source.watched()).map_or(Ok(()), |fault| Err(refuse(fault)))
+        self.rule.fault(&source.watched(reader)).map_or(Ok(()), |fault| Err(refuse(fault)))
     }
 
     pub(super) fn zone(&self, lake: &Lake) -> Zone {
@@ -181,7 +182,10 @@ pub(super) async fn create(
     origin: &AuditOrigin,
     new: NewAlert,
 ) -> Result<Alert, Problem> {
-    if list(&lake.state.store, owner).await?.len() >= ALERTS_MAX {
+    let scope = owner.reach.organization_id().unwrap_or_default();
+    let of_scope = row::Entity::find().filter(row::Column::Scope.eq(scope));
+    let count = of_scope.count(lake.state.store.db()).await.doing("counting alerts")?;
+    if count >= ALERTS_MAX {
         let detail = format!("there are {ALERTS_MAX} alerts; remove one first");
         return Err(Problem::conflict(Code::TooManyAlerts, detail));
     }
@@ -220,10 +224,12 @@ pub(super) async fn change(
         true => who.id.clone(),
         false => alert.owner_id.clone(),
     };
-    let is_same_rule = alert.new.rule == new.rule && alert.new.tz == new.tz;
-    let evaluated_to = alert.evaluated_to.filter(|_| is_same_rule);
-    let alert = Alert { new, owner_id, updated_at: now, evaluated_to, error: None, ..alert };
+    let is_same_rule = alert.new.rule == new.rule && alert.new.zone(lake) == new.zone(lake);
     let write = lake.state.store.write().await?;
+    // The lock is held: no look goes on in between.
+    let current = find(&lake.state.store, &alert.alert_id).await?;
+    let evaluated_to = current.and_then(|found| found.evaluated_to).filter(|_| is_same_rule);
+    let alert = Alert { new, owner_id, updated_at: now, evaluated_to, error: None, ..alert };
     if !is_same_rule {
         forget_findings(&write, &alert.alert_id).await?;
     }
@@ -243,15 +249,16 @@ pub(super) async fn pause(
     paused: bool,
 ) -> Result<Alert, Problem> {
     let now = lake.state.clock.now();
-    let alert = Alert {
-        paused,
-        paused_reason: None,
-        // What came in between is not looked at.
-        evaluated_to: alert.evaluated_to.filter(|_| paused),
-        updated_at: now,
-        ..alert
-    };
     let write = lake.state.store.write().await?;
+    let current = find(&lake.state.store, &alert.alert_id).await?;
+    let evaluated_to = current.and_then(|found| found.evaluated_to);
+    // What came in between is not looked at, and what came before it is no streak.
+    let resumed = alert.new.rule.interval.start(now - lake.metrics.lateness, alert.new.zone(lake));
+    let evaluated_to = if paused { evaluated_to } else { evaluated_to.map(|_| resumed) };
+    if !paused {
+        forget_streaks(&write, &alert.alert_id).await?;
+    }
+    let alert = Alert { paused, paused_reason: None, evaluated_to, updated_at: now, ..alert };
     row::Entity::update(alert.row()).exec(write.db()).await.doing("pausing an alert")?;
     alert.enqueue(&write, now, now).await?;
     let action = if paused { "alert.paused" } else { "alert.resumed" };
@@ -291,6 +298,18 @@ pub(super) async fn remove(
         .doing("removing an alert")?;
     alert.note(&write, origin, "alert.removed", lake.state.clock.now()).await?;
     Ok(write.commit().await?)
+}
+
+/// What meets the condition after a rest begins anew.
+async fn forget_streaks(write: &Write, id: &str) -> Result<(), StoreError> {
+    standing::Entity::update_many()
+        .col_expr(standing::Column::Met, Expr::value(0))
+        .col_expr(standing::Column::NotMet, Expr::value(0))
+        .filter(standing::Column::AlertId.eq(id))
+        .exec(write.db())
+        .await
+        .doing("forgetting the streaks of an alert")?;
+    Ok(())
 }
 
 /// Forgets how the series stand and what was found. What is open was opened by another rule: it is over.

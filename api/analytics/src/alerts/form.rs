@@ -236,13 +236,14 @@ fn values(new: &NewAlert, lake: &Lake) -> Shown {
 
 /// A trial in words.
 fn section(
+    reader: &Reader,
     lake: &Lake,
     new: &NewAlert,
     source: Source<'_>,
     trial: &Trial,
     language: Language,
 ) -> TrialSection {
-    let (watched, metric) = (source.watched(), work::title(source, language));
+    let (watched, metric) = (source.watched(reader), work::title(source, language));
     let zone = new.zone(lake);
     let words = InWords { rule: &new.rule, watched: &watched, metric: &metric, zone, language };
     let text = |name, places: &[(&str, &str)]| alert_text(name, places, language);
@@ -318,7 +319,7 @@ impl Sent<'_> {
         new.check_rule(self.lake, &reader)?;
         let trial = trial::of(self.lake, &reader, new).await?;
         let source = Source::of(self.lake, &reader, &new.rule)?;
-        Ok(section(self.lake, new, source, &trial, self.reader.language))
+        Ok(section(&reader, self.lake, new, source, &trial, self.reader.language))
     }
 }
 

@@ -248,6 +248,24 @@ pub(super) async fn save_standings(
     Ok(())
 }
 
+/// Forgets how series stand that are not there any more.
+pub(super) async fn forget_standings(
+    write: &Write,
+    alert_id: &str,
+    gone: &[SeriesKey],
+) -> Result<(), StoreError> {
+    let gone: Vec<String> = gone.iter().map(SeriesKey::text).collect();
+    for piece in gone.chunks(500) {
+        standing::Entity::delete_many()
+            .filter(standing::Column::AlertId.eq(alert_id))
+            .filter(standing::Column::Series.is_in(piece))
+            .exec(write.db())
+            .await
+            .doing("forgetting how an alert stands")?;
+    }
+    Ok(())
+}
+
 /// What was found of an interval, as it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Finding {

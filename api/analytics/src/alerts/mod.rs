@@ -11,6 +11,7 @@ mod reading;
 mod routes;
 mod row;
 mod shipped;
+mod taken;
 mod trial;
 mod view;
 mod work;

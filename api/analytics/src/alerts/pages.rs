@@ -62,11 +62,13 @@ pub(super) struct Spoken<'a> {
 impl<'a> Spoken<'a> {
     /// What came with the program is read as staff. A metric that is not there any more has its name for a title.
     pub(super) fn new(lake: &Lake, alert: &'a Alert, language: Language) -> Self {
-        let source = Source::of(lake, &Reader::system(lake), &alert.new.rule);
+        let system = Reader::system(lake);
+        let source = Source::of(lake, &system, &alert.new.rule);
         Self {
-            watched: source
-                .as_ref()
-                .map_or_else(|_| Source::FailedJobs.watched(), |source| source.watched()),
+            watched: source.as_ref().map_or_else(
+                |_| Source::FailedJobs.watched(&system),
+                |source| source.watched(&system),
+            ),
             metric: source.map_or_else(
                 |_| alert.new.rule.metric.clone(),
                 |source| work::title(source, language),

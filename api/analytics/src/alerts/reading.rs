@@ -65,6 +65,8 @@ pub(super) const FAILED_JOBS: &str = "system.failed_jobs";
 
 /// Groups that are watched: the largest of all that is looked at, and those of the new intervals.
 const GROUPS_MAX: usize = 100;
+/// With forecasts: each takes its time.
+const FORECAST_GROUPS_MAX: usize = 20;
 /// Values that are asked for at once: an answer has at most 200,000 rows, and some metrics several for each currency.
 const ROWS_AT_ONCE: usize = 40_000;
 /// Failed jobs that are looked at.
@@ -118,9 +120,14 @@ impl<'a> Source<'a> {
         Ok(Self::Metric(found))
     }
 
-    pub(super) fn watched(self) -> Watched {
+    /// What the rules must know. The goals are of the whole business, not of one organization.
+    pub(super) fn watched(self, reader: &Reader) -> Watched {
         match self {
-            Self::Metric(metric) => metric.into(),
+            Self::Metric(metric) => {
+                let is_staff = audience(&reader.reach) == Audience::Staff;
+                let watched = Watched::from(metric);
+                Watched { goal: watched.goal.filter(|_| is_staff), ..watched }
+            }
             Self::FailedReports | Self::FailedJobs => Watched {
                 unit: Unit::Count,
                 better: DesiredDirection::Lower,
@@ -187,7 +194,10 @@ pub(super) async fn series(
     };
     let groups = match &rule.by {
         None => Groups::All,
-        Some(_) => Groups::These(largest(lake, asking, &request, span, &rule.metric).await?),
+        Some(_) => {
+            let most = if rule.is_of_forecast() { FORECAST_GROUPS_MAX } else { GROUPS_MAX };
+            Groups::These(largest(lake, asking, &request, span, (&rule.metric, most)).await?)
+        }
     };
     let count = match &groups {
         Groups::These(these) if these.is_empty() => return Ok(Vec::new()),
@@ -252,13 +262,10 @@ async fn largest(
     asking: MetricContext<'_>,
     request: &impl Fn(&str, Groups) -> MetricRequest,
     span: Span,
-    metric: &str,
+    (metric, most): (&str, usize),
 ) -> Result<Vec<Group>, QueryError> {
-    let whole = MetricRequest {
-        grain: None,
-        fill: Fill::Auto,
-        ..request(metric, Groups::Largest(GROUPS_MAX))
-    };
+    let whole =
+        MetricRequest { grain: None, fill: Fill::Auto, ..request(metric, Groups::Largest(most)) };
     let new = MetricRequest { from: span.first, ..whole.clone() };
     let answers = ask(lake, &[whole, new], asking).await?;
     let rows = answers.into_iter().flat_map(|answer| answer.rows);

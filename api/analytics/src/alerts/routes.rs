@@ -137,6 +137,11 @@ pub(super) async fn changed(
     new: NewAlert,
 ) -> Result<Alert, Problem> {
     let owner = lake.authenticator.by_id(&before.owner_id).await?;
+    // What nobody owns any more is taken over.
+    let before = match &owner {
+        Some(_) => before,
+        None => Alert { owner_id: alert::SYSTEM.to_owned(), ..before },
+    };
     Box::pin(new.check(lake, owner.as_ref().unwrap_or(who))).await?;
     Box::pin(alert::change(lake, who, before, origin, new)).await
 }
@@ -234,12 +239,16 @@ pub(super) async fn act(
     let store = &lake.state.store;
     // Whoever sees an alert may say that somebody is at it.
     let alert = alert::visible(store, who, id).await?;
+    // The lock is held from here on: no look changes the incident in between.
+    let write = store.write().await?;
     let found = incident::find(store, &alert.alert_id, incident_id).await?;
     let none = || Problem::not_found(format!("there is no incident `{incident_id}` of this alert"));
     let found = found.ok_or_else(none)?;
-    let write = store.write().await?;
     let now = lake.state.clock.now();
     let incident = incident::act(&write, found, asked, &who.name, now).await?;
+    if let Act::Snooze(until) = asked {
+        alert.enqueue(&write, *until, now).await?;
+    }
     write.commit().await?;
     Ok(incident)
 }

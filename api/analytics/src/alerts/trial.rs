@@ -41,11 +41,15 @@ pub(super) const DAYS: i64 = 90;
 const HOURLY_FORECAST_DAYS: i64 = 30;
 const FIRINGS_MAX: usize = 500;
 
+/// One trial at a time: it takes a core.
+static TRIALS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(1);
+
 /// Tries an alert on the past.
 pub(super) async fn of(lake: &Lake, reader: &Reader, new: &NewAlert) -> Result<Trial, Problem> {
+    let _turn = TRIALS.acquire().await.map_err(|_| Problem::internal())?;
     let rule = &new.rule;
     let source = Source::of(lake, reader, rule)?;
-    let (watched, zone) = (source.watched(), new.zone(lake));
+    let (watched, zone) = (source.watched(reader), new.zone(lake));
     let to = rule.closed_until(&watched, lake.state.clock.now(), lake.metrics.lateness, zone);
     let days = match rule.is_of_forecast() && rule.interval == Grain::Hour {
         true => HOURLY_FORECAST_DAYS,

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use delivery::{Channel, Content, NewDelivery, Notice, Personal};
 use reports::{
     Language,
-    alert::{AlertRule, AlertSeries, Evaluation, InWords, Turn, Verdict, Watched, is_told},
+    alert::{AlertRule, AlertSeries, Evaluation, InWords, Watched, is_told},
 };
 use rest::{principal::Principal, problem::Problem};
 use serde_json::{Value, json};
@@ -17,15 +17,18 @@ use state::{
 
 use super::{
     alert::{self, Alert, SYSTEM},
-    incident::{self, Finding, Incident, SeriesKey, Standings},
+    incident::{self, Finding, Incident, SeriesKey},
     message::{self, Message, Told},
     reading::{self, ReadError, Reader, Source, Span},
     shipped,
+    taken::{Found, Taken, take_in},
 };
 use crate::{Lake, reporting::mail_address};
 
 /// A look that failed is tried again after this time, and never given up: without it the alert has no next time.
 const AGAIN: Duration = Duration::from_secs(60);
+/// No look follows another one sooner.
+const SOON: TimeDelta = TimeDelta::minutes(1);
 /// Alerts that are looked at at once.
 const PARALLEL: usize = 2;
 /// After a rest of the server, so many intervals are looked at, the newest.
@@ -151,7 +154,7 @@ async fn look_at(lake: &Lake, alert: &Alert) -> Result<Value, LookError> {
     };
     let rule = &alert.new.rule;
     let source = Source::of(lake, &reader, rule)?;
-    let (watched, zone) = (source.watched(), alert.new.zone(lake));
+    let (watched, zone) = (source.watched(&reader), alert.new.zone(lake));
     let (now, lateness) = (lake.state.clock.now(), lake.metrics.lateness);
     let to = rule.closed_until(&watched, now, lateness, zone);
     let first = first(rule, alert.evaluated_to, to, zone);
@@ -172,6 +175,9 @@ async fn look_at(lake: &Lake, alert: &Alert) -> Result<Value, LookError> {
     };
     let (intervals, series) =
         (found.iter().map(|(_, found)| found.len()).max().unwrap_or_default(), found.len());
+    let asked = interval_count(rule, first, to, zone);
+    // The lock is held from here on: nobody acknowledges or changes anything in between.
+    let write = lake.state.store.write().await?;
     let known = incident::standings(&lake.state.store, &alert.alert_id).await?;
     let open = incident::of_alerts(
         &lake.state.store,
@@ -180,24 +186,38 @@ async fn look_at(lake: &Lake, alert: &Alert) -> Result<Value, LookError> {
         u64::MAX >> 1,
     )
     .await?;
-    let taken = take_in(rule, &alert.alert_id, known, open, &found, now)?;
-    let write = lake.state.store.write().await?;
+    let taken = take_in(rule, &alert.alert_id, known, open, &found, asked, now)?;
     // It may have been changed while it was looked at.
     let current = alert::find(&lake.state.store, &alert.alert_id).await?;
     if current.is_none_or(|current| current.updated_at != alert.updated_at) {
         return Ok(Value::Null);
     }
     incident::save_standings(&write, &alert.alert_id, &taken.standings).await?;
+    incident::forget_standings(&write, &alert.alert_id, &taken.gone).await?;
     for incident in taken.incidents.values() {
         incident.save(&write).await?;
     }
     incident::save_findings(&write, &alert.alert_id, &by_interval(&found), now).await?;
     alert.set_evaluated(&write, Some(to.max(first)), None).await?;
     let told = tell(lake, alert, owner.as_ref(), &taken, &words, &write, now).await?;
-    alert.enqueue(&write, rule.ready_at(&watched, to, lateness, zone), now).await?;
+    let ready = rule.ready_at(&watched, to, lateness, zone);
+    let next = taken.told_next(alert, now).into_iter().fold(ready, DateTime::min);
+    // A time that is over, by a change of the clock, is no time of another look.
+    alert.enqueue(&write, next.max(now + SOON), now).await?;
     write.commit().await?;
     lake.state.jobs.wake();
     Ok(json!({"intervals": intervals, "series": series, "told": told}))
+}
+
+/// How many intervals a span has.
+fn interval_count(
+    rule: &AlertRule,
+    first: DateTime<Utc>,
+    to: DateTime<Utc>,
+    zone: query::Zone,
+) -> usize {
+    let starts = std::iter::successors(Some(first), |at| Some(rule.interval.end(*at, zone)));
+    starts.take_while(|at| *at < to).count()
 }
 
 /// The first interval that was not looked at yet; of a new alert the last one that is over.
@@ -219,8 +239,6 @@ fn first(
     }
 }
 
-type Found = Vec<(SeriesKey, Vec<Evaluation>)>;
-
 /// Forecasts are work for a core, not for the thread that serves connections.
 async fn evaluate(
     rule: AlertRule,
@@ -236,78 +254,6 @@ async fn evaluate(
         series.iter().map(evaluate).collect()
     });
     looking.await.map_err(|_| LookError::Stopped)
-}
-
-/// What a look changes.
-struct Taken {
-    standings: Standings,
-    /// By id: those that are open or were, and those that opened.
-    incidents: BTreeMap<String, Incident>,
-    opened: Vec<String>,
-    resolved: Vec<String>,
-}
-
-/// Takes in what was found, an interval after the other.
-fn take_in(
-    rule: &AlertRule,
-    alert_id: &str,
-    mut standings: Standings,
-    open: Vec<Incident>,
-    found: &Found,
-    now: DateTime<Utc>,
-) -> Result<Taken, StoreError> {
-    let mut taken = Taken {
-        standings: Standings::new(),
-        incidents: open.into_iter().map(|one| (one.incident_id.clone(), one)).collect(),
-        opened: Vec::new(),
-        resolved: Vec::new(),
-    };
-    for (key, evaluations) in found {
-        let (mut standing, mut incident_id) = standings.remove(key).unwrap_or_default();
-        for evaluation in evaluations {
-            let turn = standing.take(rule, evaluation.verdict);
-            match turn {
-                Some(Turn::Opened) => {
-                    let incident = Incident::opened(alert_id, key, evaluation, now)?;
-                    incident_id = Some(incident.incident_id.clone());
-                    taken.opened.push(incident.incident_id.clone());
-                    taken.incidents.insert(incident.incident_id.clone(), incident);
-                }
-                Some(Turn::Resolved) => taken.resolve(incident_id.take(), now),
-                None => {}
-            }
-            let met = incident_id.as_ref().filter(|_| evaluation.verdict == Verdict::Met);
-            if let Some(incident) = met.and_then(|id| taken.incidents.get_mut(id)) {
-                incident.interval_from = evaluation.at;
-                (incident.value, incident.limit) = (evaluation.value, evaluation.limit);
-            }
-        }
-        taken.standings.insert(key.clone(), (standing, incident_id));
-    }
-    // What is not there any more does not meet anything.
-    for (key, (mut standing, mut incident_id)) in standings {
-        let intervals = found.iter().map(|(_, found)| found.len()).max().unwrap_or_default();
-        for _ in 0..intervals {
-            if standing.take(rule, Verdict::NotMet) == Some(Turn::Resolved) {
-                taken.resolve(incident_id.take(), now);
-            }
-        }
-        taken.standings.insert(key, (standing, incident_id));
-    }
-    Ok(taken)
-}
-
-impl Taken {
-    fn resolve(&mut self, id: Option<String>, now: DateTime<Utc>) {
-        let Some(id) = id else { return };
-        let Some(incident) = self.incidents.get_mut(&id) else { return };
-        incident.resolved_at = Some(now);
-        // One that opened and was over within the same look is in the history; nobody has to be woken for it.
-        match self.opened.iter().position(|opened| *opened == id) {
-            Some(place) => drop(self.opened.remove(place)),
-            None => self.resolved.push(id),
-        }
-    }
 }
 
 /// What was found, by interval, as it is kept.
@@ -402,7 +348,6 @@ pub(super) fn title(source: Source<'_>, language: Language) -> String {
 #[cfg(test)]
 mod tests {
     use query::{Zone, metric::Grain};
-    use rust_decimal::Decimal;
 
     use super::*;
 
@@ -415,57 +360,6 @@ mod tests {
             "metric": "requests", "interval": "day", "condition": {"kind": "above", "value": 5},
         });
         serde_json::from_value(rule).unwrap()
-    }
-
-    fn found(values: &[i64]) -> Found {
-        let start = at("2026-03-02T00:00:00Z");
-        let points = (0..)
-            .zip(values)
-            .map(|(day, value)| (start + TimeDelta::days(day), Some(Decimal::from(*value))));
-        let series = AlertSeries { points: points.collect(), ..AlertSeries::default() };
-        let watched = Watched {
-            unit: query::metric::Unit::Count,
-            better: reports::DesiredDirection::Higher,
-            goal: None,
-            matures_days: 0,
-        };
-        let evaluations = rule().evaluate(&series, &watched, start, Zone::UTC);
-        vec![(SeriesKey::default(), evaluations)]
-    }
-
-    #[test]
-    fn an_incident_goes_on_over_several_looks() {
-        let now = at("2026-03-10T00:00:00Z");
-        let take = |known, open, values: &[i64]| {
-            take_in(&rule(), "alert_1", known, open, &found(values), now).unwrap()
-        };
-        let first = take(Standings::new(), vec![], &[1, 9]);
-        assert_eq!((first.opened.len(), first.resolved.len()), (1, 0));
-        let open: Vec<Incident> = first.incidents.into_values().collect();
-        let second = take(first.standings, open, &[12]);
-        assert!(second.opened.is_empty() && second.resolved.is_empty());
-        let incident = second.incidents.values().next().unwrap();
-        assert_eq!(incident.value, Some(Decimal::from(12)), "the last value");
-        let open = second.incidents.clone().into_values().collect();
-        let third = take(second.standings, open, &[1]);
-        assert_eq!(third.resolved.len(), 1);
-        assert!(third.incidents.values().all(|incident| incident.resolved_at == Some(now)));
-        // What opened and was over while nobody looked wakes nobody.
-        let passed = take(Standings::new(), vec![], &[9, 1]);
-        assert!(passed.opened.is_empty() && passed.resolved.is_empty());
-        assert_eq!(passed.incidents.len(), 1);
-    }
-
-    #[test]
-    fn a_group_that_is_gone_is_resolved() {
-        let now = at("2026-03-10T00:00:00Z");
-        let gone = SeriesKey { group: Some("a".into()), currency: None };
-        let evaluation = found(&[9])[0].1[0];
-        let incident = Incident::opened("alert_1", &gone, &evaluation, now).unwrap();
-        let standing = reports::alert::Standing { met: 1, not_met: 0, is_open: true };
-        let known = Standings::from([(gone, (standing, Some(incident.incident_id.clone())))]);
-        let taken = take_in(&rule(), "alert_1", known, vec![incident], &found(&[1]), now).unwrap();
-        assert_eq!(taken.resolved.len(), 1);
     }
 
     #[test]

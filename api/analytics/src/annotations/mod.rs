@@ -4,7 +4,7 @@ mod m0010_annotations;
 mod row;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, post, web};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use ingest::control;
 use rest::{
     body::Body,
@@ -48,6 +48,8 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("annotations")
 
 const BODY_BYTES_MAX: usize = 16 << 10;
 const LETTERS_MAX: usize = 200;
+/// An annotation is of one of these years.
+const YEARS: std::ops::RangeInclusive<i32> = 2000..=2200;
 /// Of one organization, or of staff.
 const ANNOTATIONS_MAX: u64 = 5_000;
 /// Annotations of one window that are shown.
@@ -123,6 +125,10 @@ async fn create(
         let detail = format!(
             "`text` must be 1 to {LETTERS_MAX} characters, none of them a control character"
         );
+        return Err(Problem::bad_request(Code::InvalidField, detail));
+    }
+    if !YEARS.contains(&new.at.year()) {
+        let detail = format!("`at` is between {} and {}", YEARS.start(), YEARS.end());
         return Err(Problem::bad_request(Code::InvalidField, detail));
     }
     let store = &lake.state.store;
@@ -261,7 +267,9 @@ async fn act(
             let day = value(&fields, "day").ok_or_else(|| invalid("day"))?;
             let day = day
                 .parse::<chrono::NaiveDate>()
-                .map_err(|_| Problem::invalid_parameters(format!("`day`: `{day}` is no date")))?;
+                .ok()
+                .filter(|day| YEARS.contains(&day.year()))
+                .ok_or_else(|| Problem::invalid_parameters(format!("`day`: `{day}` is no date")))?;
             let zone = match value(&fields, "tz") {
                 Some(name) => name
                     .parse::<query::Zone>()

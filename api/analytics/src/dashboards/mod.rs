@@ -150,7 +150,12 @@ pub(crate) async fn rendered(
     definition: Dashboard,
     page: Page,
 ) -> Result<String, Problem> {
-    let reading = reading(lake, principal, cut, &definition, page.generated_at).await?;
+    let mut reading = reading(lake, principal, cut, &definition, page.generated_at).await?;
+    if page.standalone {
+        // Whoever opens a link does not operate the server, and waits for those who work.
+        reading.system = Default::default();
+        reading.gives_way = true;
+    }
     Box::pin(reading.render(definition, page)).await.map_err(problem_of)
 }
 

@@ -49,7 +49,11 @@ pub(super) async fn copy(
     let base = format!("{}-copy", definition.name.trim_end_matches("-copy"));
     let numbered = (2..1_000).map(|number| format!("{base}-{number}"));
     let copy = std::iter::once(base.clone()).chain(numbered).find(free);
-    let copy = Dashboard { name: copy.ok_or_else(Problem::internal)?, ..definition };
+    let title = reports::Text {
+        en: format!("{} (copy)", definition.title.en),
+        zh_cn: format!("{}（副本）", definition.title.zh_cn),
+    };
+    let copy = Dashboard { name: copy.ok_or_else(Problem::internal)?, title, ..definition };
     let origin = caller(&principal.id, &request);
     let (saved, _) = own::save(&lake, &principal, &origin, copy, Some(Vec::new()), None).await?;
     Ok(see_other(&edit_path(&saved.definition.name, &fields)))
@@ -192,6 +196,12 @@ struct Editing<'a> {
     found: &'a OwnDashboard,
 }
 
+/// All values of a field.
+fn values(fields: &Fields, name: &str) -> Vec<String> {
+    let found = fields.iter().filter(|(field, _)| field == name);
+    found.map(|(_, value)| value.clone()).collect()
+}
+
 impl Editing<'_> {
     /// Does what a button says, and gives the page that follows.
     async fn act(&self, fields: &Fields) -> Result<String, Problem> {
@@ -230,9 +240,8 @@ impl Editing<'_> {
                 }
             }
             "share" => {
-                let roles = fields.iter().filter(|(field, _)| field == "role");
-                let roles = roles.map(|(_, role)| role.clone()).collect();
-                own::save(lake, principal, &origin, definition, Some(roles), None).await?;
+                let (roles, version) = (values(fields, "role"), Some(found.version));
+                own::save(lake, principal, &origin, definition, Some(roles), version).await?;
                 return Ok(edit_path(name, fields));
             }
             "restore" => {

@@ -90,7 +90,8 @@ pub(super) async fn create(
     dashboards::definition(name, lake, who, who).await?;
     let now = lake.state.clock.now();
     DashboardParameters::read(parameters.clone())?.selection(now, lake, who)?;
-    if list(lake, who, name).await?.len() >= LINKS_MAX {
+    let valid = list(lake, who, name).await?.into_iter().filter(|link| link.expires_at > now);
+    if valid.count() >= LINKS_MAX {
         let detail = format!("there are {LINKS_MAX} links; remove one first");
         return Err(Problem::conflict(Code::TooManyLinks, detail));
     }
@@ -106,6 +107,11 @@ pub(super) async fn create(
         created_at: Set(now.timestamp_micros()),
     };
     let write = lake.state.store.write().await?;
+    row::Entity::delete_many()
+        .filter(row::Column::ExpiresAt.lt(now.timestamp_micros()))
+        .exec(write.db())
+        .await
+        .doing("forgetting links that expired")?;
     row::Entity::insert(row).exec_without_returning(write.db()).await.doing("adding a link")?;
     let detail = json!({"dashboard": name, "expires_at": expires_at});
     let act = AuditAction { action: "dashboard_link.created", target: id.clone(), detail };
