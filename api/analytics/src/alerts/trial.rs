@@ -1,5 +1,7 @@
 //! A trial: when an alert would have fired, by the values of the past.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use query::metric::Grain;
 use reports::alert::{AlertSeries, Evaluation, Firing, Verdict, firings};
@@ -41,12 +43,16 @@ pub(super) const DAYS: i64 = 90;
 const HOURLY_FORECAST_DAYS: i64 = 30;
 const FIRINGS_MAX: usize = 500;
 
+/// A trial that waits longer for its turn is refused.
+const TURN: Duration = Duration::from_secs(30);
 /// One trial at a time: it takes a core.
 static TRIALS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(1);
 
 /// Tries an alert on the past.
 pub(super) async fn of(lake: &Lake, reader: &Reader, new: &NewAlert) -> Result<Trial, Problem> {
-    let _turn = TRIALS.acquire().await.map_err(|_| Problem::internal())?;
+    let busy = || Problem::unavailable(TURN.as_secs()).explained("other trials are under way");
+    let turn = tokio::time::timeout(TURN, TRIALS.acquire()).await.map_err(|_| busy())?;
+    let _turn = turn.map_err(|_| Problem::internal())?;
     let rule = &new.rule;
     let source = Source::of(lake, reader, rule)?;
     let (watched, zone) = (source.watched(reader), new.zone(lake));
