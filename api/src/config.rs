@@ -37,6 +37,7 @@ pub struct Config {
     pub retention: Retention,
     pub check: Check,
     pub metrics: Metrics,
+    pub dashboards: Dashboards,
     pub smtp: Smtp,
     pub hooks: Hooks,
     pub archive: Archive,
@@ -150,6 +151,14 @@ pub struct Metrics {
     pub rollup_seconds: u64,
     /// They are, too, when so many rows came.
     pub rollup_rows: u64,
+}
+
+/// The dashboards that everybody has besides those of the program.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dashboards {
+    /// A folder of YAML files with a dashboard each. Relative to the current directory. Empty: there is none.
+    pub dir: PathBuf,
 }
 
 impl Default for Metrics {

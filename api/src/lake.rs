@@ -12,8 +12,9 @@ use analytics::as_of::CutCipher;
 use delivery::Archive;
 use ingest::{erasure::ErasedPersons, identity::Pseudonyms, log::LogId, time::Micros};
 use pipeline::{Lakehouse, Location, Root, Settings, Watermarks};
-use query::worker::Handshake;
+use query::{metric::Catalog, worker::Handshake};
 use rand::Rng;
+use reports::DashboardSet;
 use state::{clock::Clock, folder, secret::Secret};
 use url::Url;
 
@@ -29,8 +30,31 @@ pub enum OpenError {
     Folder { path: PathBuf, source: std::io::Error },
     #[error("the lake's url is not usable: {0}")]
     Url(String),
+    #[error("dashboards: {0}")]
+    Dashboards(String),
     #[error(transparent)]
     Lake(#[from] pipeline::Error),
+}
+
+/// The dashboards of the program, and those of the folder that the settings name.
+pub(crate) fn dashboards(config: &Config, catalog: &Catalog) -> Result<DashboardSet, OpenError> {
+    let dir = &config.dashboards.dir;
+    let mut files = Vec::new();
+    if !dir.as_os_str().is_empty() {
+        let unreadable = |path: &Path, error: std::io::Error| {
+            OpenError::Dashboards(format!("{}: {error}", path.display()))
+        };
+        for entry in fs::read_dir(dir).map_err(|error| unreadable(dir, error))? {
+            let path = entry.map_err(|error| unreadable(dir, error))?.path();
+            if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+                let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
+                files.push((path.display().to_string(), text));
+            }
+        }
+    }
+    files.sort();
+    DashboardSet::with_files(files, catalog)
+        .map_err(|error| OpenError::Dashboards(error.to_string()))
 }
 
 /// Two segments of the log: the one that is written to stays, however little of it is needed.

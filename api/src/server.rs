@@ -126,6 +126,7 @@ impl System {
         let runner = Runner::new(engine.clone(), state.clock.clone(), cut_cipher.clone(), tasks);
         let kept = AnswerStore::open(&lake::location(&config)?).map_err(OpenError::from)?;
         let catalog = read_catalog(config.metrics.dir()).await?;
+        let dashboards = Arc::new(lake::dashboards(&config, &catalog)?);
         let token: [u8; 24] = rand::rng().random();
         let devices = Devices::new(lake::device_key(&config.dir)?);
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -145,6 +146,7 @@ impl System {
             lakehouse,
             engine,
             catalog,
+            dashboards,
             runner,
             background: Background::new(kept, config.query.workers / 2),
             limits: config.query.clone(),

@@ -3,7 +3,7 @@
 use query::metric::{MetricAnswer, MetricRequest, MetricRow, Number};
 use rust_decimal::Decimal;
 
-use crate::{AnalysisResult, Error, Forecasts, SystemTables};
+use crate::{AnalysisResult, Error, Forecasts, QueryResults, SystemTables};
 
 /// A question with its answer.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct DashboardAnswers {
     pub analyses: Vec<AnalysisResult>,
     /// How the server does, for those who operate it.
     pub system: SystemTables,
+    /// To [`crate::Dashboard::saved_queries`].
+    pub queries: QueryResults,
     /// One that is missing is not drawn.
     pub forecasts: Forecasts,
 }

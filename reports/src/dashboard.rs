@@ -1,10 +1,14 @@
 //! The definition of a dashboard, and the questions it asks.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+mod set;
+
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use query::metric::{Audience, Catalog, MetricRequest};
 use serde::{Deserialize, Serialize};
+
+pub use set::DashboardSet;
 
 use crate::{AnalysisRequest, Error, Selection, SystemTopic, Text, Tile, Window};
 
@@ -55,15 +59,6 @@ impl Dashboard {
     /// A dashboard that comes with the program; none if there is none of this name.
     pub fn built_in(name: &str) -> Option<Result<Self, Error>> {
         BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, yaml)| Self::parse(yaml))
-    }
-
-    /// The names for [`Self::built_in`], each with its title. They are read once.
-    pub fn built_in_titles() -> &'static [(&'static str, Text)] {
-        static TITLES: LazyLock<Vec<(&str, Text)>> = LazyLock::new(|| {
-            let title = |name| Some((name, Dashboard::built_in(name)?.ok()?.title));
-            Dashboard::built_in_names().filter_map(title).collect()
-        });
-        &TITLES
     }
 
     /// The names for [`Self::built_in`].
@@ -117,6 +112,17 @@ impl Dashboard {
             _ => None,
         };
         self.tiles.iter().filter_map(topic).collect()
+    }
+
+    /// The names of the saved queries that the tiles show, each once.
+    pub fn saved_queries(&self) -> BTreeSet<&str> {
+        self.tiles
+            .iter()
+            .filter_map(|tile| match tile {
+                Tile::Query(tile) => Some(tile.query.as_str()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// The analyses that the tiles show of the selection, each once.

@@ -24,7 +24,7 @@ const TEMPLATES: &[pages::Template] = &[("editor.html", include_str!("../templat
 pub const EDITOR_SCRIPT: &str = include_str!("../templates/editor.js");
 
 /// The kinds of tiles that the form adds; the others are written as YAML.
-pub const NEW_KINDS: [&str; 5] = ["kpi", "series", "stacked", "ranking", "heatmap"];
+pub const NEW_KINDS: [&str; 6] = ["kpi", "series", "stacked", "ranking", "heatmap", "query"];
 
 /// What the page shows.
 #[derive(Debug, Clone, Serialize)]
@@ -38,6 +38,8 @@ pub struct EditorPage {
     pub kinds: Vec<&'static str>,
     /// Names and titles.
     pub metrics: Vec<(String, String)>,
+    /// Names of saved queries.
+    pub queries: Vec<String>,
     /// The whole definition.
     pub yaml: String,
     /// Roles, and whether they see it.
@@ -120,6 +122,7 @@ mod tests {
                 }],
                 kinds: NEW_KINDS.to_vec(),
                 metrics: vec![("requests".into(), hostile.into())],
+                queries: vec![hostile.into()],
                 yaml: hostile.into(),
                 roles: vec![("analyst", true)],
                 versions: vec![EditorVersion { version: 3, by: hostile.into(), at: "now".into() }],

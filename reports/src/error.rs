@@ -11,6 +11,9 @@ pub enum Error {
     #[error("dashboard {dashboard}: {reason}")]
     Definition { dashboard: String, reason: String },
 
+    #[error("{file}: {reason}")]
+    File { file: String, reason: String },
+
     /// A time that is none, or an end before its begin.
     #[error("{0}")]
     Window(String),
@@ -40,4 +43,12 @@ pub enum Error {
 
     #[error(transparent)]
     Page(#[from] pages::Error),
+}
+
+impl Error {
+    /// The error with its causes: where a text is not YAML, and what of it.
+    pub fn with_causes(&self) -> String {
+        let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
+        causes.fold(self.to_string(), |said, cause| format!("{said}: {cause}"))
+    }
 }

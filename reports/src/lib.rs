@@ -48,7 +48,7 @@ pub use band::{Band, Forecasts};
 pub use catalog::{CATALOG_DAYS, Definition, catalog_page, metric_dashboard};
 pub use comparison::DesiredDirection;
 pub use csv::csv;
-pub use dashboard::{Dashboard, ForecastRequest};
+pub use dashboard::{Dashboard, DashboardSet, ForecastRequest};
 pub use editor::{EDITOR_SCRIPT, EditedTile, EditorPage, EditorVersion, NEW_KINDS, editor_page};
 pub use error::Error;
 pub use mail::{DashboardMail, MailFrame, mail};
@@ -57,8 +57,9 @@ pub use pages::{Language, Text};
 pub use schedule::{Period, Recurrence};
 pub use selection::Selection;
 pub use tile::{
-    AnalysisName, AnalysisRequest, AnalysisResult, ChartFormat, SystemName, SystemTable,
-    SystemTables, SystemTopic, SystemValue, Tile, TileFailure,
+    AnalysisName, AnalysisRequest, AnalysisResult, ChartFormat, QueryDraw, QueryResult,
+    QueryResults, SystemName, SystemTable, SystemTables, SystemTopic, SystemValue, Tile,
+    TileFailure, query_chart, query_values,
 };
 pub use window::Window;
 pub use workbench::{WORKBENCH_SCRIPT, Workbench, workbench_page};

@@ -87,6 +87,7 @@ pub fn mail(
         answers: Answers(&answers.metrics),
         analyses: &answers.analyses,
         system: &answers.system,
+        queries: &answers.queries,
         annotations: &page.annotations,
         forecasts: &answers.forecasts,
         language,

@@ -57,7 +57,7 @@ pub struct Page {
     pub failures: BTreeMap<usize, TileFailure>,
     /// What was said of points of time.
     pub annotations: Vec<Annotation>,
-    /// Names and titles of the own dashboards that the reader sees.
+    /// Names and titles of the dashboards that the reader sees.
     pub tabs: Vec<(String, String)>,
     /// Whether the reader may change the dashboard.
     pub may_change: bool,
@@ -165,6 +165,7 @@ pub fn render(
         answers: Answers(&answers.metrics),
         analyses: &answers.analyses,
         system: &answers.system,
+        queries: &answers.queries,
         annotations: &page.annotations,
         forecasts: &answers.forecasts,
         language: page.language,
@@ -279,6 +280,7 @@ pub fn chart_files(
         answers: Answers(&answers.metrics),
         analyses: &answers.analyses,
         system: &answers.system,
+        queries: &answers.queries,
         annotations: &page.annotations,
         forecasts: &answers.forecasts,
         language: page.language,
@@ -300,21 +302,18 @@ fn period_links(page: &Page) -> Vec<Link> {
         .collect()
 }
 
-/// The dashboards that come with the program, each with the same choice.
+/// The dashboards, each with the same choice.
 fn dashboard_links(dashboard: &Dashboard, page: &Page) -> Vec<Link> {
     if page.standalone || page.definition.is_some() {
         return Vec::new();
     }
-    let built_in = Dashboard::built_in_titles()
+    page.tabs
         .iter()
-        .map(|(name, title)| ((*name).to_owned(), title.of(page.language).to_owned()));
-    built_in
-        .chain(page.tabs.iter().cloned())
         .map(|(name, text)| Link {
-            text,
+            text: text.clone(),
             href: format!("/dashboards/{name}{}", page.address.href(page.language)),
             lang: page.language.tag(),
-            current: name == dashboard.name,
+            current: *name == dashboard.name,
         })
         .collect()
 }

@@ -157,6 +157,15 @@ impl Selection {
         self.filters.iter().map(|filter| filter.dimension.as_str())
     }
 
+    /// The value that a dimension is filtered to, where that is one.
+    pub(crate) fn filtered_to(&self, dimension: &str) -> Option<&str> {
+        let filter = self.filters.iter().find(|filter| filter.dimension == dimension)?;
+        match filter.filter.conditions().as_slice() {
+            [condition] => condition.equal_to(),
+            _ => None,
+        }
+    }
+
     /// The start of each bucket of a chart, and whether the window, or the time until now, has only a part of it.
     pub(crate) fn buckets(&self) -> Vec<(DateTime<Utc>, bool)> {
         let (grain, zone) = (self.grain(), self.window.zone());

@@ -5,7 +5,9 @@ mod analysis;
 mod grid;
 mod heatmap;
 mod kpi;
+
 mod ranking;
+mod saved_query;
 mod series;
 mod stacked;
 mod system;
@@ -30,6 +32,7 @@ pub use heatmap::HeatmapTile;
 pub use kpi::KpiTile;
 pub use ranking::RankingTile;
 pub(crate) use ranking::group;
+pub use saved_query::{QueryDraw, QueryResult, QueryResults, QueryTile, query_chart, query_values};
 pub use series::{ForecastOptions, SeriesTile};
 pub use stacked::StackedTile;
 pub use system::{SystemName, SystemTable, SystemTables, SystemTile, SystemTopic, SystemValue};
@@ -63,6 +66,8 @@ pub enum Tile {
     Waterfall(WaterfallTile),
     /// Retention, a funnel, the lifecycle or paths.
     Analysis(AnalysisTile),
+    /// The rows of a saved query.
+    Query(QueryTile),
     Text(TextTile),
     /// How the server does.
     System(SystemTile),
@@ -74,6 +79,7 @@ pub(crate) struct TileContext<'a> {
     pub(crate) answers: Answers<'a>,
     pub(crate) analyses: &'a [AnalysisResult],
     pub(crate) system: &'a SystemTables,
+    pub(crate) queries: &'a QueryResults,
     pub(crate) annotations: &'a [Annotation],
     pub(crate) forecasts: &'a Forecasts,
     pub(crate) language: Language,
@@ -202,6 +208,10 @@ pub enum TileFailure {
     NotComputed,
     /// It says something of persons, whom the reader does not see.
     Hidden,
+    /// Its saved query is not there, or not shared with the reader.
+    NotShared,
+    /// A parameter of its saved query has no value.
+    Unasked,
 }
 
 /// A tile that has no answer.
@@ -262,6 +272,7 @@ impl Tile {
             Self::Heatmap(tile) => &tile.title,
             Self::Waterfall(tile) => &tile.title,
             Self::Analysis(tile) => &tile.title,
+            Self::Query(tile) => &tile.title,
             Self::Text(tile) => &tile.title,
             Self::System(tile) => &tile.title,
         }
@@ -278,6 +289,7 @@ impl Tile {
             Self::Heatmap(tile) => &tile.note,
             Self::Waterfall(tile) => &tile.note,
             Self::Analysis(tile) => &tile.note,
+            Self::Query(tile) => &tile.note,
             Self::Text(tile) => &tile.note,
             Self::System(tile) => &tile.note,
         }
@@ -293,7 +305,7 @@ impl Tile {
             Self::Stacked(tile) => tile.requests(selection),
             Self::Heatmap(tile) => tile.requests(selection),
             Self::Waterfall(tile) => tile.requests(selection),
-            Self::Analysis(_) | Self::Text(_) | Self::System(_) => Vec::new(),
+            Self::Analysis(_) | Self::Query(_) | Self::Text(_) | Self::System(_) => Vec::new(),
         }
     }
 
@@ -321,6 +333,8 @@ impl Tile {
             TileFailure::TooLarge => "too_large",
             TileFailure::NotComputed => "not_computed",
             TileFailure::Hidden => "hidden",
+            TileFailure::NotShared => "not_shared",
+            TileFailure::Unasked => "unasked",
         };
         let title = self.title().of(language).to_owned();
         View::Failed(FailedView { title, reason: WORDS.text(name, language) })
@@ -336,7 +350,7 @@ impl Tile {
             Self::Stacked(tile) => vec![&tile.metric],
             Self::Heatmap(tile) => vec![&tile.metric],
             Self::Waterfall(tile) => tile.names().collect(),
-            Self::Analysis(_) | Self::Text(_) | Self::System(_) => Vec::new(),
+            Self::Analysis(_) | Self::Query(_) | Self::Text(_) | Self::System(_) => Vec::new(),
         }
     }
 
@@ -371,6 +385,7 @@ impl Tile {
             Self::Heatmap(_) => "heatmap",
             Self::Waterfall(_) => "waterfall",
             Self::Analysis(_) => "analysis",
+            Self::Query(_) => "query",
             Self::Text(_) => "text",
             Self::System(_) => "system",
         }
@@ -429,6 +444,7 @@ impl Tile {
             Self::Stacked(tile) => tile.fault(),
             Self::Waterfall(tile) => tile.fault(),
             Self::Analysis(tile) => tile.fault(),
+            Self::Query(tile) => tile.fault(),
         }
     }
 
@@ -442,6 +458,7 @@ impl Tile {
             Self::Heatmap(tile) => View::Grid(tile.view(scene)?),
             Self::Waterfall(tile) => View::Grid(tile.view(scene)?),
             Self::Analysis(tile) => View::Grid(tile.view(scene)?),
+            Self::Query(tile) => tile.view(scene)?,
             Self::Text(tile) => View::Text(tile.view(scene)),
             Self::System(tile) => View::Grid(tile.view(scene)),
         })

@@ -58,6 +58,14 @@ pub(crate) fn not_filtered(note: &str, dimensions: &[&str], language: Language) 
     }
 }
 
+/// Of an answer with more rows.
+pub(crate) fn first_rows(note: &str, rows: usize, language: Language) -> String {
+    match language {
+        Language::En => format!("{note} Only the first {rows} rows are shown."),
+        Language::ZhCn => format!("{note}仅显示前 {rows} 行。"),
+    }
+}
+
 /// Until when the numbers of a tile count.
 pub(crate) fn fresh(until: &str, is_open: bool, language: Language) -> String {
     match (language, is_open) {

@@ -66,6 +66,15 @@ struct Labels {
     answer: &'static str,
     saved: &'static str,
     history: &'static str,
+    show_as: &'static str,
+    line: &'static str,
+    area: &'static str,
+    bar: &'static str,
+    table: &'static str,
+    chart: &'static str,
+    dashboard: &'static str,
+    new_dashboard: &'static str,
+    add: &'static str,
 }
 
 const ENGLISH: Labels = Labels {
@@ -86,6 +95,15 @@ const ENGLISH: Labels = Labels {
     answer: "Answer",
     saved: "Saved queries",
     history: "History",
+    show_as: "Show as",
+    line: "Lines",
+    area: "Areas",
+    bar: "Bars",
+    table: "Table",
+    chart: "Chart",
+    dashboard: "Dashboard",
+    new_dashboard: "A new one",
+    add: "Add to the dashboard",
 };
 
 const CHINESE: Labels = Labels {
@@ -106,6 +124,15 @@ const CHINESE: Labels = Labels {
     answer: "结果",
     saved: "已保存的查询",
     history: "历史记录",
+    show_as: "展示为",
+    line: "折线",
+    area: "面积",
+    bar: "柱形",
+    table: "表格",
+    chart: "图表",
+    dashboard: "仪表盘",
+    new_dashboard: "新建",
+    add: "添加到仪表盘",
 };
 
 /// What the script says, by name.
@@ -124,6 +151,12 @@ const ENGLISH_MESSAGES: &[(&str, &str)] = &[
     ("position", "Line {line}, column {column}:"),
     ("kept", "{name} is saved, version {version}."),
     ("nothing", "Nothing yet."),
+    (
+        "undrawn",
+        "There is nothing to draw: a chart needs a column of numbers and one other column.",
+    ),
+    ("added", "{name} is on the dashboard {board}."),
+    ("opened", "Open it"),
     ("table", "table"),
     ("column", "column"),
     ("function", "function"),
@@ -142,6 +175,9 @@ const CHINESE_MESSAGES: &[(&str, &str)] = &[
     ("position", "第 {line} 行，第 {column} 列："),
     ("kept", "{name} 已保存，版本 {version}。"),
     ("nothing", "暂无内容。"),
+    ("undrawn", "没有可绘制的内容：图表需要一个数值列和另一个列。"),
+    ("added", "{name} 已添加到仪表盘 {board}。"),
+    ("opened", "打开"),
     ("table", "表"),
     ("column", "列"),
     ("function", "函数"),

@@ -105,11 +105,11 @@
     $("run").disabled = $("explain").disabled = Boolean(controller);
     $("stop").disabled = !controller;
   };
-  async function ask(path, body) {
+  async function ask(path, body, method = "POST") {
     const answer = await fetch(path, {
-      method: "POST",
+      method,
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(body),
+      body: body && JSON.stringify(body),
       signal: asking?.signal,
     });
     if (answer.ok) return answer;
@@ -124,14 +124,14 @@
     if (asking || !sql.value.trim()) return;
     busy(new AbortController());
     fail("");
-    $("banner").hidden = true;
+    $("banner").hidden = $("picture").hidden = true;
     $("state").textContent = say("running");
     const began = performance.now();
     try {
       await work(() => ((performance.now() - began) / 1000).toFixed(2));
     } catch (error) {
       $("state").textContent = "";
-      $("answer").hidden = true;
+      $("answer").hidden = $("tile").hidden = true;
       fail(error.name === "AbortError" ? say("stopped") : error.message);
     }
     busy(null);
@@ -151,6 +151,7 @@
   });
   const explain = () => asked(async (seconds) => {
     const { plan, scan } = await ask("/v1/query/explain", question()).then((answer) => answer.json());
+    $("tile").hidden = true;
     $("answer").replaceChildren(element("pre", plan));
     $("answer").hidden = false;
     $("state").textContent = scan
@@ -180,7 +181,50 @@
     }
     $("answer").replaceChildren(table);
     $("answer").hidden = false;
+    $("tile").hidden = !rows.length;
   }
+
+  // A chart of the answer, drawn by the server as the tile of a dashboard will be.
+  const chart = () => asked(async (seconds) => {
+    const body = { ...question(), draw: $("draw").value, lang: document.documentElement.lang };
+    const answer = await ask("/sql/chart", body);
+    if (answer.status === 204) return void ($("state").textContent = say("undrawn"));
+    // Parsed as a picture: nothing of it runs, and the page's policy forbids scripts of others.
+    const picture = new DOMParser().parseFromString(await answer.text(), "image/svg+xml").documentElement;
+    $("picture").replaceChildren(document.importNode(picture, true));
+    $("picture").hidden = false;
+    $("state").textContent = say("plannedin", { seconds: seconds() });
+  });
+  async function listBoards() {
+    const { dashboards } = await fetch("/v1/dashboards").then((answer) => answer.json());
+    const own = dashboards.filter((board) => !board.built_in);
+    $("board").replaceChildren($("board").options[0], ...own.map((board) => {
+      const option = element("option", board.title[document.documentElement.lang] ?? board.title.en);
+      option.value = board.name;
+      return option;
+    }));
+    return own.map((board) => board.name);
+  }
+  // Saves the query, and the dashboard with one more tile.
+  const add = () => asked(async () => {
+    const stamp = new Date().toISOString().replace(/\D/g, "").slice(0, 14);
+    const query = $("name").value.trim() || `query-${stamp}`;
+    const both = (text) => ({ en: text, "zh-CN": text });
+    const tile = { kind: "query", query, draw: $("draw").value, title: both(query), note: both("SQL") };
+    await ask("/v1/saved-queries", declaration(query));
+    const name = $("board").value || `sql-${stamp}`;
+    let change = { definition: { name, title: both(name), tiles: [tile] } };
+    if ($("board").value) {
+      const { definition, version } = await ask(`/v1/dashboards/${name}`, undefined, "GET").then((answer) => answer.json());
+      change = { definition: { ...definition, tiles: [...definition.tiles, tile] }, version };
+    }
+    await ask(`/v1/dashboards/${name}`, change, "PUT");
+    await listBoards();
+    $("board").value = name;
+    const link = element("a", say("opened"));
+    link.href = `/dashboards/${name}?lang=${document.documentElement.lang}`;
+    $("state").replaceChildren(say("added", { name: query, board: name }), " ", link);
+  });
   const download = () => asked(async (seconds) => {
     const format = $("format").value;
     const csv = format === "csv" ? "spreadsheet" : null;
@@ -234,17 +278,19 @@
       return entry(query.sql, [at, `${number(query.duration_ms)} ms`, status], () => open(query.sql));
     }));
   }
+  function declaration(name) {
+    const declare = Object.entries(values()).map(([name, { type, value }]) =>
+      [name, value ? { type, default: value } : { type }]);
+    return {
+      name, sql: sql.value, parameters: Object.fromEntries(declare),
+      shared_with: $("shared").value ? [$("shared").value] : [],
+    };
+  }
   async function keep(event) {
     event.preventDefault();
     fail("");
-    const declare = Object.entries(values()).map(([name, { type, value }]) =>
-      [name, value ? { type, default: value } : { type }]);
-    const body = {
-      name: $("name").value.trim(), sql: sql.value, parameters: Object.fromEntries(declare),
-      shared_with: $("shared").value ? [$("shared").value] : [],
-    };
     try {
-      const saved = await ask("/v1/saved-queries", body).then((answer) => answer.json());
+      const saved = await ask("/v1/saved-queries", declaration($("name").value.trim())).then((answer) => answer.json());
       $("state").textContent = say("kept", { name: saved.name, version: saved.version });
       $("saved").open = true;
       showSaved();
@@ -273,6 +319,9 @@
   $("stop").addEventListener("click", () => asking?.abort());
   $("explain").addEventListener("click", explain);
   $("download").addEventListener("click", download);
+  $("chart").addEventListener("click", chart);
+  $("add").addEventListener("click", add);
+  listBoards();
   $("keep").addEventListener("submit", keep);
   $("saved").addEventListener("toggle", () => { if ($("saved").open) showSaved(); });
   $("history").addEventListener("toggle", () => { if ($("history").open) showHistory(); });

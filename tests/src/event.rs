@@ -4,21 +4,25 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
+/// The time by the clock that the server under test reads too.
+fn now() -> chrono::DateTime<chrono::Utc> {
+    #[expect(clippy::disallowed_methods, reason = "there is no other clock in a test")]
+    let now = chrono::Utc::now();
+    now
+}
+
 /// An hour before the tests began, to the second: recent, and the same for the whole run.
 fn recent() -> &'static str {
     static RECENT: OnceLock<String> = OnceLock::new();
     RECENT.get_or_init(|| {
-        #[expect(clippy::disallowed_methods, reason = "the server under test reads the clock too")]
-        let now = chrono::Utc::now();
-        (now - chrono::TimeDelta::hours(1)).format("%Y-%m-%dT%H:%M:%SZ").to_string()
+        (now() - chrono::TimeDelta::hours(1)).format("%Y-%m-%dT%H:%M:%SZ").to_string()
     })
 }
 
-/// The date so many days before the tests began, as `2026-11-28`.
+/// The date so many days ago, as `2026-11-28`. The server counts its days from now, too: a run may begin before midnight.
 #[must_use]
 pub fn days_ago(days: u32) -> String {
-    let recent: chrono::DateTime<chrono::Utc> = recent().parse().unwrap_or_default();
-    (recent - chrono::TimeDelta::days(days.into())).date_naive().to_string()
+    (now() - chrono::TimeDelta::days(days.into())).date_naive().to_string()
 }
 
 /// A usage event with the fields that a test cares about, an hour old.

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use delivery::Courier;
 use pipeline::{Cut, Lakehouse};
 use query::{Engine, QueryMode, Request, ResultSet, metric::Catalog};
+use reports::DashboardSet;
 use rest::{
     principal::{Authenticator, Principal},
     problem::Problem,
@@ -28,6 +29,8 @@ pub struct Lake {
     pub lakehouse: Lakehouse,
     pub engine: Engine,
     pub catalog: Catalog,
+    /// The dashboards that everybody has.
+    pub dashboards: Arc<DashboardSet>,
     pub runner: Runner,
     pub background: Background,
     pub limits: queries::Settings,

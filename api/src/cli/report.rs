@@ -8,10 +8,10 @@ use analytics::dashboards;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use query::{RowAccess, metric::audience};
-use reports::{Address, Dashboard, Language, Page, Selection, Window};
+use reports::{Address, Language, Page, Selection, Window};
 
 use super::{Folder, read::LocalLake, say};
-use crate::private::write_for_user;
+use crate::{lake, private::write_for_user};
 use scheduled::Reports;
 
 #[derive(Debug, Subcommand)]
@@ -61,13 +61,14 @@ impl Report {
             Self::Send { id } => return Reports::of(folder).await?.send(&id).await,
             Self::Runs { id } => return Reports::of(folder).await?.runs(&id).await,
         };
-        let Some(dashboard) = Dashboard::built_in(&name) else {
-            let known: Vec<_> = Dashboard::built_in_names().collect();
-            bail!("there is no dashboard `{name}`; there is: {}", known.join(", "));
-        };
         let language =
             Language::from_tag(&lang).with_context(|| format!("`{lang}` is not en or zh-CN"))?;
         let reading = LocalLake::open(folder).await?;
+        let dashboards = lake::dashboards(&reading.config, &reading.catalog)?;
+        let Some(dashboard) = dashboards.get(&name) else {
+            let known: Vec<_> = dashboards.titles().map(|(known, _)| known).collect();
+            bail!("there is no dashboard `{name}`; there is: {}", known.join(", "));
+        };
         let now = reading.clock.now();
         let window = if from.is_some() || to.is_some() {
             Window::parse(now, from.as_deref(), to.as_deref())?
@@ -108,9 +109,10 @@ impl Report {
             gives_way: false,
             lateness: reading.config.metrics.settings().lateness,
             system: Default::default(),
+            queries: Default::default(),
             lenient: false,
         }
-        .render(dashboard?, page)
+        .render(dashboard.clone(), page)
         .await?;
         if out.as_os_str() == "-" {
             return Ok(say(&html)?);

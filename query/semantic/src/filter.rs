@@ -76,6 +76,13 @@ const DEPTH_MAX: usize = 4;
 const VALUES_MAX: usize = 100;
 const VALUE_BYTES_MAX: usize = 256;
 
+impl Condition {
+    /// The one value that the dimension must be equal to.
+    pub fn equal_to(&self) -> Option<&str> {
+        self.value.as_deref().filter(|_| self.operator == Operator::Equal)
+    }
+}
+
 impl Filter {
     /// All of these hold.
     pub fn all(filters: Vec<Self>) -> Self {

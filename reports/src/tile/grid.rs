@@ -48,6 +48,9 @@ pub(super) struct GridCell {
     pub(super) exact: String,
     /// How dark it is, from 0 to 100.
     pub(super) shade: Option<u8>,
+    /// It is no number.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_text: bool,
 }
 
 impl Bar {
@@ -78,7 +81,7 @@ impl GridCell {
             let shade = (share.clamp(0.0, 1.0) * 100.0).round() as u8;
             shade
         });
-        Self { text, exact, shade }
+        Self { text, exact, shade, is_text: false }
     }
 }
 

@@ -48,27 +48,29 @@ const MOST_PANELS: usize = 3;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct View {
-    title: String,
-    note: String,
-    legend: String,
+    pub(super) title: String,
+    pub(super) note: String,
+    pub(super) legend: String,
     pub(super) links: Vec<TileLink>,
-    wide: bool,
-    panels: Vec<Panel>,
-    hourly: bool,
+    pub(super) wide: bool,
+    pub(super) panels: Vec<Panel>,
+    pub(super) hourly: bool,
+    /// The head of the first column of the data, if it is no time.
+    pub(super) head: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Panel {
-    currency: Option<String>,
-    summary: String,
+pub(super) struct Panel {
+    pub(super) currency: Option<String>,
+    pub(super) summary: String,
     /// The number of the color of each group, and its name.
-    names: Vec<(usize, String)>,
-    pictures: Vec<Picture>,
-    rows: Vec<Row>,
+    pub(super) names: Vec<(usize, String)>,
+    pub(super) pictures: Vec<Picture>,
+    pub(super) rows: Vec<Row>,
 }
 
 #[derive(Debug, Serialize)]
-struct Picture {
+pub(super) struct Picture {
     class: &'static str,
     width: u16,
     height: u16,
@@ -81,12 +83,12 @@ struct Picture {
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
-    at: String,
+pub(super) struct Row {
+    pub(super) at: String,
     /// The same page of this bucket.
-    href: Option<String>,
-    values: Vec<String>,
-    partial: bool,
+    pub(super) href: Option<String>,
+    pub(super) values: Vec<String>,
+    pub(super) partial: bool,
 }
 
 /// A group and its values, one for each bucket.
@@ -113,6 +115,18 @@ impl View {
             Some((image.name.clone(), image.file.take()?))
         });
         named.collect()
+    }
+}
+
+impl Picture {
+    pub(super) fn new(
+        size: Size,
+        drawing: Drawing,
+        marks: Vec<Mark>,
+        file: Option<Vec<u8>>,
+    ) -> Self {
+        let (width, height) = size.pixels();
+        Self { class: size.class(), width, height, drawing, marks, file, name: String::new() }
     }
 }
 
@@ -164,6 +178,7 @@ impl StackedTile {
             wide: self.wide || panels.len() > 1,
             panels,
             hourly: grain == query::metric::Grain::Hour,
+            head: None,
         })
     }
 
@@ -293,10 +308,8 @@ impl StackedTile {
             stacked: self.additive,
         };
         let picture = |size: Size, drawing: Drawing, file: Option<Vec<u8>>| {
-            let (width, height) = size.pixels();
             let marks = marks(scene.annotations, scene.selection, buckets.len(), drawing.extent);
-            let name = String::new();
-            Picture { class: size.class(), width, height, drawing, marks, file, name }
+            Picture::new(size, drawing, marks, file)
         };
         if let Charts::File(format) = scene.charts {
             let file = chart::draw_stacked_file(&self.metric, &plot, Size::Medium, format)?;

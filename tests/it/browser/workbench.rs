@@ -45,6 +45,12 @@ async fn picture(browser: &Browser, name: &str) {
     }
 }
 
+/// The workbench of the server that an address is of.
+fn place_of_sql(address: &serde_json::Value) -> String {
+    let address = address.as_str().unwrap_or_default();
+    format!("{}/sql", address.split("/dashboards").next().unwrap_or_default())
+}
+
 async fn asks(browser: &Browser) {
     write(browser, "select model, count(*) as n from usage_ev").await;
     browser.keys(CTRL_SPACE).await;
@@ -62,6 +68,24 @@ async fn asks(browser: &Browser) {
     let state = text(browser, "state").await;
     assert!(state.starts_with("Rows: 9") && state.contains("as of"), "{state}");
     picture(browser, "answer").await;
+    // Two clicks: a chart, and a tile.
+    browser.run("document.getElementById('chart').click()").await;
+    browser.until("document.querySelector('#picture svg path')").await;
+    picture(browser, "chart").await;
+    browser.run("document.getElementById('add').click()").await;
+    browser.until("document.querySelector('#state a')").await;
+    let place = browser.run("return document.querySelector('#state a').href").await;
+    let boards = browser.run("return document.querySelectorAll('#board option').length").await;
+    assert_eq!(boards, 2, "the new dashboard is there for the next tile");
+    browser.run("document.getElementById('add').click()").await;
+    browser.until("document.querySelector('#state a')").await;
+    browser.go(place.as_str().expect("an address")).await;
+    browser.until("document.querySelectorAll('.card svg.chart').length >= 2").await;
+    browser.go(&place_of_sql(&place)).await;
+    browser.until("document.activeElement.id === 'sql'").await;
+    write(browser, "select model, count(*) as n from usage_events group by model").await;
+    browser.keys(CTRL_ENTER).await;
+    browser.until("document.querySelector('#answer table')").await;
     assert!(text(browser, "banner").await.is_empty(), "nothing is cut off");
 
     write(browser, "select * from usage_events").await;

@@ -75,7 +75,7 @@ async fn what_cannot_be_shown_is_not_saved_and_says_why() {
         "title": {"en": "a", "zh-CN": "b"}, "note": {"en": "a", "zh-CN": "b"},
     });
     for (name, tiles, why) in [
-        ("business", json!([kpi("requests")]), "of the program"),
+        ("business", json!([kpi("requests")]), "of everybody"),
         ("Mine", json!([kpi("requests")]), "a-z"),
         ("mine", json!([]), "1 to 40 tiles"),
         ("mine", json!([kpi("nothing")]), "nothing"),

@@ -46,7 +46,7 @@ pub(super) async fn file(
     let (cut, now) = (lake.lakehouse.cut(), lake.state.clock.now());
     let as_of = lake.cut_cipher.token(&cut, &principal)?;
     let page = page(&request, &lake, &principal, &asked, now, as_of)?;
-    let mut reading = reading(&lake, &principal, cut, &definition, now).await?;
+    let mut reading = reading(&lake, &principal, cut, &definition, &page).await?;
     reading.lenient = false;
     let files = reading.draw(definition, page, move |answered| answered.chart_files(format));
     let file = files.await.map_err(problem_of)?.into_iter().nth(panel).ok_or_else(absent)?;

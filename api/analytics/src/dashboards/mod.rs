@@ -6,6 +6,7 @@ mod chart;
 mod parameters;
 mod reading;
 mod saved;
+mod saved_rows;
 mod system;
 mod workbench;
 
@@ -18,7 +19,9 @@ use query::{
     MetricContext, RowAccess,
     metric::{WindowRequest, audience},
 };
-use reports::{Address, Annotation, DASHBOARD_SCRIPT, Dashboard, Page, Selection, Window};
+use reports::{
+    Address, Annotation, DASHBOARD_SCRIPT, Dashboard, Language, Page, Selection, Window,
+};
 use rest::{
     feature::Feature,
     page::{self, language, scripted_page, see_other, user_name, visitor},
@@ -46,6 +49,7 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("dashboards")
             .route("/queries", web::get().to(saved::list))
             .route("/queries/{name}", web::get().to(saved::page))
             .route("/sql", web::get().to(workbench::page))
+            .route("/sql/chart", web::post().to(workbench::chart))
             .route("/sql/workbench.js", web::get().to(workbench::script));
     })
     .with_tasks(|lake| {
@@ -73,7 +77,8 @@ async fn keep_prepared(lake: &Lake) {
 async fn prepare(lake: &Lake) {
     let now = lake.state.clock.now();
     let request = WindowRequest { zone: lake.metrics.zone, ..WindowRequest::default() };
-    let (Ok(window), Some(Ok(dashboard))) = (Window::resolve(&request, now), built_in("business"))
+    let (Ok(window), Some(dashboard)) =
+        (Window::resolve(&request, now), lake.dashboards.get("business"))
     else {
         return;
     };
@@ -136,10 +141,22 @@ async fn shown(
     page.annotations = annotations(lake, principal, &page.selection).await?;
     for own in own_dashboards::list(&lake.state.store, principal).await? {
         page.may_change |= own.name == definition.name && own.may_change;
-        let title = own.title.of(page.language).to_owned();
-        page.tabs.push((own.name, title));
     }
+    page.tabs = titles(lake, principal, page.language).await?;
     Ok(scripted_page(rendered(lake, principal, cut, definition, page).await?))
+}
+
+/// Names and titles of the dashboards that somebody sees.
+pub(crate) async fn titles(
+    lake: &Lake,
+    principal: &Principal,
+    language: Language,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let own = own_dashboards::list(&lake.state.store, principal).await?;
+    let own = own.into_iter().map(|own| (own.name, own.title.of(language).to_owned()));
+    let known = lake.dashboards.titles();
+    let known = known.map(|(name, title)| (name.to_owned(), title.of(language).to_owned()));
+    Ok(known.chain(own).collect())
 }
 
 /// A dashboard with its answers, for the eyes of somebody.
@@ -150,7 +167,7 @@ pub(crate) async fn rendered(
     definition: Dashboard,
     page: Page,
 ) -> Result<String, Problem> {
-    let mut reading = reading(lake, principal, cut, &definition, page.generated_at).await?;
+    let mut reading = reading(lake, principal, cut, &definition, &page).await?;
     if page.standalone {
         // Whoever opens a link does not operate the server, and waits for those who work.
         reading.system = Default::default();
@@ -183,8 +200,12 @@ async fn reading<'a>(
     principal: &Principal,
     cut: Cut,
     definition: &Dashboard,
-    now: DateTime<Utc>,
+    page: &Page,
 ) -> Result<DashboardContext<'a>, Problem> {
+    let who = (principal, principal);
+    let queries =
+        saved_rows::of_dashboard(lake, who, definition, &page.selection, &cut, page.standalone)
+            .await?;
     Ok(DashboardContext {
         engine: &lake.engine,
         catalog: &lake.catalog,
@@ -192,12 +213,13 @@ async fn reading<'a>(
         cut,
         persons: persons::are_shown_to(&lake.state.store, principal).await?,
         min_persons: lake.min_persons(principal),
-        now,
+        now: page.generated_at,
         // A tile that is too slow is asked once more, alone.
         deadline_ms: lake.limits.deadline_seconds * 1_000 / 2,
         gives_way: false,
         lateness: lake.metrics.lateness,
         system: system::tables(lake, principal, definition).await?,
+        queries,
         lenient: true,
     })
 }
@@ -208,6 +230,7 @@ pub(crate) fn problem_of(error: DashboardError) -> Problem {
         DashboardError::Query(error) => problem(error),
         DashboardError::Report(error) => Problem::invalid_parameters(error.to_string()),
         DashboardError::Stopped => Problem::internal(),
+        DashboardError::Unanswered(_) => Problem::invalid_parameters(error.to_string()),
     }
 }
 
@@ -215,6 +238,7 @@ pub(crate) use parameters::DashboardParameters;
 use reading::covered;
 pub use reading::{Answered, DashboardContext, DashboardError};
 pub(crate) use saved::who_reads;
+pub(crate) use saved_rows::of_dashboard as saved_rows_of;
 
 /// A dashboard with the tiles that a reader may see: one of the program, or one that its owner sees.
 pub(crate) async fn definition(
@@ -224,25 +248,14 @@ pub(crate) async fn definition(
     reader: &Principal,
 ) -> Result<Dashboard, Problem> {
     let absent = || Problem::not_found(format!("there is no dashboard `{name}`"));
-    let dashboard = match built_in(name) {
-        Some(built_in) => built_in?,
+    let dashboard = match lake.dashboards.get(name) {
+        Some(known) => known.clone(),
         None => {
             let own = own_dashboards::visible(&lake.state.store, owner, name).await?;
             own.ok_or_else(absent)?.definition
         }
     };
     dashboard.visible(&lake.catalog, audience(&reach(reader))).ok_or_else(absent)
-}
-
-fn built_in(name: &str) -> Option<Result<Dashboard, Problem>> {
-    let dashboard = Dashboard::built_in(name)?;
-    Some(dashboard.map_err(|error| {
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "a built-in dashboard is not readable"
-        );
-        Problem::internal()
-    }))
 }
 
 fn page(

@@ -11,8 +11,8 @@ use query::{
 };
 use reports::{
     AnalysisName, AnalysisRequest, AnalysisResult, ChartFormat, Dashboard, DashboardAnswers,
-    DashboardMail, MailFrame, MetricResult, Page, Selection, SystemTables, Tile, TileFailure,
-    metric_forecast,
+    DashboardMail, MailFrame, MetricResult, Page, QueryResults, Selection, SystemTables, Tile,
+    TileFailure, metric_forecast,
 };
 use serde_json::{Value, json};
 
@@ -30,6 +30,9 @@ pub enum DashboardError {
     Report(#[from] reports::Error),
     #[error("a forecast was cut off")]
     Stopped,
+    /// Of something that is whole or not at all.
+    #[error("the tile of the saved query `{0}` has no answer")]
+    Unanswered(String),
 }
 
 /// The selection that knows where the data begins.
@@ -63,6 +66,8 @@ pub struct DashboardContext<'a> {
     pub lateness: TimeDelta,
     /// How the server does, for those who operate it.
     pub system: SystemTables,
+    /// The answers to the saved queries that the tiles show.
+    pub queries: QueryResults,
     /// Whether a tile whose questions fail leaves the others alone. A report is whole, or none.
     pub lenient: bool,
 }
@@ -146,6 +151,7 @@ impl DashboardContext<'_> {
     ) -> Result<T, DashboardError> {
         let mut answers = Box::pin(self.answers(&dashboard, &mut page)).await?;
         answers.system = self.system.clone();
+        self.add_queries(&dashboard, &mut page, &mut answers)?;
         // Forecasting and drawing are work for a core, not for the thread that serves connections.
         let drawing = tokio::task::spawn_blocking(move || {
             let zone = page.selection.window.zone();
@@ -159,6 +165,28 @@ impl DashboardContext<'_> {
             make(&Answered { dashboard, page, answers })
         });
         Ok(drawing.await.map_err(|_| DashboardError::Stopped)??)
+    }
+
+    /// Adds the answers to saved queries, and notes the tiles that have none.
+    fn add_queries(
+        &self,
+        dashboard: &Dashboard,
+        page: &mut Page,
+        answers: &mut DashboardAnswers,
+    ) -> Result<(), DashboardError> {
+        for (index, tile) in dashboard.tiles.iter().enumerate() {
+            let Tile::Query(tile) = tile else { continue };
+            match self.queries.get(&tile.query) {
+                Some(Err(why)) if self.lenient || *why == TileFailure::Hidden => {
+                    page.failures.insert(index, *why);
+                }
+                Some(Ok(answer)) => {
+                    answers.queries.insert(tile.query.clone(), Ok(answer.clone()));
+                }
+                _ => return Err(DashboardError::Unanswered(tile.query.clone())),
+            }
+        }
+        Ok(())
     }
 
     async fn answers(

@@ -1,9 +1,8 @@
 //! `/queries`: saved queries as pages, for those who do not write SQL.
 
-use actix_web::{HttpRequest, HttpResponse, body::to_bytes_limited, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use pages::saved_query::{
-    CellClass, Column, Field, Listed, Reader, Rows, SavedQueryPage, SavedQueryResult,
-    saved_queries_page, saved_query_page,
+    Field, Listed, Reader, SavedQueryPage, SavedQueryResult, saved_queries_page, saved_query_page,
 };
 use rest::{
     page::{html_page, language, user_name, visitor},
@@ -11,19 +10,12 @@ use rest::{
     problem::{Problem, parameters},
 };
 use serde::Deserialize;
-use serde_json::Value;
 
+use super::saved_rows::rows_of;
 use crate::{
     Lake,
-    queries::{PARAMETER, QueryBody, SavedQuery, saved_for, saved_json, visible},
+    queries::{PARAMETER, QueryBody, SavedQuery, saved_for, visible},
 };
-
-/// Rows of an answer on a page.
-const ROWS_MAX: u64 = 1_000;
-/// Bytes of an answer on a page, as JSON.
-const BYTES_MAX: usize = 8 << 20;
-/// Letters of a cell on a page.
-const CELL_MAX: usize = 500;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -175,67 +167,16 @@ async fn shown(
     saved: &SavedQuery,
     address: &PageParameters,
 ) -> Result<SavedQueryResult, Problem> {
-    let body = QueryBody {
-        max_rows: Some(ROWS_MAX),
-        truncate: true,
-        tz: address.tz.clone(),
-        ..QueryBody::default()
-    };
-    let answered = saved_json(principal, lake, saved, address.values.clone(), body).await;
-    let response = match answered {
-        Ok(response) => response,
-        // The reader can change the values.
-        Err(problem) if matches!(problem.status, 400 | 413 | 422) => {
-            return Ok(SavedQueryResult::Failed(problem.detail.unwrap_or_default().into()));
-        }
-        Err(problem) => return Err(problem),
-    };
+    let body = QueryBody { tz: address.tz.clone(), ..QueryBody::default() };
     let too_large =
         || SavedQueryResult::Failed("the answer is too large for a page: download it".into());
-    let Ok(bytes) = to_bytes_limited(response.into_body(), BYTES_MAX).await else {
-        return Ok(too_large());
-    };
-    let answer: Value =
-        bytes.ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
-    Ok(rows(&answer).map_or_else(too_large, SavedQueryResult::Rows))
-}
-
-/// What a JSON answer has to show.
-fn rows(answer: &Value) -> Option<Rows> {
-    let columns = answer["columns"].as_array()?.iter().map(|column| {
-        let name = column["name"].as_str().unwrap_or_default().to_owned();
-        let class = match column["type"].as_str().unwrap_or_default() {
-            "integer" | "decimal" | "double" => CellClass::Number,
-            "timestamp" => CellClass::Time,
-            _ => CellClass::Text,
-        };
-        Column { name, class }
-    });
-    let columns: Vec<_> = columns.collect();
-    let cell = |row: &Value, column: &Column| cell(&row[&column.name], column.class);
-    let row = |row: &Value| columns.iter().map(|column| cell(row, column)).collect();
-    Some(Rows {
-        rows: answer["rows"].as_array()?.iter().map(row).collect(),
-        truncated: answer["truncated"].as_bool().unwrap_or_default(),
-        as_of: answer["as_of"].as_str().unwrap_or_default().to_owned(),
-        columns,
-    })
-}
-
-fn cell(value: &Value, class: CellClass) -> Option<String> {
-    let text = match (value, class) {
-        (Value::Null, _) => return None,
-        // Decimals have all digits of their type.
-        (Value::String(text), CellClass::Number) if text.contains('.') => {
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    match rows_of(principal, lake, saved, address.values.clone(), body).await {
+        Ok(rows) => Ok(rows.map_or_else(too_large, SavedQueryResult::Rows)),
+        // The reader can change the values.
+        Err(problem) if matches!(problem.status, 400 | 413 | 422) => {
+            Ok(SavedQueryResult::Failed(problem.detail.unwrap_or_default().into()))
         }
-        (Value::String(text), CellClass::Time) => text.trim_end_matches('Z').replacen('T', " ", 1),
-        (Value::String(text), _) => text.clone(),
-        (other, _) => other.to_string(),
-    };
-    match text.char_indices().nth(CELL_MAX) {
-        Some((end, _)) => Some(format!("{} …", &text[..end])),
-        None => Some(text),
+        Err(problem) => Err(problem),
     }
 }
 
@@ -246,35 +187,7 @@ fn unshown(error: &pages::Error) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn an_answer_keeps_its_order_and_its_nulls() {
-        let long = "x".repeat(CELL_MAX + 1);
-        let answer = json!({
-            "columns": [{"name": "z", "type": "integer"}, {"name": "a", "type": "text"}],
-            "rows": [{"z": 9_007_199_254_740_993_u64, "a": long}, {"z": null, "a": {"b": [1]}}],
-            "truncated": true, "as_of": "x",
-        });
-        let rows = rows(&answer).unwrap();
-        let classes: Vec<_> = rows.columns.iter().map(|column| column.class).collect();
-        assert_eq!((classes, rows.truncated), (vec![CellClass::Number, CellClass::Text], true));
-        for (text, class, expected) in [
-            ("2.0500", CellClass::Number, "2.05"),
-            ("200.000", CellClass::Number, "200"),
-            ("200", CellClass::Number, "200"),
-            ("2026-01-01T01:02:03Z", CellClass::Time, "2026-01-01 01:02:03"),
-            ("2026-01-01T01:02:03+01:00", CellClass::Time, "2026-01-01 01:02:03+01:00"),
-            ("1.50Z", CellClass::Text, "1.50Z"),
-        ] {
-            assert_eq!(cell(&json!(text), class).as_deref(), Some(expected));
-        }
-        assert_eq!(rows.rows[0][0].as_deref(), Some("9007199254740993"));
-        assert!(rows.rows[0][1].as_ref().unwrap().ends_with("x …"));
-        assert_eq!(rows.rows[1], [None, Some("{\"b\":[1]}".to_owned())]);
-    }
 
     #[test]
     fn an_address_reads_back() {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     Lake, dashboards,
-    queries::reach,
+    queries::{reach, saved_for},
     reporting::{Asked, Fields, mendable, opened, value},
 };
 
@@ -45,7 +45,7 @@ pub(super) async fn copy(
     let fields: Fields = body.form(&principal).await?;
     let definition = dashboards::definition(&name, &lake, &principal, &principal).await?;
     let taken = own::names(&lake.state.store, &principal).await?;
-    let free = |copy: &String| !taken.contains(copy) && Dashboard::built_in(copy).is_none();
+    let free = |copy: &String| !taken.contains(copy) && lake.dashboards.get(copy).is_none();
     let base = format!("{}-copy", definition.name.trim_end_matches("-copy"));
     let numbered = (2..1_000).map(|number| format!("{base}-{number}"));
     let copy = std::iter::once(base.clone()).chain(numbered).find(free);
@@ -109,6 +109,8 @@ async fn shown(
         };
         (metric.name.clone(), title.clone())
     });
+    let queries = saved_for(&lake.state.store, principal).await?;
+    let queries: Vec<String> = queries.into_iter().map(|query| query.name).collect();
     let editor = EditorPage {
         name: found.definition.name.clone(),
         title: found.definition.title.of(language).to_owned(),
@@ -124,7 +126,11 @@ async fn shown(
                 yaml: tile.yaml(),
             })
             .collect(),
-        kinds: NEW_KINDS.to_vec(),
+        kinds: NEW_KINDS
+            .into_iter()
+            .filter(|kind| *kind != "query" || !queries.is_empty())
+            .collect(),
+        queries,
         metrics: metrics.collect(),
         yaml: sent.map_or(yaml, str::to_owned),
         roles: roles_of(principal)
@@ -228,13 +234,13 @@ impl Editing<'_> {
                 let place = place()?;
                 let yaml = value(fields, "tile_yaml").unwrap_or_default();
                 let parsed = Tile::parse(yaml);
-                definition.tiles[place] = parsed.map_err(|error| refuse(&super::said(&error)))?;
+                definition.tiles[place] = parsed.map_err(|error| refuse(&error.with_causes()))?;
             }
             "add" => definition.tiles.push(self.new_tile(fields)?),
             "save" => {
                 let yaml = value(fields, "yaml").unwrap_or_default();
                 definition =
-                    Dashboard::parse(yaml).map_err(|error| refuse(&super::said(&error)))?;
+                    Dashboard::parse(yaml).map_err(|error| refuse(&error.with_causes()))?;
                 if definition.name != *name {
                     return Err(refuse("the name stays: copy the dashboard to have another"));
                 }
@@ -275,10 +281,28 @@ impl Editing<'_> {
         Ok(edit_path(name, fields))
     }
 
+    /// The rows of a saved query: titled as it is named, if nothing else is said.
+    fn query_tile(&self, fields: &Fields) -> Result<Tile, Problem> {
+        let query = value(fields, "query").unwrap_or_default();
+        let title = value(fields, "title").unwrap_or(query);
+        let tile = json!({
+            "kind": "query",
+            "query": query,
+            "draw": value(fields, "draw").unwrap_or("table"),
+            "title": {"en": title, "zh-CN": title},
+            "note": {"en": query, "zh-CN": query},
+        });
+        Tile::parse(&tile.to_string())
+            .map_err(|error| Problem::bad_request(Code::InvalidField, error.with_causes()))
+    }
+
     /// A tile of the form: titled as its metric, if nothing else is said.
     fn new_tile(&self, fields: &Fields) -> Result<Tile, Problem> {
         let refuse = |detail: String| Problem::bad_request(Code::InvalidField, detail);
         let kind = value(fields, "kind").unwrap_or_default();
+        if kind == "query" {
+            return self.query_tile(fields);
+        }
         let name = value(fields, "metric").unwrap_or_default();
         let metric = self.lake.known(self.principal, name)?;
         let title = value(fields, "title");
@@ -298,6 +322,6 @@ impl Editing<'_> {
             let by = value(fields, "by").unwrap_or_default();
             tile["item"] = json!({"en": by, "zh-CN": by});
         }
-        Tile::parse(&tile.to_string()).map_err(|error| refuse(super::said(&error)))
+        Tile::parse(&tile.to_string()).map_err(|error| refuse(error.with_causes()))
     }
 }

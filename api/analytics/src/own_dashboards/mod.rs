@@ -42,9 +42,3 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("own_dashboards")
         name: "m0011_dashboards",
         up: |m| Box::pin(m0011_dashboards::up(m)),
     }]);
-
-/// An error with its causes: where a text is not YAML, and what of it.
-fn said(error: &reports::Error) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |said, cause| format!("{said}: {cause}"))
-}

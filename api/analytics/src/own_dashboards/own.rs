@@ -19,7 +19,10 @@ use state::{
 };
 
 use super::row::{dashboard as row, link, version};
-use crate::{Lake, analyses, queries::reach};
+use crate::{
+    Lake, analyses,
+    queries::{self, reach},
+};
 
 /// An own dashboard as it is kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,14 +84,18 @@ fn roles(shared_with: &str) -> Vec<String> {
 }
 
 /// Refuses a definition that could not be shown to its owner.
-pub(super) fn check(lake: &Lake, owner: &Principal, definition: &Dashboard) -> Result<(), Problem> {
+pub(super) async fn check(
+    lake: &Lake,
+    owner: &Principal,
+    definition: &Dashboard,
+) -> Result<(), Problem> {
     let refuse = |detail: String| Err(Problem::bad_request(Code::InvalidField, detail));
     if definition.name.len() > NAME_BYTES_MAX {
         return refuse(format!("`name` has at most {NAME_BYTES_MAX} letters"));
     }
-    if Dashboard::built_in(&definition.name).is_some() {
+    if lake.dashboards.get(&definition.name).is_some() {
         return refuse(format!(
-            "`{}` is a dashboard of the program: choose another name",
+            "`{}` is a dashboard of everybody: choose another name",
             definition.name
         ));
     }
@@ -102,6 +109,14 @@ pub(super) fn check(lake: &Lake, owner: &Principal, definition: &Dashboard) -> R
     for request in definition.analyses_of_a_week(now) {
         if let Err(error) = analyses::check(&request, &lake.catalog, viewer, now) {
             return refuse(format!("`question`: {}", error.message));
+        }
+    }
+    for name in definition.saved_queries() {
+        if let Err(problem) = queries::visible(&lake.state.store, owner, name, None).await {
+            return Err(match problem.status {
+                404 => Problem::bad_request(Code::InvalidField, problem.detail.unwrap_or_default()),
+                _ => problem,
+            });
         }
     }
     Ok(())
@@ -198,7 +213,7 @@ pub(super) async fn save(
     shared_with: Option<Vec<String>>,
     expected: Option<i64>,
 ) -> Result<(OwnDashboard, bool), Problem> {
-    check(lake, who, &definition)?;
+    check(lake, who, &definition).await?;
     check_roles(shared_with.as_deref().unwrap_or_default())?;
     let (store, now) = (&lake.state.store, lake.state.clock.now());
     // The write lock is held: nobody else saves in between.

@@ -48,7 +48,7 @@ pub(super) struct DashboardView {
     /// `en` and `zh-CN`.
     #[schema(value_type = Object)]
     title: reports::Text,
-    /// It comes with the program.
+    /// It comes with the program, or from a file.
     built_in: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner_id: Option<String>,
@@ -138,7 +138,7 @@ impl SaveBody {
             (None, Some(yaml)) => Dashboard::parse(yaml),
             _ => return Err(refuse("send either `definition` or `yaml`".into())),
         };
-        let definition = parsed.map_err(|error| refuse(super::said(&error)))?;
+        let definition = parsed.map_err(|error| refuse(error.with_causes()))?;
         if definition.name != name {
             let other = &definition.name;
             return Err(refuse(format!("the definition is named `{other}`, not `{name}`")));
@@ -154,8 +154,9 @@ pub(super) async fn list_dashboards(
     principal: Authorized<ViewDashboard>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let mut all: Vec<DashboardView> = Dashboard::built_in_titles()
-        .iter()
+    let mut all: Vec<DashboardView> = lake
+        .dashboards
+        .titles()
         .map(|(name, title)| DashboardView::built_in(name, title))
         .collect();
     let own = own::list(&lake.state.store, &principal).await?;
@@ -241,15 +242,15 @@ pub(super) async fn check_dashboard(
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let CheckBody { yaml } = body.json(&principal).await?;
-    Ok(HttpResponse::Ok().json(json!({"fault": fault(&lake, &principal, &yaml)?})))
+    Ok(HttpResponse::Ok().json(json!({"fault": fault(&lake, &principal, &yaml).await?})))
 }
 
-fn fault(lake: &Lake, principal: &Principal, yaml: &str) -> Result<Option<String>, Problem> {
+async fn fault(lake: &Lake, principal: &Principal, yaml: &str) -> Result<Option<String>, Problem> {
     let definition = match Dashboard::parse(yaml) {
         Ok(definition) => definition,
-        Err(error) => return Ok(Some(super::said(&error))),
+        Err(error) => return Ok(Some(error.with_causes())),
     };
-    match own::check(lake, principal, &definition) {
+    match own::check(lake, principal, &definition).await {
         Ok(()) => Ok(None),
         Err(problem) if problem.status == 400 => {
             Ok(Some(problem.detail.as_deref().unwrap_or_default().to_owned()))
@@ -312,7 +313,8 @@ pub(super) async fn restore(
     let versions = own::versions(&lake.state.store, &found.dashboard_id).await?;
     let absent = || Problem::not_found(format!("there is no version {version} of `{name}`"));
     let kept = versions.into_iter().find(|one| one.version == version).ok_or_else(absent)?;
-    let refuse = |error| Problem::bad_request(Code::InvalidField, super::said(&error));
+    let refuse =
+        |error: reports::Error| Problem::bad_request(Code::InvalidField, error.with_causes());
     let definition = Dashboard::parse(&kept.definition).map_err(refuse)?;
     let origin = rest::principal::caller(&principal.id, request);
     Ok(own::save(lake, principal, &origin, definition, None, None).await?.0)

@@ -344,7 +344,7 @@ impl SavedQuery {
     }
 
     /// The values of a run, each of its declared type.
-    fn bound(&self, values: Vec<(String, String)>) -> Result<Parameters, Problem> {
+    pub(crate) fn bound(&self, values: Vec<(String, String)>) -> Result<Parameters, Problem> {
         let mut bound = Parameters::default();
         for (name, text) in &values {
             let declared = self.parameters.get(name).ok_or_else(|| {

@@ -41,6 +41,8 @@ pub(super) async fn draw(
     let dashboard = dashboards::definition(&report.new.dashboard, lake, owner, reader).await?;
     let (cut, now) = (lake.lakehouse.cut(), lake.state.clock.now());
     let as_of = lake.cut_cipher.token(&cut, reader)?;
+    let who = (owner, reader);
+    let queries = dashboards::saved_rows_of(lake, who, &dashboard, selection, &cut, true).await?;
     let reading = DashboardContext {
         engine: &lake.engine,
         catalog: &lake.catalog,
@@ -53,6 +55,7 @@ pub(super) async fn draw(
         gives_way: true,
         lateness: lake.metrics.lateness,
         system: Default::default(),
+        queries,
         lenient: false,
     };
     let page = Page {

@@ -11,13 +11,13 @@ use pages::{
 };
 use query::Zone;
 use reports::{
-    Dashboard, Recurrence,
+    Recurrence,
     schedule::{OFFERED_PERIODS, RecurrenceText, UnknownPeriod},
 };
 use rest::{
     body::Body,
     page::visitor,
-    principal::{Gate, ViewDashboard, caller},
+    principal::{Gate, Principal, ViewDashboard, caller},
     problem::Problem,
 };
 
@@ -28,7 +28,10 @@ use super::{
     schedule::{self, Missed},
     work::mail_address,
 };
-use crate::{Lake, dashboards::who_reads};
+use crate::{
+    Lake,
+    dashboards::{titles, who_reads},
+};
 
 pub(super) async fn new_form(
     request: HttpRequest,
@@ -43,8 +46,9 @@ pub(super) async fn new_form(
     let filters: Vec<&str> =
         asked.iter().filter(|(name, _)| name == "filter").map(|(_, text)| text.as_str()).collect();
     let dashboard = value(&asked, "dashboard").unwrap_or("business");
+    let dashboards = titles(&lake, &principal, reader.language).await?;
     let values = BTreeMap::from([
-        ("title", dashboard_title(dashboard, reader.language)),
+        ("title", dashboard_title(&dashboards, dashboard)),
         ("dashboard", dashboard.to_owned()),
         ("period", "last_7_days".to_owned()),
         ("tz", value(&asked, "tz").map_or_else(|| lake.metrics.zone.to_string(), str::to_owned)),
@@ -54,19 +58,16 @@ pub(super) async fn new_form(
         ("every", "week".to_owned()),
         ("on", "monday".to_owned()),
     ]);
-    page_of(report_form(&reader, &form(values, None, None, 0, reader.language)))
+    page_of(report_form(&reader, &form(dashboards, values, None, None, 0)))
 }
 
 fn form(
+    dashboards: Vec<(String, String)>,
     values: BTreeMap<&'static str, String>,
     id: Option<&str>,
     failure: Option<String>,
     others: usize,
-    language: Language,
 ) -> ReportForm {
-    let dashboards = Dashboard::built_in_titles()
-        .iter()
-        .map(|(name, title)| ((*name).to_owned(), title.of(language).to_owned()));
     let mut periods: Vec<String> = OFFERED_PERIODS.iter().map(|name| (*name).to_owned()).collect();
     if let Some(own) = values.get("period").filter(|own| !periods.contains(own)) {
         periods.push(own.clone());
@@ -75,7 +76,7 @@ fn form(
         id: id.map(str::to_owned),
         failure,
         others,
-        dashboards: dashboards.collect(),
+        dashboards,
         periods,
         with_schedule: id.is_none(),
         values,
@@ -134,7 +135,8 @@ fn recurrence(fields: &Fields) -> Result<Option<Recurrence>, String> {
 }
 
 /// What was sent, to be shown again with the reason.
-fn again(
+async fn again(
+    (lake, principal): (&Lake, &Principal),
     fields: &Fields,
     id: Option<&str>,
     failure: String,
@@ -143,7 +145,8 @@ fn again(
 ) -> Result<HttpResponse, Problem> {
     let sent =
         FORM_FIELDS.into_iter().filter_map(|name| Some((name, value(fields, name)?.to_owned())));
-    let form = form(sent.collect(), id, Some(failure), others, reader.language);
+    let dashboards = titles(lake, principal, reader.language).await?;
+    let form = form(dashboards, sent.collect(), id, Some(failure), others);
     let mut response = page_of(report_form(reader, &form))?;
     *response.status_mut() = StatusCode::BAD_REQUEST;
     Ok(response)
@@ -186,7 +189,9 @@ pub(super) async fn create(
     };
     match made.await {
         Ok(report) => Ok(on_to(&format!("/reports/{}", report.report_id), &fields)),
-        Err(problem) => again(&fields, None, mendable(problem)?, 0, &reader),
+        Err(problem) => {
+            again((&lake, &principal), &fields, None, mendable(problem)?, 0, &reader).await
+        }
     }
 }
 
@@ -227,10 +232,9 @@ pub(super) async fn edit_form(
     ] {
         values.extend(is_set.then(|| (name, "yes".to_owned())));
     }
-    page_of(report_form(
-        &reader,
-        &form(values, Some(&report_id), None, others.len(), reader.language),
-    ))
+    let dashboards = titles(&lake, &principal, reader.language).await?;
+    let form = form(dashboards, values, Some(&report_id), None, others.len());
+    page_of(report_form(&reader, &form))
 }
 
 pub(super) async fn edit(
@@ -260,6 +264,9 @@ pub(super) async fn edit(
     };
     match changed.await {
         Ok(report) => Ok(on_to(&format!("/reports/{}", report.report_id), &fields)),
-        Err(problem) => again(&fields, Some(&id), mendable(problem)?, count, &reader),
+        Err(problem) => {
+            let said = mendable(problem)?;
+            again((&lake, &principal), &fields, Some(&id), said, count, &reader).await
+        }
     }
 }

@@ -12,7 +12,7 @@ use pages::{
     saved_query::Reader,
 };
 use query::{Zone, metric::Window as MetricWindow};
-use reports::{Dashboard, Recurrence, Window, schedule::RecurrenceText};
+use reports::{Recurrence, Window, schedule::RecurrenceText};
 use rest::{
     body::Body,
     page::{html_page, see_other, visitor},
@@ -28,7 +28,10 @@ use super::{
     view::{ReportView, RunView, run_views, views},
     work::mail_address,
 };
-use crate::{Lake, dashboards::who_reads};
+use crate::{
+    Lake,
+    dashboards::{titles, who_reads},
+};
 
 pub(crate) type Asked = Result<web::Query<Vec<(String, String)>>, actix_web::Error>;
 pub(crate) type Fields = Vec<(String, String)>;
@@ -86,17 +89,19 @@ pub(super) async fn list(
         Err(way_in) => return Ok(way_in),
     };
     let reports = report::list(&lake.state.store, &principal).await?;
+    let dashboards = titles(&lake, &principal, reader.language).await?;
     let mut listed = Vec::new();
     for view in views(&lake, reports).await? {
         let last = run::of_report(&lake.state.store, &view.id, 1).await?;
         let last = run_views(&lake, last).await?.pop();
-        listed.push(in_list(&lake, view, last, reader.language));
+        listed.push(in_list(&lake, &dashboards, view, last, reader.language));
     }
     page_of(reports_page(&reader, &listed))
 }
 
 fn in_list(
     lake: &Lake,
+    dashboards: &[(String, String)],
     view: ReportView,
     last: Option<RunView>,
     language: Language,
@@ -106,7 +111,7 @@ fn in_list(
     ListedReport {
         what: format!(
             "{} · {}",
-            dashboard_title(&view.report.dashboard, language),
+            dashboard_title(dashboards, &view.report.dashboard),
             report_word(view.report.period.as_str(), language)
         ),
         schedules: view
@@ -122,9 +127,9 @@ fn in_list(
     }
 }
 
-pub(super) fn dashboard_title(name: &str, language: Language) -> String {
-    let found = Dashboard::built_in_titles().iter().find(|(known, _)| *known == name);
-    found.map_or(name, |(_, title)| title.of(language)).to_owned()
+pub(super) fn dashboard_title(dashboards: &[(String, String)], name: &str) -> String {
+    let found = dashboards.iter().find(|(known, _)| known == name);
+    found.map_or(name, |(_, title)| title).to_owned()
 }
 
 fn status(name: &'static str, language: Language) -> Status {
@@ -167,11 +172,12 @@ pub(super) async fn one(
     let owner = lake.authenticator.by_id(&view.owner_id).await?;
     let owner = owner.map_or_else(|| view.owner_id.clone(), |owner| owner.name);
     let language = reader.language;
+    let dashboards = titles(&lake, &principal, language).await?;
     let mut next: Vec<_> = view.schedules.iter().flat_map(|one| one.next.clone()).collect();
     next.sort_unstable();
     next.truncate(schedule::UPCOMING);
     let page = ReportPage {
-        facts: facts(&view, &owner, zone, language),
+        facts: facts(&view, &dashboards, &owner, zone, language),
         next: next.into_iter().map(|at| local(at, zone)).collect(),
         is_person: mail_address(&principal).is_some(),
         lacks_mail: !lake.courier.sends_mail()
@@ -185,11 +191,17 @@ pub(super) async fn one(
     page_of(report_page(&reader, &page))
 }
 
-fn facts(view: &ReportView, owner: &str, zone: Zone, language: Language) -> Vec<(String, String)> {
+fn facts(
+    view: &ReportView,
+    dashboards: &[(String, String)],
+    owner: &str,
+    zone: Zone,
+    language: Language,
+) -> Vec<(String, String)> {
     let word = |name: &str| report_word(name, language).to_owned();
     let report = &view.report;
     let mut facts = vec![
-        (word("dashboard"), dashboard_title(&report.dashboard, language)),
+        (word("dashboard"), dashboard_title(dashboards, &report.dashboard)),
         (word("period"), word(report.period.as_str())),
         (word("zone"), zone.to_string()),
         (word("language"), report.language.name().to_owned()),
