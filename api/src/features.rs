@@ -57,6 +57,7 @@ mod tests {
             "m0009_alerts",
             "m0010_annotations",
             "m0011_dashboards",
+            "m0012_anomalies",
         ];
         assert_eq!(names, released);
     }

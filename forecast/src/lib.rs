@@ -16,6 +16,8 @@
 #![warn(missing_docs)]
 
 pub mod accuracy;
+pub mod anomaly;
+pub mod attribution;
 mod backtest;
 mod blend;
 mod conformal;
@@ -35,6 +37,6 @@ pub use conformal::Interval;
 pub use error::Error;
 pub use lag_ridge::LagRidge;
 pub use model::{Fitted, Model};
-pub use panel::forecast_panel;
+pub use panel::{forecast_panel, forecast_values};
 pub use seasonal_naive::SeasonalNaive;
 pub use series::Series;

@@ -56,6 +56,18 @@ impl Rows {
     }
 }
 
+/// The values of one series in the order of time, with NaN where a step is absent, and the length of a step.
+///
+/// # Errors
+/// [`Error::Repeated`], [`Error::OffGrid`] and [`Error::Sparse`], as in [`forecast_panel`].
+pub fn forecast_values(rows: Vec<(i64, f64)>) -> Result<(Vec<f64>, i64), Error> {
+    let mut times: Vec<i64> = rows.iter().map(|row| row.0).collect();
+    times.sort_unstable();
+    let steps = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+    let step = steps.min().unwrap_or(1);
+    Ok((on_grid(rows)?, step))
+}
+
 fn on_grid(mut rows: Vec<(i64, f64)>) -> Result<Vec<f64>, Error> {
     rows.sort_by_key(|row| row.0);
     let steps = rows.windows(2).map(|pair| (pair[1].0.abs_diff(pair[0].0), pair[1].0));

@@ -15,6 +15,15 @@ pub struct Annotation {
     pub may_remove: bool,
 }
 
+/// Something unusual of a metric, to be marked on its charts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnomalyMark {
+    pub metric: String,
+    pub currency: Option<String>,
+    pub at: DateTime<Utc>,
+    pub text: String,
+}
+
 /// A mark on a chart, in pixels from the left.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Mark {
@@ -31,6 +40,13 @@ pub(crate) struct Listed {
     may_remove: bool,
 }
 
+impl Annotation {
+    /// When it is, and what it says.
+    pub(crate) fn point(&self) -> (DateTime<Utc>, String) {
+        (self.at, self.text.clone())
+    }
+}
+
 impl Listed {
     pub(crate) fn new(annotation: &Annotation, window: &Window) -> Self {
         let local = window.zone().local(annotation.at);
@@ -45,7 +61,7 @@ impl Listed {
 
 /// The marks on a chart whose first and last of so many labels are at these pixels: each at the bucket that it falls in.
 pub(crate) fn marks(
-    annotations: &[Annotation],
+    points: impl IntoIterator<Item = (DateTime<Utc>, String)>,
     selection: &Selection,
     labels: usize,
     extent: (f32, f32),
@@ -54,21 +70,17 @@ pub(crate) fn marks(
     let (from, to) = (f64::from(extent.0), f64::from(extent.1));
     #[expect(clippy::cast_precision_loss, reason = "a chart has few labels")]
     let step = if labels > 1 { (to - from) / (labels - 1) as f64 } else { 0.0 };
-    annotations
-        .iter()
-        .filter_map(|annotation| {
-            let after = buckets.partition_point(|(start, _)| *start <= annotation.at);
+    points
+        .into_iter()
+        .filter_map(|(at, text)| {
+            let after = buckets.partition_point(|(start, _)| *start <= at);
             let place = after.checked_sub(1)?;
             let window = &selection.window;
-            let is_within = (window.from()..window.to()).contains(&annotation.at);
+            let is_within = (window.from()..window.to()).contains(&at);
             #[expect(clippy::cast_precision_loss, reason = "a chart has few buckets")]
             is_within.then(|| Mark {
                 x: format!("{:.0}", from + step * place as f64),
-                text: format!(
-                    "{} {}",
-                    window.bucket(annotation.at, query::metric::Grain::Day),
-                    annotation.text
-                ),
+                text: format!("{} {text}", window.bucket(at, query::metric::Grain::Day)),
             })
         })
         .collect()
@@ -92,7 +104,8 @@ mod tests {
             may_remove: false,
         };
         let all = [at(-1), at(0), at(30), at(7 * 24)];
-        let found = marks(&all, &selection, 7, (100.0, 160.0));
+        let points = || all.iter().map(Annotation::point);
+        let found = marks(points(), &selection, 7, (100.0, 160.0));
         let places: Vec<&str> = found.iter().map(|mark| mark.x.as_str()).collect();
         assert_eq!(places, ["100", "110"]);
         assert_eq!(found[1].text, "2026-11-17 x");

@@ -184,7 +184,8 @@ fn stacked_svg(
     let dressed = |chart: &mut ChartBase| {
         dress(chart, plot.labels.len(), size);
         chart.series.colors = GROUPS.to_vec();
-        chart.series.fill_opacity = Some(0.55);
+        // Areas that stand behind each other must not hide each other.
+        chart.series.fill_opacity = Some(if plot.stacked { 0.55 } else { 0.1 });
     };
     match plot.draw {
         Draw::Bar => {

@@ -1,15 +1,9 @@
 //! The page that edits a dashboard.
 
-use std::collections::BTreeMap;
-
-use pages::{
-    Vocabulary,
-    link::{Link, languages},
-    saved_query::Reader,
-    words::Words,
-};
-use serde::Serialize;
 use std::sync::LazyLock;
+
+use pages::{Vocabulary, saved_query::Reader};
+use serde::Serialize;
 
 use crate::Error;
 
@@ -66,32 +60,9 @@ pub struct EditorVersion {
     pub at: String,
 }
 
-#[derive(Serialize)]
-struct Values<'a> {
-    lang: &'static str,
-    words: &'static Words,
-    say: BTreeMap<&'a str, &'a str>,
-    languages: Vec<Link>,
-    user: Option<&'a str>,
-    organization: &'a str,
-    asks_sql: bool,
-    page: &'a EditorPage,
-}
-
 /// The page that edits a dashboard.
 pub fn editor_page(reader: &Reader, editor: &EditorPage) -> Result<String, Error> {
-    let (language, words) = (reader.language, Words::of(reader.language));
-    let values = Values {
-        lang: language.tag(),
-        words,
-        say: WORDS.of(language),
-        languages: languages(language, ""),
-        user: reader.user.as_deref(),
-        organization: reader.organization.as_deref().unwrap_or(words.all_organizations),
-        asks_sql: reader.asks_sql,
-        page: editor,
-    };
-    Ok(pages::fill(TEMPLATES, "editor.html", &values)?)
+    Ok(pages::framed(TEMPLATES, "editor.html", reader, &WORDS, editor)?)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 mod address;
 pub mod alert;
 mod annotation;
+pub mod anomaly;
 mod answer;
 mod axis;
 mod band;
@@ -42,7 +43,7 @@ mod words;
 mod workbench;
 
 pub use address::Address;
-pub use annotation::Annotation;
+pub use annotation::{Annotation, AnomalyMark};
 pub use answer::{DashboardAnswers, MetricResult};
 pub use band::{Band, Forecasts};
 pub use catalog::{CATALOG_DAYS, Definition, catalog_page, metric_dashboard};

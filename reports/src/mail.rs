@@ -89,6 +89,7 @@ pub fn mail(
         system: &answers.system,
         queries: &answers.queries,
         annotations: &page.annotations,
+        anomalies: &page.anomalies,
         forecasts: &answers.forecasts,
         language,
         charts: Charts::File(ChartFormat::Png),

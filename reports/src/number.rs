@@ -2,7 +2,7 @@
 //! `320 ms`, `$12.3K`; in Chinese by 万 and 亿. Rounding is half away from zero, as on invoices.
 
 use query::metric::Unit;
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::{Decimal, RoundingStrategy, prelude::FromPrimitive};
 
 use crate::Language;
 
@@ -52,6 +52,17 @@ pub fn print_or_absent(
         || ABSENT.to_owned(),
         |value| print(value, unit, currency, precision, language),
     )
+}
+
+/// A number that was computed, short.
+pub fn print_float(
+    value: Option<f64>,
+    unit: Unit,
+    currency: Option<&str>,
+    language: Language,
+) -> String {
+    let value = value.and_then(Decimal::from_f64);
+    print_or_absent(value, unit, currency, Precision::Short, language)
 }
 
 /// Prints a share of 1 as a percentage: `0.042` is `4.2 %`; below one percent with two decimals.

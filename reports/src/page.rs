@@ -11,8 +11,8 @@ use query::{Zone, metric::MetricRequest};
 use serde::Serialize;
 
 use crate::{
-    Address, Annotation, Dashboard, DashboardAnswers, Definition, Error, Language, MetricResult,
-    Selection, Tile, Window,
+    Address, Annotation, AnomalyMark, Dashboard, DashboardAnswers, Definition, Error, Language,
+    MetricResult, Selection, Tile, Window,
     address::{FilterForm, WORDS, encoded},
     annotation::Listed,
     answer::Answers,
@@ -57,6 +57,8 @@ pub struct Page {
     pub failures: BTreeMap<usize, TileFailure>,
     /// What was said of points of time.
     pub annotations: Vec<Annotation>,
+    /// What was unusual in the window, of metrics that are not filtered.
+    pub anomalies: Vec<AnomalyMark>,
     /// Names and titles of the dashboards that the reader sees.
     pub tabs: Vec<(String, String)>,
     /// Whether the reader may change the dashboard.
@@ -167,6 +169,7 @@ pub fn render(
         system: &answers.system,
         queries: &answers.queries,
         annotations: &page.annotations,
+        anomalies: &page.anomalies,
         forecasts: &answers.forecasts,
         language: page.language,
         charts: Charts::Page,
@@ -282,6 +285,7 @@ pub fn chart_files(
         system: &answers.system,
         queries: &answers.queries,
         annotations: &page.annotations,
+        anomalies: &page.anomalies,
         forecasts: &answers.forecasts,
         language: page.language,
         charts: Charts::File(format),

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::Answers;
 use crate::{
-    Address, Annotation, Error, Forecasts, Language, Selection, Text,
+    Address, Annotation, AnomalyMark, Error, Forecasts, Language, Selection, Text,
     address::{WORDS, encoded},
     dashboard::ORGANIZATION,
     page, words,
@@ -81,6 +81,7 @@ pub(crate) struct TileContext<'a> {
     pub(crate) system: &'a SystemTables,
     pub(crate) queries: &'a QueryResults,
     pub(crate) annotations: &'a [Annotation],
+    pub(crate) anomalies: &'a [AnomalyMark],
     pub(crate) forecasts: &'a Forecasts,
     pub(crate) language: Language,
     pub(crate) charts: Charts,

@@ -32,6 +32,7 @@ fn page(language: Language, days: u32) -> Page {
         standalone: false,
         failures: Default::default(),
         annotations: Vec::new(),
+        anomalies: Vec::new(),
         tabs: Vec::new(),
         may_change: false,
         address: Address::default(),

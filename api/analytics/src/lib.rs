@@ -4,6 +4,7 @@
 mod alerts;
 pub mod analyses;
 mod annotations;
+mod anomalies;
 pub mod as_of;
 pub mod dashboards;
 mod dead_letters;
@@ -31,6 +32,7 @@ pub const FEATURES: &[Feature<Lake>] = &[
     dashboards::FEATURE,
     reporting::FEATURE,
     alerts::FEATURE,
+    anomalies::FEATURE,
     annotations::FEATURE,
     own_dashboards::FEATURE,
     dead_letters::FEATURE,

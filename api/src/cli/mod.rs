@@ -15,6 +15,7 @@ mod key;
 mod maintain;
 mod metrics;
 mod organization;
+mod panel;
 mod prompt;
 mod query;
 mod read;
@@ -107,8 +108,10 @@ enum Command {
     /// Funnels, retention, lifecycle, sessions and paths
     #[command(subcommand)]
     Analyze(Box<analyze::Analyze>),
-    /// Forecast a metric
+    /// Forecast a metric, or any series of a file
     Forecast(read::Forecast),
+    /// Say how unusual each value of a file is
+    Anomalies(panel::Anomalies),
     /// Render a dashboard as one self-contained HTML file
     #[command(subcommand)]
     Report(report::Report),
@@ -242,6 +245,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Metrics(metrics) => metrics.run(&folder).await,
             Command::Analyze(analyze) => analyze.run(&folder).await,
             Command::Forecast(forecast) => forecast.run(&folder).await,
+            Command::Anomalies(anomalies) => anomalies.run(),
             Command::Report(report) => Box::pin(report.run(&folder)).await,
             Command::Key(key) => key.run(&folder).await,
             Command::Organization(organization) => organization.run(&folder).await,

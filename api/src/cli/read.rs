@@ -1,5 +1,7 @@
 //! Commands that only read. They need no lock, so they work beside a running server too.
 
+use std::path::PathBuf;
+
 use analytics::metrics::{self, ForecastView};
 use anyhow::{Context, bail};
 use chrono::NaiveTime;
@@ -12,7 +14,7 @@ use reports::metric_forecast;
 use serde_json::Value;
 use state::clock::Clock;
 
-use super::{Folder, metrics::shown, query::RemoteServer, say, say_row};
+use super::{Folder, metrics::shown, panel::PanelForecast, query::RemoteServer, say, say_row};
 use crate::{config::Config, lake};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -21,15 +23,31 @@ enum Rows {
     Json,
 }
 
+/// Buckets ahead of a metric.
+const HORIZON_MAX: u16 = 168;
+
 #[derive(Debug, Args)]
 pub(super) struct Forecast {
-    metric: String,
+    #[arg(required_unless_present = "panel", conflicts_with = "panel")]
+    metric: Option<String>,
     /// hour, day or week
     #[arg(long, default_value = "day")]
     grain: String,
-    /// How many of them ahead
-    #[arg(long, default_value = "14", value_parser = clap::value_parser!(u16).range(1..=168))]
+    /// How many of them ahead: up to 168, of a panel up to 10000
+    #[arg(long, default_value = "14", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     horizon: u16,
+    /// A CSV or Parquet file with `unique_id`, `ds` (a time or an integer) and `y`, instead of a metric
+    #[arg(long, requires = "out")]
+    panel: Option<PathBuf>,
+    /// Of a panel: values after which a series repeats itself, such as 24 for hours
+    #[arg(long, default_value = "1", requires = "panel")]
+    period: usize,
+    /// Of a panel: the prediction intervals, in percent
+    #[arg(long, value_delimiter = ',', default_value = "80,95", requires = "panel")]
+    level: Vec<f64>,
+    /// Of a panel: the CSV file to write, `unique_id,ds,yhat,lo-80,hi-80,…`; `-` is standard output
+    #[arg(long, requires = "panel")]
+    out: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "table")]
     format: Rows,
     /// Ask a server instead of reading a folder [default URL: AIHUB_URL]
@@ -84,17 +102,23 @@ impl LocalLake {
 
 impl Forecast {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
+        if let (Some(panel), Some(out)) = (&self.panel, &self.out) {
+            let (horizon, levels) = (usize::from(self.horizon), &self.level[..]);
+            return PanelForecast { panel, horizon, period: self.period, levels, out }.run();
+        }
+        if self.horizon > HORIZON_MAX {
+            bail!("--horizon is up to {HORIZON_MAX} for a metric");
+        }
+        let metric = self.metric.as_deref().unwrap_or_default();
         let answer = match &self.server {
             Some(url) => {
                 let asked = [
                     ("grain".to_owned(), self.grain.clone()),
                     ("horizon".to_owned(), self.horizon.to_string()),
                 ];
-                RemoteServer::new(url.clone())?
-                    .read(&["v1", "forecasts", &self.metric], &asked)
-                    .await?
+                RemoteServer::new(url.clone())?.read(&["v1", "forecasts", metric], &asked).await?
             }
-            None => self.read(folder).await?,
+            None => self.read(folder, metric).await?,
         };
         if self.format == Rows::Json {
             return Ok(say(&format!("{answer}\n"))?);
@@ -112,17 +136,17 @@ impl Forecast {
     }
 
     /// The answer as a server gives it.
-    async fn read(&self, folder: &Folder) -> anyhow::Result<Value> {
+    async fn read(&self, folder: &Folder, metric: &str) -> anyhow::Result<Value> {
         let reading = LocalLake::open(folder).await?;
         let grain = metrics::grain(&self.grain)?;
         let today = reading.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
-        let request = metric_forecast::history(&self.metric, grain, grain.start(today, Zone::UTC));
+        let request = metric_forecast::history(metric, grain, grain.start(today, Zone::UTC));
         let from = request.to;
         let answer = reading.metric(request).await?;
         let ahead =
             metric_forecast::forecast_metric(&answer, usize::from(self.horizon), Zone::UTC)?;
         let as_of = reading.cut.plain_token();
-        let view = ForecastView::new(self.metric.clone(), grain, ahead, from, as_of);
+        let view = ForecastView::new(metric.to_owned(), grain, ahead, from, as_of);
         Ok(serde_json::to_value(view)?)
     }
 }

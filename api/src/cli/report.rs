@@ -92,6 +92,7 @@ impl Report {
             standalone: true,
             failures: Default::default(),
             annotations: Vec::new(),
+            anomalies: Vec::new(),
             tabs: Vec::new(),
             may_change: false,
             address: Address::default(),

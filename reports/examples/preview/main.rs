@@ -48,6 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         standalone: mode == "standalone",
         failures: Default::default(),
         annotations: Vec::new(),
+        anomalies: Vec::new(),
         tabs: Vec::new(),
         may_change: false,
         address: Address::default(),

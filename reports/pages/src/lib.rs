@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod error_page;
+mod frame;
 mod language;
 pub mod link;
 mod notice;
@@ -19,6 +20,7 @@ mod vocabulary;
 pub mod words;
 
 pub use error_page::{ErrorPage, error_page};
+pub use frame::framed;
 pub use language::{Language, Text};
 pub use notice::{Notice, notice_page};
 pub use sign_in::{SignIn, sign_in_page};

@@ -4,13 +4,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde::Serialize;
 
-use crate::{
-    Error, Language, Vocabulary,
-    link::{Link, languages},
-    saved_query::Reader,
-    template::fill,
-    words::Words,
-};
+use crate::{Error, Language, Vocabulary, frame::framed, saved_query::Reader};
 
 static WORDS: LazyLock<Vocabulary> = LazyLock::new(|| {
     // A test reads the file; one that could not be read would show the names of the words.
@@ -145,31 +139,8 @@ pub const FORM_FIELDS: [&str; 14] = [
     "cron",
 ];
 
-#[derive(Serialize)]
-struct Values<'a, T> {
-    lang: &'static str,
-    words: &'static Words,
-    say: BTreeMap<&'a str, &'a str>,
-    languages: Vec<Link>,
-    user: Option<&'a str>,
-    organization: &'a str,
-    asks_sql: bool,
-    page: &'a T,
-}
-
 fn page<T: Serialize>(template: &'static str, reader: &Reader, page: &T) -> Result<String, Error> {
-    let (language, words) = (reader.language, Words::of(reader.language));
-    let values = Values {
-        lang: language.tag(),
-        words,
-        say: WORDS.of(language),
-        languages: languages(language, ""),
-        user: reader.user.as_deref(),
-        organization: reader.organization.as_deref().unwrap_or(words.all_organizations),
-        asks_sql: reader.asks_sql,
-        page,
-    };
-    fill(&[], template, &values)
+    framed(&[], template, reader, &WORDS, page)
 }
 
 /// The list of reports.

@@ -37,6 +37,8 @@ pub struct Words {
     pub dashboards: &'static str,
     /// The link to the alerts.
     pub alerts: &'static str,
+    /// The link to the anomalies.
+    pub anomalies: &'static str,
     /// The link to the catalog of metrics.
     pub metrics: &'static str,
     /// The link to the dashboard.
@@ -107,6 +109,7 @@ const ENGLISH: Words = Words {
     places: "Pages",
     dashboards: "Dashboards",
     alerts: "Alerts",
+    anomalies: "Anomalies",
     metrics: "Metrics",
     dashboard: "Dashboard",
     saved_queries: "Saved queries",
@@ -152,6 +155,7 @@ const CHINESE: Words = Words {
     places: "页面",
     dashboards: "仪表盘",
     alerts: "告警",
+    anomalies: "异常",
     metrics: "指标",
     dashboard: "仪表板",
     saved_queries: "已保存的查询",

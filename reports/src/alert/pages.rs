@@ -2,12 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pages::{
-    link::{Link, languages},
-    report_pages::Status,
-    saved_query::Reader,
-    words::Words,
-};
+use pages::{report_pages::Status, saved_query::Reader};
 use serde::Serialize;
 
 use super::words::WORDS;
@@ -148,31 +143,8 @@ pub const CONDITION_KINDS: [&str; 12] = [
     "anomaly_below",
 ];
 
-#[derive(Serialize)]
-struct Values<'a, T> {
-    lang: &'static str,
-    words: &'static Words,
-    say: BTreeMap<&'a str, &'a str>,
-    languages: Vec<Link>,
-    user: Option<&'a str>,
-    organization: &'a str,
-    asks_sql: bool,
-    page: &'a T,
-}
-
 fn page<T: Serialize>(template: &'static str, reader: &Reader, page: &T) -> Result<String, Error> {
-    let (language, words) = (reader.language, Words::of(reader.language));
-    let values = Values {
-        lang: language.tag(),
-        words,
-        say: WORDS.of(language),
-        languages: languages(language, ""),
-        user: reader.user.as_deref(),
-        organization: reader.organization.as_deref().unwrap_or(words.all_organizations),
-        asks_sql: reader.asks_sql,
-        page,
-    };
-    Ok(pages::fill(TEMPLATES, template, &values)?)
+    Ok(pages::framed(TEMPLATES, template, reader, &WORDS, page)?)
 }
 
 /// The list of alerts.

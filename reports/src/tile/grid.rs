@@ -49,7 +49,6 @@ pub(super) struct GridCell {
     /// How dark it is, from 0 to 100.
     pub(super) shade: Option<u8>,
     /// It is no number.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_text: bool,
 }
 

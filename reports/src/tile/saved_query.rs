@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use pages::saved_query::{CellClass, Rows};
 use query::metric::Unit;
+use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
 
 use super::{ChartFormat, Charts, Draw, TileContext, TileFailure, TileLink, View, grid, stacked};
@@ -143,15 +144,23 @@ impl QueryTile {
         note: String,
         links: Vec<TileLink>,
     ) -> grid::View {
+        let text = |cell: &Option<String>| cell.as_deref().unwrap_or("∅").to_owned();
         let row = |cells: &Vec<Option<String>>| {
-            let text = |cell: &Option<String>| cell.as_deref().unwrap_or("∅").to_owned();
             let named = rows.columns.iter().zip(cells).skip(1);
             grid::GridRow {
                 name: cells.first().map(text).unwrap_or_default(),
                 cells: named
-                    .map(|(column, cell)| grid::GridCell {
-                        is_text: column.class != CellClass::Number,
-                        ..grid::GridCell::text(text(cell))
+                    .map(|(column, cell)| match column.class {
+                        CellClass::Number => {
+                            let exact = text(cell);
+                            grid::GridCell {
+                                exact: exact.clone(),
+                                ..grid::GridCell::text(short(exact))
+                            }
+                        }
+                        CellClass::Time | CellClass::Text => {
+                            grid::GridCell { is_text: true, ..grid::GridCell::text(text(cell)) }
+                        }
                     })
                     .collect(),
                 ..grid::GridRow::default()
@@ -240,6 +249,19 @@ impl QueryTile {
         }))
     }
 }
+
+/// A number with as many decimals as a reader compares.
+fn short(number: String) -> String {
+    match number.parse::<Decimal>() {
+        Ok(exact) if exact.scale() > DECIMALS => {
+            let strategy = RoundingStrategy::MidpointAwayFromZero;
+            exact.round_dp_with_strategy(DECIMALS, strategy).normalize().to_string()
+        }
+        _ => number,
+    }
+}
+
+const DECIMALS: u32 = 4;
 
 /// The name that says that the period of the page does not count.
 pub(super) const PERIOD: &str = "period";

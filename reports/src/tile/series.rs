@@ -10,7 +10,7 @@ use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 use serde::{Deserialize, Serialize};
 
 use super::{ChartFormat, Charts, Draw, TileContext, TileLink};
-use crate::annotation::{Mark, marks};
+use crate::annotation::{Annotation, Mark, marks};
 use crate::answer::currencies;
 use crate::axis::Axis;
 use crate::chart::{self, Drawing, Plot, Size};
@@ -74,6 +74,7 @@ struct ChartImage {
     #[serde(flatten)]
     drawing: Drawing,
     marks: Vec<Mark>,
+    anomalies: Vec<Mark>,
     #[serde(skip)]
     file: Option<Vec<u8>>,
     /// Of a PNG: what the mail calls it.
@@ -265,6 +266,7 @@ impl SeriesTile {
                 height,
                 drawing: Drawing::default(),
                 marks: Vec::new(),
+                anomalies: Vec::new(),
                 file: None,
                 name: String::new(),
             }
@@ -289,11 +291,33 @@ impl SeriesTile {
                 Draw::Bar => chart::draw_stacked(&self.metric, &plot.bars(), *size)?,
                 Draw::Line | Draw::Area => chart::draw(&self.metric, &plot, *size)?,
             };
-            let marks =
-                marks(scene.annotations, scene.selection, plot.labels.len(), drawing.extent);
-            Ok(ChartImage { drawing, marks, ..image(*size) })
+            let labels = plot.labels.len();
+            let points = scene.annotations.iter().map(Annotation::point);
+            let unusual = self.unusual(scene, print.currency);
+            Ok(ChartImage {
+                marks: marks(points, scene.selection, labels, drawing.extent),
+                anomalies: marks(unusual, scene.selection, labels, drawing.extent),
+                drawing,
+                ..image(*size)
+            })
         });
         drawn.collect()
+    }
+
+    /// What was unusual of the metric.
+    fn unusual(
+        &self,
+        scene: &TileContext<'_>,
+        currency: Option<&str>,
+    ) -> Vec<(DateTime<Utc>, String)> {
+        if scene.selection.filters_of(&self.metric).next().is_some() {
+            return Vec::new();
+        }
+        let of_it = scene
+            .anomalies
+            .iter()
+            .filter(|mark| mark.metric == self.metric && mark.currency.as_deref() == currency);
+        of_it.map(|mark| (mark.at, mark.text.clone())).collect()
     }
 
     /// The bands that follow the window, as far as the tile looks ahead.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{ChartFormat, Charts, Draw, TileContext, TileLink, limit_fault};
 use crate::{
     Error, Language, Selection, Text,
-    annotation::{Mark, marks},
+    annotation::{Annotation, Mark, marks},
     answer::currencies,
     axis::Axis,
     chart::{self, Drawing, Size, StackedPlot},
@@ -308,7 +308,8 @@ impl StackedTile {
             stacked: self.additive,
         };
         let picture = |size: Size, drawing: Drawing, file: Option<Vec<u8>>| {
-            let marks = marks(scene.annotations, scene.selection, buckets.len(), drawing.extent);
+            let points = scene.annotations.iter().map(Annotation::point);
+            let marks = marks(points, scene.selection, buckets.len(), drawing.extent);
             Picture::new(size, drawing, marks, file)
         };
         if let Charts::File(format) = scene.charts {

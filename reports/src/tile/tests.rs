@@ -46,6 +46,7 @@ fn view(yaml: &str, answers: &[MetricResult], analyses: &[AnalysisResult]) -> Va
         analyses,
         system: &SystemTables::new(),
         queries: &QueryResults::new(),
+        anomalies: &[],
         annotations: &[],
         forecasts: &forecasts,
         language: Language::En,
@@ -78,7 +79,10 @@ fn a_heat_map_has_a_row_per_weekday() {
     assert_eq!(view["heads"].as_array().unwrap().len(), 25);
     let rows = view["tables"][0]["rows"].as_array().unwrap();
     assert_eq!((rows.len(), &rows[0]["name"], &rows[6]["name"]), (7, &json!("Mon"), &json!("Sun")));
-    assert_eq!(rows[0]["cells"][0], json!({"text": "50", "exact": "50", "shade": 25}));
+    assert_eq!(
+        rows[0]["cells"][0],
+        json!({"text": "50", "exact": "50", "shade": 25, "is_text": false})
+    );
     assert_eq!(rows[6]["cells"][23]["shade"], 100);
     assert_eq!(rows[3]["cells"][3]["shade"], Value::Null);
 }
@@ -222,6 +226,7 @@ fn a_series_is_drawn_as_bars_too() {
         analyses: &[],
         system: &SystemTables::new(),
         queries: &QueryResults::new(),
+        anomalies: &[],
         annotations: &[],
         forecasts: &Forecasts::default(),
         language: Language::En,

@@ -117,3 +117,64 @@ async fn today_is_shown_as_far_as_it_is() {
         assert_eq!(page.text().contains("not over yet"), !is_over, "{path}");
     }
 }
+
+/// Hours with a rhythm of days, one of them three times as high; and too few months.
+fn panel() -> String {
+    let mut lines = vec!["unique_id,ds,y".to_owned()];
+    for hour in 0..24 * 40_u32 {
+        let day = f64::from([10, 30, 50, 30][hour as usize / 6 % 4]);
+        let noise = f64::from(hour * 7_919 % 101) / 101.0;
+        let value = if hour == 900 { 200.0 } else { day + noise };
+        lines.push(format!("hours,{hour},{value}"));
+    }
+    lines.extend((0..10).map(|month| format!("months,2026-{:02}-01,{month}", month + 1)));
+    lines.join("\n")
+}
+
+#[test]
+fn series_of_a_file_are_forecast_and_watched() {
+    let dir = folder();
+    let (panel_file, out) = (dir.path().join("panel.csv"), dir.path().join("out.csv"));
+    std::fs::write(&panel_file, panel()).expect("a file");
+    let (panel_path, out_path) = (panel_file.to_string_lossy(), out.to_string_lossy());
+    let written = || std::fs::read_to_string(&out).expect("a file");
+    let arguments = ["anomalies", "--panel", &panel_path, "--period", "24", "--out", &out_path];
+    run_ok(dir.path(), &arguments);
+    let text = written();
+    let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), 24 * 40 + 10);
+    let score = |row: &&Vec<&str>| row[3].parse::<f64>().expect("a score");
+    let highest = rows.iter().max_by(|a, b| score(a).total_cmp(&score(b))).expect("rows");
+    assert_eq!((highest[0], highest[1]), ("hours", "900"), "{highest:?}");
+    assert!(rows.iter().all(|row| (0.0..=1.0).contains(&score(&row))));
+
+    // What cannot be forecast is said, and does not spoil the others.
+    let forecast = ["forecast", "--panel", &panel_path, "--horizon", "24", "--period", "24"];
+    let done =
+        run(dir.path(), &[&forecast[..], &["--level", "80,95", "--out", &out_path]].concat());
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(!done.status.success() && said.contains("1 of 2 series"), "{said}");
+    assert!(said.contains("months: the series holds 10 values"), "{said}");
+    let text = written();
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("unique_id,ds,yhat,lo-80,hi-80,lo-95,hi-95"));
+    let first: Vec<f64> = lines
+        .next()
+        .expect("a row")
+        .split(',')
+        .skip(1)
+        .map(|cell| cell.parse().expect("a number"))
+        .collect();
+    assert_eq!((first[0], text.lines().count()), (960.0, 25));
+    assert!(first[4] <= first[2] && first[2] <= first[1] && first[1] <= first[3], "{first:?}");
+    for (bad, why) in [
+        ("a,b\n1,2\n", "no column `ds`"),
+        ("ds,y\n1,x\n", "`x` is no number"),
+        ("ds,y\n", "no rows"),
+    ] {
+        std::fs::write(&panel_file, bad).expect("a file");
+        let refused = run(dir.path(), &arguments);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(why), "{said}");
+    }
+}

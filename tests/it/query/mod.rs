@@ -1,6 +1,7 @@
 //! SQL and metrics: answers, limits, isolation.
 
 mod analyses;
+mod anomalies;
 mod answers;
 mod background;
 mod hostile;

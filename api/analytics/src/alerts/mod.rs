@@ -7,7 +7,7 @@ mod incident;
 mod m0009_alerts;
 mod message;
 mod pages;
-mod reading;
+pub(crate) mod reading;
 mod routes;
 mod row;
 mod shipped;

@@ -1,8 +1,9 @@
 //! The values that an alert looks at.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use pipeline::Cut;
 use query::{
     MetricContext, QueryError, RowAccess, Zone,
     metric::{
@@ -28,14 +29,14 @@ use crate::{Lake, persons, queries::reach, reporting};
 
 /// Whose rights the values are read with.
 #[derive(Debug, Clone)]
-pub(super) struct Reader {
-    pub(super) reach: RowAccess,
+pub(crate) struct Reader {
+    pub(crate) reach: RowAccess,
     persons: bool,
     min_persons: Option<u32>,
 }
 
 impl Reader {
-    pub(super) async fn of(lake: &Lake, who: &Principal) -> Result<Self, StoreError> {
+    pub(crate) async fn of(lake: &Lake, who: &Principal) -> Result<Self, StoreError> {
         Ok(Self {
             reach: reach(who),
             persons: persons::are_shown_to(&lake.state.store, who).await?,
@@ -43,8 +44,22 @@ impl Reader {
         })
     }
 
+    /// What metrics are asked with, by work that nobody waits for.
+    pub(crate) fn context<'a>(&'a self, lake: &'a Lake, cut: &'a Cut) -> MetricContext<'a> {
+        MetricContext {
+            catalog: &lake.catalog,
+            reach: &self.reach,
+            cut,
+            persons: self.persons,
+            min_persons: self.min_persons,
+            now: lake.state.clock.now().timestamp_micros(),
+            deadline_ms: lake.deadline_ms(),
+            gives_way: true,
+        }
+    }
+
     /// What came with the program reads as staff, and shows no values of few persons.
-    pub(super) fn system(lake: &Lake) -> Self {
+    pub(crate) fn system(lake: &Lake) -> Self {
         let min_persons = Some(lake.metrics.min_persons).filter(|min| *min > 1);
         Self { reach: RowAccess::Staff, persons: false, min_persons }
     }
@@ -52,7 +67,7 @@ impl Reader {
 
 /// Where the values come from.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Source<'a> {
+pub(crate) enum Source<'a> {
     Metric(&'a Metric),
     /// Reports that could not be made, and deliveries of them that failed.
     FailedReports,
@@ -60,8 +75,8 @@ pub(super) enum Source<'a> {
 }
 
 /// What is watched of the server itself.
-pub(super) const FAILED_REPORTS: &str = "system.failed_reports";
-pub(super) const FAILED_JOBS: &str = "system.failed_jobs";
+pub(crate) const FAILED_REPORTS: &str = "system.failed_reports";
+pub(crate) const FAILED_JOBS: &str = "system.failed_jobs";
 
 /// Groups that are watched: the largest of all that is looked at, and those of the new intervals.
 const GROUPS_MAX: usize = 100;
@@ -74,7 +89,7 @@ const JOBS_MAX: u64 = 1_000;
 
 impl<'a> Source<'a> {
     /// The source of a rule; refused where the reader does not know it, or cannot split or filter it so.
-    pub(super) fn of(lake: &'a Lake, reader: &Reader, rule: &AlertRule) -> Result<Self, Problem> {
+    pub(crate) fn of(lake: &'a Lake, reader: &Reader, rule: &AlertRule) -> Result<Self, Problem> {
         let refuse = |detail: String| Err(Problem::bad_request(Code::InvalidField, detail));
         let audience = audience(&reader.reach);
         let own = match rule.metric.as_str() {
@@ -121,7 +136,7 @@ impl<'a> Source<'a> {
     }
 
     /// What the rules must know. The goals are of the whole business, not of one organization.
-    pub(super) fn watched(self, reader: &Reader) -> Watched {
+    pub(crate) fn watched(self, reader: &Reader) -> Watched {
         match self {
             Self::Metric(metric) => {
                 let is_staff = audience(&reader.reach) == Audience::Staff;
@@ -140,7 +155,7 @@ impl<'a> Source<'a> {
 
 /// Why an alert was not looked at.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReadError {
+pub(crate) enum ReadError {
     #[error(transparent)]
     Query(#[from] QueryError),
     #[error(transparent)]
@@ -149,16 +164,16 @@ pub(super) enum ReadError {
 
 /// The intervals that are looked at.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
+pub(crate) struct Span {
     /// The first that is looked at. Earlier ones are what it is compared with.
-    pub(super) first: DateTime<Utc>,
+    pub(crate) first: DateTime<Utc>,
     /// The end of the last.
-    pub(super) to: DateTime<Utc>,
-    pub(super) zone: Zone,
+    pub(crate) to: DateTime<Utc>,
+    pub(crate) zone: Zone,
 }
 
 /// The values of every group, an interval after the other.
-pub(super) async fn series(
+pub(crate) async fn series(
     lake: &Lake,
     reader: &Reader,
     rule: &AlertRule,
@@ -172,16 +187,7 @@ pub(super) async fn series(
         return Ok(vec![counted(&starts, &times)]);
     }
     let cut = lake.lakehouse.cut();
-    let asking = MetricContext {
-        catalog: &lake.catalog,
-        reach: &reader.reach,
-        cut: &cut,
-        persons: reader.persons,
-        min_persons: reader.min_persons,
-        now: lake.state.clock.now().timestamp_micros(),
-        deadline_ms: lake.deadline_ms(),
-        gives_way: true,
-    };
+    let asking = reader.context(lake, &cut);
     let filters: Vec<Filter> =
         rule.filters.iter().filter_map(|text| Filter::parse(text).ok()).collect();
     let request = |metric: &str, groups: Groups| MetricRequest {
@@ -256,6 +262,14 @@ async fn ask(
     lake.engine.metrics(requests, asking).await
 }
 
+/// The groups of an answer, the largest first.
+fn ranked(answer: MetricAnswer) -> Vec<Group> {
+    let mut rows = answer.rows;
+    rows.retain(|row| !row.other);
+    rows.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| a.group.cmp(&b.group)));
+    rows.into_iter().map(|row| row.group).collect()
+}
+
 /// The largest groups of everything, and of the intervals that are new: one that was small so far may be large now.
 async fn largest(
     lake: &Lake,
@@ -268,9 +282,17 @@ async fn largest(
         MetricRequest { grain: None, fill: Fill::Auto, ..request(metric, Groups::Largest(most)) };
     let new = MetricRequest { from: span.first, ..whole.clone() };
     let answers = ask(lake, &[whole, new], asking).await?;
-    let rows = answers.into_iter().flat_map(|answer| answer.rows);
-    let groups: BTreeSet<Group> = rows.filter(|row| !row.other).map(|row| row.group).collect();
-    Ok(groups.into_iter().collect())
+    let ranked: Vec<Vec<Group>> = answers.into_iter().map(ranked).collect();
+    let longest = ranked.iter().map(Vec::len).max().unwrap_or_default();
+    // By turns: those that were always large, and those that are now.
+    let by_turns = (0..longest).flat_map(|place| ranked.iter().filter_map(move |of| of.get(place)));
+    let mut groups: Vec<Group> = Vec::new();
+    for group in by_turns {
+        if groups.len() < most && !groups.contains(group) {
+            groups.push(group.clone());
+        }
+    }
+    Ok(groups)
 }
 
 type Key = (Option<String>, Option<String>);

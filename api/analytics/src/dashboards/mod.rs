@@ -32,7 +32,7 @@ use rest::{
 use state::store::StoreError;
 
 use crate::{
-    Lake, annotations, own_dashboards, persons,
+    Lake, annotations, anomalies, own_dashboards, persons,
     queries::{problem, reach},
 };
 
@@ -139,6 +139,8 @@ async fn shown(
     mut page: Page,
 ) -> Result<HttpResponse, Problem> {
     page.annotations = annotations(lake, principal, &page.selection).await?;
+    page.anomalies =
+        anomalies::marks(lake, principal, &page.selection.window, page.language).await?;
     for own in own_dashboards::list(&lake.state.store, principal).await? {
         page.may_change |= own.name == definition.name && own.may_change;
     }
@@ -278,6 +280,7 @@ fn page(
         standalone: false,
         failures: Default::default(),
         annotations: Vec::new(),
+        anomalies: Vec::new(),
         tabs: Vec::new(),
         may_change: false,
         address: Address::new(asked.kept.clone()),

@@ -176,6 +176,7 @@ pub(super) async fn shared(
         standalone: true,
         failures: Default::default(),
         annotations: Vec::new(),
+        anomalies: Vec::new(),
         tabs: Vec::new(),
         may_change: false,
         address: Address::default(),

@@ -70,6 +70,7 @@ pub(super) async fn draw(
         standalone: true,
         failures: Default::default(),
         annotations: dashboards::annotations(lake, reader, selection).await?,
+        anomalies: Vec::new(),
         tabs: Vec::new(),
         may_change: false,
         address: Address::default(),
