@@ -32,7 +32,7 @@ pub use rollup::{rollup, until_rolled_up};
 pub use traced::{Traced, traced};
 
 /// How long a server may take to say that it is ready, in a debug build on a busy machine.
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_secs(400);
 
 /// What a server prints when it is ready.
 #[derive(Debug, Clone, Deserialize)]

@@ -101,6 +101,16 @@ pub(super) fn id_of(found: &FoundAnomaly) -> String {
     format!("anomaly_{}", base62(&first, 22))
 }
 
+impl Anomaly {
+    /// Without what staff say among themselves, and without a word of others, for members of an organization.
+    pub(super) fn seen_by(mut self, who: &Principal) -> Self {
+        if who.reach.organization_id().is_some() {
+            (self.same_as, self.note, self.judged_by) = (None, None, None);
+        }
+        self
+    }
+}
+
 impl AnomalyFilter {
     /// What somebody may see: staff everything, a member what is of the organization.
     pub(super) fn seen_by(mut self, who: &Principal) -> Self {
@@ -163,7 +173,8 @@ pub(super) async fn visible(
         .one(store.db())
         .await
         .doing("looking for an anomaly")?;
-    row.map(Anomaly::try_from).transpose()
+    let found = row.map(Anomaly::try_from).transpose()?;
+    Ok(found.map(|one| one.seen_by(who)))
 }
 
 /// Those that people said something of.

@@ -53,6 +53,7 @@ async fn shown(
     let store = &lake.state.store;
     let filter = AnomalyFilter { with_dismissed: show == "every", ..AnomalyFilter::default() };
     let found = anomaly::list(store, &filter.seen_by(principal)).await?;
+    let found: Vec<Anomaly> = found.into_iter().map(|one| one.seen_by(principal)).collect();
     let (language, zone) = (reader.language, watch::zone(lake));
     let mut same: BTreeMap<&str, Vec<&Anomaly>> = BTreeMap::new();
     let ids: Vec<&str> = found.iter().map(|one| one.id.as_str()).collect();

@@ -136,7 +136,8 @@ pub(super) async fn list_anomalies(
     let store = &lake.state.store;
     let found = anomaly::list(store, &filter.seen_by(&principal)).await?;
     let look = anomaly::last_look(store, "hour").await?;
-    let found: Vec<AnomalyView> = found.into_iter().map(AnomalyView::from).collect();
+    let found = found.into_iter().map(|one| AnomalyView::from(one.seen_by(&principal)));
+    let found: Vec<AnomalyView> = found.collect();
     let (looked_at, until) = look.unzip();
     Ok(HttpResponse::Ok().json(json!({"anomalies": found, "looked_at": looked_at, "until": until})))
 }
