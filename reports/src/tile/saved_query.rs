@@ -153,10 +153,9 @@ impl QueryTile {
                     .map(|(column, cell)| match column.class {
                         CellClass::Number => {
                             let exact = text(cell);
-                            grid::GridCell {
-                                exact: exact.clone(),
-                                ..grid::GridCell::text(short(exact))
-                            }
+                            let shown = grid::GridCell::text(short(&exact));
+                            let is_rounded = shown.text != exact;
+                            if is_rounded { grid::GridCell { exact, ..shown } } else { shown }
                         }
                         CellClass::Time | CellClass::Text => {
                             grid::GridCell { is_text: true, ..grid::GridCell::text(text(cell)) }
@@ -251,13 +250,13 @@ impl QueryTile {
 }
 
 /// A number with as many decimals as a reader compares.
-fn short(number: String) -> String {
+fn short(number: &str) -> String {
     match number.parse::<Decimal>() {
         Ok(exact) if exact.scale() > DECIMALS => {
             let strategy = RoundingStrategy::MidpointAwayFromZero;
             exact.round_dp_with_strategy(DECIMALS, strategy).normalize().to_string()
         }
-        _ => number,
+        _ => number.to_owned(),
     }
 }
 
