@@ -24,6 +24,8 @@ pub struct AnomalySeries {
     pub points: Vec<(DateTime<Utc>, Option<f64>)>,
     /// What it has to be more than, in a bucket, to matter: a part of the whole.
     pub least: f64,
+    /// What it has to be more than in any case, since people dismissed less.
+    pub dismissed: f64,
 }
 
 /// What a series is of.
@@ -114,6 +116,7 @@ impl AnomalySeries {
             if self.unit == Unit::Milliseconds { LEAST_LONGER } else { LEAST_CHANGE };
         is_wanted
             && (value > seen.upper || value < seen.lower)
+            && off.abs() >= self.dismissed
             && off.abs() >= least_change * seen.expected.abs()
             && (off.abs() >= least || self.is_many_times(off, seen.expected))
     }

@@ -44,6 +44,7 @@ fn series(seed: usize, metric: &str, value: Option<&str>, level: f64) -> Anomaly
         additive: true,
         points: (0..HOURS).map(|hour| (at(hour), Some(usual(seed, level, hour)))).collect(),
         least: level * 0.02,
+        dismissed: 0.0,
     }
 }
 
@@ -97,6 +98,20 @@ fn what_one_thing_does_to_many_metrics_is_one() {
     let of_leak: Vec<_> = found.iter().filter(|one| one.from == at(1_200)).collect();
     assert!(of_leak.len() >= 3, "{found:#?}");
     assert_eq!(of_leak.iter().filter(|one| one.same_as.is_none()).count(), 1, "{of_leak:#?}");
+}
+
+#[test]
+fn what_was_dismissed_is_not_found_again_however_many_times_it_is() {
+    let mut one = series(3, "requests", Some("org_3"), 4.0);
+    one.least = 1e6;
+    changed(&mut one, 1_300..1_305, 20.0);
+    let found = find(std::slice::from_ref(&one), at(24 * 14));
+    assert_eq!(found.len(), 1, "{found:?}");
+    one.dismissed = 1.5 * found[0].impact() / 5.0;
+    for (_, value) in &mut one.points[1_300..1_305] {
+        *value = Some(found[0].observed / 5.0);
+    }
+    assert_eq!(find(&[one], at(24 * 14)), []);
 }
 
 #[test]

@@ -12,8 +12,7 @@ use reports::alert::{
 };
 use rest::{
     body::Body,
-    page::visitor,
-    principal::{Gate, Principal, ViewDashboard, caller},
+    principal::{Gate, Principal, caller},
     problem::Problem,
 };
 use rust_decimal::Decimal;
@@ -32,7 +31,9 @@ use crate::{
     Lake,
     dashboards::who_reads,
     queries::reach,
-    reporting::{Asked, Fields, Recipient, mail_address, mendable, on_to, opened, page_of, value},
+    reporting::{
+        Asked, Fields, Recipient, mail_address, mendable, on_to, opened, page_of, posted, value,
+    },
 };
 
 /// Firings that the page shows.
@@ -329,11 +330,10 @@ pub(super) async fn create(
     body: Body<BODY_BYTES_MAX>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match visitor::<ViewDashboard>(&request, &gate).await? {
-        Ok(principal) => principal,
+    let (principal, fields) = match posted(&request, &gate, body).await? {
+        Ok(posted) => posted,
         Err(way_in) => return Ok(way_in),
     };
-    let fields: Fields = body.form(&principal).await?;
     let reader = who_reads(&request, &principal, value(&fields, "lang"));
     let sent = Sent {
         lake: &lake,
@@ -390,11 +390,10 @@ pub(super) async fn edit(
     body: Body<BODY_BYTES_MAX>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match visitor::<ViewDashboard>(&request, &gate).await? {
-        Ok(principal) => principal,
+    let (principal, fields) = match posted(&request, &gate, body).await? {
+        Ok(posted) => posted,
         Err(way_in) => return Ok(way_in),
     };
-    let fields: Fields = body.form(&principal).await?;
     let reader = who_reads(&request, &principal, value(&fields, "lang"));
     let before = alert::own(&lake.state.store, &principal, &id).await?;
     let sent = Sent {

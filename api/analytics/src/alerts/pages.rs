@@ -10,8 +10,7 @@ use reports::alert::{
 };
 use rest::{
     body::Body,
-    page::visitor,
-    principal::{Gate, ViewDashboard, caller},
+    principal::{Gate, caller},
     problem::Problem,
 };
 
@@ -24,7 +23,7 @@ use super::{
 };
 use crate::{
     Lake,
-    reporting::{Asked, Fields, on_to, opened, page_of, value},
+    reporting::{Asked, on_to, opened, page_of, posted, value},
 };
 
 /// Incidents and intervals on the page of an alert.
@@ -280,11 +279,10 @@ pub(super) async fn act(
     body: Body<BODY_BYTES_MAX>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match visitor::<ViewDashboard>(&request, &gate).await? {
-        Ok(principal) => principal,
+    let (principal, fields) = match posted(&request, &gate, body).await? {
+        Ok(posted) => posted,
         Err(way_in) => return Ok(way_in),
     };
-    let fields: Fields = body.form(&principal).await?;
     let origin = caller(&principal.id, &request);
     let incident = value(&fields, "incident").unwrap_or_default();
     let own = alert::own(&lake.state.store, &principal, &id);

@@ -9,7 +9,6 @@ use ingest::control;
 use rest::{
     body::Body,
     feature::Feature,
-    page::visitor,
     principal::{Ability, Authorized, Gate, Principal, ViewDashboard, caller},
     problem::{Code, Denied, Problem, parameters},
 };
@@ -29,7 +28,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Lake,
-    reporting::{Fields, on_to, value},
+    reporting::{on_to, posted, value},
 };
 
 /// Annotations.
@@ -254,11 +253,10 @@ async fn act(
     body: Body<BODY_BYTES_MAX>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match visitor::<ViewDashboard>(&request, &gate).await? {
-        Ok(principal) => principal,
+    let (principal, fields) = match posted(&request, &gate, body).await? {
+        Ok(posted) => posted,
         Err(way_in) => return Ok(way_in),
     };
-    let fields: Fields = body.form(&principal).await?;
     let origin = caller(&principal.id, &request);
     match value(&fields, "remove") {
         Some(id) => remove(&lake, &principal, &origin, id).await?,

@@ -13,8 +13,7 @@ use reports::{
 };
 use rest::{
     body::Body,
-    page::visitor,
-    principal::{Gate, Principal, ViewDashboard, caller},
+    principal::{Gate, Principal, caller},
     problem::Problem,
 };
 use state::store::StoreError;
@@ -23,11 +22,10 @@ use super::{
     BODY_BYTES_MAX,
     anomaly::{self, Anomaly, AnomalyFilter, Verdict},
     routes::{judge, may_judge},
-    watch,
 };
 use crate::{
     Lake,
-    reporting::{Asked, Fields, on_to, opened, page_of, value},
+    reporting::{Asked, on_to, opened, page_of, posted, value},
 };
 
 pub(super) async fn list(
@@ -54,7 +52,7 @@ async fn shown(
     let filter = AnomalyFilter { with_dismissed: show == "every", ..AnomalyFilter::default() };
     let found = anomaly::list(store, &filter.seen_by(principal)).await?;
     let found: Vec<Anomaly> = found.into_iter().map(|one| one.seen_by(principal)).collect();
-    let (language, zone) = (reader.language, watch::zone(lake));
+    let (language, zone) = (reader.language, lake.metrics.zone);
     let mut same: BTreeMap<&str, Vec<&Anomaly>> = BTreeMap::new();
     let ids: Vec<&str> = found.iter().map(|one| one.id.as_str()).collect();
     // One whose head is not seen stands for itself.
@@ -220,11 +218,10 @@ pub(super) async fn act(
     body: Body<BODY_BYTES_MAX>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match visitor::<ViewDashboard>(&request, &gate).await? {
-        Ok(principal) => principal,
+    let (principal, fields) = match posted(&request, &gate, body).await? {
+        Ok(posted) => posted,
         Err(way_in) => return Ok(way_in),
     };
-    let fields: Fields = body.form(&principal).await?;
     let verdict = match value(&fields, "act") {
         Some("confirm") => Some(Verdict::Confirmed),
         Some("dismiss") => Some(Verdict::Dismissed),

@@ -1,10 +1,7 @@
 //! What is watched, and its values.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use query::{
-    Zone,
-    metric::{Grain, Unit},
-};
+use query::metric::{Grain, Unit};
 use reports::{
     alert::{AlertRule, AlertSeries, AtLeast, Condition, Watched},
     anomaly::{AnomalySeries, SeriesName},
@@ -183,13 +180,9 @@ impl Watch {
             additive: true,
             points,
             least: 0.0,
+            dismissed: 0.0,
         }
     }
-}
-
-/// The zone whose days are looked at.
-pub(super) fn zone(lake: &Lake) -> Zone {
-    lake.metrics.zone
 }
 
 /// The metrics that are watched at a grain.

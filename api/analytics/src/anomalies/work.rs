@@ -108,7 +108,7 @@ fn take_in(series: &mut AnomalySeries, judged: &[Anomaly]) {
                     true => one.found.impact().abs() / buckets as f64,
                     false => one.found.impact().abs(),
                 };
-                series.least = series.least.max(LARGER * of_bucket);
+                series.dismissed = series.dismissed.max(LARGER * of_bucket);
             }
             None => {}
         }
@@ -170,14 +170,14 @@ async fn cause(lake: &Lake, found: &FoundAnomaly) -> Result<KeptCause, LookError
         (Some(_), _) => return Ok(KeptCause::Unknown),
         (None, _) => None,
     };
-    let week_before = |at: DateTime<Utc>| watch::zone(lake).days_before(at, 7);
+    let week_before = |at: DateTime<Utc>| lake.metrics.zone.days_before(at, 7);
     let reader = Reader::system(lake);
     let question = Question {
         metric,
         filter,
         window: (found.from, found.to),
         before: (week_before(found.from), week_before(found.to)),
-        zone: watch::zone(lake),
+        zone: lake.metrics.zone,
         currency: key.currency.clone(),
         // Members see what is of their organization: of that, only what they may split by.
         dimensions: {

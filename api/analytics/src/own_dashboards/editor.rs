@@ -8,8 +8,8 @@ use reports::{
 };
 use rest::{
     body::Body,
-    page::{script as script_of, scripted_page, see_other, visitor},
-    principal::{Gate, Principal, Role, ViewDashboard, caller},
+    page::{script as script_of, scripted_page, see_other},
+    principal::{Gate, Principal, Role, caller},
     problem::{Code, Problem},
 };
 use serde_json::json;
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     Lake, dashboards,
     queries::{reach, saved_for},
-    reporting::{Asked, Fields, mendable, opened, value},
+    reporting::{Asked, Fields, mendable, opened, posted, value},
 };
 
 pub(super) async fn script() -> HttpResponse {
@@ -38,11 +38,10 @@ pub(super) async fn copy(
     body: Body<BODY_BYTES_MAX>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match visitor::<ViewDashboard>(&request, &gate).await? {
-        Ok(principal) => principal,
+    let (principal, fields) = match posted(&request, &gate, body).await? {
+        Ok(posted) => posted,
         Err(way_in) => return Ok(way_in),
     };
-    let fields: Fields = body.form(&principal).await?;
     let definition = dashboards::definition(&name, &lake, &principal, &principal).await?;
     let taken = own::names(&lake.state.store, &principal).await?;
     let free = |copy: &String| !taken.contains(copy) && lake.dashboards.get(copy).is_none();
@@ -177,11 +176,10 @@ pub(super) async fn act(
     body: Body<BODY_BYTES_MAX>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match visitor::<ViewDashboard>(&request, &gate).await? {
-        Ok(principal) => principal,
+    let (principal, fields) = match posted(&request, &gate, body).await? {
+        Ok(posted) => posted,
         Err(way_in) => return Ok(way_in),
     };
-    let fields: Fields = body.form(&principal).await?;
     let found = own::changeable(&lake.state.store, &principal, &name).await?;
     let editing = Editing { lake: &lake, principal: &principal, request: &request, found: &found };
     match Box::pin(editing.act(&fields)).await {

@@ -16,14 +16,13 @@ use reports::{
 };
 use rest::{
     body::Body,
-    page::visitor,
-    principal::{Gate, Principal, ViewDashboard, caller},
+    principal::{Gate, Principal, caller},
     problem::Problem,
 };
 
 use super::{
     BODY_BYTES_MAX,
-    pages::{Asked, Fields, dashboard_title, on_to, opened, page_of, value},
+    pages::{Asked, Fields, dashboard_title, on_to, opened, page_of, posted, value},
     report::{self, Comparison, Format, NewReport, Recipient, Report},
     schedule::{self, Missed},
     work::mail_address,
@@ -166,11 +165,10 @@ pub(super) async fn create(
     body: Body<BODY_BYTES_MAX>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match visitor::<ViewDashboard>(&request, &gate).await? {
-        Ok(principal) => principal,
+    let (principal, fields) = match posted(&request, &gate, body).await? {
+        Ok(posted) => posted,
         Err(way_in) => return Ok(way_in),
     };
-    let fields: Fields = body.form(&principal).await?;
     let reader = who_reads(&request, &principal, value(&fields, "lang"));
     let made = async {
         let invalid = Problem::invalid_parameters;
@@ -244,11 +242,10 @@ pub(super) async fn edit(
     body: Body<BODY_BYTES_MAX>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match visitor::<ViewDashboard>(&request, &gate).await? {
-        Ok(principal) => principal,
+    let (principal, fields) = match posted(&request, &gate, body).await? {
+        Ok(posted) => posted,
         Err(way_in) => return Ok(way_in),
     };
-    let fields: Fields = body.form(&principal).await?;
     let reader = who_reads(&request, &principal, value(&fields, "lang"));
     let before = report::visible(&lake.state.store, &principal, &id).await?;
     let others = others(&before.new);

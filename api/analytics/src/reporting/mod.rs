@@ -29,7 +29,7 @@ use state::{audit::AuditOrigin, migration::Migration};
 pub use files::{FOLDER, RunFiles};
 pub(crate) use form::mendable;
 pub use links::Links;
-pub(crate) use pages::{Asked, Fields, on_to, opened, page_of, value};
+pub(crate) use pages::{Asked, Fields, on_to, opened, page_of, posted, value};
 pub use report::{NewReport, Recipient};
 pub(crate) use run::failed_at;
 pub(crate) use work::mail_address;

@@ -60,6 +60,20 @@ pub(crate) fn value<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     Some(found.1.trim()).filter(|text| !text.is_empty())
 }
 
+/// Who sends a form, and what stands in it; or the way in.
+pub(crate) async fn posted<const BYTES_MAX: usize>(
+    request: &HttpRequest,
+    gate: &Gate,
+    body: Body<BYTES_MAX>,
+) -> Result<Result<(Principal, Fields), HttpResponse>, Problem> {
+    let principal = match visitor::<ViewDashboard>(request, gate).await? {
+        Ok(principal) => principal,
+        Err(way_in) => return Ok(Err(way_in)),
+    };
+    let fields = body.form(&principal).await?;
+    Ok(Ok((principal, fields)))
+}
+
 /// Leads on to a page, in the language of the form.
 pub(crate) fn on_to(path: &str, fields: &Fields) -> HttpResponse {
     match value(fields, "lang").and_then(Language::from_tag) {
@@ -271,11 +285,10 @@ pub(super) async fn act(
     body: Body<BODY_BYTES_MAX>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    let principal = match visitor::<ViewDashboard>(&request, &gate).await? {
-        Ok(principal) => principal,
+    let (principal, fields) = match posted(&request, &gate, body).await? {
+        Ok(posted) => posted,
         Err(way_in) => return Ok(way_in),
     };
-    let fields: Fields = body.form(&principal).await?;
     let found = report::visible(&lake.state.store, &principal, &id).await?;
     let origin = caller(&principal.id, &request);
     let place = format!("/reports/{}", found.report_id);
