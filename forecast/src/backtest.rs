@@ -52,6 +52,17 @@ pub fn backtest(
     horizon: usize,
     origins: usize,
 ) -> Result<Backtest, Error> {
+    backtest_seen(model, series, series.values(), horizon, origins)
+}
+
+/// A backtest of a model that sees `seen` instead of the values of the series, and is measured on those.
+pub(crate) fn backtest_seen(
+    model: &dyn Model,
+    series: &Series,
+    seen: &[f64],
+    horizon: usize,
+    origins: usize,
+) -> Result<Backtest, Error> {
     if horizon == 0 {
         return Err(Error::HorizonZero);
     }
@@ -65,10 +76,10 @@ pub fn backtest(
     let Some(first) = values.len().checked_sub(held_out).filter(|&first| first > 0) else {
         return Err(Error::TooShort { needed: held_out.saturating_add(1), got: values.len() });
     };
-    let fitted = model.fit(&values[..first], series.season())?;
+    let fitted = model.fit(&seen[..first], series.seasonality(), horizon)?;
     let origins = (0..origins).map(|count| {
         let at = first + count * stride;
-        let predicted = fitted.predict(&values[..at], horizon);
+        let predicted = fitted.predict(&seen[..at], horizon);
         Origin { at, predicted, actual: values[at..at + horizon].to_vec() }
     });
     Ok(Backtest::new(model.name().to_owned(), series, origins.collect()))

@@ -42,14 +42,11 @@ pub enum Error {
     #[error("the series holds only gaps")]
     OnlyGaps,
 
-    /// The regression that finds the weights of the lags failed.
-    #[error("the ridge of {lags} lags has no solution")]
+    /// A regression failed.
+    #[error("the regression on {columns} columns has no solution")]
     Unsolvable {
-        /// The number of lags: how many earlier values a forecast is made from.
-        lags: usize,
-        /// The error of the solver.
-        #[source]
-        source: linfa_linear::LinearError<f64>,
+        /// The number of its columns.
+        columns: usize,
     },
 
     /// A column of the panel is absent, or has another type.

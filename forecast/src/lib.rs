@@ -6,9 +6,10 @@
 //! intervals, which are as wide as the mistakes of the backtest demand. [`forecast_panel`] does
 //! this for every series of a `polars` frame.
 //!
-//! Two models make the pool: [`SeasonalNaive`] repeats the last season and is the guard rail that
-//! others must beat; [`LagRidge`] is a ridge regression on the past, fitted by `linfa`. One more
-//! model is one more implementation of [`Model`].
+//! The pool: [`SeasonalNaive`] repeats the last season and is the guard rail that others must beat;
+//! [`LagRidge`] and [`DirectRidge`] are ridge regressions on the past, [`Fourier`] is one on waves;
+//! [`Theta`] and [`DampedTrend`] smooth. One more model is one more implementation of [`Model`].
+//! [`explain_series`] says what a series is made of: a line and a season, fitted by `linfa`.
 //!
 //! The crate is pure: numbers in, numbers out. No I/O, no clock, no randomness: the same history
 //! gives the same bits. [`accuracy`] measures forecasts as the M4 competition did.
@@ -20,23 +21,25 @@ pub mod anomaly;
 pub mod attribution;
 mod backtest;
 mod blend;
+pub mod churn;
 mod conformal;
 mod error;
-mod lag_ridge;
-mod model;
+mod explanation;
+mod models;
+mod outliers;
 mod panel;
 #[cfg(test)]
 mod properties;
 mod scale;
-mod seasonal_naive;
 mod series;
 
 pub use backtest::{Backtest, Origin, backtest};
 pub use blend::{Forecast, Point, forecast};
 pub use conformal::Interval;
 pub use error::Error;
-pub use lag_ridge::LagRidge;
-pub use model::{Fitted, Model};
+pub use explanation::{Explanation, explain_series};
+pub use models::{
+    DampedTrend, DirectRidge, Fitted, Fourier, LagRidge, Model, SeasonalNaive, Seasonality, Theta,
+};
 pub use panel::{forecast_panel, forecast_values};
-pub use seasonal_naive::SeasonalNaive;
 pub use series::Series;

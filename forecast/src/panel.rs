@@ -165,7 +165,7 @@ mod tests {
         let alone = forecast(&Series::new(values.collect(), 7).unwrap(), 7, &[0.8]).unwrap();
         assert_eq!(panel.remove("tokens").unwrap().unwrap(), alone);
         let few = panel.remove("few").unwrap().unwrap_err();
-        assert!(matches!(few, Error::TooShort { needed: 24, got: 5 }), "{few}");
+        assert!(matches!(few, Error::TooShort { needed: 14, got: 5 }), "{few}");
         assert!(panel.is_empty());
     }
 

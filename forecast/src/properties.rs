@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::{Forecast, LagRidge, Model, SeasonalNaive, Series, forecast};
+use crate::{Forecast, LagRidge, Model, SeasonalNaive, Seasonality, Series, forecast};
 
 const SEASON: usize = 7;
 
@@ -25,7 +25,7 @@ proptest! {
         // A power of two, so that no product is rounded.
         let factor = 2.0_f64.powi(power);
         let scaled: Vec<f64> = values.iter().map(|value| value * factor).collect();
-        let predict = |values: &[f64]| SeasonalNaive.fit(values, SEASON).unwrap().predict(values, 20);
+        let predict = |values: &[f64]| SeasonalNaive.fit(values, Seasonality::new(SEASON), 20).unwrap().predict(values, 20);
         let expected: Vec<f64> = predict(&values).iter().map(|value| value * factor).collect();
         prop_assert_eq!(predict(&scaled), expected);
     }
@@ -33,7 +33,7 @@ proptest! {
     #[test]
     fn the_lag_ridge_scales_with_its_history(values in history(), factor in 1e-3..1e3_f64) {
         let scaled: Vec<f64> = values.iter().map(|value| value * factor).collect();
-        let predict = |values: &[f64]| LagRidge.fit(values, SEASON).unwrap().predict(values, 10);
+        let predict = |values: &[f64]| LagRidge::LOGARITHMIC.fit(values, Seasonality::new(SEASON), 10).unwrap().predict(values, 10);
         let size = values.iter().fold(0.0_f64, |size, value| size.max(value.abs())) * factor;
         for (got, expected) in predict(&scaled).iter().zip(predict(&values)) {
             prop_assert!((got - expected * factor).abs() <= 1e-6 * size);

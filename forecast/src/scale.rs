@@ -20,16 +20,17 @@ pub(crate) enum Scale {
 
 impl Scale {
     pub(crate) fn of(history: &[f64]) -> Self {
-        // The mean of parts, because a sum of large values may overflow.
-        let count = history.len() as f64;
-        let mean: f64 = history.iter().map(|value| value.abs() / count).sum();
-        if mean == 0.0 {
-            Self::Linear { unit: 1.0 }
-        } else if history.iter().any(|&value| value < 0.0) {
-            Self::Linear { unit: mean }
+        let mean = mean_size(history);
+        if mean == 0.0 || history.iter().any(|&value| value < 0.0) {
+            Self::linear(history)
         } else {
             Self::Logarithmic { bend: BEND * mean }
         }
+    }
+
+    pub(crate) fn linear(history: &[f64]) -> Self {
+        let mean = mean_size(history);
+        Self::Linear { unit: if mean == 0.0 { 1.0 } else { mean } }
     }
 
     pub(crate) fn apply(self, value: f64) -> f64 {
@@ -46,12 +47,18 @@ impl Scale {
             Self::Linear { unit } => scaled * unit,
         }
     }
+}
 
-    /// The least and the greatest forecast that is believed after `history`.
-    pub(crate) fn bounds(self, history: &[f64]) -> (f64, f64) {
-        let most = history.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
-        (floor(history).max(-REACH * most), REACH * most)
-    }
+fn mean_size(history: &[f64]) -> f64 {
+    // The mean of parts, because a sum of large values may overflow.
+    let count = history.len() as f64;
+    history.iter().map(|value| value.abs() / count).sum()
+}
+
+/// The least and the greatest forecast that is believed after `history`.
+pub(crate) fn bounds(history: &[f64]) -> (f64, f64) {
+    let most = history.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+    (floor(history).max(-REACH * most), REACH * most)
 }
 
 /// Zero for a history without negative values: such a quantity does not become negative.

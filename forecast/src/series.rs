@@ -1,6 +1,6 @@
 //! A history of equally spaced values, with its gaps filled.
 
-use crate::Error;
+use crate::{Error, Seasonality};
 
 /// Equally spaced values, oldest first, and how many of them make one season.
 ///
@@ -8,7 +8,7 @@ use crate::Error;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     values: Vec<f64>,
-    season: usize,
+    seasonality: Seasonality,
     filled: usize,
 }
 
@@ -41,7 +41,7 @@ impl Series {
         if filled > 0 {
             fill(&mut values, season);
         }
-        Ok(Self { values, season, filled })
+        Ok(Self { values, seasonality: Seasonality::new(season), filled })
     }
 
     /// The values, oldest first, without gaps.
@@ -51,7 +51,24 @@ impl Series {
 
     /// The number of steps in one season.
     pub fn season(&self) -> usize {
-        self.season
+        self.seasonality.season
+    }
+
+    /// The seasons. Hours have a week too.
+    pub fn seasonality(&self) -> Seasonality {
+        self.seasonality
+    }
+
+    /// Other values with the same seasons.
+    pub(crate) fn with_values(&self, values: Vec<f64>) -> Self {
+        Self { values, ..*self }
+    }
+
+    /// The same values with a longer season; 0 for none.
+    #[must_use]
+    pub fn with_long_season(mut self, long_season: usize) -> Self {
+        self.seasonality.long_season = long_season;
+        self
     }
 
     /// How many of the values were gaps.

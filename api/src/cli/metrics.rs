@@ -10,6 +10,7 @@ use query::{
     AnswerFormat,
     metric::{Audience, Catalog, MetricTable, add_files, read_catalog},
 };
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Folder, WindowArguments, query::RemoteServer, read::LocalLake, say, say_row};
@@ -136,7 +137,7 @@ impl Metrics {
 }
 
 /// The parameters of an address.
-fn pairs(parameters: &MetricParameters) -> anyhow::Result<Vec<(String, String)>> {
+pub(super) fn pairs(parameters: &impl Serialize) -> anyhow::Result<Vec<(String, String)>> {
     let Value::Object(members) = serde_json::to_value(parameters)? else { return Ok(Vec::new()) };
     let given = members.into_iter().filter(|(_, value)| !value.is_null());
     Ok(given.map(|(name, value)| (name, shown(&value))).collect())

@@ -7,6 +7,7 @@ mod analyze;
 mod audit;
 mod backup;
 mod check;
+mod churn;
 mod demo;
 mod erase;
 mod generate;
@@ -112,6 +113,7 @@ enum Command {
     Forecast(read::Forecast),
     /// Say how unusual each value of a file is
     Anomalies(panel::Anomalies),
+    Churn(churn::Churn),
     /// Render a dashboard as one self-contained HTML file
     #[command(subcommand)]
     Report(report::Report),
@@ -246,6 +248,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Analyze(analyze) => analyze.run(&folder).await,
             Command::Forecast(forecast) => forecast.run(&folder).await,
             Command::Anomalies(anomalies) => anomalies.run(),
+            Command::Churn(churn) => churn.run(),
             Command::Report(report) => Box::pin(report.run(&folder)).await,
             Command::Key(key) => key.run(&folder).await,
             Command::Organization(organization) => organization.run(&folder).await,

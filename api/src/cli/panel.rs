@@ -57,11 +57,7 @@ const HORIZON_MAX: usize = 10_000;
 
 impl Anomalies {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let [season, long_season] = match self.period.as_slice() {
-            [one] => [*one, 0],
-            [one, two] => [*one, *two],
-            _ => bail!("--period is one number or two, such as 24,168"),
-        };
+        let [season, long_season] = periods(&self.period)?;
         let options = DetectorOptions { season, long_season, counts: self.counts };
         let mut detectors: BTreeMap<String, Detector> = BTreeMap::new();
         let mut out = csv::Writer::from_writer(Vec::new());
@@ -96,11 +92,20 @@ impl Anomalies {
     }
 }
 
+/// A period, and a longer one or none.
+fn periods(asked: &[usize]) -> anyhow::Result<[usize; 2]> {
+    match asked {
+        [one] => Ok([*one, 0]),
+        [one, two] if one < two => Ok([*one, *two]),
+        _ => bail!("--period is one number, or two with the longer one last, such as 24,168"),
+    }
+}
+
 /// `aihub forecast --panel`.
 pub(super) struct PanelForecast<'a> {
     pub(super) panel: &'a Path,
     pub(super) horizon: usize,
-    pub(super) period: usize,
+    pub(super) period: &'a [usize],
     /// In percent.
     pub(super) levels: &'a [f64],
     pub(super) out: &'a Path,
@@ -127,6 +132,7 @@ impl PanelForecast<'_> {
             head.extend([format!("lo-{level}"), format!("hi-{level}")]);
         }
         out.write_record(&head)?;
+        periods(self.period)?;
         let (count, mut failed) = (series.len(), Vec::new());
         for (id, rows) in series {
             match self.ahead(&rows, &shares) {
@@ -136,6 +142,7 @@ impl PanelForecast<'_> {
                         for interval in &point.intervals {
                             cells.extend([interval.lower.to_string(), interval.upper.to_string()]);
                         }
+                        cells.resize(head.len(), String::new());
                         out.write_record(&cells)?;
                     }
                 }
@@ -161,8 +168,21 @@ impl PanelForecast<'_> {
         let times = Times::of(rows.iter().map(|(ds, _)| ds.as_str()))?;
         let placed = times.places.iter().copied().zip(rows.iter().map(|(_, y)| *y)).collect();
         let (values, step) = forecast_values(placed).map_err(plain)?;
-        let series = Series::new(values, self.period).map_err(plain)?;
-        let ahead = forecast::forecast(&series, self.horizon, levels).map_err(plain)?;
+        let [season, long_season] = periods(self.period)?;
+        let mut series = Series::new(values, season).map_err(plain)?;
+        if long_season > 0 {
+            series = series.with_long_season(long_season);
+        }
+        // A short series has a forecast before it has intervals: those cells are empty.
+        let shorter = (0..=levels.len()).rev().map(|count| &levels[..count]);
+        let mut made = Err(Error::HorizonZero);
+        for levels in shorter {
+            made = forecast::forecast(&series, self.horizon, levels);
+            if !matches!(made, Err(Error::TooShort { .. })) {
+                break;
+            }
+        }
+        let ahead = made.map_err(plain)?;
         let last = times.places.iter().copied().max().unwrap_or_default();
         let next = (1..=self.horizon).map(|ahead| {
             let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);

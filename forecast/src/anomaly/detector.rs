@@ -63,14 +63,14 @@ const LEVEL: usize = 48;
 const SHORT: usize = 8;
 const LONG: usize = 96;
 /// The sum is smoothed over so many values.
-const SMOOTH: usize = 3;
+const SMOOTH: usize = 5;
 /// A score is high only if it is the highest of so many.
-const REFRACTORY: usize = 60;
+const REFRACTORY: usize = 150;
 /// A tail that is rarer counts no more: the logarithm to the base of 10.
 const MOST: f64 = 6.0;
-/// Before so many values, and before the longest season came three times, nothing is unusual.
+/// Before so many values, and before the longest season came twice, nothing is unusual.
 const WARM_UP: usize = 40;
-const WARM_UP_SEASONS: usize = 3;
+const WARM_UP_SEASONS: usize = 2;
 /// How fast scales follow.
 const FOLLOW: f64 = 0.02;
 /// An interval of 99 of 100 of normal errors, in mean absolute errors: 2.576 · 1.2533.

@@ -38,6 +38,30 @@ impl Vocabulary {
     pub fn text<'a>(&'a self, name: &'a str, language: Language) -> &'a str {
         self.0.get(name).map_or(name, |text| text.of(language))
     }
+
+    /// One text with its places, such as `{name}`, filled in. What is filled in has no places itself.
+    pub fn filled(&self, name: &str, places: &[(&str, &str)], language: Language) -> String {
+        let mut rest = self.text(name, language);
+        let mut filled = String::with_capacity(rest.len());
+        while let Some((before, after)) = rest.split_once('{') {
+            filled.push_str(before);
+            let place = after.split_once('}').and_then(|(place, after)| {
+                let (_, value) = places.iter().find(|(known, _)| *known == place)?;
+                Some((value, after))
+            });
+            rest = match place {
+                Some((value, after)) => {
+                    filled.push_str(value);
+                    after
+                }
+                None => {
+                    filled.push('{');
+                    after
+                }
+            };
+        }
+        filled + rest
+    }
 }
 
 #[cfg(test)]
@@ -49,6 +73,9 @@ mod tests {
         let words = Vocabulary::read("a: {en: x, zh-CN: y}").unwrap();
         assert_eq!(words.of(Language::ZhCn)["a"], "y");
         assert_eq!(words.text("b", Language::En), "b");
+        let words = Vocabulary::read("a: {en: '{n} of {m}, {}', zh-CN: y}").unwrap();
+        let places = [("n", "{m}"), ("m", "2")];
+        assert_eq!(words.filled("a", &places, Language::En), "{m} of 2, {}");
         assert!(Vocabulary::read("a: {en: x}").is_err());
         assert!(Vocabulary::read("a: {en: x, zh-CN: ' '}").is_err());
     }

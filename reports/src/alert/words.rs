@@ -26,8 +26,7 @@ pub fn alert_word(name: &str, language: Language) -> &str {
 
 /// A word with its places filled in.
 pub fn alert_text(name: &str, places: &[(&str, &str)], language: Language) -> String {
-    let text = alert_word(name, language).to_owned();
-    places.iter().fold(text, |text, (place, value)| text.replace(&format!("{{{place}}}"), value))
+    WORDS.filled(name, places, language)
 }
 
 /// An alert as it is put in words.

@@ -52,8 +52,7 @@ pub struct AnomalyRow {
 
 /// A word of the page, with its places filled in.
 pub fn anomaly_word(name: &str, places: &[(&str, &str)], language: Language) -> String {
-    let text = WORDS.text(name, language).to_owned();
-    places.iter().fold(text, |text, (place, value)| text.replace(&format!("{{{place}}}"), value))
+    WORDS.filled(name, places, language)
 }
 
 /// The list of anomalies.

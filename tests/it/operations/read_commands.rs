@@ -178,3 +178,49 @@ fn series_of_a_file_are_forecast_and_watched() {
         assert!(!refused.status.success() && said.contains(why), "{said}");
     }
 }
+
+#[test]
+fn who_is_likely_to_leave_is_said_with_reasons() {
+    let dir = folder();
+    let (table, out) = (dir.path().join("table.csv"), dir.path().join("out.csv"));
+    let mut lines = vec!["id,months,contract,left".to_owned()];
+    for number in 0..600_u32 {
+        let months = number * 7 % 60;
+        let contract = if number.is_multiple_of(3) { "yearly" } else { "monthly" };
+        // One of ten does the other thing.
+        let leaves = (contract == "monthly" && months < 20) != number.is_multiple_of(10);
+        lines.push(format!("c{number},{months},{contract},{}", if leaves { "Yes" } else { "No" }));
+    }
+    std::fs::write(&table, lines.join("\n")).expect("a file");
+    let (table_path, out_path) = (table.to_string_lossy(), out.to_string_lossy());
+    let with = |target: &str, more: &[&str]| {
+        let base = ["churn", "--table", &table_path, "--target", target, "--out", &out_path];
+        run(dir.path(), &[&base[..], more].concat())
+    };
+    let done = with("left", &["--id", "id"]);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success() && said.starts_with("AUC 0.8"), "{said}");
+    let text = std::fs::read_to_string(&out).expect("a file");
+    let row = |id: &str| {
+        let found = text.lines().find(|line| line.starts_with(&format!("{id},")));
+        found.expect("a row").split(',').map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(text.lines().next(), Some("id,probability,reason_1,reason_2,reason_3"));
+    // One month on a monthly contract, and 42 months on a yearly one.
+    let probability = |id: &str| row(id)[1].parse::<f64>().expect("a number");
+    assert!(probability("c1") > 0.6 && probability("c6") < 0.3, "{:?} {:?}", row("c1"), row("c6"));
+    assert!(row("c1")[2].contains("months=7 +"), "{:?}", row("c1"));
+    for (target, more, why) in [
+        ("nothing", vec![], "no column `nothing`"),
+        ("contract", vec![], "--positive"),
+        ("months", vec!["--positive", "7"], "two values"),
+    ] {
+        let refused = with(target, &more);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(why), "{said}");
+    }
+    std::fs::write(&table, lines[..90].join("\n")).expect("a file");
+    let refused = with("left", &[]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("50 are needed"), "{said}");
+}

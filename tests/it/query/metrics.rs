@@ -147,8 +147,16 @@ async fn wrong_questions_are_refused(client: &Client) {
         ),
         ("/v1/forecasts/requests?horizon=0", 400, "invalid_parameters"),
         ("/v1/forecasts/requests?horizon=169", 400, "invalid_parameters"),
-        ("/v1/forecasts/requests?grain=month", 400, "invalid_parameters"),
+        ("/v1/forecasts/requests?horizon=91", 400, "invalid_parameters"),
+        ("/v1/forecasts/requests?grain=year", 400, "invalid_parameters"),
+        ("/v1/forecasts/requests?level=80,100", 400, "invalid_parameters"),
+        ("/v1/forecasts/requests?limit=51&by=model", 400, "invalid_parameters"),
+        ("/v1/forecasts/requests?by=nothing", 400, "invalid_query"),
+        ("/v1/forecasts/p95_latency?by=model", 400, "invalid_parameters"),
+        ("/v1/forecasts/requests?tz=Mars", 400, "invalid_parameters"),
+        ("/v1/forecasts/requests?filter=model", 400, "invalid_parameters"),
         ("/v1/forecasts/requests?grain=week", 422, "not_forecastable"),
+        ("/v1/forecasts/requests?horizon=30", 422, "not_forecastable"),
     ] {
         let (found, answer) = client.get(path).await;
         assert_eq!((found.as_u16(), &answer["code"]), (status, &json!(code)), "{path}: {answer}");
@@ -156,7 +164,7 @@ async fn wrong_questions_are_refused(client: &Client) {
 }
 
 async fn forecasts_nest(client: &Client) {
-    for (name, grain, horizon) in [("requests", "day", 7), ("usage_revenue", "day", 14)] {
+    for (name, grain, horizon) in [("requests", "day", 7), ("usage_revenue", "day", 10)] {
         let path = format!("/v1/forecasts/{name}?grain={grain}&horizon={horizon}");
         let (status, answer) = client.get(&path).await;
         assert_eq!(status, 200, "{path}: {answer}");
@@ -185,6 +193,47 @@ async fn forecasts_nest(client: &Client) {
     }
 }
 
+/// The first forecast value does not depend on how far somebody looks, groups add up, and the business numbers are there.
+async fn forecasts_agree_with_each_other(client: &Client) {
+    let ask = async |question: &str| {
+        let (status, answer) = client.get(&format!("/v1/forecasts/{question}")).await;
+        assert_eq!(status, 200, "{question}: {answer}");
+        answer
+    };
+    let value = |point: &Value| point["value"].as_f64().expect("a number");
+    let (one, ten) = (ask("requests?horizon=1").await, ask("requests?horizon=10").await);
+    assert_eq!(one["points"][0], ten["points"][0]);
+    assert_eq!(one["backtest"], ten["backtest"]);
+    let weights = ten["models"].as_array().expect("models");
+    let sum: f64 = weights.iter().filter_map(|model| model["weight"].as_f64()).sum();
+    assert!((sum - 1.0).abs() < 1e-9, "{weights:?}");
+    for language in ["en", "zh-CN"] {
+        let said = ten["explanation"]["said"][language].as_array().expect("sentences");
+        assert!(said.len() >= 2, "{said:?}");
+    }
+
+    let split = ask("requests?horizon=10&by=model&limit=2").await;
+    assert_eq!((&split["points"], &split["reconciled"]), (&ten["points"], &json!(true)));
+    let groups = split["groups"].as_array().expect("groups");
+    assert_eq!(groups.len(), 3, "two models, and all others");
+    assert_eq!(groups.iter().filter(|group| group["other"] == true).count(), 1);
+    for (index, point) in split["points"].as_array().expect("points").iter().enumerate() {
+        let parts: f64 = groups.iter().map(|group| value(&group["points"][index])).sum();
+        assert!((parts - value(point)).abs() < 1e-6 * value(point).max(1.0), "{parts} {point}");
+    }
+    let model = groups[0]["value"].as_str().expect("a model");
+    let filtered = ask(&format!("requests?filter=model%3D{model}&level=50")).await;
+    assert_eq!(filtered["reconciled"], false);
+    assert_eq!(filtered["points"][0]["intervals"][0]["level"], 0.5);
+
+    let reached = &ask("requests?reach=1").await["reached"];
+    assert_eq!(reached["at"], ten["points"][0]["at"], "{reached}");
+    assert!(ask("mrr?reach=1e12").await["reached"]["at"].is_null());
+    let hours = ask("requests?grain=hour&horizon=168&tz=Asia/Kolkata").await;
+    assert_eq!(hours["points"].as_array().map(Vec::len), Some(168));
+    assert!(hours["peak"].is_null(), "40 days do not say the busiest hour of the next 30");
+}
+
 #[tokio::test]
 async fn figures_agree_with_each_other() {
     let dir = folder();
@@ -193,6 +242,7 @@ async fn figures_agree_with_each_other() {
     the_catalog_is_complete(&client).await;
     wrong_questions_are_refused(&client).await;
     forecasts_nest(&client).await;
+    forecasts_agree_with_each_other(&client).await;
     parts_add_up(&client).await;
 }
 

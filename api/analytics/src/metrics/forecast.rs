@@ -1,27 +1,48 @@
 //! `GET /v1/forecasts/{metric}`.
 
 use actix_web::{HttpResponse, get, http::StatusCode, web};
-use chrono::{DateTime, NaiveTime, Utc};
-use query::{Zone, metric::Grain};
-use reports::metric_forecast::{self, ForecastError, MetricForecast};
+use chrono::{DateTime, Utc};
+use pages::Language;
+use query::{
+    Engine, MetricContext, QueryError, Reason, Zone,
+    metric::{Grain, Groups, Metric, MetricAnswer, MetricKind, MetricRequest},
+};
+use reports::metric_forecast::{
+    self, Accuracy, ForecastError, GroupForecast, LEVELS, MetricForecast, MonthEnd, Peak, Reached,
+    Scenarios,
+};
 use rest::{
     principal::{Authorized, ReadMetrics},
     problem::{Code, Denied, Problem, parameters},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::grain;
+use super::{Settings, grain, parse_filter};
 use crate::{Lake, queries::problem};
 
 /// What is asked of a forecast.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ForecastParameters {
-    /// `hour`, `day` (the default) or `week`.
+pub struct ForecastParameters {
+    /// `hour`, `day` (the default), `week` or `month`.
     pub grain: Option<String>,
-    /// Buckets ahead, 1 to 168; 14 without it.
+    /// Buckets ahead: at most 168 hours, 90 days, 26 weeks or 12 months, and a third of the history. 14 without it, or what
+    /// there is.
     pub horizon: Option<usize>,
+    /// The levels of the intervals in percent, separated by commas; `80,95` without it.
+    pub level: Option<String>,
+    /// A dimension to split by. The forecasts of its values add up to that of everything.
+    pub by: Option<String>,
+    /// How many values are shown separately, 1 to 50 (10 without it): the largest. All others are one.
+    pub limit: Option<usize>,
+    /// `model=gpt-4o` and the like, joined by `;`, as for metrics.
+    pub filter: Option<String>,
+    /// The time zone of the buckets, such as `Europe/Berlin`. Left out: the setting `metrics.zone`.
+    pub tz: Option<String>,
+    /// An amount: the answer says when it is reached, by the sum since the start of the month, or by a balance.
+    pub reach: Option<f64>,
 }
 
 /// A metric's forecast.
@@ -30,12 +51,41 @@ pub struct ForecastView {
     pub metric: String,
     #[schema(value_type = String)]
     pub grain: Grain,
-    /// The models that were blended, with their weights, and how the blend did on the past.
+    /// The models and their weights, in one line.
     pub model: String,
+    /// The models, each with its weight; the weights add up to 1.
+    pub models: Vec<ModelView>,
+    /// `mase`, `smape`, `naive_mase`, `naive_smape`, `coverage`, `origins`, `horizon`: how such forecasts of the past did.
     #[schema(value_type = Object)]
-    pub backtest: serde_json::Value,
+    pub backtest: Accuracy,
+    /// `slope` (by bucket), `mean`, `trend_share`, `season_share`, `rest_share`, and `said`: sentences in `en` and `zh-CN`.
+    #[schema(value_type = Object)]
+    pub explanation: Value,
+    /// Buckets that were far from what is usual, and were not learned from.
+    #[schema(value_type = Vec<String>)]
+    pub outliers: Vec<DateTime<Utc>>,
     #[schema(value_type = Vec<Object>)]
     pub points: Vec<metric_forecast::Point>,
+    /// With `by`: the values of the dimension, and `other`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<GroupView>>,
+    /// `false` with a filter: it is a forecast of its own, and is not made to fit to that of everything.
+    pub reconciled: bool,
+    /// Of days that add up: the sum of this month.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub month_end: Option<MonthEnd>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub reached: Option<Reached>,
+    /// Of hours that add up: the busiest one of the next 30 days.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub peak: Option<Peak>,
+    /// Of months of a balance such as `mrr`: where it goes at the rates of the last twelve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub scenarios: Option<Scenarios>,
     #[schema(value_type = Option<String>)]
     pub currency: Option<String>,
     /// The history ends here.
@@ -44,7 +94,223 @@ pub struct ForecastView {
     pub as_of: String,
 }
 
-/// Forecasts a metric from its own past, with 80 % and 95 % prediction intervals.
+/// A model of the pool.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelView {
+    pub name: &'static str,
+    pub weight: f64,
+}
+
+/// The forecast of one value of the dimension.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GroupView {
+    /// Absent for events without one, and for `other`.
+    pub value: Option<String>,
+    /// All values that are not shown separately.
+    pub other: bool,
+    #[schema(value_type = Vec<Object>)]
+    pub points: Vec<metric_forecast::Point>,
+}
+
+const HORIZON: usize = 14;
+const GROUPS: usize = 10;
+const GROUPS_MAX: usize = 50;
+const LEVELS_MAX: usize = 5;
+
+/// A question that was understood.
+#[derive(Debug)]
+pub struct ForecastQuestion {
+    history: MetricRequest,
+    /// A dimension, and how many of its values are shown separately.
+    by: Option<(String, usize)>,
+    horizon: Option<usize>,
+    levels: Vec<f64>,
+    reach: Option<f64>,
+}
+
+/// The answers that a forecast is made from.
+#[derive(Debug)]
+pub struct ForecastHistory {
+    pub total: MetricAnswer,
+    pub groups: Option<MetricAnswer>,
+}
+
+impl ForecastParameters {
+    /// The question about the buckets after the last one that is over.
+    ///
+    /// # Errors
+    /// When a parameter is none of what it may be.
+    pub fn question(
+        &self,
+        metric: &Metric,
+        settings: &Settings,
+        now: DateTime<Utc>,
+    ) -> Result<ForecastQuestion, QueryError> {
+        let grain = self.grain.as_deref().map_or(Ok(Grain::Day), grain)?;
+        let zone = self.tz.as_deref().map(str::parse).transpose()?.unwrap_or(settings.zone);
+        let filter = self.filter.as_deref().filter(|text| !text.is_empty());
+        let Some(most) = metric_forecast::horizon_max(grain) else {
+            return Err(refused("a forecast is of `grain` hour, day, week or month"));
+        };
+        if self.horizon.is_some_and(|horizon| !(1..=most).contains(&horizon)) {
+            let name = grain.name();
+            return Err(refused(format!("`horizon` is 1 to {most} for the grain {name}")));
+        }
+        let limit = self.limit.unwrap_or(GROUPS);
+        if !(1..=GROUPS_MAX).contains(&limit) {
+            return Err(refused(format!("`limit` is 1 to {GROUPS_MAX}")));
+        }
+        if self.by.is_some() && !metric.additive_by_group() {
+            return Err(refused(format!(
+                "the values of groups of `{}` do not add up, so they have no forecasts that do",
+                metric.name
+            )));
+        }
+        if self.reach.is_some_and(|amount| !amount.is_finite()) {
+            return Err(refused("`reach` is a number"));
+        }
+        let until = grain.start(now - settings.lateness, zone);
+        let mut history = metric_forecast::history(&metric.name, grain, until);
+        history.zone = zone;
+        history.filter = filter.map(parse_filter).transpose()?;
+        Ok(ForecastQuestion {
+            history,
+            by: self.by.clone().map(|by| (by, limit)),
+            horizon: self.horizon,
+            levels: self.levels()?,
+            reach: self.reach,
+        })
+    }
+
+    fn levels(&self) -> Result<Vec<f64>, QueryError> {
+        let Some(text) = self.level.as_deref() else { return Ok(LEVELS.to_vec()) };
+        let level = |text: &str| {
+            text.trim().parse::<f64>().ok().filter(|level| *level > 0.0 && *level < 100.0)
+        };
+        let levels: Option<Vec<f64>> = text.split(',').map(level).collect();
+        let levels = levels.filter(|levels| levels.len() <= LEVELS_MAX);
+        let wrong = || refused("`level` is up to five numbers above 0 and below 100");
+        Ok(levels.ok_or_else(wrong)?.into_iter().map(|level| level / 100.0).collect())
+    }
+}
+
+fn refused(message: impl Into<String>) -> QueryError {
+    QueryError::new(Reason::Parameters, message)
+}
+
+impl ForecastQuestion {
+    /// Reads the history.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn read(
+        &self,
+        engine: &Engine,
+        context: MetricContext<'_>,
+    ) -> Result<ForecastHistory, QueryError> {
+        let one = async |request: MetricRequest| {
+            let answers = engine.metrics(std::slice::from_ref(&request), context).await?;
+            let none = || QueryError::new(Reason::Parameters, "there is no answer");
+            answers.into_iter().next().ok_or_else(none)
+        };
+        let total = one(self.history.clone()).await?;
+        let Some((by, limit)) = &self.by else {
+            return Ok(ForecastHistory { total, groups: None });
+        };
+        let mut largest = self.history.clone();
+        (largest.grain, largest.by) = (None, vec![by.clone()]);
+        largest.groups = Groups::Largest(*limit);
+        let largest = one(largest).await?;
+        let mut shown: Vec<_> = largest.rows.into_iter().map(|row| row.group).collect();
+        shown.dedup();
+        let mut split = self.history.clone();
+        (split.by, split.groups) = (vec![by.clone()], Groups::These(shown));
+        Ok(ForecastHistory { total, groups: Some(one(split).await?) })
+    }
+
+    /// Makes the forecast. This is work for a core.
+    ///
+    /// # Errors
+    /// When the history is too short.
+    pub fn forecast(
+        &self,
+        metric: &Metric,
+        history: &ForecastHistory,
+        as_of: String,
+    ) -> Result<ForecastView, ForecastError> {
+        let (total, zone) = (&history.total, self.history.zone);
+        let mut forecast = metric_forecast::forecast_metric(total, &self.levels, zone)?;
+        let everything = forecast.clone();
+        forecast.up_to(self.horizon.unwrap_or(HORIZON.min(forecast.points.len())))?;
+        let buckets: Vec<_> = total.rows.iter().filter_map(|row| row.at).collect();
+        let split = |groups: &MetricAnswer| {
+            metric_forecast::forecast_groups(&forecast, groups, &buckets, &self.levels, zone)
+        };
+        let groups = history.groups.as_ref().map(split).transpose()?;
+        let grain = self.history.grain.unwrap_or(Grain::Day);
+        let adds_up = metric.additive_by_time();
+        let is_balance = metric.kind == MetricKind::Cumulative;
+        let view = ForecastView {
+            metric: metric.name.clone(),
+            grain,
+            model: models(&forecast),
+            models: forecast
+                .models
+                .iter()
+                .map(|(name, weight)| ModelView { name, weight: *weight })
+                .collect(),
+            explanation: explained(&forecast, metric, grain, zone),
+            groups: groups.map(|groups| groups.into_iter().map(GroupView::new).collect()),
+            reconciled: self.history.filter.is_none(),
+            month_end: (grain == Grain::Day && adds_up)
+                .then(|| metric_forecast::month_end(total, &everything, zone))
+                .flatten(),
+            reached: self
+                .reach
+                .map(|amount| metric_forecast::reached(total, &everything, amount, adds_up, zone)),
+            peak: (grain == Grain::Hour && adds_up)
+                .then(|| metric_forecast::peak(total, forecast.currency.as_deref(), zone))
+                .flatten(),
+            scenarios: (grain == Grain::Month && is_balance)
+                .then(|| metric_forecast::scenarios(total, zone))
+                .flatten(),
+            backtest: forecast.backtest,
+            outliers: forecast.outliers,
+            points: forecast.points,
+            currency: forecast.currency,
+            from: self.history.to,
+            as_of,
+        };
+        Ok(view)
+    }
+}
+
+fn models(forecast: &MetricForecast) -> String {
+    let models = forecast.models.iter().map(|(name, weight)| format!("{name} {weight:.2}"));
+    models.collect::<Vec<_>>().join(", ")
+}
+
+fn explained(forecast: &MetricForecast, metric: &Metric, grain: Grain, zone: Zone) -> Value {
+    let said = |language| metric_forecast::said(forecast, metric.unit, grain, zone, language);
+    let numbers = forecast.explanation;
+    json!({
+        "slope": numbers.map(|one| one.slope),
+        "mean": numbers.map(|one| one.mean),
+        "trend_share": numbers.map(|one| one.trend_share),
+        "season_share": numbers.map(|one| one.season_share),
+        "rest_share": numbers.map(|one| one.rest_share),
+        "said": {"en": said(Language::En), "zh-CN": said(Language::ZhCn)},
+    })
+}
+
+impl GroupView {
+    fn new(group: GroupForecast) -> Self {
+        let GroupForecast { group, other, points } = group;
+        Self { value: group.into_iter().next().flatten(), other, points }
+    }
+}
+
+/// Forecasts a metric from its own past, with prediction intervals.
 #[utoipa::path(
     tag = "forecasts",
     params(("metric" = String, Path), ForecastParameters),
@@ -59,47 +325,23 @@ pub(crate) async fn get_forecast(
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
-    lake.known(&principal, &metric)?;
-    let grain = asked.grain.as_deref().map_or(Ok(Grain::Day), grain).map_err(problem)?;
-    let horizon = asked.horizon.unwrap_or(14);
-    if !(1..=168).contains(&horizon) || !matches!(grain, Grain::Hour | Grain::Day | Grain::Week) {
-        let detail = "`horizon` is 1 to 168, and `grain` is hour, day or week";
-        return Err(Problem::invalid_parameters(detail));
-    }
-    let today = lake.state.clock.now().date_naive().and_time(NaiveTime::MIN).and_utc();
-    let request = metric_forecast::history(&metric, grain, grain.start(today, Zone::UTC));
-    let (mut answers, as_of) = lake.read(&principal, std::slice::from_ref(&request)).await?;
-    let answer = answers.pop().ok_or_else(Problem::internal)?;
-    if answer.rows.iter().any(|row| row.suppressed) {
-        let detail = format!("`{metric}` has days of few persons, which you are not shown");
+    let metric = lake.known(&principal, &metric)?.clone();
+    let now = lake.state.clock.now();
+    let question = asked.question(&metric, &lake.metrics, now).map_err(problem)?;
+    let read =
+        async |context: MetricContext<'_>, _: &str| question.read(&lake.engine, context).await;
+    let (history, as_of) = Box::pin(lake.at_cut(&principal, None, read)).await?;
+    let answers = [Some(&history.total), history.groups.as_ref()];
+    if answers.into_iter().flatten().any(|answer| answer.rows.iter().any(|row| row.suppressed)) {
+        let detail = format!("`{}` has days of few persons, which you are not shown", metric.name);
         return Err(not_forecastable(detail));
     }
-    let ahead: MetricForecast = tokio::task::spawn_blocking(move || {
-        metric_forecast::forecast_metric(&answer, horizon, Zone::UTC)
-    })
-    .await
-    .map_err(|_| Problem::internal())?
-    .map_err(|error: ForecastError| not_forecastable(error.to_string()))?;
-    let view = ForecastView::new(metric.into_inner(), grain, ahead, request.to, as_of);
+    let made = tokio::task::spawn_blocking(move || question.forecast(&metric, &history, as_of));
+    let view = made
+        .await
+        .map_err(|_| Problem::internal())?
+        .map_err(|error: ForecastError| not_forecastable(error.to_string()))?;
     Ok(HttpResponse::Ok().json(view))
-}
-
-impl ForecastView {
-    pub fn new(
-        metric: String,
-        grain: Grain,
-        ahead: MetricForecast,
-        from: DateTime<Utc>,
-        as_of: String,
-    ) -> Self {
-        let backtest = serde_json::json!({
-            "mase": ahead.mase,
-            "smape": ahead.smape,
-            "origins": ahead.origins,
-        });
-        let MetricForecast { model, points, currency, .. } = ahead;
-        Self { metric, grain, model, backtest, points, currency, from, as_of }
-    }
 }
 
 fn not_forecastable(detail: String) -> Problem {

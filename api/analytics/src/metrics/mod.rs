@@ -25,7 +25,7 @@ use utoipa::ToSchema;
 
 pub(crate) use self::question::parse_filter;
 pub use self::{
-    forecast::ForecastView,
+    forecast::{ForecastParameters, ForecastView},
     question::{MetricParameters, MetricQueryBody, grain},
     view::{MetricDefinition, MetricTableView, MetricView},
 };

@@ -4,20 +4,15 @@
 //! hourly data: alone it scores an OWA of 0.418 on the M4 hourly series, where the winner of the
 //! competition scored 0.440 and a trend with Fourier terms scores 0.90.
 
-use linfa::Dataset;
-use linfa::traits::Fit;
-use linfa_linear::LinearRegression;
-use ndarray::{Array1, Array2};
+use ndarray::Array2;
 
-use crate::scale::Scale;
-use crate::{Error, Fitted, Model};
+use super::{SHORTEST, mean, ridge};
+use crate::scale::{Scale, bounds};
+use crate::{Error, Fitted, Model, Seasonality};
 
 /// The penalty, as a share of the mean variance of a lag. Small: lags of one series share a unit,
 /// and the rows outnumber them.
 const PENALTY: f64 = 1e-3;
-
-/// Below four values not even two lags have two rows.
-const SHORTEST: usize = 4;
 
 /// Ridge regression of the next value on earlier ones, fed with its own forecasts.
 ///
@@ -25,8 +20,10 @@ const SHORTEST: usize = 4;
 /// each row is taken from the row and its target. So the model learns shape and not level, and
 /// needs no intercept. Forecasts stay within three times the largest absolute value of the
 /// history, and are not negative when the history is not.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LagRidge;
+#[derive(Debug, Clone, Copy)]
+pub struct LagRidge {
+    is_logarithmic: bool,
+}
 
 struct LagWeights {
     lags: Vec<usize>,
@@ -34,11 +31,19 @@ struct LagWeights {
     /// How many values before a row give its mean.
     window: usize,
     scale: Scale,
+    bounds: (f64, f64),
+}
+
+impl LagRidge {
+    /// On a logarithmic scale, where no value is negative.
+    pub const LOGARITHMIC: Self = Self { is_logarithmic: true };
+    /// On the scale of the history.
+    pub const LINEAR: Self = Self { is_logarithmic: false };
 }
 
 impl Model for LagRidge {
     fn name(&self) -> &'static str {
-        "lag_ridge"
+        if self.is_logarithmic { "lag_ridge" } else { "lag_ridge_linear" }
     }
 
     /// Uses the lags that reach back at most half the history, so that there are no fewer rows
@@ -46,37 +51,41 @@ impl Model for LagRidge {
     ///
     /// # Errors
     /// [`Error::TooShort`] below four values; [`Error::Unsolvable`] when the regression fails.
-    fn fit(&self, history: &[f64], season: usize) -> Result<Box<dyn Fitted>, Error> {
-        if season == 0 {
-            return Err(Error::SeasonZero);
-        }
-        if history.len() < SHORTEST {
-            return Err(Error::TooShort { needed: SHORTEST, got: history.len() });
-        }
-        let lags = lags(season, history.len() / 2);
+    fn fit(
+        &self,
+        history: &[f64],
+        seasonality: Seasonality,
+        _: usize,
+    ) -> Result<Box<dyn Fitted>, Error> {
+        super::check(history, seasonality, SHORTEST)?;
+        let season = seasonality.season;
+        let lags = lags(seasonality, history.len() / 2);
         let reach = lags.last().copied().unwrap_or(1);
         let window = (reach / season * season).max(reach.min(season));
-        let scale = Scale::of(history);
+        let scale = if self.is_logarithmic { Scale::of(history) } else { Scale::linear(history) };
         let scaled: Vec<f64> = history.iter().map(|&value| scale.apply(value)).collect();
-        let weights = solve(NormalEquations::new(&scaled, &lags, window))?;
-        Ok(Box::new(LagWeights { lags, weights, window, scale }))
+        let weights = NormalEquations::new(&scaled, &lags, window).solve()?;
+        Ok(Box::new(LagWeights { lags, weights, window, scale, bounds: bounds(history) }))
     }
 }
 
 impl Fitted for LagWeights {
     fn predict(&self, history: &[f64], horizon: usize) -> Vec<f64> {
-        let bounds = self.scale.bounds(history);
+        let (least, most) = self.bounds;
         let reach = self.lags.last().copied().unwrap_or(1).max(self.window);
         let tail = &history[history.len() - reach..];
         let mut past: Vec<f64> = tail.iter().map(|&value| self.scale.apply(value)).collect();
         let mut predicted = Vec::with_capacity(horizon);
+        let mut sum: f64 = past[reach - self.window..].iter().sum();
         for _ in 0..horizon {
             let now = past.len();
-            let mean = mean(&past[now - self.window..]);
+            let mean = sum / self.window as f64;
             let terms = self.lags.iter().zip(&self.weights);
             let shape: f64 = terms.map(|(lag, weight)| weight * (past[now - lag] - mean)).sum();
-            let value = self.scale.undo(mean + shape).clamp(bounds.0, bounds.1);
-            past.push(self.scale.apply(value));
+            let value = self.scale.undo(mean + shape).clamp(least, most);
+            let scaled = self.scale.apply(value);
+            sum += scaled - past[now - self.window];
+            past.push(scaled);
             predicted.push(value);
         }
         predicted
@@ -87,18 +96,22 @@ impl Fitted for LagWeights {
 ///
 /// Every lag of the recent past, then the same phase of earlier seasons. For hours that is one
 /// day, the same hour of the days before, and a week ago with its neighbors.
-fn lags(season: usize, reach: usize) -> Vec<usize> {
+fn lags(Seasonality { season, long_season }: Seasonality, reach: usize) -> Vec<usize> {
     let mut lags: Vec<usize> = match season {
         1..=12 => (1..=2 * season).chain([3 * season, 4 * season]).collect(),
-        13..=48 => (1..=season)
-            .chain((2..=6).map(|count| count * season))
-            .chain(7 * season - 1..=7 * season + 1)
-            .collect(),
+        13..=48 => (1..=season).chain((2..=6).map(|count| count * season)).collect(),
         _ => (1..=24)
             .chain(season - 1..=season.saturating_add(1))
             .chain([season.saturating_mul(2), season.saturating_mul(3)])
             .collect(),
     };
+    let long_season =
+        if long_season == 0 && (13..=48).contains(&season) { 7 * season } else { long_season };
+    if long_season > season {
+        lags.extend(long_season - 1..=long_season.saturating_add(1));
+        lags.sort_unstable();
+        lags.dedup();
+    }
     lags.retain(|&lag| lag <= reach);
     lags
 }
@@ -106,7 +119,7 @@ fn lags(season: usize, reach: usize) -> Vec<usize> {
 /// `XᵀX` and `Xᵀy` of centered lags, summed row by row without building `X`.
 struct NormalEquations {
     gram: Array2<f64>,
-    moments: Array1<f64>,
+    moments: Array2<f64>,
 }
 
 impl NormalEquations {
@@ -133,41 +146,25 @@ impl NormalEquations {
         let gram = Array2::from_shape_fn((count, count), |(row, column)| {
             gram[row.max(column) * count + row.min(column)]
         });
-        Self { gram, moments: Array1::from_vec(moments) }
+        let moments = Array2::from_shape_fn((count, 1), |(row, _)| moments[row]);
+        Self { gram, moments }
     }
-}
 
-/// Solves `(XᵀX + kI) w = Xᵀy`, with `k` relative to the mean diagonal of `XᵀX`.
-///
-/// The system is itself a regression without residual, of as many rows as lags, so the QR solver
-/// of `linfa` answers it: 32 rows for hourly data instead of the 700 and more of the history. The
-/// coordinate descent of `linfa-elasticnet` converges slowly on lags, which are all alike.
-fn solve(equations: NormalEquations) -> Result<Vec<f64>, Error> {
-    let NormalEquations { mut gram, moments } = equations;
-    let lags = moments.len();
-    let spread = gram.diag().mean().unwrap_or(0.0);
-    if spread < f64::EPSILON {
-        // A constant history: no shape to learn, and the mean of the window is the forecast.
-        return Ok(vec![0.0; lags]);
+    fn solve(self) -> Result<Vec<f64>, Error> {
+        Ok(ridge::solve(self.gram, &self.moments, PENALTY)?.column(0).to_vec())
     }
-    gram.diag_mut().mapv_inplace(|variance| variance + PENALTY * spread);
-    let fitted = LinearRegression::new()
-        .with_intercept(false)
-        .fit(&Dataset::new(gram, moments))
-        .map_err(|source| Error::Unsolvable { lags, source })?;
-    Ok(fitted.params().to_vec())
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 #[cfg(test)]
 mod tests {
     use ndarray::array;
 
-    use super::{LagRidge, NormalEquations, PENALTY, lags, solve};
-    use crate::{Error, Model};
+    use super::{LagRidge, NormalEquations, PENALTY};
+    use crate::{Error, Model, Seasonality};
+
+    fn lags(season: usize, reach: usize) -> Vec<usize> {
+        super::lags(Seasonality::new(season), reach)
+    }
 
     #[test]
     fn lags_follow_the_season() {
@@ -189,23 +186,12 @@ mod tests {
         // Rows (½, -½) → 2½, (1, -1) → 5, (2, -2) → 10 around the means 1½, 3 and 6.
         let equations = NormalEquations::new(&[1.0, 2.0, 4.0, 8.0, 16.0], &[1, 2], 2);
         assert_eq!(equations.gram, array![[5.25, -5.25], [-5.25, 5.25]]);
-        assert_eq!(equations.moments, array![26.25, -26.25]);
+        assert_eq!(equations.moments, array![[26.25], [-26.25]]);
         // (5.25 (1 + k) + 5.25) w = 26.25, so w = 5 / (2 + k), and the penalty splits it evenly.
-        let weights = solve(equations).unwrap();
+        let weights = equations.solve().unwrap();
         let expected = 5.0 / (2.0 + PENALTY);
         assert!((weights[0] - expected).abs() < 1e-9, "{weights:?}");
         assert!((weights[1] + expected).abs() < 1e-9, "{weights:?}");
-    }
-
-    #[test]
-    fn ridge_matches_a_full_rank_golden() {
-        // By Cramer's rule, and as Ridge(alpha = 0.003, fit_intercept = False) minimizes it:
-        // [[4.003, 1], [1, 2.003]] w = [9, 5], with determinant 7.018009.
-        let equations =
-            NormalEquations { gram: array![[4.0, 1.0], [1.0, 2.0]], moments: array![9.0, 5.0] };
-        let weights = solve(equations).unwrap();
-        assert!((weights[0] - 13.027 / 7.018009).abs() < 1e-12, "{weights:?}");
-        assert!((weights[1] - 11.015 / 7.018009).abs() < 1e-12, "{weights:?}");
     }
 
     #[test]
@@ -214,7 +200,10 @@ mod tests {
         let falling: Vec<f64> = growing.iter().map(|value| -value).collect();
         let most = growing[39];
         for (history, least) in [(&growing, 0.0), (&falling, -3.0 * most)] {
-            let predicted = LagRidge.fit(history, 7).unwrap().predict(history, 200);
+            let predicted = LagRidge::LOGARITHMIC
+                .fit(history, Seasonality::new(7), 200)
+                .unwrap()
+                .predict(history, 200);
             assert!(predicted.iter().all(|value| (least..=3.0 * most).contains(value)));
         }
     }
@@ -223,7 +212,11 @@ mod tests {
     fn constant_and_zero_histories_stay_what_they_are() {
         for level in [0.0, 7.0, -7.0] {
             let history = [level; 30];
-            for value in LagRidge.fit(&history, 7).unwrap().predict(&history, 10) {
+            for value in LagRidge::LOGARITHMIC
+                .fit(&history, Seasonality::new(7), 10)
+                .unwrap()
+                .predict(&history, 10)
+            {
                 assert!((value - level).abs() < 1e-9, "{value} is not {level}");
             }
         }
@@ -231,7 +224,8 @@ mod tests {
 
     #[test]
     fn three_values_are_too_few() {
-        let refused = LagRidge.fit(&[1.0, 2.0, 3.0], 1).err().unwrap();
+        let refused =
+            LagRidge::LOGARITHMIC.fit(&[1.0, 2.0, 3.0], Seasonality::new(1), 1).err().unwrap();
         assert!(matches!(refused, Error::TooShort { needed: 4, got: 3 }));
     }
 }

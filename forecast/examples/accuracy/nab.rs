@@ -1,16 +1,11 @@
-//! Scores the anomaly detector on files of the Numenta Anomaly Benchmark, beside a windowed Gaussian.
+//! Files of the Numenta Anomaly Benchmark, beside its windowed Gaussian.
 //!
-//! ```text
-//! cargo run --release -p forecast --example nab -- FOLDER
-//! ```
-//!
-//! `FOLDER` holds `data/*/*.csv` and `labels/combined_windows.json` of the benchmark (github.com/numenta/NAB). The score is
-//! the benchmark's own: its three profiles, a threshold for the whole corpus, the first 15 % of each file (at most 750
-//! rows) without a score. Both detectors have one set of parameters for all files. Only files with a label entry count.
+//! The score is the benchmark's own: its three profiles, a threshold for the whole corpus, the first 15 % of each file (at
+//! most 750 rows) without a score. Both detectors have one set of parameters for all files. Only files with a label entry
+//! count.
 
 use std::{
     collections::BTreeMap,
-    error::Error,
     fs,
     path::{Path, PathBuf},
     time::Instant,
@@ -19,7 +14,7 @@ use std::{
 use forecast::anomaly::{Detector, DetectorOptions};
 use serde_json::Value;
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use crate::{Page, Result};
 
 /// Rows of five minutes, which most files have, in a day.
 const SEASON: usize = 288;
@@ -34,38 +29,40 @@ struct Series {
 
 /// What a hit, a false alarm and a miss are worth.
 struct Profile {
-    name: &'static str,
     hit: f64,
     false_alarm: f64,
     miss: f64,
 }
 
 const PROFILES: [Profile; 3] = [
-    Profile { name: "standard", hit: 1.0, false_alarm: 0.11, miss: 1.0 },
-    Profile { name: "low FP", hit: 1.0, false_alarm: 0.22, miss: 1.0 },
-    Profile { name: "low FN", hit: 1.0, false_alarm: 0.11, miss: 2.0 },
+    Profile { hit: 1.0, false_alarm: 0.11, miss: 1.0 },
+    Profile { hit: 1.0, false_alarm: 0.22, miss: 1.0 },
+    Profile { hit: 1.0, false_alarm: 0.11, miss: 2.0 },
 ];
 
-fn main() -> Result<()> {
-    let folder = std::env::args().nth(1).ok_or("usage: nab FOLDER")?;
-    let corpus = read(Path::new(&folder))?;
+pub(crate) fn measure(page: &mut Page, folder: &Path) -> Result<()> {
+    let corpus = read(folder)?;
     let rows: usize = corpus.iter().map(|series| series.values.len()).sum();
     let windows: usize = corpus.iter().map(|series| series.windows.len()).sum();
-    println!("{} files, {rows} rows, {windows} windows", corpus.len());
-    print!("{:<20}", "detector");
-    PROFILES.iter().for_each(|profile| print!("{:>10}", profile.name));
-    println!("{:>16}", "points/s");
+    let files = corpus.len();
+    page.line(format!("\n## Anomalies: NAB, {files} files, {rows} rows, {windows} windows\n"));
+    page.head(["detector", "standard", "low FP", "low FN", "points a second"]);
     for (name, detect) in [
-        ("windowed Gaussian", gaussian as fn(&[f64]) -> Vec<f64>),
-        ("ours", ours),
+        ("**ours**", ours as fn(&[f64]) -> Vec<f64>),
+        ("windowed Gaussian", gaussian),
         ("random", random),
     ] {
         let begun = Instant::now();
         let scores: Vec<Vec<f64>> = corpus.iter().map(|series| detect(&series.values)).collect();
         let speed = rows as f64 / begun.elapsed().as_secs_f64();
-        let best = PROFILES.each_ref().map(|profile| best(&corpus, &scores, profile));
-        println!("{name:<20}{:>10.2}{:>10.2}{:>10.2}{speed:>16.0}", best[0], best[1], best[2]);
+        let [standard, low_fp, low_fn] =
+            PROFILES.each_ref().map(|profile| format!("{:.2}", best(&corpus, &scores, profile)));
+        page.row([name, &standard, &low_fp, &low_fn, &format!("{speed:.0}")]);
     }
+    page.line(
+        "\nThese are the files at hand, and not the whole benchmark, so the totals that others publish are not comparable with \
+         these.",
+    );
     Ok(())
 }
 

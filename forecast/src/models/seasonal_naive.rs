@@ -1,6 +1,6 @@
 //! The forecast that every other one has to beat: the last season, again.
 
-use crate::{Error, Fitted, Model};
+use crate::{Error, Fitted, Model, Seasonality};
 
 /// Repeats the last season: the value `h` steps ahead is the latest known one in the same phase.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,14 +17,14 @@ impl Model for SeasonalNaive {
 
     /// # Errors
     /// [`Error::TooShort`] below one season.
-    fn fit(&self, history: &[f64], season: usize) -> Result<Box<dyn Fitted>, Error> {
-        if season == 0 {
-            return Err(Error::SeasonZero);
-        }
-        if history.len() < season {
-            return Err(Error::TooShort { needed: season, got: history.len() });
-        }
-        Ok(Box::new(LastSeason { season }))
+    fn fit(
+        &self,
+        history: &[f64],
+        seasonality: Seasonality,
+        _: usize,
+    ) -> Result<Box<dyn Fitted>, Error> {
+        super::check(history, seasonality, seasonality.season)?;
+        Ok(Box::new(LastSeason { season: seasonality.season }))
     }
 }
 
@@ -38,7 +38,7 @@ impl Fitted for LastSeason {
 #[cfg(test)]
 mod tests {
     use super::SeasonalNaive;
-    use crate::{Error, Model};
+    use crate::{Error, Model, Seasonality};
 
     #[test]
     fn the_last_season_repeats() {
@@ -49,14 +49,14 @@ mod tests {
             (5, 2, &[9.0, 9.0]),
         ];
         for (season, horizon, expected) in table {
-            let fitted = SeasonalNaive.fit(&history, season).unwrap();
+            let fitted = SeasonalNaive.fit(&history, Seasonality::new(season), horizon).unwrap();
             assert_eq!(fitted.predict(&history, horizon), expected);
         }
     }
 
     #[test]
     fn less_than_a_season_is_refused() {
-        let refused = SeasonalNaive.fit(&[1.0, 2.0], 3).err().unwrap();
+        let refused = SeasonalNaive.fit(&[1.0, 2.0], Seasonality::new(3), 1).err().unwrap();
         assert!(matches!(refused, Error::TooShort { needed: 3, got: 2 }));
     }
 }
