@@ -58,6 +58,7 @@ mod tests {
             "m0010_annotations",
             "m0011_dashboards",
             "m0012_anomalies",
+            "m0013_churn",
         ];
         assert_eq!(names, released);
     }

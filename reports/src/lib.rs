@@ -24,6 +24,7 @@ mod axis;
 mod band;
 mod catalog;
 mod chart;
+pub mod churn;
 mod comparison;
 mod csv;
 pub mod dashboard;

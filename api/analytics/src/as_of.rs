@@ -39,9 +39,14 @@ impl CutCipher {
     /// A cut as `who` is told it.
     pub fn token(&self, cut: &Cut, who: &Principal) -> Result<String, Problem> {
         match &who.reach {
-            Tenancy::All => Ok(cut.plain_token()),
+            Tenancy::All => Ok(Self::for_staff(cut)),
             Tenancy::Organization(id) => self.sealed(cut, id).map_err(|_| Problem::internal()),
         }
+    }
+
+    /// A cut as staff is told it, whoever of them.
+    pub fn for_staff(cut: &Cut) -> String {
+        cut.plain_token()
     }
 
     /// `newest` moved back to the cut of a token that `who` was told.

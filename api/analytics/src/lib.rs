@@ -6,6 +6,7 @@ pub mod analyses;
 mod annotations;
 mod anomalies;
 pub mod as_of;
+mod churn;
 pub mod dashboards;
 mod dead_letters;
 pub mod events;
@@ -33,6 +34,7 @@ pub const FEATURES: &[Feature<Lake>] = &[
     reporting::FEATURE,
     alerts::FEATURE,
     anomalies::FEATURE,
+    churn::FEATURE,
     annotations::FEATURE,
     own_dashboards::FEATURE,
     dead_letters::FEATURE,

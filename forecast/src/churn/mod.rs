@@ -10,6 +10,6 @@ mod scores;
 mod survival;
 
 pub use encoder::{Column, Table};
-pub use model::{ChurnError, ChurnModel, LEFT_MIN, Prediction, out_of_fold};
+pub use model::{ChurnError, ChurnModel, LEFT_MIN, PENALTY, Prediction, out_of_fold, penalty_of};
 pub use scores::Scores;
 pub use survival::{Survival, kaplan_meier};

@@ -39,6 +39,8 @@ pub struct Words {
     pub alerts: &'static str,
     /// The link to the anomalies.
     pub anomalies: &'static str,
+    /// The link to those who are likely to leave.
+    pub churn: &'static str,
     /// The link to the catalog of metrics.
     pub metrics: &'static str,
     /// The link to the dashboard.
@@ -110,6 +112,7 @@ const ENGLISH: Words = Words {
     dashboards: "Dashboards",
     alerts: "Alerts",
     anomalies: "Anomalies",
+    churn: "Churn",
     metrics: "Metrics",
     dashboard: "Dashboard",
     saved_queries: "Saved queries",
@@ -156,6 +159,7 @@ const CHINESE: Words = Words {
     dashboards: "仪表盘",
     alerts: "告警",
     anomalies: "异常",
+    churn: "流失",
     metrics: "指标",
     dashboard: "仪表板",
     saved_queries: "已保存的查询",

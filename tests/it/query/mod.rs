@@ -4,6 +4,7 @@ mod analyses;
 mod anomalies;
 mod answers;
 mod background;
+mod churn;
 mod hostile;
 mod metric_files;
 mod metric_kinds;
