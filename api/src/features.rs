@@ -59,6 +59,7 @@ mod tests {
             "m0011_dashboards",
             "m0012_anomalies",
             "m0013_churn",
+            "m0014_forecasts",
         ];
         assert_eq!(names, released);
     }

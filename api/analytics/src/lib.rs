@@ -10,6 +10,7 @@ mod churn;
 pub mod dashboards;
 mod dead_letters;
 pub mod events;
+mod forecasts;
 pub mod imports;
 mod lake;
 pub mod metrics;
@@ -35,6 +36,7 @@ pub const FEATURES: &[Feature<Lake>] = &[
     alerts::FEATURE,
     anomalies::FEATURE,
     churn::FEATURE,
+    forecasts::FEATURE,
     annotations::FEATURE,
     own_dashboards::FEATURE,
     dead_letters::FEATURE,

@@ -39,6 +39,8 @@ pub struct Words {
     pub alerts: &'static str,
     /// The link to the anomalies.
     pub anomalies: &'static str,
+    /// The link to the forecasts.
+    pub forecasts: &'static str,
     /// The link to those who are likely to leave.
     pub churn: &'static str,
     /// The link to the catalog of metrics.
@@ -112,6 +114,7 @@ const ENGLISH: Words = Words {
     dashboards: "Dashboards",
     alerts: "Alerts",
     anomalies: "Anomalies",
+    forecasts: "Forecasts",
     churn: "Churn",
     metrics: "Metrics",
     dashboard: "Dashboard",
@@ -159,6 +162,7 @@ const CHINESE: Words = Words {
     dashboards: "仪表盘",
     alerts: "告警",
     anomalies: "异常",
+    forecasts: "预测",
     churn: "流失",
     metrics: "指标",
     dashboard: "仪表板",

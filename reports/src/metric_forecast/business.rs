@@ -209,13 +209,27 @@ pub fn peak(answer: &MetricAnswer, currency: Option<&str>, zone: Zone) -> Option
     Some(Peak { days: PEAK_DAYS, value, upper, day, observed: observed.fold(f64::MIN, f64::max) })
 }
 
-/// A balance over the next twelve months at the lowest, the median and the highest of its monthly rates. `None` below three
-/// months.
+/// A balance over the next twelve months at the lowest, the median and the highest of its monthly rates. The last value of a
+/// month is that of its end; a month that is not over has no rate yet. `None` below three months.
 pub fn scenarios(answer: &MetricAnswer, zone: Zone) -> Option<Scenarios> {
     let currency = largest_currency(answer);
-    let rows = answer.rows.iter().filter(|row| row.currency == currency);
-    let months: Vec<(DateTime<Utc>, f64)> =
-        rows.filter_map(|row| Some((row.at?, row.value?.to_f64()))).collect();
+    let grain = answer.grain?;
+    let mut months: Vec<(DateTime<Utc>, f64)> = Vec::new();
+    let mut until = None;
+    for row in answer.rows.iter().filter(|row| row.currency == currency) {
+        let (Some(at), Some(value)) = (row.at, row.value) else { continue };
+        let (month, value) = (Grain::Month.start(at, zone), value.to_f64());
+        match months.last_mut() {
+            Some(last) if last.0 == month => last.1 = value,
+            _ => months.push((month, value)),
+        }
+        until = Some(grain.end(at, zone));
+    }
+    let &(mut at, balance) = months.last()?;
+    if until? < Grain::Month.end(at, zone) {
+        months.pop();
+        at = months.last()?.0;
+    }
     let mut rates: Vec<f64> = months
         .windows(2)
         .filter(|pair| pair[0].1 > 0.0)
@@ -233,7 +247,6 @@ pub fn scenarios(answer: &MetricAnswer, zone: Zone) -> Option<Scenarios> {
         (rates[middle - 1] + rates[middle]) / 2.0
     };
     let (worst_rate, best_rate) = (rates[0], rates[rates.len() - 1]);
-    let &(mut at, balance) = months.last()?;
     let mut points = Vec::with_capacity(SCENARIO_MONTHS);
     for month in 1..=SCENARIO_MONTHS {
         at = Grain::Month.start(Grain::Month.end(at, zone) + Duration::seconds(1), zone);
@@ -306,6 +319,16 @@ mod tests {
         assert!((found.points[1].worst - 1_198.0 * 0.81).abs() < 1e-6, "{:?}", found.points[1]);
         months.rows.truncate(3);
         assert_eq!(scenarios(&months, Zone::UTC), None);
+
+        // 2026-01-05 to 2026-05-10, by days: the rates are those of February, March and April.
+        let days = answer((0..126).map(|day| 1_000 + day));
+        let found = scenarios(&days, Zone::UTC).unwrap();
+        assert_eq!((found.months, found.points[0].at), (3, at("2026-05-01T00:00:00Z")));
+        assert!((found.best_rate - 31.0 / 1_054.0).abs() < 1e-9, "{found:?}");
+        assert!(
+            (found.points[0].best / (1.0 + found.best_rate) - 1_125.0).abs() < 1e-9,
+            "from the last day"
+        );
     }
 
     #[test]

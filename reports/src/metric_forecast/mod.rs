@@ -1,6 +1,8 @@
 //! From a metric's answer to its forecast: the one place where numbers of the business meet the models.
 
 mod business;
+mod page;
+mod past;
 mod said;
 
 use std::collections::BTreeMap;
@@ -15,7 +17,9 @@ use serde::Serialize;
 
 pub use self::{
     business::{MonthEnd, Peak, Reached, Scenarios, month_end, peak, reached, scenarios},
-    said::said,
+    page::{ForecastCard, ForecastsPage, forecasts_page},
+    past::{PastAccuracy, past_accuracy},
+    said::{forecast_word, said},
 };
 use crate::{Band, Forecasts};
 

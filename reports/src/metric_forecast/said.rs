@@ -11,10 +11,15 @@ use query::{
 use super::MetricForecast;
 use crate::{Language, number::print_float};
 
-static WORDS: LazyLock<Vocabulary> = LazyLock::new(|| {
+pub(super) static WORDS: LazyLock<Vocabulary> = LazyLock::new(|| {
     // A test reads the file; one that could not be read would show the names of the words.
     Vocabulary::read(include_str!("../../words/forecast.yaml")).unwrap_or_default()
 });
+
+/// A word of forecasts, with its places filled in.
+pub fn forecast_word(name: &str, places: &[(&str, &str)], language: Language) -> String {
+    WORDS.filled(name, places, language)
+}
 
 /// Outliers that are named, the last.
 const NAMED: usize = 5;

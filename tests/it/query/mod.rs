@@ -5,6 +5,7 @@ mod anomalies;
 mod answers;
 mod background;
 mod churn;
+mod forecasts;
 mod hostile;
 mod metric_files;
 mod metric_kinds;

@@ -82,7 +82,7 @@ pub struct ForecastView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub peak: Option<Peak>,
-    /// Of months of a balance such as `mrr`: where it goes at the rates of the last twelve.
+    /// Of a balance such as `mrr`: where it goes at its monthly rates.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub scenarios: Option<Scenarios>,
@@ -124,6 +124,8 @@ pub struct ForecastQuestion {
     /// A dimension, and how many of its values are shown separately.
     by: Option<(String, usize)>,
     horizon: Option<usize>,
+    /// Where there is none.
+    shown: usize,
     levels: Vec<f64>,
     reach: Option<f64>,
 }
@@ -177,6 +179,7 @@ impl ForecastParameters {
             history,
             by: self.by.clone().map(|by| (by, limit)),
             horizon: self.horizon,
+            shown: HORIZON,
             levels: self.levels()?,
             reach: self.reach,
         })
@@ -199,6 +202,13 @@ fn refused(message: impl Into<String>) -> QueryError {
 }
 
 impl ForecastQuestion {
+    /// The same question; without a horizon, at most so many buckets are shown.
+    #[must_use]
+    pub(crate) fn shown(mut self, buckets: usize) -> Self {
+        self.shown = buckets;
+        self
+    }
+
     /// Reads the history.
     ///
     /// # Errors
@@ -241,7 +251,7 @@ impl ForecastQuestion {
         let (total, zone) = (&history.total, self.history.zone);
         let mut forecast = metric_forecast::forecast_metric(total, &self.levels, zone)?;
         let everything = forecast.clone();
-        forecast.up_to(self.horizon.unwrap_or(HORIZON.min(forecast.points.len())))?;
+        forecast.up_to(self.horizon.unwrap_or(self.shown.min(forecast.points.len())))?;
         let buckets: Vec<_> = total.rows.iter().filter_map(|row| row.at).collect();
         let split = |groups: &MetricAnswer| {
             metric_forecast::forecast_groups(&forecast, groups, &buckets, &self.levels, zone)
@@ -271,9 +281,7 @@ impl ForecastQuestion {
             peak: (grain == Grain::Hour && adds_up)
                 .then(|| metric_forecast::peak(total, forecast.currency.as_deref(), zone))
                 .flatten(),
-            scenarios: (grain == Grain::Month && is_balance)
-                .then(|| metric_forecast::scenarios(total, zone))
-                .flatten(),
+            scenarios: is_balance.then(|| metric_forecast::scenarios(total, zone)).flatten(),
             backtest: forecast.backtest,
             outliers: forecast.outliers,
             points: forecast.points,
