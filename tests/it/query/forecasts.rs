@@ -64,7 +64,7 @@ async fn forecasts_are_kept_and_compared_with_what_came() {
     }
 
     for (language, words) in
-        [("en", ["Forecasts", "off by 100.0 %"]), ("zh-CN", ["预测", "误差为 100.0%"])]
+        [("en", ["Forecasts", "off by 100.0"]), ("zh-CN", ["预测", "误差为 100.0"])]
     {
         let asked = manager.request(Method::GET, &format!("/forecasts?lang={language}"));
         let page = reply(asked.header("cookie", &cookie)).await.text();
