@@ -230,6 +230,43 @@ mod tests {
         }
     }
 
+    /// The whole mail, without its time and with names for the boundaries, which are random.
+    #[tokio::test]
+    async fn a_whole_mail_is_as_it_was() {
+        let content = Content {
+            subject: "每周报告: Weekly report".into(),
+            text: "Requests: 1,204 (+3.1 %)\n".into(),
+            html: Some("<p>Requests: <b>1,204</b></p><img src=\"cid:chart-1.png\" alt=\"\">".into()),
+            images: vec![Part {
+                name: "chart-1.png".into(),
+                content_type: "image/png".into(),
+                bytes: b"not a picture".to_vec(),
+            }],
+            attachments: vec![Part {
+                name: "requests.csv".into(),
+                content_type: "text/csv; charset=utf-8".into(),
+                bytes: b"at,value\r\n2026-03-01,1204\r\n".to_vec(),
+            }],
+            ..Content::default()
+        };
+        let link = "https://example.com/unsubscribe/abc".to_owned();
+        let mut mail = written(content, &Personal::from([("unsubscribe".to_owned(), link)]));
+        let boundaries: Vec<String> = mail
+            .split("boundary=\"")
+            .skip(1)
+            .filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()))
+            .collect();
+        assert_eq!(boundaries.len(), 3, "{mail}");
+        for (number, boundary) in (1..).zip(&boundaries) {
+            mail = mail.replace(boundary.as_str(), &format!("boundary-{number}"));
+        }
+        let lines = mail.split("\r\n").map(|line| match line.starts_with("Date: ") {
+            true => "Date: (now)",
+            false => line,
+        });
+        insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"));
+    }
+
     #[tokio::test]
     async fn wrong_settings_and_addresses_are_said() {
         let smtp = Smtp { host: "localhost".into(), from: "nobody".into(), ..Smtp::default() };

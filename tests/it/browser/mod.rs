@@ -1,5 +1,6 @@
 //! The pages of a browser.
 
+mod accessibility;
 mod alerts;
 mod catalog;
 mod dashboards;
