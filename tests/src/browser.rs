@@ -11,6 +11,19 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+/// The script of axe-core, which tells faults of accessibility.
+///
+/// # Panics
+/// When `tests/run` did not install it.
+#[must_use]
+pub fn axe_script() -> String {
+    let python = crate::made("axe-venv/bin/python").expect("axe-core: `tests/run` installs it");
+    let say = "import axe_core_python, pathlib; print(pathlib.Path(axe_core_python.__file__).with_name('axe.min.js').read_text())";
+    let said = Command::new(python).args(["-c", say]).output().expect("python starts");
+    assert!(said.status.success(), "axe-core: {}", String::from_utf8_lossy(&said.stderr));
+    String::from_utf8_lossy(&said.stdout).into_owned()
+}
+
 /// A browser window. Dropping it ends the browser.
 #[derive(Debug)]
 pub struct Browser {

@@ -80,19 +80,6 @@ fn made(path: &str) -> Option<PathBuf> {
     test.ancestors().skip(1).map(|dir| dir.join(path)).find(|path| path.is_file())
 }
 
-/// The script of axe-core, which tells faults of accessibility.
-///
-/// # Panics
-/// When `tests/run` did not install it.
-#[must_use]
-pub fn axe_script() -> String {
-    let python = made("axe-venv/bin/python").expect("axe-core: `tests/run` installs it");
-    let say = "import axe_core_python, pathlib; print(pathlib.Path(axe_core_python.__file__).with_name('axe.min.js').read_text())";
-    let said = Command::new(python).args(["-c", say]).output().expect("python starts");
-    assert!(said.status.success(), "axe-core: {}", String::from_utf8_lossy(&said.stderr));
-    String::from_utf8_lossy(&said.stdout).into_owned()
-}
-
 /// A new empty folder, gone when dropped.
 ///
 /// # Panics

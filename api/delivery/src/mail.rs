@@ -236,7 +236,9 @@ mod tests {
         let content = Content {
             subject: "每周报告: Weekly report".into(),
             text: "Requests: 1,204 (+3.1 %)\n".into(),
-            html: Some("<p>Requests: <b>1,204</b></p><img src=\"cid:chart-1.png\" alt=\"\">".into()),
+            html: Some(
+                "<p>Requests: <b>1,204</b></p><img src=\"cid:chart-1.png\" alt=\"\">".into(),
+            ),
             images: vec![Part {
                 name: "chart-1.png".into(),
                 content_type: "image/png".into(),

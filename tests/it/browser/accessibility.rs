@@ -1,7 +1,11 @@
 //! What axe-core finds on the pages: nothing that is serious, in light and dark, wide and narrow.
 
 use serde_json::Value;
-use tests::{Server, axe_script, browser::Browser, folder, signed_in};
+use tests::{
+    Server,
+    browser::{Browser, axe_script},
+    folder, signed_in,
+};
 
 const PAGES: [&str; 17] = [
     "/sign-in",
@@ -24,7 +28,8 @@ const PAGES: [&str; 17] = [
 ];
 
 /// The faults that matter, with the first element of each.
-const RUN: &str = "window.found = null; axe.run(document, {resultTypes: ['violations']}).then(all => {
+const RUN: &str =
+    "window.found = null; axe.run(document, {resultTypes: ['violations']}).then(all => {
     const bad = all.violations.filter(one => ['serious', 'critical'].includes(one.impact));
     window.found = bad.map(one => one.id + ': ' + one.nodes[0].html.slice(0, 200) + ' '
         + one.nodes[0].failureSummary.slice(0, 300));
@@ -37,10 +42,9 @@ async fn pages_have_no_serious_fault_of_accessibility() {
     let (_, cookie) = signed_in(&server, dir.path(), "admin").await;
     let (name, value) = cookie.split_once('=').expect("a cookie");
     let axe = axe_script();
-    for (width, height, arguments) in [
-        (1280, 900, &[][..]),
-        (390, 800, &["--blink-settings=preferredColorScheme=0"][..]),
-    ] {
+    for (width, height, arguments) in
+        [(1280, 900, &[][..]), (390, 800, &["--blink-settings=preferredColorScheme=0"][..])]
+    {
         let browser = Browser::open(width, height, arguments).await;
         browser.go(&format!("{}/sign-in", server.ready.url)).await;
         browser.cookie(name, value).await;
