@@ -65,7 +65,7 @@ pub struct Point {
 ///
 /// # Errors
 /// [`Error::HorizonZero`], [`Error::Level`], and [`Error::TooShort`] when the series has no room
-/// for four origins after a season (eight values at least), is shorter than two seasons, or when all errors together are too few for a level
+/// for four origins after a season (eight values at least), is shorter than two seasons or than the horizon, or when all errors together are too few for a level
 /// (0.95 needs 19 of them, 0.99 needs 99).
 pub fn forecast(series: &Series, horizon: usize, levels: &[f64]) -> Result<Forecast, Error> {
     if horizon == 0 {
@@ -150,7 +150,8 @@ fn pool(series: &Series) -> Vec<&'static dyn Model> {
 /// The steps ahead that the backtest asks for: all, or what a short series has room for.
 fn tested_horizon(series: &Series, horizon: usize) -> Result<usize, Error> {
     let (length, learned) = (series.values().len(), learned(series));
-    let needed = shortest(series);
+    // Nothing is said of a longer time than is known.
+    let needed = shortest(series).max(horizon);
     if length < needed {
         return Err(Error::TooShort { needed, got: length });
     }
@@ -340,6 +341,8 @@ mod tests {
         assert!(matches!(run(60, 7, &[f64::NAN]), Error::Level { .. }));
         // Two weeks.
         assert!(matches!(run(13, 7, &[]), Error::TooShort { needed: 14, got: 13 }));
+        assert!(matches!(run(60, 61, &[]), Error::TooShort { needed: 61, got: 60 }));
+        assert!(matches!(run(60, usize::MAX, &[]), Error::TooShort { .. }));
         // Thirty errors of one step each cannot tell a level that needs 999.
         assert!(matches!(run(60, 1, &[0.999]), Error::TooShort { needed: 1998, got: 60 }));
     }

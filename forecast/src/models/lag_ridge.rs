@@ -105,8 +105,6 @@ fn lags(Seasonality { season, long_season }: Seasonality, reach: usize) -> Vec<u
             .chain([season.saturating_mul(2), season.saturating_mul(3)])
             .collect(),
     };
-    let long_season =
-        if long_season == 0 && (13..=48).contains(&season) { 7 * season } else { long_season };
     if long_season > season {
         lags.extend(long_season - 1..=long_season.saturating_add(1));
         lags.sort_unstable();

@@ -28,10 +28,10 @@ pub struct Seasonality {
 }
 
 impl Seasonality {
-    /// One season only. Hours get their week too.
+    /// A season. That of a day (13 to 48 steps) has the week of seven of them beside it.
     #[must_use]
     pub fn new(season: usize) -> Self {
-        Self { season, long_season: if season == 24 { 168 } else { 0 } }
+        Self { season, long_season: if (13..=48).contains(&season) { 7 * season } else { 0 } }
     }
 }
 

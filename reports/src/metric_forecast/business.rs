@@ -105,15 +105,12 @@ fn sum_of(forecast: &MetricForecast, count: usize) -> (f64, f64, f64) {
 
 /// The sum of the month that the next day is in. `None` where the forecast does not reach its end.
 pub fn month_end(answer: &MetricAnswer, forecast: &MetricForecast, zone: Zone) -> Option<MonthEnd> {
-    let next = forecast.points.first()?.at;
-    let (from, to) =
-        (Grain::Month.start(next, zone), Grain::Month.end(Grain::Month.start(next, zone), zone));
-    let count = forecast.points.iter().take_while(|point| point.at < to).count();
-    if forecast.points.get(count).is_none()
-        && forecast.points.last().is_none_or(|last| Grain::Day.end(last.at, zone) < to)
-    {
+    let from = Grain::Month.start(forecast.points.first()?.at, zone);
+    let to = Grain::Month.end(from, zone);
+    if Grain::Day.end(forecast.points.last()?.at, zone) < to {
         return None;
     }
+    let count = forecast.points.iter().take_while(|point| point.at < to).count();
     let so_far = since(answer, forecast, from);
     let (value, lower, upper) = sum_of(forecast, count);
     Some(MonthEnd {

@@ -13,7 +13,7 @@ use query::{
     Zone,
     metric::{Grain, Group, MetricAnswer, MetricRequest, Number},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::{
     business::{MonthEnd, Peak, Reached, Scenarios, month_end, peak, reached, scenarios},
@@ -61,7 +61,7 @@ pub struct Accuracy {
 }
 
 /// The forecast of one bucket.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     pub at: DateTime<Utc>,
     pub value: f64,
@@ -70,7 +70,7 @@ pub struct Point {
 }
 
 /// The value falls into it with the probability `level`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     pub level: f64,
     pub lower: f64,
@@ -217,12 +217,13 @@ fn placed(points: &[forecast::Point], last: DateTime<Utc>, grain: Grain, zone: Z
     starts.zip(points).map(point).collect()
 }
 
-/// Forecasts the groups of an answer of the same history. At each bucket, they are multiplied by one number, so that they
+/// Forecasts the groups of an answer of the same history, as far ahead as the total. `adds_up`: a bucket without rows is zero. At each bucket, they are multiplied by one number, so that they
 /// add up to the forecast of the total, which does not change.
 pub fn forecast_groups(
     total: &MetricForecast,
     answer: &MetricAnswer,
     buckets: &[DateTime<Utc>],
+    adds_up: bool,
     levels: &[f64],
     zone: Zone,
 ) -> Result<Vec<GroupForecast>, ForecastError> {
@@ -237,9 +238,15 @@ pub fn forecast_groups(
     let length = total.points.len();
     let mut groups = Vec::new();
     for ((other, group), of_group) in values {
-        // What has no rows has a sum of zero. A group that is new has a short history, with the zeros before it.
-        let all: Vec<f64> =
-            buckets.iter().map(|at| of_group.get(at).copied().unwrap_or(0.0)).collect();
+        // What has no rows has a sum of zero, and a balance as before. A group that is new has a short history, with the
+        // zeros before it.
+        let mut before = 0.0;
+        let value = |at: &DateTime<Utc>| {
+            let value = of_group.get(at).copied();
+            before = value.unwrap_or(if adds_up { 0.0 } else { before });
+            before
+        };
+        let all: Vec<f64> = buckets.iter().map(value).collect();
         let began: Vec<f64> = all.iter().copied().skip_while(|value| *value == 0.0).collect();
         let shortest = LEARNED_FOR_ONE * length;
         let seen = if began.len() >= shortest { began } else { all };
@@ -262,7 +269,12 @@ pub fn forecast_groups(
                         (interval.lower * factor, interval.upper * factor);
                 }
             } else {
+                // All of them say zero: each has the same part.
                 point.value = even;
+                for interval in &mut point.intervals {
+                    interval.lower = interval.lower.min(even);
+                    interval.upper = interval.upper.max(even);
+                }
             }
         }
     }
@@ -427,7 +439,7 @@ pub(crate) mod tests {
             })
             .collect();
         let whole = ahead(&total, 30).unwrap();
-        let groups = forecast_groups(&whole, &parts, &buckets, &LEVELS, Zone::UTC).unwrap();
+        let groups = forecast_groups(&whole, &parts, &buckets, true, &LEVELS, Zone::UTC).unwrap();
         assert_eq!(groups.len(), 3);
         for (index, point) in whole.points.iter().enumerate() {
             let sum: f64 = groups.iter().map(|group| group.points[index].value).sum();

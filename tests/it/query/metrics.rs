@@ -221,6 +221,14 @@ async fn forecasts_agree_with_each_other(client: &Client) {
         let parts: f64 = groups.iter().map(|group| value(&group["points"][index])).sum();
         assert!((parts - value(point)).abs() < 1e-6 * value(point).max(1.0), "{parts} {point}");
     }
+    let short = ask("requests?horizon=1&by=model&limit=2").await;
+    assert_eq!(short["groups"][0]["points"][0], groups[0]["points"][0], "of a group, too");
+    let balances = ask("mrr?horizon=5&by=organization_kind").await;
+    for (index, point) in balances["points"].as_array().expect("points").iter().enumerate() {
+        let parts = balances["groups"].as_array().into_iter().flatten();
+        let sum: f64 = parts.map(|group| value(&group["points"][index])).sum();
+        assert!((sum - value(point)).abs() < 1e-6 * value(point).max(1.0), "{sum} {point}");
+    }
     let model = groups[0]["value"].as_str().expect("a model");
     let filtered = ask(&format!("requests?filter=model%3D{model}&level=50")).await;
     assert_eq!(filtered["reconciled"], false);

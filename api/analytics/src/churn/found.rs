@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::row;
 
 /// What was found last.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub(super) struct Found {
     /// Months of customers that were learned from, and those of them in which the customer left.
     pub(super) learned: usize,
@@ -96,14 +96,7 @@ impl Found {
     /// Too few of one kind.
     pub(super) fn refused(kind: &str, count: usize) -> Self {
         let (learned, left) = if kind == "left" { (0, count) } else { (count, 0) };
-        Self {
-            learned,
-            left,
-            refused: Some(kind.to_owned()),
-            scores: None,
-            risks: Vec::new(),
-            survival: Vec::new(),
-        }
+        Self { learned, left, refused: Some(kind.to_owned()), ..Self::default() }
     }
 }
 

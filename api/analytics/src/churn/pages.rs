@@ -11,12 +11,10 @@ use reports::{
 };
 use rest::{principal::Gate, problem::Problem};
 
-use super::{
-    found::{self, Found, FoundRisk, Kept},
-    routes::staff_only,
-};
+use super::found::{self, Found, FoundRisk, Kept};
 use crate::{
     Lake,
+    queries::staff_only,
     reporting::{Asked, opened, page_of},
 };
 
@@ -35,7 +33,7 @@ pub(super) async fn show(
         Ok(opened) => opened,
         Err(way_in) => return Ok(way_in),
     };
-    staff_only(&principal)?;
+    staff_only(&principal, "who is likely to leave")?;
     let kept = found::last(&lake.state.store).await?;
     let page = match &kept {
         None => ChurnPage {

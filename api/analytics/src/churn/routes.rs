@@ -3,14 +3,14 @@
 use actix_web::{HttpResponse, get, web};
 use chrono::{DateTime, Utc};
 use rest::{
-    principal::{Authorized, Principal, ReadMetrics},
-    problem::{Code, Denied, Problem, parameters},
+    principal::{Authorized, ReadMetrics},
+    problem::{Denied, Problem, parameters},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::found::{self, Found};
-use crate::Lake;
+use crate::{Lake, queries::staff_only};
 
 /// Which customers.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -38,16 +38,6 @@ pub(super) struct ChurnView {
 const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 10_000;
 
-/// An organization does not see how likely it is taken to leave.
-pub(super) fn staff_only(principal: &Principal) -> Result<(), Problem> {
-    match principal.reach.organization_id() {
-        None => Ok(()),
-        Some(_) => {
-            Err(Problem::forbidden(Code::Forbidden, "only staff see who is likely to leave"))
-        }
-    }
-}
-
 /// Who is likely to leave within 30 days, why, and what that would cost: the most revenue at risk first. Found once a day.
 #[utoipa::path(
     tag = "anomalies",
@@ -59,7 +49,7 @@ pub(super) async fn get_churn(
     asked: Result<web::Query<ChurnParameters>, actix_web::Error>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    staff_only(&principal)?;
+    staff_only(&principal, "who is likely to leave")?;
     let ChurnParameters { limit, min_probability } = parameters(asked)?;
     let limit = limit.unwrap_or(LIMIT);
     if !(1..=LIMIT_MAX).contains(&limit) {
@@ -71,12 +61,9 @@ pub(super) async fn get_churn(
     }
     let kept = found::last(&lake.state.store).await?;
     let (made_at, as_of) = kept.as_ref().map(|kept| (kept.made_at, kept.as_of.clone())).unzip();
-    let mut found = kept.map_or_else(|| Found::refused("left", 0), |kept| kept.found);
+    let mut found = kept.map(|kept| kept.found).unwrap_or_default();
     let customers = found.risks.len();
     found.risks.retain(|risk| risk.probability >= least);
     found.risks.truncate(limit);
-    if made_at.is_none() {
-        found.refused = None;
-    }
     Ok(HttpResponse::Ok().json(ChurnView { found, made_at, as_of, customers }))
 }

@@ -21,8 +21,8 @@ pub(super) struct Kept {
     pub(super) forecast: Value,
 }
 
-/// Forecasts of one metric that are read.
-const READ: u64 = 400;
+/// Forecasts of one metric that are read: a page reads those of every metric.
+const READ: u64 = 100;
 /// Older ones are removed.
 const KEPT: TimeDelta = TimeDelta::days(400);
 

@@ -13,11 +13,12 @@ use serde_json::Value;
 
 use super::{
     kept::{self, Kept},
-    past::{accuracy, staff_only},
+    past::accuracy,
     work::MAIN,
 };
 use crate::{
     Lake,
+    queries::staff_only,
     reporting::{Asked, opened, page_of},
 };
 
@@ -34,7 +35,7 @@ pub(super) async fn show(
         Ok(opened) => opened,
         Err(way_in) => return Ok(way_in),
     };
-    staff_only(&principal)?;
+    staff_only(&principal, "the forecasts that are kept")?;
     let mut cards = Vec::new();
     for (name, grain) in MAIN {
         let Some(metric) = lake.catalog.metric(name) else { continue };

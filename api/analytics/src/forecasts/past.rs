@@ -5,17 +5,21 @@ use std::collections::BTreeMap;
 use actix_web::{HttpResponse, get, web};
 use chrono::{DateTime, Utc};
 use query::metric::{Grain, MetricRequest};
-use reports::metric_forecast::{Interval, PastAccuracy, Point, past_accuracy};
+use reports::metric_forecast::{PastAccuracy, Point, past_accuracy};
 use rest::{
     principal::{Authorized, Principal, ReadMetrics},
-    problem::{Code, Denied, Problem, parameters},
+    problem::{Denied, Problem, parameters},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::kept::{self, Kept};
-use crate::{Lake, metrics::grain, queries::problem};
+use crate::{
+    Lake,
+    metrics::grain,
+    queries::{problem, staff_only},
+};
 
 /// Which forecasts.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -23,7 +27,7 @@ use crate::{Lake, metrics::grain, queries::problem};
 pub(super) struct PastParameters {
     /// `day` (the default), `hour` or `month`: what the program forecasts by itself.
     grain: Option<String>,
-    /// How many forecasts are listed, the newest first: 0 to 100, 10 without it. All are compared.
+    /// How many forecasts are listed, the newest first: 0 to 100, 10 without it. The newest 100 are compared.
     limit: Option<usize>,
 }
 
@@ -33,7 +37,7 @@ pub(super) struct PastView {
     metric: String,
     #[schema(value_type = String)]
     grain: Grain,
-    /// How many were made.
+    /// How many are compared.
     count: usize,
     /// By how many buckets they looked ahead: `ahead`, `count`, `mean_error`, `relative_error`, `coverage`.
     #[schema(value_type = Vec<Object>)]
@@ -56,36 +60,6 @@ struct PastForecast {
 
 const LISTED: usize = 10;
 const LISTED_MAX: usize = 100;
-
-/// What is kept is of everything: an organization does not see it.
-pub(super) fn staff_only(principal: &Principal) -> Result<(), Problem> {
-    match principal.reach.organization_id() {
-        None => Ok(()),
-        Some(_) => {
-            Err(Problem::forbidden(Code::Forbidden, "only staff see the forecasts that are kept"))
-        }
-    }
-}
-
-/// The points of a forecast that was kept.
-fn points(kept: &Kept) -> Vec<Point> {
-    let number = |value: &Value| value.as_f64();
-    let point = |point: &Value| {
-        let intervals = point["intervals"].as_array()?.iter().filter_map(|one| {
-            Some(Interval {
-                level: number(&one["level"])?,
-                lower: number(&one["lower"])?,
-                upper: number(&one["upper"])?,
-            })
-        });
-        Some(Point {
-            at: point["at"].as_str()?.parse().ok()?,
-            value: number(&point["value"])?,
-            intervals: intervals.collect(),
-        })
-    };
-    kept.forecast["points"].as_array().into_iter().flatten().filter_map(point).collect()
-}
 
 /// How good the forecasts that are kept were.
 pub(super) async fn accuracy(
@@ -111,7 +85,8 @@ pub(super) async fn accuracy(
     // Those of another currency are of another business.
     let currency = all.first().and_then(|kept| kept.forecast["currency"].as_str());
     let same = all.iter().filter(|kept| kept.forecast["currency"].as_str() == currency);
-    let forecasts: Vec<Vec<Point>> = same.map(points).collect();
+    let points = |kept: &Kept| Vec::<Point>::deserialize(&kept.forecast["points"]).ok();
+    let forecasts: Vec<Vec<Point>> = same.filter_map(points).collect();
     let nothing = BTreeMap::new();
     Ok(past_accuracy(&forecasts, came.get(&currency.map(str::to_owned)).unwrap_or(&nothing)))
 }
@@ -129,7 +104,7 @@ pub(super) async fn get_past(
     asked: Result<web::Query<PastParameters>, actix_web::Error>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    staff_only(&principal)?;
+    staff_only(&principal, "the forecasts that are kept")?;
     let PastParameters { grain: asked, limit } = parameters(asked)?;
     let metric = lake.known(&principal, &metric)?.name.clone();
     let grain = asked.as_deref().map_or(Ok(Grain::Day), grain).map_err(problem)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use pipeline::Cut;
 use query::{MetricContext, QueryError, metric::Grain};
 use reports::metric_forecast::{ForecastError, horizon_max};
 use serde_json::{Value, json};
@@ -61,20 +62,19 @@ enum ForecastJobError {
 
 async fn make(lake: &Lake) -> Result<Value, ForecastJobError> {
     let (mut made, mut skipped) = (Vec::new(), json!({}));
+    let cut = lake.lakehouse.cut();
     for (name, grain) in MAIN {
         let label = format!("{name} by {}", grain.name());
-        match Box::pin(one(lake, name, grain)).await {
+        match Box::pin(one(lake, &cut, name, grain)).await {
             Ok(Some(view)) => {
-                let now = lake.state.clock.now();
                 let kept = Kept {
                     from: view.from,
-                    made_at: now,
+                    made_at: lake.state.clock.now(),
                     as_of: view.as_of.clone(),
                     forecast: serde_json::to_value(&view).unwrap_or_default(),
                 };
                 let write = lake.state.store.write().await?;
                 kept::keep(&write, name, grain, &kept).await?;
-                kept::trim(&write, now).await?;
                 write.commit().await?;
                 made.push(label);
             }
@@ -84,11 +84,15 @@ async fn make(lake: &Lake) -> Result<Value, ForecastJobError> {
             Ok(None) => {}
         }
     }
+    let write = lake.state.store.write().await?;
+    kept::trim(&write, lake.state.clock.now()).await?;
+    write.commit().await?;
     Ok(json!({"made": made, "skipped": skipped}))
 }
 
 async fn one(
     lake: &Lake,
+    cut: &Cut,
     name: &str,
     grain: Grain,
 ) -> Result<Option<ForecastView>, ForecastJobError> {
@@ -99,11 +103,11 @@ async fn one(
     };
     let now = lake.state.clock.now();
     let question = asked.question(&metric, &lake.metrics, now)?;
-    let (reader, cut) = (Reader::system(lake), lake.lakehouse.cut());
-    let context = MetricContext { deadline_ms: DEADLINE_MS, ..reader.context(lake, &cut) };
+    let reader = Reader::system(lake);
+    let context = MetricContext { deadline_ms: DEADLINE_MS, ..reader.context(lake, cut) };
     let history = question.read(&lake.engine, context).await?;
     // Only staff see what is kept.
-    let as_of = CutCipher::for_staff(&cut);
+    let as_of = CutCipher::for_staff(cut);
     let most = horizon_max(grain).unwrap_or_default();
     let made = tokio::task::spawn_blocking(move || {
         question.shown(most).forecast(&metric, &history, as_of)

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Settings, grain, parse_filter};
+use super::{Settings, grain, parse_filter, question::refused};
 use crate::{Lake, queries::problem};
 
 /// What is asked of a forecast.
@@ -197,10 +197,6 @@ impl ForecastParameters {
     }
 }
 
-fn refused(message: impl Into<String>) -> QueryError {
-    QueryError::new(Reason::Parameters, message)
-}
-
 impl ForecastQuestion {
     /// The same question; without a horizon, at most so many buckets are shown.
     #[must_use]
@@ -250,34 +246,37 @@ impl ForecastQuestion {
     ) -> Result<ForecastView, ForecastError> {
         let (total, zone) = (&history.total, self.history.zone);
         let mut forecast = metric_forecast::forecast_metric(total, &self.levels, zone)?;
-        let everything = forecast.clone();
-        forecast.up_to(self.horizon.unwrap_or(self.shown.min(forecast.points.len())))?;
-        let buckets: Vec<_> = total.rows.iter().filter_map(|row| row.at).collect();
-        let split = |groups: &MetricAnswer| {
-            metric_forecast::forecast_groups(&forecast, groups, &buckets, &self.levels, zone)
-        };
-        let groups = history.groups.as_ref().map(split).transpose()?;
         let grain = self.history.grain.unwrap_or(Grain::Day);
         let adds_up = metric.additive_by_time();
+        let buckets: Vec<_> = total.rows.iter().filter_map(|row| row.at).collect();
+        let split = |groups: &MetricAnswer| {
+            let levels = &self.levels;
+            metric_forecast::forecast_groups(&forecast, groups, &buckets, adds_up, levels, zone)
+        };
+        let mut groups = history.groups.as_ref().map(split).transpose()?;
+        // These need more buckets than may be shown.
+        let month_end = (grain == Grain::Day && adds_up)
+            .then(|| metric_forecast::month_end(total, &forecast, zone))
+            .flatten();
+        let reached = self
+            .reach
+            .map(|amount| metric_forecast::reached(total, &forecast, amount, adds_up, zone));
+        forecast.up_to(self.horizon.unwrap_or(self.shown.min(forecast.points.len())))?;
+        for group in groups.iter_mut().flatten() {
+            group.points.truncate(forecast.points.len());
+        }
         let is_balance = metric.kind == MetricKind::Cumulative;
-        let view = ForecastView {
+        let model = |(name, weight): &(&'static str, f64)| ModelView { name, weight: *weight };
+        Ok(ForecastView {
             metric: metric.name.clone(),
             grain,
             model: models(&forecast),
-            models: forecast
-                .models
-                .iter()
-                .map(|(name, weight)| ModelView { name, weight: *weight })
-                .collect(),
+            models: forecast.models.iter().map(model).collect(),
             explanation: explained(&forecast, metric, grain, zone),
             groups: groups.map(|groups| groups.into_iter().map(GroupView::new).collect()),
             reconciled: self.history.filter.is_none(),
-            month_end: (grain == Grain::Day && adds_up)
-                .then(|| metric_forecast::month_end(total, &everything, zone))
-                .flatten(),
-            reached: self
-                .reach
-                .map(|amount| metric_forecast::reached(total, &everything, amount, adds_up, zone)),
+            month_end,
+            reached,
             peak: (grain == Grain::Hour && adds_up)
                 .then(|| metric_forecast::peak(total, forecast.currency.as_deref(), zone))
                 .flatten(),
@@ -288,8 +287,7 @@ impl ForecastQuestion {
             currency: forecast.currency,
             from: self.history.to,
             as_of,
-        };
-        Ok(view)
+        })
     }
 }
 

@@ -107,7 +107,7 @@ fn read_filter(value: serde_json::Value) -> Result<Filter, QueryError> {
     })
 }
 
-fn refused(message: impl Into<String>) -> QueryError {
+pub(super) fn refused(message: impl Into<String>) -> QueryError {
     QueryError::new(Reason::Parameters, message)
 }
 

@@ -240,6 +240,14 @@ pub(crate) async fn get_schema(principal: Authorized<RunSql>) -> Result<HttpResp
     Ok(HttpResponse::Ok().json(serde_json::json!({"tables": tables})))
 }
 
+/// Refuses an organization what is of everybody.
+pub(crate) fn staff_only(principal: &Principal, what: &str) -> Result<(), Problem> {
+    match principal.reach.organization_id() {
+        None => Ok(()),
+        Some(_) => Err(Problem::forbidden(Code::Forbidden, format!("only staff see {what}"))),
+    }
+}
+
 /// Whose rows a principal's queries see.
 pub fn reach(principal: &Principal) -> RowAccess {
     match principal.reach.organization_id() {
