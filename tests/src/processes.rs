@@ -34,16 +34,21 @@ impl Server {
     }
 
     /// The process of those that it started that computes, once one has begun to.
+    pub async fn busy_child(&self, spare: Option<u32>) -> u32 {
+        self.child_that_computes(40, spare).await
+    }
+
+    /// The first of the processes that it started that has computed so long from now on, in hundredths of a second.
     ///
     /// # Panics
-    /// When none does within ten seconds.
-    pub async fn busy_child(&self, spare: Option<u32>) -> u32 {
+    /// When none has within a minute.
+    pub async fn child_that_computes(&self, long: u64, spare: Option<u32>) -> u32 {
         let before: Vec<_> = self.children().into_iter().map(|id| (id, ticks(id))).collect();
-        for _ in 0..500 {
+        for _ in 0..3_000 {
             let had = |id| before.iter().find(|(other, _)| *other == id).map_or(0, |(_, n)| *n);
             let busy = self.children().into_iter().filter(|id| Some(*id) != spare);
             // A worker that starts computes as well, but less.
-            let enough = |id| if had(id) == 0 { 200 } else { 40 };
+            let enough = |id| if had(id) == 0 { long + 160 } else { long };
             if let Some(id) = busy.into_iter().find(|id| ticks(*id) >= had(*id) + enough(*id)) {
                 return id;
             }
