@@ -84,6 +84,24 @@ fn is_noise(size: Decimal, earlier: &[Decimal]) -> bool {
     width.is_none_or(|width| size.abs() <= width)
 }
 
+/// The changes from each value to the one after it. The values are of windows one after the other, the last first.
+pub(crate) fn changes(values: &[Option<Decimal>], unit: Unit) -> Vec<Decimal> {
+    let change_of = |pair: &[Option<Decimal>]| match pair {
+        [now, before] => change((*now)?, (*before)?, unit),
+        _ => None,
+    };
+    values.windows(2).filter_map(change_of).collect()
+}
+
+/// Whether the change to a value, from that of the window before, is no larger than those before it. None where nobody can
+/// say. The values are of windows one after the other, the last first.
+pub fn is_usual_change(values: &[Option<Decimal>], unit: Unit) -> Option<bool> {
+    let now = changes(values.get(..2)?, unit);
+    let earlier = changes(&values[1..], unit);
+    (earlier.len() >= CHANGES_MIN).then_some(())?;
+    now.first().map(|size| is_noise(*size, &earlier))
+}
+
 pub(crate) fn median(values: &[Decimal]) -> Option<Decimal> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
@@ -228,5 +246,18 @@ mod tests {
         assert_eq!(verdict(9_407, &usual), Some(ChangeRating::Worse));
         assert_eq!(verdict(20_000, &usual[..3]), Some(ChangeRating::Usual), "too few to know");
         assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn a_change_is_usual_by_those_before_it() {
+        let of = |values: &[i64]| {
+            let values: Vec<_> = values.iter().map(|value| Some(Decimal::from(*value))).collect();
+            is_usual_change(&values, Unit::Count)
+        };
+        assert_eq!(of(&[103, 100, 98, 101, 99, 102]), Some(true));
+        assert_eq!(of(&[150, 100, 98, 101, 99, 102]), Some(false));
+        assert_eq!(of(&[150, 100, 98, 101, 99]), None, "three earlier changes are too few");
+        assert_eq!(of(&[150, 0, 98, 101, 99, 102, 103]), None, "from nothing");
+        assert_eq!(of(&[150]), None);
     }
 }

@@ -94,6 +94,7 @@ pub fn mail(
         language,
         charts: Charts::File(ChartFormat::Png),
         links: None,
+        server: None,
     };
     let mut images = Vec::new();
     let mut tiles = Vec::new();

@@ -65,6 +65,29 @@ pub fn print_float(
     print_or_absent(value, unit, currency, Precision::Short, language)
 }
 
+/// Prints a difference with its sign; of ratios, in percentage points.
+pub fn print_difference(
+    value: f64,
+    unit: Unit,
+    currency: Option<&str>,
+    language: Language,
+) -> String {
+    let sign = match value {
+        _ if value > 0.0 => "+",
+        _ if value < 0.0 => "−",
+        _ => "",
+    };
+    if unit == Unit::Ratio {
+        let points = Decimal::from_f64(value.abs() * 100.0).unwrap_or_default();
+        let digits = grouped(points, if points < Decimal::new(1, 1) { 3 } else { 2 });
+        return match language {
+            Language::En => format!("{sign}{digits}\u{a0}pp"),
+            Language::ZhCn => format!("{sign}{digits} 个百分点"),
+        };
+    }
+    format!("{sign}{}", print_float(Some(value.abs()), unit, currency, language))
+}
+
 /// Prints a share of 1 as a percentage: `0.042` is `4.2 %`; below one percent with two decimals.
 pub fn ratio(value: Decimal, precision: Precision, language: Language) -> String {
     let Some(percent) = value.checked_mul(Decimal::ONE_HUNDRED) else {

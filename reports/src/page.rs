@@ -53,6 +53,8 @@ pub struct Page {
     pub definition: Option<Definition>,
     /// One file for itself: without the links and the form that need a server.
     pub standalone: bool,
+    /// The address of the server, for what a report links to: empty on the server's own pages, none where nobody may go on.
+    pub server: Option<String>,
     /// The tiles that have no answer, by their places.
     pub failures: BTreeMap<usize, TileFailure>,
     /// What was said of points of time.
@@ -174,6 +176,7 @@ pub fn render(
         language: page.language,
         charts: Charts::Page,
         links: page.links(),
+        server: page.server.as_deref(),
     };
     let values = Values {
         lang: page.language.tag(),
@@ -290,6 +293,7 @@ pub fn chart_files(
         language: page.language,
         charts: Charts::File(format),
         links: None,
+        server: None,
     };
     Ok(tile.view(&scene)?.take_files(0).into_iter().map(|(_, file)| file).collect())
 }

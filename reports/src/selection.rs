@@ -214,7 +214,7 @@ impl Selection {
     }
 
     /// The windows before the compared one whose changes say how large a usual change is: none where there are too few.
-    pub(crate) fn history_of_changes(&self) -> Vec<Window> {
+    pub fn history_of_changes(&self) -> Vec<Window> {
         let windows: Vec<Window> = self.earlier().skip(1).collect();
         // With the compared one, each has a window before it but the last.
         if windows.len() < CHANGES_MIN { Vec::new() } else { windows }

@@ -258,6 +258,7 @@ mod tests {
             language,
             charts: Charts::Page,
             links: None,
+            server: None,
         };
         let sentences = sentences(&dashboard, &scene);
         sentences.into_iter().map(|text| text.replace('\u{a0}', " ")).collect()
@@ -324,6 +325,7 @@ mod tests {
             language: Language::En,
             charts: Charts::Page,
             links: None,
+            server: None,
         };
         let said = sentences(&dashboard, &scene).join(" ").replace('\u{a0}', " ");
         assert_eq!(said, "Goals met: Registrations; missed: Payments (4.9 %, goal 5.0 %).");

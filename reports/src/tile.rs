@@ -87,6 +87,8 @@ pub(crate) struct TileContext<'a> {
     pub(crate) charts: Charts,
     /// None in a file.
     pub(crate) links: Option<TileLinks<'a>>,
+    /// The address of the server, for the links that a report has, too: empty on its own pages, none where it is not known.
+    pub(crate) server: Option<&'a str>,
 }
 
 /// How charts are drawn.

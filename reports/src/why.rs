@@ -28,6 +28,8 @@ pub struct WhyTable {
     pub title: String,
     /// Of a ratio: what its parts changed is said as well.
     pub effects: bool,
+    /// They have values before and after: movements are only changes.
+    pub values: bool,
     pub rows: Vec<WhyRow>,
 }
 
@@ -52,7 +54,14 @@ pub fn why_page(reader: &Reader, page: &WhyPage) -> Result<String, Error> {
 /// What a dimension is called.
 pub fn dimension_title(name: &str, language: Language) -> String {
     match address::WORDS.text(name, language) {
-        unknown if unknown == name => name.replace('_', " "),
+        unknown if unknown == name => {
+            let words = name.replace('_', " ");
+            let mut letters = words.chars();
+            letters
+                .next()
+                .map(|first| first.to_uppercase().chain(letters).collect())
+                .unwrap_or_default()
+        }
         title => title.to_owned(),
     }
 }
@@ -65,7 +74,8 @@ mod tests {
     fn the_page_says_why_and_strangers_stay_text() {
         let hostile = "<script>alert(1)</script>";
         let row = WhyRow { name: hostile.into(), bar: 100, ..WhyRow::default() };
-        let table = WhyTable { title: "Model".into(), effects: false, rows: vec![row] };
+        let table =
+            WhyTable { title: "Model".into(), effects: false, values: true, rows: vec![row] };
         let page = WhyPage { title: "Requests".into(), tables: vec![table], ..WhyPage::default() };
         for (language, word) in [(Language::En, "Change"), (Language::ZhCn, "变化")] {
             let reader = Reader { language, user: None, organization: None, asks_sql: true };
@@ -77,6 +87,6 @@ mod tests {
     #[test]
     fn a_dimension_has_a_title_or_its_name_in_words() {
         assert_eq!(dimension_title("organization_id", Language::ZhCn), "组织");
-        assert_eq!(dimension_title("api_key_id", Language::En), "api key id");
+        assert_eq!(dimension_title("own_part", Language::En), "Own part");
     }
 }

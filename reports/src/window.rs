@@ -65,6 +65,11 @@ impl Window {
         Self::of(range, now)
     }
 
+    /// As metrics ask for it.
+    pub fn range(&self) -> MetricWindow {
+        self.range
+    }
+
     pub fn from(&self) -> DateTime<Utc> {
         self.range.from
     }

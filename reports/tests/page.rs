@@ -30,6 +30,7 @@ fn page(language: Language, days: u32) -> Page {
         asks_sql: false,
         definition: None,
         standalone: false,
+        server: Some(String::new()),
         failures: Default::default(),
         annotations: Vec::new(),
         anomalies: Vec::new(),
@@ -79,6 +80,7 @@ fn a_standalone_file_in_chinese() {
         asks_sql: false,
         definition: None,
         standalone: true,
+        server: None,
         organization: Some("Müller & Söhne".to_owned()),
         ..page(Language::ZhCn, 7)
     };
@@ -106,7 +108,8 @@ fn every_tile_is_on_the_page_in_both_languages() {
 #[test]
 fn the_page_runs_and_loads_nothing_of_others() {
     for standalone in [false, true] {
-        let page = Page { standalone, ..page(Language::En, 30) };
+        let server = (!standalone).then(String::new);
+        let page = Page { standalone, server, ..page(Language::En, 30) };
         let html = filled(&business(), &page, &sample::MODELS, &["USD"]);
         for forbidden in ["<script", "javascript:", "@import", "url(", "<img", "onload", "http://"]
         {
@@ -120,6 +123,15 @@ fn the_page_runs_and_loads_nothing_of_others() {
         }
         assert_eq!(html.contains("<form"), !standalone);
         assert_eq!(html.contains("<a "), !standalone);
+    }
+    // A report leads to the server, if it knows where that is.
+    let server = Some("https://example.com".to_owned());
+    let page = Page { standalone: true, server, ..page(Language::En, 30) };
+    let html = filled(&business(), &page, &sample::MODELS, &["USD"]);
+    let links: Vec<&str> = html.split("<a ").skip(1).collect();
+    assert!(!links.is_empty());
+    for link in links {
+        assert!(link.replace("&#x2f;", "/").contains("href=\"https://example.com/why/"), "{link}");
     }
 }
 

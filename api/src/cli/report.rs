@@ -90,6 +90,7 @@ impl Report {
             asks_sql: false,
             definition: None,
             standalone: true,
+            server: None,
             failures: Default::default(),
             annotations: Vec::new(),
             anomalies: Vec::new(),

@@ -1,6 +1,8 @@
 //! The models of the pool.
 
 mod adjustment;
+#[cfg(test)]
+mod agreement;
 mod damped_trend;
 mod direct_ridge;
 mod fourier;

@@ -46,6 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         asks_sql: false,
         definition: None,
         standalone: mode == "standalone",
+        server: (mode != "standalone").then(String::new),
         failures: Default::default(),
         annotations: Vec::new(),
         anomalies: Vec::new(),

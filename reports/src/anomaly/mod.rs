@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DesiredDirection;
 
+pub(crate) use pages::WORDS;
 pub use pages::{AnomaliesPage, AnomalyRow, anomalies_page, anomaly_word};
 
 /// A series that is watched: a metric, of everything or of one value of a dimension.
@@ -84,6 +85,19 @@ impl AnomalySeries {
             _ => (0, 0),
         };
         DetectorOptions { season, long_season, counts: self.unit == Unit::Count }
+    }
+
+    /// Leaves out the buckets that touch a maintenance window: they are neither judged nor learned from.
+    pub fn leave_out(
+        &mut self,
+        maintenance: &[(DateTime<Utc>, DateTime<Utc>)],
+        end_of: impl Fn(DateTime<Utc>) -> DateTime<Utc>,
+    ) {
+        for (at, value) in &mut self.points {
+            if maintenance.iter().any(|(from, until)| *from < end_of(*at) && *at < *until) {
+                *value = None;
+            }
+        }
     }
 
     fn observed(&self) -> Vec<Observation> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{Error, Language};
 
-static WORDS: LazyLock<Vocabulary> = LazyLock::new(|| {
+pub(crate) static WORDS: LazyLock<Vocabulary> = LazyLock::new(|| {
     // A test reads the file; one that could not be read would show the names of the words.
     Vocabulary::read(include_str!("../../words/anomalies.yaml")).unwrap_or_default()
 });

@@ -125,6 +125,25 @@ fn fewer_errors_are_no_reason_to_look() {
 }
 
 #[test]
+fn nothing_is_unusual_in_a_maintenance_window_and_nothing_is_learned_in_it() {
+    let mut one = series(1, "requests", None, 500.0);
+    changed(&mut one, 1_300..1_304, 0.0);
+    let found = find(std::slice::from_ref(&one), at(24 * 14));
+    assert!(found.len() == 1 && found[0].from == at(1_300), "{found:?}");
+    // It begins within an hour and ends within another.
+    let minutes = TimeDelta::minutes(59);
+    let windows = [(at(1_300) + minutes, at(1_303) + TimeDelta::minutes(1))];
+    let hour = |at: DateTime<Utc>| at + TimeDelta::hours(1);
+    one.leave_out(&windows, hour);
+    assert_eq!(find(std::slice::from_ref(&one), at(24 * 14)), []);
+    let left_out = one.points.iter().filter(|(_, value)| value.is_none()).count();
+    assert_eq!(left_out, 4);
+    // The hour at which it ends is not of it.
+    one.leave_out(&[(at(1_310), at(1_311))], hour);
+    assert!(one.points[1_309].1.is_some() && one.points[1_311].1.is_some());
+}
+
+#[test]
 fn an_anomaly_is_the_same_whenever_it_is_found() {
     let mut one = series(1, "requests", None, 500.0);
     changed(&mut one, 1_300..1_304, 4.0);

@@ -1,15 +1,17 @@
 //! One figure, what became of it since the previous period, and the shape of its course.
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use pages::words::Words;
-use query::metric::{MetricAnswer, MetricRequest, Number, Unit};
+use query::metric::{MetricRequest, Number};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::{TileContext, TileLink};
 use crate::{
     Error, Selection, Text,
+    address::{WORDS, encoded},
     answer::{currencies, total},
-    comparison::{Change, DesiredDirection, change, compare},
+    comparison::{Change, DesiredDirection, changes, compare},
     number::{Precision, print, print_or_absent},
     spark,
     words::{self, against},
@@ -43,6 +45,8 @@ struct KpiValue {
     value: String,
     exact: String,
     change: Option<Change>,
+    /// The page that explains the change.
+    why: Option<TileLink>,
     /// The change in words.
     against: String,
     /// What it should be, and whether it is.
@@ -89,7 +93,9 @@ impl KpiTile {
                 continue;
             };
             let earlier = before.and_then(|before| total(before, currency));
-            let usual = changes(before.into_iter().chain(history.iter().copied()), currency);
+            let former = before.into_iter().chain(history.iter().copied());
+            let former: Vec<_> = former.map(|answer| total(answer, currency)).collect();
+            let usual = changes(&former, unit);
             let change = earlier
                 .and_then(|earlier| compare(value, earlier, &usual, unit, self.better, language));
             let against = match &change {
@@ -111,6 +117,7 @@ impl KpiTile {
             figures.push(KpiValue {
                 value: print(value, unit, currency, Precision::Short, language),
                 exact: print(value, unit, currency, Precision::Exact, language),
+                why: change.as_ref().and_then(|_| self.why(scene, currency)),
                 change,
                 against,
                 goal: selection.goal(&self.metric).map(|goal| {
@@ -129,17 +136,28 @@ impl KpiTile {
             figures,
         })
     }
-}
 
-/// The changes from each answer to the one after it; the answers are the last first.
-fn changes<'a>(
-    answers: impl Iterator<Item = &'a MetricAnswer>,
-    currency: Option<&str>,
-) -> Vec<Decimal> {
-    let values: Vec<_> = answers.map(|answer| (total(answer, currency), answer.unit)).collect();
-    let change_of = |pair: &[(Option<Decimal>, Unit)]| match pair {
-        [(now, unit), (before, _)] => change((*now)?, (*before)?, *unit),
-        _ => None,
-    };
-    values.windows(2).filter_map(change_of).collect()
+    /// The page that explains the change.
+    fn why(&self, scene: &TileContext<'_>, currency: Option<&str>) -> Option<TileLink> {
+        let server = scene.server?;
+        let compare = scene.selection.compare?;
+        let window = &scene.selection.window;
+        let time = |at: DateTime<Utc>| encoded(&at.to_rfc3339_opts(SecondsFormat::Secs, true));
+        let metric = &self.metric;
+        let mut href = format!(
+            "{server}/why/{metric}?lang={}&from={}&to={}&tz={}&compare={}",
+            scene.language.tag(),
+            time(window.from()),
+            time(window.to()),
+            encoded(&window.zone().to_string()),
+            <&str>::from(compare),
+        );
+        for filter in scene.selection.filters_of(metric) {
+            href += &format!("&filter={}", encoded(filter));
+        }
+        if let Some(currency) = currency {
+            href += &format!("&currency={}", encoded(currency));
+        }
+        Some(TileLink { text: WORDS.text("why", scene.language), href })
+    }
 }

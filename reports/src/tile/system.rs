@@ -1,8 +1,9 @@
-//! How the server itself does: what comes in, the tables, the jobs, the queries.
+//! What the server has at hand: how it does itself (what comes in, the tables, the jobs, the queries), and what it expects.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use query::metric::Unit;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,15 @@ pub enum SystemTopic {
     Jobs,
     /// Queries of the last day by how they ended.
     Queries,
+    /// The daily forecasts: the end of the month, the peak, MRR in a year.
+    Forecasts,
+}
+
+impl SystemTopic {
+    /// Whether it is in reports, too.
+    pub fn is_reported(self) -> bool {
+        self == Self::Forecasts
+    }
 }
 
 /// A table of the server. The head of each column is a word of dashboards.
@@ -51,6 +61,8 @@ pub enum SystemName {
     Word(&'static str),
     /// A name as it is.
     Name(String),
+    /// A word of dashboards, of a metric.
+    OfMetric(&'static str, Text),
 }
 
 /// A value of such a table.
@@ -61,6 +73,12 @@ pub enum SystemValue {
     Seconds(f64),
     /// On the clock of the page.
     Time(Option<DateTime<Utc>>),
+    /// Of a metric.
+    Amount {
+        value: Option<f64>,
+        unit: Unit,
+        currency: Option<String>,
+    },
 }
 
 /// The tables at hand: none for those who do not operate the server.
@@ -75,13 +93,16 @@ impl SystemTile {
             name: match name {
                 SystemName::Word(name) => word(name),
                 SystemName::Name(name) => name.clone(),
+                SystemName::OfMetric(name, metric) => {
+                    WORDS.filled(name, &[("metric", metric.of(language))], language)
+                }
             },
             cells: values.iter().map(|value| GridCell::text(text(value, scene))).collect(),
             ..GridRow::default()
         };
         let rows: Vec<GridRow> = table.iter().flat_map(|table| &table.rows).map(row).collect();
         let note = self.note.of(language);
-        let is_hidden = table.is_none();
+        let is_hidden = table.is_none() && !self.of.is_reported();
         View {
             title: self.title.of(language).to_owned(),
             note: if is_hidden { format!("{note} {}", word("only_live")) } else { note.to_owned() },
@@ -105,6 +126,9 @@ fn text(value: &SystemValue, scene: &TileContext<'_>) -> String {
             Language::En => format!("{seconds:.1} s"),
             Language::ZhCn => format!("{seconds:.1} 秒"),
         },
+        SystemValue::Amount { value, unit, currency } => {
+            number::print_float(*value, *unit, currency.as_deref(), scene.language)
+        }
         SystemValue::Time(None) => number::ABSENT.to_owned(),
         SystemValue::Time(Some(at)) => {
             let local = scene.selection.window.zone().local(*at);

@@ -52,6 +52,7 @@ fn view(yaml: &str, answers: &[MetricResult], analyses: &[AnalysisResult]) -> Va
         language: Language::En,
         charts: Charts::Page,
         links: None,
+        server: None,
     };
     let text = serde_json::to_string(&tile.view(&scene).unwrap()).unwrap();
     let mut view: Value = serde_json::from_str(&text.replace('\u{a0}', " ")).unwrap();
@@ -232,6 +233,7 @@ fn a_series_is_drawn_as_bars_too() {
         language: Language::En,
         charts: Charts::Page,
         links: None,
+        server: None,
     };
     let view = serde_json::to_value(tile_of(&yaml).view(&scene).unwrap()).unwrap();
     // As many marks as there are values.

@@ -141,6 +141,8 @@ async fn what_was_injected_is_found_with_its_cause_and_little_else() {
         if seed == "1" {
             people_judge(&server, &client, dir.path(), &answer).await;
             changes_add_up(&client).await;
+            the_page_says_why(&server, dir.path()).await;
+            maintenance_is_of_staff(&server, &client, dir.path()).await;
         }
         all.labels += score.labels;
         all.found += score.found;
@@ -231,7 +233,11 @@ async fn changes_add_up(client: &Client) {
                 );
             }
         }
-        assert!(why["said"]["en"].as_str().is_some_and(|said| said.contains("from")), "{why}");
+        let said = why["said"]["en"].as_str().expect("a sentence");
+        assert!(said.contains("from"), "{why}");
+        // Twelve weeks of history are enough to know.
+        let usual = why["usual"].as_bool().expect("known");
+        assert_eq!(said.contains("of this size is usual"), usual, "{said}");
     }
     for (body, code) in [
         (json!({"dimensions": ["nothing"]}), 400),
@@ -244,4 +250,44 @@ async fn changes_add_up(client: &Client) {
     }
     let unknown = client.request(Method::POST, "/v1/metrics/nothing/why").json(&json!({}));
     assert_eq!(reply(unknown).await.status, 404);
+}
+
+/// A link beside each change of a dashboard leads to it.
+async fn the_page_says_why(server: &Server, dir: &std::path::Path) {
+    let (analyst, cookie) = signed_in(server, dir, "analyst").await;
+    let open = async |path: &str| {
+        let asked = analyst.request(Method::GET, path).header("cookie", &cookie);
+        let answer = reply(asked).await;
+        (answer.status.as_u16(), answer.text())
+    };
+    let (_, dashboard) = open("/dashboards/business?days=7&lang=en").await;
+    let dashboard = dashboard.replace("&amp;", "&").replace("&#x2f;", "/");
+    let link = dashboard.split("href=\"").find(|rest| rest.starts_with("/why/requests?"));
+    let link = link.and_then(|rest| rest.split('"').next()).expect("a link beside the change");
+    let (status, html) = open(link).await;
+    assert_eq!(status, 200, "{html}");
+    for word in ["Requests", "Change", "add up to the change", "merlin-3"] {
+        assert!(html.contains(word), "{word}: {html}");
+    }
+    let (status, html) = open("/why/error_rate?range=last_7_days&lang=zh-CN").await;
+    assert!(status == 200 && html.contains("自身比率变化"), "{html}");
+    assert_eq!(open("/why/nothing").await.0, 404);
+    assert_eq!(open("/why/requests?compare=yesterday").await.0, 400);
+}
+
+async fn maintenance_is_of_staff(server: &Server, admin: &Client, dir: &std::path::Path) {
+    let add = |client: &Client, until: &str| {
+        let body =
+            json!({"at": "2026-01-02T03:00:00Z", "text": "A move", "maintenance_until": until});
+        reply(client.request(Method::POST, "/v1/annotations").json(&body))
+    };
+    for odd in ["2026-01-02T03:00:00Z", "2026-01-01T00:00:00Z", "2026-02-03T00:00:00Z"] {
+        assert_eq!(add(admin, odd).await.status, 400, "{odd}");
+    }
+    let member = Client::new(server, &organization_key(dir, "org_member", "read"));
+    assert_eq!(add(&member, "2026-01-02T05:00:00Z").await.status, 403);
+    let added = add(admin, "2026-01-02T05:00:00Z").await;
+    assert_eq!(added.status, 201, "{}", added.text());
+    let (_, listed) = admin.get("/v1/annotations").await;
+    assert_eq!(listed["annotations"][0]["maintenance_until"], "2026-01-02T05:00:00Z");
 }

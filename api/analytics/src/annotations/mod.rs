@@ -1,10 +1,12 @@
-//! Annotations: a point of time and a sentence, on every chart of time of the same scope.
+//! Annotations: a point of time and a sentence, on every chart of time of the same scope. One of staff may be a
+//! maintenance window, in which nothing is an anomaly.
 
 mod m0010_annotations;
+mod m0015_maintenance;
 mod row;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, post, web};
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use ingest::control;
 use rest::{
     body::Body,
@@ -28,6 +30,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Lake,
+    queries::staff_only,
     reporting::{on_to, posted, value},
 };
 
@@ -40,13 +43,14 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("annotations")
             .service(create_annotation)
             .service(remove_annotation);
     })
-    .with_migrations(&[Migration {
-        name: "m0010_annotations",
-        up: |m| Box::pin(m0010_annotations::up(m)),
-    }]);
+    .with_migrations(&[
+        Migration { name: "m0010_annotations", up: |m| Box::pin(m0010_annotations::up(m)) },
+        Migration { name: "m0015_maintenance", up: |m| Box::pin(m0015_maintenance::up(m)) },
+    ]);
 
 const BODY_BYTES_MAX: usize = 16 << 10;
 const LETTERS_MAX: usize = 200;
+const MAINTENANCE_MAX: TimeDelta = TimeDelta::days(31);
 /// An annotation is of one of these years.
 const YEARS: std::ops::RangeInclusive<i32> = 2000..=2200;
 /// Of one organization, or of staff.
@@ -62,6 +66,11 @@ pub(crate) struct NewAnnotation {
     pub at: DateTime<Utc>,
     /// 1 to 200 characters.
     pub text: String,
+    /// The end of a maintenance window that begins `at`, at most 31 days later: values in it are neither anomalies nor
+    /// learned from. Of staff only.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub maintenance_until: Option<DateTime<Utc>>,
 }
 
 /// An annotation.
@@ -71,6 +80,10 @@ pub(crate) struct Annotation {
     #[schema(value_type = String, format = DateTime)]
     pub at: DateTime<Utc>,
     pub text: String,
+    /// The end of the maintenance window that begins `at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub maintenance_until: Option<DateTime<Utc>>,
     pub created_by: String,
 }
 
@@ -105,6 +118,26 @@ pub(crate) async fn of_window(
     rows.into_iter().map(Annotation::try_from).collect()
 }
 
+/// The maintenance windows of staff that touch a span.
+pub(crate) async fn maintenance(
+    store: &Store,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Vec<(DateTime<Utc>, DateTime<Utc>)>, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::Scope.eq(String::new()))
+        .filter(row::Column::MaintenanceUntil.gt(from.timestamp_micros()))
+        .filter(row::Column::At.lt(to.timestamp_micros()))
+        .all(store.db())
+        .await
+        .doing("listing maintenance windows")?;
+    let window = |row: row::Model| {
+        let annotation = Annotation::try_from(row)?;
+        Ok(annotation.maintenance_until.map(|until| (annotation.at, until)))
+    };
+    rows.into_iter().filter_map(|row| window(row).transpose()).collect()
+}
+
 impl Annotation {
     /// Whether somebody may remove it.
     pub(crate) fn may_remove(&self, who: &Principal) -> bool {
@@ -130,6 +163,17 @@ async fn create(
         let detail = format!("`at` is between {} and {}", YEARS.start(), YEARS.end());
         return Err(Problem::bad_request(Code::InvalidField, detail));
     }
+    if let Some(until) = new.maintenance_until {
+        staff_only(who, "a maintenance window")?;
+        let length = until - new.at;
+        if length <= TimeDelta::zero() || length > MAINTENANCE_MAX {
+            let detail = format!(
+                "`maintenance_until` is after `at`, by at most {} days",
+                MAINTENANCE_MAX.num_days()
+            );
+            return Err(Problem::bad_request(Code::InvalidField, detail));
+        }
+    }
     let store = &lake.state.store;
     let of_scope = row::Entity::find().filter(row::Column::Scope.eq(scope_of(who)));
     if of_scope.count(store.db()).await.doing("counting annotations")? >= ANNOTATIONS_MAX {
@@ -141,6 +185,7 @@ async fn create(
         id: format!("annotation_{}", base62(&random_bytes::<16>()?, 22)),
         at: new.at,
         text: text.to_owned(),
+        maintenance_until: new.maintenance_until,
         created_by: who.id.clone(),
     };
     let row = row::ActiveModel {
@@ -150,6 +195,7 @@ async fn create(
         sentence: Set(annotation.text.clone()),
         created_by: Set(annotation.created_by.clone()),
         created_at: Set(now.timestamp_micros()),
+        maintenance_until: Set(annotation.maintenance_until.map(|at| at.timestamp_micros())),
     };
     let write = store.write().await?;
     row::Entity::insert(row)
@@ -159,7 +205,9 @@ async fn create(
     let act = AuditAction {
         action: "annotation.created",
         target: annotation.id.clone(),
-        detail: json!({"at": annotation.at}),
+        detail: json!({
+            "at": annotation.at, "maintenance_until": annotation.maintenance_until,
+        }),
     };
     audit::append(&write, origin, act, now).await?;
     write.commit().await?;
@@ -276,7 +324,8 @@ async fn act(
             };
             let at = zone.instant(day.and_time(chrono::NaiveTime::MIN));
             let text = value(&fields, "text").ok_or_else(|| invalid("text"))?.to_owned();
-            create(&lake, &principal, &origin, NewAnnotation { at, text }).await?;
+            create(&lake, &principal, &origin, NewAnnotation { at, text, maintenance_until: None })
+                .await?;
         }
     }
     // Only a dashboard is led back to.
@@ -295,6 +344,10 @@ impl TryFrom<row::Model> for Annotation {
             at: time_of("annotations", row.at)?,
             id: row.annotation_id,
             text: row.sentence,
+            maintenance_until: row
+                .maintenance_until
+                .map(|until| time_of("annotations", until))
+                .transpose()?,
             created_by: row.created_by,
         })
     }

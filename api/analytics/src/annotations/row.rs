@@ -12,6 +12,7 @@ pub struct Model {
     pub sentence: String,
     pub created_by: String,
     pub created_at: i64,
+    pub maintenance_until: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -9,6 +9,7 @@ mod routes;
 mod row;
 mod watch;
 mod why;
+mod why_page;
 mod why_route;
 mod work;
 
@@ -29,6 +30,7 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("anomalies")
         config
             .route("/anomalies", web::get().to(pages::list))
             .route("/anomalies", web::post().to(pages::act))
+            .route("/why/{metric}", web::get().to(why_page::show))
             .service(routes::list_anomalies)
             .service(routes::get_anomaly)
             .service(routes::judge_anomaly)

@@ -11,6 +11,7 @@ use rust_decimal::{Decimal, prelude::ToPrimitive};
 use crate::{
     Lake,
     alerts::reading::{self, ReadError, Reader, Source, Span},
+    annotations,
 };
 
 /// A metric, and how it is split.
@@ -72,6 +73,7 @@ pub(super) async fn fleet(lake: &Lake, grain: Grain) -> Result<Fleet, ReadError>
     let since = grain.start(until - TimeDelta::days(LOOKED_DAYS), zone);
     let first = grain.start(since - TimeDelta::days(learned), zone);
     let reader = Reader::system(lake);
+    let maintenance = annotations::maintenance(&lake.state.store, first, until).await?;
     let mut series: Vec<AnomalySeries> = Vec::new();
     for watch in WATCHED.iter().filter(|watch| watch.grain == grain) {
         let rule = watch.rule();
@@ -91,6 +93,7 @@ pub(super) async fn fleet(lake: &Lake, grain: Grain) -> Result<Fleet, ReadError>
             .into_iter()
             .map(|one| {
                 let mut made = watch.series(one, metric.unit, Watched::from(metric).better);
+                made.leave_out(&maintenance, |at| grain.end(at, zone));
                 made.additive = metric.additive_by_time();
                 made.least = match metric.unit {
                     Unit::Ratio | Unit::Milliseconds | Unit::Number => 0.0,

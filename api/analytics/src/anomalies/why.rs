@@ -4,16 +4,22 @@ use chrono::{DateTime, Utc};
 use forecast::attribution::{Cause, Part, RatioEffect, RatioPart, explain, ratio_effects};
 use query::{
     QueryError, Zone,
-    metric::{Audience, Filter, Group, Groups, Metric, MetricAnswer, MetricRequest, Number, Unit},
+    metric::{
+        Audience, Compare, Filter, Group, Groups, Metric, MetricAnswer, MetricRequest, Number,
+        Unit, Window as MetricWindow,
+    },
 };
-use reports::{Language, anomaly::anomaly_word, number::print_float};
-use serde_json::{Value, json};
+use reports::{
+    Language, Selection, Window, anomaly::anomaly_word, is_usual_change, number::print_float,
+    why::dimension_title,
+};
+use serde_json::json;
 
 use super::{
     anomaly::KeptCause,
-    why_route::{WhyView, WhyWindow},
+    why_route::{WhyDimension, WhyPart, WhyView, WhyWindow},
 };
-use crate::{Lake, alerts::reading::Reader};
+use crate::{Lake, alerts::reading::Reader, dashboards::covered};
 
 /// What is asked: the change of a metric from one window to another.
 #[derive(Debug)]
@@ -22,9 +28,19 @@ pub(super) struct Question<'a> {
     pub(super) filter: Option<Filter>,
     pub(super) window: (DateTime<Utc>, DateTime<Utc>),
     pub(super) before: (DateTime<Utc>, DateTime<Utc>),
+    /// Windows before `before`, the last first: their changes say what is usual.
+    pub(super) earlier: Vec<Window>,
     pub(super) zone: Zone,
     pub(super) currency: Option<String>,
     pub(super) dimensions: Vec<String>,
+}
+
+/// The values of both windows, and whether a change of this size is usual. None where nobody can say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Totals {
+    before: Option<f64>,
+    after: Option<f64>,
+    usual: Option<bool>,
 }
 
 /// A dimension and its values, before and after.
@@ -39,7 +55,9 @@ const PARTS: usize = 40;
 /// Parts of a dimension in an answer.
 const SHOWN: usize = 10;
 /// What the others are called.
-const OTHERS: &str = "*";
+pub(super) const OTHERS: &str = "*";
+/// What MRR is split by.
+pub(super) const MOVEMENT: &str = "movement";
 
 /// Dimensions that say the same as another one, or only when.
 const NOT_ASKED: [&str; 6] = [
@@ -164,35 +182,62 @@ pub(super) fn cause(splits: &[Split]) -> KeptCause {
     }
 }
 
-/// The values of both windows. Of an amount without a currency, those of the largest.
+/// The windows before the one that a window is compared with, as far back as there is data. None where they are too few.
+pub(super) async fn earlier(
+    lake: &Lake,
+    reader: &Reader,
+    window: MetricWindow,
+    compare: Option<Compare>,
+) -> Result<Vec<Window>, QueryError> {
+    // Of a window that is too long for a dashboard, there are hardly ever so many.
+    let (Some(compare), Ok(window)) = (compare, Window::of(window, lake.state.clock.now())) else {
+        return Ok(Vec::new());
+    };
+    let selection = Selection::new(window).compared_with(Some(compare));
+    let cut = lake.lakehouse.cut();
+    let selection = covered(&lake.engine, selection, reader.context(lake, &cut)).await?;
+    Ok(selection.history_of_changes())
+}
+
+/// The values of the windows. Of an amount without a currency, those of the largest.
 pub(super) async fn totals(
     lake: &Lake,
     reader: &Reader,
     question: &mut Question<'_>,
-) -> Result<[Option<f64>; 2], QueryError> {
+) -> Result<Totals, QueryError> {
     let cut = lake.lakehouse.cut();
-    let asked = [question.before, question.window].map(|(from, to)| {
+    let windows = [question.window, question.before].into_iter();
+    let windows = windows.chain(question.earlier.iter().map(|window| (window.from(), window.to())));
+    let request = |(from, to)| {
         let request = MetricRequest::new(&question.metric.name, from, to);
         MetricRequest { zone: question.zone, filter: question.filter.clone(), ..request }
-    });
+    };
+    let asked: Vec<MetricRequest> = windows.map(request).collect();
     let answers = lake.engine.metrics(&asked, reader.context(lake, &cut)).await?;
     if question.currency.is_none() {
-        let largest = answers.iter().flat_map(|answer| &answer.rows).max_by_key(|row| row.value);
+        let shown = answers.iter().take(2);
+        let largest = shown.flat_map(|answer| &answer.rows).max_by_key(|row| row.value);
         question.currency = largest.and_then(|row| row.currency.clone());
     }
     let value = |answer: &MetricAnswer| {
         let row = answer.rows.iter().find(|row| row.currency == question.currency)?;
-        row.value.map(Number::to_f64)
+        row.value
     };
-    let value_of = |place: usize| answers.get(place).and_then(value);
-    Ok([value_of(0), value_of(1)])
+    let values: Vec<Option<Number>> = answers.iter().map(value).collect();
+    let value_of = |place: usize| values.get(place).copied().flatten().map(Number::to_f64);
+    let exact: Vec<_> = values.iter().map(|value| value.map(Number::to_decimal)).collect();
+    Ok(Totals {
+        after: value_of(0),
+        before: value_of(1),
+        usual: is_usual_change(&exact, question.metric.unit),
+    })
 }
 
 pub(super) async fn explained(
     lake: &Lake,
     reader: &Reader,
     question: &Question<'_>,
-    [before, after]: [Option<f64>; 2],
+    totals: Totals,
     audience: Audience,
 ) -> Result<WhyView, QueryError> {
     let name = question.metric.name.as_str();
@@ -220,7 +265,8 @@ pub(super) async fn explained(
         let method = if adds_up { "additive" } else { "groups" };
         (method, found, splits.iter().map(in_view).collect::<Vec<_>>())
     };
-    let said = |language| said(question, before, after, &cause, language);
+    let said = |language| said(question, totals, &cause, language);
+    let Totals { before, after, usual } = totals;
     let window = |(from, to), value| WhyWindow { from, to, value };
     Ok(WhyView {
         metric: name.to_owned(),
@@ -228,6 +274,7 @@ pub(super) async fn explained(
         before: window(question.before, before),
         after: window(question.window, after),
         change: after.unwrap_or_default() - before.unwrap_or_default(),
+        usual,
         method,
         said: json!({"en": said(Language::En), "zh-CN": said(Language::ZhCn)}),
         cause,
@@ -243,6 +290,7 @@ impl Question<'_> {
             filter: self.filter.clone(),
             window: self.window,
             before: self.before,
+            earlier: Vec::new(),
             zone: self.zone,
             currency: self.currency.clone(),
             dimensions: self.dimensions.clone(),
@@ -271,33 +319,34 @@ async fn movements(
             parts.push(Part { name: Some((*name).to_owned()), before: 0.0, after: sign * amount });
         }
     }
-    Ok(Split { dimension: "movement".to_owned(), parts })
+    Ok(Split { dimension: MOVEMENT.to_owned(), parts })
 }
 
 /// A dimension with its largest changes.
-fn in_view(split: &Split) -> Value {
-    let mut parts: Vec<&Part> = split.parts.iter().collect();
+fn in_view(split: &Split) -> WhyDimension {
+    let (mut rest, mut parts): (Vec<&Part>, Vec<&Part>) =
+        split.parts.iter().partition(|part| part.name.as_deref() == Some(OTHERS));
     parts.sort_by(|a, b| (b.after - b.before).abs().total_cmp(&(a.after - a.before).abs()));
-    let rest = parts.split_off(SHOWN.min(parts.len()));
-    let mut shown: Vec<Value> = parts
-        .iter()
-        .map(|part| {
-            let (before, after) = (part.before, part.after);
-            json!({"value": part.name, "before": before, "after": after, "change": after - before})
-        })
-        .collect();
+    rest.extend(parts.split_off(SHOWN.min(parts.len())));
+    let view = |name: Option<String>, before: f64, after: f64| WhyPart {
+        value: name,
+        before: Some(before),
+        after: Some(after),
+        change: after - before,
+        mix: None,
+        rate: None,
+    };
+    let mut shown: Vec<WhyPart> =
+        parts.iter().map(|part| view(part.name.clone(), part.before, part.after)).collect();
     if !rest.is_empty() {
         let sum = |of: fn(&Part) -> f64| rest.iter().map(|part| of(part)).sum::<f64>();
-        let (before, after) = (sum(|part| part.before), sum(|part| part.after));
-        shown.push(
-            json!({"value": "*", "before": before, "after": after, "change": after - before}),
-        );
+        shown.push(view(Some(OTHERS.into()), sum(|part| part.before), sum(|part| part.after)));
     }
-    json!({"dimension": split.dimension, "parts": shown})
+    WhyDimension { dimension: split.dimension.clone(), parts: shown }
 }
 
 /// A dimension of a ratio.
-fn by_effect(above: &Split, below: &Split) -> Value {
+fn by_effect(above: &Split, below: &Split) -> WhyDimension {
     let find = |split: &Split, name: &Option<String>| {
         let part = split.parts.iter().find(|part| part.name == *name);
         part.map_or((0.0, 0.0), |part| (part.before, part.after))
@@ -316,42 +365,41 @@ fn by_effect(above: &Split, below: &Split) -> Value {
         })
         .collect();
     let effects = ratio_effects(&parts);
-    let mut shown: Vec<(&Option<String>, &RatioPart, RatioEffect)> = names
-        .iter()
-        .zip(&parts)
-        .zip(effects)
-        .map(|((name, part), effect)| (name, part, effect))
-        .collect();
+    let with_effects =
+        names.iter().zip(&parts).zip(effects).map(|((name, part), effect)| (name, part, effect));
+    type Shown<'a> = Vec<(&'a Option<String>, &'a RatioPart, RatioEffect)>;
+    let (mut rest, mut shown): (Shown<'_>, Shown<'_>) =
+        with_effects.partition(|(name, ..)| name.as_deref() == Some(OTHERS));
     let size = |effect: &RatioEffect| (effect.mix + effect.rate).abs();
     shown.sort_by(|a, b| size(&b.2).total_cmp(&size(&a.2)));
-    let rest = shown.split_off(SHOWN.min(shown.len()));
+    rest.extend(shown.split_off(SHOWN.min(shown.len())));
     let ratio = |(above, below): (f64, f64)| (below != 0.0).then(|| above / below);
-    let mut all: Vec<Value> = shown
+    let view = |name: Option<String>, before, after, mix: f64, rate: f64| WhyPart {
+        value: name,
+        before,
+        after,
+        change: mix + rate,
+        mix: Some(mix),
+        rate: Some(rate),
+    };
+    let mut all: Vec<WhyPart> = shown
         .iter()
         .map(|(name, part, effect)| {
-            json!({
-                "value": name, "before": ratio(part.before), "after": ratio(part.after),
-                "change": effect.mix + effect.rate, "mix": effect.mix, "rate": effect.rate,
-            })
+            let (before, after) = (ratio(part.before), ratio(part.after));
+            view((*name).clone(), before, after, effect.mix, effect.rate)
         })
         .collect();
     if !rest.is_empty() {
         let (mix, rate) = rest
             .iter()
             .fold((0.0, 0.0), |(mix, rate), (_, _, effect)| (mix + effect.mix, rate + effect.rate));
-        all.push(json!({"value": "*", "change": mix + rate, "mix": mix, "rate": rate}));
+        all.push(view(Some(OTHERS.into()), None, None, mix, rate));
     }
-    json!({"dimension": below.dimension, "parts": all})
+    WhyDimension { dimension: below.dimension.clone(), parts: all }
 }
 
 /// The change and its cause in words.
-fn said(
-    question: &Question<'_>,
-    before: Option<f64>,
-    after: Option<f64>,
-    cause: &KeptCause,
-    language: Language,
-) -> String {
+fn said(question: &Question<'_>, totals: Totals, cause: &KeptCause, language: Language) -> String {
     let title = match language {
         Language::En => &question.metric.title.en,
         Language::ZhCn => &question.metric.title.zh_cn,
@@ -360,13 +408,20 @@ fn said(
         let currency = question.currency.as_deref();
         print_float(value, question.metric.unit, currency, language)
     };
-    let (before, after) = (print(before), print(after));
+    let (before, after) = (print(totals.before), print(totals.after));
     let moved = anomaly_word(
         "moved",
         &[("metric", title), ("before", &before), ("after", &after)],
         language,
     );
-    format!("{moved} {}", cause.said(language)).trim_end().to_owned()
+    let size = match totals.usual {
+        Some(true) => anomaly_word("usual_change", &[], language),
+        Some(false) => anomaly_word("unusual_change", &[], language),
+        None => String::new(),
+    };
+    let sentences = [moved, size, cause.said(language)];
+    let said: Vec<String> = sentences.into_iter().filter(|said| !said.is_empty()).collect();
+    said.join(if language == Language::En { " " } else { "" })
 }
 
 impl KeptCause {
@@ -379,26 +434,30 @@ impl KeptCause {
                 let values: Vec<&str> = values.iter().flatten().map(String::as_str).collect();
                 let separator = if language == Language::En { ", " } else { "、" };
                 let values = values.join(separator);
-                anomaly_word("shows", &[("dimension", dimension), ("values", &values)], language)
+                let dimension = dimension_title(dimension, language);
+                anomaly_word("shows", &[("dimension", &dimension), ("values", &values)], language)
             }
             Self::In { dimension, values, share } => {
-                let share = Some(share.min(1.0));
-                let share = print_float(share, Unit::Ratio, None, language);
+                // Where others moved the other way, it is more than the whole.
+                let word = if *share > 1.05 { "cause_and_more" } else { "cause" };
+                let share = print_float(Some(share.min(1.0)), Unit::Ratio, None, language);
                 let none = anomaly_word("no_value", &[], language);
                 let others = anomaly_word("other_values", &[], language);
-                let named: Vec<&str> = values
+                let named: Vec<String> = values
                     .iter()
                     .map(|value| match value.as_deref() {
-                        None => none.as_str(),
-                        Some(OTHERS) => others.as_str(),
-                        Some(value) => value,
+                        None => none.clone(),
+                        Some(OTHERS) => others.clone(),
+                        Some(value) if dimension == MOVEMENT => anomaly_word(value, &[], language),
+                        Some(value) => value.to_owned(),
                     })
                     .collect();
                 let separator = if language == Language::En { ", " } else { "、" };
                 let values = named.join(separator);
+                let dimension = dimension_title(dimension, language);
                 let places =
-                    [("share", share.as_str()), ("dimension", dimension), ("values", &values)];
-                anomaly_word("cause", &places, language)
+                    [("share", share.as_str()), ("dimension", &dimension), ("values", &values)];
+                anomaly_word(word, &places, language)
             }
         }
     }

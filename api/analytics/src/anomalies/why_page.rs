@@ -11,7 +11,7 @@ use reports::{
 use rest::{principal::Gate, problem::Problem};
 
 use super::{
-    why::{OTHERS, Question, dimensions, earlier, explained, totals},
+    why::{MOVEMENT, OTHERS, Question, dimensions, earlier, explained, totals},
     why_route::{WhyDimension, WhyPart, WhyView},
 };
 use crate::{
@@ -92,9 +92,10 @@ impl InWords<'_> {
     fn table(&self, of: &WhyDimension) -> WhyTable {
         let changes = of.parts.iter().map(|part| part.change.abs());
         let longest = changes.fold(0.0, f64::max);
-        let is_movement = of.dimension == "movement";
+        let is_movement = of.dimension == MOVEMENT;
         WhyTable {
             title: dimension_title(&of.dimension, self.language),
+            values: !is_movement,
             effects: of.parts.iter().any(|part| part.mix.is_some()),
             rows: of.parts.iter().map(|part| self.row(part, longest, is_movement)).collect(),
         }
@@ -122,9 +123,8 @@ impl InWords<'_> {
                 Some(movement) if is_movement => word(movement),
                 Some(name) => name.to_owned(),
             },
-            // A movement is a change, and has no value before it.
-            before: if is_movement { String::new() } else { value(part.before) },
-            after: if is_movement { String::new() } else { value(part.after) },
+            before: value(part.before),
+            after: value(part.after),
             change: difference(part.change),
             mix: effect(part.mix),
             rate: effect(part.rate),

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::{
     BODY_BYTES_MAX,
     anomaly::KeptCause,
-    why::{Question, dimensions, explained, totals},
+    why::{Question, dimensions, earlier, explained, totals},
 };
 use crate::{
     Lake,
@@ -57,15 +57,16 @@ pub(super) struct WhyView {
     pub(super) after: WhyWindow,
     /// `after` less `before`.
     pub(super) change: f64,
+    /// Whether the change is no larger than usual: within two standard deviations, by the median absolute deviation of the
+    /// changes between the windows before, at most eight. Null where less than four are known, or the windows were given.
+    pub(super) usual: Option<bool>,
     /// `additive`: the changes of the values of a dimension add up to `change`. `ratio`: their `mix` and `rate` do.
     /// `groups`: they are listed, and add up to nothing.
     pub(super) method: &'static str,
     /// `kind`: `everywhere`, `in` (with `dimension`, `values` and `share`), `shows` (the same without a share) or `unknown`.
     #[schema(value_type = Object)]
     pub(super) cause: KeptCause,
-    /// `dimension`, and `parts`: `value` (`*` are all others), `before`, `after`, `change`, and `mix` and `rate` of a ratio.
-    #[schema(value_type = Vec<Object>)]
-    pub(super) dimensions: Vec<Value>,
+    pub(super) dimensions: Vec<WhyDimension>,
     /// The same in words: `en` and `zh-CN`.
     #[schema(value_type = Object)]
     pub(super) said: Value,
@@ -82,8 +83,32 @@ pub(super) struct WhyWindow {
     pub(super) value: Option<f64>,
 }
 
+/// A dimension, and the largest changes of its values.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WhyDimension {
+    pub(super) dimension: String,
+    pub(super) parts: Vec<WhyPart>,
+}
+
+/// What a value of a dimension did.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WhyPart {
+    /// `*` are all others.
+    pub(super) value: Option<String>,
+    pub(super) before: Option<f64>,
+    pub(super) after: Option<f64>,
+    pub(super) change: f64,
+    /// Of a ratio: what came from another share of the whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mix: Option<f64>,
+    /// Of a ratio: what came from its own ratio.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rate: Option<f64>,
+}
+
 impl WhyBody {
-    fn windows(&self, lake: &Lake) -> Result<(Window, Window), Problem> {
+    /// The window, the one that it is compared with, and how that was found.
+    fn windows(&self, lake: &Lake) -> Result<(Window, Window, Option<Compare>), Problem> {
         let now = lake.state.clock.now();
         let of = |from: &Option<String>, to: &Option<String>, range: &Option<String>| {
             let asked = MetricQueryBody {
@@ -99,17 +124,19 @@ impl WhyBody {
         let window = of(&self.from, &self.to, &self.range)?;
         let before = match (&self.before_from, &self.before_to, self.compare.as_deref()) {
             (None, None, None | Some("previous_period")) => {
-                window.compared(Compare::PreviousPeriod, now)
+                (window.compared(Compare::PreviousPeriod, now), Some(Compare::PreviousPeriod))
             }
-            (None, None, Some("previous_year")) => window.compared(Compare::PreviousYear, now),
-            (Some(_), Some(_), None) => of(&self.before_from, &self.before_to, &None)?,
+            (None, None, Some("previous_year")) => {
+                (window.compared(Compare::PreviousYear, now), Some(Compare::PreviousYear))
+            }
+            (Some(_), Some(_), None) => (of(&self.before_from, &self.before_to, &None)?, None),
             _ => {
                 return Err(Problem::invalid_parameters(
                     "send `compare` (previous_period, previous_year), or `before_from` and `before_to`",
                 ));
             }
         };
-        Ok((window, before))
+        Ok((window, before.0, before.1))
     }
 }
 
@@ -135,7 +162,7 @@ pub(super) async fn why(
     let body: WhyBody = body.json(&principal).await?;
     let metric = lake.known(&principal, &name)?;
     let reader = Reader::of(&lake, &principal).await?;
-    let (window, before) = body.windows(&lake)?;
+    let (window, before, compare) = body.windows(&lake)?;
     let audience = audience(&reach(&principal));
     let known = dimensions(&lake, metric, audience, None);
     let asked = body.dimensions.clone().unwrap_or_else(|| known.clone());
@@ -149,11 +176,13 @@ pub(super) async fn why(
         Some(text) => Some(parse_filter(text).map_err(problem)?),
         None => None,
     };
+    let earlier = Box::pin(earlier(&lake, &reader, window, compare)).await.map_err(problem)?;
     let mut question = Question {
         metric,
         filter,
         window: (window.from, window.to),
         before: (before.from, before.to),
+        earlier,
         zone: window.zone,
         currency: body.currency.clone(),
         dimensions: asked,

@@ -177,6 +177,7 @@ async fn cause(lake: &Lake, found: &FoundAnomaly) -> Result<KeptCause, LookError
         filter,
         window: (found.from, found.to),
         before: (week_before(found.from), week_before(found.to)),
+        earlier: Vec::new(),
         zone: lake.metrics.zone,
         currency: key.currency.clone(),
         // Members see what is of their organization: of that, only what they may split by.

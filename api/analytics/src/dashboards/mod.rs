@@ -237,10 +237,11 @@ pub(crate) fn problem_of(error: DashboardError) -> Problem {
 }
 
 pub(crate) use parameters::DashboardParameters;
-use reading::covered;
+pub(crate) use reading::covered;
 pub use reading::{Answered, DashboardContext, DashboardError};
 pub(crate) use saved::who_reads;
 pub(crate) use saved_rows::of_dashboard as saved_rows_of;
+pub(crate) use system::reported_tables;
 
 /// A dashboard with the tiles that a reader may see: one of the program, or one that its owner sees.
 pub(crate) async fn definition(
@@ -278,6 +279,7 @@ fn page(
         asks_sql: principal.may(Ability::RunSql),
         definition: None,
         standalone: false,
+        server: Some(String::new()),
         failures: Default::default(),
         annotations: Vec::new(),
         anomalies: Vec::new(),

@@ -36,7 +36,7 @@ pub enum DashboardError {
 }
 
 /// The selection that knows where the data begins.
-pub(super) async fn covered(
+pub(crate) async fn covered(
     engine: &Engine,
     selection: Selection,
     asking: MetricContext<'_>,

@@ -1,11 +1,11 @@
-//! How the server itself does, for the tiles that show it.
+//! What the server has at hand, for the tiles that show it.
 
 use chrono::TimeDelta;
 use reports::{Dashboard, SystemName, SystemTable, SystemTables, SystemTopic, SystemValue};
 use rest::principal::Principal;
 use state::{jobs, store::StoreError};
 
-use crate::{Lake, queries::history};
+use crate::{Lake, forecasts, queries::history};
 
 /// The tables that a dashboard shows; none for members: they do not operate the server.
 pub(super) async fn tables(
@@ -23,9 +23,24 @@ pub(super) async fn tables(
             SystemTopic::Tables => files(lake),
             SystemTopic::Jobs => of_jobs(lake).await?,
             SystemTopic::Queries => of_queries(lake).await?,
+            SystemTopic::Forecasts => forecasts::table(lake).await?,
         };
         tables.insert(topic, table);
     }
+    Ok(tables)
+}
+
+/// Those of them that are in reports.
+pub(crate) async fn reported_tables(
+    lake: &Lake,
+    principal: &Principal,
+    dashboard: &Dashboard,
+) -> Result<SystemTables, StoreError> {
+    if !dashboard.system_topics().into_iter().any(SystemTopic::is_reported) {
+        return Ok(SystemTables::new());
+    }
+    let mut tables = tables(lake, principal, dashboard).await?;
+    tables.retain(|topic, _| topic.is_reported());
     Ok(tables)
 }
 

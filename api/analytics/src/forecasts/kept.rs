@@ -21,8 +21,8 @@ pub(super) struct Kept {
     pub(super) forecast: Value,
 }
 
-/// Forecasts of one metric that are read: a page reads those of every metric.
-const READ: u64 = 100;
+/// Forecasts of one metric that are compared with what came: a page reads those of every metric.
+pub(super) const READ: u64 = 100;
 /// Older ones are removed.
 const KEPT: TimeDelta = TimeDelta::days(400);
 
@@ -31,12 +31,13 @@ pub(super) async fn list(
     store: &Store,
     metric: &str,
     grain: Grain,
+    limit: u64,
 ) -> Result<Vec<Kept>, StoreError> {
     let rows = row::Entity::find()
         .filter(row::Column::Metric.eq(metric))
         .filter(row::Column::Grain.eq(grain.name()))
         .order_by_desc(row::Column::FromAt)
-        .limit(READ)
+        .limit(limit)
         .all(store.db())
         .await
         .doing("reading forecasts")?;

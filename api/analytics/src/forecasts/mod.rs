@@ -1,11 +1,14 @@
 //! Forecasts that are kept: once a day a job makes those of the main metrics, so that they can be compared with what came.
 
+mod expected;
 mod kept;
 mod m0014_forecasts;
 mod pages;
 mod past;
 mod row;
 mod work;
+
+pub(crate) use expected::table;
 
 use actix_web::web;
 use rest::feature::Feature;

@@ -39,7 +39,7 @@ pub(super) async fn show(
     let mut cards = Vec::new();
     for (name, grain) in MAIN {
         let Some(metric) = lake.catalog.metric(name) else { continue };
-        let all = kept::list(&lake.state.store, name, grain).await?;
+        let all = kept::list(&lake.state.store, name, grain, kept::READ).await?;
         let Some(last) = all.first() else { continue };
         let past = accuracy(&lake, &principal, name, grain, &all).await?;
         let words = InWords { lake: &lake, metric, grain, last, language: reader.language };

@@ -112,7 +112,7 @@ pub(super) async fn get_past(
     if limit > LISTED_MAX {
         return Err(Problem::invalid_parameters(format!("`limit` is 0 to {LISTED_MAX}")));
     }
-    let all = kept::list(&lake.state.store, &metric, grain).await?;
+    let all = kept::list(&lake.state.store, &metric, grain, kept::READ).await?;
     let accuracy = accuracy(&lake, &principal, &metric, grain, &all).await?;
     let count = all.len();
     let forecast = |kept: Kept| PastForecast {

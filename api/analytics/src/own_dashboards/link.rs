@@ -174,6 +174,7 @@ pub(super) async fn shared(
         asks_sql: false,
         definition: None,
         standalone: true,
+        server: None,
         failures: Default::default(),
         annotations: Vec::new(),
         anomalies: Vec::new(),

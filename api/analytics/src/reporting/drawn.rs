@@ -54,7 +54,7 @@ pub(super) async fn draw(
         deadline_ms: lake.limits.deadline_seconds * 1_000,
         gives_way: true,
         lateness: lake.metrics.lateness,
-        system: Default::default(),
+        system: dashboards::reported_tables(lake, reader, &dashboard).await?,
         queries,
         lenient: false,
     };
@@ -68,6 +68,7 @@ pub(super) async fn draw(
         asks_sql: false,
         definition: None,
         standalone: true,
+        server: Some(lake.reporting.links.to("")),
         failures: Default::default(),
         annotations: dashboards::annotations(lake, reader, selection).await?,
         anomalies: Vec::new(),
