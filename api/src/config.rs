@@ -31,6 +31,7 @@ pub struct Config {
     pub dir: PathBuf,
     pub server: Server,
     pub lake: Lake,
+    pub state: State,
     pub ingest: events::Settings,
     pub query: queries::Settings,
     pub maintain: Maintain,
@@ -59,6 +60,14 @@ pub struct Server {
     pub public_url: String,
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses and networks.
     pub trusted_proxies: TrustedProxies,
+}
+
+/// Users, keys, organizations and all else that is not in the lake.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct State {
+    /// A database of PostgreSQL: `postgres://user:password@host/database`. Empty: the file `state.db` in the data folder.
+    pub url: Secret,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -1,7 +1,5 @@
 //! The list of all features, in the order of their dependencies.
 
-use std::path::Path;
-
 use rest::feature::{self, Feature};
 use state::{
     folder,
@@ -9,7 +7,9 @@ use state::{
     store::{Store, StoreError},
 };
 
-use crate::{erasure, health, integrity, jobs, openapi, relay, server::System, upkeep};
+use crate::{
+    config::Config, erasure, health, integrity, jobs, openapi, relay, server::System, upkeep,
+};
 
 /// Those of the binary: what watches and keeps the system.
 pub(crate) const OPERATIONS: &[Feature<System>] = &[
@@ -31,9 +31,12 @@ pub(crate) fn migrations() -> Vec<Migration> {
     all.chain(feature::migrations(OPERATIONS)).collect()
 }
 
-/// Opens the relational state of a data folder.
-pub(crate) async fn open_store(dir: &Path) -> Result<Store, StoreError> {
-    Store::open(&folder::STATE.of(dir), &migrations()).await
+/// Opens the relational state: the database of the configuration, or the file in the data folder.
+pub(crate) async fn open_store(config: &Config) -> Result<Store, StoreError> {
+    match config.state.url.reveal() {
+        "" => Store::open(&folder::STATE.of(&config.dir), &migrations()).await,
+        url => Store::connect(url, &migrations()).await,
+    }
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl System {
         if let Err(error) = ImportRecord::record_interrupted(&config.dir, lakehouse.cut().lsn) {
             tracing::warn!(%error, "imports that were broken off");
         }
-        let store = features::open_store(&config.dir).await?;
+        let store = features::open_store(&config).await?;
         queries::give_up_unfinished(&store).await?;
         let handshake = lake::handshake(&config, lake::spill_dir(&config)?)?;
         integrity::begin(&config);

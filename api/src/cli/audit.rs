@@ -42,7 +42,7 @@ impl Audit {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
         lake::prepare(&config)?;
-        let store = features::open_store(&config.dir).await?;
+        let store = features::open_store(&config).await?;
         match self {
             Self::List { limit, before, actor, action, target, format } => {
                 let filter = AuditFilter { actor, action, target, before };

@@ -37,6 +37,9 @@ pub(super) struct Backup {
     /// A folder, or the URL of an object store
     #[arg(long, value_name = "DIR-or-URL")]
     to: String,
+    /// Leave out the users, keys and all else of the PostgreSQL of `state.url`, which has backups of its own
+    #[arg(long)]
+    without_state: bool,
 }
 
 /// Copies a backup to a new data folder (--dir), verifies it, and checks the result. The tables go to `lake.url`
@@ -58,6 +61,15 @@ impl Backup {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
         ensure!(config.dir.is_dir(), "there is no data folder {}", config.dir.display());
+        let in_postgres = !config.state.url.reveal().is_empty();
+        ensure!(
+            in_postgres == self.without_state,
+            if in_postgres {
+                "the state is in PostgreSQL: back it up with pg_dump, and then the rest with --without-state"
+            } else {
+                "--without-state is for a state in PostgreSQL (state.url)"
+            }
+        );
         let server = ServerFile::find(&config.dir).await.map(|file| file.server());
         let _lock = keep_away(&config.dir).await?;
         let target = location(&self.to, &config)?;
@@ -67,8 +79,10 @@ impl Backup {
         // Before the cut: what is known of an import is of rows that the copy has.
         imports::copy(&config.dir, staged.path()).context("copying what is known of imports")?;
         // The state first: a change that it holds and the log does not yet is sent again from its outbox.
-        let store = features::open_store(&config.dir).await?;
-        store.copy_to(&folder::STATE.of(staged.path())).await?;
+        if !self.without_state {
+            let store = features::open_store(&config).await?;
+            store.copy_to(&folder::STATE.of(staged.path())).await?;
+        }
         let cut = match &server {
             Some(server) => {
                 let cut = server.standing().await?.cut;
@@ -120,7 +134,16 @@ impl Restore {
         };
         lake::prepare(&config)?;
         let manifest = backup::put_back(&from, &config.dir, &lake::location(&config)?).await?;
-        let store = features::open_store(&config.dir).await?;
+        let in_postgres = !config.state.url.reveal().is_empty();
+        ensure!(
+            in_postgres != folder::STATE.of(&config.dir).exists(),
+            if in_postgres {
+                "the backup holds the state as a file: restore it without state.url"
+            } else {
+                "the backup was taken without the state: restore its database with pg_restore, and name it in state.url"
+            }
+        );
+        let store = features::open_store(&config).await?;
         accounts::end_all_sessions(
             &store,
             &AuditOrigin::local("command-line"),

@@ -80,7 +80,7 @@ impl Erase {
                 let done = if persons.dry_run {
                     site.rehearse(&resolved).await
                 } else {
-                    let store = features::open_store(&config.dir).await?;
+                    let store = features::open_store(&config).await?;
                     site.erase(&resolved, &store, &AuditOrigin::local("command-line")).await
                 };
                 lakehouse.close().await?;

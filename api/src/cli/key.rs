@@ -62,7 +62,7 @@ impl Key {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
         lake::prepare(&config)?;
-        let store = features::open_store(&config.dir).await?;
+        let store = features::open_store(&config).await?;
         let (now, origin) = (Clock::system().now(), AuditOrigin::local("command-line"));
         match self {
             Self::Create { name, organization, scopes, sources, types } => {

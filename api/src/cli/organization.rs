@@ -39,7 +39,7 @@ impl Organization {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
         lake::prepare(&config)?;
-        let store = features::open_store(&config.dir).await?;
+        let store = features::open_store(&config).await?;
         let now = Clock::system().now();
         match self {
             Self::Create { id, name, kind, plan, country, signed_up_at } => {

@@ -90,7 +90,7 @@ impl User {
         let config = folder.load(&[])?;
         lake::prepare(&config)?;
         let clock = Clock::system();
-        let store = features::open_store(&config.dir).await?;
+        let store = features::open_store(&config).await?;
         let (origin, now) = (AuditOrigin::local("command-line"), clock.now());
         let accounts = Accounts::new(store.clone(), &clock);
         match self {

@@ -6,26 +6,68 @@
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, Statement};
+use sea_orm::{ConnectionTrait, Database, Statement};
 use tempfile::TempDir;
 
-use crate::{audit::AuditOrigin, migration::Migration, store::Store};
+use crate::{
+    audit::AuditOrigin,
+    ids::{base62, random_bytes},
+    migration::Migration,
+    store::Store,
+};
 
-/// A database in a folder of its own.
+/// A database of its own: a file, or with `AIHUB_TEST_STATE=postgres` one of the PostgreSQL of `AIHUB_TEST_POSTGRES`.
 pub struct Scratch {
     pub store: Store,
-    folder: TempDir,
+    place: Place,
+}
+
+/// Where it is.
+pub enum Place {
+    Folder(TempDir),
+    Postgres(String),
+}
+
+impl Place {
+    pub async fn new() -> Self {
+        let variable = |wanted: &str| std::env::vars().find(|(name, _)| name == wanted);
+        if variable("AIHUB_TEST_STATE").is_none_or(|(_, text)| text != "postgres") {
+            return Self::Folder(tempfile::tempdir().unwrap());
+        }
+        let (_, server) = variable("AIHUB_TEST_POSTGRES").unwrap();
+        let name = format!("scratch_{}", base62(&random_bytes::<16>().unwrap(), 22).to_lowercase());
+        let db = Database::connect(&server).await.unwrap();
+        db.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
+        let (server, _) = server.rsplit_once('/').unwrap();
+        Self::Postgres(format!("{server}/{name}"))
+    }
+
+    pub async fn open(&self, migrations: &[Migration]) -> Store {
+        match self {
+            Self::Folder(folder) => Store::open(&folder.path().join("state.db"), migrations).await,
+            Self::Postgres(url) => Store::connect(url, migrations).await,
+        }
+        .unwrap()
+    }
 }
 
 impl Scratch {
     pub async fn new(migrations: &[Migration]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("state.db"), migrations).await.unwrap();
-        Self { store, folder }
+        let place = Place::new().await;
+        Self { store: place.open(migrations).await, place }
     }
 
-    pub fn path(&self) -> PathBuf {
-        self.folder.path().join("state.db")
+    /// The same database, as another process opens it.
+    pub async fn opened_again(&self, migrations: &[Migration]) -> Store {
+        self.place.open(migrations).await
+    }
+
+    /// The file, if it is one.
+    pub fn path(&self) -> Option<PathBuf> {
+        match &self.place {
+            Place::Folder(folder) => Some(folder.path().join("state.db")),
+            Place::Postgres(_) => None,
+        }
     }
 
     /// Runs SQL behind the back of the rules.
@@ -42,17 +84,20 @@ impl Scratch {
             .unwrap()
     }
 
-    /// All bytes of the database, its log included.
-    pub fn bytes(&self) -> Vec<u8> {
+    /// All bytes of the database, its log included; of PostgreSQL, all rows as text.
+    pub async fn bytes(&self) -> Vec<u8> {
+        let Place::Folder(folder) = &self.place else {
+            return self.text("SELECT database_to_xml(true, false, '')::text").await.into_bytes();
+        };
         let mut bytes = Vec::new();
-        for file in std::fs::read_dir(self.folder.path()).unwrap() {
+        for file in std::fs::read_dir(folder.path()).unwrap() {
             bytes.extend(std::fs::read(file.unwrap().path()).unwrap());
         }
         bytes
     }
 
-    pub fn holds(&self, text: &str) -> bool {
-        self.bytes().windows(text.len()).any(|window| window == text.as_bytes())
+    pub async fn holds(&self, text: &str) -> bool {
+        self.bytes().await.windows(text.len()).any(|window| window == text.as_bytes())
     }
 }
 

@@ -3,6 +3,7 @@
 mod cli;
 mod demo;
 mod openapi;
+mod postgres;
 mod read_commands;
 mod shell;
 mod tasks;

@@ -153,6 +153,6 @@ async fn the_mirror_gets_every_change_and_no_secret() {
         "revoked_at": "2026-11-23T12:00:00.000000Z",
     });
     assert_eq!(serde_json::Value::Object(rows[1].payload.clone()), expected);
-    assert!(scratch.holds(secret.start()));
-    assert!(!scratch.holds(secret.reveal()) && !scratch.holds(&secret.reveal()[10..]));
+    assert!(scratch.holds(secret.start()).await);
+    assert!(!scratch.holds(secret.reveal()).await && !scratch.holds(&secret.reveal()[10..]).await);
 }

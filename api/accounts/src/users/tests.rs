@@ -115,8 +115,8 @@ async fn sign_in_begins_a_session_that_ends() {
         acts.iter().map(|act| (act.action.as_str(), act.origin.actor.as_str())).collect();
     let id = ann.user_id.as_str();
     assert_eq!(acts, [("user.signed_out", id), ("user.signed_in", id), ("user.created", "tester")]);
-    assert!(!scratch.holds(PASSWORD) && !scratch.holds(token));
-    assert!(scratch.holds("$argon2id$v=19$m=19456,t=2,p=1$"));
+    assert!(!scratch.holds(PASSWORD).await && !scratch.holds(token).await);
+    assert!(scratch.holds("$argon2id$v=19$m=19456,t=2,p=1$").await);
 }
 
 #[tokio::test]

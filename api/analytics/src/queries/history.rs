@@ -7,7 +7,7 @@ use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     Statement,
-    sea_query::{Expr, OnConflict},
+    sea_query::{self, Expr, OnConflict},
 };
 use serde::{Deserialize, Serialize};
 use state::store::{Store, StoreContext, StoreError, time_of};
@@ -180,7 +180,8 @@ pub(crate) async fn counts_since(
         .select_only()
         .column(row::Column::Status)
         .column_as(row::Column::QueryId.count(), "queries")
-        .column_as(row::Column::DurationMs.sum(), "total")
+        // A sum is wider than what is added, and PostgreSQL says so.
+        .column_as(sea_query::ExprTrait::cast_as(row::Column::DurationMs.sum(), "bigint"), "total")
         .column_as(row::Column::DurationMs.max(), "longest")
         .filter(row::Column::StartedAt.gte(since.timestamp_micros()))
         .group_by(row::Column::Status)
@@ -295,6 +296,8 @@ fn beyond_room(which: &str, bytes_max: usize, organization_bytes_max: usize) -> 
 
 /// A text cut to so many bytes; one that was cut ends with `…`.
 fn cut(text: &str, bytes_max: usize) -> String {
+    // PostgreSQL has no texts with this character.
+    let text = &text.replace('\0', "\u{fffd}");
     if text.len() <= bytes_max {
         return text.to_owned();
     }
@@ -446,9 +449,23 @@ pub(super) mod tests {
         assert_eq!(gone(2 * each).await, ["qry_00000", "qry_00001"]);
     }
 
+    #[tokio::test]
+    async fn queries_are_counted_by_how_they_ended() {
+        let Scratch { store, .. } = &crate::scratch().await;
+        let mut entries: Vec<_> = (0..3).map(|id| entry(id, None, "select '\0'")).collect();
+        entries[1].duration_ms = 5;
+        entries[2].status = Status::Failed;
+        write(store, &entries).await.unwrap();
+        let done = QueryCounts { status: "done".into(), count: 2, mean_ms: 3.0, longest_ms: 5.0 };
+        let failed =
+            QueryCounts { status: "failed".into(), count: 1, mean_ms: 1.0, longest_ms: 1.0 };
+        assert_eq!(counts_since(store, noon()).await.unwrap(), [done, failed]);
+    }
+
     #[test]
     fn texts_are_cut_between_letters() {
         assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("a\0", 9), "a\u{fffd}");
         assert_eq!(cut("aбв", 4), "aб…");
         assert_eq!(kept_sql(&"д".repeat(100_000)).len(), SQL_BYTES_MAX + "…".len());
     }

@@ -66,7 +66,7 @@ async fn two_processes_do_each_job_once() {
     // Each opens the file by itself, as a process does.
     let mut processes = Vec::new();
     for _ in 0..2 {
-        let store = Store::open(&scratch.path(), MIGRATIONS).await.unwrap();
+        let store = scratch.opened_again(MIGRATIONS).await;
         let (jobs, done) = (Jobs::new(store, clock.clone()), Arc::clone(&done));
         jobs.handle(JobKind { parallel: 3, ..JobKind::new("odd") }, move |job| {
             let done = Arc::clone(&done);

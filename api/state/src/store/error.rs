@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use sea_orm::{DbErr, RuntimeErr, SqlErr};
+use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx::sqlite::SqliteError};
 
 /// Why an operation on the database failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,12 @@ pub enum StoreError {
     Open {
         /// The path of the database file.
         path: PathBuf,
+        /// The error of the database.
+        source: DbErr,
+    },
+    /// PostgreSQL could not be reached, or refused the connection.
+    #[error("could not connect to the PostgreSQL of `state.url`")]
+    Connect {
         /// The error of the database.
         source: DbErr,
     },
@@ -89,7 +95,8 @@ impl StoreError {
     }
 }
 
-/// SQLite's primary result code 5 is SQLITE_BUSY; its extended codes keep it in the low byte.
+/// SQLite's primary result code 5 is SQLITE_BUSY; its extended codes keep it in the low byte. PostgreSQL's 55P03 is
+/// lock_not_available.
 pub(super) fn is_busy(error: &DbErr) -> bool {
     let runtime = match error {
         DbErr::ConnectionAcquire(_) => return true,
@@ -97,9 +104,10 @@ pub(super) fn is_busy(error: &DbErr) -> bool {
         _ => return false,
     };
     let RuntimeErr::SqlxError(error) = runtime else { return false };
-    let code = error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .and_then(|code| code.parse::<u32>().ok());
-    code.is_some_and(|code| code & 0xff == 5)
+    let Some(error) = error.as_database_error() else { return false };
+    let Some(code) = error.code() else { return false };
+    match error.try_downcast_ref::<SqliteError>() {
+        Some(_) => code.parse::<u32>().is_ok_and(|code| code & 0xff == 5),
+        None => code == "55P03",
+    }
 }

@@ -1,8 +1,9 @@
-//! The relational state: one SQLite file, opened by the server and by the commands beside it.
+//! The relational state: one SQLite file or one database of PostgreSQL, opened by the server and by the commands beside it.
 //!
 //! Times are `i64` microseconds since 1970 in UTC: they sort, compare and round-trip exactly, on every
-//! database. Every change goes through [`Store::write`], an immediate transaction, so that writers of all
-//! processes stand in one line: audit rows chain, and outbox ids are in the order of commit.
+//! database. Every change goes through [`Store::write`], so that writers of all processes stand in one line: audit rows
+//! chain, and outbox ids are in the order of commit. In SQLite it is an immediate transaction, in PostgreSQL one that holds
+//! an advisory lock.
 
 mod error;
 
@@ -10,9 +11,12 @@ use std::{fs, io, path::Path, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
-    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    sqlx::{
+        postgres::PgConnectOptions,
+        sqlite::{SqliteJournalMode, SqliteSynchronous},
+    },
 };
 use sea_orm_migration::MigratorTraitSelf;
 
@@ -27,6 +31,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// Readers do not block each other in WAL mode; a few threads serve them all.
 const CONNECTIONS_MAX: u32 = 4;
+/// A connection to PostgreSQL is a process of its own there.
+const POSTGRES_CONNECTIONS_MAX: u32 = 10;
 
 /// A handle on the database. Clones share its connections.
 #[derive(Clone, Debug)]
@@ -34,7 +40,10 @@ pub struct Store {
     db: DatabaseConnection,
 }
 
-/// A transaction that holds the database's write lock from its beginning. Dropped, it is rolled back.
+/// The advisory lock of writers in PostgreSQL. It is of one database, so no other program has to know the number.
+const WRITERS: i64 = 471_104;
+
+/// A transaction that holds the lock of writers from its beginning. Dropped, it is rolled back.
 #[derive(Debug)]
 pub struct Write(DatabaseTransaction);
 
@@ -66,6 +75,31 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens a database of PostgreSQL by its URL, `postgres://user:password@host/database`, and brings its tables up to date.
+    pub async fn connect(url: &str, migrations: &[Migration]) -> Result<Self, StoreError> {
+        let connected = |source| StoreError::Connect { source };
+        let unusable = |why: String| connected(DbErr::Custom(why));
+        if !["postgres://", "postgresql://"].iter().any(|known| url.starts_with(known)) {
+            return Err(unusable("the URL does not begin with postgres://".to_owned()));
+        }
+        // What cannot be read would be said whole, with its password.
+        url.parse::<PgConnectOptions>().map_err(|error| unusable(error.to_string()))?;
+        let mut options = ConnectOptions::new(url);
+        options
+            .min_connections(1)
+            .max_connections(POSTGRES_CONNECTIONS_MAX)
+            .acquire_timeout(BUSY_TIMEOUT * 2)
+            .sqlx_logging(false);
+        let store = Self { db: Database::connect(options).await.map_err(connected)? };
+        store.migrate(migrations).await?;
+        Ok(store)
+    }
+
+    /// Whether it is a file of its own.
+    pub fn is_file(&self) -> bool {
+        self.db.get_database_backend() == DbBackend::Sqlite
+    }
+
     /// Asks the database for an answer.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.db.ping().await.doing("asking the database for an answer")
@@ -73,10 +107,10 @@ impl Store {
 
     /// Begins a change. Waits for other writers at most five seconds, then it is [`StoreError::Busy`].
     pub async fn write(&self) -> Result<Write, StoreError> {
-        self.begin_immediate().await.map(Write).doing("waiting to write")
+        self.begin_alone().await.map(Write).doing("waiting to write")
     }
 
-    /// Writes a consistent copy of the database to a file that does not exist yet.
+    /// Writes a consistent copy of a database that is a file to a file that does not exist yet.
     pub async fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
         let path = path.display().to_string().replace('\'', "''");
         let copied = self.db.execute_unprepared(&format!("VACUUM INTO '{path}'")).await;
@@ -91,17 +125,25 @@ impl Store {
     /// One transaction around all migrations: two processes that start at once cannot interleave theirs.
     async fn migrate(&self, migrations: &[Migration]) -> Result<(), StoreError> {
         let migrated = |source| StoreError::Migrate { source };
-        let transaction = self.begin_immediate().await.map_err(migrated)?;
+        let transaction = self.begin_alone().await.map_err(migrated)?;
         Migrator(migrations.to_vec()).up(&transaction, None).await.map_err(migrated)?;
         transaction.commit().await.map_err(migrated)
     }
 
-    async fn begin_immediate(&self) -> Result<DatabaseTransaction, DbErr> {
+    /// Begins a transaction that no other writer is in at the same time.
+    async fn begin_alone(&self) -> Result<DatabaseTransaction, DbErr> {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        self.db.begin_with_options(options).await
+        let transaction = self.db.begin_with_options(options).await?;
+        if !self.is_file() {
+            let wait = BUSY_TIMEOUT.as_millis();
+            transaction.execute_unprepared(&format!("SET LOCAL lock_timeout = {wait}")).await?;
+            let lock = format!("SELECT pg_advisory_xact_lock({WRITERS})");
+            transaction.execute_unprepared(&lock).await?;
+        }
+        Ok(transaction)
     }
 }
 
