@@ -34,8 +34,8 @@ pub(crate) fn migrations() -> Vec<Migration> {
 /// Opens the relational state: the database of the configuration, or the file in the data folder.
 pub(crate) async fn open_store(config: &Config) -> Result<Store, StoreError> {
     match config.state.url.reveal() {
-        "" => Store::open(&folder::STATE.of(&config.dir), &migrations()).await,
-        url => Store::connect(url, &migrations()).await,
+        "" => Box::pin(Store::open(&folder::STATE.of(&config.dir), &migrations())).await,
+        url => Box::pin(Store::connect(url, &migrations())).await,
     }
 }
 
@@ -63,6 +63,10 @@ mod tests {
             "m0012_anomalies",
             "m0013_churn",
             "m0014_forecasts",
+            "m0015_maintenance",
+            "m0016_access_revision",
+            "m0017_key_limits",
+            "m0018_organization_status",
         ];
         assert_eq!(names, released);
     }

@@ -1,13 +1,13 @@
 //! What the features of this crate work with, and what all others ask: who somebody is.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, net::IpAddr};
 
 use actix_web::web::Data;
 use rest::{
     principal::{Authenticator, Principal, Role},
     problem::Problem,
 };
-use state::State;
+use state::{State, store::Store};
 
 use crate::{
     keys::{self, KeyRing},
@@ -35,8 +35,8 @@ impl Directory {
 
 #[async_trait::async_trait]
 impl Authenticator for Directory {
-    async fn by_key(&self, secret: &str) -> Result<Principal, Problem> {
-        Ok(self.keys.verify(secret, self.state.clock.now()).await?)
+    async fn by_key(&self, secret: &str, from: Option<IpAddr>) -> Result<Principal, Problem> {
+        Ok(self.keys.verify(secret, from, self.state.clock.now()).await?)
     }
 
     async fn by_session(&self, token: &str) -> Result<Option<Principal>, Problem> {
@@ -55,12 +55,15 @@ impl Authenticator for Directory {
                 .await?
                 .map(|key| key.principal()));
         }
-        found(users::find_user(store, id).await)
+        found(store, users::find_user(store, id).await).await
     }
 
     async fn by_email(&self, email: &str) -> Result<Option<Principal>, Problem> {
         match Email::parse(email) {
-            Ok(email) => found(users::find_user(&self.state.store, email.as_str()).await),
+            Ok(email) => {
+                let store = &self.state.store;
+                found(store, users::find_user(store, email.as_str()).await).await
+            }
             Err(_) => Ok(None),
         }
     }
@@ -91,9 +94,12 @@ impl Authenticator for Directory {
 }
 
 /// The principal of a user who can sign in.
-fn found(user: Result<User, AccountError>) -> Result<Option<Principal>, Problem> {
+async fn found(
+    store: &Store,
+    user: Result<User, AccountError>,
+) -> Result<Option<Principal>, Problem> {
     match user {
-        Ok(user) if user.status == Status::Active => Ok(Some(user.principal())),
+        Ok(user) if user.may_sign_in(store.db()).await? => Ok(Some(user.principal())),
         Ok(_) | Err(AccountError::UnknownUser { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -17,7 +17,8 @@ pub use users::{
 use rest::feature::Feature;
 
 /// The features of this crate.
-pub const FEATURES: &[Feature<Directory>] = &[users::FEATURE, audit::FEATURE, keys::FEATURE];
+pub const FEATURES: &[Feature<Directory>] =
+    &[organizations::FEATURE, users::FEATURE, audit::FEATURE, keys::FEATURE];
 
 #[cfg(test)]
 mod tests;

@@ -62,6 +62,8 @@ fn the_permissions_of_every_kind() {
         (scopes("read"), own(), "run_sql read_metrics view_dashboard"),
         (scopes("read,write"), own(), "send_events run_sql read_metrics view_dashboard"),
         (scopes("write,backfill"), own(), "send_events backfill"),
+        (scopes("verify"), Tenancy::All, "verify_keys"),
+        (scopes("verify"), own(), ""),
         (scopes("admin"), Tenancy::All, "administer"),
         (scopes("admin"), own(), ""),
     ] {

@@ -1,4 +1,5 @@
-use accounts::keys::{self, NewKey};
+use accounts::keys::{self, KeyLimits, NewKey};
+use chrono::TimeDelta;
 use clap::{Subcommand, ValueEnum};
 use rest::principal::{self, Scopes};
 use state::{audit::AuditOrigin, clock::Clock};
@@ -25,6 +26,12 @@ pub(super) enum Key {
         /// The types that it may send, such as usage.request or billing.*
         #[arg(long, value_delimiter = ',')]
         types: Vec<String>,
+        /// The models that it is for: names or globs such as gpt-4*
+        #[arg(long, value_delimiter = ',')]
+        models: Vec<String>,
+        /// The addresses that it may be used from, such as 10.0.0.0/8
+        #[arg(long, value_delimiter = ',')]
+        networks: Vec<String>,
     },
     /// List the keys: id, state, organization, scopes, sources and types where narrowed, start of the secret, name
     List,
@@ -39,7 +46,26 @@ pub(super) enum Key {
         #[arg(long, value_delimiter = ',')]
         types: Vec<String>,
     },
-    /// Revoke a key; a running server refuses it within 5 seconds
+    /// Change the models and networks that a key is for; without them there is no limit
+    Limit {
+        /// The key's id, `key_…`
+        id: String,
+        /// Names or globs such as gpt-4*
+        #[arg(long, value_delimiter = ',')]
+        models: Vec<String>,
+        /// Addresses or networks such as 10.0.0.0/8
+        #[arg(long, value_delimiter = ',')]
+        networks: Vec<String>,
+    },
+    /// Create a key that may do the same as another, print its secret, once, and end the other after the overlap
+    Rotate {
+        /// The key's id, `key_…`
+        id: String,
+        /// How long both work
+        #[arg(long, default_value_t = 86_400)]
+        overlap_seconds: u32,
+    },
+    /// Revoke a key; a running server refuses it within a second
     Revoke {
         /// The key's id, `key_…`
         id: String,
@@ -56,6 +82,8 @@ pub(super) enum Scope {
     Backfill,
     /// Manage keys, users and dead letters
     Admin,
+    /// Verify the keys of customers
+    Verify,
 }
 
 impl Key {
@@ -65,17 +93,19 @@ impl Key {
         let store = features::open_store(&config).await?;
         let (now, origin) = (Clock::system().now(), AuditOrigin::local("command-line"));
         match self {
-            Self::Create { name, organization, scopes, sources, types } => {
+            Self::Create { name, organization, scopes, sources, types, models, networks } => {
                 let names = scopes.iter().map(|scope| match scope {
                     Scope::Read => "read",
                     Scope::Write => "write",
                     Scope::Backfill => "backfill",
                     Scope::Admin => "admin",
+                    Scope::Verify => "verify",
                 });
                 let scopes = Scopes::of(names)?;
                 let grant = keys::grant(sources, types)?;
+                let limits = KeyLimits::new(&models, &networks)?;
                 let organization_id = organization;
-                let new = NewKey { name, organization_id, scopes, grant, expires_at: None };
+                let new = NewKey { name, organization_id, scopes, grant, limits, expires_at: None };
                 let (key, secret) = keys::create(&store, new, &origin, now).await?;
                 say(&format!("{}\n", secret.reveal()))?;
                 tracing::info!(id = key.api_key_id, "created a key");
@@ -97,6 +127,16 @@ impl Key {
             Self::Grant { id, sources, types } => {
                 let grant = keys::grant(sources, types)?;
                 keys::set_grant(&store, &id, grant, &origin, now).await?;
+            }
+            Self::Limit { id, models, networks } => {
+                let limits = KeyLimits::new(&models, &networks)?;
+                keys::set_limits(&store, &id, limits, &origin, now).await?;
+            }
+            Self::Rotate { id, overlap_seconds } => {
+                let overlap = TimeDelta::seconds(overlap_seconds.into());
+                let (key, secret) = keys::rotate(&store, &id, overlap, &origin, now).await?;
+                say(&format!("{}\n", secret.reveal()))?;
+                tracing::info!(id = key.api_key_id, "created a key");
             }
             Self::Revoke { id } => keys::revoke(&store, &id, &origin, now).await?,
         }

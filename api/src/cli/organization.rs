@@ -1,7 +1,7 @@
-use accounts::organizations;
+use accounts::organizations::{self, OrganizationStatus};
 use chrono::{DateTime, Utc};
 use clap::{Subcommand, ValueEnum};
-use state::clock::Clock;
+use state::{audit::AuditOrigin, clock::Clock};
 
 use super::{Folder, say_row};
 use crate::{features, lake};
@@ -25,8 +25,25 @@ pub(super) enum Organization {
         #[arg(long)]
         signed_up_at: Option<DateTime<Utc>>,
     },
+    /// Change whether an organization may use the platform
+    Status {
+        /// Its id
+        id: String,
+        #[arg(value_enum)]
+        status: Status,
+    },
     /// List the organizations
     List,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Status {
+    /// Its keys work, and its members sign in
+    Active,
+    /// Its members sign in; its keys do not work
+    Suspended,
+    /// Neither
+    Disabled,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -56,14 +73,25 @@ impl Organization {
                 };
                 organizations::upsert_many(&store, &[organization], now).await?;
             }
+            Self::Status { id, status } => {
+                let status = match status {
+                    Status::Active => OrganizationStatus::Active,
+                    Status::Suspended => OrganizationStatus::Suspended,
+                    Status::Disabled => OrganizationStatus::Disabled,
+                };
+                let origin = AuditOrigin::local("command-line");
+                organizations::set_status(&store, &id, status, &origin, now).await?;
+            }
             Self::List => {
-                say_row(&["id", "kind", "plan", "country", "name"])?;
-                for row in organizations::list(&store).await? {
+                say_row(&["id", "kind", "plan", "country", "status", "name"])?;
+                for found in organizations::search(&store, "", u64::MAX).await? {
+                    let (row, status) = (found.organization, found.status.as_str());
                     let line = [
                         &row.organization_id,
                         row.kind.as_str(),
                         &row.plan,
                         &row.country,
+                        status,
                         &row.name,
                     ];
                     say_row(&line)?;

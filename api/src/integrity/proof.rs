@@ -139,7 +139,7 @@ pub(crate) async fn prove(
             });
         }
     }
-    let store = features::open_store(&config).await?;
+    let store = features::open_store(config).await?;
     for Unreadable { id, reason } in outbox::held_back(&store).await? {
         proof.add(Difference {
             kind: DifferenceKind::Outbox,

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod jobs;
 pub mod migration;
 pub mod outbox;
+pub mod revision;
 #[doc(hidden)]
 pub mod scratch;
 pub mod secret;

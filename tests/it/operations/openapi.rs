@@ -35,6 +35,7 @@ async fn the_contract_is_the_golden_file_and_its_routes_exist() {
         let concrete = path.replace("{name}", "requests").replace("{metric}", "requests");
         let concrete = concrete.replace("{id}", "key_1").replace("{api_key_id}", "key_1");
         let concrete = concrete.replace("{role}", "analyst").replace("{user_id}", "user_1");
+        let concrete = concrete.replace("{organization_id}", "org_1");
         let concrete = concrete.replace("{run}", "run_1").replace("{incident}", "incident_1");
         let concrete = concrete.replace("{version}", "1").replace("{link}", "link_1");
         assert!(!concrete.contains('{'), "{path} has a parameter that this test does not fill");

@@ -32,6 +32,11 @@ pub enum KeyError {
         /// The id that was asked for.
         api_key_id: String,
     },
+    /// The organization of the key is suspended or disabled, or the address is not one of the key's networks.
+    #[error(
+        "the API key is not to be used: its organization is suspended, or it is not for this address"
+    )]
+    Disabled,
     /// One answer for a secret that is malformed, unknown, expired or revoked.
     #[error("the API key is not valid")]
     WrongKey,
@@ -55,6 +60,7 @@ impl From<KeyError> for Problem {
                 Self::bad_request(Code::UnknownOrganization, detail)
             }
             KeyError::UnknownKey { .. } => Self::not_found(detail),
+            KeyError::Disabled => Self::forbidden(Code::KeyDisabled, detail),
             KeyError::WrongKey => Self::unauthorized(Code::WrongKey, detail),
         }
     }

@@ -1,11 +1,16 @@
 //! API keys: how programs say who they are. A secret is shown once; only its SHA-256 is kept.
 
 mod error;
+mod limits;
 mod m0003_key_grants;
+mod m0017_key_limits;
 mod ring;
+mod rotation;
 mod routes;
 mod row;
 mod secret;
+mod verification;
+mod verify_route;
 
 use std::collections::HashSet;
 
@@ -22,22 +27,26 @@ use state::{
     ids::{base62, random_bytes},
     migration::Migration,
     outbox::{self, MirroredTable},
-    store::{Store, StoreContext, StoreError, rfc3339, time_of},
+    revision,
+    store::{Store, StoreContext, StoreError, Write, rfc3339, time_of},
 };
 
 pub use error::KeyError;
+pub use limits::KeyLimits;
 pub use ring::KeyRing;
+pub use rotation::{OVERLAP_MAX, rotate};
 pub use routes::{GrantBody, KeyList, KeyView, NewKeyBody, NewKeyView};
 pub use secret::KeySecret;
+pub use verification::{Verdict, Verification};
 
 use crate::Directory;
 
 /// API keys, as administrators handle them.
 pub(crate) const FEATURE: Feature<Directory> =
-    Feature::new("keys").with_routes(routes::routes).with_migrations(&[Migration {
-        name: "m0003_key_grants",
-        up: |m| Box::pin(m0003_key_grants::up(m)),
-    }]);
+    Feature::new("keys").with_routes(routes::routes).with_migrations(&[
+        Migration { name: "m0003_key_grants", up: |m| Box::pin(m0003_key_grants::up(m)) },
+        Migration { name: "m0017_key_limits", up: |m| Box::pin(m0017_key_limits::up(m)) },
+    ]);
 
 /// An API key as the database holds it, without the secret and its hash.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +63,8 @@ pub struct ApiKey {
     pub scopes: Scopes,
     /// What it may write, as far as it was narrowed.
     pub grant: Grant,
+    /// The models and networks that it is for.
+    pub limits: KeyLimits,
     /// The id of the principal that created it.
     pub created_by: String,
     /// The time of creation, in UTC.
@@ -91,6 +102,8 @@ pub struct NewKey {
     /// The sources and event types that the key may write. A limit is only for keys with the scope `write`, and a limit
     /// of the sources only for platform keys.
     pub grant: Grant,
+    /// The models and networks that it is for.
+    pub limits: KeyLimits,
     /// The time from which on the key is refused. It lies in the future; `None` for a key that does not expire.
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -111,6 +124,7 @@ pub async fn create(
         start: secret.start().to_owned(),
         scopes: new.scopes,
         grant: new.grant,
+        limits: new.limits,
         created_by: origin.actor.clone(),
         created_at: now,
         expires_at: new.expires_at,
@@ -118,6 +132,19 @@ pub async fn create(
         revoked_at: None,
     };
     let write = store.write().await?;
+    insert(&write, &key, &secret, origin, now).await?;
+    write.commit().await?;
+    Ok((key, secret))
+}
+
+/// Adds a key, in the transaction of what it is for.
+async fn insert(
+    write: &Write,
+    key: &ApiKey,
+    secret: &KeySecret,
+    origin: &AuditOrigin,
+    now: DateTime<Utc>,
+) -> Result<(), KeyError> {
     let inserted =
         row::Entity::insert(key.row(secret.hash())).exec_without_returning(write.db()).await;
     inserted.doing("creating an API key").map_err(|error| match &key.organization_id {
@@ -126,18 +153,19 @@ pub async fn create(
         }
         _ => error.into(),
     })?;
-    outbox::append(&write, MirroredTable::ApiKeys, &key.dimension(), now).await?;
+    outbox::append(write, MirroredTable::ApiKeys, &key.dimension(), now).await?;
     let detail = json!({
         "organization_id": key.organization_id,
         "scopes": key.scopes.to_string(),
         "sources": key.grant.sources(),
         "types": key.grant.types(),
+        "models": key.limits.models(),
+        "networks": key.limits.networks(),
         "expires_at": key.expires_at.map(rfc3339),
     });
     let act = AuditAction { action: "key.created", target: key.api_key_id.clone(), detail };
-    audit::append(&write, origin, act, now).await?;
-    write.commit().await?;
-    Ok((key, secret))
+    audit::append(write, origin, act, now).await?;
+    Ok(revision::bump(write).await?)
 }
 
 /// All keys, newest first, also the revoked ones.
@@ -151,8 +179,8 @@ pub async fn list(store: &Store) -> Result<Vec<ApiKey>, KeyError> {
     rows.into_iter().map(ApiKey::try_from).collect()
 }
 
-/// Revokes a key. One that is revoked already stays as it is. A server that verified the key a moment ago may
-/// honor it five seconds more (see [`KeyRing`]).
+/// Revokes a key. One that is revoked already stays as it is. Another
+/// process may honor it a second more (see [`KeyRing`]).
 pub async fn revoke(
     store: &Store,
     api_key_id: &str,
@@ -160,10 +188,7 @@ pub async fn revoke(
     now: DateTime<Utc>,
 ) -> Result<(), KeyError> {
     let write = store.write().await?;
-    let row =
-        row::Entity::find_by_id(api_key_id).one(write.db()).await.doing("reading an API key")?;
-    let row = row.ok_or_else(|| KeyError::UnknownKey { api_key_id: api_key_id.to_owned() })?;
-    let mut key = ApiKey::try_from(row)?;
+    let mut key = read(&write, api_key_id).await?;
     if key.revoked_at.is_some() {
         return Ok(());
     }
@@ -177,6 +202,7 @@ pub async fn revoke(
     outbox::append(&write, MirroredTable::ApiKeys, &key.dimension(), now).await?;
     let act = AuditAction { action: "key.revoked", target: key.api_key_id, detail: json!({}) };
     audit::append(&write, origin, act, now).await?;
+    revision::bump(&write).await?;
     Ok(write.commit().await?)
 }
 
@@ -208,8 +234,7 @@ pub(crate) async fn revoked_of(
     Ok(rows.into_iter().map(|row| row.api_key_id).collect())
 }
 
-/// Changes what a key may write. A server that verified the key a moment ago may honor the former grant five seconds
-/// more.
+/// Changes what a key may write. Another process may honor the former grant a second more.
 pub async fn set_grant(
     store: &Store,
     api_key_id: &str,
@@ -218,10 +243,7 @@ pub async fn set_grant(
     now: DateTime<Utc>,
 ) -> Result<ApiKey, KeyError> {
     let write = store.write().await?;
-    let row =
-        row::Entity::find_by_id(api_key_id).one(write.db()).await.doing("reading an API key")?;
-    let row = row.ok_or_else(|| KeyError::UnknownKey { api_key_id: api_key_id.to_owned() })?;
-    let key = ApiKey { grant, ..ApiKey::try_from(row)? };
+    let key = ApiKey { grant, ..read(&write, api_key_id).await? };
     check_grant(&key.grant, key.organization_id.as_deref(), key.scopes)?;
     row::Entity::update_many()
         .col_expr(row::Column::WriteSources, Expr::value(joined(key.grant.sources())))
@@ -233,8 +255,41 @@ pub async fn set_grant(
     let detail = json!({"sources": key.grant.sources(), "types": key.grant.types()});
     let act = AuditAction { action: "key.granted", target: key.api_key_id.clone(), detail };
     audit::append(&write, origin, act, now).await?;
+    revision::bump(&write).await?;
     write.commit().await?;
     Ok(key)
+}
+
+/// Changes the models and networks that a key is for.
+pub async fn set_limits(
+    store: &Store,
+    api_key_id: &str,
+    limits: KeyLimits,
+    origin: &AuditOrigin,
+    now: DateTime<Utc>,
+) -> Result<ApiKey, KeyError> {
+    let write = store.write().await?;
+    let key = ApiKey { limits, ..read(&write, api_key_id).await? };
+    row::Entity::update_many()
+        .col_expr(row::Column::Models, Expr::value(joined(&key.limits.models())))
+        .col_expr(row::Column::Networks, Expr::value(joined(&key.limits.networks())))
+        .filter(row::Column::ApiKeyId.eq(api_key_id))
+        .exec(write.db())
+        .await
+        .doing("changing the limits of an API key")?;
+    let detail = json!({"models": key.limits.models(), "networks": key.limits.networks()});
+    let act = AuditAction { action: "key.limited", target: key.api_key_id.clone(), detail };
+    audit::append(&write, origin, act, now).await?;
+    revision::bump(&write).await?;
+    write.commit().await?;
+    Ok(key)
+}
+
+async fn read(write: &Write, api_key_id: &str) -> Result<ApiKey, KeyError> {
+    let row =
+        row::Entity::find_by_id(api_key_id).one(write.db()).await.doing("reading an API key")?;
+    let unknown = || KeyError::UnknownKey { api_key_id: api_key_id.to_owned() };
+    row.ok_or_else(unknown).and_then(ApiKey::try_from)
 }
 
 /// An organization's key has its own source, and one that writes nothing needs no grant.
@@ -267,6 +322,9 @@ impl NewKey {
         }
         if self.organization_id.is_some() && self.scopes.contains(Scope::Admin) {
             return invalid("scopes", "cannot hold admin for one organization's key");
+        }
+        if self.organization_id.is_some() && self.scopes.contains(Scope::Verify) {
+            return invalid("scopes", "cannot hold verify for one organization's key");
         }
         check_grant(&self.grant, self.organization_id.as_deref(), self.scopes)
     }
@@ -307,6 +365,8 @@ impl ApiKey {
             revoked_at: micros(self.revoked_at),
             write_sources: ActiveValue::Set(joined(self.grant.sources())),
             write_types: ActiveValue::Set(joined(self.grant.types())),
+            models: ActiveValue::Set(joined(&self.limits.models())),
+            networks: ActiveValue::Set(joined(&self.limits.networks())),
         }
     }
 }
@@ -318,6 +378,7 @@ impl TryFrom<row::Model> for ApiKey {
         let time = |at| time_of("api_keys", at);
         Ok(Self {
             grant: row.grant()?,
+            limits: row.limits()?,
             scopes: row.scopes()?,
             created_at: time(row.created_at)?,
             expires_at: row.expires_at.map(time).transpose()?,
@@ -338,13 +399,19 @@ impl row::Model {
             .map_err(|_| StoreError::Damaged { table: "api_keys", what: "unknown scopes" })
     }
 
+    fn limits(&self) -> Result<KeyLimits, KeyError> {
+        let damaged = StoreError::Damaged { table: "api_keys", what: "unknown limits" };
+        KeyLimits::new(&split(&self.models), &split(&self.networks)).map_err(|_| damaged.into())
+    }
+
     fn grant(&self) -> Result<Grant, KeyError> {
-        let list = |text: &Option<String>| {
-            text.iter().flat_map(|text| text.split(',')).map(str::to_owned).collect()
-        };
-        Grant::new(list(&self.write_sources), list(&self.write_types))
+        Grant::new(split(&self.write_sources), split(&self.write_types))
             .map_err(|_| StoreError::Damaged { table: "api_keys", what: "an unknown grant" }.into())
     }
+}
+
+fn split(text: &Option<String>) -> Vec<String> {
+    text.iter().flat_map(|text| text.split(',')).map(str::to_owned).collect()
 }
 
 fn joined(entries: &[String]) -> Option<String> {
@@ -359,3 +426,5 @@ pub fn grant(sources: Vec<String>, types: Vec<String>) -> Result<Grant, KeyError
 
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod verification_tests;

@@ -1,125 +1,200 @@
-//! Verifies secrets, and remembers for a moment those that were right.
+//! All keys in memory, as they are in the database up to half a second ago.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    net::IpAddr,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rest::principal::{Principal, PrincipalKind, Tenancy};
+use rest::principal::Principal;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
-use state::store::{Store, StoreContext, time_of};
+use state::{
+    revision,
+    store::{Store, StoreContext, StoreError},
+};
+use tokio::sync::Mutex;
 
-use super::{KeyError, KeySecret, row};
+use super::{ApiKey, KeyError, KeySecret, Verdict, row, verification::KnownKey};
+use crate::organizations;
 
-/// A revoked key is refused after at most this long in other processes; in the one that revoked it, at once.
-const REMEMBERED: TimeDelta = TimeDelta::seconds(5);
-const REMEMBERED_MAX: usize = 10_000;
+/// How old what is remembered may be. A change of this process is seen at once; one of another, after this and the time
+/// that reading takes.
+const FRESH: TimeDelta = TimeDelta::milliseconds(500);
 /// `last_used_at` is this coarse: a write per request would cost more than the request.
 const LAST_USE_GRAIN: TimeDelta = TimeDelta::minutes(1);
 
-/// The keys that were found right within the last five seconds, at most 10,000.
+/// The keys of the database, remembered. Who asks when they are old looks at the revision of access, and reads them
+/// anew when it grew.
 #[derive(Debug)]
 pub struct KeyRing {
     store: Store,
-    remembered: Mutex<HashMap<[u8; 32], CachedPrincipal>>,
+    remembered: RwLock<Remembered>,
+    /// One reads, and all others wait for it.
+    reading: Mutex<()>,
+    used: std::sync::Mutex<HashMap<String, DateTime<Utc>>>,
 }
 
-#[derive(Clone, Debug)]
-struct CachedPrincipal {
-    principal: Principal,
-    verified_at: DateTime<Utc>,
-    expires_at: Option<DateTime<Utc>>,
+#[derive(Debug, Clone, Default)]
+struct Remembered {
+    keys: Arc<HashMap<[u8; 32], Arc<KnownKey>>>,
+    revision: i64,
+    /// None where somebody changed something.
+    checked_at: Option<DateTime<Utc>>,
 }
 
 impl KeyRing {
     /// A ring that remembers no key yet, over the keys of `store`.
     pub fn new(store: Store) -> Self {
-        Self { store, remembered: Mutex::default() }
+        Self {
+            store,
+            remembered: RwLock::default(),
+            reading: Mutex::default(),
+            used: std::sync::Mutex::default(),
+        }
     }
 
-    /// The principal of a secret, or [`KeyError::WrongKey`] when it is malformed, unknown, expired or revoked.
-    pub async fn verify(&self, secret: &str, now: DateTime<Utc>) -> Result<Principal, KeyError> {
-        let hash = KeySecret::parse(secret).ok_or(KeyError::WrongKey)?.hash();
-        if let Some(found) = self.lock().get(&hash).filter(|found| found.is_fresh(now)) {
-            return Ok(found.principal.clone());
+    /// The principal of a secret that is used from an address. [`KeyError::WrongKey`] when it is malformed, unknown, expired
+    /// or revoked; [`KeyError::Disabled`] when its organization is, or the address is not one of its networks.
+    pub async fn verify(
+        &self,
+        secret: &str,
+        from: Option<IpAddr>,
+        now: DateTime<Utc>,
+    ) -> Result<Principal, KeyError> {
+        let known = self.find(secret, now).await?.ok_or(KeyError::WrongKey)?;
+        match known.standing(now) {
+            Verdict::Valid if known.key.limits.allows_address(from) => {}
+            Verdict::Valid => return Err(KeyError::Disabled),
+            Verdict::Disabled if known.key.revoked_at.is_none() => return Err(KeyError::Disabled),
+            _ => return Err(KeyError::WrongKey),
         }
+        self.note_use(&known.key, now);
+        Ok(known.key.clone().principal())
+    }
+
+    /// The key of a secret, whether it works or not; none for what is no secret of ours.
+    pub(crate) async fn find(
+        &self,
+        secret: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Arc<KnownKey>>, KeyError> {
+        let Some(secret) = KeySecret::parse(secret) else { return Ok(None) };
+        let hash = secret.hash();
+        if let Some(known) = self.keys(now).await?.get(&hash) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        // It may be younger than what is remembered. Only who has seen a secret of ours gets here: it has a checksum.
         let row = row::Entity::find()
             .filter(row::Column::Hash.eq(hash.to_vec()))
             .one(self.store.db())
             .await
-            .doing("looking up an API key")?
-            .ok_or(KeyError::WrongKey)?;
-        let expires_at = row.expires_at.map(|at| time_of("api_keys", at)).transpose()?;
-        if row.revoked_at.is_some() || expires_at.is_some_and(|at| at <= now) {
-            return Err(KeyError::WrongKey);
+            .doing("looking up an API key")?;
+        if row.is_none() {
+            return Ok(None);
         }
-        self.note_use(&row, now).await;
-        let principal = Principal {
-            kind: PrincipalKind::Key(row.scopes()?),
-            grant: row.grant()?,
-            reach: Tenancy::from(row.organization_id),
-            id: row.api_key_id,
-            name: row.name,
-        };
-        self.remember(
-            hash,
-            CachedPrincipal { principal: principal.clone(), verified_at: now, expires_at },
-        );
-        Ok(principal)
+        self.forget();
+        Ok(self.keys(now).await?.get(&hash).map(Arc::clone))
     }
 
-    /// Makes the next use of every key ask the database.
+    /// Makes the next use of a key look for changes.
     pub fn forget(&self) {
-        self.lock().clear();
+        self.remembered.write().unwrap_or_else(PoisonError::into_inner).checked_at = None;
     }
 
-    fn remember(&self, hash: [u8; 32], found: CachedPrincipal) {
-        let mut remembered = self.lock();
-        if remembered.len() >= REMEMBERED_MAX {
-            remembered.retain(|_, old| old.is_fresh(found.verified_at));
-        }
-        if remembered.len() < REMEMBERED_MAX {
-            remembered.insert(hash, found);
-        }
+    fn remembered(&self) -> Remembered {
+        self.remembered.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Not worth failing a request for.
-    async fn note_use(&self, row: &row::Model, now: DateTime<Utc>) {
-        let now = now.timestamp_micros();
-        let grain = LAST_USE_GRAIN.num_microseconds().unwrap_or(i64::MAX);
-        if row.last_used_at.is_some_and(|last| now.saturating_sub(last) < grain) {
+    async fn keys(
+        &self,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<HashMap<[u8; 32], Arc<KnownKey>>>, KeyError> {
+        let found = self.remembered();
+        if found.is_fresh(now) {
+            return Ok(found.keys);
+        }
+        let _reading = self.reading.lock().await;
+        let mut found = self.remembered();
+        if found.is_fresh(now) {
+            return Ok(found.keys);
+        }
+        // The revision first: what changes while the keys are read is read once more.
+        let revision = revision::read(&self.store).await?;
+        if revision != found.revision || found.keys.is_empty() {
+            found = Remembered { keys: self.read().await?, revision, checked_at: None };
+        }
+        found.checked_at = Some(now);
+        let keys = Arc::clone(&found.keys);
+        *self.remembered.write().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(keys)
+    }
+
+    async fn read(&self) -> Result<Arc<HashMap<[u8; 32], Arc<KnownKey>>>, KeyError> {
+        let organizations = organizations::standings(&self.store).await?;
+        let rows = row::Entity::find().all(self.store.db()).await.doing("reading all API keys")?;
+        let known = |row: row::Model| {
+            let damaged = |what| KeyError::from(StoreError::Damaged { table: "api_keys", what });
+            let hash =
+                row.hash.as_slice().try_into().map_err(|_| damaged("a hash is not whole"))?;
+            let key = ApiKey::try_from(row)?;
+            let organization = match &key.organization_id {
+                Some(id) => {
+                    let found = organizations.get(id).cloned();
+                    Some(found.ok_or_else(|| damaged("a key of no organization"))?)
+                }
+                None => None,
+            };
+            Ok::<_, KeyError>((hash, Arc::new(KnownKey { key, organization })))
+        };
+        let mut keys = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let id = row.api_key_id.clone();
+            match known(row) {
+                Ok((hash, known)) => {
+                    keys.insert(hash, known);
+                }
+                // One damaged row is no reason to refuse everybody: that key is unknown.
+                Err(error) => {
+                    tracing::error!(%error, api_key_id = id, "an API key is not readable")
+                }
+            }
+        }
+        Ok(Arc::new(keys))
+    }
+
+    /// Notes the use of a key, in the background: not worth failing a request for.
+    pub(crate) fn note_use(&self, key: &ApiKey, now: DateTime<Utc>) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = used.get(&key.api_key_id).copied().max(key.last_used_at);
+        if last.is_some_and(|last| now - last < LAST_USE_GRAIN) {
             return;
         }
-        let noted = async {
-            let write = self.store.write().await?;
-            row::Entity::update_many()
-                .col_expr(row::Column::LastUsedAt, Expr::value(now))
-                .filter(row::Column::ApiKeyId.eq(&row.api_key_id))
-                .exec(write.db())
-                .await
-                .doing("noting the use of an API key")?;
-            write.commit().await
-        };
-        if let Err(error) = noted.await {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(
-                error,
-                api_key_id = row.api_key_id,
-                "could not note the use of an API key"
-            );
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], CachedPrincipal>> {
-        // Every change of the map is complete in itself: a panic elsewhere does not spoil it.
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+        used.insert(key.api_key_id.clone(), now);
+        drop(used);
+        let (store, api_key_id) = (self.store.clone(), key.api_key_id.clone());
+        tokio::spawn(async move {
+            if let Err(error) = write_use(&store, &api_key_id, now).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, api_key_id, "could not note the use of an API key");
+            }
+        });
     }
 }
 
-impl CachedPrincipal {
+async fn write_use(store: &Store, api_key_id: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let write = store.write().await?;
+    row::Entity::update_many()
+        .col_expr(row::Column::LastUsedAt, Expr::value(now.timestamp_micros()))
+        .filter(row::Column::ApiKeyId.eq(api_key_id))
+        .exec(write.db())
+        .await
+        .doing("noting the use of an API key")?;
+    write.commit().await
+}
+
+impl Remembered {
     fn is_fresh(&self, now: DateTime<Utc>) -> bool {
-        let age = now - self.verified_at;
-        TimeDelta::zero() <= age && age < REMEMBERED && self.expires_at.is_none_or(|at| now < at)
+        self.checked_at.is_some_and(|at| (TimeDelta::zero()..FRESH).contains(&(now - at)))
     }
 }

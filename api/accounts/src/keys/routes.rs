@@ -1,7 +1,7 @@
 //! `/v1/keys`
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rest::{
     body::Body,
     principal::{Administer, Authorized, Scope, Scopes},
@@ -12,7 +12,7 @@ use state::State;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{ApiKey, KeyError, KeyRing, NewKey};
+use super::{ApiKey, KeyError, KeyLimits, KeyRing, NewKey, verify_route::verify_key};
 use crate::Directory;
 
 /// What to create.
@@ -22,7 +22,7 @@ pub struct NewKeyBody {
     pub name: String,
     /// Left out: a platform key, which sends for every organization.
     pub organization_id: Option<String>,
-    /// Some of `read`, `write`, `backfill`, `admin`.
+    /// Some of `read`, `write`, `backfill`, `admin`, `verify`.
     pub scopes: Vec<String>,
     /// Of a platform key: beginnings of the sources that it may send under. Left out: all.
     #[serde(default)]
@@ -30,9 +30,38 @@ pub struct NewKeyBody {
     /// The types that it may send, such as `usage.request` or `billing.*`. Left out: all.
     #[serde(default)]
     pub types: Vec<String>,
+    /// The models that it is for: names or globs such as `gpt-4*`. Left out: all.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// The addresses that it may be used from, such as `10.0.0.0/8`. Left out: all.
+    #[serde(default)]
+    pub networks: Vec<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<DateTime<Utc>>,
 }
+
+/// What a key is for, and where. Without entries there is no limit.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitsBody {
+    /// Names or globs such as `gpt-4*`.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// Addresses or networks such as `10.0.0.0/8`.
+    #[serde(default)]
+    pub networks: Vec<String>,
+}
+
+/// A rotation.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RotateBody {
+    /// How long the old secret works beside the new one: 0 to 2592000, which is 30 days. Left out: 86400, which is a day.
+    pub overlap_seconds: Option<u32>,
+}
+
+/// A day.
+const OVERLAP_SECONDS: u32 = 86_400;
 
 /// What a key may write. Without entries there is no limit.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -59,6 +88,10 @@ pub struct KeyView {
     pub sources: Vec<String>,
     /// The types that it may send; empty where it is not narrowed.
     pub types: Vec<String>,
+    /// The models that it is for; empty where all are.
+    pub models: Vec<String>,
+    /// The networks that it may be used from; empty where all are.
+    pub networks: Vec<String>,
     pub created_by: String,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: DateTime<Utc>,
@@ -90,6 +123,9 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>, directory: &Directory) {
         .service(list_keys)
         .service(create_key)
         .service(grant_key)
+        .service(limit_key)
+        .service(rotate_key)
+        .service(verify_key)
         .service(revoke_key);
 }
 
@@ -134,6 +170,7 @@ async fn create_key(
         organization_id: body.organization_id,
         scopes: Scopes::of(body.scopes.iter().map(String::as_str)).map_err(KeyError::from)?,
         grant: super::grant(body.sources, body.types)?,
+        limits: KeyLimits::new(&body.models, &body.networks)?,
         expires_at: body.expires_at,
     };
     let (key, secret) =
@@ -142,7 +179,7 @@ async fn create_key(
     Ok(HttpResponse::Created().json(view))
 }
 
-/// Changes what a key may write. Servers obey within five seconds.
+/// Changes what a key may write. Servers obey within a second.
 #[utoipa::path(
     tag = "keys",
     params(("api_key_id" = String, Path)),
@@ -171,7 +208,67 @@ async fn grant_key(
     Ok(HttpResponse::Ok().json(KeyView::from(key)))
 }
 
-/// Revokes an API key. Servers refuse it within five seconds.
+/// Changes the models and networks that a key is for. Servers obey within a second.
+#[utoipa::path(
+    tag = "keys",
+    params(("api_key_id" = String, Path)),
+    request_body = LimitsBody,
+    responses(
+        (status = 200, body = KeyView),
+        (status = 400, body = Problem),
+        Denied,
+        (status = 404, body = Problem),
+    )
+)]
+#[put("/v1/keys/{api_key_id}/limits")]
+async fn limit_key(
+    principal: Authorized<Administer>,
+    api_key_id: web::Path<String>,
+    body: Body,
+    ring: web::Data<KeyRing>,
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let body: LimitsBody = body.json(&principal).await?;
+    let limits = KeyLimits::new(&body.models, &body.networks)?;
+    let (origin, now) = (principal.origin(&request), state.clock.now());
+    let key = super::set_limits(&state.store, &api_key_id, limits, &origin, now).await?;
+    ring.forget();
+    Ok(HttpResponse::Ok().json(KeyView::from(key)))
+}
+
+/// Rotates an API key: a new one may do the same, and the old one ends after an overlap. The answer is the only place that
+/// ever shows the new secret.
+#[utoipa::path(
+    tag = "keys",
+    params(("api_key_id" = String, Path)),
+    request_body = RotateBody,
+    responses(
+        (status = 201, body = NewKeyView),
+        (status = 400, body = Problem),
+        Denied,
+        (status = 404, body = Problem),
+    )
+)]
+#[post("/v1/keys/{api_key_id}/rotate")]
+async fn rotate_key(
+    principal: Authorized<Administer>,
+    api_key_id: web::Path<String>,
+    body: Body,
+    ring: web::Data<KeyRing>,
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let body: RotateBody = body.json(&principal).await?;
+    let overlap = TimeDelta::seconds(body.overlap_seconds.unwrap_or(OVERLAP_SECONDS).into());
+    let (origin, now) = (principal.origin(&request), state.clock.now());
+    let (key, secret) = super::rotate(&state.store, &api_key_id, overlap, &origin, now).await?;
+    ring.forget();
+    let view = NewKeyView { key: key.into(), secret: secret.reveal().to_owned() };
+    Ok(HttpResponse::Created().json(view))
+}
+
+/// Revokes an API key. Servers refuse it within a second.
 #[utoipa::path(
     tag = "keys",
     params(("api_key_id" = String, Path)),
@@ -202,6 +299,8 @@ impl From<ApiKey> for KeyView {
             scopes: key.scopes.iter().map(Scope::as_str).collect(),
             sources: key.grant.sources().to_vec(),
             types: key.grant.types().to_vec(),
+            models: key.limits.models(),
+            networks: key.limits.networks(),
             api_key_id: key.api_key_id,
             organization_id: key.organization_id,
             name: key.name,

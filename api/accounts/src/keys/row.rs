@@ -17,6 +17,8 @@ pub struct Model {
     pub revoked_at: Option<i64>,
     pub write_sources: Option<String>,
     pub write_types: Option<String>,
+    pub models: Option<String>,
+    pub networks: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

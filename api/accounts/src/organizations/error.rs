@@ -1,5 +1,6 @@
 //! What can go wrong with organizations.
 
+use rest::problem::{Code, Problem};
 use state::store::StoreError;
 
 /// Why an operation on organizations failed.
@@ -16,4 +17,23 @@ pub enum OrganizationError {
         /// What the value must be: the end of a sentence that begins with the field.
         reason: &'static str,
     },
+    /// No organization has the id.
+    #[error("there is no organization `{organization_id}`")]
+    Unknown {
+        /// The id that was asked for.
+        organization_id: String,
+    },
+}
+
+impl From<OrganizationError> for Problem {
+    fn from(error: OrganizationError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OrganizationError::Store(error) => error.into(),
+            OrganizationError::Invalid { field, .. } => {
+                Self::bad_request(Code::InvalidField, detail).with("field", field)
+            }
+            OrganizationError::Unknown { .. } => Self::not_found(detail),
+        }
+    }
 }

@@ -2,7 +2,10 @@
 
 mod country;
 mod error;
+mod m0018_organization_status;
+mod routes;
 mod row;
+mod status;
 
 use std::collections::HashMap;
 
@@ -16,11 +19,25 @@ use strum::{EnumString, IntoStaticStr};
 use ingest::control;
 
 pub use error::OrganizationError;
+pub use status::{OrganizationStatus, set_status};
+pub(crate) use status::{is_open, standings};
 
+use rest::feature::Feature;
+
+use crate::Directory;
 use state::{
+    migration::Migration,
     outbox::{self, MirroredTable},
+    revision,
     store::{Store, StoreContext, StoreError, Write, rfc3339, time_of},
 };
+
+/// Organizations, as administrators handle them.
+pub(crate) const FEATURE: Feature<Directory> =
+    Feature::new("organizations").with_routes(routes::routes).with_migrations(&[Migration {
+        name: "m0018_organization_status",
+        up: |m| Box::pin(m0018_organization_status::up(m)),
+    }]);
 
 /// SQLite takes 32,766 parameters; a query of this many ids stays far below.
 const IDS_PER_QUERY: usize = 1000;
@@ -98,8 +115,44 @@ pub async fn upsert_many(
         present.insert(organization.organization_id.clone(), organization.clone());
         written += 1;
     }
+    if written > 0 {
+        revision::bump(&write).await?;
+    }
     write.commit().await?;
     Ok(written)
+}
+
+/// An organization with its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The organization.
+    pub organization: Organization,
+    /// Whether it may use the platform.
+    pub status: OrganizationStatus,
+}
+
+/// Organizations whose id or name holds a text, whatever its case, by id.
+pub async fn search(
+    store: &Store,
+    text: &str,
+    limit: u64,
+) -> Result<Vec<Found>, OrganizationError> {
+    let text = text.to_lowercase();
+    // The program compares: databases differ in what case means beyond ASCII.
+    let holds = |row: &row::Model| {
+        [&row.organization_id, &row.name].iter().any(|held| held.to_lowercase().contains(&text))
+    };
+    let rows = row::Entity::find()
+        .order_by_asc(row::Column::OrganizationId)
+        .all(store.db())
+        .await
+        .doing("searching organizations")?;
+    let found = |row: row::Model| {
+        let status = OrganizationStatus::of(&row)?;
+        Ok(Found { organization: Organization::try_from(row)?, status })
+    };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    rows.into_iter().filter(holds).take(limit).map(found).collect()
 }
 
 /// All organizations by id.
@@ -184,6 +237,7 @@ async fn upsert(
         country: ActiveValue::Set(organization.country.clone()),
         signed_up_at: ActiveValue::Set(organization.signed_up_at.timestamp_micros()),
         created_at: ActiveValue::Set(now.timestamp_micros()),
+        status: ActiveValue::Set(OrganizationStatus::Active.as_str().to_owned()),
     };
     let replace = OnConflict::column(OrganizationId)
         .update_columns([Name, Kind, Plan, Country, SignedUpAt])

@@ -11,6 +11,7 @@ pub struct Model {
     pub country: String,
     pub signed_up_at: i64,
     pub created_at: i64,
+    pub status: String,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

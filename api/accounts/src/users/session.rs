@@ -11,7 +11,7 @@ use state::{
     store::{Store, StoreContext, Write},
 };
 
-use super::{AccountError, Accounts, Status, User, session_row as row, user_row};
+use super::{AccountError, Accounts, User, session_row as row, user_row};
 
 /// From sign-in, however much it is used.
 pub(super) const LIFETIME: TimeDelta = TimeDelta::hours(12);
@@ -29,7 +29,7 @@ impl SessionToken {
     }
 }
 
-/// The user of a session that is not over. Disabled users have none.
+/// The user of a session that is not over. Disabled users, and the members of a disabled organization, have none.
 pub async fn session_user(
     store: &Store,
     token: &str,
@@ -49,7 +49,10 @@ pub async fn session_user(
         .await
         .doing("looking up a session's user")?;
     let user = user.map(User::try_from).transpose()?;
-    Ok(user.filter(|user| user.status == Status::Active))
+    match user {
+        Some(user) if user.may_sign_in(store.db()).await? => Ok(Some(user)),
+        _ => Ok(None),
+    }
 }
 
 impl Accounts {

@@ -56,8 +56,13 @@ impl Accounts {
         }
         let right = verified?;
         let user = row.map(User::try_from).transpose()?;
+        // Everybody is asked for, so that it takes the same time.
+        let may_sign_in = match &user {
+            Some(user) => user.may_sign_in(self.store.db()).await?,
+            None => false,
+        };
         match (user, hash) {
-            (Some(user), Some(hash)) if right && user.status == Status::Active => {
+            (Some(user), Some(hash)) if right && may_sign_in => {
                 let token = self.admit(&user, &hash, origin, now).await?;
                 self.throttle.succeeded(&attempt);
                 let device = device.map_or_else(Devices::fresh, Ok)?;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use ingest::Grant;
 use rest::principal::{Principal, PrincipalKind, Role, Tenancy};
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::json;
 use state::{
     audit::{self, AuditAction, AuditOrigin},
@@ -13,6 +13,7 @@ use state::{
 use strum::{EnumString, IntoStaticStr};
 
 use super::{AccountError, Accounts, Email, check_password, user_row as row};
+use crate::organizations;
 
 /// A person who has an account, without the password hash.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,6 +123,15 @@ impl User {
             reach: Tenancy::from(self.organization_id),
             grant: Grant::ALL,
         }
+    }
+
+    /// Whether neither the user nor the user's organization is disabled.
+    pub(crate) async fn may_sign_in(&self, db: &impl ConnectionTrait) -> Result<bool, StoreError> {
+        let is_open = match &self.organization_id {
+            Some(id) => organizations::is_open(db, id).await?,
+            None => true,
+        };
+        Ok(is_open && self.status == Status::Active)
     }
 
     fn row(&self, password_hash: String) -> row::ActiveModel {

@@ -1,6 +1,6 @@
 //! Who knows the credentials.
 
-use std::{collections::HashSet, fmt};
+use std::{collections::HashSet, fmt, net::IpAddr};
 
 use super::Principal;
 use crate::problem::Problem;
@@ -8,8 +8,8 @@ use crate::problem::Problem;
 /// Finds the principals behind credentials. Accounts implement it; the server registers it.
 #[async_trait::async_trait]
 pub trait Authenticator: fmt::Debug + Send + Sync {
-    /// The principal of an API key.
-    async fn by_key(&self, secret: &str) -> Result<Principal, Problem>;
+    /// The principal of an API key that is used from an address; none where that is not known.
+    async fn by_key(&self, secret: &str, from: Option<IpAddr>) -> Result<Principal, Problem>;
 
     /// The principal of a session's token; none when the session is over.
     async fn by_session(&self, token: &str) -> Result<Option<Principal>, Problem>;

@@ -1,6 +1,6 @@
 //! Finds the principal behind credentials.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use actix_web::{
     HttpRequest,
@@ -9,7 +9,7 @@ use actix_web::{
 };
 use state::ids::digest;
 
-use super::{Authenticator, Principal, TrustedProxies, same_origin};
+use super::{Authenticator, Principal, TrustedProxies, client_ip, same_origin};
 use crate::problem::{Code, Problem};
 
 /// The name of the cookie that holds the token of a session.
@@ -65,7 +65,7 @@ impl Gate {
             let token = bearer_token(request).ok_or_else(|| {
                 Problem::unauthorized(Code::WrongCredentials, "send `Authorization: Bearer <key>`")
             })?;
-            return self.admit_token(token).await;
+            return self.admit_token(token, client_ip(request)).await;
         }
         let Some(cookie) = request.cookie(SESSION_COOKIE) else {
             return Err(Problem::unauthorized(Code::NoCredentials, "sign in, or send an API key"));
@@ -77,12 +77,16 @@ impl Gate {
     }
 
     /// The principal of an API key or of the local token.
-    pub async fn admit_token(&self, token: &str) -> Result<Principal, Problem> {
+    pub async fn admit_token(
+        &self,
+        token: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Principal, Problem> {
         // Digests are compared: how long that takes says nothing about the token.
         if self.local_token == Some(digest(token)) {
             return Ok(Principal::local_process());
         }
-        self.authenticator.by_key(token).await
+        self.authenticator.by_key(token, from).await
     }
 
     /// A cookie for our own pages, which no script reads.

@@ -15,7 +15,7 @@ pub use authenticator::Authenticator;
 pub use extract::{Authorized, caller};
 pub use gate::{Gate, SESSION_COOKIE, bearer_token};
 pub use permission::{
-    Administer, Permission, ReadMetrics, RunSql, SendEvents, SignedIn, ViewDashboard,
+    Administer, Permission, ReadMetrics, RunSql, SendEvents, SignedIn, VerifyKeys, ViewDashboard,
 };
 pub use proxies::{TrustedProxies, client_ip, network_of};
 pub use role::{Role, UnknownRole};
@@ -74,17 +74,20 @@ pub enum Ability {
     ViewDashboard,
     /// To manage keys, users and the system.
     Administer,
+    /// To verify the keys of customers.
+    VerifyKeys,
 }
 
 impl Ability {
     /// Every ability, in the order in which `GET /v1/me` lists them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::SendEvents,
         Self::Backfill,
         Self::RunSql,
         Self::ReadMetrics,
         Self::ViewDashboard,
         Self::Administer,
+        Self::VerifyKeys,
     ];
 
     /// The text in answers, such as `run_sql`.
@@ -96,6 +99,7 @@ impl Ability {
             Self::ReadMetrics => "read_metrics",
             Self::ViewDashboard => "view_dashboard",
             Self::Administer => "administer",
+            Self::VerifyKeys => "verify_keys",
         }
     }
 }
@@ -131,7 +135,10 @@ impl Principal {
             }
             PrincipalKind::LocalProcess => true,
         };
-        held && (ability != Ability::Administer || self.reach == Tenancy::All)
+        // A program asks whether a key works, and never a person.
+        let fits = ability != Ability::VerifyKeys || matches!(self.kind, PrincipalKind::Key(_));
+        let of_all = matches!(ability, Ability::Administer | Ability::VerifyKeys);
+        held && fits && (!of_all || self.reach == Tenancy::All)
     }
 }
 

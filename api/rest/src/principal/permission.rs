@@ -48,6 +48,8 @@ permissions! {
     ViewDashboard
     /// To manage keys, users and the system.
     Administer
+    /// To verify the keys of customers.
+    VerifyKeys
 }
 
 /// Any principal at all.

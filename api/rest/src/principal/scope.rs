@@ -18,9 +18,11 @@ pub enum Scope {
     Backfill,
     /// To manage keys, users and the system. No key of one organization holds it.
     Admin,
+    /// To verify the keys of customers. No key of one organization holds it.
+    Verify,
 }
 
-/// A set of scopes, never empty. Its text is a comma list in the order read, write, backfill, admin.
+/// A set of scopes, never empty. Its text is a comma list in the order read, write, backfill, admin, verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scopes(u8);
 
@@ -31,11 +33,11 @@ pub struct UnknownScope;
 
 impl UnknownScope {
     /// What a list of scopes must be: the end of a sentence that begins with the field.
-    pub const REASON: &str = "must be some of read, write, backfill, admin";
+    pub const REASON: &str = "must be some of read, write, backfill, admin, verify";
 }
 
 impl Scope {
-    /// Every scope, in the order read, write, backfill, admin.
+    /// Every scope, in the order read, write, backfill, admin, verify.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The text in the database and in answers, such as `backfill`.
@@ -50,6 +52,7 @@ impl Scope {
             Self::Write => &[Ability::SendEvents],
             Self::Backfill => &[Ability::Backfill],
             Self::Admin => &[Ability::Administer],
+            Self::Verify => &[Ability::VerifyKeys],
         }
     }
 
@@ -82,7 +85,7 @@ impl Scopes {
         self.0 & scope.bit() != 0
     }
 
-    /// The scopes of the set, in the order read, write, backfill, admin.
+    /// The scopes of the set, in the order read, write, backfill, admin, verify.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL.iter().copied().filter(move |scope| self.contains(*scope))
     }

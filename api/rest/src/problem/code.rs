@@ -19,6 +19,8 @@ pub enum Code {
     WrongCredentials,
     /// 401: the API key is unknown, expired or revoked.
     WrongKey,
+    /// 403: the organization of the API key is suspended or disabled, or the key is not for this address.
+    KeyDisabled,
     /// 401: sign in again.
     SessionOver,
     /// 403: a permission is missing, or another organization is named.

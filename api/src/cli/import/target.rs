@@ -209,7 +209,7 @@ impl Target {
                     engine: &Engine::here(&lake::handshake(config, std::env::temp_dir())?)?,
                     lakehouse,
                     clock: &Clock::system(),
-                    store: &features::open_store(&config).await?,
+                    store: &features::open_store(config).await?,
                     origin: &AuditOrigin::local("command-line"),
                     deadline_ms: config.query.deadline_seconds * 1_000,
                 };

@@ -3,6 +3,7 @@
 mod m0001_first_tables;
 mod m0005_outbox_set_aside;
 mod m0006_jobs;
+mod m0016_access_revision;
 
 use std::pin::Pin;
 
@@ -18,6 +19,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "m0001_first_tables", up: |m| Box::pin(m0001_first_tables::up(m)) },
     Migration { name: "m0005_outbox_set_aside", up: |m| Box::pin(m0005_outbox_set_aside::up(m)) },
     Migration { name: "m0006_jobs", up: |m| Box::pin(m0006_jobs::up(m)) },
+    Migration { name: "m0016_access_revision", up: |m| Box::pin(m0016_access_revision::up(m)) },
 ];
 
 /// The work of a migration. It fails with the database's error.

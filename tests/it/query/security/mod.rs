@@ -11,6 +11,7 @@ mod grants;
 mod masks;
 mod oracles;
 mod queues;
+mod verification;
 
 use std::fs;
 

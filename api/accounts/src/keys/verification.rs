@@ -1,0 +1,82 @@
+//! Whether a key may be used for something: the rule.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use rest::principal::Scope;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::ApiKey;
+use crate::organizations::OrganizationStatus;
+
+/// What a key is to be used for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Verification<'a> {
+    /// The model that is called.
+    pub model: Option<&'a str>,
+    /// Where the call comes from.
+    pub from: Option<IpAddr>,
+    /// A scope that the call needs.
+    pub scope: Option<Scope>,
+}
+
+/// Whether a key may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Verdict {
+    /// It may be used.
+    Valid,
+    /// It is malformed or unknown.
+    NotFound,
+    /// It was revoked, or its organization is suspended or disabled.
+    Disabled,
+    /// Its time is over.
+    Expired,
+    /// It is not for this address, or it belongs to the platform and to no customer.
+    Forbidden,
+    /// It lacks the scope.
+    InsufficientPermissions,
+    /// It is not for this model.
+    ModelNotAllowed,
+}
+
+/// A key with what is known of its organization.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownKey {
+    pub(crate) key: ApiKey,
+    /// Plan and status; none for a key of the platform.
+    pub(crate) organization: Option<(String, OrganizationStatus)>,
+}
+
+impl KnownKey {
+    /// Whether it works at all.
+    pub(crate) fn standing(&self, now: DateTime<Utc>) -> Verdict {
+        let is_active =
+            |(_, status): &(String, OrganizationStatus)| *status == OrganizationStatus::Active;
+        if self.key.revoked_at.is_some() || !self.organization.as_ref().is_none_or(is_active) {
+            return Verdict::Disabled;
+        }
+        if self.key.expires_at.is_some_and(|at| at <= now) {
+            return Verdict::Expired;
+        }
+        Verdict::Valid
+    }
+
+    /// Whether it may be used for something. The first reason against it counts, in the order of [`Verdict`].
+    pub(crate) fn verdict(&self, asked: &Verification<'_>, now: DateTime<Utc>) -> Verdict {
+        let standing = self.standing(now);
+        let limits = &self.key.limits;
+        if standing != Verdict::Valid {
+            standing
+        } else if self.organization.is_none() || !limits.allows_address(asked.from) {
+            Verdict::Forbidden
+        } else if asked.scope.is_some_and(|scope| !self.key.scopes.contains(scope)) {
+            Verdict::InsufficientPermissions
+        } else if asked.model.is_some_and(|model| !limits.allows_model(model)) {
+            Verdict::ModelNotAllowed
+        } else {
+            Verdict::Valid
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Whether an organization may use the platform.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use serde_json::json;
+use state::{
+    audit::{self, AuditAction, AuditOrigin},
+    revision,
+    store::{Store, StoreContext, StoreError},
+};
+use strum::{EnumString, IntoStaticStr};
+
+use super::{OrganizationError, row};
+
+/// Whether an organization may use the platform. In texts it is `active`, `suspended` or `disabled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "snake_case")]
+pub enum OrganizationStatus {
+    /// Its keys work, and its members sign in.
+    Active,
+    /// Its members sign in, read and pay; its keys do not work.
+    Suspended,
+    /// Neither.
+    Disabled,
+}
+
+impl OrganizationStatus {
+    /// The text in the database and in answers.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Reads the text that [`Self::as_str`] gives; `None` for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    pub(super) fn of(row: &row::Model) -> Result<Self, StoreError> {
+        let unknown = StoreError::Damaged { table: "organizations", what: "an unknown status" };
+        Self::parse(&row.status).ok_or(unknown)
+    }
+}
+
+/// Changes the status. It counts at once here, and within a second for other processes.
+pub async fn set_status(
+    store: &Store,
+    organization_id: &str,
+    status: OrganizationStatus,
+    origin: &AuditOrigin,
+    now: DateTime<Utc>,
+) -> Result<(), OrganizationError> {
+    let write = store.write().await?;
+    let row = row::Entity::find_by_id(organization_id).one(write.db()).await;
+    let unknown = || OrganizationError::Unknown { organization_id: organization_id.to_owned() };
+    let row = row.doing("reading an organization")?.ok_or_else(unknown)?;
+    let former = OrganizationStatus::of(&row)?;
+    if former == status {
+        return Ok(());
+    }
+    row::Entity::update_many()
+        .col_expr(row::Column::Status, Expr::value(status.as_str()))
+        .filter(row::Column::OrganizationId.eq(organization_id))
+        .exec(write.db())
+        .await
+        .doing("changing the status of an organization")?;
+    let detail = json!({"from": former.as_str(), "to": status.as_str()});
+    let target = organization_id.to_owned();
+    let act = AuditAction { action: "organization.status_changed", target, detail };
+    audit::append(&write, origin, act, now).await?;
+    revision::bump(&write).await?;
+    Ok(write.commit().await?)
+}
+
+/// Plan and status of every organization.
+pub(crate) async fn standings(
+    store: &Store,
+) -> Result<HashMap<String, (String, OrganizationStatus)>, StoreError> {
+    let rows = row::Entity::find().all(store.db()).await.doing("reading all organizations")?;
+    let standing = |row: row::Model| {
+        let status = OrganizationStatus::of(&row)?;
+        Ok((row.organization_id, (row.plan, status)))
+    };
+    rows.into_iter().map(standing).collect()
+}
+
+/// Whether the members of an organization may sign in. One that is not known has none.
+pub(crate) async fn is_open(
+    db: &impl ConnectionTrait,
+    organization_id: &str,
+) -> Result<bool, StoreError> {
+    let row = row::Entity::find_by_id(organization_id).one(db).await;
+    match row.doing("reading an organization")? {
+        Some(row) => Ok(OrganizationStatus::of(&row)? != OrganizationStatus::Disabled),
+        None => Ok(false),
+    }
+}
