@@ -39,6 +39,7 @@ pub struct Config {
     pub check: Check,
     pub metrics: Metrics,
     pub dashboards: Dashboards,
+    pub plans: Plans,
     pub smtp: Smtp,
     pub hooks: Hooks,
     pub archive: Archive,
@@ -60,6 +61,14 @@ pub struct Server {
     pub public_url: String,
     /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses and networks.
     pub trusted_proxies: TrustedProxies,
+}
+
+/// What the plans of organizations allow.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plans {
+    /// A file with a list of plans. Empty: those of the program.
+    pub file: PathBuf,
 }
 
 /// Users, keys, organizations and all else that is not in the lake.

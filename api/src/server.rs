@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use accounts::{Devices, Directory};
+use accounts::{
+    Devices, Directory,
+    plans::{Plans, PlansError},
+};
 use actix_web::{
     App, HttpServer,
     dev::{Server, ServerHandle},
@@ -80,6 +83,8 @@ pub enum StartError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("metrics: {0}")]
     Catalog(#[from] CatalogError),
+    #[error("plans: {0}")]
+    Plans(#[from] PlansError),
 }
 
 impl From<StoreError> for StartError {
@@ -130,7 +135,10 @@ impl System {
         let token: [u8; 24] = rand::rng().random();
         let devices = Devices::new(lake::device_key(&config.dir)?);
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();
-        let directory = Directory::new(state.clone(), devices);
+        let file = &config.plans.file;
+        let file = (!file.as_os_str().is_empty()).then_some(file.as_path());
+        let plans = Plans::read(file, &state.clock)?;
+        let directory = Directory::new(state.clone(), devices, plans);
         let archive = lake::archive(&config)?;
         let (smtp, hooks) = (config.smtp.clone(), config.hooks.clone());
         let courier =

@@ -11,6 +11,7 @@ use state::{State, store::Store};
 
 use crate::{
     keys::{self, KeyRing},
+    plans::Plans,
     users::{self, AccountError, Accounts, Devices, Email, Status, User},
 };
 
@@ -22,14 +23,15 @@ pub struct Directory {
     /// Creates users and signs them in. It counts the attempts to sign in, for all clones together.
     pub accounts: Data<Accounts>,
     pub(crate) keys: Data<KeyRing>,
+    pub(crate) plans: Data<Plans>,
 }
 
 impl Directory {
     /// A directory over the database of `state`. `devices` recognizes the browsers that users have signed in with.
-    pub fn new(state: State, devices: Devices) -> Self {
+    pub fn new(state: State, devices: Devices, plans: Plans) -> Self {
         let accounts = Accounts::new(state.store.clone(), &state.clock).with_devices(devices);
         let keys = Data::new(KeyRing::new(state.store.clone()));
-        Self { state, accounts: Data::new(accounts), keys }
+        Self { state, accounts: Data::new(accounts), keys, plans: Data::new(plans) }
     }
 }
 

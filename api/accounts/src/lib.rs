@@ -6,6 +6,7 @@ pub mod audit;
 mod directory;
 pub mod keys;
 pub mod organizations;
+pub mod plans;
 pub mod users;
 
 pub use directory::Directory;
@@ -18,7 +19,7 @@ use rest::feature::Feature;
 
 /// The features of this crate.
 pub const FEATURES: &[Feature<Directory>] =
-    &[organizations::FEATURE, users::FEATURE, audit::FEATURE, keys::FEATURE];
+    &[organizations::FEATURE, plans::FEATURE, users::FEATURE, audit::FEATURE, keys::FEATURE];
 
 #[cfg(test)]
 mod tests;

@@ -89,7 +89,11 @@ async fn app(scratch: &Scratch) -> Client {
 
 async fn app_behind(scratch: &Scratch, setting: impl FnOnce(Gate) -> Gate) -> Client {
     let state = State::new(scratch.store.clone(), Clock::fixed(noon()));
-    let directory = Directory::new(state.clone(), Devices::new([0; 32]));
+    let directory = Directory::new(
+        state.clone(),
+        Devices::new([0; 32]),
+        crate::plans::Plans::read(None, &state.clock).unwrap(),
+    );
     user(&directory.accounts, "admin@example.com", Role::Admin, None).await;
     user(&directory.accounts, "manager@example.com", Role::Manager, None).await;
     let gate = Gate::new(Arc::new(directory.clone())).with_local_token(LOCAL_TOKEN);

@@ -37,8 +37,10 @@ pub enum Verdict {
     Forbidden,
     /// It lacks the scope.
     InsufficientPermissions,
-    /// It is not for this model.
+    /// Neither it nor the plan of its organization is for another model.
     ModelNotAllowed,
+    /// Its organization has called as often as its plan allows.
+    RateLimited,
 }
 
 /// A key with what is known of its organization.

@@ -14,6 +14,7 @@ use state::State;
 use utoipa::ToSchema;
 
 use super::{KeyError, KeyRing, Scopes, Verdict, Verification};
+use crate::plans::{Admission, Plans, RateLimit};
 
 /// A use of a key.
 #[derive(Deserialize, ToSchema)]
@@ -45,12 +46,16 @@ pub(super) struct VerifyView {
     scopes: Option<Vec<&'static str>>,
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<DateTime<Utc>>,
+    /// The rate limits of the plan, with this call. Empty unless the call was counted.
+    rate_limits: Vec<RateLimit>,
+    /// With `RATE_LIMITED`: seconds until a call is possible.
+    retry_after: Option<u64>,
 }
 
 /// Verifies the key of a customer. The answer comes from memory, and changes are seen within a second.
 ///
 /// The status is 200 whatever the `code` is: `VALID`, `NOT_FOUND`, `DISABLED`, `EXPIRED`, `FORBIDDEN`,
-/// `INSUFFICIENT_PERMISSIONS` or `MODEL_NOT_ALLOWED`.
+/// `INSUFFICIENT_PERMISSIONS`, `MODEL_NOT_ALLOWED` or `RATE_LIMITED`. A valid call counts for the rate limits of the plan.
 #[utoipa::path(
     tag = "keys",
     request_body = VerifyBody,
@@ -61,6 +66,7 @@ pub(super) async fn verify_key(
     principal: Authorized<VerifyKeys>,
     body: Body,
     ring: web::Data<KeyRing>,
+    plans: web::Data<Plans>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     let body: VerifyBody = body.json(&principal).await?;
@@ -79,10 +85,24 @@ pub(super) async fn verify_key(
             plan: None,
             scopes: None,
             expires_at: None,
+            rate_limits: Vec::new(),
+            retry_after: None,
         };
         return Ok(HttpResponse::Ok().json(unknown));
     };
-    let code = known.verdict(&asked, now);
+    let mut code = known.verdict(&asked, now);
+    let mut admission = Admission::default();
+    if let (Verdict::Valid, Some((plan, _))) = (code, &known.organization) {
+        if asked.model.is_some_and(|model| !plans.has_model(plan, model)) {
+            code = Verdict::ModelNotAllowed;
+        } else {
+            let organization_id = known.key.organization_id.as_deref().unwrap_or_default();
+            admission = plans.admit(plan, organization_id);
+            if admission.retry_after.is_some() {
+                code = Verdict::RateLimited;
+            }
+        }
+    }
     if code == Verdict::Valid {
         ring.note_use(&known.key, now);
     }
@@ -95,5 +115,7 @@ pub(super) async fn verify_key(
         plan: known.organization.as_ref().map(|(plan, _)| plan.clone()),
         scopes: Some(key.scopes.iter().map(Scope::as_str).collect()),
         expires_at: key.expires_at,
+        rate_limits: admission.limits,
+        retry_after: admission.retry_after,
     }))
 }

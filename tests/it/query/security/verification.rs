@@ -1,10 +1,12 @@
 //! What the gateway is told of the keys of customers, and what suspending an organization does.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, folder, organization_key, reply, run, run_ok, usage};
+use tests::{
+    Client, Server, admin_key, configure, folder, organization_key, reply, run, run_ok, usage,
+};
 
 async fn verified(gateway: &Client, body: Value) -> Value {
     let answer = reply(gateway.request(Method::POST, "/v1/keys/verify").json(&body)).await;
@@ -159,4 +161,44 @@ async fn the_keys_of_a_suspended_organization_do_not_work() {
     assert_eq!(set("org_z", "active").await, 404);
     assert_eq!(admin.get("/v1/admin/organizations?limit=0").await.0, 400);
     assert_eq!(own.get("/v1/admin/organizations").await.0, 403);
+}
+
+#[tokio::test]
+async fn a_plan_says_which_models_and_how_often() {
+    let (dir, beside) = (folder(), folder());
+    let plans = beside.path().join("plans.yaml");
+    let small =
+        "- {name: free, title: {en: Free, zh-CN: 免费}, requests_per_minute: 5, models: [gpt-*]}";
+    fs::write(&plans, small).expect("the plans are written");
+    configure(dir.path(), &format!("[plans]\nfile = {:?}\n", plans.display().to_string()));
+    let server = Server::serve(dir.path());
+    let gateway = gateway(&server, dir.path());
+    let keys = ["read", "write"]
+        .map(|scope| organization_key(dir.path(), "org_a", scope).trim().to_owned());
+    let other = organization_key(dir.path(), "org_b", "read").trim().to_owned();
+    let asked = |key: &str, model: &str| json!({"key": key, "model": model});
+    let found = verified(&gateway, asked(&keys[0], "merlin-3")).await;
+    assert_eq!((&found["code"], &found["rate_limits"]), (&json!("MODEL_NOT_ALLOWED"), &json!([])));
+    // All keys of an organization count together, however many ask at once.
+    let many = (0..12).map(|n| verified(&gateway, asked(&keys[n % 2], "gpt-4")));
+    let codes: Vec<Value> = futures::future::join_all(many)
+        .await
+        .into_iter()
+        .map(|found| found["code"].clone())
+        .collect();
+    assert_eq!(codes.iter().filter(|code| **code == "VALID").count(), 5, "{codes:?}");
+    let found = verified(&gateway, asked(&keys[0], "gpt-4")).await;
+    assert_eq!(found["code"], "RATE_LIMITED");
+    assert!(found["retry_after"].as_u64().is_some_and(|seconds| (1..=12).contains(&seconds)));
+    let found = verified(&gateway, asked(&other, "gpt-4")).await;
+    let limits = json!([{"per": "minute", "limit": 5, "remaining": 4}]);
+    assert_eq!((&found["code"], &found["rate_limits"]), (&json!("VALID"), &limits));
+    let (_, listed) = gateway.get("/v1/plans").await;
+    assert_eq!(listed["plans"][0]["requests_per_minute"], 5, "{listed}");
+    server.stop();
+
+    fs::write(&plans, "- {name: free}").expect("the plans are written");
+    let refused = run(dir.path(), &["serve", "--port", "0"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("plans"), "{said}");
 }
