@@ -86,10 +86,10 @@ impl Authenticator for Directory {
         let (users, keys) = (of("user_"), of("key_"));
         let mut departed = HashSet::new();
         if !users.is_empty() {
-            departed.extend(users::disabled_of(store, &users).await?);
+            departed.extend(users::departed_of(store, &users).await?);
         }
         if !keys.is_empty() {
-            departed.extend(keys::revoked_of(store, &keys).await?);
+            departed.extend(keys::departed_of(store, &keys, self.state.clock.now()).await?);
         }
         Ok(departed)
     }

@@ -19,6 +19,7 @@ pub mod persons;
 pub mod queries;
 pub mod reporting;
 pub mod rollups;
+mod usage;
 
 pub use lake::Lake;
 
@@ -29,6 +30,7 @@ pub const FEATURES: &[Feature<Lake>] = &[
     queries::FEATURE,
     persons::FEATURE,
     metrics::FEATURE,
+    usage::FEATURE,
     rollups::FEATURE,
     analyses::FEATURE,
     dashboards::FEATURE,

@@ -132,17 +132,18 @@ impl Restore {
             Some(path) => Some((path, listed(path, &from).await?)),
             None => None,
         };
-        lake::prepare(&config)?;
-        let manifest = backup::put_back(&from, &config.dir, &lake::location(&config)?).await?;
         let in_postgres = !config.state.url.reveal().is_empty();
+        let holds_state = backup::own_file(&from, folder::STATE.0).await.is_ok();
         ensure!(
-            in_postgres != folder::STATE.of(&config.dir).exists(),
+            in_postgres != holds_state,
             if in_postgres {
                 "the backup holds the state as a file: restore it without state.url"
             } else {
                 "the backup was taken without the state: restore its database with pg_restore, and name it in state.url"
             }
         );
+        lake::prepare(&config)?;
+        let manifest = backup::put_back(&from, &config.dir, &lake::location(&config)?).await?;
         let store = features::open_store(&config).await?;
         accounts::end_all_sessions(
             &store,

@@ -325,7 +325,9 @@ async fn several_metrics_stand_side_by_side(client: &Client) {
     assert_eq!(rows(&answer)[1]["values"], json!([null, null, "0.4", "0.24", 0.6]));
     assert_eq!(rows(&answer)[1]["before"], json!([null, null, "0.6", "0.36", 0.6]));
     assert_eq!(rows(&answer)[1]["currency"], "EUR");
-    // The same as CSV, for those who calculate.
+    // The same as CSV, at the same cut, for those who calculate.
+    let mut body = body;
+    body["as_of"] = answer["as_of"].clone();
     let request =
         client.request(Method::POST, "/v1/metrics/query").header("accept", "text/csv").json(&body);
     let csv = reply(request).await;

@@ -24,4 +24,5 @@ mod slt;
 mod storm;
 mod tenancy;
 mod truth;
+mod usage;
 mod zones;

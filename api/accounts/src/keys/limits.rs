@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use glob::Pattern;
 use ingest::control;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::KeyError;
 
@@ -30,6 +30,7 @@ impl KeyLimits {
             return Err(invalid("networks", "holds at most 50 entries"));
         }
         let model = |text: &String| {
+            let text = text.trim();
             let is_text = (1..=MODEL_BYTES_MAX).contains(&text.len())
                 && !text.contains(',')
                 && !control::in_name(text);
@@ -40,7 +41,7 @@ impl KeyLimits {
             let one = || text.parse::<IpAddr>().map(IpNet::from);
             let network = text.parse::<IpNet>().or_else(|_| one()).ok();
             let reason = "must be addresses or networks such as 10.0.0.0/8";
-            network.map(|network| network.trunc()).ok_or_else(|| invalid("networks", reason))
+            network.map(canonical).ok_or_else(|| invalid("networks", reason))
         };
         Ok(Self {
             models: models.iter().map(model).collect::<Result<_, _>>()?,
@@ -58,9 +59,10 @@ impl KeyLimits {
         self.networks.iter().map(IpNet::to_string).collect()
     }
 
-    /// Whether a model is allowed.
-    pub fn allows_model(&self, model: &str) -> bool {
-        self.models.is_empty() || self.models.iter().any(|pattern| pattern.matches(model))
+    /// Whether a model is allowed. One that is not named is only where every model is.
+    pub fn allows_model(&self, model: Option<&str>) -> bool {
+        let matches = |model| self.models.iter().any(|pattern| pattern.matches(model));
+        self.models.is_empty() || model.is_some_and(matches)
     }
 
     /// Whether an address is allowed. One that is not known is only where every address is.
@@ -69,6 +71,19 @@ impl KeyLimits {
             |from: IpAddr| self.networks.iter().any(|net| net.contains(&from.to_canonical()));
         self.networks.is_empty() || from.is_some_and(is_in)
     }
+}
+
+/// Without the bits of hosts, and an address of IPv4 as such.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED_BITS: u8 = 96;
+    let mapped = match network {
+        IpNet::V6(six) if six.prefix_len() >= MAPPED_BITS => six
+            .addr()
+            .to_ipv4_mapped()
+            .and_then(|four| Ipv4Net::new(four, six.prefix_len() - MAPPED_BITS).ok()),
+        _ => None,
+    };
+    mapped.map_or(network, IpNet::V4).trunc()
 }
 
 #[cfg(test)]
@@ -93,9 +108,11 @@ mod tests {
             ("team/a", true),
             ("", false),
         ] {
-            assert_eq!(some.allows_model(model), allowed, "{model}");
+            assert_eq!(some.allows_model(Some(model)), allowed, "{model}");
         }
-        assert!(KeyLimits::default().allows_model("anything"));
+        assert!(KeyLimits::default().allows_model(Some("anything")));
+        assert!(KeyLimits::default().allows_model(None) && !some.allows_model(None));
+        assert_eq!(limits(&[" gpt-4 "], &[]).unwrap().models(), ["gpt-4"]);
         for wrong in ["", "a,b", "[", "a\nb", &"x".repeat(101)] {
             assert_eq!(limits(&[wrong], &[]), None, "{wrong}");
         }
@@ -116,6 +133,8 @@ mod tests {
         ] {
             assert_eq!(some.allows_address(Some(address.parse().unwrap())), allowed, "{address}");
         }
+        let mapped = limits(&[], &["::ffff:192.0.2.9", "::ffff:10.0.0.0/104"]).unwrap();
+        assert_eq!(mapped.networks(), ["192.0.2.9/32", "10.0.0.0/8"]);
         assert!(!some.allows_address(None) && KeyLimits::default().allows_address(None));
         for wrong in ["", "10.0.0.0/33", "host", "10.0.0"] {
             assert_eq!(limits(&[], &[wrong]), None, "{wrong}");

@@ -39,7 +39,10 @@ pub use routes::{GrantBody, KeyList, KeyView, NewKeyBody, NewKeyView};
 pub use secret::KeySecret;
 pub use verification::{Verdict, Verification};
 
-use crate::Directory;
+use crate::{
+    Directory,
+    organizations::{self, OrganizationStatus},
+};
 
 /// API keys, as administrators handle them.
 pub(crate) const FEATURE: Feature<Directory> =
@@ -75,6 +78,8 @@ pub struct ApiKey {
     pub last_used_at: Option<DateTime<Utc>>,
     /// The time of revocation; `None` for a key that was not revoked.
     pub revoked_at: Option<DateTime<Utc>>,
+    /// The id of the key that took its place.
+    pub rotated_to: Option<String>,
 }
 
 impl ApiKey {
@@ -130,6 +135,7 @@ pub async fn create(
         expires_at: new.expires_at,
         last_used_at: None,
         revoked_at: None,
+        rotated_to: None,
     };
     let write = store.write().await?;
     insert(&write, &key, &secret, origin, now).await?;
@@ -214,24 +220,41 @@ pub(crate) async fn find_working(
 ) -> Result<Option<ApiKey>, KeyError> {
     let row =
         row::Entity::find_by_id(api_key_id).one(store.db()).await.doing("reading an API key")?;
-    let key = row.map(ApiKey::try_from).transpose()?;
-    Ok(key.filter(|key| {
-        key.revoked_at.is_none() && key.expires_at.is_none_or(|expires_at| now < expires_at)
-    }))
+    let Some(key) = row.map(ApiKey::try_from).transpose()? else { return Ok(None) };
+    let is_active = match &key.organization_id {
+        Some(id) => {
+            let status = organizations::status_of(store.db(), id).await?;
+            status == Some(OrganizationStatus::Active)
+        }
+        None => true,
+    };
+    let works =
+        key.revoked_at.is_none() && key.expires_at.is_none_or(|expires_at| now < expires_at);
+    Ok((works && is_active).then_some(key))
 }
 
-/// Those of the keys that are revoked.
-pub(crate) async fn revoked_of(
+/// Those of the keys that do not work any more: they were revoked or have expired, or their organization is suspended or
+/// disabled.
+pub(crate) async fn departed_of(
     store: &Store,
     api_key_ids: &HashSet<String>,
+    now: DateTime<Utc>,
 ) -> Result<HashSet<String>, StoreError> {
+    let organizations = organizations::standings(store).await?;
     let rows = row::Entity::find()
         .filter(row::Column::ApiKeyId.is_in(api_key_ids))
-        .filter(row::Column::RevokedAt.is_not_null())
         .all(store.db())
         .await
-        .doing("looking for revoked API keys")?;
-    Ok(rows.into_iter().map(|row| row.api_key_id).collect())
+        .doing("looking for API keys that do not work")?;
+    let is_active = |id: &String| {
+        organizations.get(id).is_some_and(|(_, status)| *status == OrganizationStatus::Active)
+    };
+    let works = |row: &row::Model| {
+        row.revoked_at.is_none()
+            && row.expires_at.is_none_or(|at| now.timestamp_micros() < at)
+            && row.organization_id.as_ref().is_none_or(is_active)
+    };
+    Ok(rows.into_iter().filter(|row| !works(row)).map(|row| row.api_key_id).collect())
 }
 
 /// Changes what a key may write. Another process may honor the former grant a second more.
@@ -367,6 +390,7 @@ impl ApiKey {
             write_types: ActiveValue::Set(joined(self.grant.types())),
             models: ActiveValue::Set(joined(&self.limits.models())),
             networks: ActiveValue::Set(joined(&self.limits.networks())),
+            rotated_to: ActiveValue::Set(self.rotated_to.clone()),
         }
     }
 }
@@ -389,6 +413,7 @@ impl TryFrom<row::Model> for ApiKey {
             name: row.name,
             start: row.start,
             created_by: row.created_by,
+            rotated_to: row.rotated_to,
         })
     }
 }

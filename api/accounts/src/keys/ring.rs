@@ -3,7 +3,11 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -23,6 +27,7 @@ use crate::organizations;
 const FRESH: TimeDelta = TimeDelta::milliseconds(500);
 /// `last_used_at` is this coarse: a write per request would cost more than the request.
 const LAST_USE_GRAIN: TimeDelta = TimeDelta::minutes(1);
+const WRITTEN_AFTER: Duration = Duration::from_secs(1);
 
 /// The keys of the database, remembered. Who asks when they are old looks at the revision of access, and reads them
 /// anew when it grew.
@@ -32,7 +37,18 @@ pub struct KeyRing {
     remembered: RwLock<Remembered>,
     /// One reads, and all others wait for it.
     reading: Mutex<()>,
-    used: std::sync::Mutex<HashMap<String, DateTime<Utc>>>,
+    /// Grows with each change of this process.
+    changes: AtomicU64,
+    uses: Arc<Uses>,
+}
+
+/// When keys were used, as far as it is not written yet.
+#[derive(Debug, Default)]
+struct Uses {
+    last: std::sync::Mutex<HashMap<String, DateTime<Utc>>>,
+    unwritten: std::sync::Mutex<HashMap<String, DateTime<Utc>>>,
+    /// Somebody is about to write them.
+    is_awaited: AtomicBool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -50,7 +66,8 @@ impl KeyRing {
             store,
             remembered: RwLock::default(),
             reading: Mutex::default(),
-            used: std::sync::Mutex::default(),
+            changes: AtomicU64::default(),
+            uses: Arc::default(),
         }
     }
 
@@ -99,7 +116,9 @@ impl KeyRing {
 
     /// Makes the next use of a key look for changes.
     pub fn forget(&self) {
-        self.remembered.write().unwrap_or_else(PoisonError::into_inner).checked_at = None;
+        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        remembered.checked_at = None;
     }
 
     fn remembered(&self) -> Remembered {
@@ -120,13 +139,16 @@ impl KeyRing {
             return Ok(found.keys);
         }
         // The revision first: what changes while the keys are read is read once more.
+        let changes = self.changes.load(Ordering::Acquire);
         let revision = revision::read(&self.store).await?;
         if revision != found.revision || found.keys.is_empty() {
             found = Remembered { keys: self.read().await?, revision, checked_at: None };
         }
-        found.checked_at = Some(now);
         let keys = Arc::clone(&found.keys);
-        *self.remembered.write().unwrap_or_else(PoisonError::into_inner) = found;
+        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
+        // What this process changed meanwhile is looked for by the next who asks.
+        let is_whole = self.changes.load(Ordering::Acquire) == changes;
+        *remembered = Remembered { checked_at: is_whole.then_some(now), ..found };
         Ok(keys)
     }
 
@@ -163,33 +185,57 @@ impl KeyRing {
         Ok(Arc::new(keys))
     }
 
-    /// Notes the use of a key, in the background: not worth failing a request for.
+    /// Notes the use of a key, in the background: not worth failing a request for. The uses of a second are written
+    /// together.
     pub(crate) fn note_use(&self, key: &ApiKey, now: DateTime<Utc>) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = used.get(&key.api_key_id).copied().max(key.last_used_at);
-        if last.is_some_and(|last| now - last < LAST_USE_GRAIN) {
+        let mut last = self.uses.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.get(&key.api_key_id).copied().max(key.last_used_at);
+        if known.is_some_and(|known| now - known < LAST_USE_GRAIN) {
             return;
         }
-        used.insert(key.api_key_id.clone(), now);
-        drop(used);
-        let (store, api_key_id) = (self.store.clone(), key.api_key_id.clone());
+        last.insert(key.api_key_id.clone(), now);
+        drop(last);
+        let (store, uses) = (self.store.clone(), Arc::clone(&self.uses));
+        uses.add(key.api_key_id.clone(), now);
+        if uses.is_awaited.swap(true, Ordering::AcqRel) {
+            return;
+        }
         tokio::spawn(async move {
-            if let Err(error) = write_use(&store, &api_key_id, now).await {
+            tokio::time::sleep(WRITTEN_AFTER).await;
+            // Before they are taken: who comes after it waits for the next time.
+            uses.is_awaited.store(false, Ordering::Release);
+            let taken = uses.take();
+            if let Err(error) = write_uses(&store, &taken).await {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, api_key_id, "could not note the use of an API key");
+                tracing::warn!(error, keys = taken.len(), "could not note the use of API keys");
             }
         });
     }
 }
 
-async fn write_use(store: &Store, api_key_id: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+impl Uses {
+    fn add(&self, api_key_id: String, at: DateTime<Utc>) {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).insert(api_key_id, at);
+    }
+
+    fn take(&self) -> HashMap<String, DateTime<Utc>> {
+        std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn write_uses(
+    store: &Store,
+    uses: &HashMap<String, DateTime<Utc>>,
+) -> Result<(), StoreError> {
     let write = store.write().await?;
-    row::Entity::update_many()
-        .col_expr(row::Column::LastUsedAt, Expr::value(now.timestamp_micros()))
-        .filter(row::Column::ApiKeyId.eq(api_key_id))
-        .exec(write.db())
-        .await
-        .doing("noting the use of an API key")?;
+    for (api_key_id, at) in uses {
+        row::Entity::update_many()
+            .col_expr(row::Column::LastUsedAt, Expr::value(at.timestamp_micros()))
+            .filter(row::Column::ApiKeyId.eq(api_key_id))
+            .exec(write.db())
+            .await
+            .doing("noting the use of an API key")?;
+    }
     write.commit().await
 }
 

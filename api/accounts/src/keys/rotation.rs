@@ -35,6 +35,10 @@ pub async fn rotate(
     if old.revoked_at.is_some() || old.expires_at.is_some_and(|at| at <= now) {
         return invalid("api_key_id", "is of a key that was revoked or has expired");
     }
+    if old.rotated_to.is_some() {
+        // It ends with the overlap: what copies it would, too.
+        return invalid("api_key_id", "is of a key that was rotated: rotate `rotated_to`");
+    }
     let new = ApiKey {
         api_key_id: format!("key_{}", base62(&random_bytes::<16>()?, 22)),
         start: secret.start().to_owned(),
@@ -48,6 +52,7 @@ pub async fn rotate(
     let old = ApiKey { expires_at: Some(ends), ..old };
     row::Entity::update_many()
         .col_expr(row::Column::ExpiresAt, Expr::value(ends.timestamp_micros()))
+        .col_expr(row::Column::RotatedTo, Expr::value(new.api_key_id.as_str()))
         .filter(row::Column::ApiKeyId.eq(api_key_id))
         .exec(write.db())
         .await

@@ -102,6 +102,8 @@ pub struct KeyView {
     pub last_used_at: Option<DateTime<Utc>>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub revoked_at: Option<DateTime<Utc>>,
+    /// The id of the key that took its place.
+    pub rotated_to: Option<String>,
 }
 
 /// A new API key with its secret, which is shown this once.
@@ -264,6 +266,7 @@ async fn rotate_key(
     let (origin, now) = (principal.origin(&request), state.clock.now());
     let (key, secret) = super::rotate(&state.store, &api_key_id, overlap, &origin, now).await?;
     ring.forget();
+    state.departures.notify_waiters();
     let view = NewKeyView { key: key.into(), secret: secret.reveal().to_owned() };
     Ok(HttpResponse::Created().json(view))
 }
@@ -310,6 +313,7 @@ impl From<ApiKey> for KeyView {
             expires_at: key.expires_at,
             last_used_at: key.last_used_at,
             revoked_at: key.revoked_at,
+            rotated_to: key.rotated_to,
         }
     }
 }

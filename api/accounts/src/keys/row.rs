@@ -19,6 +19,7 @@ pub struct Model {
     pub write_types: Option<String>,
     pub models: Option<String>,
     pub networks: Option<String>,
+    pub rotated_to: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -75,7 +75,7 @@ impl KnownKey {
             Verdict::Forbidden
         } else if asked.scope.is_some_and(|scope| !self.key.scopes.contains(scope)) {
             Verdict::InsufficientPermissions
-        } else if asked.model.is_some_and(|model| !limits.allows_model(model)) {
+        } else if !limits.allows_model(asked.model) {
             Verdict::ModelNotAllowed
         } else {
             Verdict::Valid

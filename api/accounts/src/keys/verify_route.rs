@@ -23,7 +23,7 @@ pub(super) struct VerifyBody {
     /// The secret that the caller sent.
     #[schema(format = Password)]
     key: String,
-    /// The model that is called.
+    /// The model that is called. Left out, a key or plan with models is refused.
     model: Option<String>,
     /// The address of the caller.
     #[schema(value_type = Option<String>)]
@@ -93,7 +93,7 @@ pub(super) async fn verify_key(
     let mut code = known.verdict(&asked, now);
     let mut admission = Admission::default();
     if let (Verdict::Valid, Some((plan, _))) = (code, &known.organization) {
-        if asked.model.is_some_and(|model| !plans.has_model(plan, model)) {
+        if !plans.has_model(plan, asked.model) {
             code = Verdict::ModelNotAllowed;
         } else {
             let organization_id = known.key.organization_id.as_deref().unwrap_or_default();

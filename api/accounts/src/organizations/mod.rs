@@ -20,12 +20,13 @@ use ingest::control;
 
 pub use error::OrganizationError;
 pub use status::{OrganizationStatus, set_status};
-pub(crate) use status::{is_open, standings};
+pub(crate) use status::{standings, status_of};
 
 use rest::feature::Feature;
 
 use crate::Directory;
 use state::{
+    audit::{self, AuditAction, AuditOrigin},
     migration::Migration,
     outbox::{self, MirroredTable},
     revision,
@@ -112,6 +113,17 @@ pub async fn upsert_many(
             continue;
         }
         upsert(&write, organization, now).await?;
+        // Limits hang on the plan.
+        if let Some(former) = present.get(&organization.organization_id)
+            && former.plan != organization.plan
+        {
+            let act = AuditAction {
+                action: "organization.plan_changed",
+                target: organization.organization_id.clone(),
+                detail: json!({"from": former.plan, "to": organization.plan}),
+            };
+            audit::append(&write, &AuditOrigin::local("command-line"), act, now).await?;
+        }
         present.insert(organization.organization_id.clone(), organization.clone());
         written += 1;
     }

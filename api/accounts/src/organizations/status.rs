@@ -78,21 +78,22 @@ pub(crate) async fn standings(
     store: &Store,
 ) -> Result<HashMap<String, (String, OrganizationStatus)>, StoreError> {
     let rows = row::Entity::find().all(store.db()).await.doing("reading all organizations")?;
-    let standing = |row: row::Model| {
-        let status = OrganizationStatus::of(&row)?;
-        Ok((row.organization_id, (row.plan, status)))
+    let standing = |row: row::Model| match OrganizationStatus::of(&row) {
+        Ok(status) => Some((row.organization_id, (row.plan, status))),
+        // Its keys are unknown: one damaged row is no reason to refuse everybody.
+        Err(error) => {
+            tracing::error!(%error, organization_id = row.organization_id, "an organization is not readable");
+            None
+        }
     };
-    rows.into_iter().map(standing).collect()
+    Ok(rows.into_iter().filter_map(standing).collect())
 }
 
-/// Whether the members of an organization may sign in. One that is not known has none.
-pub(crate) async fn is_open(
+/// The status of one organization; none where there is none of this id.
+pub(crate) async fn status_of(
     db: &impl ConnectionTrait,
     organization_id: &str,
-) -> Result<bool, StoreError> {
+) -> Result<Option<OrganizationStatus>, StoreError> {
     let row = row::Entity::find_by_id(organization_id).one(db).await;
-    match row.doing("reading an organization")? {
-        Some(row) => Ok(OrganizationStatus::of(&row)? != OrganizationStatus::Disabled),
-        None => Ok(false),
-    }
+    row.doing("reading an organization")?.map(|row| OrganizationStatus::of(&row)).transpose()
 }

@@ -128,7 +128,7 @@ impl Plans {
     }
 
     /// Whether a plan has a model. One that is not known has all.
-    pub(crate) fn has_model(&self, plan: &str, model: &str) -> bool {
+    pub(crate) fn has_model(&self, plan: &str, model: Option<&str>) -> bool {
         self.0.get(plan).is_none_or(|known| known.limits.allows_model(model))
     }
 
@@ -196,8 +196,10 @@ mod tests {
         );
         assert_eq!(plans.admit("open", "a"), Admission::default());
         assert_eq!(plans.admit("unknown", "a"), Admission::default());
-        assert!(plans.has_model("small", "gpt-4") && !plans.has_model("small", "merlin-3"));
-        assert!(plans.has_model("open", "merlin-3") && plans.has_model("unknown", "merlin-3"));
+        assert!(
+            plans.has_model("small", Some("gpt-4")) && !plans.has_model("small", Some("merlin-3"))
+        );
+        assert!(plans.has_model("open", Some("merlin-3")) && plans.has_model("unknown", None));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, sea_query::
 use serde_json::{Value, json};
 use state::{
     audit::{self, AuditAction, AuditOrigin},
-    store::{Store, StoreContext, StoreError, Write},
+    store::{Store, StoreContext, Write},
 };
 
 use super::{AccountError, Accounts, Status, User, check_password, session, user_row as row};
@@ -21,18 +21,24 @@ pub fn made_up_password() -> String {
     (0..20).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect()
 }
 
-/// Those of the users who are disabled.
-pub(crate) async fn disabled_of(
+/// Those of the users who cannot sign in any more: they are disabled, or their organization is.
+pub(crate) async fn departed_of(
     store: &Store,
     user_ids: &HashSet<String>,
-) -> Result<HashSet<String>, StoreError> {
+) -> Result<HashSet<String>, AccountError> {
     let rows = row::Entity::find()
         .filter(row::Column::UserId.is_in(user_ids))
-        .filter(row::Column::Status.eq(Status::Disabled.as_str()))
         .all(store.db())
         .await
-        .doing("looking for disabled users")?;
-    Ok(rows.into_iter().map(|row| row.user_id).collect())
+        .doing("looking for users who cannot sign in")?;
+    let mut departed = HashSet::new();
+    for row in rows {
+        let user = User::try_from(row)?;
+        if !user.may_sign_in(store.db()).await? {
+            departed.insert(user.user_id);
+        }
+    }
+    Ok(departed)
 }
 
 impl Accounts {

@@ -19,7 +19,7 @@ mod user;
 mod user_row;
 
 pub use admin_routes::{AccountList, AccountView, NewPassword, ResetBody};
-pub(crate) use administration::disabled_of;
+pub(crate) use administration::departed_of;
 pub use administration::made_up_password;
 pub use device::Devices;
 pub use email::Email;

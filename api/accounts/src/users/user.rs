@@ -13,7 +13,7 @@ use state::{
 use strum::{EnumString, IntoStaticStr};
 
 use super::{AccountError, Accounts, Email, check_password, user_row as row};
-use crate::organizations;
+use crate::organizations::{self, OrganizationStatus};
 
 /// A person who has an account, without the password hash.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,7 +128,10 @@ impl User {
     /// Whether neither the user nor the user's organization is disabled.
     pub(crate) async fn may_sign_in(&self, db: &impl ConnectionTrait) -> Result<bool, StoreError> {
         let is_open = match &self.organization_id {
-            Some(id) => organizations::is_open(db, id).await?,
+            Some(id) => {
+                let status = organizations::status_of(db, id).await?;
+                status.is_some_and(|status| status != OrganizationStatus::Disabled)
+            }
             None => true,
         };
         Ok(is_open && self.status == Status::Active)

@@ -7,7 +7,7 @@
 
 mod error;
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use sea_orm::{
@@ -19,6 +19,7 @@ use sea_orm::{
     },
 };
 use sea_orm_migration::MigratorTraitSelf;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 pub use error::StoreContext;
 pub use error::StoreError;
@@ -38,6 +39,8 @@ const POSTGRES_CONNECTIONS_MAX: u32 = 10;
 #[derive(Clone, Debug)]
 pub struct Store {
     db: DatabaseConnection,
+    /// The writers of this process wait here, and not each on a connection that readers need.
+    writers: Arc<Mutex<()>>,
 }
 
 /// The advisory lock of writers in PostgreSQL. It is of one database, so no other program has to know the number.
@@ -45,7 +48,11 @@ const WRITERS: i64 = 471_104;
 
 /// A transaction that holds the lock of writers from its beginning. Dropped, it is rolled back.
 #[derive(Debug)]
-pub struct Write(DatabaseTransaction);
+pub struct Write {
+    // Dropped first: the next writer of this process comes after it.
+    transaction: DatabaseTransaction,
+    _alone: OwnedMutexGuard<()>,
+}
 
 impl Store {
     /// Opens the file, creates it (mode 0600) where it is missing, and brings its tables up to date. A file that holds a
@@ -70,7 +77,7 @@ impl Store {
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
             });
-        let store = Self { db: connect(options).await.map_err(opened)? };
+        let store = Self::over(connect(options).await.map_err(opened)?);
         store.migrate(migrations).await?;
         Ok(store)
     }
@@ -90,9 +97,13 @@ impl Store {
             .max_connections(POSTGRES_CONNECTIONS_MAX)
             .acquire_timeout(BUSY_TIMEOUT * 2)
             .sqlx_logging(false);
-        let store = Self { db: Database::connect(options).await.map_err(connected)? };
+        let store = Self::over(Database::connect(options).await.map_err(connected)?);
         store.migrate(migrations).await?;
         Ok(store)
+    }
+
+    fn over(db: DatabaseConnection) -> Self {
+        Self { db, writers: Arc::default() }
     }
 
     /// Whether it is a file of its own.
@@ -107,7 +118,10 @@ impl Store {
 
     /// Begins a change. Waits for other writers at most five seconds, then it is [`StoreError::Busy`].
     pub async fn write(&self) -> Result<Write, StoreError> {
-        self.begin_alone().await.map(Write).doing("waiting to write")
+        let doing = "waiting to write";
+        let waiting = tokio::time::timeout(BUSY_TIMEOUT, Arc::clone(&self.writers).lock_owned());
+        let alone = waiting.await.map_err(|_| StoreError::Busy { doing })?;
+        Ok(Write { transaction: self.begin_alone().await.doing(doing)?, _alone: alone })
     }
 
     /// Writes a consistent copy of a database that is a file to a file that does not exist yet.
@@ -150,12 +164,12 @@ impl Store {
 impl Write {
     /// Makes the change durable, and lets the next writer in. Fails when the database fails.
     pub async fn commit(self) -> Result<(), StoreError> {
-        self.0.commit().await.doing("committing a change")
+        self.transaction.commit().await.doing("committing a change")
     }
 
     /// The transaction, for the statements of the change.
     pub fn db(&self) -> &DatabaseTransaction {
-        &self.0
+        &self.transaction
     }
 }
 

@@ -47,6 +47,7 @@ async fn the_gateway_is_told_whether_a_key_may_be_used() {
         (json!({"model": "gpt-4", "ip": "11.2.3.4"}), "FORBIDDEN"),
         (json!({"model": "gpt-4"}), "FORBIDDEN"),
         (json!({"model": "merlin-3", "ip": "10.2.3.4"}), "MODEL_NOT_ALLOWED"),
+        (json!({"ip": "10.2.3.4"}), "MODEL_NOT_ALLOWED"),
         (json!({"scope": "write", "ip": "10.2.3.4"}), "INSUFFICIENT_PERMISSIONS"),
     ] {
         let mut asked = body.clone();
@@ -74,14 +75,27 @@ async fn the_gateway_is_told_whether_a_key_may_be_used() {
     assert_eq!(rotated.json()["models"], json!(["gpt-*"]));
     let fresh = rotated.json()["secret"].as_str().expect("a secret").to_owned();
     let ip = json!("10.0.0.1");
-    assert_eq!(verified(&gateway, json!({"key": secret, "ip": ip})).await["code"], "EXPIRED");
-    assert_eq!(verified(&gateway, json!({"key": fresh, "ip": ip})).await["code"], "VALID");
+    assert_eq!(
+        verified(&gateway, json!({"key": secret, "ip": ip, "model": "gpt-4"})).await["code"],
+        "EXPIRED"
+    );
+    assert_eq!(
+        verified(&gateway, json!({"key": fresh, "ip": ip, "model": "gpt-4"})).await["code"],
+        "VALID"
+    );
     run_ok(dir.path(), &["key", "revoke", rotated.json()["api_key_id"].as_str().expect("an id")]);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(verified(&gateway, json!({"key": fresh, "ip": ip})).await["code"], "DISABLED");
+    assert_eq!(
+        verified(&gateway, json!({"key": fresh, "ip": ip, "model": "gpt-4"})).await["code"],
+        "DISABLED"
+    );
 
-    // Nobody else asks, and what is odd is refused.
-    for client in [&admin, &own, &Client::new(&server, "")] {
+    odd_questions_are_refused(&gateway, &[&admin, &own], dir.path(), &fresh).await;
+}
+
+/// Nobody else asks, and what is odd is refused.
+async fn odd_questions_are_refused(gateway: &Client, others: &[&Client], dir: &Path, fresh: &str) {
+    for client in others {
         let asked = client.request(Method::POST, "/v1/keys/verify").json(&json!({"key": fresh}));
         assert!([401, 403].contains(&reply(asked).await.status.as_u16()));
     }
@@ -94,13 +108,13 @@ async fn the_gateway_is_told_whether_a_key_may_be_used() {
     ] {
         let answer = reply(gateway.request(Method::POST, "/v1/keys/verify").json(&odd)).await;
         assert_eq!(answer.status, 400, "{odd}");
-        assert!(!answer.text().contains(&fresh), "{}", answer.text());
+        assert!(!answer.text().contains(fresh), "{}", answer.text());
     }
-    let odd = run(dir.path(), &["key", "create", "--name", "x", "--networks", "10.0.0.0/40"]);
+    let odd = run(dir, &["key", "create", "--name", "x", "--networks", "10.0.0.0/40"]);
     assert_eq!(odd.status.code(), Some(1));
     let own_verify =
         ["key", "create", "--name", "x", "--organization", "org_a", "--scopes", "verify"];
-    assert_eq!(run(dir.path(), &own_verify).status.code(), Some(1));
+    assert_eq!(run(dir, &own_verify).status.code(), Some(1));
 }
 
 #[tokio::test]
