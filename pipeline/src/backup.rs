@@ -157,6 +157,13 @@ pub async fn put_back(
     Ok(manifest)
 }
 
+/// Whether a copy has a file of its own with this name.
+pub async fn has_own_file(from: &Location, name: &str) -> Result<bool, Error> {
+    let manifest = needed_manifest(&from.open()?).await?;
+    let name = format!("{}{name}", own_folder(&manifest.cut, &manifest.taken_at));
+    Ok(manifest.files.contains_key(&name))
+}
+
 /// A small file that each copy has of its own, verified: who restores may have to look at it before the rest.
 pub async fn own_file(from: &Location, name: &str) -> Result<Bytes, Error> {
     let from = from.open()?;

@@ -133,7 +133,7 @@ impl Restore {
             None => None,
         };
         let in_postgres = !config.state.url.reveal().is_empty();
-        let holds_state = backup::own_file(&from, folder::STATE.0).await.is_ok();
+        let holds_state = backup::has_own_file(&from, folder::STATE.0).await?;
         ensure!(
             in_postgres != holds_state,
             if in_postgres {
