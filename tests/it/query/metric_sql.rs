@@ -100,9 +100,12 @@ async fn the_summary_is_that_of_its_metrics() {
     let count =
         client.rows("select count(*) as n from organizations where signed_up_at < now()").await;
     assert_eq!(summary["user_count"]["rows"][0]["value"], count[0]["n"], "{summary}");
-    let before = client
-        .rows("select count(*) as n from organizations where signed_up_at < now() - interval '30 days'")
-        .await;
+    // 30 days before; where the last 30 days are a month, the same day of the month before.
+    let compared = "user_count?range=last_30_days&today=true&compare=previous_period";
+    let compared = metric(&client, compared).await;
+    let until = compared["compare"]["to"].as_str().expect("a time");
+    let sql = format!("select count(*) as n from organizations where signed_up_at < '{until}'");
+    let before = client.rows(&sql).await;
     assert_eq!(summary["user_count"]["rows"][0]["before"], before[0]["n"], "{summary}");
     for (name, metric, range) in [
         ("revenue_mtd", "usage_revenue", "month_to_date"),

@@ -28,7 +28,8 @@ pub(super) struct SummaryParameters {
 /// Five metrics with their change.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Summary {
-    /// Individuals and businesses that signed up so far; `before` is that of 30 days ago.
+    /// Individuals and businesses that signed up so far; `before` is that of 30 days ago, or of a month ago where the last 30
+    /// days are a month.
     user_count: SummaryValue,
     /// Usage revenue at list price of this month so far, by currency, beside the same days of the month before.
     revenue_mtd: SummaryValue,
