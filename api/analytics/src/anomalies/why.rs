@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use forecast::attribution::{Cause, Part, RatioEffect, RatioPart, explain, ratio_effects};
+use pipeline::Cut;
 use query::{
     QueryError, Zone,
     metric::{
@@ -30,6 +31,8 @@ pub(super) struct Question<'a> {
     pub(super) before: (DateTime<Utc>, DateTime<Utc>),
     /// Windows before `before`, the last first: their changes say what is usual.
     pub(super) earlier: Vec<Window>,
+    /// Everything is read at it.
+    pub(super) cut: Cut,
     pub(super) zone: Zone,
     pub(super) currency: Option<String>,
     pub(super) dimensions: Vec<String>,
@@ -37,7 +40,7 @@ pub(super) struct Question<'a> {
 
 /// The values of both windows, and whether a change of this size is usual. None where nobody can say.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Totals {
+struct Totals {
     before: Option<f64>,
     after: Option<f64>,
     usual: Option<bool>,
@@ -103,8 +106,7 @@ pub(super) async fn parts(
     reader: &Reader,
     question: &Question<'_>,
 ) -> Result<Vec<Split>, QueryError> {
-    let cut = lake.lakehouse.cut();
-    let context = reader.context(lake, &cut);
+    let context = reader.context(lake, &question.cut);
     let request = |(from, to): (DateTime<Utc>, DateTime<Utc>), by: &str, groups: Groups| {
         let request = MetricRequest::new(&question.metric.name, from, to).split_by(&[by]);
         let (zone, filter) = (question.zone, question.filter.clone());
@@ -182,30 +184,42 @@ pub(super) fn cause(splits: &[Split]) -> KeptCause {
     }
 }
 
+/// Explains the change of a window, which is compared with another one in this way.
+pub(super) async fn answer(
+    lake: &Lake,
+    reader: &Reader,
+    mut question: Question<'_>,
+    (window, compare): (MetricWindow, Option<Compare>),
+    audience: Audience,
+) -> Result<WhyView, QueryError> {
+    question.earlier = Box::pin(earlier(lake, reader, window, compare, &question.cut)).await?;
+    let totals = Box::pin(totals(lake, reader, &mut question)).await?;
+    Box::pin(explained(lake, reader, &question, totals, audience)).await
+}
+
 /// The windows before the one that a window is compared with, as far back as there is data. None where they are too few.
-pub(super) async fn earlier(
+async fn earlier(
     lake: &Lake,
     reader: &Reader,
     window: MetricWindow,
     compare: Option<Compare>,
+    cut: &Cut,
 ) -> Result<Vec<Window>, QueryError> {
     // Of a window that is too long for a dashboard, there are hardly ever so many.
     let (Some(compare), Ok(window)) = (compare, Window::of(window, lake.state.clock.now())) else {
         return Ok(Vec::new());
     };
     let selection = Selection::new(window).compared_with(Some(compare));
-    let cut = lake.lakehouse.cut();
-    let selection = covered(&lake.engine, selection, reader.context(lake, &cut)).await?;
+    let selection = covered(&lake.engine, selection, reader.context(lake, cut)).await?;
     Ok(selection.history_of_changes())
 }
 
 /// The values of the windows. Of an amount without a currency, those of the largest.
-pub(super) async fn totals(
+async fn totals(
     lake: &Lake,
     reader: &Reader,
     question: &mut Question<'_>,
 ) -> Result<Totals, QueryError> {
-    let cut = lake.lakehouse.cut();
     let windows = [question.window, question.before].into_iter();
     let windows = windows.chain(question.earlier.iter().map(|window| (window.from(), window.to())));
     let request = |(from, to)| {
@@ -213,7 +227,7 @@ pub(super) async fn totals(
         MetricRequest { zone: question.zone, filter: question.filter.clone(), ..request }
     };
     let asked: Vec<MetricRequest> = windows.map(request).collect();
-    let answers = lake.engine.metrics(&asked, reader.context(lake, &cut)).await?;
+    let answers = lake.engine.metrics(&asked, reader.context(lake, &question.cut)).await?;
     if question.currency.is_none() {
         let shown = answers.iter().take(2);
         let largest = shown.flat_map(|answer| &answer.rows).max_by_key(|row| row.value);
@@ -233,7 +247,7 @@ pub(super) async fn totals(
     })
 }
 
-pub(super) async fn explained(
+async fn explained(
     lake: &Lake,
     reader: &Reader,
     question: &Question<'_>,
@@ -291,6 +305,7 @@ impl Question<'_> {
             window: self.window,
             before: self.before,
             earlier: Vec::new(),
+            cut: self.cut.clone(),
             zone: self.zone,
             currency: self.currency.clone(),
             dimensions: self.dimensions.clone(),
@@ -305,14 +320,13 @@ async fn movements(
     question: &Question<'_>,
 ) -> Result<Split, QueryError> {
     let (from, to) = (question.before.1, question.window.1);
-    let cut = lake.lakehouse.cut();
     let mut parts = Vec::new();
     if from < to {
         let asked = MOVEMENTS.map(|(name, _)| {
             let request = MetricRequest::new(name, from, to);
             MetricRequest { zone: question.zone, filter: question.filter.clone(), ..request }
         });
-        let answers = lake.engine.metrics(&asked, reader.context(lake, &cut)).await?;
+        let answers = lake.engine.metrics(&asked, reader.context(lake, &question.cut)).await?;
         for ((name, sign), answer) in MOVEMENTS.iter().zip(&answers) {
             let row = answer.rows.iter().find(|row| row.currency == question.currency);
             let amount = row.and_then(|row| row.value).map_or(0.0, Number::to_f64);

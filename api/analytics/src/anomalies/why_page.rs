@@ -11,7 +11,7 @@ use reports::{
 use rest::{principal::Gate, problem::Problem};
 
 use super::{
-    why::{MOVEMENT, OTHERS, Question, dimensions, earlier, explained, totals},
+    why::{MOVEMENT, OTHERS, Question, answer, dimensions},
     why_route::{WhyDimension, WhyPart, WhyView},
 };
 use crate::{
@@ -49,20 +49,20 @@ pub(super) async fn show(
         false => Some(parse_filter(&texts.join(";")).map_err(problem)?),
     };
     let who = Reader::of(&lake, &principal).await?;
-    let earlier = Box::pin(earlier(&lake, &who, window.range(), Some(compare))).await;
     let audience = audience(&reach(&principal));
-    let mut question = Question {
+    let question = Question {
         metric,
         filter,
         window: (window.from(), window.to()),
         before: (before.from(), before.to()),
-        earlier: earlier.map_err(problem)?,
+        earlier: Vec::new(),
+        cut: lake.lakehouse.cut(),
         zone: window.zone(),
         currency,
         dimensions: dimensions(&lake, metric, audience, None),
     };
-    let totals = Box::pin(totals(&lake, &who, &mut question)).await.map_err(problem)?;
-    let view = Box::pin(explained(&lake, &who, &question, totals, audience)).await;
+    let asked = (window.range(), Some(compare));
+    let view = Box::pin(answer(&lake, &who, question, asked, audience)).await;
     let view = view.map_err(problem)?;
     let language = reader.language;
     let title = match language {

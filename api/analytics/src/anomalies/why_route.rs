@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::{
     BODY_BYTES_MAX,
     anomaly::KeptCause,
-    why::{Question, dimensions, earlier, explained, totals},
+    why::{Question, answer, dimensions},
 };
 use crate::{
     Lake,
@@ -176,20 +176,20 @@ pub(super) async fn why(
         Some(text) => Some(parse_filter(text).map_err(problem)?),
         None => None,
     };
-    let earlier = Box::pin(earlier(&lake, &reader, window, compare)).await.map_err(problem)?;
-    let mut question = Question {
+    let cut = lake.lakehouse.cut();
+    let as_of = lake.cut_cipher.token(&cut, &principal)?;
+    let question = Question {
         metric,
         filter,
         window: (window.from, window.to),
         before: (before.from, before.to),
-        earlier,
+        earlier: Vec::new(),
+        cut,
         zone: window.zone,
         currency: body.currency.clone(),
         dimensions: asked,
     };
-    let as_of = lake.cut_cipher.token(&lake.lakehouse.cut(), &principal)?;
-    let totals = Box::pin(totals(&lake, &reader, &mut question)).await.map_err(problem)?;
-    let view = Box::pin(explained(&lake, &reader, &question, totals, audience)).await;
+    let view = Box::pin(answer(&lake, &reader, question, (window, compare), audience)).await;
     let view = view.map_err(problem)?;
     Ok(HttpResponse::Ok().json(WhyView { as_of, ..view }))
 }

@@ -178,6 +178,7 @@ async fn cause(lake: &Lake, found: &FoundAnomaly) -> Result<KeptCause, LookError
         window: (found.from, found.to),
         before: (week_before(found.from), week_before(found.to)),
         earlier: Vec::new(),
+        cut: lake.lakehouse.cut(),
         zone: lake.metrics.zone,
         currency: key.currency.clone(),
         // Members see what is of their organization: of that, only what they may split by.

@@ -13,11 +13,19 @@ pub(super) async fn tables(
     principal: &Principal,
     dashboard: &Dashboard,
 ) -> Result<SystemTables, StoreError> {
+    tables_of(lake, principal, dashboard.system_topics()).await
+}
+
+async fn tables_of(
+    lake: &Lake,
+    principal: &Principal,
+    topics: impl IntoIterator<Item = SystemTopic>,
+) -> Result<SystemTables, StoreError> {
     let mut tables = SystemTables::new();
     if principal.reach.organization_id().is_some() {
         return Ok(tables);
     }
-    for topic in dashboard.system_topics() {
+    for topic in topics {
         let table = match topic {
             SystemTopic::Intake => intake(lake),
             SystemTopic::Tables => files(lake),
@@ -36,12 +44,8 @@ pub(crate) async fn reported_tables(
     principal: &Principal,
     dashboard: &Dashboard,
 ) -> Result<SystemTables, StoreError> {
-    if !dashboard.system_topics().into_iter().any(SystemTopic::is_reported) {
-        return Ok(SystemTables::new());
-    }
-    let mut tables = tables(lake, principal, dashboard).await?;
-    tables.retain(|topic, _| topic.is_reported());
-    Ok(tables)
+    let topics = dashboard.system_topics().into_iter().filter(|topic| topic.is_reported());
+    tables_of(lake, principal, topics).await
 }
 
 fn count(number: usize) -> SystemValue {
