@@ -69,6 +69,8 @@ pub struct Server {
 pub struct Plans {
     /// A file with a list of plans. Empty: those of the program.
     pub file: PathBuf,
+    /// An address that is told as JSON when half, four fifths or all of a quota is used. Empty: none.
+    pub webhook: String,
 }
 
 /// Users, keys, organizations and all else that is not in the lake.

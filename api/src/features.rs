@@ -8,13 +8,15 @@ use state::{
 };
 
 use crate::{
-    config::Config, erasure, health, integrity, jobs, openapi, relay, server::System, upkeep,
+    config::Config, erasure, health, integrity, jobs, metering, openapi, relay, server::System,
+    upkeep,
 };
 
 /// Those of the binary: what watches and keeps the system.
 pub(crate) const OPERATIONS: &[Feature<System>] = &[
     health::FEATURE,
     relay::FEATURE,
+    metering::FEATURE,
     upkeep::FEATURE,
     integrity::FEATURE,
     jobs::FEATURE,
@@ -67,6 +69,10 @@ mod tests {
             "m0016_access_revision",
             "m0017_key_limits",
             "m0018_organization_status",
+            "m0019_limit_overrides",
+            "m0020_key_max_age",
+            "m0021_key_budgets",
+            "m0022_quota_notices",
         ];
         assert_eq!(names, released);
     }

@@ -15,6 +15,7 @@ mod health;
 mod integrity;
 mod jobs;
 mod lake;
+mod metering;
 mod method;
 mod open_files;
 mod openapi;

@@ -23,9 +23,9 @@ use analytics::{
     events::EventIntake,
     imports::ImportRecord,
     queries::{self, Background, Runner},
-    reporting::{Links, Reporting, RunFiles},
+    reporting::{Reporting, RunFiles},
 };
-use delivery::Courier;
+use delivery::{Courier, Links};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use query::{
     Engine,
@@ -52,6 +52,7 @@ use crate::{
     features::{self, OPERATIONS},
     integrity,
     lake::{self, OpenError},
+    metering::Metering,
     method,
     open_files::OpenFiles,
     openapi::Contract,
@@ -70,6 +71,7 @@ pub struct System {
     /// This program, to be started as a worker.
     pub program: PathBuf,
     pub(crate) recorder: PrometheusHandle,
+    pub(crate) metering: Metering,
 }
 
 /// Why a server did not start. Each is one line for the operator.
@@ -138,14 +140,16 @@ impl System {
         let file = &config.plans.file;
         let file = (!file.as_os_str().is_empty()).then_some(file.as_path());
         let plans = Plans::read(file, &state.clock)?;
-        let directory = Directory::new(state.clone(), devices, plans);
         let archive = lake::archive(&config)?;
         let (smtp, hooks) = (config.smtp.clone(), config.hooks.clone());
-        let courier =
-            Courier::new(state.clone(), smtp, hooks, archive).map_err(StartError::Store)?;
+        let links = Links::new(&config.server.public_url, &lake::link_key(&config.dir)?);
+        let courier = Courier::new(state.clone(), smtp, hooks, archive, links.clone())
+            .map_err(StartError::Store)?;
+        let directory = Directory::new(state.clone(), devices, plans, courier.clone())
+            .with_quota_webhook(&config.plans.webhook);
         let reporting = Reporting {
             files: RunFiles::open(&lake::location(&config)?).map_err(OpenError::from)?,
-            links: Links::new(&config.server.public_url, &lake::link_key(&config.dir)?),
+            links,
             recipient_domains: lowercase(&config.reports.recipient_domains),
         };
         let lake = Lake {
@@ -166,7 +170,8 @@ impl System {
             courier,
             reporting,
         };
-        Ok(Self { config, state, lake, directory, local_token, program, recorder })
+        let metering = Metering::default();
+        Ok(Self { config, state, lake, directory, local_token, program, recorder, metering })
     }
 
     /// Moves the log to the tables and lets go of everything.

@@ -1,8 +1,9 @@
 //! What the features of this crate work with, and what all others ask: who somebody is.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use actix_web::web::Data;
+use delivery::Courier;
 use rest::{
     principal::{Authenticator, Principal, Role},
     problem::Problem,
@@ -12,6 +13,7 @@ use state::{State, store::Store};
 use crate::{
     keys::{self, KeyRing},
     plans::Plans,
+    quotas::Quotas,
     users::{self, AccountError, Accounts, Devices, Email, Status, User},
 };
 
@@ -24,14 +26,32 @@ pub struct Directory {
     pub accounts: Data<Accounts>,
     pub(crate) keys: Data<KeyRing>,
     pub(crate) plans: Data<Plans>,
+    /// What was used in this month.
+    pub quotas: Data<Quotas>,
+    pub(crate) courier: Arc<Courier>,
+    /// Where thresholds of quotas are told; empty: nowhere.
+    pub(crate) quota_webhook: String,
 }
 
 impl Directory {
     /// A directory over the database of `state`. `devices` recognizes the browsers that users have signed in with.
-    pub fn new(state: State, devices: Devices, plans: Plans) -> Self {
+    pub fn new(state: State, devices: Devices, plans: Plans, courier: Courier) -> Self {
         let accounts = Accounts::new(state.store.clone(), &state.clock).with_devices(devices);
         let keys = Data::new(KeyRing::new(state.store.clone()));
-        Self { state, accounts: Data::new(accounts), keys, plans: Data::new(plans) }
+        Self {
+            state,
+            accounts: Data::new(accounts),
+            keys,
+            plans: Data::new(plans),
+            quotas: Data::default(),
+            courier: Arc::new(courier),
+            quota_webhook: String::new(),
+        }
+    }
+
+    /// Tells this address, too, when a threshold of a quota is reached.
+    pub fn with_quota_webhook(self, address: &str) -> Self {
+        Self { quota_webhook: address.to_owned(), ..self }
     }
 }
 

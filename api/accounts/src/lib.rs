@@ -7,6 +7,7 @@ mod directory;
 pub mod keys;
 pub mod organizations;
 pub mod plans;
+pub mod quotas;
 pub mod users;
 
 pub use directory::Directory;
@@ -18,8 +19,14 @@ pub use users::{
 use rest::feature::Feature;
 
 /// The features of this crate.
-pub const FEATURES: &[Feature<Directory>] =
-    &[organizations::FEATURE, plans::FEATURE, users::FEATURE, audit::FEATURE, keys::FEATURE];
+pub const FEATURES: &[Feature<Directory>] = &[
+    organizations::FEATURE,
+    plans::FEATURE,
+    users::FEATURE,
+    audit::FEATURE,
+    keys::FEATURE,
+    quotas::FEATURE,
+];
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use actix_web::{
     test::{self, TestRequest},
     web,
 };
+use delivery::{Courier, Hooks, Links, Smtp};
 use futures::future::LocalBoxFuture;
 use rest::{
     feature::{self, AppData},
@@ -83,6 +84,12 @@ fn the_permissions_of_every_kind() {
 type Answer = ServiceResponse<BoxBody>;
 type Client = Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, Answer>>;
 
+/// Sends nothing.
+fn courier(state: &State) -> Courier {
+    let links = Links::new("http://hub.example:8080", &[0; 32]);
+    Courier::new(state.clone(), Smtp::default(), Hooks::default(), None, links).unwrap()
+}
+
 async fn app(scratch: &Scratch) -> Client {
     app_behind(scratch, |gate| gate).await
 }
@@ -93,6 +100,7 @@ async fn app_behind(scratch: &Scratch, setting: impl FnOnce(Gate) -> Gate) -> Cl
         state.clone(),
         Devices::new([0; 32]),
         crate::plans::Plans::read(None, &state.clock).unwrap(),
+        courier(&state),
     );
     user(&directory.accounts, "admin@example.com", Role::Admin, None).await;
     user(&directory.accounts, "manager@example.com", Role::Manager, None).await;

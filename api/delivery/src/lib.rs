@@ -11,6 +11,7 @@ mod archive;
 mod content;
 mod error;
 mod hook;
+mod links;
 mod m0007_deliveries;
 mod mail;
 mod outbox;
@@ -27,6 +28,7 @@ pub use content::{Content, Part, Personal};
 pub use error::SendError;
 pub use hook::HookAddress;
 pub use lettre::Address as MailAddress;
+pub use links::Links;
 pub use outbox::{
     Channel, Delivery, DeliveryState, NewDelivery, Notice, enqueue, failed_at, find, of_references,
     resend,
@@ -42,6 +44,8 @@ pub struct Courier {
     pub smtp: Smtp,
     /// How webhooks are called.
     pub hooks: Hooks,
+    /// What leads from a mail to our pages.
+    pub links: Links,
     mailer: Option<mail::Mailer>,
     archive: Option<Archive>,
 }
@@ -62,9 +66,10 @@ impl Courier {
         smtp: Smtp,
         hooks: Hooks,
         archive: Option<Archive>,
+        links: Links,
     ) -> Result<Self, String> {
         let mailer = mail::Mailer::new(&smtp)?;
-        Ok(Self { state, smtp, hooks, mailer, archive })
+        Ok(Self { state, smtp, hooks, links, mailer, archive })
     }
 
     /// Whether mail can be sent.

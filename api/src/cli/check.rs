@@ -52,6 +52,9 @@ fn text(checked: &CheckReport) -> String {
     if checked.rollups.compared > 0 {
         lines.push(format!("rollups: {} days", checked.rollups.compared));
     }
+    if let Some(quotas) = &checked.quotas {
+        lines.push(format!("counters of quotas: {}", quotas.compared));
+    }
     if let Some(accepted) = checked.accepted_events {
         lines.push(format!("accepted since the server started: {accepted}"));
     }

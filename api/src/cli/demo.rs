@@ -4,7 +4,7 @@ use std::{fs, io::IsTerminal, path::Path, sync::Arc, time::Duration};
 
 use accounts::{
     Accounts, Email, NewUser,
-    keys::{self, KeyLimits, NewKey},
+    keys::{self, KeyLimits, KeyPurpose, NewKey},
     made_up_password,
     organizations::{self, Organization},
 };
@@ -361,6 +361,7 @@ async fn make_ways_in(system: &System, demo: &mut DemoFile) -> anyhow::Result<()
         scopes: Scopes::of(["read", "write", "backfill"])?,
         grant: ingest::Grant::ALL,
         limits: KeyLimits::default(),
+        purpose: KeyPurpose::default(),
         expires_at: None,
     };
     let (_, secret) = keys::create(&system.state.store, new, &origin, now).await?;

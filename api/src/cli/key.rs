@@ -1,4 +1,7 @@
-use accounts::keys::{self, KeyLimits, NewKey};
+use accounts::{
+    keys::{self, KeyLimits, KeyPurpose, NewKey},
+    plans::Limits,
+};
 use chrono::TimeDelta;
 use clap::{Subcommand, ValueEnum};
 use rest::principal::{self, Scopes};
@@ -32,6 +35,9 @@ pub(super) enum Key {
         /// The addresses that it may be used from, such as 10.0.0.0/8
         #[arg(long, value_delimiter = ',')]
         networks: Vec<String>,
+        /// What it may call and use, as JSON: {"requests_per_minute": 60, "monthly": {"tokens": {"limit": 1000000}}}
+        #[arg(long, value_parser = limits, default_value = "{}", hide_default_value = true)]
+        budget: Limits,
     },
     /// List the keys: id, state, organization, scopes, sources and types where narrowed, start of the secret, name
     List,
@@ -46,7 +52,7 @@ pub(super) enum Key {
         #[arg(long, value_delimiter = ',')]
         types: Vec<String>,
     },
-    /// Change the models and networks that a key is for; without them there is no limit
+    /// Change the models and networks that a key is for, and what it may use; what is left out has no limit
     Limit {
         /// The key's id, `key_…`
         id: String,
@@ -56,6 +62,9 @@ pub(super) enum Key {
         /// Addresses or networks such as 10.0.0.0/8
         #[arg(long, value_delimiter = ',')]
         networks: Vec<String>,
+        /// What it may call and use, as JSON: {"requests_per_minute": 60, "monthly": {"tokens": {"limit": 1000000}}}
+        #[arg(long, value_parser = limits, default_value = "{}", hide_default_value = true)]
+        budget: Limits,
     },
     /// Create a key that may do the same as another, print its secret, once, and end the other after the overlap
     Rotate {
@@ -86,6 +95,22 @@ pub(super) enum Scope {
     Verify,
 }
 
+fn limits(json: &str) -> Result<Limits, serde_json::Error> {
+    serde_json::from_str(json)
+}
+
+impl Scope {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Backfill => "backfill",
+            Self::Admin => "admin",
+            Self::Verify => "verify",
+        }
+    }
+}
+
 impl Key {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
@@ -93,19 +118,30 @@ impl Key {
         let store = features::open_store(&config).await?;
         let (now, origin) = (Clock::system().now(), AuditOrigin::local("command-line"));
         match self {
-            Self::Create { name, organization, scopes, sources, types, models, networks } => {
-                let names = scopes.iter().map(|scope| match scope {
-                    Scope::Read => "read",
-                    Scope::Write => "write",
-                    Scope::Backfill => "backfill",
-                    Scope::Admin => "admin",
-                    Scope::Verify => "verify",
-                });
-                let scopes = Scopes::of(names)?;
+            Self::Create {
+                name,
+                organization,
+                scopes,
+                sources,
+                types,
+                models,
+                networks,
+                budget,
+            } => {
+                let scopes = Scopes::of(scopes.into_iter().map(Scope::name))?;
                 let grant = keys::grant(sources, types)?;
-                let limits = KeyLimits::new(&models, &networks)?;
+                let limits = KeyLimits::new(&models, &networks)?.with_budget(budget)?;
                 let organization_id = organization;
-                let new = NewKey { name, organization_id, scopes, grant, limits, expires_at: None };
+                let purpose = KeyPurpose::default();
+                let new = NewKey {
+                    name,
+                    organization_id,
+                    scopes,
+                    grant,
+                    limits,
+                    purpose,
+                    expires_at: None,
+                };
                 let (key, secret) = keys::create(&store, new, &origin, now).await?;
                 say(&format!("{}\n", secret.reveal()))?;
                 tracing::info!(id = key.api_key_id, "created a key");
@@ -128,8 +164,8 @@ impl Key {
                 let grant = keys::grant(sources, types)?;
                 keys::set_grant(&store, &id, grant, &origin, now).await?;
             }
-            Self::Limit { id, models, networks } => {
-                let limits = KeyLimits::new(&models, &networks)?;
+            Self::Limit { id, models, networks, budget } => {
+                let limits = KeyLimits::new(&models, &networks)?.with_budget(budget)?;
                 keys::set_limits(&store, &id, limits, &origin, now).await?;
             }
             Self::Rotate { id, overlap_seconds } => {

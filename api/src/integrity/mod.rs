@@ -42,6 +42,7 @@ const PIECE_BYTES: usize = 64 << 10;
 pub(crate) const FEATURE: Feature<System> = Feature::new("integrity").with_routes(|config, _| {
     config
         .route("/v1/integrity/cut", web::get().to(cut))
+        .route("/v1/integrity/quotas", web::get().to(quotas))
         .route("/v1/integrity/identities", web::get().to(identities));
 });
 
@@ -52,6 +53,18 @@ async fn cut(_: Authorized<Administer>, system: web::Data<System>) -> HttpRespon
     let (accepted_events, started_at_lsn) = lakehouse.accepted();
     let cut = lakehouse.cut();
     HttpResponse::Ok().json(ServerCounts { cut, accepted_events, started_at_lsn })
+}
+
+/// Compares the counters of quotas with the tables.
+async fn quotas(
+    _: Authorized<Administer>,
+    system: web::Data<System>,
+) -> Result<HttpResponse, Problem> {
+    let found = system.metering.check(&system).await.map_err(|error| {
+        tracing::warn!(error = &error as &dyn std::error::Error, "counters are not compared");
+        Problem::unavailable(1)
+    })?;
+    Ok(HttpResponse::Ok().json(found))
 }
 
 /// The index, 32 bytes for each identity, in the order of the keys.

@@ -36,6 +36,7 @@ use crate::{
     config::{self, Config},
     erasure::keep_away,
     features, lake,
+    metering::QuotaCheck,
 };
 
 /// A server that runs on the folder.
@@ -56,6 +57,8 @@ pub(crate) struct CheckReport {
     pub(crate) rollups: RollupCheck,
     /// What the running server had counted; absent without one.
     pub(crate) accepted_events: Option<u64>,
+    /// How its counters of quotas compare; absent without a server.
+    pub(crate) quotas: Option<QuotaCheck>,
 }
 
 /// What the server tells the process that checks, on its standard input.
@@ -112,16 +115,7 @@ pub(crate) async fn prove(
         removed: config.retention.removes_rows(),
     };
     let mut proof = check::check(&question).await?;
-    for table in SUMMED {
-        match queried(&engine, table, &cut, clock).await {
-            Ok(sums) => proof.compare_sums(table, &sums),
-            Err(error) => proof.add(Difference {
-                kind: DifferenceKind::Sum,
-                table: Some(table.name().to_owned()),
-                detail: format!("queries do not answer: {error:#}"),
-            }),
-        }
-    }
+    compare_sums(&engine, &cut, clock, &mut proof).await;
     let rollups = rollups::compare(&engine, &cut, clock, &mut proof).await;
     let accepted_events = standing.as_ref().map(|standing| standing.accepted_events);
     if let Some(standing) = standing
@@ -139,6 +133,10 @@ pub(crate) async fn prove(
             });
         }
     }
+    let quotas = match server {
+        Some(server) => compare_quotas(server, &mut proof).await,
+        None => None,
+    };
     let store = features::open_store(config).await?;
     for Unreadable { id, reason } in outbox::held_back(&store).await? {
         proof.add(Difference {
@@ -147,7 +145,40 @@ pub(crate) async fn prove(
             detail: format!("the change {id} of the state is not mirrored: {reason}"),
         });
     }
-    Ok(CheckReport { sums: proof.sums.len() as u64, proof, rollups, accepted_events })
+    let sums = proof.sums.len() as u64;
+    Ok(CheckReport { sums, proof, rollups, accepted_events, quotas })
+}
+
+/// Compares the sums of the files with those of queries.
+async fn compare_sums(engine: &Engine, cut: &Cut, clock: &Clock, proof: &mut Proof) {
+    for table in SUMMED {
+        match queried(engine, table, cut, clock).await {
+            Ok(sums) => proof.compare_sums(table, &sums),
+            Err(error) => proof.add(Difference {
+                kind: DifferenceKind::Sum,
+                table: Some(table.name().to_owned()),
+                detail: format!("queries do not answer: {error:#}"),
+            }),
+        }
+    }
+}
+
+/// Lets the server compare its counters of quotas with the tables.
+async fn compare_quotas(server: &ServerAccess, proof: &mut Proof) -> Option<QuotaCheck> {
+    let mut add = |detail: String| {
+        proof.add(Difference { kind: DifferenceKind::Counter, table: None, detail });
+    };
+    match server.quotas().await {
+        Ok(quotas) => {
+            quotas.differences.iter().for_each(|detail| add(format!("quotas: {detail}")));
+            Some(quotas)
+        }
+        // A lost file, say.
+        Err(error) => {
+            add(format!("the counters of quotas are not compared: {error:#}"));
+            None
+        }
+    }
 }
 
 /// What the child of a server does: one check, its order on standard input, the answer on standard output.
@@ -170,6 +201,12 @@ pub(crate) async fn worker() -> anyhow::Result<()> {
 impl ServerAccess {
     pub(crate) async fn standing(&self) -> anyhow::Result<ServerCounts> {
         let answer = self.get("cut").await?;
+        Ok(answer.json().await?)
+    }
+
+    /// How the server's counters of quotas compare with the tables.
+    async fn quotas(&self) -> anyhow::Result<QuotaCheck> {
+        let answer = self.get("quotas").await?;
         Ok(answer.json().await?)
     }
 

@@ -1,3 +1,4 @@
-//! Users, keys, and who sees persons.
+//! Users, keys, quotas, and who sees persons.
 
 mod persons;
+mod quotas;

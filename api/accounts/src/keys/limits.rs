@@ -7,16 +7,57 @@ use ingest::control;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::KeyError;
+use crate::plans::Limits;
 
 /// Entries of a list.
 const ENTRIES_MAX: usize = 50;
 const MODEL_BYTES_MAX: usize = 100;
+const PROJECT_MAX: usize = 100;
+const NOTES_MAX: usize = 1_000;
 
-/// The models and networks of a key. Without entries there is no limit.
+/// The models and networks of a key, and what it may use. Without entries there is no limit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyLimits {
     models: Vec<Pattern>,
     networks: Vec<IpNet>,
+    budget: Limits,
+}
+
+/// What a key is for, in the words of whoever keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyPurpose {
+    project_id: Option<String>,
+    notes: Option<String>,
+}
+
+impl KeyPurpose {
+    /// A project, 1 to 100 characters, and notes, at most 1000.
+    pub fn new(project_id: Option<String>, notes: Option<String>) -> Result<Self, KeyError> {
+        let invalid = |field, reason| Err(KeyError::Invalid { field, reason });
+        let is_name = |id: &String| {
+            !id.trim().is_empty() && id.chars().count() <= PROJECT_MAX && !control::in_name(id)
+        };
+        if project_id.as_ref().is_some_and(|id| !is_name(id)) {
+            return invalid("project_id", "must be 1 to 100 characters without control characters");
+        }
+        let is_prose = |text: &String| {
+            text.chars().count() <= NOTES_MAX && text.lines().all(|line| !control::in_name(line))
+        };
+        if notes.as_ref().is_some_and(|notes| !is_prose(notes)) {
+            return invalid("notes", "must be at most 1000 characters without control characters");
+        }
+        Ok(Self { project_id, notes: notes.filter(|notes| !notes.is_empty()) })
+    }
+
+    /// The project that its calls are of.
+    pub fn project_id(&self) -> Option<&str> {
+        self.project_id.as_deref()
+    }
+
+    /// The notes.
+    pub fn notes(&self) -> Option<&str> {
+        self.notes.as_deref()
+    }
 }
 
 impl KeyLimits {
@@ -46,7 +87,27 @@ impl KeyLimits {
         Ok(Self {
             models: models.iter().map(model).collect::<Result<_, _>>()?,
             networks: networks.iter().map(network).collect::<Result<_, _>>()?,
+            budget: Limits::default(),
         })
+    }
+
+    /// The same, with what the key may use: calls in a minute and a day, and in a month requests, tokens and money.
+    pub fn with_budget(self, budget: Limits) -> Result<Self, KeyError> {
+        if budget.concurrent_requests.is_some() {
+            let reason = "has no `concurrent_requests`: they are of organizations";
+            return Err(KeyError::Invalid { field: "budget", reason });
+        }
+        Ok(Self { budget, ..self })
+    }
+
+    /// What the key may use.
+    pub fn budget(&self) -> &Limits {
+        &self.budget
+    }
+
+    pub(super) fn budget_text(&self) -> Option<String> {
+        let text = || serde_json::to_string(&self.budget).unwrap_or_default();
+        (!self.budget.is_unlimited()).then(text)
     }
 
     /// The globs of models; empty where every model is allowed.

@@ -1,42 +1,47 @@
 //! API keys: how programs say who they are. A secret is shown once; only its SHA-256 is kept.
 
+mod changes;
 mod error;
 mod limits;
 mod m0003_key_grants;
 mod m0017_key_limits;
+mod m0021_key_budgets;
 mod ring;
 mod rotation;
 mod routes;
 mod row;
 mod secret;
+mod stored;
 mod verification;
 mod verify_route;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use ingest::{Grant, control};
 use rest::{
     feature::Feature,
     principal::{Principal, PrincipalKind, Scope, Scopes, Tenancy},
 };
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
-use serde_json::{Map, Value, json};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
+use serde_json::json;
 use state::{
     audit::{self, AuditAction, AuditOrigin},
     ids::{base62, random_bytes},
     migration::Migration,
     outbox::{self, MirroredTable},
     revision,
-    store::{Store, StoreContext, StoreError, Write, rfc3339, time_of},
+    store::{Store, StoreContext, StoreError, Write, rfc3339},
 };
 
+pub use changes::{set_grant, set_limits, set_purpose};
 pub use error::KeyError;
-pub use limits::KeyLimits;
+pub use limits::{KeyLimits, KeyPurpose};
 pub use ring::KeyRing;
 pub use rotation::{OVERLAP_MAX, rotate};
 pub use routes::{GrantBody, KeyList, KeyView, NewKeyBody, NewKeyView};
 pub use secret::KeySecret;
+pub(crate) use verification::KnownKey;
 pub use verification::{Verdict, Verification};
 
 use crate::{
@@ -49,6 +54,7 @@ pub(crate) const FEATURE: Feature<Directory> =
     Feature::new("keys").with_routes(routes::routes).with_migrations(&[
         Migration { name: "m0003_key_grants", up: |m| Box::pin(m0003_key_grants::up(m)) },
         Migration { name: "m0017_key_limits", up: |m| Box::pin(m0017_key_limits::up(m)) },
+        Migration { name: "m0021_key_budgets", up: |m| Box::pin(m0021_key_budgets::up(m)) },
     ]);
 
 /// An API key as the database holds it, without the secret and its hash.
@@ -66,8 +72,10 @@ pub struct ApiKey {
     pub scopes: Scopes,
     /// What it may write, as far as it was narrowed.
     pub grant: Grant,
-    /// The models and networks that it is for.
+    /// The models and networks that it is for, and what it may use.
     pub limits: KeyLimits,
+    /// Its project, and notes.
+    pub purpose: KeyPurpose,
     /// The id of the principal that created it.
     pub created_by: String,
     /// The time of creation, in UTC.
@@ -83,6 +91,12 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
+    /// When it ends by itself: at its own end, or when it is as old as its organization lets keys become.
+    pub(crate) fn ends_at(&self, max_age: Option<TimeDelta>) -> Option<DateTime<Utc>> {
+        let of_policy = max_age.map(|max| self.created_at + max);
+        [self.expires_at, of_policy].into_iter().flatten().min()
+    }
+
     /// The principal of the key's requests.
     pub(crate) fn principal(self) -> Principal {
         Principal {
@@ -107,8 +121,10 @@ pub struct NewKey {
     /// The sources and event types that the key may write. A limit is only for keys with the scope `write`, and a limit
     /// of the sources only for platform keys.
     pub grant: Grant,
-    /// The models and networks that it is for.
+    /// The models and networks that it is for, and what it may use.
     pub limits: KeyLimits,
+    /// Its project, and notes.
+    pub purpose: KeyPurpose,
     /// The time from which on the key is refused. It lies in the future; `None` for a key that does not expire.
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -130,6 +146,7 @@ pub async fn create(
         scopes: new.scopes,
         grant: new.grant,
         limits: new.limits,
+        purpose: new.purpose,
         created_by: origin.actor.clone(),
         created_at: now,
         expires_at: new.expires_at,
@@ -138,6 +155,13 @@ pub async fn create(
         rotated_to: None,
     };
     let write = store.write().await?;
+    if let Some(id) = &key.organization_id
+        && let Some(max) = organizations::key_max_age_of(write.db(), id).await?
+        && key.expires_at.is_some_and(|at| at > now + max)
+    {
+        let reason = "is later than the policy of the organization allows";
+        return Err(KeyError::Invalid { field: "expires_at", reason });
+    }
     insert(&write, &key, &secret, origin, now).await?;
     write.commit().await?;
     Ok((key, secret))
@@ -167,6 +191,8 @@ async fn insert(
         "types": key.grant.types(),
         "models": key.limits.models(),
         "networks": key.limits.networks(),
+        "budget": key.limits.budget(),
+        "project_id": key.purpose.project_id(),
         "expires_at": key.expires_at.map(rfc3339),
     });
     let act = AuditAction { action: "key.created", target: key.api_key_id.clone(), detail };
@@ -221,15 +247,15 @@ pub(crate) async fn find_working(
     let row =
         row::Entity::find_by_id(api_key_id).one(store.db()).await.doing("reading an API key")?;
     let Some(key) = row.map(ApiKey::try_from).transpose()? else { return Ok(None) };
-    let is_active = match &key.organization_id {
+    let (is_active, max_age) = match &key.organization_id {
         Some(id) => {
             let status = organizations::status_of(store.db(), id).await?;
-            status == Some(OrganizationStatus::Active)
+            let max_age = organizations::key_max_age_of(store.db(), id).await?;
+            (status == Some(OrganizationStatus::Active), max_age)
         }
-        None => true,
+        None => (true, None),
     };
-    let works =
-        key.revoked_at.is_none() && key.expires_at.is_none_or(|expires_at| now < expires_at);
+    let works = key.revoked_at.is_none() && key.ends_at(max_age).is_none_or(|at| now < at);
     Ok((works && is_active).then_some(key))
 }
 
@@ -240,72 +266,35 @@ pub(crate) async fn departed_of(
     api_key_ids: &HashSet<String>,
     now: DateTime<Utc>,
 ) -> Result<HashSet<String>, StoreError> {
-    let organizations = organizations::standings(store).await?;
+    let organizations = organizations::standings(store, now).await?;
     let rows = row::Entity::find()
         .filter(row::Column::ApiKeyId.is_in(api_key_ids))
         .all(store.db())
         .await
         .doing("looking for API keys that do not work")?;
-    let is_active = |id: &String| {
-        organizations.get(id).is_some_and(|(_, status)| *status == OrganizationStatus::Active)
-    };
-    let works = |row: &row::Model| {
-        row.revoked_at.is_none()
-            && row.expires_at.is_none_or(|at| now.timestamp_micros() < at)
-            && row.organization_id.as_ref().is_none_or(is_active)
-    };
-    Ok(rows.into_iter().filter(|row| !works(row)).map(|row| row.api_key_id).collect())
-}
-
-/// Changes what a key may write. Another process may honor the former grant a second more.
-pub async fn set_grant(
-    store: &Store,
-    api_key_id: &str,
-    grant: Grant,
-    origin: &AuditOrigin,
-    now: DateTime<Utc>,
-) -> Result<ApiKey, KeyError> {
-    let write = store.write().await?;
-    let key = ApiKey { grant, ..read(&write, api_key_id).await? };
-    check_grant(&key.grant, key.organization_id.as_deref(), key.scopes)?;
-    row::Entity::update_many()
-        .col_expr(row::Column::WriteSources, Expr::value(joined(key.grant.sources())))
-        .col_expr(row::Column::WriteTypes, Expr::value(joined(key.grant.types())))
-        .filter(row::Column::ApiKeyId.eq(api_key_id))
-        .exec(write.db())
-        .await
-        .doing("changing what an API key may write")?;
-    let detail = json!({"sources": key.grant.sources(), "types": key.grant.types()});
-    let act = AuditAction { action: "key.granted", target: key.api_key_id.clone(), detail };
-    audit::append(&write, origin, act, now).await?;
-    revision::bump(&write).await?;
-    write.commit().await?;
-    Ok(key)
-}
-
-/// Changes the models and networks that a key is for.
-pub async fn set_limits(
-    store: &Store,
-    api_key_id: &str,
-    limits: KeyLimits,
-    origin: &AuditOrigin,
-    now: DateTime<Utc>,
-) -> Result<ApiKey, KeyError> {
-    let write = store.write().await?;
-    let key = ApiKey { limits, ..read(&write, api_key_id).await? };
-    row::Entity::update_many()
-        .col_expr(row::Column::Models, Expr::value(joined(&key.limits.models())))
-        .col_expr(row::Column::Networks, Expr::value(joined(&key.limits.networks())))
-        .filter(row::Column::ApiKeyId.eq(api_key_id))
-        .exec(write.db())
-        .await
-        .doing("changing the limits of an API key")?;
-    let detail = json!({"models": key.limits.models(), "networks": key.limits.networks()});
-    let act = AuditAction { action: "key.limited", target: key.api_key_id.clone(), detail };
-    audit::append(&write, origin, act, now).await?;
-    revision::bump(&write).await?;
-    write.commit().await?;
-    Ok(key)
+    let mut departed = HashSet::new();
+    for row in rows {
+        let id = row.api_key_id.clone();
+        // A key that cannot be read does not work.
+        let Ok(key) = ApiKey::try_from(row) else {
+            departed.insert(id);
+            continue;
+        };
+        let organization = match &key.organization_id {
+            Some(owner) => match organizations.get(owner) {
+                Some(standing) => Some(Arc::clone(standing)),
+                None => {
+                    departed.insert(id);
+                    continue;
+                }
+            },
+            None => None,
+        };
+        if (KnownKey { key, organization }).standing(now) != Verdict::Valid {
+            departed.insert(id);
+        }
+    }
+    Ok(departed)
 }
 
 async fn read(write: &Write, api_key_id: &str) -> Result<ApiKey, KeyError> {
@@ -351,96 +340,6 @@ impl NewKey {
         }
         check_grant(&self.grant, self.organization_id.as_deref(), self.scopes)
     }
-}
-
-impl ApiKey {
-    /// The row of the lake's table: never the hash.
-    fn dimension(&self) -> Map<String, Value> {
-        [
-            ("api_key_id", json!(self.api_key_id)),
-            ("organization_id", json!(self.organization_id)),
-            ("name", json!(self.name)),
-            ("start", json!(self.start)),
-            ("scopes", json!(self.scopes.to_string())),
-            ("created_at", json!(rfc3339(self.created_at))),
-            ("expires_at", json!(self.expires_at.map(rfc3339))),
-            ("revoked_at", json!(self.revoked_at.map(rfc3339))),
-        ]
-        .into_iter()
-        .map(|(column, value)| (column.to_owned(), value))
-        .collect()
-    }
-
-    fn row(&self, hash: [u8; 32]) -> row::ActiveModel {
-        let micros =
-            |at: Option<DateTime<Utc>>| ActiveValue::Set(at.map(|at| at.timestamp_micros()));
-        row::ActiveModel {
-            api_key_id: ActiveValue::Set(self.api_key_id.clone()),
-            organization_id: ActiveValue::Set(self.organization_id.clone()),
-            name: ActiveValue::Set(self.name.clone()),
-            start: ActiveValue::Set(self.start.clone()),
-            hash: ActiveValue::Set(hash.to_vec()),
-            scopes: ActiveValue::Set(self.scopes.to_string()),
-            created_by: ActiveValue::Set(self.created_by.clone()),
-            created_at: ActiveValue::Set(self.created_at.timestamp_micros()),
-            expires_at: micros(self.expires_at),
-            last_used_at: micros(self.last_used_at),
-            revoked_at: micros(self.revoked_at),
-            write_sources: ActiveValue::Set(joined(self.grant.sources())),
-            write_types: ActiveValue::Set(joined(self.grant.types())),
-            models: ActiveValue::Set(joined(&self.limits.models())),
-            networks: ActiveValue::Set(joined(&self.limits.networks())),
-            rotated_to: ActiveValue::Set(self.rotated_to.clone()),
-        }
-    }
-}
-
-impl TryFrom<row::Model> for ApiKey {
-    type Error = KeyError;
-
-    fn try_from(row: row::Model) -> Result<Self, KeyError> {
-        let time = |at| time_of("api_keys", at);
-        Ok(Self {
-            grant: row.grant()?,
-            limits: row.limits()?,
-            scopes: row.scopes()?,
-            created_at: time(row.created_at)?,
-            expires_at: row.expires_at.map(time).transpose()?,
-            last_used_at: row.last_used_at.map(time).transpose()?,
-            revoked_at: row.revoked_at.map(time).transpose()?,
-            api_key_id: row.api_key_id,
-            organization_id: row.organization_id,
-            name: row.name,
-            start: row.start,
-            created_by: row.created_by,
-            rotated_to: row.rotated_to,
-        })
-    }
-}
-
-impl row::Model {
-    fn scopes(&self) -> Result<Scopes, StoreError> {
-        Scopes::parse(&self.scopes)
-            .map_err(|_| StoreError::Damaged { table: "api_keys", what: "unknown scopes" })
-    }
-
-    fn limits(&self) -> Result<KeyLimits, KeyError> {
-        let damaged = StoreError::Damaged { table: "api_keys", what: "unknown limits" };
-        KeyLimits::new(&split(&self.models), &split(&self.networks)).map_err(|_| damaged.into())
-    }
-
-    fn grant(&self) -> Result<Grant, KeyError> {
-        Grant::new(split(&self.write_sources), split(&self.write_types))
-            .map_err(|_| StoreError::Damaged { table: "api_keys", what: "an unknown grant" }.into())
-    }
-}
-
-fn split(text: &Option<String>) -> Vec<String> {
-    text.iter().flat_map(|text| text.split(',')).map(str::to_owned).collect()
-}
-
-fn joined(entries: &[String]) -> Option<String> {
-    (!entries.is_empty()).then(|| entries.join(","))
 }
 
 /// A grant as it was asked for.

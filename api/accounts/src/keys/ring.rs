@@ -20,7 +20,7 @@ use state::{
 use tokio::sync::Mutex;
 
 use super::{ApiKey, KeyError, KeySecret, Verdict, row, verification::KnownKey};
-use crate::organizations;
+use crate::organizations::{self, Standing};
 
 /// How old what is remembered may be. A change of this process is seen at once; one of another, after this and the time
 /// that reading takes.
@@ -51,9 +51,17 @@ struct Uses {
     is_awaited: AtomicBool,
 }
 
+/// Keys by the hashes of their secrets, and organizations by their ids.
+#[derive(Debug, Default)]
+struct Known {
+    keys: HashMap<[u8; 32], Arc<KnownKey>>,
+    by_id: HashMap<String, Arc<KnownKey>>,
+    organizations: HashMap<String, Arc<Standing>>,
+}
+
 #[derive(Debug, Clone, Default)]
 struct Remembered {
-    keys: Arc<HashMap<[u8; 32], Arc<KnownKey>>>,
+    known: Arc<Known>,
     revision: i64,
     /// None where somebody changed something.
     checked_at: Option<DateTime<Utc>>,
@@ -98,10 +106,10 @@ impl KeyRing {
     ) -> Result<Option<Arc<KnownKey>>, KeyError> {
         let Some(secret) = KeySecret::parse(secret) else { return Ok(None) };
         let hash = secret.hash();
-        if let Some(known) = self.keys(now).await?.get(&hash) {
+        if let Some(known) = self.known(now).await?.keys.get(&hash) {
             return Ok(Some(Arc::clone(known)));
         }
-        // It may be younger than what is remembered. Only who has seen a secret of ours gets here: it has a checksum.
+        // It may be younger than what is remembered.
         let row = row::Entity::find()
             .filter(row::Column::Hash.eq(hash.to_vec()))
             .one(self.store.db())
@@ -111,7 +119,29 @@ impl KeyRing {
             return Ok(None);
         }
         self.forget();
-        Ok(self.keys(now).await?.get(&hash).map(Arc::clone))
+        Ok(self.known(now).await?.keys.get(&hash).map(Arc::clone))
+    }
+
+    /// The key of an organization with an id, whether it works or not.
+    pub(crate) async fn find_own(
+        &self,
+        api_key_id: &str,
+        organization_id: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<KnownKey>, KeyError> {
+        let known = self.known(now).await?.by_id.get(api_key_id).map(Arc::clone);
+        let own =
+            known.filter(|known| known.key.organization_id.as_deref() == Some(organization_id));
+        own.ok_or_else(|| KeyError::UnknownKey { api_key_id: api_key_id.to_owned() })
+    }
+
+    /// What an organization may do.
+    pub(crate) async fn organization(
+        &self,
+        organization_id: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Arc<Standing>>, KeyError> {
+        Ok(self.known(now).await?.organizations.get(organization_id).map(Arc::clone))
     }
 
     /// Makes the next use of a key look for changes.
@@ -125,35 +155,33 @@ impl KeyRing {
         self.remembered.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn keys(
-        &self,
-        now: DateTime<Utc>,
-    ) -> Result<Arc<HashMap<[u8; 32], Arc<KnownKey>>>, KeyError> {
+    async fn known(&self, now: DateTime<Utc>) -> Result<Arc<Known>, KeyError> {
         let found = self.remembered();
         if found.is_fresh(now) {
-            return Ok(found.keys);
+            return Ok(found.known);
         }
         let _reading = self.reading.lock().await;
         let mut found = self.remembered();
         if found.is_fresh(now) {
-            return Ok(found.keys);
+            return Ok(found.known);
         }
         // The revision first: what changes while the keys are read is read once more.
         let changes = self.changes.load(Ordering::Acquire);
         let revision = revision::read(&self.store).await?;
-        if revision != found.revision || found.keys.is_empty() {
-            found = Remembered { keys: self.read().await?, revision, checked_at: None };
+        if revision != found.revision || found.known.keys.is_empty() {
+            let known = Arc::new(self.read(now).await?);
+            found = Remembered { known, revision, checked_at: None };
         }
-        let keys = Arc::clone(&found.keys);
+        let known = Arc::clone(&found.known);
         let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
         // What this process changed meanwhile is looked for by the next who asks.
         let is_whole = self.changes.load(Ordering::Acquire) == changes;
         *remembered = Remembered { checked_at: is_whole.then_some(now), ..found };
-        Ok(keys)
+        Ok(known)
     }
 
-    async fn read(&self) -> Result<Arc<HashMap<[u8; 32], Arc<KnownKey>>>, KeyError> {
-        let organizations = organizations::standings(&self.store).await?;
+    async fn read(&self, now: DateTime<Utc>) -> Result<Known, KeyError> {
+        let organizations = organizations::standings(&self.store, now).await?;
         let rows = row::Entity::find().all(self.store.db()).await.doing("reading all API keys")?;
         let known = |row: row::Model| {
             let damaged = |what| KeyError::from(StoreError::Damaged { table: "api_keys", what });
@@ -169,11 +197,12 @@ impl KeyRing {
             };
             Ok::<_, KeyError>((hash, Arc::new(KnownKey { key, organization })))
         };
-        let mut keys = HashMap::with_capacity(rows.len());
+        let (mut keys, mut by_id) = (HashMap::with_capacity(rows.len()), HashMap::new());
         for row in rows {
             let id = row.api_key_id.clone();
             match known(row) {
                 Ok((hash, known)) => {
+                    by_id.insert(id, Arc::clone(&known));
                     keys.insert(hash, known);
                 }
                 // One damaged row is no reason to refuse everybody: that key is unknown.
@@ -182,7 +211,7 @@ impl KeyRing {
                 }
             }
         }
-        Ok(Arc::new(keys))
+        Ok(Known { keys, by_id, organizations })
     }
 
     /// Notes the use of a key, in the background: not worth failing a request for. The uses of a second are written

@@ -12,6 +12,7 @@ use state::{
 };
 
 use super::{ApiKey, KeyError, KeySecret, insert, read, row};
+use crate::organizations;
 
 /// Both secrets work for at most so long.
 pub const OVERLAP_MAX: TimeDelta = TimeDelta::days(30);
@@ -32,7 +33,11 @@ pub async fn rotate(
     let secret = KeySecret::generate()?;
     let write = store.write().await?;
     let old = read(&write, api_key_id).await?;
-    if old.revoked_at.is_some() || old.expires_at.is_some_and(|at| at <= now) {
+    let max_age = match &old.organization_id {
+        Some(id) => organizations::key_max_age_of(write.db(), id).await?,
+        None => None,
+    };
+    if old.revoked_at.is_some() || old.ends_at(max_age).is_some_and(|at| at <= now) {
         return invalid("api_key_id", "is of a key that was revoked or has expired");
     }
     if old.rotated_to.is_some() {

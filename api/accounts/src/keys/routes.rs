@@ -12,8 +12,8 @@ use state::State;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{ApiKey, KeyError, KeyLimits, KeyRing, NewKey, verify_route::verify_key};
-use crate::Directory;
+use super::{ApiKey, KeyError, KeyLimits, KeyPurpose, KeyRing, NewKey, verify_route::verify_key};
+use crate::{Directory, plans::Limits};
 
 /// What to create.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -36,8 +36,25 @@ pub struct NewKeyBody {
     /// The addresses that it may be used from, such as `10.0.0.0/8`. Left out: all.
     #[serde(default)]
     pub networks: Vec<String>,
+    /// What it may call and use, beside what its organization may. Left out: there is no limit.
+    #[serde(default)]
+    pub budget: Limits,
+    /// The project that its calls are of.
+    pub project_id: Option<String>,
+    /// At most 1000 characters.
+    pub notes: Option<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// The project and the notes of a key. What is left out is removed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PurposeBody {
+    /// The project that its calls are of.
+    project_id: Option<String>,
+    /// At most 1000 characters.
+    notes: Option<String>,
 }
 
 /// What a key is for, and where. Without entries there is no limit.
@@ -50,6 +67,9 @@ pub(super) struct LimitsBody {
     /// Addresses or networks such as `10.0.0.0/8`.
     #[serde(default)]
     pub networks: Vec<String>,
+    /// What it may call and use, beside what its organization may.
+    #[serde(default)]
+    pub budget: Limits,
 }
 
 /// A rotation.
@@ -92,6 +112,10 @@ pub struct KeyView {
     pub models: Vec<String>,
     /// The networks that it may be used from; empty where all are.
     pub networks: Vec<String>,
+    /// What it may call and use.
+    pub budget: Limits,
+    pub project_id: Option<String>,
+    pub notes: Option<String>,
     pub created_by: String,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: DateTime<Utc>,
@@ -126,6 +150,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>, directory: &Directory) {
         .service(create_key)
         .service(grant_key)
         .service(limit_key)
+        .service(describe_key)
         .service(rotate_key)
         .service(verify_key)
         .service(revoke_key);
@@ -172,7 +197,8 @@ async fn create_key(
         organization_id: body.organization_id,
         scopes: Scopes::of(body.scopes.iter().map(String::as_str)).map_err(KeyError::from)?,
         grant: super::grant(body.sources, body.types)?,
-        limits: KeyLimits::new(&body.models, &body.networks)?,
+        limits: KeyLimits::new(&body.models, &body.networks)?.with_budget(body.budget)?,
+        purpose: KeyPurpose::new(body.project_id, body.notes)?,
         expires_at: body.expires_at,
     };
     let (key, secret) =
@@ -210,7 +236,7 @@ async fn grant_key(
     Ok(HttpResponse::Ok().json(KeyView::from(key)))
 }
 
-/// Changes the models and networks that a key is for. Servers obey within a second.
+/// Changes the models and networks that a key is for, and what it may use. What is left out has no limit. Servers obey within a second.
 #[utoipa::path(
     tag = "keys",
     params(("api_key_id" = String, Path)),
@@ -232,9 +258,36 @@ async fn limit_key(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let body: LimitsBody = body.json(&principal).await?;
-    let limits = KeyLimits::new(&body.models, &body.networks)?;
+    let limits = KeyLimits::new(&body.models, &body.networks)?.with_budget(body.budget)?;
     let (origin, now) = (principal.origin(&request), state.clock.now());
     let key = super::set_limits(&state.store, &api_key_id, limits, &origin, now).await?;
+    ring.forget();
+    Ok(HttpResponse::Ok().json(KeyView::from(key)))
+}
+
+/// Changes the project and the notes of a key.
+#[utoipa::path(
+    tag = "keys",
+    params(("api_key_id" = String, Path)),
+    request_body = PurposeBody,
+    responses(
+        (status = 200, body = KeyView), (status = 400, body = Problem), Denied,
+        (status = 404, body = Problem),
+    )
+)]
+#[put("/v1/keys/{api_key_id}/purpose")]
+async fn describe_key(
+    principal: Authorized<Administer>,
+    api_key_id: web::Path<String>,
+    body: Body,
+    ring: web::Data<KeyRing>,
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let body: PurposeBody = body.json(&principal).await?;
+    let purpose = KeyPurpose::new(body.project_id, body.notes)?;
+    let (origin, now) = (principal.origin(&request), state.clock.now());
+    let key = super::set_purpose(&state.store, &api_key_id, purpose, &origin, now).await?;
     ring.forget();
     Ok(HttpResponse::Ok().json(KeyView::from(key)))
 }
@@ -304,6 +357,9 @@ impl From<ApiKey> for KeyView {
             types: key.grant.types().to_vec(),
             models: key.limits.models(),
             networks: key.limits.networks(),
+            budget: key.limits.budget().clone(),
+            project_id: key.purpose.project_id().map(ToOwned::to_owned),
+            notes: key.purpose.notes().map(ToOwned::to_owned),
             api_key_id: key.api_key_id,
             organization_id: key.organization_id,
             name: key.name,

@@ -20,6 +20,9 @@ pub struct Model {
     pub models: Option<String>,
     pub networks: Option<String>,
     pub rotated_to: Option<String>,
+    pub budget: Option<String>,
+    pub project_id: Option<String>,
+    pub notes: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -31,6 +31,7 @@ pub(super) fn new_key(scopes: &str, organization_id: Option<&str>) -> NewKey {
         scopes: Scopes::parse(scopes).unwrap(),
         grant: ingest::Grant::ALL,
         limits: KeyLimits::default(),
+        purpose: super::KeyPurpose::default(),
         expires_at: None,
     }
 }
@@ -111,6 +112,7 @@ async fn a_key_expires_also_while_it_is_remembered() {
         scopes: Scopes::parse("read").unwrap(),
         grant: ingest::Grant::ALL,
         limits: KeyLimits::default(),
+        purpose: super::KeyPurpose::default(),
         expires_at: Some(expires_at),
     };
     let (_, secret) = create(store, new.clone(), &tester(), noon()).await.unwrap();
@@ -135,6 +137,7 @@ async fn what_makes_no_sense_is_refused() {
             scopes: Scopes::parse(scopes).unwrap(),
             grant: ingest::Grant::ALL,
             limits: KeyLimits::default(),
+            purpose: super::KeyPurpose::default(),
             expires_at: None,
         };
         create(store, new, &tester(), noon()).await.map(drop)

@@ -1,6 +1,6 @@
 //! Whether a key may be used for something: the rule.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use rest::principal::Scope;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ApiKey;
-use crate::organizations::OrganizationStatus;
+use crate::organizations::{OrganizationStatus, Standing};
 
 /// What a key is to be used for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,10 +22,11 @@ pub struct Verification<'a> {
 }
 
 /// Whether a key may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Verdict {
     /// It may be used.
+    #[default]
     Valid,
     /// It is malformed or unknown.
     NotFound,
@@ -39,7 +40,9 @@ pub enum Verdict {
     InsufficientPermissions,
     /// Neither it nor the plan of its organization is for another model.
     ModelNotAllowed,
-    /// Its organization has called as often as its plan allows.
+    /// A quota of the month is used up.
+    UsageExceeded,
+    /// Somebody has called as often as the plan or the key allows.
     RateLimited,
 }
 
@@ -47,19 +50,20 @@ pub enum Verdict {
 #[derive(Debug, Clone)]
 pub(crate) struct KnownKey {
     pub(crate) key: ApiKey,
-    /// Plan and status; none for a key of the platform.
-    pub(crate) organization: Option<(String, OrganizationStatus)>,
+    /// None for a key of the platform.
+    pub(crate) organization: Option<Arc<Standing>>,
 }
 
 impl KnownKey {
     /// Whether it works at all.
     pub(crate) fn standing(&self, now: DateTime<Utc>) -> Verdict {
-        let is_active =
-            |(_, status): &(String, OrganizationStatus)| *status == OrganizationStatus::Active;
-        if self.key.revoked_at.is_some() || !self.organization.as_ref().is_none_or(is_active) {
+        let organization = self.organization.as_deref();
+        let is_active = organization.is_none_or(|one| one.status == OrganizationStatus::Active);
+        if self.key.revoked_at.is_some() || !is_active {
             return Verdict::Disabled;
         }
-        if self.key.expires_at.is_some_and(|at| at <= now) {
+        let max_age = organization.and_then(|one| one.key_max_age);
+        if self.key.ends_at(max_age).is_some_and(|at| at <= now) {
             return Verdict::Expired;
         }
         Verdict::Valid

@@ -13,8 +13,11 @@ use serde::{Deserialize, Serialize};
 use state::State;
 use utoipa::ToSchema;
 
-use super::{KeyError, KeyRing, Scopes, Verdict, Verification};
-use crate::plans::{Admission, Plans, RateLimit};
+use super::{KeyError, KeyRing, KnownKey, Scopes, Verdict, Verification};
+use crate::{
+    plans::{Admission, LimitScope, Limited, Plans, RateLimit},
+    quotas::{Caller, QuotaError, QuotaStanding, Quotas, Usage, rate_limit_headers},
+};
 
 /// A use of a key.
 #[derive(Deserialize, ToSchema)]
@@ -30,6 +33,9 @@ pub(super) struct VerifyBody {
     ip: Option<IpAddr>,
     /// A scope that the call needs: `read`, `write` or `backfill`.
     scope: Option<String>,
+    /// Tokens of input and output that the call may take: whether the quotas of the month leave so many.
+    #[serde(default)]
+    estimated_tokens: u32,
 }
 
 /// Whether the key may be used, and whose it is.
@@ -46,20 +52,30 @@ pub(super) struct VerifyView {
     scopes: Option<Vec<&'static str>>,
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<DateTime<Utc>>,
-    /// The rate limits of the plan, with this call. Empty unless the call was counted.
+    /// The project that its calls are of.
+    project_id: Option<String>,
+    /// The quotas of the month. Empty where there are none, or another reason came before.
+    quotas: Vec<QuotaStanding>,
+    /// The rate limits of plan and key, with this call. Empty unless the call was counted.
     rate_limits: Vec<RateLimit>,
     /// With `RATE_LIMITED`: seconds until a call is possible.
     retry_after: Option<u64>,
+    /// Whether the plan lets calls through while this service is away.
+    fail_open: Option<bool>,
 }
 
 /// Verifies the key of a customer. The answer comes from memory, and changes are seen within a second.
 ///
 /// The status is 200 whatever the `code` is: `VALID`, `NOT_FOUND`, `DISABLED`, `EXPIRED`, `FORBIDDEN`,
-/// `INSUFFICIENT_PERMISSIONS`, `MODEL_NOT_ALLOWED` or `RATE_LIMITED`. A valid call counts for the rate limits of the plan.
+/// `INSUFFICIENT_PERMISSIONS`, `MODEL_NOT_ALLOWED`, `USAGE_EXCEEDED` or `RATE_LIMITED`. A valid call counts for the rate limits
+/// of plan and key, which stand in the headers `RateLimit-Policy` and `RateLimit`, too. For the quotas of the month, the
+/// events count, and what `POST /v1/quota/check` reserves.
 #[utoipa::path(
     tag = "keys",
     request_body = VerifyBody,
-    responses((status = 200, body = VerifyView), (status = 400, body = Problem), Denied)
+    responses(
+        (status = 200, body = VerifyView), (status = 400, body = Problem), Denied, (status = 503, body = Problem),
+    )
 )]
 #[post("/v1/keys/verify")]
 pub(super) async fn verify_key(
@@ -67,6 +83,7 @@ pub(super) async fn verify_key(
     body: Body,
     ring: web::Data<KeyRing>,
     plans: web::Data<Plans>,
+    quotas: web::Data<Quotas>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     let body: VerifyBody = body.json(&principal).await?;
@@ -85,37 +102,84 @@ pub(super) async fn verify_key(
             plan: None,
             scopes: None,
             expires_at: None,
+            project_id: None,
+            quotas: Vec::new(),
             rate_limits: Vec::new(),
             retry_after: None,
+            fail_open: None,
         };
         return Ok(HttpResponse::Ok().json(unknown));
     };
-    let mut code = known.verdict(&asked, now);
-    let mut admission = Admission::default();
-    if let (Verdict::Valid, Some((plan, _))) = (code, &known.organization) {
-        if !plans.has_model(plan, asked.model) {
-            code = Verdict::ModelNotAllowed;
-        } else {
-            let organization_id = known.key.organization_id.as_deref().unwrap_or_default();
-            admission = plans.admit(plan, organization_id);
-            if admission.retry_after.is_some() {
-                code = Verdict::RateLimited;
-            }
-        }
-    }
+    let estimate = Usage { requests: 1, tokens: body.estimated_tokens.into(), ..Usage::default() };
+    let Ruling { code, quotas, admission } = rule(&known, &asked, &estimate, &plans, &quotas, now)?;
     if code == Verdict::Valid {
         ring.note_use(&known.key, now);
     }
     let key = &known.key;
-    Ok(HttpResponse::Ok().json(VerifyView {
+    let plan = known.organization.as_ref().map(|organization| organization.plan.clone());
+    let mut response = HttpResponse::Ok();
+    for header in rate_limit_headers(&admission) {
+        response.insert_header(header);
+    }
+    Ok(response.json(VerifyView {
         code,
         valid: code == Verdict::Valid,
         api_key_id: Some(key.api_key_id.clone()),
         organization_id: key.organization_id.clone(),
-        plan: known.organization.as_ref().map(|(plan, _)| plan.clone()),
+        fail_open: plan.as_deref().and_then(|name| plans.get(name)).map(|plan| plan.fail_open),
+        plan,
         scopes: Some(key.scopes.iter().map(Scope::as_str).collect()),
         expires_at: key.expires_at,
+        project_id: key.purpose.project_id().map(ToOwned::to_owned),
+        quotas,
         rate_limits: admission.limits,
         retry_after: admission.retry_after,
     }))
+}
+
+/// What is said of a use, and why.
+#[derive(Debug, Default)]
+struct Ruling {
+    code: Verdict,
+    quotas: Vec<QuotaStanding>,
+    admission: Admission,
+}
+
+/// Whether a key may be used, by itself, its plan, the quotas and the rate limits: the first reason against it counts.
+fn rule(
+    known: &KnownKey,
+    asked: &Verification<'_>,
+    estimate: &Usage,
+    plans: &Plans,
+    quotas: &Quotas,
+    now: DateTime<Utc>,
+) -> Result<Ruling, Problem> {
+    let of = |code| Ok(Ruling { code, ..Ruling::default() });
+    let code = known.verdict(asked, now);
+    let (Verdict::Valid, Some(organization)) = (code, known.organization.as_deref()) else {
+        return of(code);
+    };
+    if !plans.has_model(&organization.plan, asked.model) {
+        return of(Verdict::ModelNotAllowed);
+    }
+    let organization_id = known.key.organization_id.as_deref().unwrap_or_default();
+    let limits = plans.limits(&organization.plan, &organization.overrides, now);
+    let (key_id, budget) = (known.key.api_key_id.as_str(), known.key.limits.budget());
+    let caller = Caller { organization_id, limits: &limits, key: Some((key_id, budget)) };
+    let quotas = match quotas.check(&caller, estimate, now) {
+        Ok(quotas) => quotas,
+        Err(QuotaError::Exceeded(quotas)) => {
+            return Ok(Ruling { code: Verdict::UsageExceeded, quotas, ..Ruling::default() });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let admission = plans.admit(&[
+        Limited { scope: LimitScope::ApiKey, id: key_id, limits: budget },
+        Limited { scope: LimitScope::Organization, id: organization_id, limits: &limits },
+    ]);
+    let code = match admission.retry_after {
+        Some(_) => Verdict::RateLimited,
+        None => Verdict::Valid,
+    };
+    Ok(Ruling { code, quotas, admission })
 }

@@ -23,6 +23,12 @@ pub enum OrganizationError {
         /// The id that was asked for.
         organization_id: String,
     },
+    /// No override of the organization has the id.
+    #[error("there is no override `{override_id}` of this organization")]
+    UnknownOverride {
+        /// The id that was asked for.
+        override_id: String,
+    },
 }
 
 impl From<OrganizationError> for Problem {
@@ -33,7 +39,9 @@ impl From<OrganizationError> for Problem {
             OrganizationError::Invalid { field, .. } => {
                 Self::bad_request(Code::InvalidField, detail).with("field", field)
             }
-            OrganizationError::Unknown { .. } => Self::not_found(detail),
+            OrganizationError::Unknown { .. } | OrganizationError::UnknownOverride { .. } => {
+                Self::not_found(detail)
+            }
         }
     }
 }

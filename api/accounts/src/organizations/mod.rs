@@ -3,6 +3,8 @@
 mod country;
 mod error;
 mod m0018_organization_status;
+mod m0020_key_max_age;
+mod policy;
 mod routes;
 mod row;
 mod status;
@@ -19,8 +21,9 @@ use strum::{EnumString, IntoStaticStr};
 use ingest::control;
 
 pub use error::OrganizationError;
+pub use policy::{key_max_age_of, set_key_max_age};
 pub use status::{OrganizationStatus, set_status};
-pub(crate) use status::{standings, status_of};
+pub(crate) use status::{Standing, standings, status_of};
 
 use rest::feature::Feature;
 
@@ -35,10 +38,13 @@ use state::{
 
 /// Organizations, as administrators handle them.
 pub(crate) const FEATURE: Feature<Directory> =
-    Feature::new("organizations").with_routes(routes::routes).with_migrations(&[Migration {
-        name: "m0018_organization_status",
-        up: |m| Box::pin(m0018_organization_status::up(m)),
-    }]);
+    Feature::new("organizations").with_routes(routes::routes).with_migrations(&[
+        Migration {
+            name: "m0018_organization_status",
+            up: |m| Box::pin(m0018_organization_status::up(m)),
+        },
+        Migration { name: "m0020_key_max_age", up: |m| Box::pin(m0020_key_max_age::up(m)) },
+    ]);
 
 /// SQLite takes 32,766 parameters; a query of this many ids stays far below.
 const IDS_PER_QUERY: usize = 1000;
@@ -250,6 +256,7 @@ async fn upsert(
         signed_up_at: ActiveValue::Set(organization.signed_up_at.timestamp_micros()),
         created_at: ActiveValue::Set(now.timestamp_micros()),
         status: ActiveValue::Set(OrganizationStatus::Active.as_str().to_owned()),
+        key_max_age_days: ActiveValue::Set(None),
     };
     let replace = OnConflict::column(OrganizationId)
         .update_columns([Name, Kind, Plan, Country, SignedUpAt])

@@ -12,7 +12,7 @@ use state::State;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{Found, OrganizationStatus, search, set_status};
+use super::{Found, OrganizationStatus, search, set_key_max_age, set_status};
 use crate::{Directory, keys::KeyRing};
 
 /// An organization.
@@ -52,8 +52,41 @@ pub(super) struct StatusBody {
 const LIMIT: u64 = 100;
 const LIMIT_MAX: u64 = 1_000;
 
+/// What an organization demands of its keys.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyPolicyBody {
+    /// Days after its creation for which a key works: 1 to 3650. Null: as long as its own end says.
+    key_max_age_days: Option<u16>,
+}
+
 pub(super) fn routes(config: &mut ServiceConfig<'_>, _: &Directory) {
-    config.service(list_organizations).service(change_status);
+    config.service(list_organizations).service(change_status).service(change_key_policy);
+}
+
+/// Changes for how long keys of an organization work after their creation. Those that are older end at once.
+#[utoipa::path(
+    tag = "organizations",
+    params(("organization_id" = String, Path)),
+    request_body = KeyPolicyBody,
+    responses((status = 204), (status = 400, body = Problem), Denied, (status = 404, body = Problem))
+)]
+#[put("/v1/admin/organizations/{organization_id}/key-policy")]
+async fn change_key_policy(
+    admin: Authorized<Administer>,
+    organization_id: web::Path<String>,
+    body: Body,
+    ring: web::Data<KeyRing>,
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let body: KeyPolicyBody = body.json(&admin).await?;
+    let (origin, now) = (admin.origin(&request), state.clock.now());
+    let days = body.key_max_age_days;
+    set_key_max_age(&state.store, &organization_id, days, &origin, now).await?;
+    ring.forget();
+    state.departures.notify_waiters();
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// Organizations by id: all, or those whose id or name holds a text, whatever its case.

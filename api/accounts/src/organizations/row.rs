@@ -12,6 +12,7 @@ pub struct Model {
     pub signed_up_at: i64,
     pub created_at: i64,
     pub status: String,
+    pub key_max_age_days: Option<i32>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -1,8 +1,8 @@
 //! Whether an organization may use the platform.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use serde_json::json;
 use state::{
@@ -13,6 +13,7 @@ use state::{
 use strum::{EnumString, IntoStaticStr};
 
 use super::{OrganizationError, row};
+use crate::plans::{self, LimitOverride};
 
 /// Whether an organization may use the platform. In texts it is `active`, `suspended` or `disabled`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
@@ -73,13 +74,31 @@ pub async fn set_status(
     Ok(write.commit().await?)
 }
 
-/// Plan and status of every organization.
+/// What an organization may do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Standing {
+    pub(crate) plan: String,
+    pub(crate) status: OrganizationStatus,
+    /// A key works for so long after its creation.
+    pub(crate) key_max_age: Option<TimeDelta>,
+    /// Those that did not end.
+    pub(crate) overrides: Vec<LimitOverride>,
+}
+
+/// Plan, status, overrides and policy of every organization.
 pub(crate) async fn standings(
     store: &Store,
-) -> Result<HashMap<String, (String, OrganizationStatus)>, StoreError> {
+    now: DateTime<Utc>,
+) -> Result<HashMap<String, Arc<Standing>>, StoreError> {
+    let mut overrides = plans::all_current(store, now).await?;
     let rows = row::Entity::find().all(store.db()).await.doing("reading all organizations")?;
     let standing = |row: row::Model| match OrganizationStatus::of(&row) {
-        Ok(status) => Some((row.organization_id, (row.plan, status))),
+        Ok(status) => {
+            let overrides = overrides.remove(&row.organization_id).unwrap_or_default();
+            let key_max_age = row.key_max_age_days.map(|days| TimeDelta::days(days.into()));
+            let standing = Standing { plan: row.plan, status, key_max_age, overrides };
+            Some((row.organization_id, Arc::new(standing)))
+        }
         // Its keys are unknown: one damaged row is no reason to refuse everybody.
         Err(error) => {
             tracing::error!(%error, organization_id = row.organization_id, "an organization is not readable");

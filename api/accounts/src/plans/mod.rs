@@ -1,22 +1,34 @@
 //! Plans: what the organizations of a plan may call, and how often.
 
 mod limiter;
+mod limits;
+mod m0019_limit_overrides;
+mod override_row;
+mod overrides;
 mod routes;
 
 use std::{collections::BTreeMap, num::NonZeroU32, path::Path};
 
+use chrono::{DateTime, Utc};
 use pages::Text;
 use rest::feature::Feature;
 use serde::Deserialize;
-use state::clock::Clock;
+use state::{clock::Clock, migration::Migration};
 
 use crate::{Directory, keys::KeyLimits};
-use limiter::{Limiter, PerSpan};
+use limiter::Limiters;
 
-pub use limiter::RateLimit;
+pub(crate) use limiter::Limited;
+pub use limiter::{LimitScope, PerSpan, RateLimit};
+pub use limits::{Amount, CountQuota, Currency, Limits, Monthly, SpendQuota};
+pub(crate) use overrides::{LimitOverride, all_current};
 
-/// Plans, as everybody sees them.
-pub(crate) const FEATURE: Feature<Directory> = Feature::new("plans").with_routes(routes::routes);
+/// Plans, as everybody sees them, and what of them is overridden.
+pub(crate) const FEATURE: Feature<Directory> =
+    Feature::new("plans").with_routes(routes::routes).with_migrations(&[Migration {
+        name: "m0019_limit_overrides",
+        up: |m| Box::pin(m0019_limit_overrides::up(m)),
+    }]);
 
 /// Without a file, these.
 const BUILT_IN: &str = include_str!("plans.yaml");
@@ -55,20 +67,31 @@ pub struct Plan {
     /// Calls of an organization in a day, refilled evenly.
     #[serde(default)]
     pub requests_per_day: Option<NonZeroU32>,
+    /// Reservations of an organization that are not settled.
+    #[serde(default)]
+    pub concurrent_requests: Option<NonZeroU32>,
+    /// What an organization may use in a month of UTC.
+    #[serde(default)]
+    pub monthly: Monthly,
     /// Names or globs of models; none: all.
     #[serde(default)]
     pub models: Vec<String>,
+    /// The gateway lets calls through while this service is away.
+    #[serde(default)]
+    pub fail_open: bool,
 }
 
 /// All plans, and the calls that are counted against them. Counts are of one process, and begin anew with it.
 #[derive(Debug)]
-pub struct Plans(BTreeMap<String, KnownPlan>);
+pub struct Plans {
+    known: BTreeMap<String, KnownPlan>,
+    limiters: Limiters,
+}
 
 #[derive(Debug)]
 struct KnownPlan {
     plan: Plan,
-    limits: KeyLimits,
-    limiters: Vec<Limiter>,
+    models: KeyLimits,
 }
 
 /// A call against the limits of a plan.
@@ -102,50 +125,73 @@ impl Plans {
             if name.is_empty() || name.len() > 200 || plan.title.lacks_words() {
                 return Err(wrong("a plan has a name and a title in every language"));
             }
-            let limits = KeyLimits::new(&plan.models, &[])
+            let models = KeyLimits::new(&plan.models, &[])
                 .map_err(|_| wrong("`models` are names or globs such as gpt-4*"))?;
-            let spans = [
-                (PerSpan::Minute, plan.requests_per_minute),
-                (PerSpan::Day, plan.requests_per_day),
-            ];
-            let limiters = spans
-                .into_iter()
-                .filter_map(|(span, limit)| Some(Limiter::new(span, limit?, clock)))
-                .collect();
-            if known.insert(name.clone(), KnownPlan { plan, limits, limiters }).is_some() {
+            if known.insert(name.clone(), KnownPlan { plan, models }).is_some() {
                 return Err(wrong("stands there twice"));
             }
             if known.len() > PLANS_MAX {
                 return Err(wrong("there are at most 100 plans"));
             }
         }
-        Ok(Self(known))
+        Ok(Self { known, limiters: Limiters::new(clock) })
     }
 
     /// All of them, by name.
     pub fn all(&self) -> impl Iterator<Item = &Plan> {
-        self.0.values().map(|known| &known.plan)
+        self.known.values().map(|known| &known.plan)
+    }
+
+    /// The plan of a name.
+    pub(crate) fn get(&self, plan: &str) -> Option<&Plan> {
+        self.known.get(plan).map(|known| &known.plan)
     }
 
     /// Whether a plan has a model. One that is not known has all.
     pub(crate) fn has_model(&self, plan: &str, model: Option<&str>) -> bool {
-        self.0.get(plan).is_none_or(|known| known.limits.allows_model(model))
+        self.known.get(plan).is_none_or(|known| known.models.allows_model(model))
     }
 
-    /// Counts a call of an organization, unless it is one too many. A plan that is not known has no limits.
-    pub(crate) fn admit(&self, plan: &str, organization_id: &str) -> Admission {
-        let limiters = self.0.get(plan).map(|known| known.limiters.as_slice()).unwrap_or_default();
+    /// What an organization of a plan may do, with its overrides. A plan that is not known has no limits.
+    pub(crate) fn limits(
+        &self,
+        plan: &str,
+        overrides: &[LimitOverride],
+        now: DateTime<Utc>,
+    ) -> Limits {
+        let of_plan = self.get(plan).map(Plan::limits).unwrap_or_default();
+        let current = overrides.iter().filter(|one| one.holds_at(now));
+        current.fold(of_plan, |limits, one| limits.overridden(&one.limits))
+    }
+
+    /// Counts a call, unless it is one too many for somebody.
+    pub(crate) fn admit(&self, all: &[Limited<'_>]) -> Admission {
         let mut admission = Admission::default();
-        for limiter in limiters {
-            let (limit, retry_after) = limiter.admit(organization_id);
-            admission.limits.push(limit);
-            admission.retry_after = admission.retry_after.max(retry_after);
-            // What is refused by the minute does not count for the day.
-            if retry_after.is_some() {
-                break;
+        // What is refused by the minute does not count for the day.
+        for span in [PerSpan::Minute, PerSpan::Day] {
+            for limited in all {
+                let Some((limit, retry_after)) = self.limiters.admit(limited, span) else {
+                    continue;
+                };
+                admission.limits.push(limit);
+                if retry_after.is_some() {
+                    admission.retry_after = retry_after;
+                    return admission;
+                }
             }
         }
         admission
+    }
+}
+
+impl Plan {
+    fn limits(&self) -> Limits {
+        Limits {
+            requests_per_minute: self.requests_per_minute,
+            requests_per_day: self.requests_per_day,
+            concurrent_requests: self.concurrent_requests,
+            monthly: self.monthly.clone(),
+        }
     }
 }
 
@@ -174,7 +220,9 @@ mod tests {
         let clock = Clock::fixed(noon());
         let plans = Plans::parse(SMALL, &clock).unwrap();
         let left = |organization: &str| {
-            let found = plans.admit("small", organization);
+            let limits = plans.limits("small", &[], noon());
+            let scope = LimitScope::Organization;
+            let found = plans.admit(&[Limited { scope, id: organization, limits: &limits }]);
             let left: Vec<u32> = found.limits.iter().map(|limit| limit.remaining).collect();
             (left, found.retry_after)
         };
@@ -194,8 +242,9 @@ mod tests {
             retry_after.is_some_and(|seconds| (17_000..17_280).contains(&seconds)),
             "{retry_after:?}"
         );
-        assert_eq!(plans.admit("open", "a"), Admission::default());
-        assert_eq!(plans.admit("unknown", "a"), Admission::default());
+        for plan in ["open", "unknown"] {
+            assert!(plans.limits(plan, &[], noon()).is_unlimited());
+        }
         assert!(
             plans.has_model("small", Some("gpt-4")) && !plans.has_model("small", Some("merlin-3"))
         );
@@ -211,6 +260,8 @@ mod tests {
             &format!("- {{name: '', {title}}}"),
             &format!("- {{name: a, {title}, requests_per_minute: 0}}"),
             &format!("- {{name: a, {title}, color: red}}"),
+            &format!("- {{name: a, {title}, monthly: {{tokens: {{limit: -1}}}}}}"),
+            &format!("- {{name: a, {title}, monthly: {{spend: {{limit: '1', currency: usd}}}}}}"),
             &format!("- {{name: a, {title}, models: ['[']}}"),
             &format!("- {{name: a, {title}}}\n- {{name: a, {title}}}"),
         ] {

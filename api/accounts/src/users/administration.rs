@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use rand::Rng;
 use rest::principal::Role;
-use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, sea_query::Expr};
 use serde_json::{Value, json};
 use state::{
     audit::{self, AuditAction, AuditOrigin},
-    store::{Store, StoreContext, Write},
+    store::{Store, StoreContext, StoreError, Write},
 };
 
 use super::{AccountError, Accounts, Status, User, check_password, session, user_row as row};
@@ -39,6 +39,21 @@ pub(crate) async fn departed_of(
         }
     }
     Ok(departed)
+}
+
+/// The addresses of the users of an organization who can sign in.
+pub(crate) async fn addresses_of(
+    store: &Store,
+    organization_id: &str,
+) -> Result<Vec<String>, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::OrganizationId.eq(organization_id))
+        .filter(row::Column::Status.eq(Status::Active.as_str()))
+        .order_by_asc(row::Column::Email)
+        .all(store.db())
+        .await
+        .doing("reading the users of an organization")?;
+    Ok(rows.into_iter().map(|row| row.email).collect())
 }
 
 impl Accounts {

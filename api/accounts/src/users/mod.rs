@@ -19,8 +19,8 @@ mod user;
 mod user_row;
 
 pub use admin_routes::{AccountList, AccountView, NewPassword, ResetBody};
-pub(crate) use administration::departed_of;
 pub use administration::made_up_password;
+pub(crate) use administration::{addresses_of, departed_of};
 pub use device::Devices;
 pub use email::Email;
 pub use error::AccountError;

@@ -7,7 +7,6 @@
 mod drawn;
 mod files;
 mod form;
-mod links;
 mod m0008_reports;
 mod pages;
 mod report;
@@ -28,7 +27,6 @@ use state::{audit::AuditOrigin, migration::Migration};
 
 pub use files::{FOLDER, RunFiles};
 pub(crate) use form::mendable;
-pub use links::Links;
 pub(crate) use pages::{Asked, Fields, on_to, opened, page_of, posted, value};
 pub use report::{NewReport, Recipient};
 pub(crate) use run::failed_at;
@@ -88,7 +86,7 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct Reporting {
     pub files: RunFiles,
-    pub links: Links,
+    pub links: delivery::Links,
     /// In lower case.
     pub recipient_domains: Vec<String>,
 }

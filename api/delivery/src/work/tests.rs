@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{Archive, DeliveryState, FEATURES, Hooks, Part, Smtp, Tls};
+use crate::{Archive, DeliveryState, FEATURES, Hooks, Links, Part, Smtp, Tls};
 
 /// What the mail server does with a mail.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -97,7 +97,8 @@ impl House {
         let hooks = Hooks { allow_private: true, timeout_seconds: 2 };
         let archive = Arc::new(InMemory::new());
         let files = Archive { store: Arc::<InMemory>::clone(&archive), prefix: "archive".into() };
-        let courier = Courier::new(state, smtp, hooks, Some(files)).unwrap();
+        let links = Links::new("", &[0; 32]);
+        let courier = Courier::new(state, smtp, hooks, Some(files), links).unwrap();
         rest::feature::tasks(FEATURES, &courier);
         let jobs = courier.state.jobs.clone();
         let running = tokio::spawn(async move { jobs.run().await });

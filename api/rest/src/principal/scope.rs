@@ -31,9 +31,12 @@ pub struct Scopes(u8);
 #[error("{}", Self::REASON)]
 pub struct UnknownScope;
 
+/// A name of two scopes together.
+const READ_WRITE: &str = "read-write";
+
 impl UnknownScope {
     /// What a list of scopes must be: the end of a sentence that begins with the field.
-    pub const REASON: &str = "must be some of read, write, backfill, admin, verify";
+    pub const REASON: &str = "must be some of read, write, read-write, backfill, admin, verify";
 }
 
 impl Scope {
@@ -72,6 +75,10 @@ impl Scopes {
     pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownScope> {
         let mut bits = 0;
         for name in names {
+            if name == READ_WRITE {
+                bits |= Scope::Read.bit() | Scope::Write.bit();
+                continue;
+            }
             match Scope::ALL.iter().find(|scope| scope.as_str() == name) {
                 Some(scope) => bits |= scope.bit(),
                 None => return Err(UnknownScope),

@@ -205,10 +205,10 @@ async fn a_plan_says_which_models_and_how_often() {
     assert_eq!(found["code"], "RATE_LIMITED");
     assert!(found["retry_after"].as_u64().is_some_and(|seconds| (1..=12).contains(&seconds)));
     let found = verified(&gateway, asked(&other, "gpt-4")).await;
-    let limits = json!([{"per": "minute", "limit": 5, "remaining": 4}]);
+    let limits = json!([{"scope": "organization", "per": "minute", "limit": 5, "remaining": 4}]);
     assert_eq!((&found["code"], &found["rate_limits"]), (&json!("VALID"), &limits));
     let (_, listed) = gateway.get("/v1/plans").await;
-    assert_eq!(listed["plans"][0]["requests_per_minute"], 5, "{listed}");
+    assert_eq!(listed["plans"][0]["limits"]["requests_per_minute"], 5, "{listed}");
     server.stop();
 
     fs::write(&plans, "- {name: free}").expect("the plans are written");

@@ -33,27 +33,27 @@ impl Links {
     }
 
     /// The link to a path.
-    pub(crate) fn to(&self, path: &str) -> String {
+    pub fn to(&self, path: &str) -> String {
         let base = self.base.read().map(|base| base.clone()).unwrap_or_default();
         format!("{base}{path}")
     }
 
-    /// A token that says something of a report and an address, and that nobody else can make.
-    pub(crate) fn token(&self, report_id: &str, address: &str) -> String {
-        let text = format!("{report_id}\n{address}");
+    /// A token that says something of a thing and an address, and that nobody else can make.
+    pub fn token(&self, id: &str, address: &str) -> String {
+        let text = format!("{id}\n{address}");
         let signature = hmac::sign(&self.key, text.as_bytes());
         let mut bytes = signature.as_ref().to_vec();
         bytes.extend(text.into_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The report and the address of a token, if we made it.
-    pub(crate) fn read(&self, token: &str) -> Option<(String, String)> {
+    /// The thing and the address of a token, if we made it.
+    pub fn read(&self, token: &str) -> Option<(String, String)> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (signature, text) = bytes.split_at_checked(SIGNATURE_BYTES)?;
         hmac::verify(&self.key, text, signature).ok()?;
-        let (report_id, address) = std::str::from_utf8(text).ok()?.split_once('\n')?;
-        Some((report_id.to_owned(), address.to_owned()))
+        let (id, address) = std::str::from_utf8(text).ok()?.split_once('\n')?;
+        Some((id.to_owned(), address.to_owned()))
     }
 }
 
