@@ -39,6 +39,7 @@ pub struct Config {
     pub check: Check,
     pub metrics: Metrics,
     pub dashboards: Dashboards,
+    pub accounts: accounts::Settings,
     pub plans: Plans,
     pub smtp: Smtp,
     pub hooks: Hooks,

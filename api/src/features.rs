@@ -73,6 +73,9 @@ mod tests {
             "m0020_key_max_age",
             "m0021_key_budgets",
             "m0022_quota_notices",
+            "m0023_accounts",
+            "m0024_shared_roles",
+            "m0025_shared_roles",
         ];
         assert_eq!(names, released);
     }

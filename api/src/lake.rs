@@ -239,6 +239,11 @@ pub(crate) fn link_key(dir: &Path) -> Result<[u8; 32], OpenError> {
     Ok(blake3::derive_key("aihub links, version 1", &secret(dir)?))
 }
 
+/// What opens the secrets that the state holds sealed.
+pub(crate) fn vault_key(dir: &Path) -> Result<[u8; 32], OpenError> {
+    Ok(blake3::derive_key("aihub vault, version 1", &secret(dir)?))
+}
+
 pub(crate) fn device_key(dir: &Path) -> Result<[u8; 32], OpenError> {
     Ok(blake3::derive_key("aihub devices, version 1", &secret(dir)?))
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use accounts::{
-    Devices, Directory,
+    Devices, Directory, Secrets, Vault,
     plans::{Plans, PlansError},
 };
 use actix_web::{
@@ -145,7 +145,9 @@ impl System {
         let links = Links::new(&config.server.public_url, &lake::link_key(&config.dir)?);
         let courier = Courier::new(state.clone(), smtp, hooks, archive, links.clone())
             .map_err(StartError::Store)?;
-        let directory = Directory::new(state.clone(), devices, plans, courier.clone())
+        let vault = Vault::new(lake::vault_key(&config.dir)?);
+        let secrets = Secrets { devices, vault, settings: config.accounts.clone() };
+        let directory = Directory::new(state.clone(), secrets, plans, courier.clone())
             .with_quota_webhook(&config.plans.webhook);
         let reporting = Reporting {
             files: RunFiles::open(&lake::location(&config)?).map_err(OpenError::from)?,
@@ -256,6 +258,7 @@ impl System {
 
     /// Begins what goes on beside the requests.
     fn supervise(&self, open: Connections, url: &str) {
+        self.lake.reporting.links.listens_on(url);
         feature::tasks(accounts::FEATURES, &self.directory);
         feature::tasks(delivery::FEATURES, &self.lake.courier);
         feature::tasks(analytics::FEATURES, &self.lake);
@@ -265,7 +268,6 @@ impl System {
             let open = open.clone();
             async move { open.keep_ending_idle().await }
         });
-        self.lake.reporting.links.listens_on(url);
         integrity::register(self, url);
         // The last: every feature has said by now what it does.
         let jobs = self.state.jobs.clone();

@@ -1,7 +1,9 @@
 //! `/v1/admin/audit`: who did what, and whether the log is still whole.
 
 use actix_web::{HttpResponse, get, web};
-use chrono::DateTime;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::stream;
 use rest::{
     feature::Feature,
     principal::{Administer, Authorized},
@@ -31,6 +33,12 @@ struct AuditParameters {
     action: Option<String>,
     /// The id of what it was done to.
     target: Option<String>,
+    /// From then on: RFC 3339.
+    #[param(value_type = Option<String>)]
+    from: Option<DateTime<Utc>>,
+    /// Before then: RFC 3339.
+    #[param(value_type = Option<String>)]
+    to: Option<DateTime<Utc>>,
     /// At most 1,000; 100 unless this says otherwise.
     limit: Option<u64>,
     /// `next` of the answer before.
@@ -85,7 +93,7 @@ pub struct AuditVerdict {
 
 /// The audit log as administrators read it.
 pub(crate) const FEATURE: Feature<Directory> = Feature::new("audit").with_routes(|config, _| {
-    config.service(list_acts).service(verify_acts);
+    config.service(list_acts).service(export_acts).service(verify_acts);
 });
 
 /// Security-relevant acts, newest first.
@@ -110,8 +118,8 @@ async fn list_acts(
         let detail = format!("`limit` must be 1 to {ROWS_MAX}");
         return Err(Problem::invalid_parameters(detail));
     }
-    let AuditParameters { actor, action, target, cursor, .. } = asked;
-    let filter = AuditFilter { actor, action, target, before: cursor };
+    let AuditParameters { actor, action, target, cursor, from, to, .. } = asked;
+    let filter = AuditFilter { actor, action, target, before: cursor, from, to };
     // One more than wanted tells whether there are more.
     let mut records = list(&state.store, &filter, limit + 1).await?;
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -120,6 +128,54 @@ async fn list_acts(
     let next = records.last().filter(|_| has_more).map(|record| record.seq);
     let acts = records.into_iter().map(AuditView::from).collect();
     Ok(HttpResponse::Ok().json(AuditList { acts, next }))
+}
+
+/// Security-relevant acts as NDJSON, newest first: all that the filters leave.
+#[utoipa::path(
+    tag = "audit",
+    params(AuditParameters),
+    responses(
+        (status = 200, content_type = "application/x-ndjson", body = String), (status = 400, body = Problem), Denied,
+    )
+)]
+#[get("/v1/admin/audit/export")]
+async fn export_acts(
+    _: Authorized<Administer>,
+    asked: Result<web::Query<AuditParameters>, actix_web::Error>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    let AuditParameters { actor, action, target, cursor, from, to, limit } = parameters(asked)?;
+    if limit.is_some() {
+        return Err(Problem::invalid_parameters("an export has no `limit`: it holds all"));
+    }
+    let filter = AuditFilter { actor, action, target, before: cursor, from, to };
+    // The first page before the answer begins, so that a failure has its own status.
+    let first = list(&state.store, &filter, ROWS_MAX).await?;
+    let store = state.store.clone();
+    let pages = stream::unfold(Some((first, filter)), move |rest| {
+        let store = store.clone();
+        async move {
+            let (records, filter) = rest?;
+            let last = records.last()?.seq;
+            let mut lines = Vec::new();
+            for record in records {
+                let view = AuditView::from(record);
+                if serde_json::to_writer(&mut lines, &view).is_err() {
+                    return Some((Err(actix_web::error::ErrorInternalServerError("")), None));
+                }
+                lines.push(b'\n');
+            }
+            let filter = AuditFilter { before: Some(last), ..filter };
+            match list(&store, &filter, ROWS_MAX).await {
+                Ok(next) => Some((Ok(Bytes::from(lines)), Some((next, filter)))),
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the audit log");
+                    Some((Err(actix_web::error::ErrorInternalServerError("")), None))
+                }
+            }
+        }
+    });
+    Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(Box::pin(pages)))
 }
 
 /// Walks the whole log and says whether it is what was written.

@@ -5,7 +5,7 @@ use std::{collections::HashSet, net::IpAddr, sync::Arc};
 use actix_web::web::Data;
 use delivery::Courier;
 use rest::{
-    principal::{Authenticator, Principal, Role},
+    principal::{Authenticator, Principal, Restriction, Role},
     problem::Problem,
 };
 use state::{State, store::Store};
@@ -14,7 +14,10 @@ use crate::{
     keys::{self, KeyRing},
     plans::Plans,
     quotas::Quotas,
-    users::{self, AccountError, Accounts, Devices, Email, Status, User},
+    users::{
+        self, AccountError, Accounts, Devices, Email, Outgoing, SessionKind, Settings, Status,
+        User, Vault,
+    },
 };
 
 /// Users, keys and organizations. Clones share what it counts and remembers.
@@ -33,10 +36,26 @@ pub struct Directory {
     pub(crate) quota_webhook: String,
 }
 
+/// What accounts are made with.
+#[derive(Debug)]
+pub struct Secrets {
+    /// Recognizes the browsers that users have signed in with.
+    pub devices: Devices,
+    /// Opens what the database holds sealed.
+    pub vault: Vault,
+    /// How users come.
+    pub settings: Settings,
+}
+
 impl Directory {
-    /// A directory over the database of `state`. `devices` recognizes the browsers that users have signed in with.
-    pub fn new(state: State, devices: Devices, plans: Plans, courier: Courier) -> Self {
-        let accounts = Accounts::new(state.store.clone(), &state.clock).with_devices(devices);
+    /// A directory over the database of `state`.
+    pub fn new(state: State, secrets: Secrets, plans: Plans, courier: Courier) -> Self {
+        let Secrets { devices, vault, settings } = secrets;
+        let outgoing = Outgoing { links: courier.links.clone(), sends_mail: courier.sends_mail() };
+        let accounts = Accounts::new(state.store.clone(), &state.clock)
+            .with_devices(devices)
+            .with_vault(vault)
+            .with_mails(outgoing, settings);
         let keys = Data::new(KeyRing::new(state.store.clone()));
         Self {
             state,
@@ -63,8 +82,15 @@ impl Authenticator for Directory {
 
     async fn by_session(&self, token: &str) -> Result<Option<Principal>, Problem> {
         let State { store, clock, .. } = &self.state;
-        let user = users::session_user(store, token, clock.now()).await?;
-        Ok(user.map(|user| user.principal()))
+        let found = users::find_session(store, token, clock.now()).await?;
+        let Some((user, session)) = found else { return Ok(None) };
+        let restriction = match session.kind {
+            SessionKind::View => Some(Restriction::View),
+            _ => self.accounts.restriction(&user).await?,
+        };
+        let principal = user.principal();
+        let restriction = restriction.or(principal.restriction);
+        Ok(Some(Principal { session_id: Some(session.session_id), restriction, ..principal }))
     }
 
     async fn by_id(&self, id: &str) -> Result<Option<Principal>, Problem> {

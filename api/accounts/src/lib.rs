@@ -10,10 +10,10 @@ pub mod plans;
 pub mod quotas;
 pub mod users;
 
-pub use directory::Directory;
+pub use directory::{Directory, Secrets};
 pub use users::{
-    AccountError, Accounts, Devices, Email, NewUser, PasswordFault, Status, User, check_password,
-    end_all_sessions, find_user, list_users, made_up_password,
+    AccountError, Accounts, Devices, Email, NewUser, PasswordFault, Settings, Status, User, Vault,
+    check_password, end_all_sessions, find_user, list_users, made_up_password,
 };
 
 use rest::feature::Feature;

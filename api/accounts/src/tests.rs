@@ -38,7 +38,15 @@ use crate::{
 const LOCAL_TOKEN: &str = "local-0123456789";
 
 fn principal(kind: PrincipalKind, reach: Tenancy) -> Principal {
-    Principal { id: "p".to_owned(), name: "p".to_owned(), kind, reach, grant: ingest::Grant::ALL }
+    Principal {
+        id: "p".to_owned(),
+        name: "p".to_owned(),
+        kind,
+        reach,
+        grant: ingest::Grant::ALL,
+        session_id: None,
+        restriction: None,
+    }
 }
 
 #[test]
@@ -49,23 +57,28 @@ fn the_permissions_of_every_kind() {
         (
             PrincipalKind::LocalProcess,
             Tenancy::All,
-            "send_events backfill run_sql read_metrics view_dashboard administer",
+            "send_events backfill run_sql read_metrics view_dashboard administer manage_keys manage_members",
         ),
         (
             PrincipalKind::User(Role::Admin),
             Tenancy::All,
-            "send_events backfill run_sql read_metrics view_dashboard administer",
+            "send_events backfill run_sql read_metrics view_dashboard administer manage_keys manage_members",
         ),
         (PrincipalKind::User(Role::Analyst), Tenancy::All, "run_sql read_metrics view_dashboard"),
         (PrincipalKind::User(Role::Manager), Tenancy::All, "read_metrics view_dashboard"),
-        (PrincipalKind::User(Role::Member), own(), "run_sql read_metrics view_dashboard"),
+        (PrincipalKind::User(Role::User), own(), "run_sql read_metrics view_dashboard manage_keys"),
+        (
+            PrincipalKind::User(Role::Enterprise),
+            own(),
+            "run_sql read_metrics view_dashboard manage_keys manage_members",
+        ),
         (scopes("write"), Tenancy::All, "send_events"),
         (scopes("read"), own(), "run_sql read_metrics view_dashboard"),
         (scopes("read,write"), own(), "send_events run_sql read_metrics view_dashboard"),
         (scopes("write,backfill"), own(), "send_events backfill"),
         (scopes("verify"), Tenancy::All, "verify_keys"),
         (scopes("verify"), own(), ""),
-        (scopes("admin"), Tenancy::All, "administer"),
+        (scopes("admin"), Tenancy::All, "administer manage_keys manage_members"),
         (scopes("admin"), own(), ""),
     ] {
         let principal = principal(kind, reach);
@@ -98,7 +111,11 @@ async fn app_behind(scratch: &Scratch, setting: impl FnOnce(Gate) -> Gate) -> Cl
     let state = State::new(scratch.store.clone(), Clock::fixed(noon()));
     let directory = Directory::new(
         state.clone(),
-        Devices::new([0; 32]),
+        crate::Secrets {
+            devices: Devices::new([0; 32]),
+            vault: crate::Vault::new([0; 32]),
+            settings: crate::Settings::default(),
+        },
         crate::plans::Plans::read(None, &state.clock).unwrap(),
         courier(&state),
     );

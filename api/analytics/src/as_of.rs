@@ -99,6 +99,8 @@ mod tests {
             name: "k".into(),
             kind: PrincipalKind::Key(Scopes::parse("read").unwrap()),
             reach: organization.map(str::to_owned).into(),
+            session_id: None,
+            restriction: None,
         }
     }
 

@@ -45,7 +45,8 @@ impl Audit {
         let store = features::open_store(&config).await?;
         match self {
             Self::List { limit, before, actor, action, target, format } => {
-                let filter = AuditFilter { actor, action, target, before };
+                let filter =
+                    AuditFilter { actor, action, target, before, ..AuditFilter::default() };
                 if matches!(format, ReportFormat::Text) {
                     say_row(&["seq", "at", "actor", "action", "target", "ip", "detail"])?;
                 }

@@ -20,7 +20,7 @@ pub(super) enum User {
         email: String,
         #[arg(long, value_enum)]
         role: Role,
-        /// The organization of a member
+        /// The organization of a user or enterprise
         #[arg(long)]
         organization: Option<String>,
         /// Read the password from the first line of standard input instead
@@ -71,7 +71,10 @@ pub(super) enum Role {
     Admin,
     Analyst,
     Manager,
-    Member,
+    /// Of a customer
+    User,
+    /// Of a customer, with the members of the organization
+    Enterprise,
 }
 
 impl From<Role> for rest::principal::Role {
@@ -80,7 +83,8 @@ impl From<Role> for rest::principal::Role {
             Role::Admin => Self::Admin,
             Role::Analyst => Self::Analyst,
             Role::Manager => Self::Manager,
-            Role::Member => Self::Member,
+            Role::User => Self::User,
+            Role::Enterprise => Self::Enterprise,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The revision of access: a number that grows with each change of keys and organizations. A process that remembers them
-//! asks for it, and reads them anew when it grew.
+//! Revisions: numbers that grow with each change of what processes remember. Who remembers something asks for its number,
+//! and reads it anew when it grew.
 
 use sea_orm::{ActiveValue::Set, EntityTrait, sea_query::OnConflict};
 
@@ -24,23 +24,39 @@ mod row {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// The only row.
-const ID: i32 = 1;
-
-/// The revision now; 0 before the first change.
-pub async fn read(store: &Store) -> Result<i64, StoreError> {
-    let row = row::Entity::find_by_id(ID).one(store.db()).await;
-    Ok(row.doing("reading the revision of access")?.map_or(0, |row| row.revision))
+/// What a revision is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remembered {
+    /// Keys and organizations.
+    Access = 1,
+    /// Sessions that ended, and the users whose they are.
+    Sessions = 2,
 }
 
-/// Says that access changes, in the transaction that changes it.
+/// The revision of keys and organizations; 0 before the first change.
+pub async fn read(store: &Store) -> Result<i64, StoreError> {
+    read_of(store, Remembered::Access).await
+}
+
+/// A revision now; 0 before the first change.
+pub async fn read_of(store: &Store, of: Remembered) -> Result<i64, StoreError> {
+    let row = row::Entity::find_by_id(of as i32).one(store.db()).await;
+    Ok(row.doing("reading a revision")?.map_or(0, |row| row.revision))
+}
+
+/// Says that keys or organizations change, in the transaction that changes them.
 pub async fn bump(write: &Write) -> Result<(), StoreError> {
-    let doing = "changing the revision of access";
-    let row = row::Entity::find_by_id(ID).one(write.db()).await.doing(doing)?;
+    bump_of(write, Remembered::Access).await
+}
+
+/// Says that something changes, in the transaction that changes it.
+pub async fn bump_of(write: &Write, of: Remembered) -> Result<(), StoreError> {
+    let doing = "changing a revision";
+    let row = row::Entity::find_by_id(of as i32).one(write.db()).await.doing(doing)?;
     let revision = row.map_or(0, |row| row.revision) + 1;
     let replace =
         OnConflict::column(row::Column::Id).update_column(row::Column::Revision).to_owned();
-    row::Entity::insert(row::ActiveModel { id: Set(ID), revision: Set(revision) })
+    row::Entity::insert(row::ActiveModel { id: Set(of as i32), revision: Set(revision) })
         .on_conflict(replace)
         .exec_without_returning(write.db())
         .await

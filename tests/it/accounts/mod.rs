@@ -2,3 +2,4 @@
 
 mod persons;
 mod quotas;
+mod registration;

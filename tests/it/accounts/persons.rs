@@ -131,11 +131,11 @@ async fn persons_are_shown_to_roles_that_were_granted_them() {
     assert_eq!(grants["grants"][0]["role"], "analyst", "{grants}");
     assert_eq!(put(&admin, Method::DELETE, "analyst").await, 204);
     assert_eq!(user_of(&analyst).await, HIDDEN);
-    run_ok(dir.path(), &["user", "grant-persons", "member"]);
+    run_ok(dir.path(), &["user", "grant-persons", "user"]);
     assert_eq!(user_of(&member).await, pseudonym);
     let grants = run_ok(dir.path(), &["user", "person-grants"]);
     assert!(grants.starts_with("role\tgranted_by\tgranted_at\nmember\tcommand-line\t"), "{grants}");
-    run_ok(dir.path(), &["user", "revoke-persons", "member"]);
+    run_ok(dir.path(), &["user", "revoke-persons", "user"]);
     for command in ["grant-persons", "revoke-persons"] {
         let refused = run(dir.path(), &["user", command, "admin"]);
         let error = String::from_utf8_lossy(&refused.stderr).into_owned();

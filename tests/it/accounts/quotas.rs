@@ -343,7 +343,7 @@ async fn thresholds_are_told_once() {
         "--email",
         "ann@org-a.example",
         "--role",
-        "member",
+        "user",
         "--organization",
         "org_a",
     ];

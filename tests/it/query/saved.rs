@@ -142,7 +142,7 @@ async fn it_is_run_by_those_it_is_shared_with_over_their_own_rows() {
     let run = "/v1/saved-queries/above/rows?p.least=1&p.model=gpt-5.1";
     assert_eq!(save(&analyst, above(&[])).await.status, 201);
     assert_eq!(code(&other, run).await, (404, json!("not_found")), "it is not shared");
-    assert_eq!(save(&analyst, above(&["analyst", "member"])).await.status, 201);
+    assert_eq!(save(&analyst, above(&["analyst", "user"])).await.status, 201);
     assert_eq!(other.get(run).await.0, 200);
     // Not theirs to change, and the administrator's version stays the analyst's.
     assert_eq!(save(&other, above(&[])).await.json()["code"], "name_taken");
@@ -153,7 +153,7 @@ async fn it_is_run_by_those_it_is_shared_with_over_their_own_rows() {
 
     // An organization has names of its own, and its own rows.
     assert_eq!(code(&own, run).await, (404, json!("not_found")));
-    let mut all = above(&["member"]);
+    let mut all = above(&["user"]);
     all["sql"] = json!(
         "select count(*) as n from usage_events where input_tokens > $least and model <> $model"
     );

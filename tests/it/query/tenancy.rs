@@ -240,7 +240,7 @@ async fn nothing_beside_the_rows_tells_of_another_organization() {
     let sql = json!({"sql": "select count(*) as their_secret from usage_events"});
 
     // A query of theirs that is saved, one that was answered, one that is kept, and one that runs.
-    let saved = json!({"name": "their-secret", "sql": sql["sql"], "shared_with": ["member"]});
+    let saved = json!({"name": "their-secret", "sql": sql["sql"], "shared_with": ["user"]});
     let saved = send_json(&other, Method::POST, "/v1/saved-queries", &saved).await;
     assert_eq!(saved.status, 201, "{}", saved.text());
     for path in ["/v1/saved-queries/their-secret", "/v1/saved-queries/their-secret/rows"] {

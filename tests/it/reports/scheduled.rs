@@ -200,7 +200,7 @@ async fn nobody_is_sent_what_they_may_not_see() {
     let admin = Client::new(&server, &admin_key(dir.path()));
     run_ok(dir.path(), &["organization", "create", "org_a", "--name", "A", "--country", "DE"]);
     let create =
-        ["user", "create", "--email", "m@a.example", "--role", "member", "--organization", "org_a"];
+        ["user", "create", "--email", "m@a.example", "--role", "user", "--organization", "org_a"];
     run_ok(dir.path(), &create);
     let member = Client::new(&server, &organization_key(dir.path(), "org_a", "read"));
     let to = |address: &str| json!([{"channel": "mail", "address": address}]);

@@ -105,6 +105,8 @@ impl ApiKey {
             reach: Tenancy::from(self.organization_id),
             id: self.api_key_id,
             name: self.name,
+            session_id: None,
+            restriction: None,
         }
     }
 }
@@ -238,15 +240,19 @@ pub async fn revoke(
     Ok(write.commit().await?)
 }
 
+/// The key with an id, whether it works or not.
+pub(crate) async fn find(store: &Store, api_key_id: &str) -> Result<Option<ApiKey>, KeyError> {
+    let row = row::Entity::find_by_id(api_key_id).one(store.db()).await;
+    row.doing("reading an API key")?.map(ApiKey::try_from).transpose()
+}
+
 /// The key with an id, if it works.
 pub(crate) async fn find_working(
     store: &Store,
     api_key_id: &str,
     now: DateTime<Utc>,
 ) -> Result<Option<ApiKey>, KeyError> {
-    let row =
-        row::Entity::find_by_id(api_key_id).one(store.db()).await.doing("reading an API key")?;
-    let Some(key) = row.map(ApiKey::try_from).transpose()? else { return Ok(None) };
+    let Some(key) = find(store, api_key_id).await? else { return Ok(None) };
     let (is_active, max_age) = match &key.organization_id {
         Some(id) => {
             let status = organizations::status_of(store.db(), id).await?;

@@ -4,11 +4,11 @@ use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
 use chrono::{DateTime, TimeDelta, Utc};
 use rest::{
     body::Body,
-    principal::{Administer, Authorized, Scope, Scopes},
-    problem::{Denied, Problem},
+    principal::{Administer, Authorized, ManageKeys, Principal, Scope, Scopes},
+    problem::{Code, Denied, Problem},
 };
 use serde::{Deserialize, Serialize};
-use state::State;
+use state::{State, store::Store};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -156,7 +156,41 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>, directory: &Directory) {
         .service(revoke_key);
 }
 
-/// All API keys, newest first.
+/// Whether a key is of an organization in reach.
+fn is_in_reach(principal: &Principal, key: &ApiKey) -> bool {
+    let own = principal.reach.organization_id();
+    own.is_none() || key.organization_id.as_deref() == own
+}
+
+/// Fails for a key that is not in reach as for one that is not there.
+async fn require_reach(
+    principal: &Principal,
+    store: &Store,
+    api_key_id: &str,
+) -> Result<(), KeyError> {
+    let found = super::find(store, api_key_id).await?;
+    let own = found.filter(|key| is_in_reach(principal, key));
+    own.map(drop).ok_or_else(|| KeyError::UnknownKey { api_key_id: api_key_id.to_owned() })
+}
+
+/// Whose key is created: of a customer's user the own organization's, for reading and writing.
+pub(crate) fn owner(
+    principal: &Principal,
+    asked: Option<String>,
+    scopes: Scopes,
+) -> Result<Option<String>, Problem> {
+    let Some(own) = principal.reach.organization_id() else { return Ok(asked) };
+    if asked.is_some_and(|asked| asked != own) {
+        let detail = "`organization_id` is another organization than yours";
+        return Err(Problem::forbidden(Code::Forbidden, detail));
+    }
+    if scopes.iter().any(|scope| !matches!(scope, Scope::Read | Scope::Write)) {
+        return Err(KeyError::Invalid { field: "scopes", reason: "must be read or write" }.into());
+    }
+    Ok(Some(own.to_owned()))
+}
+
+/// The API keys of the organizations in reach, newest first.
 #[utoipa::path(
     tag = "keys",
     responses(
@@ -166,15 +200,16 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>, directory: &Directory) {
 )]
 #[get("/v1/keys")]
 async fn list_keys(
-    _: Authorized<Administer>,
+    principal: Authorized<ManageKeys>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
-    let keys = super::list(&state.store).await?;
-    let keys = keys.into_iter().map(KeyView::from).collect();
+    let keys = super::list(&state.store).await?.into_iter();
+    let keys = keys.filter(|key| is_in_reach(&principal, key)).map(KeyView::from).collect();
     Ok(HttpResponse::Ok().json(KeyList { keys }))
 }
 
-/// Creates an API key. The answer is the only place that ever shows its secret.
+/// Creates an API key. The answer is the only place that ever shows its secret. Users of an organization create its keys,
+/// with `read` and `write`.
 #[utoipa::path(
     tag = "keys",
     request_body = NewKeyBody,
@@ -186,16 +221,17 @@ async fn list_keys(
 )]
 #[post("/v1/keys")]
 async fn create_key(
-    principal: Authorized<Administer>,
+    principal: Authorized<ManageKeys>,
     body: Body,
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let body: NewKeyBody = body.json(&principal).await?;
+    let scopes = Scopes::of(body.scopes.iter().map(String::as_str)).map_err(KeyError::from)?;
     let new = NewKey {
         name: body.name,
-        organization_id: body.organization_id,
-        scopes: Scopes::of(body.scopes.iter().map(String::as_str)).map_err(KeyError::from)?,
+        organization_id: owner(&principal, body.organization_id, scopes)?,
+        scopes,
         grant: super::grant(body.sources, body.types)?,
         limits: KeyLimits::new(&body.models, &body.networks)?.with_budget(body.budget)?,
         purpose: KeyPurpose::new(body.project_id, body.notes)?,
@@ -250,13 +286,14 @@ async fn grant_key(
 )]
 #[put("/v1/keys/{api_key_id}/limits")]
 async fn limit_key(
-    principal: Authorized<Administer>,
+    principal: Authorized<ManageKeys>,
     api_key_id: web::Path<String>,
     body: Body,
     ring: web::Data<KeyRing>,
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
+    require_reach(&principal, &state.store, &api_key_id).await?;
     let body: LimitsBody = body.json(&principal).await?;
     let limits = KeyLimits::new(&body.models, &body.networks)?.with_budget(body.budget)?;
     let (origin, now) = (principal.origin(&request), state.clock.now());
@@ -277,13 +314,14 @@ async fn limit_key(
 )]
 #[put("/v1/keys/{api_key_id}/purpose")]
 async fn describe_key(
-    principal: Authorized<Administer>,
+    principal: Authorized<ManageKeys>,
     api_key_id: web::Path<String>,
     body: Body,
     ring: web::Data<KeyRing>,
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
+    require_reach(&principal, &state.store, &api_key_id).await?;
     let body: PurposeBody = body.json(&principal).await?;
     let purpose = KeyPurpose::new(body.project_id, body.notes)?;
     let (origin, now) = (principal.origin(&request), state.clock.now());
@@ -307,13 +345,14 @@ async fn describe_key(
 )]
 #[post("/v1/keys/{api_key_id}/rotate")]
 async fn rotate_key(
-    principal: Authorized<Administer>,
+    principal: Authorized<ManageKeys>,
     api_key_id: web::Path<String>,
     body: Body,
     ring: web::Data<KeyRing>,
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
+    require_reach(&principal, &state.store, &api_key_id).await?;
     let body: RotateBody = body.json(&principal).await?;
     let overlap = TimeDelta::seconds(body.overlap_seconds.unwrap_or(OVERLAP_SECONDS).into());
     let (origin, now) = (principal.origin(&request), state.clock.now());
@@ -336,12 +375,13 @@ async fn rotate_key(
 )]
 #[delete("/v1/keys/{api_key_id}")]
 async fn revoke_key(
-    principal: Authorized<Administer>,
+    principal: Authorized<ManageKeys>,
     api_key_id: web::Path<String>,
     ring: web::Data<KeyRing>,
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
+    require_reach(&principal, &state.store, &api_key_id).await?;
     super::revoke(&state.store, &api_key_id, &principal.origin(&request), state.clock.now())
         .await?;
     ring.forget();

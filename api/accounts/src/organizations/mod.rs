@@ -196,7 +196,7 @@ pub async fn get(
 }
 
 impl Organization {
-    fn check(&self) -> Result<(), OrganizationError> {
+    pub(crate) fn check(&self) -> Result<(), OrganizationError> {
         if !is_id(&self.organization_id) {
             let reason = "must be 1 to 64 letters, digits, underscores or hyphens";
             return Err(OrganizationError::Invalid { field: "organization_id", reason });
@@ -234,6 +234,16 @@ impl Organization {
         .map(|(column, value)| (column.to_owned(), value))
         .collect()
     }
+}
+
+/// Adds an organization that is not there yet, in the transaction of what makes it necessary.
+pub(crate) async fn insert(
+    write: &Write,
+    organization: &Organization,
+    now: DateTime<Utc>,
+) -> Result<(), OrganizationError> {
+    organization.check()?;
+    upsert(write, organization, now).await
 }
 
 fn is_id(text: &str) -> bool {

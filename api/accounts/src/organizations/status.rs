@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query:
 use serde_json::json;
 use state::{
     audit::{self, AuditAction, AuditOrigin},
-    revision,
+    revision::{self, Remembered},
     store::{Store, StoreContext, StoreError},
 };
 use strum::{EnumString, IntoStaticStr};
@@ -71,6 +71,7 @@ pub async fn set_status(
     let act = AuditAction { action: "organization.status_changed", target, detail };
     audit::append(&write, origin, act, now).await?;
     revision::bump(&write).await?;
+    revision::bump_of(&write, Remembered::Sessions).await?;
     Ok(write.commit().await?)
 }
 

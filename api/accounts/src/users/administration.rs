@@ -9,10 +9,13 @@ use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
 use serde_json::{Value, json};
 use state::{
     audit::{self, AuditAction, AuditOrigin},
+    revision::{self, Remembered},
     store::{Store, StoreContext, StoreError, Write},
 };
 
-use super::{AccountError, Accounts, Status, User, check_password, session, user_row as row};
+use super::{
+    AccountError, Accounts, Status, User, check_password, recovery, session, user_row as row,
+};
 
 /// 20 characters that are not mistaken for each other: 100 bits and more.
 pub fn made_up_password() -> String {
@@ -57,8 +60,8 @@ pub(crate) async fn addresses_of(
 }
 
 impl Accounts {
-    /// Disables a user, and ends the user's sessions, or lets the user sign in again. A user of whom that is so
-    /// already stays as it is. The last administrator who can sign in cannot be disabled.
+    /// Disables a user, and ends the user's sessions; suspends a user, who only reads then; or lets the user do all again. A user of whom that is so
+    /// already stays as it is. The last active administrator stays active.
     pub async fn set_status(
         &self,
         user_id: &str,
@@ -71,16 +74,18 @@ impl Accounts {
         if user.status == status {
             return Ok(());
         }
-        if status == Status::Disabled && user.role == Role::Admin {
+        if status != Status::Active && user.role == Role::Admin {
             require_another_administrator(&write, user_id).await?;
         }
         update(&write, user_id, row::Column::Status, status.as_str().to_owned()).await?;
         let (action, detail) = match status {
             Status::Active => ("user.enabled", json!({})),
+            Status::Suspended => ("user.suspended", json!({})),
             Status::Disabled => {
                 ("user.disabled", json!({"sessions": session::end_all(&write, user_id).await?}))
             }
         };
+        revision::bump_of(&write, Remembered::Sessions).await?;
         record(write, action, user_id, detail, origin, now).await
     }
 
@@ -96,7 +101,7 @@ impl Accounts {
         let hash = self.hasher.hash(password).await?;
         let write = self.store.write().await?;
         read(&write, &user.user_id).await?;
-        update(&write, &user.user_id, row::Column::PasswordHash, hash).await?;
+        recovery::set_password(&write, &user.user_id, hash).await?;
         let detail = json!({"sessions": session::end_all(&write, &user.user_id).await?});
         record(write, "user.password_reset", &user.user_id, detail, origin, now).await
     }

@@ -1,13 +1,13 @@
 //! The cookies of a browser that signed in.
 
-use actix_web::cookie::Cookie;
+use actix_web::{HttpRequest, cookie::Cookie};
 use chrono::{DateTime, Utc};
 use rest::principal::{Gate, SESSION_COOKIE};
 
 use super::SignedInSession;
 
 /// It admits to nothing: it only says that this browser has signed in before.
-pub(super) const DEVICE_COOKIE: &str = "aihub_device";
+const DEVICE_COOKIE: &str = "aihub_device";
 /// Browsers keep a cookie no longer than 400 days.
 const DEVICE_LIFETIME_S: i64 = 400 * 24 * 3600;
 
@@ -22,6 +22,11 @@ pub(super) fn signed_in(
         gate.cookie(SESSION_COOKIE, session.token.reveal(), lifetime_s),
         gate.cookie(DEVICE_COOKIE, &session.device, DEVICE_LIFETIME_S),
     ]
+}
+
+/// The mark of the device, if the browser sends one.
+pub(super) fn mark(request: &HttpRequest) -> Option<String> {
+    request.cookie(DEVICE_COOKIE).map(|cookie| cookie.value().to_owned())
 }
 
 /// The end of a session.

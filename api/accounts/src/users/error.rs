@@ -4,6 +4,7 @@ use rest::problem::{Code, Problem};
 use state::store::StoreError;
 
 use super::PasswordFault;
+use crate::organizations::OrganizationError;
 
 /// Why an operation on users, passwords or sessions failed.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +24,7 @@ pub enum AccountError {
     /// A field has a value that is not allowed.
     #[error("`{field}` {reason}")]
     Invalid {
-        /// The name of the field in the request: `email` or `organization_id`.
+        /// The name of the field in the request, such as `email`.
         field: &'static str,
         /// What the value must be: the end of a sentence that begins with the field.
         reason: &'static str,
@@ -49,6 +50,45 @@ pub enum AccountError {
     /// The user is the last active administrator, and cannot be disabled.
     #[error("the last administrator who can sign in cannot be disabled")]
     LastAdministrator,
+    /// The password is right, and the second factor is missing.
+    #[error("send the code of your authenticator app, or a recovery code, with the challenge")]
+    SecondFactorRequired {
+        /// What comes back with the code.
+        challenge: String,
+    },
+    /// A code of the second factor is wrong, or was used before.
+    #[error("the code is wrong, or was used before")]
+    WrongCode,
+    /// The second factor is on already.
+    #[error("the second factor is on already")]
+    FactorIsOn,
+    /// The second factor is off.
+    #[error("the second factor is off")]
+    FactorIsOff,
+    /// A token is unknown, was used, or is too old.
+    #[error("the link is not valid any more: it was used, or is too old")]
+    WrongToken,
+    /// Who wants to come is not invited, or no mail is configured.
+    #[error("registration is closed here")]
+    RegistrationClosed,
+    /// There is no mail server.
+    #[error("no mail server is configured: ask an administrator")]
+    NoMail,
+    /// The password that confirms an act is wrong.
+    #[error("the present password is wrong")]
+    WrongPassword,
+    /// No invitation has the id.
+    #[error("there is no such invitation")]
+    UnknownInvitation,
+    /// No session has the id.
+    #[error("there is no such session")]
+    UnknownSession,
+    /// No project has the id.
+    #[error("there is no such project")]
+    UnknownProject,
+    /// The organization could not be created.
+    #[error(transparent)]
+    Organization(#[from] OrganizationError),
     /// One answer for an unknown address, a wrong password and a disabled account.
     #[error("the e-mail address or the password is wrong")]
     WrongCredentials,
@@ -76,7 +116,22 @@ impl From<AccountError> for Problem {
             }
             AccountError::EmailTaken => Self::conflict(Code::EmailTaken, detail),
             AccountError::LastAdministrator => Self::conflict(Code::LastAdministrator, detail),
-            AccountError::UnknownUser { .. } => Self::not_found(detail),
+            AccountError::UnknownUser { .. }
+            | AccountError::UnknownInvitation
+            | AccountError::UnknownSession
+            | AccountError::UnknownProject => Self::not_found(detail),
+            AccountError::SecondFactorRequired { challenge } => {
+                Self::unauthorized(Code::SecondFactorRequired, detail).with("challenge", challenge)
+            }
+            AccountError::WrongCode => Self::unauthorized(Code::WrongCode, detail),
+            AccountError::FactorIsOn | AccountError::FactorIsOff => {
+                Self::conflict(Code::SecondFactorState, detail)
+            }
+            AccountError::WrongToken => Self::bad_request(Code::InvalidToken, detail),
+            AccountError::RegistrationClosed => Self::forbidden(Code::RegistrationClosed, detail),
+            AccountError::NoMail => Self::forbidden(Code::NoMail, detail),
+            AccountError::WrongPassword => Self::forbidden(Code::WrongPassword, detail),
+            AccountError::Organization(error) => error.into(),
             AccountError::WrongCredentials => Self::unauthorized(Code::WrongCredentials, detail),
             AccountError::TooManyAttempts { retry_after_s } => {
                 Self::too_many_requests(retry_after_s).explained("too many sign-in attempts")

@@ -1,22 +1,38 @@
 //! Users and how they sign in.
 
+mod account_routes;
 mod admin_routes;
 mod administration;
+mod code_row;
 mod cookies;
 mod device;
 mod email;
 mod error;
 mod m0004_user_epochs;
+mod m0023_accounts;
+mod mail;
+mod mail_limit;
+mod member_routes;
+mod members;
 mod password;
+mod profile;
+mod project_row;
+mod projects;
+mod recovery;
 mod refusals;
+mod registration;
 mod routes;
+mod second_factor;
 mod session;
 mod session_row;
 mod sign_in;
 mod sign_in_page;
 mod throttle;
+mod token_row;
+mod tokens;
 mod user;
 mod user_row;
+mod vault;
 
 pub use admin_routes::{AccountList, AccountView, NewPassword, ResetBody};
 pub use administration::made_up_password;
@@ -24,37 +40,87 @@ pub(crate) use administration::{addresses_of, departed_of};
 pub use device::Devices;
 pub use email::Email;
 pub use error::AccountError;
+pub use mail::Outgoing;
+pub use members::{Member, members_of};
 pub use password::{PasswordFault, check_password};
+pub use profile::{Profile, ProfileChange, profile_of};
+pub use projects::{Project, create_project_of, projects_of};
+pub use registration::{Invitation, NewRegistration, Registration, invitations};
 pub use routes::{LoginBody, LoginView, Me, UserView};
+pub use second_factor::{Enrolment, FactorState};
 pub use session::end_all_sessions;
-pub use session::{SessionToken, session_user};
-pub use sign_in::SignedInSession;
+pub(crate) use session::find as find_session;
+pub use session::{Session, SessionKind, SessionToken, session_user, sessions_of};
+pub use sign_in::{Browser, SignedInSession};
 pub use throttle::Throttle;
 pub use user::{NewUser, Status, User, find_user, list_users};
+pub use vault::Vault;
+
+use std::sync::Arc;
 
 use rand::Rng;
-use rest::feature::Feature;
+use rest::{
+    feature::Feature,
+    principal::{Restriction, Role},
+};
+use serde::{Deserialize, Serialize};
 use state::{clock::Clock, migration::Migration, store::Store};
+use tokio::sync::Notify;
 
 use crate::Directory;
+use mail_limit::MailLimit;
 use password::Hasher;
 use refusals::Refusals;
 
 /// Users: how they sign in, and how administrators see them.
-pub(crate) const FEATURE: Feature<Directory> =
-    Feature::new("users").with_routes(routes::routes).with_migrations(&[Migration {
-        name: "m0004_user_epochs",
-        up: |m| Box::pin(m0004_user_epochs::up(m)),
-    }]);
+pub(crate) const FEATURE: Feature<Directory> = Feature::new("users")
+    .with_routes(routes::routes)
+    .with_migrations(&[
+        Migration { name: "m0004_user_epochs", up: |m| Box::pin(m0004_user_epochs::up(m)) },
+        Migration { name: "m0023_accounts", up: |m| Box::pin(m0023_accounts::up(m)) },
+    ])
+    .with_tasks(|directory| {
+        let directory = directory.clone();
+        directory.state.tasks.clone().run("first_administrator", async move {
+            let now = directory.state.clock.now();
+            match directory.accounts.invite_first_administrator(now).await {
+                Ok(Some(path)) => {
+                    let link = directory.courier.links.to(&path);
+                    tracing::warn!(
+                        link,
+                        "nobody administers yet: open this page within seven days"
+                    );
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "the first administrator is not invited"),
+            }
+        });
+    });
+
+/// How users come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Who may come: `open`, `invited` or `closed`. Without a mail server it is `closed`.
+    pub registration: Registration,
+    /// The roles whose users must have a second factor.
+    pub second_factor: Vec<Role>,
+}
 
 /// Creates users and signs them in; one per process, as `web::Data<Accounts>`, for it counts the attempts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Accounts {
     store: Store,
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
     devices: Devices,
     hasher: Hasher,
-    refusals: Refusals,
+    refusals: Arc<Refusals>,
+    mails: Arc<MailLimit>,
+    outgoing: Outgoing,
+    vault: Vault,
+    settings: Settings,
+    /// Told when a mail was added beside an answer.
+    wake: Arc<Notify>,
 }
 
 impl Accounts {
@@ -63,8 +129,44 @@ impl Accounts {
     pub fn new(store: Store, clock: &Clock) -> Self {
         // A process that signs nobody in needs no devices that another one knows.
         let devices = Devices::new(rand::rng().random());
-        let refusals = Refusals::new(store.clone());
-        Self { store, throttle: Throttle::new(clock), devices, hasher: Hasher::new(), refusals }
+        let refusals = Arc::new(Refusals::new(store.clone()));
+        Self {
+            store,
+            throttle: Arc::new(Throttle::new(clock)),
+            devices,
+            hasher: Hasher::new(),
+            refusals,
+            mails: Arc::new(MailLimit::new(clock)),
+            outgoing: Outgoing::none(),
+            vault: Vault::new(rand::rng().random()),
+            settings: Settings::default(),
+            wake: Arc::default(),
+        }
+    }
+
+    /// Why a user may do nothing yet: the role needs a second factor that the user lacks.
+    pub(crate) async fn restriction(
+        &self,
+        user: &User,
+    ) -> Result<Option<Restriction>, AccountError> {
+        let is_needed = self.settings.second_factor.contains(&user.role);
+        match is_needed && !second_factor::is_on(&self.store, &user.user_id).await? {
+            true => Ok(Some(Restriction::SecondFactorMissing)),
+            false => Ok(None),
+        }
+    }
+
+    /// Sends mails, and lets in who the settings let in.
+    pub fn with_mails(mut self, outgoing: Outgoing, settings: Settings) -> Self {
+        self.outgoing = outgoing;
+        self.settings = settings;
+        self
+    }
+
+    /// Reads the secrets that other processes with the same key have sealed.
+    pub fn with_vault(mut self, vault: Vault) -> Self {
+        self.vault = vault;
+        self
     }
 
     /// Knows devices again that other processes with the same key have marked.

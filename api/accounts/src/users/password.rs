@@ -78,6 +78,13 @@ impl Hasher {
             .await
     }
 
+    /// The same for somebody who did not sign in: they wait for each other.
+    pub(super) async fn hash_of_stranger(&self, password: &str) -> Result<String, AccountError> {
+        let password = password.to_owned();
+        self.run(false, move |argon2| Ok(argon2.hash_password(password.as_bytes())?.to_string()))
+            .await
+    }
+
     /// Whether the password has this hash; without a hash, never, after the same work. `known`: who asks has signed in
     /// before.
     pub(super) async fn verify(

@@ -1,21 +1,24 @@
 //! `/v1/auth` and `/v1/me`
 
-use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use actix_web::{HttpRequest, HttpResponse, get, http::header::USER_AGENT, patch, post, web};
 use chrono::{DateTime, Utc};
 use rest::{
     body::Body,
     principal::{
-        Ability, Authorized, Gate, Principal, PrincipalKind, SESSION_COOKIE, Scope, SignedIn,
-        caller, refuse_cross_site,
+        Ability, Authorized, Gate, Principal, PrincipalKind, Restriction, SESSION_COOKIE, Scope,
+        SignedIn, caller, refuse_cross_site,
     },
-    problem::{Denied, Problem},
+    problem::{Code, Denied, Problem},
 };
 use serde::{Deserialize, Serialize};
 use state::State;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{Accounts, Email, SignedInSession, admin_routes, cookies, sign_in_page};
+use super::{
+    Accounts, Browser, Email, Profile, ProfileChange, SignedInSession, User, account_routes,
+    admin_routes, cookies, member_routes, profile_of, projects, sign_in_page,
+};
 use crate::Directory;
 
 #[derive(Deserialize, ToSchema)]
@@ -24,6 +27,18 @@ pub struct LoginBody {
     pub email: String,
     #[schema(format = Password)]
     pub password: String,
+}
+
+/// The answer to `second_factor_required`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChallengeBody {
+    /// `challenge` of the refusal; it holds for five minutes, and three codes.
+    #[schema(format = Password)]
+    challenge: String,
+    /// Six digits of the app, or a recovery code.
+    #[schema(format = Password)]
+    code: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,8 +52,11 @@ pub struct LoginView {
 pub struct UserView {
     pub user_id: String,
     pub email: String,
-    /// admin, analyst, manager or member
+    /// admin, analyst, manager, user or enterprise
     pub role: &'static str,
+    /// Of `user` and `enterprise`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<String>,
 }
 
 /// Who asks, and what they may do.
@@ -58,16 +76,33 @@ pub struct Me {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<&'static str>>,
     pub permissions: Vec<&'static str>,
+    /// Why a user may do less than the role says: `suspended`, `view` (an administrator looks at what the user sees), or
+    /// `second_factor_missing`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restriction: Option<&'static str>,
+    /// A user's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
 }
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>, directory: &Directory) {
-    config.app_data(directory.accounts.clone()).service(login).service(logout).service(me);
+    config
+        .app_data(directory.accounts.clone())
+        .service(login)
+        .service(answer_challenge)
+        .service(logout)
+        .service(me)
+        .service(change_me);
+    account_routes::routes(config);
+    member_routes::routes(config);
+    projects::routes(config);
     admin_routes::routes(config);
     sign_in_page::routes(config);
 }
 
 /// Signs in: the answer sets the session cookie, and one by which the device is known again. Who sends that back
-/// is not slowed down when others guess the password.
+/// is not slowed down when others guess the password. Who has a second factor gets 401 `second_factor_required` with a
+/// `challenge`, for `POST /v1/auth/second-factor`.
 #[utoipa::path(
     tag = "accounts",
     request_body = LoginBody,
@@ -90,15 +125,60 @@ async fn login(
     let body: LoginBody = body.json_of_stranger().await?;
     let email = Email::parse(&body.email)?;
     let now = state.clock.now();
-    let (origin, device) = (caller("anonymous", &request), request.cookie(cookies::DEVICE_COOKIE));
-    let device = device.as_ref().map(|cookie| cookie.value());
-    let session = accounts.sign_in(&email, &body.password, device, &origin, now).await?;
-    let [cookie, device] = cookies::signed_in(&gate, &session, now);
+    let (origin, mark) = (caller("anonymous", &request), cookies::mark(&request));
+    let browser = Browser { mark: mark.as_deref(), agent: agent(&request) };
+    let session = accounts.sign_in(&email, &body.password, browser, &origin, now).await?;
+    Ok(signed_in(session, &gate, now))
+}
+
+/// Completes a sign-in with the code of the second factor, or with a recovery code.
+#[utoipa::path(
+    tag = "accounts",
+    request_body = ChallengeBody,
+    responses(
+        (status = 200, body = LoginView), (status = 400, body = Problem), Denied,
+        (status = 429, body = Problem),
+    )
+)]
+#[post("/v1/auth/second-factor")]
+async fn answer_challenge(
+    body: Body,
+    accounts: web::Data<Accounts>,
+    gate: web::Data<Gate>,
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    refuse_cross_site(&request)?;
+    let body: ChallengeBody = body.json_of_stranger().await?;
+    let (origin, mark) = (caller("anonymous", &request), cookies::mark(&request));
+    let browser = Browser { mark: mark.as_deref(), agent: agent(&request) };
+    let now = state.clock.now();
+    let session =
+        accounts.answer_challenge(&body.challenge, &body.code, browser, &origin, now).await?;
+    Ok(signed_in(session, &gate, now))
+}
+
+fn signed_in(session: SignedInSession, gate: &Gate, now: DateTime<Utc>) -> HttpResponse {
+    let [cookie, device] = cookies::signed_in(gate, &session, now);
     let SignedInSession { user, expires_at, .. } = session;
-    let user =
-        UserView { user_id: user.user_id, email: user.email.to_string(), role: user.role.as_str() };
-    let view = LoginView { user, expires_at };
-    Ok(HttpResponse::Ok().cookie(cookie).cookie(device).json(view))
+    let view = LoginView { user: UserView::from(user), expires_at };
+    HttpResponse::Ok().cookie(cookie).cookie(device).json(view)
+}
+
+/// The header `User-Agent`.
+pub(super) fn agent(request: &HttpRequest) -> Option<&str> {
+    request.headers().get(USER_AGENT)?.to_str().ok()
+}
+
+impl From<User> for UserView {
+    fn from(user: User) -> Self {
+        Self {
+            role: user.role.as_str(),
+            user_id: user.user_id,
+            email: user.email.to_string(),
+            organization_id: user.organization_id,
+        }
+    }
 }
 
 /// Ends the session of the cookie.
@@ -133,12 +213,49 @@ async fn logout(
     )
 )]
 #[get("/v1/me")]
-async fn me(principal: Authorized<SignedIn>) -> HttpResponse {
-    HttpResponse::Ok().json(Me::from(principal.into_principal()))
+async fn me(
+    principal: Authorized<SignedIn>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(Me::of(principal.into_principal(), &state).await?))
 }
 
-impl From<Principal> for Me {
-    fn from(principal: Principal) -> Self {
+/// Changes the profile of the user who asks. What is left out stays.
+#[utoipa::path(
+    tag = "accounts",
+    request_body = ProfileChange,
+    responses((status = 200, body = Me), (status = 400, body = Problem), Denied)
+)]
+#[patch("/v1/me")]
+async fn change_me(
+    principal: Authorized<SignedIn>,
+    body: Body,
+    accounts: web::Data<Accounts>,
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let change: ProfileChange = body.json(&principal).await?;
+    let user_id = own_user(&principal)?;
+    let (origin, now) = (principal.origin(&request), state.clock.now());
+    accounts.change_profile(user_id, change, &origin, now).await?;
+    Ok(HttpResponse::Ok().json(Me::of(principal.into_principal(), &state).await?))
+}
+
+/// The user who asks; keys and views have no account to change.
+pub(super) fn own_user(principal: &Principal) -> Result<&str, Problem> {
+    let is_view = principal.restriction == Some(Restriction::View);
+    match principal.kind {
+        PrincipalKind::User(_) if !is_view => Ok(&principal.id),
+        _ => Err(Problem::forbidden(Code::Forbidden, "this is for users who signed in")),
+    }
+}
+
+impl Me {
+    async fn of(principal: Principal, state: &State) -> Result<Self, Problem> {
+        let profile = match principal.kind {
+            PrincipalKind::User(_) => Some(profile_of(&state.store, &principal.id).await?),
+            _ => None,
+        };
         let (kind, role, scopes) = match principal.kind {
             PrincipalKind::User(role) => ("user", Some(role.as_str()), None),
             PrincipalKind::Key(scopes) => {
@@ -148,14 +265,21 @@ impl From<Principal> for Me {
         };
         let permissions =
             Ability::ALL.into_iter().filter(|ability| principal.may(*ability)).map(Ability::name);
-        Self {
+        let restriction = principal.restriction.map(|restriction| match restriction {
+            Restriction::Suspended => "suspended",
+            Restriction::View => "view",
+            Restriction::SecondFactorMissing => "second_factor_missing",
+        });
+        Ok(Self {
             kind,
             role,
             scopes,
+            restriction,
+            profile,
             permissions: permissions.collect(),
             organization_id: principal.reach.organization_id().map(ToOwned::to_owned),
             id: principal.id,
             name: principal.name,
-        }
+        })
     }
 }

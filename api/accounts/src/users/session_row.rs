@@ -8,6 +8,20 @@ pub(super) struct Model {
     pub user_id: String,
     pub created_at: i64,
     pub expires_at: i64,
+    /// `session_…`
+    pub session_id: String,
+    /// `browser`, or `program`: with refresh tokens.
+    pub kind: String,
+    /// What the browser or program calls itself.
+    pub device: Option<String>,
+    pub ip: Option<String>,
+    /// To the minute.
+    pub last_used_at: Option<i64>,
+    /// When the user last gave password or second factor.
+    pub confirmed_at: Option<i64>,
+    /// The refresh token before the present one, and since when it is not the present one.
+    pub previous_hash: Option<Vec<u8>>,
+    pub rotated_at: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -10,7 +10,7 @@ use state::{
 
 use super::{
     AccountError, Accounts, Devices, Email, Status, User,
-    session::{self, LIFETIME, SessionToken},
+    session::{self, LIFETIME, NewSession, SessionKind, SessionToken},
     throttle::LoginTarget,
     user_row,
 };
@@ -20,6 +20,8 @@ use super::{
 pub struct SignedInSession {
     /// The secret of the session. The session cookie holds it; the database has only its hash.
     pub token: SessionToken,
+    /// The id of the session, which says nothing to others.
+    pub session_id: String,
     /// The user who signed in.
     pub user: User,
     /// The end of the session in UTC, twelve hours after its beginning.
@@ -28,15 +30,24 @@ pub struct SignedInSession {
     pub device: String,
 }
 
+/// What a browser or program says of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Browser<'a> {
+    /// The mark that an earlier session gave.
+    pub mark: Option<&'a str>,
+    /// The header `User-Agent`.
+    pub agent: Option<&'a str>,
+}
+
 impl Accounts {
     /// Begins a session. An unknown address, a wrong password and a disabled user get the same answer after the
-    /// same work; only the audit log tells them apart. Attempts are throttled; `device` is the mark that an earlier
-    /// session gave, by which a user gets in while others guess.
+    /// same work; only the audit log tells them apart. Attempts are throttled; by the mark of the browser a user gets in
+    /// while others guess. Who has a second factor gets [`AccountError::SecondFactorRequired`], and answers its challenge.
     pub async fn sign_in(
         &self,
         email: &Email,
         password: &str,
-        device: Option<&str>,
+        browser: Browser<'_>,
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<SignedInSession, AccountError> {
@@ -47,9 +58,10 @@ impl Accounts {
             .doing("looking up a user")?;
         let guessed =
             LoginTarget { email: email.clone(), epoch: row.as_ref().map(|row| row.epoch) };
-        let device = device.and_then(|mark| self.devices.recognize(mark, &guessed));
-        let attempt = self.throttle.attempt(&guessed, origin.ip, device.clone())?;
+        let device = browser.mark.and_then(|mark| self.devices.recognize(mark, &guessed));
+        let attempt = self.throttle.attempt(&guessed, origin.ip, device)?;
         let hash = row.as_ref().map(|row| row.password_hash.clone());
+        let asks_more = row.as_ref().is_some_and(|row| row.totp_confirmed_at.is_some());
         let verified = self.hasher.verify(password, hash.as_deref(), attempt.is_known()).await;
         if matches!(verified, Err(AccountError::HashQueue)) {
             self.throttle.undo(&attempt);
@@ -62,15 +74,35 @@ impl Accounts {
             None => false,
         };
         match (user, hash) {
+            // The attempt counts as a failure until the second factor is right, too.
+            (Some(user), Some(hash)) if right && may_sign_in && asks_more => {
+                let challenge = self.challenge(&user, &hash, now).await?;
+                Err(AccountError::SecondFactorRequired { challenge })
+            }
             (Some(user), Some(hash)) if right && may_sign_in => {
-                let token = self.admit(&user, &hash, origin, now).await?;
+                let begun = self.begin(user, &hash, guessed, browser, origin, now).await?;
                 self.throttle.succeeded(&attempt);
-                let device = device.map_or_else(Devices::fresh, Ok)?;
-                let device = self.devices.mark(&device, &guessed);
-                Ok(SignedInSession { token, user, expires_at: now + LIFETIME, device })
+                Ok(begun)
             }
             (user, _) => Err(self.refuse(user.as_ref(), right, origin, now)),
         }
+    }
+
+    /// Begins the session of who gave all that is asked for.
+    pub(super) async fn begin(
+        &self,
+        user: User,
+        hash: &str,
+        guessed: LoginTarget,
+        browser: Browser<'_>,
+        origin: &AuditOrigin,
+        now: DateTime<Utc>,
+    ) -> Result<SignedInSession, AccountError> {
+        let (token, session_id) = self.admit(&user, hash, browser, origin, now).await?;
+        let known = browser.mark.and_then(|mark| self.devices.recognize(mark, &guessed));
+        let device = known.map_or_else(Devices::fresh, Ok)?;
+        let device = self.devices.mark(&device, &guessed);
+        Ok(SignedInSession { token, session_id, user, expires_at: now + LIFETIME, device })
     }
 
     /// `hash` is the one that the password was found to have: an administrator may have reset it meanwhile.
@@ -78,13 +110,14 @@ impl Accounts {
         &self,
         user: &User,
         hash: &str,
+        browser: Browser<'_>,
         origin: &AuditOrigin,
         now: DateTime<Utc>,
-    ) -> Result<SessionToken, AccountError> {
+    ) -> Result<(SessionToken, String), AccountError> {
         let write = self.store.write().await?;
         let unchanged = user_row::Entity::find_by_id(&user.user_id)
             .filter(user_row::Column::PasswordHash.eq(hash))
-            .filter(user_row::Column::Status.eq(Status::Active.as_str()))
+            .filter(user_row::Column::Status.ne(Status::Disabled.as_str()))
             .one(write.db())
             .await
             .doing("reading a user")?;
@@ -92,7 +125,14 @@ impl Accounts {
             drop(write);
             return Err(self.refuse(Some(user), false, origin, now));
         }
-        let token = session::begin(&write, &user.user_id, now).await?;
+        let new = NewSession {
+            user_id: &user.user_id,
+            kind: SessionKind::Browser,
+            agent: browser.agent,
+            ip: origin.ip,
+            lifetime: LIFETIME,
+        };
+        let token = session::begin(&write, new, now).await?;
         let origin = AuditOrigin { actor: user.user_id.clone(), ..origin.clone() };
         let act = AuditAction {
             action: "user.signed_in",

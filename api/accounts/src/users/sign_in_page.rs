@@ -12,7 +12,7 @@ use serde::Deserialize;
 use state::State;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{AccountError, Accounts, Email, cookies};
+use super::{AccountError, Accounts, Browser, Email, cookies, routes::agent};
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {
     config
@@ -57,10 +57,9 @@ async fn begin(
     let now = state.clock.now();
     let begun = match Email::parse(&form.email) {
         Ok(email) => {
-            let (origin, device) =
-                (caller("anonymous", &request), request.cookie(cookies::DEVICE_COOKIE));
-            let device = device.as_ref().map(|cookie| cookie.value());
-            accounts.sign_in(&email, &form.password, device, &origin, now).await
+            let (origin, mark) = (caller("anonymous", &request), cookies::mark(&request));
+            let browser = Browser { mark: mark.as_deref(), agent: agent(&request) };
+            accounts.sign_in(&email, &form.password, browser, &origin, now).await
         }
         Err(_) => Err(AccountError::WrongCredentials),
     };

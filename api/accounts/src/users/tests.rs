@@ -9,8 +9,8 @@ use state::{
 };
 
 use super::{
-    AccountError, Accounts, Devices, Email, NewUser, PasswordFault, Status, Throttle, User,
-    check_password, device::Device, find_user, session_user, throttle::LoginTarget,
+    AccountError, Accounts, Browser, Devices, Email, NewUser, PasswordFault, Status, Throttle,
+    User, check_password, device::Device, find_user, session_user, throttle::LoginTarget,
 };
 use crate::organizations::{self, tests::organization};
 
@@ -97,8 +97,10 @@ async fn sign_in_begins_a_session_that_ends() {
     let accounts = Accounts::new(store.clone(), &Clock::fixed(noon()));
     let ann = user(&accounts, "ann@example.com", Role::Analyst, None).await;
     let email = Email::parse("ANN@example.com").unwrap();
-    let session =
-        accounts.sign_in(&email, PASSWORD, None, &from("192.0.2.1"), noon()).await.unwrap();
+    let session = accounts
+        .sign_in(&email, PASSWORD, Browser::default(), &from("192.0.2.1"), noon())
+        .await
+        .unwrap();
     let token = session.token.reveal();
     assert_eq!(session.expires_at, noon() + TimeDelta::hours(12));
     assert_eq!(session_user(store, token, noon()).await.unwrap(), Some(ann.clone()));
@@ -127,7 +129,13 @@ async fn every_refusal_is_the_same_to_the_client() {
     let bob = user(&accounts, "bob@example.com", Role::Manager, None).await;
     let email = |text| Email::parse(text).unwrap();
     let session = accounts
-        .sign_in(&email("bob@example.com"), PASSWORD, None, &from("192.0.2.1"), noon())
+        .sign_in(
+            &email("bob@example.com"),
+            PASSWORD,
+            Browser::default(),
+            &from("192.0.2.1"),
+            noon(),
+        )
         .await
         .unwrap();
     accounts.set_status(&bob.user_id, Status::Disabled, &tester(), noon()).await.unwrap();
@@ -141,8 +149,9 @@ async fn every_refusal_is_the_same_to_the_client() {
         ("bob@example.com", "", "wrong_password", &bob.user_id),
         ("bob@example.com", "again", "wrong_password", &bob.user_id),
     ] {
-        let refused =
-            accounts.sign_in(&email(address), password, None, &from("192.0.2.1"), noon()).await;
+        let refused = accounts
+            .sign_in(&email(address), password, Browser::default(), &from("192.0.2.1"), noon())
+            .await;
         assert!(matches!(refused, Err(AccountError::WrongCredentials)), "{address}");
         expected.push((target.to_owned(), format!(r#"{{"reason":"{reason}"}}"#)));
     }
@@ -165,7 +174,13 @@ async fn every_refusal_is_the_same_to_the_client() {
     assert!(acts.iter().all(|act| act.origin == from("192.0.2.1")));
     accounts.set_status(&bob.user_id, Status::Active, &tester(), noon()).await.unwrap();
     accounts
-        .sign_in(&email("bob@example.com"), PASSWORD, None, &from("192.0.2.1"), noon())
+        .sign_in(
+            &email("bob@example.com"),
+            PASSWORD,
+            Browser::default(),
+            &from("192.0.2.1"),
+            noon(),
+        )
         .await
         .unwrap();
     assert!(matches!(audit::verify(store).await.unwrap(), ChainState::Intact { .. }));
@@ -182,7 +197,9 @@ async fn an_unknown_user_costs_as_much_as_a_known_one() {
     for _ in 0..5 {
         for (email, fastest) in [&known, &unknown].into_iter().zip(&mut fastest) {
             let started = std::time::Instant::now();
-            let refused = accounts.sign_in(email, "wrong password", None, &tester(), noon()).await;
+            let refused = accounts
+                .sign_in(email, "wrong password", Browser::default(), &tester(), noon())
+                .await;
             assert!(matches!(refused, Err(AccountError::WrongCredentials)));
             *fastest = started.elapsed().min(*fastest);
         }
@@ -196,16 +213,16 @@ async fn users_that_make_no_sense_are_refused() {
     let Scratch { store, .. } = &crate::scratch().await;
     let accounts = Accounts::new(store.clone(), &Clock::fixed(noon()));
     organizations::upsert_many(store, &[organization("org_a")], noon()).await.unwrap();
-    user(&accounts, "ann@example.com", Role::Member, Some("org_a")).await;
+    user(&accounts, "ann@example.com", Role::User, Some("org_a")).await;
     let attempt =
         async |new: NewUser| accounts.create_user(new, &tester(), noon()).await.unwrap_err();
     let new = |email, password, role, organization| new_user(email, password, role, organization);
-    let taken = attempt(new("Ann@Example.com", PASSWORD, Role::Member, Some("org_a"))).await;
+    let taken = attempt(new("Ann@Example.com", PASSWORD, Role::User, Some("org_a"))).await;
     assert!(matches!(taken, AccountError::EmailTaken));
-    let unknown = attempt(new("b@example.com", PASSWORD, Role::Member, Some("org_z"))).await;
+    let unknown = attempt(new("b@example.com", PASSWORD, Role::User, Some("org_z"))).await;
     assert!(matches!(unknown, AccountError::UnknownOrganization { .. }));
     for (role, organization) in
-        [(Role::Member, None), (Role::Admin, Some("org_a")), (Role::Manager, Some("org_a"))]
+        [(Role::User, None), (Role::Admin, Some("org_a")), (Role::Manager, Some("org_a"))]
     {
         let refused = attempt(new("b@example.com", PASSWORD, role, organization)).await;
         assert!(
@@ -225,7 +242,9 @@ async fn what_administrators_do_to_users() {
     let ann = user(&accounts, "ann@example.com", Role::Admin, None).await;
     let bob = user(&accounts, "bob@example.com", Role::Admin, None).await;
     let sign_in = async |user: &User, password: &str| {
-        accounts.sign_in(&user.email, password, None, &from("192.0.2.1"), noon()).await
+        accounts
+            .sign_in(&user.email, password, Browser::default(), &from("192.0.2.1"), noon())
+            .await
     };
     let set = async |user: &User, status| {
         accounts.set_status(&user.user_id, status, &tester(), noon()).await
@@ -265,7 +284,8 @@ async fn no_session_begins_with_a_password_that_was_reset_meanwhile() {
     let Scratch { store, .. } = &crate::scratch().await;
     let accounts = Accounts::new(store.clone(), &Clock::fixed(noon()));
     let ann = user(&accounts, "ann@example.com", Role::Admin, None).await;
-    let admitted = accounts.admit(&ann, "an old hash", &from("192.0.2.1"), noon()).await;
+    let admitted =
+        accounts.admit(&ann, "an old hash", Browser::default(), &from("192.0.2.1"), noon()).await;
     assert!(matches!(admitted, Err(AccountError::WrongCredentials)), "{admitted:?}");
 }
 
@@ -387,7 +407,8 @@ async fn the_throttle_stands_before_the_password() {
     user(&accounts, "ann@example.com", Role::Admin, None).await;
     let email = Email::parse("ann@example.com").unwrap();
     let sign_in = async |password: &str, device: Option<&str>| {
-        accounts.sign_in(&email, password, device, &tester(), clock.now()).await
+        let browser = Browser { mark: device, ..Browser::default() };
+        accounts.sign_in(&email, password, browser, &tester(), clock.now()).await
     };
     let device = sign_in(PASSWORD, None).await.unwrap().device;
     for _ in 0..10 {

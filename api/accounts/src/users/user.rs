@@ -2,17 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use ingest::Grant;
-use rest::principal::{Principal, PrincipalKind, Role, Tenancy};
+use rest::principal::{Principal, PrincipalKind, Restriction, Role, Tenancy};
 use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::json;
 use state::{
     audit::{self, AuditAction, AuditOrigin},
-    ids::{base62, random_bytes},
-    store::{Store, StoreContext, StoreError, time_of},
+    store::{Store, StoreContext, StoreError, Write, time_of},
 };
 use strum::{EnumString, IntoStaticStr};
 
-use super::{AccountError, Accounts, Email, check_password, user_row as row};
+use super::{AccountError, Accounts, Email, check_password, registration::new_id, user_row as row};
 use crate::organizations::{self, OrganizationStatus};
 
 /// A person who has an account, without the password hash.
@@ -24,7 +23,7 @@ pub struct User {
     pub email: Email,
     /// What the user may do.
     pub role: Role,
-    /// A member's; nobody else has one.
+    /// Of a customer's user; nobody else has one.
     pub organization_id: Option<String>,
     /// Whether the user can sign in.
     pub status: Status,
@@ -32,12 +31,14 @@ pub struct User {
     pub created_at: DateTime<Utc>,
 }
 
-/// Whether a user can sign in. In texts it is `active` or `disabled`.
+/// Whether a user can sign in. In texts it is `active`, `suspended` or `disabled`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum Status {
     /// Can sign in with the right password.
     Active,
+    /// Signs in and reads, and can do nothing else.
+    Suspended,
     /// Cannot sign in, and is signed out everywhere.
     Disabled,
 }
@@ -51,7 +52,7 @@ pub struct NewUser {
     pub password: String,
     /// What the user may do.
     pub role: Role,
-    /// The organization of a member, who must have one; `None` for every other role.
+    /// The organization of a customer's user, who must have one; `None` for staff.
     pub organization_id: Option<String>,
 }
 
@@ -67,7 +68,7 @@ impl Accounts {
         new.check()?;
         let password_hash = self.hasher.hash(&new.password).await?;
         let user = User {
-            user_id: format!("user_{}", base62(&random_bytes::<16>()?, 22)),
+            user_id: new_id()?,
             email: new.email,
             role: new.role,
             organization_id: new.organization_id,
@@ -75,21 +76,44 @@ impl Accounts {
             created_at: now,
         };
         let write = self.store.write().await?;
-        let inserted =
-            row::Entity::insert(user.row(password_hash)).exec_without_returning(write.db()).await;
-        inserted.doing("creating a user").map_err(|error| match &user.organization_id {
-            _ if error.is_unique_violation() => AccountError::EmailTaken,
-            Some(id) if error.is_foreign_key_violation() => {
-                AccountError::UnknownOrganization { organization_id: id.clone() }
-            }
-            _ => error.into(),
-        })?;
+        insert(&write, &user, &password_hash, None).await?;
         let detail = json!({"role": user.role.as_str(), "organization_id": user.organization_id});
         let act = AuditAction { action: "user.created", target: user.user_id.clone(), detail };
         audit::append(&write, origin, act, now).await?;
         write.commit().await?;
         Ok(user)
     }
+}
+
+/// Adds a user, in the transaction of what makes it necessary.
+pub(super) async fn insert(
+    write: &Write,
+    user: &User,
+    password_hash: &str,
+    language: Option<&str>,
+) -> Result<(), AccountError> {
+    let new = row::ActiveModel {
+        language: ActiveValue::Set(language.map(ToOwned::to_owned)),
+        ..user.row(password_hash.to_owned())
+    };
+    let inserted = row::Entity::insert(new).exec_without_returning(write.db()).await;
+    let inserted = inserted.doing("creating a user").map(drop);
+    inserted.map_err(|error| match &user.organization_id {
+        _ if error.is_unique_violation() => AccountError::EmailTaken,
+        Some(id) if error.is_foreign_key_violation() => {
+            AccountError::UnknownOrganization { organization_id: id.clone() }
+        }
+        _ => error.into(),
+    })
+}
+
+/// The row of the user with an address.
+pub(super) async fn by_email(
+    db: &impl ConnectionTrait,
+    email: &Email,
+) -> Result<Option<row::Model>, StoreError> {
+    let found = row::Entity::find().filter(row::Column::Email.eq(email.as_str())).one(db).await;
+    found.doing("looking up a user")
 }
 
 /// All users by e-mail address.
@@ -114,7 +138,7 @@ pub async fn find_user(store: &Store, named: &str) -> Result<User, AccountError>
 }
 
 impl User {
-    /// The principal of the user's requests. A member has one organization in reach, the other roles have all.
+    /// The principal of the user's requests. A customer's user has one organization in reach, staff has all.
     pub fn principal(self) -> Principal {
         Principal {
             id: self.user_id,
@@ -122,6 +146,8 @@ impl User {
             kind: PrincipalKind::User(self.role),
             reach: Tenancy::from(self.organization_id),
             grant: Grant::ALL,
+            session_id: None,
+            restriction: (self.status == Status::Suspended).then_some(Restriction::Suspended),
         }
     }
 
@@ -134,7 +160,7 @@ impl User {
             }
             None => true,
         };
-        Ok(is_open && self.status == Status::Active)
+        Ok(is_open && self.status != Status::Disabled)
     }
 
     fn row(&self, password_hash: String) -> row::ActiveModel {
@@ -147,29 +173,40 @@ impl User {
             status: ActiveValue::Set(self.status.as_str().to_owned()),
             created_at: ActiveValue::Set(self.created_at.timestamp_micros()),
             epoch: ActiveValue::Set(0),
+            name: ActiveValue::Set(None),
+            language: ActiveValue::Set(None),
+            zone: ActiveValue::Set(None),
+            theme: ActiveValue::Set(None),
+            mails: ActiveValue::Set(true),
+            totp: ActiveValue::Set(None),
+            totp_confirmed_at: ActiveValue::Set(None),
+            totp_step: ActiveValue::Set(None),
         }
     }
 }
 
 impl Status {
-    /// The text in the database and in answers: `active` or `disabled`.
+    /// The text in the database and in answers.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads the text that [`Self::as_str`] gives; `None` for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
     }
 }
 
 impl NewUser {
-    /// A member without an organization would see every organization; staff with one would not see them.
+    /// A user without an organization would see every organization; staff with one would not see them.
     fn check(&self) -> Result<(), AccountError> {
         let invalid = |reason| Err(AccountError::Invalid { field: "organization_id", reason });
         match (self.role, &self.organization_id) {
-            (Role::Member, None) => return invalid("is required for a member"),
-            (Role::Admin | Role::Analyst | Role::Manager, Some(_)) => {
-                return invalid("is for members only");
+            (role, None) if role.is_of_organization() => {
+                return invalid("is required for `user` and `enterprise`");
+            }
+            (role, Some(_)) if !role.is_of_organization() => {
+                return invalid("is for `user` and `enterprise` only");
             }
             _ => {}
         }
@@ -183,7 +220,7 @@ impl TryFrom<row::Model> for User {
     fn try_from(row: row::Model) -> Result<Self, AccountError> {
         let damaged = |what| StoreError::Damaged { table: "users", what };
         let role = Role::parse(&row.role).map_err(|_| damaged("an unknown role"))?;
-        if (role == Role::Member) != row.organization_id.is_some() {
+        if role.is_of_organization() != row.organization_id.is_some() {
             return Err(damaged("a role that does not fit its organization").into());
         }
         Ok(Self {

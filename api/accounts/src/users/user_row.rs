@@ -13,6 +13,17 @@ pub struct Model {
     pub status: String,
     pub created_at: i64,
     pub epoch: i64,
+    pub name: Option<String>,
+    pub language: Option<String>,
+    pub zone: Option<String>,
+    pub theme: Option<String>,
+    /// Whether the user gets mails that are not about the account itself.
+    pub mails: bool,
+    /// The sealed secret of the second factor.
+    pub totp: Option<String>,
+    pub totp_confirmed_at: Option<i64>,
+    /// The last step that was used.
+    pub totp_step: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

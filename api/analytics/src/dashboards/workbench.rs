@@ -44,7 +44,7 @@ pub(super) async fn page(
     };
     let asked = parameters(asked)?;
     let roles: &[Role] = match principal.reach.organization_id() {
-        Some(_) => &[Role::Member],
+        Some(_) => &[Role::User],
         None => &[Role::Analyst, Role::Manager],
     };
     let html = workbench_page(&Workbench {

@@ -163,7 +163,7 @@ async fn shown(
 /// The roles that a dashboard can be shared with.
 fn roles_of(principal: &Principal) -> &'static [Role] {
     match principal.reach.organization_id() {
-        Some(_) => &[Role::Member],
+        Some(_) => &[Role::User],
         None => &[Role::Analyst, Role::Manager],
     }
 }

@@ -3,6 +3,7 @@
 mod editor;
 mod link;
 mod m0011_dashboards;
+mod m0025_shared_roles;
 mod own;
 mod routes;
 mod row;
@@ -38,7 +39,7 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("own_dashboards")
             .service(routes::create_link)
             .service(routes::remove_link);
     })
-    .with_migrations(&[Migration {
-        name: "m0011_dashboards",
-        up: |m| Box::pin(m0011_dashboards::up(m)),
-    }]);
+    .with_migrations(&[
+        Migration { name: "m0011_dashboards", up: |m| Box::pin(m0011_dashboards::up(m)) },
+        Migration { name: "m0025_shared_roles", up: |m| Box::pin(m0025_shared_roles::up(m)) },
+    ]);

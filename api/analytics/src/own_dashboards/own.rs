@@ -125,10 +125,10 @@ pub(super) async fn check(
 /// Refuses what is no list of roles.
 pub(super) fn check_roles(roles: &[String]) -> Result<(), Problem> {
     let refuse = |detail: String| Err(Problem::bad_request(Code::InvalidField, detail));
-    if roles.len() > Role::ALL.len() {
+    if roles.len() > Role::SHARED.len() {
         return refuse("`shared_with` names a role twice".into());
     }
-    match roles.iter().find(|role| role.parse::<Role>().is_err()) {
+    match roles.iter().find(|role| Role::parse_shared(role).is_err()) {
         Some(role) => refuse(format!("`shared_with`: `{role}` is no role")),
         None => Ok(()),
     }

@@ -95,17 +95,18 @@ impl From<AlwaysGranted> for Problem {
     }
 }
 
-/// A role that persons can be granted to.
+/// A role that persons can be granted to. Of a customer's users, a grant is for all.
 pub fn grantable(role: Role) -> Result<Role, AlwaysGranted> {
     match role {
         Role::Admin => Err(AlwaysGranted),
+        Role::Enterprise => Ok(Role::User),
         role => Ok(role),
     }
 }
 
 fn named(name: &str) -> Result<Role, Problem> {
     let absent = |_| Problem::not_found(format!("there is no role `{name}`"));
-    Ok(grantable(Role::parse(name).map_err(absent)?)?)
+    Ok(grantable(Role::parse_shared(name).map_err(absent)?)?)
 }
 
 /// The roles that see persons, besides administrators.

@@ -7,6 +7,7 @@ mod departed;
 pub(crate) mod history;
 mod history_row;
 mod m0002_queries;
+mod m0024_shared_roles;
 mod running;
 mod saved;
 mod saved_row;
@@ -58,7 +59,10 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("queries")
             .service(get_schema)
             .service(get_functions);
     })
-    .with_migrations(&[Migration { name: "m0002_queries", up: |m| Box::pin(m0002_queries::up(m)) }])
+    .with_migrations(&[
+        Migration { name: "m0002_queries", up: |m| Box::pin(m0002_queries::up(m)) },
+        Migration { name: "m0024_shared_roles", up: |m| Box::pin(m0024_shared_roles::up(m)) },
+    ])
     .with_tasks(|lake| {
         let keep = lake.clone();
         lake.state.tasks.keep("history", move || {

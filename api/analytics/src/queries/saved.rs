@@ -130,13 +130,13 @@ impl NewQuery {
         if self.parameters.values().any(long) {
             return refuse(format!("a `default` is longer than {DEFAULT_BYTES_MAX} bytes"));
         }
-        if self.shared_with.len() > Role::ALL.len() {
+        if self.shared_with.len() > Role::SHARED.len() {
             return refuse("`shared_with` names a role twice".into());
         }
         for role in &self.shared_with {
-            if Role::parse(role).is_err() {
+            if Role::parse_shared(role).is_err() {
                 return refuse(format!(
-                    "`shared_with`: `{role}` is no role; they are admin, analyst, manager, member"
+                    "`shared_with`: `{role}` is no role; they are admin, analyst, manager, user"
                 ));
             }
         }

@@ -288,7 +288,7 @@ pub(super) fn reader(owner: &Principal, organization: Option<&str>) -> Result<Pr
     match (organization, owner.reach.organization_id()) {
         (None, _) => Ok(owner.clone()),
         (Some(one), None) => Ok(Principal {
-            kind: PrincipalKind::User(Role::Member),
+            kind: PrincipalKind::User(Role::User),
             reach: Tenancy::Organization(one.to_owned()),
             ..owner.clone()
         }),

@@ -15,7 +15,8 @@ pub use authenticator::Authenticator;
 pub use extract::{Authorized, caller};
 pub use gate::{Gate, SESSION_COOKIE, bearer_token};
 pub use permission::{
-    Administer, Permission, ReadMetrics, RunSql, SendEvents, SignedIn, VerifyKeys, ViewDashboard,
+    Administer, ManageKeys, ManageMembers, Permission, ReadMetrics, RunSql, SendEvents, SignedIn,
+    VerifyKeys, ViewDashboard,
 };
 pub use proxies::{TrustedProxies, client_ip, network_of};
 pub use role::{Role, UnknownRole};
@@ -37,6 +38,21 @@ pub struct Principal {
     pub reach: Tenancy,
     /// What it may write, as far as its key was narrowed.
     pub grant: Grant,
+    /// The session of a user who makes requests.
+    pub session_id: Option<String>,
+    /// What takes abilities of a user away.
+    pub restriction: Option<Restriction>,
+}
+
+/// Why a user may do less than the role says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restriction {
+    /// An administrator suspended the user, who only reads now.
+    Suspended,
+    /// An administrator looks at what the user sees.
+    View,
+    /// The role must have a second factor, and the user has none: nothing else is possible.
+    SecondFactorMissing,
 }
 
 /// The kind of a principal's credentials, and what they allow.
@@ -76,11 +92,15 @@ pub enum Ability {
     Administer,
     /// To verify the keys of customers.
     VerifyKeys,
+    /// To manage the keys of the organizations in reach.
+    ManageKeys,
+    /// To manage the members of the organizations in reach.
+    ManageMembers,
 }
 
 impl Ability {
     /// Every ability, in the order in which `GET /v1/me` lists them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::SendEvents,
         Self::Backfill,
         Self::RunSql,
@@ -88,6 +108,8 @@ impl Ability {
         Self::ViewDashboard,
         Self::Administer,
         Self::VerifyKeys,
+        Self::ManageKeys,
+        Self::ManageMembers,
     ];
 
     /// The text in answers, such as `run_sql`.
@@ -100,6 +122,8 @@ impl Ability {
             Self::ViewDashboard => "view_dashboard",
             Self::Administer => "administer",
             Self::VerifyKeys => "verify_keys",
+            Self::ManageKeys => "manage_keys",
+            Self::ManageMembers => "manage_members",
         }
     }
 }
@@ -113,16 +137,19 @@ impl Principal {
             kind: PrincipalKind::LocalProcess,
             reach: Tenancy::All,
             grant: Grant::ALL,
+            session_id: None,
+            restriction: None,
         }
     }
 
-    /// The role that it acts in: what is granted to roles holds for keys too.
+    /// The role that it acts in, one of [`Role::SHARED`]: what is granted to roles holds for keys too.
     pub fn role(&self) -> Role {
         match (self.kind, &self.reach) {
+            (PrincipalKind::User(role), _) if role.is_of_organization() => Role::User,
             (PrincipalKind::User(role), _) => role,
             _ if self.may(Ability::Administer) => Role::Admin,
             (_, Tenancy::All) => Role::Analyst,
-            (_, Tenancy::Organization(_)) => Role::Member,
+            (_, Tenancy::Organization(_)) => Role::User,
         }
     }
 
@@ -130,13 +157,21 @@ impl Principal {
     pub fn may(&self, ability: Ability) -> bool {
         let held = match self.kind {
             PrincipalKind::User(role) => role.abilities().contains(&ability),
-            PrincipalKind::Key(scopes) => {
-                scopes.iter().any(|scope| scope.abilities().contains(&ability))
-            }
+            // What manages everything is no scope of one organization's key.
+            PrincipalKind::Key(scopes) => scopes.iter().any(|scope| {
+                let fits = scope != Scope::Admin || self.reach == Tenancy::All;
+                fits && scope.abilities().contains(&ability)
+            }),
             PrincipalKind::LocalProcess => true,
         };
         // A program asks whether a key works, and never a person.
         let fits = ability != Ability::VerifyKeys || matches!(self.kind, PrincipalKind::Key(_));
+        let reads = matches!(ability, Ability::ReadMetrics | Ability::ViewDashboard);
+        match self.restriction {
+            None => {}
+            Some(Restriction::Suspended | Restriction::View) if reads => {}
+            Some(_) => return false,
+        }
         let of_all = matches!(ability, Ability::Administer | Ability::VerifyKeys);
         held && fits && (!of_all || self.reach == Tenancy::All)
     }

@@ -1,6 +1,6 @@
 //! Permissions as types, for the signatures of handlers.
 
-use super::{Ability, Principal};
+use super::{Ability, Principal, Restriction};
 use crate::problem::{Code, Problem};
 
 /// A permission as a type: what a handler needs, as in `Authorized<RunSql>`.
@@ -16,7 +16,14 @@ pub trait Permission: 'static {
         if Self::allows(principal) {
             return Ok(());
         }
-        let detail = format!("this needs the permission `{}`", Self::NAME);
+        let detail = match principal.restriction {
+            Some(Restriction::SecondFactorMissing) => {
+                "your role needs a second factor: turn it on first".to_owned()
+            }
+            Some(Restriction::Suspended) => "your account is suspended: it only reads".to_owned(),
+            Some(Restriction::View) => "this is a view of somebody else: it only reads".to_owned(),
+            None => format!("this needs the permission `{}`", Self::NAME),
+        };
         Err(Problem::forbidden(Code::Forbidden, detail).with("permission", Self::NAME))
     }
 }
@@ -50,6 +57,10 @@ permissions! {
     Administer
     /// To verify the keys of customers.
     VerifyKeys
+    /// To manage the keys of the organizations in reach.
+    ManageKeys
+    /// To manage the members of the organizations in reach.
+    ManageMembers
 }
 
 /// Any principal at all.

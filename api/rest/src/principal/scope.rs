@@ -54,7 +54,7 @@ impl Scope {
             Self::Read => &[Ability::RunSql, Ability::ReadMetrics, Ability::ViewDashboard],
             Self::Write => &[Ability::SendEvents],
             Self::Backfill => &[Ability::Backfill],
-            Self::Admin => &[Ability::Administer],
+            Self::Admin => &[Ability::Administer, Ability::ManageKeys, Ability::ManageMembers],
             Self::Verify => &[Ability::VerifyKeys],
         }
     }

@@ -23,6 +23,16 @@ pub enum Code {
     KeyDisabled,
     /// 401: sign in again.
     SessionOver,
+    /// 401: the password is right, and the code of the second factor is missing; see `challenge`.
+    SecondFactorRequired,
+    /// 401: the code of the second factor is wrong, or was used before.
+    WrongCode,
+    /// 403: the present password is wrong.
+    WrongPassword,
+    /// 403: nobody can register here, or only who is invited.
+    RegistrationClosed,
+    /// 403: no mail server is configured.
+    NoMail,
     /// 403: a permission is missing, or another organization is named.
     Forbidden,
     /// 403: the request comes from another site.
@@ -47,6 +57,8 @@ pub enum Code {
     InvalidAsOf,
     /// 400: the password is too short, or too common.
     WeakPassword,
+    /// 400: a link of a mail is not valid any more: it was used, or is too old.
+    InvalidToken,
     /// 400: there is no such organization.
     UnknownOrganization,
     /// 400: the persons to erase are not named as they must be.
@@ -73,6 +85,8 @@ pub enum Code {
     InternalError,
 
     // What is there already.
+    /// 409: the second factor is on already, or off.
+    SecondFactorState,
     /// 409: a user has this e-mail address.
     EmailTaken,
     /// 409: somebody else saved a query or a dashboard under this name.

@@ -75,6 +75,10 @@ pub struct AuditFilter {
     pub target: Option<String>,
     /// Only rows older than this one.
     pub before: Option<i64>,
+    /// Only what was done from then on.
+    pub from: Option<DateTime<Utc>>,
+    /// Only what was done before then.
+    pub to: Option<DateTime<Utc>>,
 }
 
 /// What the walk through the whole log found.
@@ -254,6 +258,12 @@ pub async fn list(
     }
     if let Some(seq) = filter.before {
         rows = rows.filter(row::Column::Seq.lt(seq));
+    }
+    if let Some(from) = filter.from {
+        rows = rows.filter(row::Column::At.gte(from.timestamp_micros()));
+    }
+    if let Some(to) = filter.to {
+        rows = rows.filter(row::Column::At.lt(to.timestamp_micros()));
     }
     let rows = read(store, rows).await?.into_iter();
     Ok(rows.map(|row| row.map_or_else(Record::unreadable, Record::from)).collect())

@@ -82,7 +82,7 @@ async fn a_hash_and_the_bytes_of_an_answer_hold_no_person() {
         let guess = format!("select count(*) as n from usage_ledger where content_hash = {hash}");
         assert_eq!(client.query(&guess).await.1["code"], "persons_hidden");
     }
-    for (client, role) in [(analyst, "analyst"), (member, "member")] {
+    for (client, role) in [(analyst, "analyst"), (member, "user")] {
         grant(admin, Method::PUT, role).await;
         assert_eq!(client.rows(hashed).await, [json!({"n": 1})]);
         grant(admin, Method::DELETE, role).await;
@@ -107,7 +107,7 @@ async fn a_metric_is_not_split_by_what_is_masked() {
     };
     // First by somebody who may: an answer that is kept is not for the others.
     assert!(shows(admin).await);
-    for (client, role) in [(analyst, "analyst"), (member, "member")] {
+    for (client, role) in [(analyst, "analyst"), (member, "user")] {
         assert!(!shows(client).await);
         for by in ["", "&by=country", "&by=device,country"] {
             let answer = get(client, &path(by)).await;
@@ -139,7 +139,7 @@ async fn ran(client: &Client, sql: &str) -> (String, Value) {
 async fn a_kept_answer_dies_with_the_grant() {
     let Lake { admin, analyst, member, .. } = &lake().await;
     let sql = "select referrer, session_id from activity_events";
-    for (client, role) in [(analyst, "analyst"), (member, "member")] {
+    for (client, role) in [(analyst, "analyst"), (member, "user")] {
         // What everybody sees is still theirs in the end.
         let (masked, _) = ran(client, "select * from activity_events").await;
         grant(admin, Method::PUT, role).await;

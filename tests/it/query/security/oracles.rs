@@ -327,7 +327,7 @@ async fn a_cut_is_sealed_and_its_organizations() {
     let World { own, admin, server, dir } = world(false).await;
     let other = Client::new(&server, &key(dir.path(), "org_z", "read"));
     let saved = json!({"name": "rows", "sql": "select count(*) as n from usage_events",
-        "shared_with": ["member"]});
+        "shared_with": ["user"]});
     for client in [&own, &other, &admin] {
         assert_eq!(post(client, "/v1/saved-queries", &saved).await.status, 201);
     }

@@ -125,7 +125,7 @@ async fn the_keys_of_a_suspended_organization_do_not_work() {
     let gateway = gateway(&server, dir.path());
     let secret = organization_key(dir.path(), "org_a", "read,write").trim().to_owned();
     let other = organization_key(dir.path(), "org_b", "read").trim().to_owned();
-    let member = ["user", "create", "--email", "ann@example.com", "--role", "member"];
+    let member = ["user", "create", "--email", "ann@example.com", "--role", "user"];
     let member = [&member[..], &["--organization", "org_a"]].concat();
     let password = run_ok(dir.path(), &member).trim().to_owned();
     let nobody = Client::new(&server, "");

@@ -1,0 +1,250 @@
+//! Passwords and addresses that are changed: by who knows the password, or by who gets the mail.
+
+use chrono::{DateTime, Utc};
+use pages::Language;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use serde_json::{Value, json};
+use state::{
+    audit::{self, AuditAction, AuditOrigin},
+    store::{StoreContext, StoreError, Write},
+};
+
+use super::{
+    AccountError, Accounts, Email, Status, check_password,
+    mail::AccountMail,
+    session,
+    throttle::LoginTarget,
+    tokens::{self, NewToken, Purpose},
+    user::by_email,
+    user_row as row,
+};
+
+/// The tokens that a new password makes useless.
+const OF_PASSWORD: [Purpose; 3] = [Purpose::Reset, Purpose::Email, Purpose::Challenge];
+
+impl Accounts {
+    /// Sends a mail with a token for a new password. Nothing tells whether the address has an account: the work is done
+    /// beside the answer.
+    pub fn forgot_password(
+        &self,
+        email: &Email,
+        origin: &AuditOrigin,
+        now: DateTime<Utc>,
+    ) -> Result<(), AccountError> {
+        if !self.outgoing.sends_mail {
+            return Err(AccountError::NoMail);
+        }
+        self.mails.admit(email, origin.ip)?;
+        let (accounts, email, origin) = (self.clone(), email.clone(), origin.clone());
+        tokio::spawn(async move {
+            if let Err(error) = accounts.send_reset(&email, &origin, now).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "a mail for a new password is not sent");
+            }
+        });
+        Ok(())
+    }
+
+    async fn send_reset(
+        &self,
+        email: &Email,
+        origin: &AuditOrigin,
+        now: DateTime<Utc>,
+    ) -> Result<(), AccountError> {
+        let Some(user) = by_email(self.store.db(), email).await? else { return Ok(()) };
+        if user.status == Status::Disabled.as_str() {
+            return Ok(());
+        }
+        let write = self.store.write().await?;
+        tokens::forget_of_user(&write, &user.user_id, &[Purpose::Reset]).await?;
+        let token = NewToken {
+            purpose: Purpose::Reset,
+            user_id: Some(&user.user_id),
+            organization_id: None,
+            email: email.as_str(),
+            created_by: "anonymous",
+        };
+        let (secret, _) = tokens::issue(&write, token, &Value::Null, now).await?;
+        let path = format!("/reset/{secret}");
+        let mail = AccountMail { words: "reset", path: &path, organization: "", inviter: "" };
+        self.outgoing.send(&write, email.as_str(), language_of(&user), mail, now).await?;
+        let act = AuditAction {
+            action: "user.password_forgotten",
+            target: user.user_id,
+            detail: json!({}),
+        };
+        audit::append(&write, origin, act, now).await?;
+        write.commit().await?;
+        self.wake.notify_waiters();
+        Ok(())
+    }
+
+    /// Sets a new password by a token of a mail, and ends all sessions of the user. A second factor stays.
+    pub async fn reset_by_token(
+        &self,
+        token: &str,
+        password: &str,
+        origin: &AuditOrigin,
+        now: DateTime<Utc>,
+    ) -> Result<(), AccountError> {
+        let found = tokens::find(&self.store, Purpose::Reset, token, now).await?;
+        let email = Email::stored(&found.ok_or(AccountError::WrongToken)?.email)?;
+        check_password(password, &email).map_err(AccountError::Password)?;
+        let hash = self.hasher.hash_of_stranger(password).await?;
+        let write = self.store.write().await?;
+        let (token, _) = tokens::take::<Value>(&write, Purpose::Reset, token, now).await?;
+        let user = read(&write, token.user_id.as_deref().unwrap_or_default()).await?;
+        set_password(&write, &user.user_id, hash).await?;
+        session::end_all(&write, &user.user_id).await?;
+        let mail = AccountMail::of("changed", "/forgot");
+        self.outgoing.send(&write, &user.email, language_of(&user), mail, now).await?;
+        let origin = AuditOrigin { actor: user.user_id.clone(), ..origin.clone() };
+        record(write, "user.password_recovered", &user.user_id, &origin, now).await
+    }
+
+    /// Sets a new password by who knows the present one, and ends the user's other sessions.
+    pub async fn change_password(
+        &self,
+        user_id: &str,
+        session_id: Option<&str>,
+        (present, password): (&str, &str),
+        origin: &AuditOrigin,
+        now: DateTime<Utc>,
+    ) -> Result<(), AccountError> {
+        let user = self.confirmed(user_id, present, origin).await?;
+        let email = Email::stored(&user.email)?;
+        check_password(password, &email).map_err(AccountError::Password)?;
+        let hash = self.hasher.hash(password).await?;
+        let write = self.store.write().await?;
+        unchanged(&write, &user).await?;
+        set_password(&write, user_id, hash).await?;
+        session::end_others(&write, user_id, session_id).await?;
+        let mail = AccountMail::of("changed", "/forgot");
+        self.outgoing.send(&write, &user.email, language_of(&user), mail, now).await?;
+        record(write, "user.password_changed", user_id, origin, now).await
+    }
+
+    /// Sends a mail to a new address, which becomes the user's when its token comes back.
+    pub async fn change_email(
+        &self,
+        user_id: &str,
+        password: &str,
+        email: &Email,
+        origin: &AuditOrigin,
+        now: DateTime<Utc>,
+    ) -> Result<(), AccountError> {
+        if !self.outgoing.sends_mail {
+            return Err(AccountError::NoMail);
+        }
+        let user = self.confirmed(user_id, password, origin).await?;
+        self.mails.admit(email, origin.ip)?;
+        let write = self.store.write().await?;
+        tokens::forget_of_user(&write, user_id, &[Purpose::Email]).await?;
+        let token = NewToken {
+            purpose: Purpose::Email,
+            user_id: Some(user_id),
+            organization_id: None,
+            email: email.as_str(),
+            created_by: user_id,
+        };
+        let (secret, _) = tokens::issue(&write, token, &Value::Null, now).await?;
+        let path = format!("/verify-email/{secret}");
+        let mail = AccountMail { words: "email", path: &path, organization: "", inviter: "" };
+        self.outgoing.send(&write, email.as_str(), language_of(&user), mail, now).await?;
+        record(write, "user.email_change_requested", user_id, origin, now).await
+    }
+
+    /// Makes a verified address the user's.
+    pub async fn complete_email_change(
+        &self,
+        token: &str,
+        origin: &AuditOrigin,
+        now: DateTime<Utc>,
+    ) -> Result<(), AccountError> {
+        let write = self.store.write().await?;
+        let (token, _) = tokens::take::<Value>(&write, Purpose::Email, token, now).await?;
+        let user = read(&write, token.user_id.as_deref().unwrap_or_default()).await?;
+        let changed = row::Entity::update_many()
+            .col_expr(row::Column::Email, Expr::value(token.email.as_str()))
+            .filter(row::Column::UserId.eq(user.user_id.as_str()))
+            .exec(write.db())
+            .await
+            .doing("changing an address");
+        changed.map_err(|error| match error {
+            error if error.is_unique_violation() => AccountError::EmailTaken,
+            error => error.into(),
+        })?;
+        let mail = AccountMail::of("moved", "/sign-in");
+        self.outgoing.send(&write, &user.email, language_of(&user), mail, now).await?;
+        let origin = AuditOrigin { actor: user.user_id.clone(), ..origin.clone() };
+        record(write, "user.email_changed", &user.user_id, &origin, now).await
+    }
+
+    /// The user, whose password was given. Guesses are counted as at sign-in.
+    pub(super) async fn confirmed(
+        &self,
+        user_id: &str,
+        password: &str,
+        origin: &AuditOrigin,
+    ) -> Result<row::Model, AccountError> {
+        let found = row::Entity::find_by_id(user_id).one(self.store.db()).await;
+        let unknown = || AccountError::UnknownUser { user_id: user_id.to_owned() };
+        let user = found.doing("reading a user")?.ok_or_else(unknown)?;
+        let guessed = LoginTarget { email: Email::stored(&user.email)?, epoch: Some(user.epoch) };
+        let attempt = self.throttle.attempt(&guessed, origin.ip, None)?;
+        let right = self.hasher.verify(password, Some(&user.password_hash), true).await;
+        if matches!(right, Err(AccountError::HashQueue)) {
+            self.throttle.undo(&attempt);
+        }
+        if !right? {
+            return Err(AccountError::WrongPassword);
+        }
+        self.throttle.succeeded(&attempt);
+        Ok(user)
+    }
+}
+
+/// The language of a user's mails.
+pub(super) fn language_of(user: &row::Model) -> Language {
+    let tag = user.language.as_deref().unwrap_or_default();
+    Language::from_tag(tag).unwrap_or(Language::En)
+}
+
+pub(super) async fn read(write: &Write, user_id: &str) -> Result<row::Model, AccountError> {
+    let found = row::Entity::find_by_id(user_id).one(write.db()).await.doing("reading a user")?;
+    found.ok_or_else(|| AccountError::UnknownUser { user_id: user_id.to_owned() })
+}
+
+/// Fails when the password was changed since it was looked at.
+pub(super) async fn unchanged(write: &Write, user: &row::Model) -> Result<(), AccountError> {
+    match read(write, &user.user_id).await?.password_hash == user.password_hash {
+        true => Ok(()),
+        false => Err(AccountError::WrongPassword),
+    }
+}
+
+pub(super) async fn set_password(
+    write: &Write,
+    user_id: &str,
+    hash: String,
+) -> Result<(), StoreError> {
+    let set = row::Entity::update_many()
+        .col_expr(row::Column::PasswordHash, Expr::value(hash))
+        .filter(row::Column::UserId.eq(user_id))
+        .exec(write.db())
+        .await;
+    set.doing("setting a password")?;
+    tokens::forget_of_user(write, user_id, &OF_PASSWORD).await
+}
+
+pub(super) async fn record(
+    write: Write,
+    action: &'static str,
+    user_id: &str,
+    origin: &AuditOrigin,
+    now: DateTime<Utc>,
+) -> Result<(), AccountError> {
+    let act = AuditAction { action, target: user_id.to_owned(), detail: json!({}) };
+    audit::append(&write, origin, act, now).await?;
+    Ok(write.commit().await?)
+}
