@@ -5,15 +5,16 @@ use std::{collections::HashSet, net::IpAddr, sync::Arc};
 use actix_web::web::Data;
 use delivery::Courier;
 use rest::{
+    client_limiter::ClientLimiter,
     principal::{Authenticator, Principal, Restriction, Role},
-    problem::Problem,
+    problem::{Code, Problem},
 };
 use state::{State, store::Store};
 
 use crate::{
     keys::{self, KeyRing},
     plans::Plans,
-    quotas::Quotas,
+    quotas::{self, Quotas},
     users::{
         self, AccountError, Accounts, Devices, Email, Outgoing, SessionKind, Settings, Status,
         User, Vault,
@@ -32,6 +33,8 @@ pub struct Directory {
     /// What was used in this month.
     pub quotas: Data<Quotas>,
     pub(crate) courier: Arc<Courier>,
+    /// The places of streams.
+    pub(crate) streams: ClientLimiter,
     /// Where thresholds of quotas are told; empty: nowhere.
     pub(crate) quota_webhook: String,
 }
@@ -64,6 +67,7 @@ impl Directory {
             plans: Data::new(plans),
             quotas: Data::default(),
             courier: Arc::new(courier),
+            streams: quotas::stream_limiter(),
             quota_webhook: String::new(),
         }
     }
@@ -74,9 +78,26 @@ impl Directory {
     }
 }
 
+impl Directory {
+    async fn by_access_token(&self, token: &str) -> Result<Principal, Problem> {
+        let now = self.state.clock.now();
+        let found = self.accounts.by_access_token(token, now).await?;
+        let over = || Problem::unauthorized(Code::SessionOver, "the access token is not valid");
+        let (user, session_id) = found.ok_or_else(over)?;
+        let restriction = self.accounts.restriction(&user).await?;
+        let principal = user.principal();
+        let restriction = restriction.or(principal.restriction);
+        Ok(Principal { session_id: Some(session_id), restriction, ..principal })
+    }
+}
+
 #[async_trait::async_trait]
 impl Authenticator for Directory {
     async fn by_key(&self, secret: &str, from: Option<IpAddr>) -> Result<Principal, Problem> {
+        // A JWT has dots, and a key has none.
+        if secret.contains('.') {
+            return self.by_access_token(secret).await;
+        }
         Ok(self.keys.verify(secret, from, self.state.clock.now()).await?)
     }
 

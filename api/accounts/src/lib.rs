@@ -34,7 +34,12 @@ mod tests;
 /// A database with the tables of this crate.
 #[cfg(test)]
 async fn scratch() -> state::scratch::Scratch {
+    state::scratch::Scratch::new(&all_migrations()).await
+}
+
+#[cfg(test)]
+fn all_migrations() -> Vec<state::migration::Migration> {
+    let delivery = rest::feature::migrations(delivery::FEATURES);
     let own = rest::feature::migrations(FEATURES);
-    let all: Vec<_> = state::migration::MIGRATIONS.iter().copied().chain(own).collect();
-    state::scratch::Scratch::new(&all).await
+    state::migration::MIGRATIONS.iter().copied().chain(delivery).chain(own).collect()
 }

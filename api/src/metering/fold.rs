@@ -109,3 +109,131 @@ fn value<T: arrow::datatypes::ArrowPrimitiveType>(
     let values = column?.as_primitive_opt::<T>()?;
     values.is_valid(row).then(|| values.value(row))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use ingest::{
+        Grant,
+        decode::{EventFormat, Sender, decode},
+        identity::Pseudonyms,
+        time::Window,
+    };
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn record(first_lsn: Lsn, events: &[Value]) -> Record {
+        let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
+        let sender = Sender {
+            organization: None,
+            grant: &Grant::ALL,
+            pseudonyms: &Pseudonyms::new([1; 32]),
+            window: Window::ANY,
+            is_strict: false,
+        };
+        let decoded = decode(EventFormat::Ndjson, lines.as_bytes(), &sender, 0);
+        let batch = decoded.unwrap().unwrap().batches.remove(0);
+        Record { table: batch.table, first_lsn, ingested_at: 0, rows: batch.rows }
+    }
+
+    fn event(id: usize, organization: &str, time: &str, mut data: Value) -> Value {
+        data["model"] = json!("m");
+        json!({
+            "specversion": "1.0", "id": id.to_string(), "source": "/gateway", "type": "usage.request",
+            "subject": organization, "time": time, "data": data,
+        })
+    }
+
+    fn november() -> Month {
+        Month::of(DateTime::parse_from_rfc3339("2026-11-01T00:00:00Z").unwrap().to_utc())
+    }
+
+    #[test]
+    fn rows_above_the_cut_count_in_their_month_and_currency() {
+        let usd = json!({"input_tokens": 5, "output_tokens": 2, "list_price": "0.5", "currency": "USD", "api_key_id": "key_1"});
+        let eur = json!({"output_tokens": 3, "list_price": "0.25", "currency": "EUR"});
+        let mut own = event(3, "org_a", "2026-11-02T00:00:00Z", json!({"input_tokens": 900}));
+        own["source"] = json!("/organizations/org_a/x");
+        let record = record(
+            11,
+            &[
+                event(0, "org_a", "2026-11-01T00:00:00Z", usd.clone()),
+                event(1, "org_a", "2026-11-30T23:59:59.999999Z", eur),
+                event(2, "org_a", "2026-10-31T23:59:59.999999Z", usd.clone()),
+                own,
+                event(4, "org_b", "2026-12-01T00:00:00Z", json!({})),
+            ],
+        );
+        let mut fold = Fold::new(november(), true);
+        fold.add(&record, 10);
+        let arrived: Vec<_> = fold.arrived.iter().map(|event| event.id.as_str()).collect();
+        assert_eq!(arrived, ["0", "1", "2", "4"]);
+        let mut found = fold.counted();
+        found.sort_by_key(|one| (one.month, one.api_key_id.is_none()));
+        let told: Vec<_> = found
+            .iter()
+            .map(|one| {
+                let spend = one.usage.spend.iter().map(|(code, units)| (code.as_str(), *units));
+                let key = one.api_key_id.as_deref();
+                (key, one.usage.requests, one.usage.tokens, spend.collect::<Vec<_>>())
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Some("key_1"), 1, 7, vec![("USD", 500_000_000_000)]),
+                (None, 1, 3, vec![("EUR", 250_000_000_000)]),
+                (None, 1, 0, vec![]),
+            ]
+        );
+        // What the ledger has counted is passed over, in the middle of a record, too.
+        let mut rest = Fold::new(november(), false);
+        rest.add(&record, 11);
+        assert_eq!(rest.counted().iter().map(|one| one.usage.requests).sum::<i64>(), 2);
+        assert!(rest.arrived.is_empty());
+    }
+
+    /// However the log is cut into records and steps, the sums are those of the events.
+    #[test]
+    fn any_cut_of_the_log_adds_up() {
+        let mut random = StdRng::seed_from_u64(7);
+        let events: Vec<Value> = (0..500)
+            .map(|id| {
+                let day = random.random_range(1..=30);
+                let time = format!("2026-11-{day:02}T12:00:00Z");
+                let tokens = random.random_range(0..100);
+                event(id, ["org_a", "org_b"][id % 2], &time, json!({"input_tokens": tokens}))
+            })
+            .collect();
+        let mut expected: BTreeMap<String, (i64, i128)> = BTreeMap::new();
+        for event in &events {
+            let sum = expected.entry(event["subject"].as_str().unwrap().to_owned()).or_default();
+            sum.0 += 1;
+            sum.1 += i128::from(event["data"]["input_tokens"].as_i64().unwrap());
+        }
+        for _ in 0..20 {
+            let (mut fold, mut at, mut found) = (Fold::new(november(), false), 0, BTreeMap::new());
+            while at < events.len() {
+                let size = random.random_range(1..60).min(events.len() - at);
+                let record = record(at as Lsn + 1, &events[at..at + size]);
+                // A record that was partly read before is read again.
+                let split = random.random_range(0..size) as Lsn;
+                let rows = record.rows.slice(0, split as usize);
+                if split > 0 {
+                    fold.add(&Record { rows, ..record.clone() }, at as Lsn);
+                }
+                fold.add(&record, at as Lsn + split);
+                at += size;
+            }
+            for one in fold.counted() {
+                let sum: &mut (i64, i128) = found.entry(one.organization_id).or_default();
+                sum.0 += one.usage.requests;
+                sum.1 += one.usage.tokens;
+            }
+            assert_eq!(found, expected);
+        }
+    }
+}

@@ -9,7 +9,6 @@ use std::{sync::Arc, time::Duration};
 use accounts::quotas::Month;
 use ingest::log::{LogId, Lsn, Tail};
 use metrics::{describe_gauge, gauge};
-use pipeline::Cut;
 use rest::feature::Feature;
 use state::{
     folder,
@@ -26,6 +25,10 @@ use crate::server::System;
 const PAUSE: Duration = Duration::from_millis(100);
 /// After a failure.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How often the log is read while the ledger is.
+const PAUSE_MEANWHILE: Duration = Duration::from_millis(500);
+/// Log sequence numbers of a step.
+const STEP_ROWS: Lsn = 100_000;
 const CHECKED_EVERY: Duration = Duration::from_secs(3_600);
 const DIFFERING: &str = "quota_differing_counters";
 
@@ -47,6 +50,8 @@ pub(crate) enum MeteringError {
     Log(#[from] ingest::Error),
     #[error("the reader of the log has stopped")]
     Stopped,
+    #[error("the ledger is still being read")]
+    StillReading,
 }
 
 fn begin(system: &System) {
@@ -85,14 +90,29 @@ fn say(error: &MeteringError) {
     tracing::warn!(error, "the counters of quotas begin anew");
 }
 
-/// Counts what the ledger says.
+/// Counts what the ledger says at a cut. The log is read on meanwhile: what was written long ago is removed.
 async fn start(system: &System) -> Result<(), MeteringError> {
-    let mut tail = system.metering.0.lock().await;
+    // Whoever compares waits until it is there again.
+    *system.metering.0.lock().await = None;
     let cut = system.lake.lakehouse.cut();
     let month = Month::of(system.state.clock.now());
-    let counted = ledger::counted(&system.lake, &cut, month, false).await?;
+    let log_dir = folder::LOG.of(&system.config.dir);
+    let mut tail = Tail::new(&log_dir, LogId(cut.log), cut.lsn);
+    let mut fold = Fold::new(month, false);
+    let mut reading = std::pin::pin!(ledger::counted(&system.lake, &cut, month, false));
+    let counted = loop {
+        tokio::select! {
+            counted = &mut reading => break counted?,
+            () = tokio::time::sleep(PAUSE_MEANWHILE) => {
+                let through = system.lake.lakehouse.cut().lsn;
+                (tail, fold) = read(tail, fold, through).await?;
+            }
+        }
+    };
+    let last = tail.last_lsn();
     system.directory.quotas.begin(cut.lsn, counted);
-    *tail = Some(Tail::new(&folder::LOG.of(&system.config.dir), LogId(cut.log), cut.lsn));
+    system.directory.quotas.count(last, fold.counted(), [], system.state.clock.now());
+    *system.metering.0.lock().await = Some(tail);
     Ok(())
 }
 
@@ -101,36 +121,41 @@ async fn follow(system: &System) -> Option<MeteringError> {
     loop {
         tokio::time::sleep(PAUSE).await;
         let mut tail = system.metering.0.lock().await;
-        let cut = system.lake.lakehouse.cut();
         // A comparison found a difference.
         let reader = tail.take()?;
-        match advance(system, reader, &cut).await {
+        match advance(system, reader, system.lake.lakehouse.cut().lsn).await {
             Ok(reader) => *tail = Some(reader),
             Err(error) => return Some(error),
         }
     }
 }
 
-/// Counts the events up to a cut.
-async fn advance(system: &System, mut tail: Tail, cut: &Cut) -> Result<Tail, MeteringError> {
-    let (after, through): (Lsn, Lsn) = (tail.last_lsn(), cut.lsn);
-    if after >= through {
-        return Ok(tail);
+/// Counts the events up to a log sequence number, in steps that memory holds.
+async fn advance(system: &System, mut tail: Tail, through: Lsn) -> Result<Tail, MeteringError> {
+    while tail.last_lsn() < through {
+        let now = system.state.clock.now();
+        let awaited = system.directory.quotas.awaits_events();
+        let fold = Fold::new(Month::of(now).previous(), awaited);
+        let step = through.min(tail.last_lsn() + STEP_ROWS);
+        let (read, mut fold) = read(tail, fold, step).await?;
+        let counted = fold.counted();
+        system.directory.quotas.count(read.last_lsn(), counted, fold.arrived, now);
+        tail = read;
     }
-    let awaited = system.directory.quotas.awaits_events();
-    let now = system.state.clock.now();
-    let month = Month::of(now);
-    let read = tokio::task::spawn_blocking(move || {
-        tail.read_to(through)?;
-        let mut fold = Fold::new(month, awaited);
-        for record in tail.take() {
-            fold.add(&record, after);
+    Ok(tail)
+}
+
+/// Adds the events up to a log sequence number, in steps.
+async fn read(mut tail: Tail, mut fold: Fold, through: Lsn) -> Result<(Tail, Fold), MeteringError> {
+    let reading = tokio::task::spawn_blocking(move || {
+        while tail.last_lsn() < through {
+            let after = tail.last_lsn();
+            tail.read_to(through.min(after + STEP_ROWS))?;
+            for record in tail.take() {
+                fold.add(&record, after);
+            }
         }
         Ok::<_, ingest::Error>((tail, fold))
     });
-    let (tail, mut fold) = read.await.map_err(|_| MeteringError::Stopped)??;
-    let last = tail.last_lsn();
-    let counted = fold.counted();
-    system.directory.quotas.count(last, counted, fold.arrived, now);
-    Ok(tail)
+    Ok(reading.await.map_err(|_| MeteringError::Stopped)??)
 }

@@ -3,3 +3,4 @@
 mod persons;
 mod quotas;
 mod registration;
+mod tokens;

@@ -134,7 +134,7 @@ async fn persons_are_shown_to_roles_that_were_granted_them() {
     run_ok(dir.path(), &["user", "grant-persons", "user"]);
     assert_eq!(user_of(&member).await, pseudonym);
     let grants = run_ok(dir.path(), &["user", "person-grants"]);
-    assert!(grants.starts_with("role\tgranted_by\tgranted_at\nmember\tcommand-line\t"), "{grants}");
+    assert!(grants.starts_with("role\tgranted_by\tgranted_at\nuser\tcommand-line\t"), "{grants}");
     run_ok(dir.path(), &["user", "revoke-persons", "user"]);
     for command in ["grant-persons", "revoke-persons"] {
         let refused = run(dir.path(), &["user", command, "admin"]);

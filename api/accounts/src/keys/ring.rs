@@ -122,6 +122,17 @@ impl KeyRing {
         Ok(self.known(now).await?.keys.get(&hash).map(Arc::clone))
     }
 
+    /// Whether the key with an id works.
+    pub(crate) async fn works(
+        &self,
+        api_key_id: &str,
+        now: DateTime<Utc>,
+    ) -> Result<bool, KeyError> {
+        let known = self.known(now).await?;
+        let key = known.by_id.get(api_key_id);
+        Ok(key.is_some_and(|key| key.standing(now) == Verdict::Valid))
+    }
+
     /// The key of an organization with an id, whether it works or not.
     pub(crate) async fn find_own(
         &self,

@@ -129,7 +129,7 @@ pub(super) async fn verify_key(
         fail_open: plan.as_deref().and_then(|name| plans.get(name)).map(|plan| plan.fail_open),
         plan,
         scopes: Some(key.scopes.iter().map(Scope::as_str).collect()),
-        expires_at: key.expires_at,
+        expires_at: key.ends_at(known.organization.as_ref().and_then(|one| one.key_max_age)),
         project_id: key.purpose.project_id().map(ToOwned::to_owned),
         quotas,
         rate_limits: admission.limits,

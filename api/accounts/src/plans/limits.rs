@@ -73,6 +73,9 @@ pub struct SpendQuota {
 #[serde(try_from = "String", into = "String")]
 pub struct Amount(pub(crate) i128);
 
+/// As of an event: 10¹³.
+const AMOUNT_MAX: i128 = 10_000_000_000_000 * 1_000_000_000_000;
+
 /// The code of a currency: three capital letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -110,7 +113,7 @@ impl Limits {
 impl Amount {
     /// Reads a decimal such as `20.00`; `None` for what is none, or negative.
     pub fn parse(text: &str) -> Option<Self> {
-        money::parse(text).filter(|units| *units >= 0).map(Self)
+        money::parse(text).filter(|units| (0..=AMOUNT_MAX).contains(units)).map(Self)
     }
 }
 
@@ -118,7 +121,8 @@ impl TryFrom<String> for Amount {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text).ok_or("an amount is a decimal as text, such as \"20.00\", not negative")
+        Self::parse(&text)
+            .ok_or("an amount is a decimal as text, such as \"20.00\", from 0 to 10000000000000")
     }
 }
 
@@ -215,6 +219,10 @@ mod tests {
         {
             assert_eq!(Amount::parse(text).unwrap().to_string(), written);
         }
-        assert_eq!(Amount::parse("-1"), None);
+        for wrong in
+            ["-1", "10000000000000.000000000001", "99999999999999999999999999", "1e30", "NaN"]
+        {
+            assert_eq!(Amount::parse(wrong), None, "{wrong}");
+        }
     }
 }

@@ -204,7 +204,15 @@ pub(crate) async fn all_current(
         .doing("reading limits")?;
     let mut found: HashMap<String, Vec<LimitOverride>> = HashMap::new();
     for row in rows {
-        let one = LimitOverride::try_from(row)?;
+        let override_id = row.override_id.clone();
+        let one = match LimitOverride::try_from(row) {
+            Ok(one) => one,
+            // One damaged row is no reason to refuse everybody: it does not count.
+            Err(error) => {
+                tracing::error!(%error, override_id, "an override is not readable");
+                continue;
+            }
+        };
         found.entry(one.organization_id.clone()).or_default().push(one);
     }
     Ok(found)

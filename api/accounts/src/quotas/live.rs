@@ -7,8 +7,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream;
 use rest::{
-    client_limiter::{ClientId, ClientLimiter, ClientPermit},
-    principal::{Authenticator, Authorized, ReadMetrics},
+    client_limiter::{ClientId, ClientLimiter},
+    principal::{Ability, Authenticator, Authorized, Principal, PrincipalKind, ReadMetrics},
     problem::{Denied, Problem, parameters},
 };
 use serde_json::json;
@@ -21,7 +21,7 @@ use super::{
     routes::{QuotaParameters, asked_organization},
     view::UsageView,
 };
-use crate::Directory;
+use crate::{Directory, users};
 
 /// A change is told so soon.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -34,26 +34,24 @@ const EACH: usize = 10;
 const ALL: usize = 500;
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>, directory: &Directory) {
-    config
-        .app_data(web::Data::new(directory.clone()))
-        .app_data(web::Data::new(LiveLimiter(ClientLimiter::new(EACH, ALL))))
-        .service(live_usage);
+    config.app_data(web::Data::new(directory.clone())).service(live_usage);
 }
 
-#[derive(Debug)]
-struct LiveLimiter(ClientLimiter);
+/// The places of all streams.
+pub(crate) fn limiter() -> ClientLimiter {
+    ClientLimiter::new(EACH, ALL)
+}
 
 /// One stream.
 struct Live {
     directory: Directory,
-    principal_id: String,
+    principal: Principal,
     organization_id: String,
     api_key_id: Option<String>,
     /// What was said last, and when.
     said: Option<UsageView>,
     said_at: Instant,
     until: Instant,
-    _place: ClientPermit,
 }
 
 /// The use of this month of UTC as server-sent events: one at once, and one within two seconds of each change. `data` is
@@ -74,62 +72,71 @@ async fn live_usage(
     principal: Authorized<ReadMetrics>,
     asked: Result<web::Query<QuotaParameters>, actix_web::Error>,
     directory: web::Data<Directory>,
-    limiter: web::Data<LiveLimiter>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
     let organization_id = asked_organization(&principal, asked.organization_id.as_deref())?;
-    let place = limiter.0.take(ClientId::from(&*principal));
+    let clock = directory.state.clock.now();
+    let organization = directory.keys.organization(&organization_id, clock).await?;
+    if organization.is_none() {
+        return Err(Problem::not_found(format!("there is no organization `{organization_id}`")));
+    }
+    if let Some(id) = &asked.api_key_id {
+        directory.keys.find_own(id, &organization_id, clock).await?;
+    }
+    let place = directory.streams.take(ClientId::from(&*principal));
+    let place = place.map_err(|full| full.problem("streams are being read", 5))?;
     let now = Instant::now();
     let live = Live {
         directory: directory.as_ref().clone(),
-        principal_id: principal.id.clone(),
+        principal: principal.into_principal(),
         organization_id,
         api_key_id: asked.api_key_id,
         said: None,
         said_at: now,
         until: now + LASTS,
-        _place: place.map_err(|full| full.problem("streams are being read", 5))?,
     };
     let pieces = stream::unfold(live, |mut live| async move {
         let piece = live.next().await?;
         Some((Ok::<_, actix_web::Error>(piece), live))
     });
-    Ok(HttpResponse::Ok()
+    let mut response = HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
         // What is compressed waits for more.
         .insert_header((header::CONTENT_ENCODING, "identity"))
-        .streaming(Box::pin(pieces)))
+        .streaming(Box::pin(pieces));
+    // Held until the stream ends, instead of a place for large answers.
+    response.extensions_mut().insert(place);
+    Ok(response)
 }
 
 impl Live {
     /// The next piece; nothing when the stream ends.
     async fn next(&mut self) -> Option<Bytes> {
+        let mut is_first = self.said.is_none();
         loop {
-            if self.said.is_some() {
+            if !std::mem::take(&mut is_first) {
                 tokio::time::sleep(PAUSE).await;
                 if Instant::now() >= self.until || !self.may_read().await {
                     return None;
                 }
             }
             let now = self.directory.state.clock.now();
-            match self.used(now) {
-                Some(used) if self.said.as_ref() != Some(&used) => {
-                    let month = Month::of(now);
-                    let data = json!({
-                        "organization_id": self.organization_id,
-                        "api_key_id": self.api_key_id,
-                        "period": {"start": rfc3339(month.start()), "end": rfc3339(month.end())},
-                        "at": rfc3339(now),
-                        "used": used,
-                    });
-                    self.said = Some(used);
-                    self.said_at = Instant::now();
-                    return Some(Bytes::from(format!("event: usage\ndata: {data}\n\n")));
-                }
-                // The ledger is being read.
-                None if self.said.is_none() => tokio::time::sleep(PAUSE).await,
-                _ => {}
+            // Before the ledger is read, nothing is known.
+            if let Some(used) = self.used(now)
+                && self.said.as_ref() != Some(&used)
+            {
+                let month = Month::of(now);
+                let data = json!({
+                    "organization_id": self.organization_id,
+                    "api_key_id": self.api_key_id,
+                    "period": {"start": rfc3339(month.start()), "end": rfc3339(month.end())},
+                    "at": rfc3339(now),
+                    "used": used,
+                });
+                self.said = Some(used);
+                self.said_at = Instant::now();
+                return Some(Bytes::from(format!("event: usage\ndata: {data}\n\n")));
             }
             if self.said_at.elapsed() >= SILENCE {
                 self.said_at = Instant::now();
@@ -139,16 +146,23 @@ impl Live {
     }
 
     fn used(&self, now: DateTime<Utc>) -> Option<UsageView> {
-        let (total, by_key) = self.directory.quotas.used(&self.organization_id, Month::of(now))?;
-        let used = match &self.api_key_id {
-            Some(id) => by_key.get(id).cloned().unwrap_or_default(),
-            None => total,
-        };
-        Some(UsageView::from(&used))
+        let (quotas, key) = (&self.directory.quotas, self.api_key_id.as_deref());
+        Some(UsageView::from(&quotas.used(&self.organization_id, key, Month::of(now))?))
     }
 
-    /// Whether the caller still works.
+    /// Whether the caller may still read the same; what is not known is no yes.
     async fn may_read(&self) -> bool {
-        !matches!(self.directory.by_id(&self.principal_id).await, Ok(None))
+        let (directory, before) = (&self.directory, &self.principal);
+        let now = directory.state.clock.now();
+        if matches!(before.kind, PrincipalKind::Key(_)) {
+            return matches!(directory.keys.works(&before.id, now).await, Ok(true));
+        }
+        let is_open = match &before.session_id {
+            Some(id) => users::session_is_open(&directory.state.store, id, now).await,
+            None => Ok(true),
+        };
+        let now = directory.by_id(&before.id).await.ok().flatten();
+        matches!(is_open, Ok(true))
+            && now.is_some_and(|now| now.may(Ability::ReadMetrics) && now.reach == before.reach)
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     Directory,
     plans::{LimitScope, Limits},
 };
+pub(crate) use live::limiter as stream_limiter;
 pub use reservations::EventName;
 use reservations::{Reservation, Reservations};
 pub use standing::{Measure, QuotaStanding, QuotaUnit};
@@ -96,16 +97,18 @@ pub(crate) enum QuotaError {
 }
 
 impl Quotas {
-    /// Puts what the ledger says at a log sequence number in the place of all that was counted before.
+    /// Puts what the ledger says at a log sequence number in the place of all that was counted before. Which events came
+    /// meanwhile is not known: reservations end, as after a crash.
     pub fn begin(&self, through: u64, counted: Vec<Counted>) {
         let mut held = self.lock();
         held.months.clear();
+        held.reservations = Reservations::default();
         held.through = Some(through);
         held.add(counted);
     }
 
-    /// Counts the events up to a log sequence number, and ends the reservations of those that arrived. Months before the
-    /// present one are forgotten.
+    /// Counts the events up to a log sequence number, and ends the reservations of those that arrived. Of the months
+    /// before the present one, the last is kept: a clock may go back.
     pub fn count(
         &self,
         through: u64,
@@ -114,7 +117,7 @@ impl Quotas {
         now: DateTime<Utc>,
     ) {
         let mut held = self.lock();
-        held.months = held.months.split_off(&Month::of(now));
+        held.months = held.months.split_off(&Month::of(now).previous());
         held.through = Some(through);
         held.add(counted);
         for event in arrived {
@@ -154,18 +157,21 @@ impl Quotas {
         (held.through, all)
     }
 
-    /// What an organization has used in a month, by key too.
+    /// What an organization, or one key of it, has used in a month; nothing before the ledger was read.
     pub(crate) fn used(
         &self,
         organization_id: &str,
+        api_key_id: Option<&str>,
         month: Month,
-    ) -> Option<(Usage, BTreeMap<String, Usage>)> {
+    ) -> Option<Usage> {
         let held = self.lock();
         held.through?;
         let used = held.months.get(&month).and_then(|all| all.get(organization_id));
-        Some(used.map_or_else(Default::default, |used| {
-            (used.total.clone(), used.by_key.clone().into_iter().collect())
-        }))
+        let used = used.and_then(|used| match api_key_id {
+            Some(key) => used.by_key.get(key),
+            None => Some(&used.total),
+        });
+        Some(used.cloned().unwrap_or_default())
     }
 
     /// The organizations that used anything in a month.
@@ -213,6 +219,12 @@ impl Quotas {
             return Err(QuotaError::NotCounted);
         }
         let former = held.reservations.end(&event);
+        // A late repetition: the call has ended, and what it used is known.
+        if let Some(settled) = former.clone().filter(|former| !former.is_open) {
+            let expires_at = settled.expires_at;
+            held.reservations.begin(event, settled);
+            return Ok((held.standing(caller, now)?, expires_at));
+        }
         let found = held.standing(caller, now)?;
         let refusal = match caller.limits.concurrent_requests {
             _ if !found.iter().all(|quota| quota.allows(quota.of(&estimate))) => {
@@ -240,17 +252,21 @@ impl Quotas {
         Ok((held.standing(caller, now)?, expires_at))
     }
 
-    /// Puts what was really used in the place of an estimate, until the event comes. The call has ended.
+    /// Puts what was really used in the place of an estimate, until the event comes. The call has ended. Money that is not
+    /// said stays as it was estimated.
     pub(crate) fn settle(
         &self,
         event: &EventName,
-        used: Usage,
+        mut used: Usage,
         now: DateTime<Utc>,
     ) -> Result<DateTime<Utc>, QuotaError> {
         let mut held = self.lock();
         held.reservations.expire(now);
         let former = held.reservations.end(event).ok_or(QuotaError::NoReservation)?;
         let expires_at = now + RESERVED_FOR;
+        if used.spend.is_empty() {
+            used.spend.clone_from(&former.usage.spend);
+        }
         let settled = Reservation { usage: used, expires_at, is_open: false, ..former };
         held.reservations.begin(event.clone(), settled);
         Ok(expires_at)

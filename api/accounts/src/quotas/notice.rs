@@ -8,7 +8,7 @@ use sea_orm::{ActiveValue::Set, EntityTrait};
 use serde_json::json;
 use state::store::{StoreContext, StoreError, rfc3339};
 
-use super::{Caller, Month, QuotaStanding, QuotaUnit, notice_row as row};
+use super::{Caller, Measure, Month, QuotaStanding, QuotaUnit, notice_row as row};
 use crate::{Directory, keys::KeyError, users};
 
 /// Hundredths of a quota. Where several are reached at once, the highest is told.
@@ -16,7 +16,7 @@ const THRESHOLDS: [i32; 3] = [100, 80, 50];
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// What was told, as far as this process knows.
-type Told = HashSet<(String, Month, QuotaUnit, i32)>;
+type Told = HashSet<(String, Month, QuotaUnit, String, i32)>;
 
 pub(super) fn register(directory: &Directory) {
     let directory = directory.clone();
@@ -41,6 +41,7 @@ async fn look(directory: &Directory, told: &mut Told, now: DateTime<Utc>) -> Res
     let month = Month::of(now);
     told.retain(|(_, of, ..)| *of == month);
     for organization_id in directory.quotas.organizations(month) {
+        let now = directory.state.clock.now();
         let organization = directory.keys.organization(&organization_id, now).await?;
         let Some(organization) = organization else { continue };
         let limits = directory.plans.limits(&organization.plan, &organization.overrides, now);
@@ -52,8 +53,11 @@ async fn look(directory: &Directory, told: &mut Told, now: DateTime<Utc>) -> Res
             else {
                 continue;
             };
-            if told.insert((organization_id.clone(), month, quota.unit, threshold)) {
+            let limit = shown(quota.limit);
+            let name = (organization_id.clone(), month, quota.unit, limit, threshold);
+            if !told.contains(&name) {
                 tell(directory, &organization_id, month, &quota, threshold, now).await?;
+                told.insert(name);
             }
         }
     }
@@ -72,8 +76,10 @@ async fn tell(
     let recipients = users::addresses_of(&directory.state.store, organization_id).await?;
     let write = directory.state.store.write().await?;
     let name = month.start().format("%Y-%m").to_string();
+    // Of another limit it is told anew.
+    let unit = format!("{}:{}", quota.unit.as_str(), shown(quota.limit));
     for at in THRESHOLDS.into_iter().filter(|at| *at >= threshold) {
-        let key = (organization_id.to_owned(), name.clone(), quota.unit.as_str().to_owned(), at);
+        let key = (organization_id.to_owned(), name.clone(), unit.clone(), at);
         let known = row::Entity::find_by_id(key).one(write.db()).await;
         if known.doing("reading notices of quotas")?.is_some() {
             return Ok(());
@@ -82,13 +88,13 @@ async fn tell(
     let told = row::ActiveModel {
         organization_id: Set(organization_id.to_owned()),
         month: Set(name.clone()),
-        unit: Set(quota.unit.as_str().to_owned()),
+        unit: Set(unit.clone()),
         threshold: Set(threshold),
         told_at: Set(now.timestamp_micros()),
     };
     let added = row::Entity::insert(told).exec_without_returning(write.db()).await;
     added.doing("adding a notice of a quota")?;
-    let reference = format!("quota:{organization_id}:{name}:{}:{threshold}", quota.unit.as_str());
+    let reference = format!("quota:{organization_id}:{name}:{unit}:{threshold}");
     let content = content(organization_id, month, quota, threshold, now);
     let mails = recipients.into_iter().filter(|_| directory.courier.sends_mail());
     let mails = mails.map(|address| (Channel::Mail, address));
@@ -109,6 +115,10 @@ async fn tell(
     Ok(())
 }
 
+fn shown(measure: Measure) -> String {
+    json!(measure).to_string().trim_matches('"').to_owned()
+}
+
 fn content(
     organization_id: &str,
     month: Month,
@@ -121,7 +131,6 @@ fn content(
         QuotaUnit::Tokens => ("tokens", "Token 数"),
         QuotaUnit::Spend => ("spend", "花费"),
     };
-    let shown = |measure| json!(measure).to_string().trim_matches('"').to_owned();
     let currency = quota.currency.map(|code| format!(" {}", code.as_str())).unwrap_or_default();
     let (used, limit) = (shown(quota.used), shown(quota.limit));
     let until = month.end().format("%Y-%m-%d").to_string();

@@ -8,6 +8,7 @@ pub(super) struct Model {
     /// `2026-11`
     #[sea_orm(primary_key, auto_increment = false)]
     pub month: String,
+    /// What is counted, and the limit: `tokens:1000`
     #[sea_orm(primary_key, auto_increment = false)]
     pub unit: String,
     #[sea_orm(primary_key, auto_increment = false)]

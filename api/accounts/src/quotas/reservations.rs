@@ -12,6 +12,8 @@ use super::Usage;
 /// Of one organization, and of all together.
 const OF_ORGANIZATION_MAX: usize = 50_000;
 const OF_ALL_MAX: usize = 500_000;
+/// So many each organization gets, however many others have.
+const OF_EVERYBODY: usize = 100;
 /// Ends of reservations that are gone already.
 const IDLE_ENDS_MAX: usize = 10_000;
 
@@ -86,7 +88,7 @@ impl Reservations {
 
     pub(super) fn is_full(&self, organization_id: &str) -> bool {
         let held = self.of(organization_id).map_or(0, |of| of.held.len());
-        held >= OF_ORGANIZATION_MAX || self.count >= OF_ALL_MAX
+        held >= OF_ORGANIZATION_MAX || (self.count >= OF_ALL_MAX && held >= OF_EVERYBODY)
     }
 
     /// Reserves for an event that has no reservation.

@@ -2,6 +2,7 @@
 
 use actix_web::{HttpResponse, get, post, web};
 use chrono::{DateTime, Utc};
+use ingest::grant::SELF_REPORTED;
 use rest::{
     body::Body,
     principal::{Authorized, Principal, ReadMetrics, VerifyKeys},
@@ -110,9 +111,9 @@ pub(super) struct SettleBody {
     source: String,
     /// Its id.
     id: String,
-    /// Tokens of input and output.
-    #[serde(default)]
-    tokens: u64,
+    /// Tokens of input and output; required unless it is canceled.
+    tokens: Option<u64>,
+    /// Money. Left out: as it was estimated.
     spend: Option<MoneyBody>,
     /// The event will not come: the reservation ends.
     #[serde(default)]
@@ -130,6 +131,7 @@ pub(super) struct SettleView {
 
 /// As in events.
 const NAME_BYTES_MAX: usize = 256;
+const TOKENS_MAX: u64 = 1_000_000_000_000;
 
 fn event(organization_id: &str, source: &str, id: &str) -> Result<EventName, Problem> {
     for (field, text) in [("organization_id", organization_id), ("source", source), ("id", id)] {
@@ -137,6 +139,12 @@ fn event(organization_id: &str, source: &str, id: &str) -> Result<EventName, Pro
             let detail = format!("`{field}` is 1 to {NAME_BYTES_MAX} bytes long");
             return Err(Problem::bad_request(Code::InvalidField, detail).with("field", field));
         }
+    }
+    if source.starts_with(SELF_REPORTED) {
+        let detail = format!(
+            "`source` is a gateway's: what organizations state under {SELF_REPORTED} does not count"
+        );
+        return Err(Problem::bad_request(Code::InvalidField, detail).with("field", "source"));
     }
     Ok(EventName {
         organization_id: organization_id.to_owned(),
@@ -215,11 +223,8 @@ async fn get_quota(
         key: of_key.map(|key| (key.api_key_id.as_str(), key.limits.budget())),
     };
     let month = Month::of(now);
-    let (total, by_key) = quotas.used(&organization_id, month).ok_or(QuotaError::NotCounted)?;
-    let used = match of_key {
-        Some(key) => by_key.get(&key.api_key_id).cloned().unwrap_or_default(),
-        None => total,
-    };
+    let key_id = of_key.map(|key| key.api_key_id.as_str());
+    let used = quotas.used(&organization_id, key_id, month).ok_or(QuotaError::NotCounted)?;
     let standing = quotas.standing(&caller, now)?;
     let open_calls = quotas.open_calls(&organization_id, now);
     Ok(HttpResponse::Ok().json(QuotaView {
@@ -323,7 +328,16 @@ async fn settle_quota(
             SettleView { status: "canceled", expires_at: None }
         }
         false => {
-            let until = quotas.settle(&event, estimate(body.tokens, body.spend), now)?;
+            let invalid = |reason| {
+                let detail = format!("`tokens` {reason}");
+                Problem::bad_request(Code::InvalidField, detail).with("field", "tokens")
+            };
+            let tokens =
+                body.tokens.ok_or_else(|| invalid("are required unless `cancel` is true"))?;
+            if tokens > TOKENS_MAX {
+                return Err(invalid("are at most 1000000000000"));
+            }
+            let until = quotas.settle(&event, estimate(tokens, body.spend), now)?;
             SettleView { status: "settled", expires_at: Some(until) }
         }
     };

@@ -40,6 +40,11 @@ impl Month {
         Self(at.year() * 12 + at.month0().cast_signed())
     }
 
+    /// The month before it.
+    pub fn previous(self) -> Self {
+        Self(self.0 - 1)
+    }
+
     /// Its first moment.
     pub fn start(self) -> DateTime<Utc> {
         let (year, month) = (self.0.div_euclid(12), self.0.rem_euclid(12) + 1);

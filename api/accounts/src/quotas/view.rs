@@ -64,7 +64,9 @@ pub(crate) fn rate_limit_headers(admission: &Admission) -> Vec<(HeaderName, Head
         format!("\"{}\";q={};w={}", name(limit), limit.limit, limit.per.seconds())
     };
     let left = |limit: &RateLimit| {
-        let wait = admission.retry_after.filter(|_| limit.remaining == 0);
+        // The last one is the one that refused.
+        let is_last = admission.limits.last() == Some(limit);
+        let wait = admission.retry_after.filter(|_| is_last);
         let wait = wait.map(|seconds| format!(";t={seconds}")).unwrap_or_default();
         format!("\"{}\";r={}{wait}", name(limit), limit.remaining)
     };
@@ -92,8 +94,8 @@ mod tests {
     fn headers_are_structured_fields() {
         let limit = |scope, per, limit, remaining| RateLimit { scope, per, limit, remaining };
         let limits = vec![
-            limit(LimitScope::Organization, PerSpan::Minute, 20, 0),
             limit(LimitScope::ApiKey, PerSpan::Day, 1_000, 7),
+            limit(LimitScope::Organization, PerSpan::Minute, 20, 0),
         ];
         let text = |admission: &Admission| {
             let headers = rate_limit_headers(admission);
@@ -104,8 +106,8 @@ mod tests {
         assert_eq!(
             text(&Admission { limits, retry_after: Some(3) }),
             [
-                "ratelimit-policy: \"minute\";q=20;w=60, \"key-day\";q=1000;w=86400",
-                "ratelimit: \"minute\";r=0;t=3, \"key-day\";r=7",
+                "ratelimit-policy: \"key-day\";q=1000;w=86400, \"minute\";q=20;w=60",
+                "ratelimit: \"key-day\";r=7, \"minute\";r=0;t=3",
                 "retry-after: 3",
             ]
         );

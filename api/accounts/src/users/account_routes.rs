@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    Accounts, Email, NewRegistration, Session, cookies,
+    Accounts, Email, NewRegistration, Session, check_password, cookies,
     routes::{UserView, own_user},
     sessions_of,
 };
@@ -73,6 +73,29 @@ pub(super) struct PasswordBody {
     password: String,
 }
 
+/// A password that somebody thinks of. It is not kept.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StrengthBody {
+    #[schema(format = Password)]
+    password: String,
+    /// The address that it is for.
+    email: Option<String>,
+}
+
+/// How hard a password is to guess, as `zxcvbn` estimates it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StrengthView {
+    /// 0 (at once) to 4 (very hard).
+    score: u8,
+    /// What makes it weak, in English.
+    warning: Option<String>,
+    /// What would make it better, in English.
+    suggestions: Vec<String>,
+    /// Whether it would be taken.
+    allowed: bool,
+}
+
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EmailBody {
@@ -82,54 +105,11 @@ pub(super) struct EmailBody {
     password: String,
 }
 
-/// The password, which confirms what is done.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ConfirmBody {
-    #[schema(format = Password)]
-    password: String,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CodeBody {
-    /// Six digits of the app.
-    #[schema(format = Password)]
-    code: String,
-}
-
 /// A mail is on its way, if there is anything to send.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct MailView {
     /// `mail_sent`
     status: &'static str,
-}
-
-/// What an authenticator app needs.
-#[derive(Serialize, ToSchema)]
-pub(super) struct EnrolmentView {
-    /// In base 32.
-    #[schema(format = Password)]
-    secret: String,
-    /// `otpauth://…`
-    #[schema(format = Password)]
-    uri: String,
-    /// The URI as a QR code.
-    qr_svg: String,
-}
-
-/// Each works once, where the app is not at hand.
-#[derive(Serialize, ToSchema)]
-pub(super) struct RecoveryCodes {
-    recovery_codes: Vec<String>,
-}
-
-/// Whether a second factor is asked for.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct FactorView {
-    on: bool,
-    /// Those that were not used.
-    recovery_codes_left: u64,
 }
 
 /// A session.
@@ -164,18 +144,16 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
         .service(complete_registration)
         .service(forgot_password)
         .service(reset_by_token)
+        .service(password_strength)
         .service(change_password)
         .service(change_email)
         .service(complete_email_change)
-        .service(factor_state)
-        .service(enrol)
-        .service(confirm_factor)
-        .service(renew_codes)
-        .service(remove_factor)
         .service(list_sessions)
         .service(end_session)
         .service(end_all);
 }
+
+const ESTIMATED_CHARS: usize = 40;
 
 const MAIL_SENT: MailView = MailView { status: "mail_sent" };
 
@@ -291,6 +269,32 @@ async fn reset_by_token(
     Ok(HttpResponse::NoContent().finish())
 }
 
+/// Estimates how hard a password is to guess, and how it could be better. It is advice: see `allowed`.
+#[utoipa::path(
+    tag = "accounts",
+    request_body = StrengthBody,
+    responses((status = 200, body = StrengthView), (status = 400, body = Problem), (status = 429, body = Problem))
+)]
+#[post("/v1/auth/password/strength")]
+async fn password_strength(body: Body, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    refuse_cross_site(&request)?;
+    let body: StrengthBody = body.json_of_stranger().await?;
+    let email = body.email.as_deref().map(Email::parse).transpose()?;
+    // The estimate takes longer for long ones, which are hard to guess anyway.
+    let start: String = body.password.chars().take(ESTIMATED_CHARS).collect();
+    let inputs: Vec<&str> = email.iter().map(Email::as_str).collect();
+    let estimate = zxcvbn::zxcvbn(&start, &inputs);
+    let feedback = estimate.feedback();
+    let suggestions = feedback.map(zxcvbn::feedback::Feedback::suggestions).unwrap_or_default();
+    let email = email.unwrap_or_else(Email::nobody);
+    Ok(HttpResponse::Ok().json(StrengthView {
+        score: estimate.score().into(),
+        warning: feedback.and_then(|feedback| Some(feedback.warning()?.to_string())),
+        suggestions: suggestions.iter().map(ToString::to_string).collect(),
+        allowed: check_password(&body.password, &email).is_ok(),
+    }))
+}
+
 /// Changes the password of the user who asks, and ends the user's other sessions.
 #[utoipa::path(
     tag = "accounts",
@@ -359,116 +363,6 @@ async fn complete_email_change(
     let body: TokenBody = body.json_of_stranger().await?;
     let origin = caller("anonymous", &request);
     accounts.complete_email_change(&body.token, &origin, state.clock.now()).await?;
-    state.jobs.wake();
-    Ok(HttpResponse::NoContent().finish())
-}
-
-/// Whether a second factor is asked for at sign-in.
-#[utoipa::path(tag = "accounts", responses((status = 200, body = FactorView), Denied))]
-#[get("/v1/me/second-factor")]
-async fn factor_state(
-    principal: Authorized<SignedIn>,
-    accounts: web::Data<Accounts>,
-) -> Result<HttpResponse, Problem> {
-    let state = accounts.factor_state(own_user(&principal)?).await?;
-    let view = FactorView { on: state.is_on, recovery_codes_left: state.recovery_codes };
-    Ok(HttpResponse::Ok().json(view))
-}
-
-/// Makes a secret for an authenticator app. It counts when its first code comes.
-#[utoipa::path(
-    tag = "accounts",
-    request_body = ConfirmBody,
-    responses(
-        (status = 200, body = EnrolmentView), (status = 400, body = Problem), Denied,
-        (status = 409, body = Problem), (status = 429, body = Problem),
-    )
-)]
-#[post("/v1/me/second-factor")]
-async fn enrol(
-    principal: Authorized<SignedIn>,
-    body: Body,
-    accounts: web::Data<Accounts>,
-    state: web::Data<State>,
-    request: HttpRequest,
-) -> Result<HttpResponse, Problem> {
-    let body: ConfirmBody = body.json(&principal).await?;
-    let (user_id, origin) = (own_user(&principal)?, principal.origin(&request));
-    let made = accounts.enrol(user_id, &body.password, &origin, state.clock.now()).await?;
-    let view = EnrolmentView { secret: made.secret, uri: made.uri, qr_svg: made.qr_svg };
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(view))
-}
-
-/// Turns the second factor on by its first code, and ends the user's other sessions. The answer is the only place that ever
-/// shows the recovery codes.
-#[utoipa::path(
-    tag = "accounts",
-    request_body = CodeBody,
-    responses(
-        (status = 200, body = RecoveryCodes), (status = 400, body = Problem), Denied,
-        (status = 409, body = Problem),
-    )
-)]
-#[post("/v1/me/second-factor/confirm")]
-async fn confirm_factor(
-    principal: Authorized<SignedIn>,
-    body: Body,
-    accounts: web::Data<Accounts>,
-    state: web::Data<State>,
-    request: HttpRequest,
-) -> Result<HttpResponse, Problem> {
-    let body: CodeBody = body.json(&principal).await?;
-    let (user_id, origin) = (own_user(&principal)?, principal.origin(&request));
-    let (session, now) = (principal.session_id.as_deref(), state.clock.now());
-    let recovery_codes =
-        accounts.confirm_factor(user_id, session, &body.code, &origin, now).await?;
-    state.jobs.wake();
-    let view = RecoveryCodes { recovery_codes };
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(view))
-}
-
-/// Makes new recovery codes; the former ones do not work any more.
-#[utoipa::path(
-    tag = "accounts",
-    request_body = ConfirmBody,
-    responses(
-        (status = 200, body = RecoveryCodes), (status = 400, body = Problem), Denied,
-        (status = 409, body = Problem), (status = 429, body = Problem),
-    )
-)]
-#[post("/v1/me/second-factor/recovery-codes")]
-async fn renew_codes(
-    principal: Authorized<SignedIn>,
-    body: Body,
-    accounts: web::Data<Accounts>,
-    state: web::Data<State>,
-    request: HttpRequest,
-) -> Result<HttpResponse, Problem> {
-    let body: ConfirmBody = body.json(&principal).await?;
-    let (user_id, origin) = (own_user(&principal)?, principal.origin(&request));
-    let recovery_codes =
-        accounts.renew_recovery_codes(user_id, &body.password, &origin, state.clock.now()).await?;
-    let view = RecoveryCodes { recovery_codes };
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(view))
-}
-
-/// Turns the second factor off.
-#[utoipa::path(
-    tag = "accounts",
-    request_body = ConfirmBody,
-    responses((status = 204), (status = 400, body = Problem), Denied, (status = 429, body = Problem))
-)]
-#[post("/v1/me/second-factor/remove")]
-async fn remove_factor(
-    principal: Authorized<SignedIn>,
-    body: Body,
-    accounts: web::Data<Accounts>,
-    state: web::Data<State>,
-    request: HttpRequest,
-) -> Result<HttpResponse, Problem> {
-    let body: ConfirmBody = body.json(&principal).await?;
-    let (user_id, origin) = (own_user(&principal)?, principal.origin(&request));
-    accounts.remove_factor(user_id, &body.password, &origin, state.clock.now()).await?;
     state.jobs.wake();
     Ok(HttpResponse::NoContent().finish())
 }

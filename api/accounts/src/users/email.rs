@@ -44,6 +44,11 @@ impl Email {
         &self.0
     }
 
+    /// An address that nobody has (RFC 2606).
+    pub(super) fn nobody() -> Self {
+        Self("x@x.invalid".to_owned())
+    }
+
     /// What stands before the `@`.
     pub fn local_part(&self) -> &str {
         self.0.split_once('@').map_or("", |(local, _)| local)

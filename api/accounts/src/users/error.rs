@@ -65,6 +65,9 @@ pub enum AccountError {
     /// The second factor is off.
     #[error("the second factor is off")]
     FactorIsOff,
+    /// A refresh token is unknown, over, or was used before.
+    #[error("the refresh token is not valid: sign in again")]
+    WrongRefresh,
     /// A token is unknown, was used, or is too old.
     #[error("the link is not valid any more: it was used, or is too old")]
     WrongToken,
@@ -123,6 +126,7 @@ impl From<AccountError> for Problem {
             AccountError::SecondFactorRequired { challenge } => {
                 Self::unauthorized(Code::SecondFactorRequired, detail).with("challenge", challenge)
             }
+            AccountError::WrongRefresh => Self::unauthorized(Code::SessionOver, detail),
             AccountError::WrongCode => Self::unauthorized(Code::WrongCode, detail),
             AccountError::FactorIsOn | AccountError::FactorIsOff => {
                 Self::conflict(Code::SecondFactorState, detail)

@@ -1,5 +1,6 @@
 //! Users and how they sign in.
 
+mod access;
 mod account_routes;
 mod admin_routes;
 mod administration;
@@ -8,6 +9,8 @@ mod cookies;
 mod device;
 mod email;
 mod error;
+mod factor_routes;
+mod key_row;
 mod m0004_user_epochs;
 mod m0023_accounts;
 mod mail;
@@ -19,15 +22,18 @@ mod profile;
 mod project_row;
 mod projects;
 mod recovery;
+mod refresh;
 mod refusals;
 mod registration;
 mod routes;
 mod second_factor;
 mod session;
+mod session_ring;
 mod session_row;
 mod sign_in;
 mod sign_in_page;
 mod throttle;
+mod token_routes;
 mod token_row;
 mod tokens;
 mod user;
@@ -45,12 +51,13 @@ pub use members::{Member, members_of};
 pub use password::{PasswordFault, check_password};
 pub use profile::{Profile, ProfileChange, profile_of};
 pub use projects::{Project, create_project_of, projects_of};
+pub use refresh::TokenPair;
 pub use registration::{Invitation, NewRegistration, Registration, invitations};
 pub use routes::{LoginBody, LoginView, Me, UserView};
 pub use second_factor::{Enrolment, FactorState};
 pub use session::end_all_sessions;
-pub(crate) use session::find as find_session;
 pub use session::{Session, SessionKind, SessionToken, session_user, sessions_of};
+pub(crate) use session::{find as find_session, session_is_open};
 pub use sign_in::{Browser, SignedInSession};
 pub use throttle::Throttle;
 pub use user::{NewUser, Status, User, find_user, list_users};
@@ -58,19 +65,26 @@ pub use vault::Vault;
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use rand::Rng;
 use rest::{
     feature::Feature,
     principal::{Restriction, Role},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use state::{clock::Clock, migration::Migration, store::Store};
 use tokio::sync::Notify;
 
 use crate::Directory;
+use access::AccessTokens;
 use mail_limit::MailLimit;
 use password::Hasher;
 use refusals::Refusals;
+use session_ring::SessionRing;
+
+/// Who issues access tokens, whatever the address of the server is.
+const ISSUER: &str = "aihub";
 
 /// Users: how they sign in, and how administrators see them.
 pub(crate) const FEATURE: Feature<Directory> = Feature::new("users")
@@ -118,6 +132,8 @@ pub struct Accounts {
     mails: Arc<MailLimit>,
     outgoing: Outgoing,
     vault: Vault,
+    access: AccessTokens,
+    sessions: Arc<SessionRing>,
     settings: Settings,
     /// Told when a mail was added beside an answer.
     wake: Arc<Notify>,
@@ -130,15 +146,19 @@ impl Accounts {
         // A process that signs nobody in needs no devices that another one knows.
         let devices = Devices::new(rand::rng().random());
         let refusals = Arc::new(Refusals::new(store.clone()));
+        let vault = Vault::new(rand::rng().random());
+        let access = AccessTokens::new(store.clone(), vault.clone(), ISSUER.to_owned());
         Self {
             store,
+            access,
+            sessions: Arc::default(),
             throttle: Arc::new(Throttle::new(clock)),
             devices,
             hasher: Hasher::new(),
             refusals,
             mails: Arc::new(MailLimit::new(clock)),
             outgoing: Outgoing::none(),
-            vault: Vault::new(rand::rng().random()),
+            vault,
             settings: Settings::default(),
             wake: Arc::default(),
         }
@@ -165,8 +185,25 @@ impl Accounts {
 
     /// Reads the secrets that other processes with the same key have sealed.
     pub fn with_vault(mut self, vault: Vault) -> Self {
+        self.access = AccessTokens::new(self.store.clone(), vault.clone(), ISSUER.to_owned());
         self.vault = vault;
         self
+    }
+
+    /// The user and the session of an access token that is good.
+    pub(crate) async fn by_access_token(
+        &self,
+        token: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<(User, String)>, AccountError> {
+        let Some(claims) = self.access.read(token, now).await? else { return Ok(None) };
+        let user = self.sessions.user(&self.store, &claims.sid, now).await?;
+        Ok(user.map(|user| (user, claims.sid)))
+    }
+
+    /// The public keys of access tokens.
+    pub async fn jwks(&self, now: DateTime<Utc>) -> Result<Value, AccountError> {
+        self.access.jwks(now).await
     }
 
     /// Knows devices again that other processes with the same key have marked.
@@ -176,5 +213,7 @@ impl Accounts {
     }
 }
 
+#[cfg(test)]
+mod refresh_tests;
 #[cfg(test)]
 pub(crate) mod tests;

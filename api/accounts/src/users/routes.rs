@@ -17,7 +17,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     Accounts, Browser, Email, Profile, ProfileChange, SignedInSession, User, account_routes,
-    admin_routes, cookies, member_routes, profile_of, projects, sign_in_page,
+    admin_routes, cookies, factor_routes, member_routes, profile_of, projects, sign_in_page,
+    token_routes,
 };
 use crate::Directory;
 
@@ -94,8 +95,10 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>, directory: &Directory) {
         .service(me)
         .service(change_me);
     account_routes::routes(config);
+    factor_routes::routes(config);
     member_routes::routes(config);
     projects::routes(config);
+    token_routes::routes(config);
     admin_routes::routes(config);
     sign_in_page::routes(config);
 }
@@ -126,7 +129,7 @@ async fn login(
     let email = Email::parse(&body.email)?;
     let now = state.clock.now();
     let (origin, mark) = (caller("anonymous", &request), cookies::mark(&request));
-    let browser = Browser { mark: mark.as_deref(), agent: agent(&request) };
+    let browser = Browser { mark: mark.as_deref(), agent: agent(&request), ..Browser::default() };
     let session = accounts.sign_in(&email, &body.password, browser, &origin, now).await?;
     Ok(signed_in(session, &gate, now))
 }
@@ -151,7 +154,7 @@ async fn answer_challenge(
     refuse_cross_site(&request)?;
     let body: ChallengeBody = body.json_of_stranger().await?;
     let (origin, mark) = (caller("anonymous", &request), cookies::mark(&request));
-    let browser = Browser { mark: mark.as_deref(), agent: agent(&request) };
+    let browser = Browser { mark: mark.as_deref(), agent: agent(&request), ..Browser::default() };
     let now = state.clock.now();
     let session =
         accounts.answer_challenge(&body.challenge, &body.code, browser, &origin, now).await?;

@@ -35,10 +35,11 @@ impl SessionToken {
 }
 
 /// What holds a session. In texts it is `browser`, `program` or `view`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum SessionKind {
     /// A cookie.
+    #[default]
     Browser,
     /// Refresh tokens, and access tokens made from them.
     Program,
@@ -173,6 +174,20 @@ async fn note_use(store: &Store, session: &Session, now: DateTime<Utc>) -> Resul
         .await
         .doing("noting the use of a session")?;
     write.commit().await
+}
+
+/// Whether a session is not over.
+pub(crate) async fn session_is_open(
+    store: &Store,
+    session_id: &str,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let found = row::Entity::find()
+        .filter(row::Column::SessionId.eq(session_id))
+        .filter(row::Column::ExpiresAt.gt(now.timestamp_micros()))
+        .one(store.db())
+        .await;
+    Ok(found.doing("looking up a session")?.is_some())
 }
 
 /// The sessions of a user that are not over, the newest first.

@@ -1,6 +1,6 @@
 //! Sign-in by e-mail address and password.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde_json::json;
 use state::{
@@ -9,7 +9,7 @@ use state::{
 };
 
 use super::{
-    AccountError, Accounts, Devices, Email, Status, User,
+    AccountError, Accounts, Devices, Email, Status, User, refresh,
     session::{self, LIFETIME, NewSession, SessionKind, SessionToken},
     throttle::LoginTarget,
     user_row,
@@ -24,10 +24,17 @@ pub struct SignedInSession {
     pub session_id: String,
     /// The user who signed in.
     pub user: User,
-    /// The end of the session in UTC, twelve hours after its beginning.
+    /// The end of the session in UTC, if it is not used.
     pub expires_at: DateTime<Utc>,
     /// The mark of the user's device, to be shown at the next sign-in.
     pub device: String,
+}
+
+fn lifetime_of(kind: SessionKind) -> TimeDelta {
+    match kind {
+        SessionKind::Program => refresh::IDLE,
+        SessionKind::Browser | SessionKind::View => LIFETIME,
+    }
 }
 
 /// What a browser or program says of itself.
@@ -37,6 +44,8 @@ pub struct Browser<'a> {
     pub mark: Option<&'a str>,
     /// The header `User-Agent`.
     pub agent: Option<&'a str>,
+    /// What the session is held by.
+    pub kind: SessionKind,
 }
 
 impl Accounts {
@@ -102,7 +111,13 @@ impl Accounts {
         let known = browser.mark.and_then(|mark| self.devices.recognize(mark, &guessed));
         let device = known.map_or_else(Devices::fresh, Ok)?;
         let device = self.devices.mark(&device, &guessed);
-        Ok(SignedInSession { token, session_id, user, expires_at: now + LIFETIME, device })
+        Ok(SignedInSession {
+            token,
+            session_id,
+            user,
+            expires_at: now + lifetime_of(browser.kind),
+            device,
+        })
     }
 
     /// `hash` is the one that the password was found to have: an administrator may have reset it meanwhile.
@@ -127,10 +142,10 @@ impl Accounts {
         }
         let new = NewSession {
             user_id: &user.user_id,
-            kind: SessionKind::Browser,
+            kind: browser.kind,
             agent: browser.agent,
             ip: origin.ip,
-            lifetime: LIFETIME,
+            lifetime: lifetime_of(browser.kind),
         };
         let token = session::begin(&write, new, now).await?;
         let origin = AuditOrigin { actor: user.user_id.clone(), ..origin.clone() };

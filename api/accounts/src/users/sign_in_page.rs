@@ -58,7 +58,8 @@ async fn begin(
     let begun = match Email::parse(&form.email) {
         Ok(email) => {
             let (origin, mark) = (caller("anonymous", &request), cookies::mark(&request));
-            let browser = Browser { mark: mark.as_deref(), agent: agent(&request) };
+            let browser =
+                Browser { mark: mark.as_deref(), agent: agent(&request), ..Browser::default() };
             accounts.sign_in(&email, &form.password, browser, &origin, now).await
         }
         Err(_) => Err(AccountError::WrongCredentials),

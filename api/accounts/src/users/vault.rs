@@ -16,6 +16,11 @@ impl Vault {
         Self(key)
     }
 
+    /// A key for another purpose than sealing.
+    pub(crate) fn derived(&self, purpose: &str) -> [u8; 32] {
+        blake3::derive_key(&format!("aihub vault, {purpose}, version 1"), &self.0)
+    }
+
     fn key(&self) -> Result<LessSafeKey, StoreError> {
         let key = UnboundKey::new(&AES_256_GCM, &self.0).map_err(|_| StoreError::Random)?;
         Ok(LessSafeKey::new(key))

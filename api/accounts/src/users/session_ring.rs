@@ -1,0 +1,72 @@
+//! Sessions of programs, remembered: whose they are, until anything about sessions or users changes.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use state::{
+    revision::{self, Remembered},
+    store::{Store, StoreContext},
+};
+
+use super::{
+    AccountError, SessionKind, User,
+    session::{Session, user_of},
+    session_row as row,
+};
+
+/// Beyond this many, they are read again.
+const REMEMBERED_MAX: usize = 100_000;
+
+/// Looks at one number for each request, and at the sessions themselves only when it has grown.
+#[derive(Debug, Default)]
+pub(super) struct SessionRing(Mutex<RememberedSessions>);
+
+#[derive(Debug, Default)]
+struct RememberedSessions {
+    revision: i64,
+    sessions: HashMap<String, (User, DateTime<Utc>)>,
+}
+
+impl SessionRing {
+    /// The user of a session that is not over, and may sign in.
+    pub(super) async fn user(
+        &self,
+        store: &Store,
+        session_id: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<User>, AccountError> {
+        // First: what changes while the session is read is read once more.
+        let revision = revision::read_of(store, Remembered::Sessions).await?;
+        {
+            let mut held = self.lock();
+            if held.revision != revision || held.sessions.len() > REMEMBERED_MAX {
+                *held = RememberedSessions { revision, sessions: HashMap::new() };
+            }
+            if let Some((user, expires_at)) = held.sessions.get(session_id) {
+                return Ok((now < *expires_at).then(|| user.clone()));
+            }
+        }
+        let found = row::Entity::find()
+            .filter(row::Column::SessionId.eq(session_id))
+            .filter(row::Column::Kind.eq(<&str>::from(SessionKind::Program)))
+            .filter(row::Column::ExpiresAt.gt(now.timestamp_micros()))
+            .one(store.db())
+            .await
+            .doing("looking up a session")?;
+        let Some(session) = found.map(Session::try_from).transpose()? else { return Ok(None) };
+        let user = user_of(store, &session).await?;
+        let mut held = self.lock();
+        if let Some(user) = user.as_ref().filter(|_| held.revision == revision) {
+            held.sessions.insert(session.session_id, (user.clone(), session.expires_at));
+        }
+        Ok(user)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RememberedSessions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
