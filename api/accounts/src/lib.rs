@@ -7,6 +7,7 @@ mod directory;
 pub mod keys;
 pub mod organizations;
 pub mod plans;
+mod portal;
 pub mod quotas;
 pub mod users;
 
@@ -26,6 +27,7 @@ pub const FEATURES: &[Feature<Directory>] = &[
     audit::FEATURE,
     keys::FEATURE,
     quotas::FEATURE,
+    portal::FEATURE,
 ];
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if mode == "sign-in" {
         let error = Some("The e-mail or the password is wrong.".to_owned());
         let next = "/dashboards/business".to_owned();
-        std::fs::write(path, sign_in_page(&SignIn { language, error, next })?)?;
+        std::fs::write(path, sign_in_page(&SignIn { language, error, next, can_register: true })?)?;
         return Ok(());
     }
 

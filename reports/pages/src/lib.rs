@@ -14,6 +14,7 @@ pub mod link;
 mod notice;
 pub mod report_pages;
 pub mod saved_query;
+pub mod screen;
 mod sign_in;
 mod template;
 mod vocabulary;

@@ -14,6 +14,8 @@ pub struct SignIn {
     /// Where to go afterwards, sent back with the form. The receiver must check that it is a path
     /// of its own.
     pub next: String,
+    /// Whether everybody may register.
+    pub can_register: bool,
 }
 
 #[derive(Serialize)]
@@ -22,6 +24,7 @@ struct Values<'a> {
     words: &'static Words,
     error: Option<&'a str>,
     next: &'a str,
+    can_register: bool,
 }
 
 /// Renders a form that posts `email`, `password` and `next` to `/sign-in`.
@@ -34,6 +37,7 @@ pub fn sign_in_page(sign_in: &SignIn) -> Result<String, Error> {
             words: Words::of(sign_in.language),
             error: sign_in.error.as_deref(),
             next: &sign_in.next,
+            can_register: sign_in.can_register,
         },
     )
 }
@@ -49,6 +53,7 @@ mod tests {
                 language,
                 error: Some("<b>no</b>".to_owned()),
                 next: "/dashboards/business?days=7&x=\"><script>".to_owned(),
+                can_register: true,
             })
             .unwrap();
             assert!(html.contains("action=\"/sign-in\"") && html.contains("name=\"password\""));

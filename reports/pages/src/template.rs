@@ -21,7 +21,7 @@ pub struct Error {
 /// The name of a template and its text.
 pub type Template = (&'static str, &'static str);
 
-const TEMPLATES: [Template; 13] = [
+const TEMPLATES: [Template; 16] = [
     ("layout.html", include_str!("../templates/layout.html")),
     ("style.css", include_str!("../templates/style.css")),
     ("parts.html", include_str!("../templates/parts.html")),
@@ -34,6 +34,9 @@ const TEMPLATES: [Template; 13] = [
     ("report.html", include_str!("../templates/report.html")),
     ("report_form.html", include_str!("../templates/report_form.html")),
     ("saved_queries.html", include_str!("../templates/saved_queries.html")),
+    ("fields.html", include_str!("../templates/fields.html")),
+    ("screen.html", include_str!("../templates/screen.html")),
+    ("door.html", include_str!("../templates/door.html")),
     ("saved_query.html", include_str!("../templates/saved_query.html")),
 ];
 

@@ -33,6 +33,16 @@ pub struct Words {
     pub password: &'static str,
     /// What the links to the other pages are called, for screen readers.
     pub places: &'static str,
+    /// The link to usage and quotas.
+    pub usage: &'static str,
+    /// The link to the API keys.
+    pub keys: &'static str,
+    /// The link to the organization.
+    pub own_organization: &'static str,
+    /// The link to the form for a new password.
+    pub forgot: &'static str,
+    /// The link to the form to register.
+    pub register: &'static str,
     /// The link to the dashboards.
     pub dashboards: &'static str,
     /// The link to the alerts.
@@ -111,6 +121,11 @@ const ENGLISH: Words = Words {
     email: "E-mail",
     password: "Password",
     places: "Pages",
+    usage: "Usage",
+    keys: "API keys",
+    own_organization: "Organization",
+    forgot: "Forgot your password?",
+    register: "Register",
     dashboards: "Dashboards",
     alerts: "Alerts",
     anomalies: "Anomalies",
@@ -159,6 +174,11 @@ const CHINESE: Words = Words {
     email: "邮箱",
     password: "密码",
     places: "页面",
+    usage: "用量",
+    keys: "API 密钥",
+    own_organization: "组织",
+    forgot: "忘记密码？",
+    register: "注册",
     dashboards: "仪表盘",
     alerts: "告警",
     anomalies: "异常",

@@ -1,5 +1,7 @@
 //! Tokens for programs that act for a user.
 
+use std::path::Path;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Client, Server, admin_key, folder, reply, run_ok};
@@ -65,20 +67,8 @@ async fn a_program_gets_tokens_refreshes_them_and_is_ended() {
         "{jwks}"
     );
 
-    // An administrator ends it at once.
-    let (_, pair) = asked(&nobody, login.clone()).await;
-    let program = Client::new(&server, &text(&pair, "access_token"));
-    assert_eq!(program.get("/v1/me").await.0, 200);
-    run_ok(dir.path(), &["user", "disable", "ann@x.example"]);
-    assert_eq!(program.get("/v1/me").await.0, 401);
-    assert_eq!(asked(&nobody, refresh(&pair)).await.0, 401);
-    assert_eq!(asked(&nobody, login.clone()).await.1["code"], "wrong_credentials");
-    run_ok(dir.path(), &["user", "enable", "ann@x.example"]);
+    ended_by_others(dir.path(), &server, &login).await;
     let (_, pair) = asked(&nobody, login).await;
-    let revoke = json!({"refresh_token": pair["refresh_token"]});
-    let revoked = nobody.request(Method::POST, "/v1/auth/token/revoke").json(&revoke);
-    assert_eq!(reply(revoked).await.status, 204);
-    assert_eq!(Client::new(&server, &text(&pair, "access_token")).get("/v1/me").await.0, 401);
     for odd in [
         json!({}),
         json!({"grant_type": "client_credentials"}),
@@ -94,4 +84,24 @@ async fn a_program_gets_tokens_refreshes_them_and_is_ended() {
     let wrong = json!({"grant_type": "refresh_token", "refresh_token": pair["access_token"]});
     assert_eq!(asked(&nobody, wrong).await.0, 401);
     server.stop();
+}
+
+async fn ended_by_others(dir: &Path, server: &Server, login: &Value) {
+    let nobody = Client::new(server, "");
+    let text = |pair: &Value| pair["access_token"].as_str().expect("a token").to_owned();
+    let refresh = |pair: &Value| json!({"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]});
+    // An administrator ends it at once.
+    let (_, pair) = asked(&nobody, login.clone()).await;
+    let program = Client::new(server, &text(&pair));
+    assert_eq!(program.get("/v1/me").await.0, 200);
+    run_ok(dir, &["user", "disable", "ann@x.example"]);
+    assert_eq!(program.get("/v1/me").await.0, 401);
+    assert_eq!(asked(&nobody, refresh(&pair)).await.0, 401);
+    assert_eq!(asked(&nobody, login.clone()).await.1["code"], "wrong_credentials");
+    run_ok(dir, &["user", "enable", "ann@x.example"]);
+    let (_, pair) = asked(&nobody, login.clone()).await;
+    let revoke = json!({"refresh_token": pair["refresh_token"]});
+    let revoked = nobody.request(Method::POST, "/v1/auth/token/revoke").json(&revoke);
+    assert_eq!(reply(revoked).await.status, 204);
+    assert_eq!(Client::new(server, &text(&pair)).get("/v1/me").await.0, 401);
 }

@@ -7,7 +7,7 @@ use tests::{
     folder, signed_in,
 };
 
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 23] = [
     "/sign-in",
     "/dashboards/business",
     "/dashboards/users",
@@ -25,6 +25,12 @@ const PAGES: [&str; 17] = [
     "/metrics-catalog",
     "/queries",
     "/sql",
+    "/account",
+    "/admin/users",
+    "/admin/organizations",
+    "/admin/audit",
+    "/register",
+    "/forgot",
 ];
 
 /// The faults that matter, with the first element of each.

@@ -1,6 +1,7 @@
 //! The pages of a browser.
 
 mod accessibility;
+mod accounts;
 mod alerts;
 mod catalog;
 mod dashboards;

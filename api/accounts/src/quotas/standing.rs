@@ -95,7 +95,7 @@ impl QuotaStanding {
     }
 
     /// Hundredths of the limit that are used.
-    pub(super) fn percent(&self) -> i128 {
+    pub(crate) fn percent(&self) -> i128 {
         match self.limit.units() {
             0 => 100,
             limit => self.used.units().saturating_mul(100) / limit,

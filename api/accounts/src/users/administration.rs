@@ -44,7 +44,7 @@ pub(crate) async fn departed_of(
     Ok(departed)
 }
 
-/// The addresses of the users of an organization who can sign in.
+/// The addresses of the users of an organization who can sign in, and want mails.
 pub(crate) async fn addresses_of(
     store: &Store,
     organization_id: &str,
@@ -52,6 +52,7 @@ pub(crate) async fn addresses_of(
     let rows = row::Entity::find()
         .filter(row::Column::OrganizationId.eq(organization_id))
         .filter(row::Column::Status.eq(Status::Active.as_str()))
+        .filter(row::Column::Mails.eq(true))
         .order_by_asc(row::Column::Email)
         .all(store.db())
         .await

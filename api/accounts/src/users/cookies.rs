@@ -12,7 +12,7 @@ const DEVICE_COOKIE: &str = "aihub_device";
 const DEVICE_LIFETIME_S: i64 = 400 * 24 * 3600;
 
 /// What a browser gets that has signed in: its session, and the mark of its device.
-pub(super) fn signed_in(
+pub(crate) fn signed_in(
     gate: &Gate,
     session: &SignedInSession,
     now: DateTime<Utc>,
@@ -25,7 +25,7 @@ pub(super) fn signed_in(
 }
 
 /// The mark of the device, if the browser sends one.
-pub(super) fn mark(request: &HttpRequest) -> Option<String> {
+pub(crate) fn mark(request: &HttpRequest) -> Option<String> {
     request.cookie(DEVICE_COOKIE).map(|cookie| cookie.value().to_owned())
 }
 

@@ -204,6 +204,19 @@ async fn change(
     Project::try_from(found)
 }
 
+/// Archives a project, or offers it again.
+pub async fn archive_project(
+    store: &Store,
+    organization_id: &str,
+    project_id: &str,
+    is_archived: bool,
+    origin: &AuditOrigin,
+    now: DateTime<Utc>,
+) -> Result<(), AccountError> {
+    let asked = ProjectChange { name: None, archived: Some(is_archived) };
+    change(store, organization_id, project_id, asked, origin, now).await.map(drop)
+}
+
 /// The projects of an organization, by name.
 #[utoipa::path(
     tag = "members",

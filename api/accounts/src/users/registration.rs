@@ -90,6 +90,11 @@ pub struct Invitation {
 }
 
 impl Accounts {
+    /// Whether everybody may register.
+    pub fn is_open(&self) -> bool {
+        self.settings.registration == Registration::Open && self.outgoing.sends_mail
+    }
+
     /// Sends a mail with a token that completes the registration. Nothing tells whether the address has an account: who has
     /// one gets another mail.
     pub async fn register(
@@ -98,7 +103,7 @@ impl Accounts {
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
-        if self.settings.registration != Registration::Open || !self.outgoing.sends_mail {
+        if !self.is_open() {
             return Err(AccountError::RegistrationClosed);
         }
         check_password(&new.password, &new.email).map_err(AccountError::Password)?;

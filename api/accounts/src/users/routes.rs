@@ -169,7 +169,7 @@ fn signed_in(session: SignedInSession, gate: &Gate, now: DateTime<Utc>) -> HttpR
 }
 
 /// The header `User-Agent`.
-pub(super) fn agent(request: &HttpRequest) -> Option<&str> {
+pub(crate) fn agent(request: &HttpRequest) -> Option<&str> {
     request.headers().get(USER_AGENT)?.to_str().ok()
 }
 
@@ -245,7 +245,7 @@ async fn change_me(
 }
 
 /// The user who asks; keys and views have no account to change.
-pub(super) fn own_user(principal: &Principal) -> Result<&str, Problem> {
+pub(crate) fn own_user(principal: &Principal) -> Result<&str, Problem> {
     let is_view = principal.restriction == Some(Restriction::View);
     match principal.kind {
         PrincipalKind::User(_) if !is_view => Ok(&principal.id),

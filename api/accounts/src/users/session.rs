@@ -19,7 +19,7 @@ use super::{AccountError, Accounts, User, session_row as row, user_row};
 /// From sign-in, however much it is used.
 pub(super) const LIFETIME: TimeDelta = TimeDelta::hours(12);
 /// An administrator looks for so long.
-pub(super) const VIEW_LIFETIME: TimeDelta = TimeDelta::minutes(30);
+pub(crate) const VIEW_LIFETIME: TimeDelta = TimeDelta::minutes(30);
 /// 32 random bytes in base 62.
 const TOKEN_LENGTH: usize = 43;
 

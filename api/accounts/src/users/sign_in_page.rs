@@ -13,6 +13,10 @@ use state::State;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{AccountError, Accounts, Browser, Email, cookies, routes::agent};
+use crate::portal::CHALLENGE_COOKIE;
+
+/// As long as the challenge holds.
+const CHALLENGE_SECONDS: i64 = 300;
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {
     config
@@ -36,11 +40,12 @@ struct Credentials {
 
 async fn form(
     request: HttpRequest,
+    accounts: web::Data<Accounts>,
     asked: Result<web::Query<SignInParameters>, actix_web::Error>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
     let language = language(&request, asked.lang.as_deref());
-    page(language, None, own_path(asked.next.as_deref()), StatusCode::OK)
+    page(&accounts, language, None, own_path(asked.next.as_deref()), StatusCode::OK)
 }
 
 async fn begin(
@@ -72,19 +77,27 @@ async fn begin(
             }
             Ok(response)
         }
+        Err(AccountError::SecondFactorRequired { challenge }) => {
+            let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+            let lang = language.tag();
+            let mut response = see_other(&format!("/sign-in/code?lang={lang}&next={next}"));
+            let cookie = gate.cookie(CHALLENGE_COOKIE, &challenge, CHALLENGE_SECONDS);
+            response.add_cookie(&cookie).map_err(|_| Problem::internal())?;
+            Ok(response)
+        }
         Err(AccountError::WrongCredentials) => {
             let message = match language {
                 Language::En => "The e-mail address or the password is wrong.",
                 Language::ZhCn => "邮箱或密码不正确。",
             };
-            page(language, Some(message.into()), next, StatusCode::UNAUTHORIZED)
+            page(&accounts, language, Some(message.into()), next, StatusCode::UNAUTHORIZED)
         }
         Err(AccountError::TooManyAttempts { retry_after_s }) => {
             let message = match language {
                 Language::En => format!("Too many attempts. Try again in {retry_after_s} seconds."),
                 Language::ZhCn => format!("尝试次数过多，请在 {retry_after_s} 秒后重试。"),
             };
-            page(language, Some(message), next, StatusCode::TOO_MANY_REQUESTS)
+            page(&accounts, language, Some(message), next, StatusCode::TOO_MANY_REQUESTS)
         }
         Err(error) => Err(error.into()),
     }
@@ -106,23 +119,29 @@ async fn end(
 }
 
 fn page(
+    accounts: &Accounts,
     language: Language,
     error: Option<String>,
     next: &str,
     status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
-    let html =
-        sign_in_page(&SignIn { language, error, next: next.to_owned() }).map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "the sign-in page");
-            Problem::internal()
-        })?;
+    let html = sign_in_page(&SignIn {
+        language,
+        error,
+        next: next.to_owned(),
+        can_register: accounts.is_open(),
+    })
+    .map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "the sign-in page");
+        Problem::internal()
+    })?;
     let mut response = html_page(html);
     *response.status_mut() = status;
     Ok(response)
 }
 
 /// Only a path of our own: anything else could lead elsewhere after signing in.
-fn own_path(next: Option<&str>) -> &str {
+pub(crate) fn own_path(next: Option<&str>) -> &str {
     match next {
         Some(path)
             if path.starts_with('/')
