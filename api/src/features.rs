@@ -76,6 +76,7 @@ mod tests {
             "m0023_accounts",
             "m0024_shared_roles",
             "m0025_shared_roles",
+            "m0026_views",
         ];
         assert_eq!(names, released);
     }

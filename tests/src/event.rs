@@ -25,6 +25,12 @@ pub fn days_ago(days: u32) -> String {
     (now() - chrono::TimeDelta::days(days.into())).date_naive().to_string()
 }
 
+/// The same time tomorrow.
+#[must_use]
+pub fn tomorrow() -> String {
+    (now() + chrono::TimeDelta::days(1)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
 /// A usage event with the fields that a test cares about, an hour old.
 #[must_use]
 pub fn usage(organization: &str, id: &str, data: Value) -> Value {

@@ -68,6 +68,18 @@ impl MailServer {
         paths.into_iter().filter_map(read).collect()
     }
 
+    /// The token after `path` in the newest mail to an address, once so many mails came.
+    ///
+    /// # Panics
+    /// When there is none within 60 seconds.
+    pub async fn token(&self, count: usize, to: &str, path: &str) -> String {
+        let mails = self.wait_for(count).await;
+        let mail = mails.iter().rev().find(|mail| mail.to_string().contains(to));
+        let text = mail.unwrap_or_else(|| panic!("no mail to {to}: {mails:?}")).to_string();
+        let at = text.find(path).unwrap_or_else(|| panic!("no {path} in {text}")) + path.len();
+        text[at..].chars().take_while(char::is_ascii_alphanumeric).collect()
+    }
+
     /// Waits until so many mails came.
     ///
     /// # Panics

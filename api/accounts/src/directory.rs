@@ -168,8 +168,8 @@ async fn found(
     user: Result<User, AccountError>,
 ) -> Result<Option<Principal>, Problem> {
     match user {
-        Ok(user) if user.may_sign_in(store.db()).await? => Ok(Some(user.principal())),
-        Ok(_) | Err(AccountError::UnknownUser { .. }) => Ok(None),
+        Ok(user) => Ok(user.admitted(store.db()).await?.map(User::principal)),
+        Err(AccountError::UnknownUser { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -31,6 +31,8 @@ pub const FEATURES: &[Feature<Directory>] = &[
 ];
 
 #[cfg(test)]
+mod migration_tests;
+#[cfg(test)]
 mod tests;
 
 /// A database with the tables of this crate.

@@ -30,8 +30,8 @@ pub use hook::HookAddress;
 pub use lettre::Address as MailAddress;
 pub use links::Links;
 pub use outbox::{
-    Channel, Delivery, DeliveryState, NewDelivery, Notice, enqueue, failed_at, find, of_references,
-    resend,
+    ACCOUNT_MAIL, Channel, Delivery, DeliveryState, NewDelivery, Notice, enqueue, failed_at, find,
+    of_references, resend,
 };
 pub use settings::{Hooks, Smtp, Tls};
 

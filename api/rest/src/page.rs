@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, http::header};
 use pages::Language;
 
 use crate::{
-    principal::{Gate, Permission, Principal, PrincipalKind},
+    principal::{Gate, Permission, Principal, PrincipalKind, Restriction},
     problem::Problem,
 };
 
@@ -16,13 +16,19 @@ pub async fn visitor<P: Permission>(
 ) -> Result<Result<Principal, HttpResponse>, Problem> {
     match gate.admit(request).await {
         Ok(principal) => {
-            P::check(&principal)?;
-            Ok(Ok(principal))
+            match (P::check(&principal), principal.restriction) {
+                (Ok(()), _) => Ok(Ok(principal)),
+                // There it can be turned on.
+                (Err(_), Some(Restriction::SecondFactorMissing)) => Ok(Err(see_other("/account"))),
+                (Err(problem), _) => Err(problem),
+            }
         }
         Err(problem)
             if problem.status == 401 && request.headers().get(header::AUTHORIZATION).is_none() =>
         {
-            let next = request.uri().path_and_query().map_or("/", |path| path.as_str());
+            let asked = request.uri().path_and_query().map(|path| path.as_str());
+            // What a form was sent to is no page.
+            let next = asked.filter(|_| request.method().is_safe()).unwrap_or("/");
             Ok(Err(see_other(&sign_in(next))))
         }
         Err(problem) => Err(problem),

@@ -10,8 +10,8 @@ use tests::{Client, Server, admin_key, folder, organization_key, reply, run_ok};
 /// Routes that end what asks, which come last and are asked by nobody else.
 const ENDING: [&str; 2] = ["/v1/auth/logout", "/v1/auth/logout-all"];
 
-async fn token(server: &Server, dir: &Path, role: &str) -> String {
-    let email = format!("{role}@x.example");
+async fn token(server: &Server, dir: &Path, name: &str, role: &str) -> String {
+    let email = format!("{name}@x.example");
     let mut create = vec!["user", "create", "--email", &email, "--role", role];
     if ["user", "enterprise"].contains(&role) {
         create.extend(["--organization", "org_a"]);
@@ -58,9 +58,15 @@ async fn every_route_is_for_whom_the_table_says() {
         vec![("nobody", String::new()), ("own read", own("read")), ("own write", own("write"))];
     who.extend([("read", key("read")), ("write", key("write")), ("verify", key("verify"))]);
     for role in ["user", "enterprise", "manager", "analyst"] {
-        who.push((role, token(&server, dir.path(), role).await));
+        who.push((role, token(&server, dir.path(), role, role).await));
     }
+    who.push(("suspended", token(&server, dir.path(), "suspended", "enterprise").await));
     who.push(("admin", admin_key(dir.path())));
+    let admin = Client::new(&server, &admin_key(dir.path()));
+    let (_, found) = admin.get("/v1/admin/users?search=suspended").await;
+    let id = found["users"][0]["user_id"].as_str().expect("a user");
+    let path = format!("/v1/admin/users/{id}/suspend");
+    assert_eq!(reply(admin.request(Method::POST, &path)).await.status, 204);
     let clients: Vec<_> =
         who.iter().map(|(name, secret)| (*name, Client::new(&server, secret.trim()))).collect();
     let contract = reply(clients[0].1.request(Method::GET, "/openapi.json")).await.json();

@@ -1,7 +1,10 @@
 //! Users, keys, quotas, and who sees persons.
 
 mod access;
+mod administrators;
+mod foreign;
 mod persons;
 mod quotas;
 mod registration;
+mod secrets;
 mod tokens;

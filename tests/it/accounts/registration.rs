@@ -1,29 +1,29 @@
-//! How people come: registration, invitations, forgotten passwords, the second factor, and what administrators do.
+//! How people come: registration, invitations, forgotten passwords and the second factor.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Client, MailServer, Server, admin_key, configure, folder, reply, run_ok, signed_in};
+use tests::{Client, MailServer, Server, configure, folder, reply, run_ok};
 use totp_rs::{Builder, Secret};
 
-const PASSWORD: &str = "ten bright lanterns";
+pub(super) const PASSWORD: &str = "ten bright lanterns";
 
-struct Place {
-    dir: tempfile::TempDir,
-    server: Server,
-    mail: MailServer,
+pub(super) struct Place {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) server: Server,
+    pub(super) mail: MailServer,
     nobody: Client,
 }
 
 /// A browser that signed in.
-struct Person {
-    client: Client,
-    cookie: String,
+pub(super) struct Person {
+    pub(super) client: Client,
+    pub(super) cookie: String,
 }
 
 impl Place {
-    fn new(accounts: &str) -> Self {
+    pub(super) fn new(accounts: &str) -> Self {
         let mail = MailServer::start("");
         let dir = folder();
         configure(dir.path(), &format!("{}\n[accounts]\n{accounts}\n", mail.configuration()));
@@ -32,22 +32,13 @@ impl Place {
         Self { dir, server, mail, nobody }
     }
 
-    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         let answer = reply(self.nobody.request(Method::POST, path).json(&body)).await;
         let body = if answer.body.is_empty() { Value::Null } else { answer.json() };
         (answer.status.as_u16(), body)
     }
 
-    /// The token of the newest mail to an address.
-    async fn token(&self, count: usize, to: &str, path: &str) -> String {
-        let mails = self.mail.wait_for(count).await;
-        let mail = mails.iter().rev().find(|mail| mail.to_string().contains(to)).expect("a mail");
-        let text = mail.to_string();
-        let at = text.find(path).unwrap_or_else(|| panic!("no {path} in {text}")) + path.len();
-        text[at..].chars().take_while(char::is_ascii_alphanumeric).collect()
-    }
-
-    async fn sign_in(&self, email: &str, password: &str) -> Result<Person, Value> {
+    pub(super) async fn sign_in(&self, email: &str, password: &str) -> Result<Person, Value> {
         let body = json!({"email": email, "password": password});
         self.session("/v1/auth/login", body).await
     }
@@ -65,7 +56,7 @@ impl Place {
 }
 
 impl Person {
-    async fn ask(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn ask(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
         let request = self.client.request(method, path).header("cookie", &self.cookie);
         let request = request.header("sec-fetch-site", "same-origin");
         let request = if body.is_null() { request } else { request.json(&body) };
@@ -74,11 +65,11 @@ impl Person {
         (answer.status.as_u16(), body)
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         self.ask(Method::GET, path, Value::Null).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         self.ask(Method::POST, path, body).await
     }
 }
@@ -95,10 +86,15 @@ async fn an_organization_registers_and_invites() {
     // Nothing is there before the address is verified.
     let refused = place.sign_in("ann@acme.example", PASSWORD).await.err().expect("no session");
     assert_eq!(refused["code"], "wrong_credentials");
-    let token = place.token(1, "ann@acme.example", "/verify/").await;
-    let (status, ann) = place.post("/v1/auth/register/verify", json!({"token": token})).await;
+    let token = place.mail.token(1, "ann@acme.example", "/verify/").await;
+    // Whoever reads the mail, and did not register, gets no further.
+    let verify = "/v1/auth/register/verify";
+    let other = json!({"token": token, "password": "four quiet bridges"});
+    assert_eq!(place.post(verify, other).await.1["code"], "wrong_password");
+    let body = json!({"token": token, "password": PASSWORD});
+    let (status, ann) = place.post(verify, body.clone()).await;
     assert_eq!((status, &ann["role"]), (201, &json!("enterprise")), "{ann}");
-    let again = place.post("/v1/auth/register/verify", json!({"token": token})).await;
+    let again = place.post(verify, body).await;
     assert_eq!((again.0, &again.1["code"]), (400, &json!("invalid_token")));
     // Who has an account gets another mail, and the same answer.
     let (status, told) = place.post("/v1/auth/register", acme("ann@acme.example")).await;
@@ -115,7 +111,7 @@ async fn an_organization_registers_and_invites() {
     let invited = json!({"email": "bob@acme.example", "role": "user"});
     let (status, made) = ann.post("/v1/invitations", invited).await;
     assert_eq!((status, &made["role"]), (201, &json!("user")), "{made}");
-    let token = place.token(3, "bob@acme.example", "/invitations/").await;
+    let token = place.mail.token(3, "bob@acme.example", "/invitations/").await;
     let weak = json!({"token": token, "password": "password"});
     assert_eq!(place.post("/v1/auth/invitations/accept", weak).await.1["code"], "weak_password");
     let accept = json!({"token": token, "password": PASSWORD});
@@ -126,6 +122,7 @@ async fn an_organization_registers_and_invites() {
     let bob = place.sign_in("bob@acme.example", PASSWORD).await.expect("a session");
 
     members_and_keys(&ann, &bob, &bob_id, &organization).await;
+    keys_of_staff(&place, &ann, &organization).await;
     strangers_and_tricks(&place, &ann, &bob).await;
     place.server.stop();
 }
@@ -167,21 +164,54 @@ async fn members_and_keys(ann: &Person, bob: &Person, bob_id: &str, organization
     assert_eq!(ann.ask(Method::DELETE, &format!("/v1/keys/{id}"), Value::Null).await.0, 204);
     assert_eq!(ann.ask(Method::DELETE, "/v1/keys/key_other", Value::Null).await.0, 404);
 
+    // Whom a member invited does not come once the member has left.
+    let invited = json!({"email": "carol@acme.example", "role": "enterprise"});
+    assert_eq!(bob.post("/v1/invitations", invited).await.0, 201);
+    assert_eq!(listed_invitations(ann).await, 1);
+
     // The last one who manages stays.
     let me = ann.get("/v1/me").await.1["id"].as_str().expect("an id").to_owned();
     assert_eq!(ann.ask(Method::DELETE, &format!("/v1/members/{bob_id}"), Value::Null).await.0, 204);
     assert_eq!(bob.get("/v1/me").await.0, 401);
+    assert_eq!(listed_invitations(ann).await, 0);
     let (status, last) = ann.ask(Method::DELETE, &format!("/v1/members/{me}"), Value::Null).await;
     assert_eq!((status, &last["code"]), (409, &json!("last_administrator")));
     assert_eq!(ann.get("/v1/members").await.1["members"].as_array().map(Vec::len), Some(1));
+}
+
+/// A key that staff gave the organization is no way to more than its members may do.
+async fn keys_of_staff(place: &Place, ann: &Person, organization: &str) {
+    let of = ["--organization", organization, "--scopes"];
+    let create = |name, scopes| {
+        let create = [&["key", "create", "--name", name], &of[..], &[scopes]].concat();
+        run_ok(place.dir.path(), &create)
+    };
+    create("import", "write,backfill");
+    let (_, listed) = ann.get("/v1/keys").await;
+    let keys = listed["keys"].as_array().expect("keys");
+    let import = keys.iter().find(|key| key["name"] == "import").expect("the key");
+    let path = format!("/v1/keys/{}", import["api_key_id"].as_str().expect("an id"));
+    assert_eq!(ann.post(&format!("{path}/rotate"), json!({})).await.0, 403);
+    assert_eq!(ann.ask(Method::PUT, &format!("{path}/limits"), json!({})).await.0, 403);
+    assert_eq!(ann.ask(Method::DELETE, &path, Value::Null).await.0, 204);
+    // A key reads metrics, and not who works there.
+    let read = Client::new(&place.server, create("read", "read").trim());
+    let page = reply(read.request(Method::GET, "/organization")).await;
+    assert!(page.status == 403 && !page.text().contains("ann@"), "{}", page.text());
+}
+
+async fn listed_invitations(by: &Person) -> usize {
+    let (_, listed) = by.get("/v1/invitations").await;
+    listed["invitations"].as_array().map(Vec::len).unwrap_or_else(|| panic!("{listed}"))
 }
 
 async fn strangers_and_tricks(place: &Place, ann: &Person, bob: &Person) {
     // Another organization sees none of it.
     let eve = json!({"email": "eve@evil.example", "password": PASSWORD, "organization": "Evil", "country": "US"});
     place.post("/v1/auth/register", eve).await;
-    let token = place.token(4, "eve@evil.example", "/verify/").await;
-    place.post("/v1/auth/register/verify", json!({"token": token})).await;
+    let token = place.mail.token(5, "eve@evil.example", "/verify/").await;
+    let body = json!({"token": token, "password": PASSWORD});
+    assert_eq!(place.post("/v1/auth/register/verify", body).await.0, 201);
     let eve = place.sign_in("eve@evil.example", PASSWORD).await.expect("a session");
     let me = ann.get("/v1/me").await.1;
     let (ann_id, org) =
@@ -249,7 +279,7 @@ async fn passwords_and_addresses_change_by_mail() {
     let unknown = place.post("/v1/auth/password/forgot", json!({"email": "no@x.example"})).await;
     let known = place.post("/v1/auth/password/forgot", json!({"email": "ann@x.example"})).await;
     assert_eq!((unknown.0, &unknown), (202, &known));
-    let token = place.token(2, "ann@x.example", "/reset/").await;
+    let token = place.mail.token(2, "ann@x.example", "/reset/").await;
     let weak = json!({"token": token, "password": "12345678"});
     assert_eq!(place.post("/v1/auth/password/reset", weak).await.1["code"], "weak_password");
     let reset = json!({"token": token, "password": "four quiet bridges"});
@@ -259,14 +289,18 @@ async fn passwords_and_addresses_change_by_mail() {
     assert!(place.sign_in("ann@x.example", PASSWORD).await.is_err());
     let ann = place.sign_in("ann@x.example", "four quiet bridges").await.expect("a session");
 
-    // Another address.
+    // Another address. What went to the former one is useless then.
+    place.post("/v1/auth/password/forgot", json!({"email": "ann@x.example"})).await;
+    let former = place.mail.token(4, "ann@x.example", "/reset/").await;
     let body = json!({"email": "anna@x.example", "password": "four quiet bridges"});
     assert_eq!(ann.post("/v1/me/email", body).await.0, 202);
-    let token = place.token(4, "anna@x.example", "/verify-email/").await;
+    let token = place.mail.token(5, "anna@x.example", "/verify-email/").await;
     assert_eq!(place.post("/v1/auth/email/verify", json!({"token": token})).await.0, 204);
     assert_eq!(ann.get("/v1/me").await.1["name"], "anna@x.example");
     assert!(place.sign_in("ann@x.example", "four quiet bridges").await.is_err());
-    assert_eq!(place.mail.wait_for(5).await.len(), 5);
+    assert_eq!(place.mail.wait_for(6).await.len(), 6);
+    let reset = json!({"token": former, "password": PASSWORD});
+    assert_eq!(place.post("/v1/auth/password/reset", reset).await.1["code"], "invalid_token");
     // Mails to one address are bounded.
     let mut statuses = Vec::new();
     for _ in 0..6 {
@@ -350,7 +384,7 @@ async fn the_second_factor_is_asked_for_and_used_once() {
     );
     // A new password does not turn it off.
     place.post("/v1/auth/password/forgot", json!({"email": "ann@x.example"})).await;
-    let token = place.token(2, "ann@x.example", "/reset/").await;
+    let token = place.mail.token(2, "ann@x.example", "/reset/").await;
     place.post("/v1/auth/password/reset", json!({"token": token, "password": PASSWORD})).await;
     let asked = place.sign_in("ann@x.example", PASSWORD).await.err().expect("a challenge");
     assert_eq!(asked["code"], "second_factor_required");
@@ -359,114 +393,4 @@ async fn the_second_factor_is_asked_for_and_used_once() {
     assert_eq!(ann.post("/v1/me/second-factor/remove", json!({"password": PASSWORD})).await.0, 204);
     assert!(place.sign_in("ann@x.example", PASSWORD).await.is_ok());
     place.server.stop();
-}
-
-#[tokio::test]
-async fn administrators_suspend_look_and_export() {
-    let place = Place::new("");
-    run_ok(
-        place.dir.path(),
-        &["organization", "create", "org_a", "--name", "A", "--country", "DE"],
-    );
-    let create = [
-        "user",
-        "create",
-        "--email",
-        "bob@a.example",
-        "--role",
-        "enterprise",
-        "--organization",
-        "org_a",
-    ];
-    let told = run_ok(place.dir.path(), &create);
-    let password = told.split_whitespace().last().expect("a password").to_owned();
-    let bob = place.sign_in("bob@a.example", &password).await.expect("a session");
-    let admin = Client::new(&place.server, &admin_key(place.dir.path()));
-    let (_, found) = admin.get("/v1/admin/users?search=BOB@&role=enterprise&status=active").await;
-    assert_eq!(found["users"].as_array().map(Vec::len), Some(1), "{found}");
-    let id = found["users"][0]["user_id"].as_str().expect("an id").to_owned();
-    let (_, none) = admin.get("/v1/admin/users?search=bob&organization_id=org_b").await;
-    assert_eq!(none["users"], json!([]));
-    let act = async |verb: &str| {
-        let path = format!("/v1/admin/users/{id}/{verb}");
-        reply(admin.request(Method::POST, &path)).await
-    };
-    assert_eq!(act("suspend").await.status, 204);
-    assert_eq!(bob.get("/v1/quota").await.0.min(500), bob.get("/v1/quota").await.0);
-    let (status, refused) = bob.post("/v1/keys", json!({"name": "k", "scopes": ["read"]})).await;
-    assert!(status == 403 && refused["detail"].to_string().contains("suspended"), "{refused}");
-    assert_eq!(bob.get("/v1/me").await.1["restriction"], "suspended");
-    assert_eq!(act("enable").await.status, 204);
-    assert_eq!(bob.post("/v1/keys", json!({"name": "k", "scopes": ["read"]})).await.0, 201);
-
-    // A view reads, changes nothing, and is in the audit log.
-    let (root, cookie) = signed_in(&place.server, place.dir.path(), "admin").await;
-    let root = Person { client: root, cookie };
-    let path = format!("/v1/admin/users/{id}/view");
-    let request = root.client.request(Method::POST, &path).header("cookie", &root.cookie);
-    let view = reply(request.header("sec-fetch-site", "same-origin")).await;
-    assert_eq!(view.status, 204);
-    let cookie = view.header("set-cookie").split(';').next().expect("a cookie").to_owned();
-    let view = Person { client: Client::new(&place.server, ""), cookie };
-    let (_, me) = view.get("/v1/me").await;
-    assert_eq!((&me["id"], &me["restriction"]), (&json!(id), &json!("view")));
-    assert_eq!(view.post("/v1/keys", json!({"name": "k", "scopes": ["read"]})).await.0, 403);
-    assert_eq!(view.ask(Method::PATCH, "/v1/me", json!({"name": "x"})).await.0, 403);
-    assert_eq!(view.get("/v1/sessions").await.0, 403);
-
-    let export =
-        reply(admin.request(Method::GET, &format!("/v1/admin/audit/export?target={id}"))).await;
-    let text = export.text();
-    let acts: Vec<Value> =
-        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let actions: Vec<_> = acts.iter().filter_map(|act| act["action"].as_str()).collect();
-    assert_eq!(actions[..3], ["user.viewed", "user.enabled", "user.suspended"], "{actions:?}");
-    let (_, later) = admin.get("/v1/admin/audit?from=2200-01-01T00:00:00Z").await;
-    assert_eq!(later["acts"], json!([]));
-    assert_eq!(act("reset-second-factor").await.status, 204);
-    tokio::time::sleep(Duration::from_millis(10)).await;
-    place.server.stop();
-}
-
-/// Who opens the link of the log becomes the first administrator, once.
-#[tokio::test]
-async fn the_first_administrator_comes_by_the_link_of_the_log() {
-    let dir = folder();
-    let log = dir.path().with_extension("log");
-    let mut command = std::process::Command::new(tests::aihub());
-    command.arg("--dir").arg(dir.path()).args(["serve", "--port", "0", "--format", "json"]);
-    let file = std::fs::File::create(&log).expect("a file");
-    let mut child =
-        command.stdout(std::process::Stdio::null()).stderr(file).spawn().expect("a server");
-    let mut found = None;
-    for _ in 0..300 {
-        let text = std::fs::read_to_string(&log).unwrap_or_default();
-        if let Some(at) = text.find("/invitations/") {
-            let start = text[..at].rfind("http").expect("a link");
-            let rest: String =
-                text[at + 13..].chars().take_while(char::is_ascii_alphanumeric).collect();
-            found = Some((text[start..at].to_owned(), rest));
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let (url, token) = found.expect("a link in the log");
-    let client = Client::at(&url, "");
-    let accept = async |body: Value| {
-        reply(client.request(Method::POST, "/v1/auth/invitations/accept").json(&body)).await
-    };
-    let missing = accept(json!({"token": token, "password": PASSWORD})).await;
-    assert_eq!((missing.status.as_u16(), &missing.json()["field"]), (400, &json!("email")));
-    let body = json!({"token": token, "password": PASSWORD, "email": "root@x.example"});
-    let made = accept(body.clone()).await;
-    assert_eq!(
-        (made.status.as_u16(), &made.json()["role"]),
-        (201, &json!("admin")),
-        "{}",
-        made.text()
-    );
-    assert_eq!(accept(body).await.status, 400);
-    child.kill().expect("it ends");
-    child.wait().expect("it ended");
-    std::fs::remove_file(&log).expect("the log is removed");
 }

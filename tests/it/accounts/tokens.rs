@@ -104,4 +104,11 @@ async fn ended_by_others(dir: &Path, server: &Server, login: &Value) {
     let revoked = nobody.request(Method::POST, "/v1/auth/token/revoke").json(&revoke);
     assert_eq!(reply(revoked).await.status, 204);
     assert_eq!(Client::new(server, &text(&pair)).get("/v1/me").await.0, 401);
+    // Who signs out by the access token ends the whole session.
+    let (_, pair) = asked(&nobody, login.clone()).await;
+    let program = Client::new(server, &text(&pair));
+    let out = reply(program.request(Method::POST, "/v1/auth/logout")).await;
+    assert_eq!(out.status, 204);
+    assert_eq!(program.get("/v1/me").await.0, 401);
+    assert_eq!(asked(&nobody, refresh(&pair)).await.0, 401);
 }

@@ -36,14 +36,6 @@ async fn says(browser: &Browser, words: &str) {
     browser.until(&format!("document.body.innerText.includes({words:?})")).await;
 }
 
-/// The token of the newest mail.
-async fn token(mail: &MailServer, count: usize, path: &str) -> String {
-    let mails = mail.wait_for(count).await;
-    let text = mails[count - 1].to_string();
-    let at = text.find(path).unwrap_or_else(|| panic!("no {path} in {text}")) + path.len();
-    text[at..].chars().take_while(char::is_ascii_alphanumeric).collect()
-}
-
 async fn code(browser: &Browser, secret: &str, steps: i64) -> String {
     let now = browser.run("return Math.floor(Date.now() / 1000)").await.as_u64().expect("a time");
     let secret = Secret::try_from_base32(secret).expect("base 32");
@@ -80,8 +72,10 @@ async fn from_the_first_visit_to_a_quota_that_is_used_up() {
     form[3].1 = PASSWORD;
     send(&browser, "/register", &form).await;
     says(&browser, "A mail is on its way").await;
-    go(&format!("/verify/{}?lang=en", token(&mail, 1, "/verify/").await)).await;
-    send(&browser, "", &[]).await;
+    go(&format!("/verify/{}?lang=en", mail.token(1, "ann@acme.example", "/verify/").await)).await;
+    send(&browser, "", &[("password", "not the one")]).await;
+    says(&browser, "password").await;
+    send(&browser, "", &[("password", PASSWORD)]).await;
     says(&browser, "You can sign in now").await;
 
     go("/sign-in?lang=en&next=/account?lang=en").await;
@@ -159,9 +153,7 @@ async fn invited(browser: &Browser, server: &Server, mail: &MailServer) {
     says(browser, "This is no e-mail address").await;
     send(browser, "/organization/invite", &[("email", "bob@acme.example"), ("role", "user")]).await;
     says(browser, "The invitation is on its way").await;
-    let mails = mail.wait_for(4).await;
-    let place = mails.iter().position(|mail| mail.to_string().contains("/invitations/"));
-    let token = token(mail, place.expect("an invitation") + 1, "/invitations/").await;
+    let token = mail.token(4, "bob@acme.example", "/invitations/").await;
     let guest = Browser::open(1280, 900, &[]).await;
     guest.go(&server.url(&format!("/invitations/{token}?lang=zh-CN"))).await;
     says(&guest, "加入 Acme").await;

@@ -83,3 +83,41 @@ async fn usage_is_read_by_buckets_and_groups() {
     }
     assert_eq!(Client::new(&server, "").get("/v1/usage").await.0, 401);
 }
+
+#[tokio::test]
+async fn the_use_of_each_key_is_told() {
+    let dir = folder();
+    let server = Server::serve(dir.path());
+    let admin = Client::new(&server, &admin_key(dir.path()));
+    let of = |key: &str, status: u16, tokens: u64, currency: &str, region: &str| {
+        json!({
+            "api_key_id": key, "status_code": status, "input_tokens": tokens, "output_tokens": 1,
+            "list_price": "0.25", "currency": currency, "region": region,
+        })
+    };
+    let at = |ago: u32, clock: &str| format!("{}T{clock}Z", days_ago(ago));
+    used(&admin, "org_a", "1", &at(3, "10:00:00"), of("key_1", 200, 10, "USD", "eu")).await;
+    used(&admin, "org_a", "2", &at(2, "10:00:00"), of("key_1", 500, 20, "EUR", "us")).await;
+    used(&admin, "org_a", "3", &at(1, "10:00:00"), of("key_2", 200, 40, "USD", "eu")).await;
+    used(&admin, "org_b", "4", &at(1, "10:00:00"), of("key_9", 200, 80, "USD", "eu")).await;
+    let own = Client::new(&server, &organization_key(dir.path(), "org_a", "read"));
+    let (status, found) = own.get("/v1/usage/keys").await;
+    assert_eq!(status, 200, "{found}");
+    assert_eq!(found["keys"].as_array().map(Vec::len), Some(2), "{found}");
+    let first = json!({
+        "api_key_id": "key_1", "requests": 2, "errors": 1, "tokens": 32,
+        "spend": {"EUR": "0.250000000000", "USD": "0.250000000000"},
+        "last_used_at": at(2, "10:00:00"), "last_region": "us",
+    });
+    assert_eq!(found["keys"][0], first);
+    let (_, one) = own.get("/v1/usage/keys?api_key_ids=key_2,key_9").await;
+    assert_eq!(one["keys"].as_array().map(Vec::len), Some(1), "another's key is not there: {one}");
+    let (_, all) = admin.get("/v1/usage/keys").await;
+    assert_eq!(all["keys"].as_array().map(Vec::len), Some(3), "{all}");
+    for wrong in ["start_time=x", "start_time=99999999999", "color=red", "api_key_ids=a'b,--"] {
+        let (status, answer) = own.get(&format!("/v1/usage/keys?{wrong}")).await;
+        let is_quoted = wrong.starts_with("api_key_ids");
+        assert_eq!(status, if is_quoted { 200 } else { 400 }, "{wrong} {answer}");
+    }
+    server.stop();
+}

@@ -173,6 +173,23 @@ async fn require_reach(
     own.map(drop).ok_or_else(|| KeyError::UnknownKey { api_key_id: api_key_id.to_owned() })
 }
 
+/// Fails, too, for a key that the principal could not create: staff gave it to the organization.
+pub(crate) async fn require_own_make(
+    principal: &Principal,
+    store: &Store,
+    api_key_id: &str,
+) -> Result<(), Problem> {
+    require_reach(principal, store, api_key_id).await?;
+    let found = super::find(store, api_key_id).await?;
+    let is_plain = |scope| matches!(scope, Scope::Read | Scope::Write);
+    let is_of_staff = found.is_some_and(|key| !key.scopes.iter().all(is_plain));
+    if is_of_staff && principal.reach.organization_id().is_some() {
+        let detail = "this key has scopes that only staff gives";
+        return Err(Problem::forbidden(Code::Forbidden, detail));
+    }
+    Ok(())
+}
+
 /// Whose key is created: of a customer's user the own organization's, for reading and writing.
 pub(crate) fn owner(
     principal: &Principal,
@@ -293,7 +310,7 @@ async fn limit_key(
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    require_reach(&principal, &state.store, &api_key_id).await?;
+    require_own_make(&principal, &state.store, &api_key_id).await?;
     let body: LimitsBody = body.json(&principal).await?;
     let limits = KeyLimits::new(&body.models, &body.networks)?.with_budget(body.budget)?;
     let (origin, now) = (principal.origin(&request), state.clock.now());
@@ -352,7 +369,7 @@ async fn rotate_key(
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    require_reach(&principal, &state.store, &api_key_id).await?;
+    require_own_make(&principal, &state.store, &api_key_id).await?;
     let body: RotateBody = body.json(&principal).await?;
     let overlap = TimeDelta::seconds(body.overlap_seconds.unwrap_or(OVERLAP_SECONDS).into());
     let (origin, now) = (principal.origin(&request), state.clock.now());

@@ -111,8 +111,15 @@ fn registration_page(language: Language, form: Form) -> Result<HttpResponse, Pro
     door(language, &screen(word("register", language), lead, form, vec![link]))
 }
 
-async fn register_form(request: HttpRequest, asked: Asked) -> Result<HttpResponse, Problem> {
+async fn register_form(
+    request: HttpRequest,
+    directory: web::Data<Directory>,
+    asked: Asked,
+) -> Result<HttpResponse, Problem> {
     let language = spoken(&request, asked)?;
+    if !directory.accounts.is_open() {
+        return gone(language, "register", AccountError::RegistrationClosed);
+    }
     registration_page(language, registration(language, &Fields::new()))
 }
 
@@ -156,8 +163,24 @@ fn button(
     door(language, &screen(word(title, language), None, form, Vec::new()))
 }
 
+/// The form asks for the password: whoever reads the mail of an address that somebody else registered does not know it.
+fn verification(language: Language) -> Form {
+    let field = Field::new("password", &word("password", language), "password");
+    Form {
+        fields: vec![field.filled_by("current-password")],
+        button: word("verify", language),
+        ..Form::default()
+    }
+}
+
+fn verification_page(language: Language, form: Form) -> Result<HttpResponse, Problem> {
+    let lead = Some(word("verify_lead", language));
+    door(language, &screen(word("verify", language), lead, form, Vec::new()))
+}
+
 async fn verify_form(request: HttpRequest, asked: Asked) -> Result<HttpResponse, Problem> {
-    button(spoken(&request, asked)?, "verify", None)
+    let language = spoken(&request, asked)?;
+    verification_page(language, verification(language))
 }
 
 async fn verify(
@@ -166,11 +189,15 @@ async fn verify(
     directory: web::Data<Directory>,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let (language, _) = sent(&request, body).await?;
+    let (language, fields) = sent(&request, body).await?;
     let (origin, now) = (caller("anonymous", &request), directory.state.clock.now());
-    match directory.accounts.complete_registration(&token, &origin, now).await {
+    let password = fields.get("password").map(String::as_str).unwrap_or_default();
+    match directory.accounts.complete_registration(&token, password, &origin, now).await {
         Ok(_) => done(language, "verify", "verified"),
-        Err(error) => button(language, "verify", Some(refusal(error, language)?.1)),
+        Err(error) => {
+            let (field, reason) = refusal(error, language)?;
+            verification_page(language, verification(language).refused(field, &reason))
+        }
     }
 }
 
@@ -295,16 +322,16 @@ async fn join_form(
     let language = spoken(&request, asked)?;
     match invitation(&directory, &token, language, &Fields::new()).await {
         Ok(screen) => door(language, &screen),
-        Err(error) => gone(language, error),
+        Err(error) => gone(language, "invitations", error),
     }
 }
 
-/// A link that is not valid any more.
-fn gone(language: Language, error: AccountError) -> Result<HttpResponse, Problem> {
+/// What is not there, or not any more.
+fn gone(language: Language, title: &str, error: AccountError) -> Result<HttpResponse, Problem> {
     let failure = Some(refusal(error, language)?.1);
     let link = (format!("/sign-in?lang={}", language.tag()), word("sign_in", language));
     let section = Section { links: vec![link], ..Section::default() };
-    let title = word("invitations", language);
+    let title = word(title, language);
     door(language, &Screen { title, failure, sections: vec![section], ..Screen::default() })
 }
 
@@ -332,7 +359,7 @@ async fn join(
                 }
                 door(language, &screen)
             }
-            Err(error) => gone(language, error),
+            Err(error) => gone(language, "invitations", error),
         },
     }
 }

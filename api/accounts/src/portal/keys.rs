@@ -176,7 +176,10 @@ async fn act(
             Ok(new) => keys::create(store, new, &origin, now).await,
             Err(error) => Err(error),
         },
-        "rotate" => keys::rotate(store, key_id, OVERLAP, &origin, now).await,
+        "rotate" => {
+            keys::require_own_make(&visit.principal, store, key_id).await?;
+            keys::rotate(store, key_id, OVERLAP, &origin, now).await
+        }
         "revoke" => {
             keys::revoke(store, key_id, &origin, now).await?;
             directory.keys.forget();

@@ -23,7 +23,7 @@ use rest::{
     feature::Feature,
     page::{html_page, language, see_other, user_name, visitor},
     principal::{Ability, Gate, Permission, Principal, PrincipalKind},
-    problem::{Problem, parameters},
+    problem::{Code, Problem, parameters},
 };
 use serde::Deserialize;
 
@@ -114,6 +114,11 @@ async fn visit(
         Ok(principal) => principal,
         Err(way_in) => return Ok(Err(way_in)),
     };
+    // A key reads metrics, and not who works here.
+    if matches!(principal.kind, PrincipalKind::Key(_)) {
+        let detail = "these pages are for users who signed in";
+        return Err(Problem::forbidden(Code::Forbidden, detail));
+    }
     permission(&principal)?;
     let profile = match principal.kind {
         PrincipalKind::User(_) => profile_of(&directory.state.store, &principal.id).await?,

@@ -280,9 +280,10 @@ async fn audit(
     let head = head.map(|name| visit.word(name)).to_vec();
     let mut links = Vec::new();
     if let Some(last) = last.filter(|_| is_full) {
-        links.push((older(&visit, &filter, last), visit.word("older")));
+        let of_page = [("lang", visit.reader.language.tag()), ("cursor", &last.to_string())];
+        links.push((filtered("/admin/audit", &filter, &of_page), visit.word("older")));
     }
-    links.push(("/v1/admin/audit/export".to_owned(), visit.word("export")));
+    links.push((filtered("/v1/admin/audit/export", &filter, &[]), visit.word("export")));
     let fields = [("actor", &filter.actor), ("action", &filter.action), ("target", &filter.target)];
     let fields = fields.map(|(name, text)| {
         let text = text.as_deref().unwrap_or_default();
@@ -324,16 +325,18 @@ fn audit_row(record: Record) -> Row {
     Row { cells, ..Row::default() }
 }
 
-/// The address of what was done before a row, with the same filters.
-fn older(visit: &Visit, filter: &AuditFilter, last: i64) -> String {
+/// An address of acts with the same filters.
+fn filtered(path: &str, filter: &AuditFilter, more: &[(&str, &str)]) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.append_pair("lang", visit.reader.language.tag());
+    query.extend_pairs(more);
     let texts = [("actor", &filter.actor), ("action", &filter.action), ("target", &filter.target)];
     for (name, text) in texts {
         if let Some(text) = text {
             query.append_pair(name, text);
         }
     }
-    query.append_pair("cursor", &last.to_string());
-    format!("/admin/audit?{}", query.finish())
+    match query.finish().as_str() {
+        "" => path.to_owned(),
+        query => format!("{path}?{query}"),
+    }
 }

@@ -52,7 +52,7 @@ pub(super) struct ForgotBody {
     email: String,
 }
 
-/// A token that a mail carried, and the password from then on.
+/// A token that a mail carried, and a password: the one from then on, or of the registration.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TokenAndPassword {
@@ -199,10 +199,10 @@ async fn register(
     Ok(HttpResponse::Accepted().json(MAIL_SENT))
 }
 
-/// Completes a registration by the token of its mail.
+/// Completes a registration by the token of its mail, and the password of the registration.
 #[utoipa::path(
     tag = "accounts",
-    request_body = TokenBody,
+    request_body = TokenAndPassword,
     responses(
         (status = 201, body = UserView), (status = 400, description = "`invalid_token`", body = Problem),
         (status = 409, description = "`email_taken`", body = Problem),
@@ -216,9 +216,9 @@ async fn complete_registration(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     refuse_cross_site(&request)?;
-    let body: TokenBody = body.json_of_stranger().await?;
-    let origin = caller("anonymous", &request);
-    let user = accounts.complete_registration(&body.token, &origin, state.clock.now()).await?;
+    let body: TokenAndPassword = body.json_of_stranger().await?;
+    let (origin, now) = (caller("anonymous", &request), state.clock.now());
+    let user = accounts.complete_registration(&body.token, &body.password, &origin, now).await?;
     Ok(HttpResponse::Created().json(UserView::from(user)))
 }
 
@@ -282,8 +282,12 @@ async fn password_strength(body: Body, request: HttpRequest) -> Result<HttpRespo
     let email = body.email.as_deref().map(Email::parse).transpose()?;
     // The estimate takes longer for long ones, which are hard to guess anyway.
     let start: String = body.password.chars().take(ESTIMATED_CHARS).collect();
-    let inputs: Vec<&str> = email.iter().map(Email::as_str).collect();
-    let estimate = zxcvbn::zxcvbn(&start, &inputs);
+    let own = email.clone();
+    let estimate = web::block(move || {
+        let inputs: Vec<&str> = own.iter().map(Email::as_str).collect();
+        zxcvbn::zxcvbn(&start, &inputs)
+    });
+    let estimate = estimate.await.map_err(|_| Problem::internal())?;
     let feedback = estimate.feedback();
     let suggestions = feedback.map(zxcvbn::feedback::Feedback::suggestions).unwrap_or_default();
     let email = email.unwrap_or_else(Email::nobody);

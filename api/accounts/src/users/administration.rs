@@ -14,7 +14,8 @@ use state::{
 };
 
 use super::{
-    AccountError, Accounts, Status, User, check_password, recovery, session, user_row as row,
+    AccountError, Accounts, Status, User, check_password, members::is_removed, recovery, session,
+    tokens, user_row as row,
 };
 
 /// 20 characters that are not mistaken for each other: 100 bits and more.
@@ -81,8 +82,13 @@ impl Accounts {
         update(&write, user_id, row::Column::Status, status.as_str().to_owned()).await?;
         let (action, detail) = match status {
             Status::Active => ("user.enabled", json!({})),
-            Status::Suspended => ("user.suspended", json!({})),
+            Status::Suspended => {
+                tokens::forget_invitations_by(&write, user_id).await?;
+                session::end_views_by(&write, user_id).await?;
+                ("user.suspended", json!({}))
+            }
             Status::Disabled => {
+                tokens::forget_all_of_user(&write, user_id).await?;
                 ("user.disabled", json!({"sessions": session::end_all(&write, user_id).await?}))
             }
         };
@@ -126,6 +132,7 @@ impl Accounts {
 async fn read(write: &Write, user_id: &str) -> Result<User, AccountError> {
     let row = row::Entity::find_by_id(user_id).one(write.db()).await.doing("reading a user")?;
     let unknown = || AccountError::UnknownUser { user_id: user_id.to_owned() };
+    let row = row.filter(|row| !is_removed(&row.email));
     row.ok_or_else(unknown).and_then(User::try_from)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
-use delivery::{Channel, Content, Links, NewDelivery, Personal, enqueue};
+use delivery::{ACCOUNT_MAIL, Channel, Content, Links, NewDelivery, Personal, enqueue};
 use pages::{Language, Vocabulary};
 use state::{
     ids::{base62, random_bytes},
@@ -57,7 +57,7 @@ impl Outgoing {
         if !self.sends_mail {
             return Ok(());
         }
-        let reference = format!("account:{}", base62(&random_bytes::<16>()?, 22));
+        let reference = format!("{ACCOUNT_MAIL}{}", base62(&random_bytes::<16>()?, 22));
         let new = NewDelivery {
             content_id: reference.clone(),
             reference,

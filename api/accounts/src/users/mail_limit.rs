@@ -9,6 +9,8 @@ use state::clock::Clock;
 use super::{AccountError, Email};
 
 const OF_ADDRESS_IN_AN_HOUR: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
+/// Invitations, also those that are taken back.
+const OF_ORGANIZATION_IN_AN_HOUR: NonZeroU32 = NonZeroU32::MIN.saturating_add(29);
 const OF_NETWORK_IN_AN_HOUR: NonZeroU32 = NonZeroU32::MIN.saturating_add(29);
 /// Beyond this many, those whose limits are refilled are forgotten.
 const KEYS_MAX: usize = 10_000;
@@ -21,6 +23,7 @@ pub(super) struct MailLimit {
     clock: Clock,
     by_address: Limiter<String>,
     by_network: Limiter<IpAddr>,
+    by_organization: Limiter<String>,
 }
 
 impl MailLimit {
@@ -37,16 +40,32 @@ impl MailLimit {
                 DashMapStateStore::default(),
                 clock.clone(),
             ),
+            by_organization: Limiter::new(
+                Quota::per_hour(OF_ORGANIZATION_IN_AN_HOUR),
+                store(),
+                clock.clone(),
+            ),
             clock: clock.clone(),
         }
     }
 
+    /// Counts a mail that a member of an organization has sent to somebody.
+    pub(super) fn admit_of_organization(&self, organization_id: &str) -> Result<(), AccountError> {
+        if self.by_organization.len() > KEYS_MAX {
+            self.by_organization.retain_recent();
+        }
+        let admitted = self.by_organization.check_key(&organization_id.to_owned());
+        admitted.map_err(|until| self.wait(&until))
+    }
+
+    fn wait(&self, until: &governor::NotUntil<Duration>) -> AccountError {
+        let now = governor::clock::Clock::now(&self.clock);
+        AccountError::TooManyAttempts { retry_after_s: until.wait_time_from(now).as_secs() + 1 }
+    }
+
     /// Counts a mail to an address, asked for from an address of the network.
     pub(super) fn admit(&self, email: &Email, from: Option<IpAddr>) -> Result<(), AccountError> {
-        let now = governor::clock::Clock::now(&self.clock);
-        let wait = |until: governor::NotUntil<Duration>| AccountError::TooManyAttempts {
-            retry_after_s: until.wait_time_from(now).as_secs() + 1,
-        };
+        let wait = |until| self.wait(&until);
         if self.by_address.len() > KEYS_MAX {
             self.by_address.retain_recent();
         }

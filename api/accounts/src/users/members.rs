@@ -10,7 +10,10 @@ use state::{
     store::{Store, StoreContext, Write, time_of},
 };
 
-use super::{AccountError, Accounts, Status, User, recovery::read, session, user_row as row};
+use super::{
+    AccountError, Accounts, Status, User, administration::made_up_password, recovery::read,
+    second_factor, session, tokens, user_row as row,
+};
 
 /// A member.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +50,8 @@ pub async fn members_of(store: &Store, organization_id: &str) -> Result<Vec<Memb
 /// Where removed users are: the domain is reserved (RFC 2606), so nobody has such an address.
 const REMOVED: &str = "@removed.invalid";
 
-fn is_removed(email: &str) -> bool {
+/// Whether an address is that of a removed user.
+pub(super) fn is_removed(email: &str) -> bool {
     email.ends_with(REMOVED)
 }
 
@@ -80,6 +84,8 @@ impl Accounts {
             .exec(write.db())
             .await
             .doing("changing a role")?;
+        tokens::forget_invitations_by(&write, user_id).await?;
+        session::end_views_by(&write, user_id).await?;
         revision::bump_of(&write, Remembered::Sessions).await?;
         let detail = json!({"from": user.role.as_str(), "to": role.as_str()});
         let act = AuditAction { action: "user.role_changed", target: user.user_id, detail };
@@ -96,16 +102,21 @@ impl Accounts {
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
+        // Nobody knows it.
+        let hash = self.hasher.hash(&made_up_password()).await?;
         let write = self.store.write().await?;
         let user = User::try_from(member(&write, organization_id, user_id).await?)?;
         require_another(&write, &user).await?;
         session::end_all(&write, user_id).await?;
+        tokens::forget_all_of_user(&write, user_id).await?;
+        second_factor::forget_codes(&write, user_id).await?;
         row::Entity::update_many()
             .col_expr(row::Column::Status, Expr::value(Status::Disabled.as_str()))
             .col_expr(
                 row::Column::Email,
                 Expr::value(format!("{}{REMOVED}", user_id.to_lowercase())),
             )
+            .col_expr(row::Column::PasswordHash, Expr::value(hash))
             .col_expr(row::Column::Name, Expr::value(None::<String>))
             .col_expr(row::Column::Totp, Expr::value(None::<String>))
             .col_expr(row::Column::TotpConfirmedAt, Expr::value(None::<i64>))

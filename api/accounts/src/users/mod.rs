@@ -13,6 +13,7 @@ mod factor_routes;
 mod key_row;
 mod m0004_user_epochs;
 mod m0023_accounts;
+mod m0026_views;
 mod mail;
 mod mail_limit;
 mod member_routes;
@@ -97,6 +98,7 @@ pub(crate) const FEATURE: Feature<Directory> = Feature::new("users")
     .with_migrations(&[
         Migration { name: "m0004_user_epochs", up: |m| Box::pin(m0004_user_epochs::up(m)) },
         Migration { name: "m0023_accounts", up: |m| Box::pin(m0023_accounts::up(m)) },
+        Migration { name: "m0026_views", up: |m| Box::pin(m0026_views::up(m)) },
     ])
     .with_tasks(|directory| {
         let directory = directory.clone();
@@ -218,6 +220,8 @@ impl Accounts {
     }
 }
 
+#[cfg(test)]
+mod departure_tests;
 #[cfg(test)]
 mod refresh_tests;
 #[cfg(test)]

@@ -15,6 +15,10 @@ const LENGTH_MAX: usize = 128;
 /// A shorter local part would refuse too much by chance.
 const LOCAL_PART_MIN: usize = 4;
 const COMMON: &str = include_str!("common_passwords.txt");
+/// Whoever guesses tries so many first.
+const GUESSES_MIN: u64 = 10_000;
+/// Longer ones are not among them.
+const GUESSED_CHARS_MAX: usize = 24;
 
 /// 19 MiB, two passes, one lane: OWASP's second choice, made for servers that hash several at once.
 const MEMORY_KIB: u32 = 19_456;
@@ -33,7 +37,8 @@ pub enum PasswordFault {
     TooShort,
     /// It has more than 128 characters.
     TooLong,
-    /// It is on the list of the most common passwords, in upper or lower case.
+    /// It is on the list of the most common passwords, or among the first 10,000 that are guessed as zxcvbn estimates: in
+    /// upper or lower case.
     Common,
     /// It contains the part of the e-mail address before the `@`, and that part has four characters or more.
     HoldsEmail,
@@ -56,13 +61,20 @@ pub fn check_password(password: &str, email: &Email) -> Result<(), PasswordFault
         Err(PasswordFault::TooShort)
     } else if length > LENGTH_MAX {
         Err(PasswordFault::TooLong)
-    } else if COMMON.lines().any(|common| common == lower) {
+    } else if is_common(&lower) {
         Err(PasswordFault::Common)
     } else if local_part.chars().count() >= LOCAL_PART_MIN && lower.contains(local_part) {
         Err(PasswordFault::HoldsEmail)
     } else {
         Ok(())
     }
+}
+
+/// Whether a password, in lower case, is on our list or among the first that are guessed, as zxcvbn estimates.
+fn is_common(lower: &str) -> bool {
+    COMMON.lines().any(|common| common == lower)
+        || (lower.chars().count() <= GUESSED_CHARS_MAX
+            && zxcvbn::zxcvbn(lower, &[]).guesses() < GUESSES_MIN)
 }
 
 impl Hasher {

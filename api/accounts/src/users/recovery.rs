@@ -6,6 +6,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use serde_json::{Value, json};
 use state::{
     audit::{self, AuditAction, AuditOrigin},
+    revision::{self, Remembered},
     store::{StoreContext, StoreError, Write},
 };
 
@@ -94,6 +95,10 @@ impl Accounts {
         let write = self.store.write().await?;
         let (token, _) = tokens::take::<Value>(&write, Purpose::Reset, token, now).await?;
         let user = read(&write, token.user_id.as_deref().unwrap_or_default()).await?;
+        // It was sent to where the user's mail went then.
+        if user.email != token.email || user.status == Status::Disabled.as_str() {
+            return Err(AccountError::WrongToken);
+        }
         set_password(&write, &user.user_id, hash).await?;
         session::end_all(&write, &user.user_id).await?;
         let mail = AccountMail::of("changed", "/forgot");
@@ -139,6 +144,7 @@ impl Accounts {
         let user = self.confirmed(user_id, password, origin).await?;
         self.mails.admit(email, origin.ip)?;
         let write = self.store.write().await?;
+        unchanged(&write, &user).await?;
         tokens::forget_of_user(&write, user_id, &[Purpose::Email]).await?;
         let token = NewToken {
             purpose: Purpose::Email,
@@ -164,6 +170,12 @@ impl Accounts {
         let write = self.store.write().await?;
         let (token, _) = tokens::take::<Value>(&write, Purpose::Email, token, now).await?;
         let user = read(&write, token.user_id.as_deref().unwrap_or_default()).await?;
+        if user.status == Status::Disabled.as_str() {
+            return Err(AccountError::WrongToken);
+        }
+        // Whoever reads the mail of the former address gets no further.
+        tokens::forget_of_user(&write, &user.user_id, &OF_PASSWORD).await?;
+        revision::bump_of(&write, Remembered::Sessions).await?;
         let changed = row::Entity::update_many()
             .col_expr(row::Column::Email, Expr::value(token.email.as_str()))
             .filter(row::Column::UserId.eq(user.user_id.as_str()))

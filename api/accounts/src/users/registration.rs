@@ -13,12 +13,13 @@ use state::{
 };
 
 use super::{
-    AccountError, Accounts, Email, Status, User, check_password, list_users,
+    AccountError, Accounts, Email, Status, User, check_password,
     mail::AccountMail,
+    throttle::LoginTarget,
     tokens::{self, NewToken, Purpose},
-    user::insert,
+    user::{has_administrator, insert},
 };
-use crate::organizations::{self, Organization, OrganizationKind};
+use crate::organizations::{self, Organization, OrganizationKind, OrganizationStatus};
 
 /// The plan of who registers.
 const FIRST_PLAN: &str = "free";
@@ -108,6 +109,11 @@ impl Accounts {
         }
         check_password(&new.password, &new.email).map_err(AccountError::Password)?;
         pending_organization(&new.organization, new.kind, &new.country, now)?.check()?;
+        // It is the subject of mails to whomever it invites.
+        if ["://", "www."].iter().any(|link| new.organization.to_lowercase().contains(link)) {
+            let reason = "must be a name without a link";
+            return Err(AccountError::Invalid { field: "organization", reason });
+        }
         self.mails.admit(&new.email, origin.ip)?;
         let password_hash = self.hasher.hash_of_stranger(&new.password).await?;
         let known = super::user::by_email(self.store.db(), &new.email).await?.is_some();
@@ -148,13 +154,16 @@ impl Accounts {
         Ok(write.commit().await?)
     }
 
-    /// Completes a registration: creates the organization, and the user who manages its members.
+    /// Completes a registration: creates the organization, and the user who manages its members. The password is asked
+    /// for: whoever reads the mail of an address that somebody else registered does not know it.
     pub async fn complete_registration(
         &self,
         token: &str,
+        password: &str,
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<User, AccountError> {
+        self.require_registrant(token, password, origin, now).await?;
         let write = self.store.write().await?;
         let (row, pending) = tokens::take::<Pending>(&write, Purpose::Register, token, now).await?;
         let damaged = StoreError::Damaged { table: "account_tokens", what: "an unknown kind" };
@@ -180,6 +189,32 @@ impl Accounts {
         Ok(user)
     }
 
+    /// Fails unless the password is the one of the registration. Guesses are counted as at sign-in.
+    async fn require_registrant(
+        &self,
+        token: &str,
+        password: &str,
+        origin: &AuditOrigin,
+        now: DateTime<Utc>,
+    ) -> Result<(), AccountError> {
+        let found = tokens::find(&self.store, Purpose::Register, token, now).await?;
+        let found = found.ok_or(AccountError::WrongToken)?;
+        let damaged =
+            |_| StoreError::Damaged { table: "account_tokens", what: "an unknown payload" };
+        let pending: Pending = serde_json::from_str(&found.payload).map_err(damaged)?;
+        let guessed = LoginTarget { email: Email::stored(&found.email)?, epoch: None };
+        let attempt = self.throttle.attempt(&guessed, origin.ip, None)?;
+        let right = self.hasher.verify(password, Some(&pending.password_hash), false).await;
+        if matches!(right, Err(AccountError::HashQueue)) {
+            self.throttle.undo(&attempt);
+        }
+        if !right? {
+            return Err(AccountError::WrongPassword);
+        }
+        self.throttle.succeeded(&attempt);
+        Ok(())
+    }
+
     /// Invites somebody to an organization, or to staff.
     pub async fn invite(
         &self,
@@ -197,6 +232,9 @@ impl Accounts {
             let reason =
                 "must be user or enterprise for an organization, and a role of staff without one";
             return Err(AccountError::Invalid { field: "role", reason });
+        }
+        if let Some(id) = organization_id {
+            self.mails.admit_of_organization(id)?;
         }
         self.mails.admit(email, None)?;
         let name = match organization_id {
@@ -273,11 +311,10 @@ impl Accounts {
         &self,
         now: DateTime<Utc>,
     ) -> Result<Option<String>, AccountError> {
-        let users = list_users(&self.store).await?;
-        if users.iter().any(|user| user.role == Role::Admin) {
+        let write = self.store.write().await?;
+        if has_administrator(&write).await? {
             return Ok(None);
         }
-        let write = self.store.write().await?;
         tokens::forget_first_invitation(&write).await?;
         let token = NewToken {
             purpose: Purpose::Invitation,
@@ -319,6 +356,15 @@ impl Accounts {
         let write = self.store.write().await?;
         let (row, invited) =
             tokens::take::<Invited>(&write, Purpose::Invitation, token, now).await?;
+        // The first administrator is invited by whoever reads the log, as long as there is none.
+        if row.email.is_empty() && has_administrator(&write).await? {
+            return Err(AccountError::WrongToken);
+        }
+        if let Some(id) = &row.organization_id
+            && organizations::status_of(write.db(), id).await? != Some(OrganizationStatus::Active)
+        {
+            return Err(AccountError::WrongToken);
+        }
         let damaged = |_| StoreError::Damaged { table: "account_tokens", what: "an unknown role" };
         let user = User {
             user_id: new_id()?,

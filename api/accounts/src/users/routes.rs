@@ -1,6 +1,10 @@
 //! `/v1/auth` and `/v1/me`
 
-use actix_web::{HttpRequest, HttpResponse, get, http::header::USER_AGENT, patch, post, web};
+use actix_web::{
+    HttpRequest, HttpResponse, get,
+    http::header::{AUTHORIZATION, USER_AGENT},
+    patch, post, web,
+};
 use chrono::{DateTime, Utc};
 use rest::{
     body::Body,
@@ -184,7 +188,7 @@ impl From<User> for UserView {
     }
 }
 
-/// Ends the session of the cookie.
+/// Ends the session of the cookie, or of the access token.
 #[utoipa::path(
     tag = "accounts",
     responses(
@@ -200,9 +204,16 @@ async fn logout(
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    if let (PrincipalKind::User(_), Some(cookie)) = (principal.kind, request.cookie(SESSION_COOKIE))
-    {
-        accounts.sign_out(cookie.value(), &principal.origin(&request), state.clock.now()).await?;
+    let (origin, now) = (principal.origin(&request), state.clock.now());
+    let is_by_token = request.headers().contains_key(AUTHORIZATION);
+    match (&principal.session_id, request.cookie(SESSION_COOKIE)) {
+        (Some(session_id), _) if is_by_token => {
+            accounts.end_session(&principal.id, session_id, &origin, now).await?;
+        }
+        (_, Some(cookie)) if !is_by_token => {
+            accounts.sign_out(cookie.value(), &origin, now).await?;
+        }
+        _ => {}
     }
     Ok(HttpResponse::NoContent().cookie(cookies::signed_out(&gate)).finish())
 }

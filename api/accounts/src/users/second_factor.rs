@@ -20,7 +20,7 @@ use totp_rs::{Builder, Secret, Totp};
 use super::{
     AccountError, Accounts, Email, SignedInSession, User, code_row as code,
     mail::AccountMail,
-    recovery::{language_of, read, record},
+    recovery::{language_of, read, record, unchanged},
     session,
     sign_in::Browser,
     throttle::LoginTarget,
@@ -103,6 +103,10 @@ impl Accounts {
         let totp = totp(&secret, &user.email)?;
         let sealed = self.vault.seal(user_id, &secret)?;
         let write = self.store.write().await?;
+        unchanged(&write, &user).await?;
+        if read(&write, user_id).await?.totp_confirmed_at.is_some() {
+            return Err(AccountError::FactorIsOn);
+        }
         let kept = row::Entity::update_many()
             .col_expr(row::Column::Totp, Expr::value(sealed))
             .filter(row::Column::UserId.eq(user_id))
@@ -126,12 +130,18 @@ impl Accounts {
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<Vec<String>, AccountError> {
+        let known = row::Entity::find_by_id(user_id).one(self.store.db()).await;
+        let unknown = || AccountError::UnknownUser { user_id: user_id.to_owned() };
+        let known = known.doing("reading a user")?.ok_or_else(unknown)?;
+        let guessed = LoginTarget { email: Email::stored(&known.email)?, epoch: Some(known.epoch) };
+        let attempt = self.throttle.attempt(&guessed, origin.ip, None)?;
         let write = self.store.write().await?;
         let user = read(&write, user_id).await?;
         if user.totp_confirmed_at.is_some() {
             return Err(AccountError::FactorIsOn);
         }
         let step = self.step_of(&user, given, now).ok_or(AccountError::WrongCode)?;
+        self.throttle.succeeded(&attempt);
         row::Entity::update_many()
             .col_expr(row::Column::TotpConfirmedAt, Expr::value(now.timestamp_micros()))
             .col_expr(row::Column::TotpStep, Expr::value(step))
@@ -156,8 +166,9 @@ impl Accounts {
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<Vec<String>, AccountError> {
-        self.confirmed(user_id, password, origin).await?;
+        let user = self.confirmed(user_id, password, origin).await?;
         let write = self.store.write().await?;
+        unchanged(&write, &user).await?;
         if read(&write, user_id).await?.totp_confirmed_at.is_none() {
             return Err(AccountError::FactorIsOff);
         }
@@ -175,7 +186,9 @@ impl Accounts {
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
         let user = self.confirmed(user_id, password, origin).await?;
-        self.clear_factor(&user, "user.second_factor_off", origin, now).await
+        let write = self.store.write().await?;
+        unchanged(&write, &user).await?;
+        self.clear_factor(write, &user, "user.second_factor_off", origin, now).await
     }
 
     /// Turns the second factor of somebody else off.
@@ -185,20 +198,19 @@ impl Accounts {
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
-        let found = row::Entity::find_by_id(user_id).one(self.store.db()).await;
-        let unknown = || AccountError::UnknownUser { user_id: user_id.to_owned() };
-        let user = found.doing("reading a user")?.ok_or_else(unknown)?;
-        self.clear_factor(&user, "user.second_factor_reset", origin, now).await
+        let write = self.store.write().await?;
+        let user = read(&write, user_id).await?;
+        self.clear_factor(write, &user, "user.second_factor_reset", origin, now).await
     }
 
     async fn clear_factor(
         &self,
+        write: Write,
         user: &row::Model,
         action: &'static str,
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
-        let write = self.store.write().await?;
         row::Entity::update_many()
             .col_expr(row::Column::Totp, Expr::value(None::<String>))
             .col_expr(row::Column::TotpConfirmedAt, Expr::value(None::<i64>))
@@ -374,7 +386,7 @@ async fn renew_codes(write: &Write, user_id: &str) -> Result<Vec<String>, Accoun
     Ok(codes)
 }
 
-async fn forget_codes(write: &Write, user_id: &str) -> Result<(), StoreError> {
+pub(super) async fn forget_codes(write: &Write, user_id: &str) -> Result<(), StoreError> {
     let forgotten =
         code::Entity::delete_many().filter(code::Column::UserId.eq(user_id)).exec(write.db()).await;
     forgotten.map(drop).doing("forgetting recovery codes")

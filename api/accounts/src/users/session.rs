@@ -4,6 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ingest::control;
+use rest::principal::Ability;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
 use serde_json::json;
 use state::{
@@ -14,7 +15,8 @@ use state::{
 };
 use strum::{EnumString, IntoStaticStr};
 
-use super::{AccountError, Accounts, User, session_row as row, user_row};
+use super::{AccountError, Accounts, User, session_row as row, tokens, user_row};
+use crate::keys::{self, KeyError};
 
 /// From sign-in, however much it is used.
 pub(super) const LIFETIME: TimeDelta = TimeDelta::hours(12);
@@ -68,6 +70,8 @@ pub struct Session {
     pub last_used_at: Option<DateTime<Utc>>,
     /// When the user last gave the password or the second factor.
     pub confirmed_at: DateTime<Utc>,
+    /// Of a view: the administrator who looks.
+    pub viewed_by: Option<String>,
 }
 
 /// A session that is to begin.
@@ -79,6 +83,8 @@ pub(super) struct NewSession<'a> {
     pub(super) agent: Option<&'a str>,
     pub(super) ip: Option<IpAddr>,
     pub(super) lifetime: TimeDelta,
+    /// Of a view: who looks.
+    pub(super) viewed_by: Option<&'a str>,
 }
 
 /// A browser names itself at length; so much is kept.
@@ -103,6 +109,7 @@ impl TryFrom<row::Model> for Session {
             user_id: row.user_id,
             device: row.device,
             ip: row.ip,
+            viewed_by: row.viewed_by,
         })
     }
 }
@@ -132,6 +139,11 @@ pub(crate) async fn find(
         .await
         .doing("looking up a session")?;
     let Some(session) = session.map(Session::try_from).transpose()? else { return Ok(None) };
+    if let Some(by) = &session.viewed_by
+        && !may_view(store, by, now).await?
+    {
+        return Ok(None);
+    }
     let user = user_of(store, &session).await?;
     // Not worth failing a request for.
     if user.is_some()
@@ -145,6 +157,29 @@ pub(crate) async fn find(
     Ok(user.map(|user| (user, session)))
 }
 
+/// Whether who began a view administers still: a user, a key, or a command on this machine.
+async fn may_view(store: &Store, id: &str, now: DateTime<Utc>) -> Result<bool, AccountError> {
+    let principal = match id {
+        "local" => return Ok(true),
+        key if key.starts_with("key_") => {
+            let found = keys::find_working(store, key, now).await.map_err(|error| match error {
+                KeyError::Store(error) => error,
+                _ => StoreError::Damaged { table: "api_keys", what: "a key that is not valid" },
+            });
+            found?.map(|key| key.principal())
+        }
+        user => {
+            let row = user_row::Entity::find_by_id(user).one(store.db()).await;
+            let user = row.doing("reading who looks")?.map(User::try_from).transpose()?;
+            match user {
+                Some(user) => user.admitted(store.db()).await?.map(User::principal),
+                None => None,
+            }
+        }
+    };
+    Ok(principal.is_some_and(|principal| principal.may(Ability::Administer)))
+}
+
 /// The user of a session, who may sign in.
 pub(super) async fn user_of(
     store: &Store,
@@ -155,10 +190,8 @@ pub(super) async fn user_of(
         .await
         .doing("looking up a session's user")?;
     let user = user.map(User::try_from).transpose()?;
-    match user {
-        Some(user) if user.may_sign_in(store.db()).await? => Ok(Some(user)),
-        _ => Ok(None),
-    }
+    let Some(user) = user else { return Ok(None) };
+    Ok(user.admitted(store.db()).await?)
 }
 
 /// Notes the use of a session, once a minute.
@@ -250,6 +283,7 @@ impl Accounts {
             agent: Some(&agent),
             ip: None,
             lifetime: VIEW_LIFETIME,
+            viewed_by: Some(&origin.actor),
         };
         let (token, session_id) = begin(&write, new, now).await?;
         let detail = json!({"session_id": session_id});
@@ -305,6 +339,7 @@ pub(super) async fn begin(
         confirmed_at: ActiveValue::Set(Some(now.timestamp_micros())),
         previous_hash: ActiveValue::Set(None),
         rotated_at: ActiveValue::Set(None),
+        viewed_by: ActiveValue::Set(new.viewed_by.map(ToOwned::to_owned)),
     };
     row::Entity::insert(session)
         .exec_without_returning(write.db())
@@ -326,6 +361,8 @@ pub async fn end_all_sessions(
         .exec(write.db())
         .await
         .doing("forgetting the users' devices")?;
+    // Of some, the user may have used them up since.
+    tokens::forget_all(&write).await?;
     let ended = row::Entity::delete_many().exec(write.db()).await.doing("ending all sessions")?;
     revision::bump_of(&write, Remembered::Sessions).await?;
     let detail = json!({"sessions": ended.rows_affected});
@@ -380,8 +417,16 @@ pub(super) async fn end_all(write: &Write, user_id: &str) -> Result<u64, Account
         .exec(write.db())
         .await
         .doing("ending a user's sessions")?;
+    end_views_by(write, user_id).await?;
     revision::bump_of(write, Remembered::Sessions).await?;
     Ok(ended.rows_affected)
+}
+
+/// Ends what an administrator began to look at.
+pub(super) async fn end_views_by(write: &Write, user_id: &str) -> Result<(), StoreError> {
+    let ended =
+        row::Entity::delete_many().filter(row::Column::ViewedBy.eq(user_id)).exec(write.db()).await;
+    ended.map(drop).doing("ending the views of a user")
 }
 
 impl fmt::Debug for SessionToken {

@@ -22,6 +22,8 @@ pub(super) struct Model {
     /// The refresh token before the present one, and since when it is not the present one.
     pub previous_hash: Option<Vec<u8>>,
     pub rotated_at: Option<i64>,
+    /// Of a view: `user_…`, `key_…` or `local`.
+    pub viewed_by: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

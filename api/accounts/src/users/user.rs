@@ -11,7 +11,10 @@ use state::{
 };
 use strum::{EnumString, IntoStaticStr};
 
-use super::{AccountError, Accounts, Email, check_password, registration::new_id, user_row as row};
+use super::{
+    AccountError, Accounts, Email, check_password, members::is_removed, registration::new_id,
+    user_row as row,
+};
 use crate::organizations::{self, OrganizationStatus};
 
 /// A person who has an account, without the password hash.
@@ -107,6 +110,13 @@ pub(super) async fn insert(
     })
 }
 
+/// Whether any user administers. Removed ones do not.
+pub(super) async fn has_administrator(write: &Write) -> Result<bool, StoreError> {
+    let admins = row::Entity::find().filter(row::Column::Role.eq(Role::Admin.as_str()));
+    let admins = admins.all(write.db()).await.doing("looking for an administrator")?;
+    Ok(admins.iter().any(|admin| !is_removed(&admin.email)))
+}
+
 /// The row of the user with an address.
 pub(super) async fn by_email(
     db: &impl ConnectionTrait,
@@ -116,14 +126,14 @@ pub(super) async fn by_email(
     found.doing("looking up a user")
 }
 
-/// All users by e-mail address.
+/// All users by e-mail address, without those who were removed.
 pub async fn list_users(store: &Store) -> Result<Vec<User>, AccountError> {
     let rows = row::Entity::find()
         .order_by_asc(row::Column::Email)
         .all(store.db())
         .await
         .doing("listing users")?;
-    rows.into_iter().map(User::try_from).collect()
+    rows.into_iter().filter(|row| !is_removed(&row.email)).map(User::try_from).collect()
 }
 
 /// The user with this id or e-mail address.
@@ -153,14 +163,24 @@ impl User {
 
     /// Whether neither the user nor the user's organization is disabled.
     pub(crate) async fn may_sign_in(&self, db: &impl ConnectionTrait) -> Result<bool, StoreError> {
-        let is_open = match &self.organization_id {
-            Some(id) => {
-                let status = organizations::status_of(db, id).await?;
-                status.is_some_and(|status| status != OrganizationStatus::Disabled)
-            }
-            None => true,
-        };
-        Ok(is_open && self.status != Status::Disabled)
+        Ok(self.clone().admitted(db).await?.is_some())
+    }
+
+    /// The user, if neither the user nor the user's organization is disabled. Of a suspended organization, the user is
+    /// suspended, too.
+    pub(crate) async fn admitted(
+        self,
+        db: &impl ConnectionTrait,
+    ) -> Result<Option<Self>, StoreError> {
+        if self.status == Status::Disabled {
+            return Ok(None);
+        }
+        let Some(id) = &self.organization_id else { return Ok(Some(self)) };
+        Ok(match organizations::status_of(db, id).await? {
+            Some(OrganizationStatus::Active) => Some(self),
+            Some(OrganizationStatus::Suspended) => Some(Self { status: Status::Suspended, ..self }),
+            Some(OrganizationStatus::Disabled) | None => None,
+        })
     }
 
     fn row(&self, password_hash: String) -> row::ActiveModel {

@@ -321,13 +321,14 @@ pub(super) async fn restore(
 }
 
 /// The links to a dashboard that one made.
-#[utoipa::path(tag = "dashboards", params(("name" = String, Path)), responses((status = 200, description = "`links`, each a `LinkView`.", body = Object), Denied))]
+#[utoipa::path(tag = "dashboards", params(("name" = String, Path)), responses((status = 200, description = "`links`, each a `LinkView`.", body = Object), Denied, (status = 404, body = Problem)))]
 #[get("/v1/dashboards/{name}/links")]
 pub(super) async fn list_links(
     principal: Authorized<ViewDashboard>,
     name: web::Path<String>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
+    crate::dashboards::definition(&name, &lake, &principal, &principal).await?;
     let links = link::list(&lake, &principal, &name).await?;
     Ok(HttpResponse::Ok().json(json!({"links": links})))
 }

@@ -1,5 +1,6 @@
 //! `GET /v1/usage`: usage by time, in the shape that clients of OpenAI's usage endpoint read.
 
+mod keys;
 mod question;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use crate::Lake;
 
 /// Usage by time.
 pub(crate) const FEATURE: Feature<Lake> = Feature::new("usage").with_routes(|config, _| {
-    config.service(get_usage);
+    config.service(get_usage).service(keys::usage_by_key);
 });
 
 /// A page of buckets.

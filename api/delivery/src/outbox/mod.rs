@@ -121,6 +121,8 @@ pub struct Delivery {
 /// The kind of the jobs that send.
 pub(crate) const JOB: &str = "delivery";
 
+/// How the references of mails about accounts begin. Their content has the same id, and is forgotten once it is sent.
+pub const ACCOUNT_MAIL: &str = "account:";
 /// Contents beyond this are refused: a mail server would refuse them too.
 const CONTENT_BYTES_MAX: usize = 20 << 20;
 /// Of zstd.
@@ -361,6 +363,12 @@ pub(crate) async fn end(
         .exec(write.db())
         .await
         .doing("writing down how a delivery went")?;
+    // It holds a link that is as good as a password, and is not for the list.
+    let is_over = !matches!(outcome, Outcome::Again(..));
+    if is_over && delivery.reference.starts_with(ACCOUNT_MAIL) {
+        let forgotten = content::Entity::delete_by_id(delivery.reference.as_str());
+        forgotten.exec(write.db()).await.doing("forgetting the content of a mail")?;
+    }
     Ok(())
 }
 
@@ -386,6 +394,17 @@ pub(crate) async fn forget(store: &Store, now: DateTime<Utc>) -> Result<(), Stor
         .await
         .doing("forgetting old contents")?;
     write.commit().await
+}
+
+/// The ids of the contents that are kept.
+#[cfg(test)]
+pub(crate) async fn contents(store: &Store) -> Result<Vec<String>, StoreError> {
+    let found = content::Entity::find()
+        .order_by_asc(content::Column::ContentId)
+        .all(store.db())
+        .await
+        .doing("listing contents")?;
+    Ok(found.into_iter().map(|row| row.content_id).collect())
 }
 
 fn state_text(state: DeliveryState) -> Expr {

@@ -106,11 +106,15 @@ impl House {
     }
 
     async fn add(&self, channel: Channel, address: &str) -> String {
+        self.add_of("run_1", channel, address).await
+    }
+
+    async fn add_of(&self, reference: &str, channel: Channel, address: &str) -> String {
         let new = NewDelivery {
-            reference: "run_1".into(),
+            reference: reference.into(),
             channel,
             address: address.into(),
-            content_id: "run_1".into(),
+            content_id: reference.into(),
             personal: Personal::from([("link".to_owned(), "https://x/".to_owned())]),
             notice: Some(Notice {
                 to: "owner@example.com".into(),
@@ -187,6 +191,29 @@ async fn a_mail_is_tried_again_with_the_same_id_until_it_is_taken() {
     let (first, second) = (mails.recv().await.unwrap(), mails.recv().await.unwrap());
     assert_eq!(message_id(&first), message_id(&second));
     assert!(first.contains("see https://x/"), "{first}");
+}
+
+#[tokio::test]
+async fn the_link_of_a_mail_about_an_account_is_forgotten_once_it_is_sent() {
+    let (server, mut mails) = mail_server(vec![Server::IsBusy, Server::Takes]).await;
+    let house = House::new(Some(server)).await;
+    let contents = async |house: &House| outbox::contents(&house.scratch.store).await.unwrap();
+    let id = house.add_of("account:1", Channel::Mail, "a@example.org").await;
+    house.until(&id, DeliveryState::Queued, 1).await;
+    assert_eq!(contents(&house).await, ["account:1"]);
+    house.clock.advance(Duration::from_secs(60));
+    house.until(&id, DeliveryState::Sent, 2).await;
+    assert!(contents(&house).await.is_empty());
+    assert!(mails.recv().await.unwrap().contains("see https://x/"));
+    let id = house.add(Channel::Mail, "a@example.org").await;
+    house.until(&id, DeliveryState::Sent, 1).await;
+    assert_eq!(contents(&house).await, ["run_1"]);
+
+    let (server, _mails) = mail_server(vec![Server::RefusesRecipient]).await;
+    let house = House::new(Some(server)).await;
+    let id = house.add_of("account:2", Channel::Mail, "nobody@example.org").await;
+    house.until(&id, DeliveryState::Failed, 1).await;
+    assert!(!contents(&house).await.contains(&"account:2".to_owned()));
 }
 
 #[tokio::test]

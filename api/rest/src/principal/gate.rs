@@ -65,7 +65,8 @@ impl Gate {
             let token = bearer_token(request).ok_or_else(|| {
                 Problem::unauthorized(Code::WrongCredentials, "send `Authorization: Bearer <key>`")
             })?;
-            return self.admit_token(token, client_ip(request)).await;
+            let principal = self.admit_token(token, client_ip(request)).await?;
+            return principal.require_unrestricted(request);
         }
         let Some(cookie) = request.cookie(SESSION_COOKIE) else {
             return Err(Problem::unauthorized(Code::NoCredentials, "sign in, or send an API key"));
@@ -73,7 +74,7 @@ impl Gate {
         let user = self.authenticator.by_session(cookie.value()).await?;
         let user = user.ok_or_else(|| Problem::unauthorized(Code::SessionOver, "sign in again"))?;
         same_origin::require(request)?;
-        Ok(user)
+        user.require_unrestricted(request)
     }
 
     /// The principal of an API key or of the local token.

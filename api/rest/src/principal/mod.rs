@@ -7,6 +7,7 @@ mod extract;
 mod gate;
 mod permission;
 mod proxies;
+mod restriction;
 mod role;
 mod same_origin;
 mod scope;
@@ -19,11 +20,15 @@ pub use permission::{
     VerifyKeys, ViewDashboard,
 };
 pub use proxies::{TrustedProxies, client_ip, network_of};
+pub use restriction::Restriction;
 pub use role::{Role, UnknownRole};
 pub use same_origin::refuse_cross_site;
 pub use scope::{Scope, Scopes, UnknownScope};
 
+use actix_web::HttpRequest;
 use ingest::Grant;
+
+use crate::problem::Problem;
 
 /// Whoever makes a request, after the credentials were found right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,17 +47,6 @@ pub struct Principal {
     pub session_id: Option<String>,
     /// What takes abilities of a user away.
     pub restriction: Option<Restriction>,
-}
-
-/// Why a user may do less than the role says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restriction {
-    /// An administrator suspended the user, who only reads now.
-    Suspended,
-    /// An administrator looks at what the user sees.
-    View,
-    /// The role must have a second factor, and the user has none: nothing else is possible.
-    SecondFactorMissing,
 }
 
 /// The kind of a principal's credentials, and what they allow.
@@ -174,6 +168,12 @@ impl Principal {
         }
         let of_all = matches!(ability, Ability::Administer | Ability::VerifyKeys);
         held && fits && (!of_all || self.reach == Tenancy::All)
+    }
+
+    /// 403 for a request that changes something, where a restriction keeps the principal from it.
+    fn require_unrestricted(self, request: &HttpRequest) -> Result<Self, Problem> {
+        self.restriction.map_or(Ok(()), |restriction| restriction.require(request))?;
+        Ok(self)
     }
 }
 

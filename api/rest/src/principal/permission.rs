@@ -1,6 +1,6 @@
 //! Permissions as types, for the signatures of handlers.
 
-use super::{Ability, Principal, Restriction};
+use super::{Ability, Principal};
 use crate::problem::{Code, Problem};
 
 /// A permission as a type: what a handler needs, as in `Authorized<RunSql>`.
@@ -17,11 +17,7 @@ pub trait Permission: 'static {
             return Ok(());
         }
         let detail = match principal.restriction {
-            Some(Restriction::SecondFactorMissing) => {
-                "your role needs a second factor: turn it on first".to_owned()
-            }
-            Some(Restriction::Suspended) => "your account is suspended: it only reads".to_owned(),
-            Some(Restriction::View) => "this is a view of somebody else: it only reads".to_owned(),
+            Some(restriction) => restriction.reason().to_owned(),
             None => format!("this needs the permission `{}`", Self::NAME),
         };
         Err(Problem::forbidden(Code::Forbidden, detail).with("permission", Self::NAME))

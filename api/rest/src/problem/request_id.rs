@@ -36,7 +36,8 @@ where
 {
     let id = RequestId::of(request.headers().get(HEADER));
     request.extensions_mut().insert(id.clone());
-    let span = tracing::info_span!("request", id = id.as_str(), method = %request.method(), path = request.path());
+    let path = path_in_log(request.match_pattern(), request.path());
+    let span = tracing::info_span!("request", id = id.as_str(), method = %request.method(), path);
     let response = next.call(request).instrument(span).await?.map_into_boxed_body();
     let problem =
         response.response().error().and_then(|error| error.as_error::<Problem>()).cloned();
@@ -53,6 +54,12 @@ where
     }
     guard(response.headers_mut());
     Ok(response)
+}
+
+/// The path of a request as the log has it: a token of a mail is a secret.
+fn path_in_log(pattern: Option<String>, path: &str) -> String {
+    let secret = pattern.filter(|pattern| pattern.contains("{token}"));
+    secret.unwrap_or_else(|| path.to_owned())
 }
 
 /// What we say is of one principal and of this moment: it is kept nowhere, unless the answer itself says otherwise.
@@ -89,5 +96,18 @@ impl FromRequest for RequestId {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let id = request.extensions().get::<Self>().cloned();
         ready(Ok(id.unwrap_or_else(|| Self::of(request.headers().get(HEADER)))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_mails_are_not_in_the_log() {
+        let logged = |pattern: &str, path| path_in_log(Some(pattern.to_owned()), path);
+        assert_eq!(logged("/reset/{token}", "/reset/abc"), "/reset/{token}");
+        assert_eq!(logged("/v1/reports/{id}", "/v1/reports/report_1"), "/v1/reports/report_1");
+        assert_eq!(path_in_log(None, "/x"), "/x");
     }
 }
