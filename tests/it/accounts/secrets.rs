@@ -1,17 +1,12 @@
 //! No secret is in the log, or as it is in the folder of the server.
 
-use std::{
-    fs::{self, File},
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs, path::Path};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Client, MailServer, configure, folder, reply};
 
-use super::registration::PASSWORD;
+use super::{administrators::Logged, registration::PASSWORD};
 
 const RESET: &str = "four quiet bridges";
 
@@ -102,30 +97,12 @@ async fn no_secret_is_in_the_log_or_in_the_folder() {
         mail.configuration()
     );
     configure(dir.path(), &settings);
-    let mut child = Command::new(tests::aihub())
-        .arg("--dir")
-        .arg(dir.path())
-        .args(["serve", "--port", "0"])
-        .stdout(Stdio::null())
-        .stderr(File::create(&log).expect("a file"))
-        .spawn()
-        .expect("a server");
-    let mut url = None;
-    for _ in 0..300 {
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        if let Some((before, _)) = text.split_once("/invitations/") {
-            let start = before.rfind("http").expect("an address");
-            url = Some(before[start..].to_owned());
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let client = Client::at(&url.expect("the address is in the log"), "");
+    let server = Logged::start(dir.path(), &log).await;
+    let client = Client::at(&server.url, "");
     let mut place = Place { client, mail, secrets: Vec::new() };
     live(&mut place).await;
     place.mail.wait_for(3).await;
-    child.kill().expect("it ends");
-    child.wait().expect("it ended");
+    drop(server);
 
     let text = fs::read_to_string(&log).expect("a log");
     assert!(text.contains("DEBUG"), "it tells a lot: {text}");

@@ -39,7 +39,7 @@ pub use error::KeyError;
 pub use limits::{KeyLimits, KeyPurpose};
 pub use ring::KeyRing;
 pub use rotation::{OVERLAP_MAX, rotate};
-pub(crate) use routes::require_own_make;
+pub(crate) use routes::require_own_scopes;
 pub use routes::{GrantBody, KeyList, KeyView, NewKeyBody, NewKeyView};
 pub use secret::KeySecret;
 pub(crate) use verification::KnownKey;

@@ -167,27 +167,30 @@ async fn require_reach(
     principal: &Principal,
     store: &Store,
     api_key_id: &str,
-) -> Result<(), KeyError> {
+) -> Result<ApiKey, KeyError> {
     let found = super::find(store, api_key_id).await?;
     let own = found.filter(|key| is_in_reach(principal, key));
-    own.map(drop).ok_or_else(|| KeyError::UnknownKey { api_key_id: api_key_id.to_owned() })
+    own.ok_or_else(|| KeyError::UnknownKey { api_key_id: api_key_id.to_owned() })
 }
 
-/// Fails, too, for a key that the principal could not create: staff gave it to the organization.
-pub(crate) async fn require_own_make(
+/// Fails, too, for a key with scopes that the principal could not give: staff gave it to the organization.
+pub(crate) async fn require_own_scopes(
     principal: &Principal,
     store: &Store,
     api_key_id: &str,
 ) -> Result<(), Problem> {
-    require_reach(principal, store, api_key_id).await?;
-    let found = super::find(store, api_key_id).await?;
-    let is_plain = |scope| matches!(scope, Scope::Read | Scope::Write);
-    let is_of_staff = found.is_some_and(|key| !key.scopes.iter().all(is_plain));
-    if is_of_staff && principal.reach.organization_id().is_some() {
+    let key = require_reach(principal, store, api_key_id).await?;
+    let is_of_customer = principal.reach.organization_id().is_some();
+    if is_of_customer && !key.scopes.iter().all(is_for_customers) {
         let detail = "this key has scopes that only staff gives";
         return Err(Problem::forbidden(Code::Forbidden, detail));
     }
     Ok(())
+}
+
+/// Whether users of an organization give it to the keys of the organization.
+fn is_for_customers(scope: Scope) -> bool {
+    matches!(scope, Scope::Read | Scope::Write)
 }
 
 /// Whose key is created: of a customer's user the own organization's, for reading and writing.
@@ -201,7 +204,7 @@ pub(crate) fn owner(
         let detail = "`organization_id` is another organization than yours";
         return Err(Problem::forbidden(Code::Forbidden, detail));
     }
-    if scopes.iter().any(|scope| !matches!(scope, Scope::Read | Scope::Write)) {
+    if !scopes.iter().all(is_for_customers) {
         return Err(KeyError::Invalid { field: "scopes", reason: "must be read or write" }.into());
     }
     Ok(Some(own.to_owned()))
@@ -310,7 +313,7 @@ async fn limit_key(
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    require_own_make(&principal, &state.store, &api_key_id).await?;
+    require_own_scopes(&principal, &state.store, &api_key_id).await?;
     let body: LimitsBody = body.json(&principal).await?;
     let limits = KeyLimits::new(&body.models, &body.networks)?.with_budget(body.budget)?;
     let (origin, now) = (principal.origin(&request), state.clock.now());
@@ -369,7 +372,7 @@ async fn rotate_key(
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    require_own_make(&principal, &state.store, &api_key_id).await?;
+    require_own_scopes(&principal, &state.store, &api_key_id).await?;
     let body: RotateBody = body.json(&principal).await?;
     let overlap = TimeDelta::seconds(body.overlap_seconds.unwrap_or(OVERLAP_SECONDS).into());
     let (origin, now) = (principal.origin(&request), state.clock.now());

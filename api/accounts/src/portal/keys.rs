@@ -177,7 +177,7 @@ async fn act(
             Err(error) => Err(error),
         },
         "rotate" => {
-            keys::require_own_make(&visit.principal, store, key_id).await?;
+            keys::require_own_scopes(&visit.principal, store, key_id).await?;
             keys::rotate(store, key_id, OVERLAP, &origin, now).await
         }
         "revoke" => {

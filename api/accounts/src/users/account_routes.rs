@@ -205,7 +205,8 @@ async fn register(
     request_body = TokenAndPassword,
     responses(
         (status = 201, body = UserView), (status = 400, description = "`invalid_token`", body = Problem),
-        (status = 409, description = "`email_taken`", body = Problem),
+        (status = 403, description = "`wrong_password`", body = Problem),
+        (status = 409, description = "`email_taken`", body = Problem), (status = 429, body = Problem),
     )
 )]
 #[post("/v1/auth/register/verify")]

@@ -15,7 +15,7 @@ use state::{
 
 use super::{
     AccountError, Accounts, Status, User, check_password, members::is_removed, recovery, session,
-    tokens, user_row as row,
+    tokens, user::by_id, user_row as row,
 };
 
 /// 20 characters that are not mistaken for each other: 100 bits and more.
@@ -130,10 +130,11 @@ impl Accounts {
 }
 
 async fn read(write: &Write, user_id: &str) -> Result<User, AccountError> {
-    let row = row::Entity::find_by_id(user_id).one(write.db()).await.doing("reading a user")?;
-    let unknown = || AccountError::UnknownUser { user_id: user_id.to_owned() };
-    let row = row.filter(|row| !is_removed(&row.email));
-    row.ok_or_else(unknown).and_then(User::try_from)
+    let row = by_id(write.db(), user_id).await?;
+    match is_removed(&row.email) {
+        true => Err(AccountError::UnknownUser { user_id: user_id.to_owned() }),
+        false => User::try_from(row),
+    }
 }
 
 async fn update(
@@ -162,7 +163,8 @@ async fn require_another_administrator(write: &Write, user_id: &str) -> Result<(
     if others == 0 { Err(AccountError::LastAdministrator) } else { Ok(()) }
 }
 
-async fn record(
+/// Writes down an act on a user, and commits it.
+pub(super) async fn record(
     write: Write,
     action: &'static str,
     user_id: &str,

@@ -108,7 +108,7 @@ async fn enrol(
     request_body = CodeBody,
     responses(
         (status = 200, body = RecoveryCodes), (status = 400, body = Problem), Denied,
-        (status = 409, body = Problem),
+        (status = 409, body = Problem), (status = 429, body = Problem),
     )
 )]
 #[post("/v1/me/second-factor/confirm")]

@@ -11,8 +11,8 @@ use state::{
 };
 
 use super::{
-    AccountError, Accounts, Status, User, administration::made_up_password, recovery::read,
-    second_factor, session, tokens, user_row as row,
+    AccountError, Accounts, Status, User, administration::made_up_password, second_factor, session,
+    tokens, user::by_id, user_row as row,
 };
 
 /// A member.
@@ -137,7 +137,7 @@ async fn member(
     organization_id: Option<&str>,
     user_id: &str,
 ) -> Result<row::Model, AccountError> {
-    let row = read(write, user_id).await?;
+    let row = by_id(write.db(), user_id).await?;
     let is_own = organization_id.is_none() || row.organization_id.as_deref() == organization_id;
     match is_own && !is_removed(&row.email) {
         true => Ok(row),

@@ -29,7 +29,7 @@ mod registration;
 mod routes;
 mod second_factor;
 mod session;
-mod session_ring;
+mod session_cache;
 mod session_row;
 mod sign_in;
 mod sign_in_page;
@@ -87,7 +87,7 @@ use access::AccessTokens;
 use mail_limit::MailLimit;
 use password::Hasher;
 use refusals::Refusals;
-use session_ring::SessionRing;
+use session_cache::SessionCache;
 
 /// Who issues access tokens, whatever the address of the server is.
 const ISSUER: &str = "aihub";
@@ -140,7 +140,7 @@ pub struct Accounts {
     outgoing: Outgoing,
     vault: Vault,
     access: AccessTokens,
-    sessions: Arc<SessionRing>,
+    sessions: Arc<SessionCache>,
     settings: Settings,
     /// Told when a mail was added beside an answer.
     wake: Arc<Notify>,
@@ -221,8 +221,8 @@ impl Accounts {
 }
 
 #[cfg(test)]
-mod departure_tests;
-#[cfg(test)]
 mod refresh_tests;
+#[cfg(test)]
+mod removal_tests;
 #[cfg(test)]
 pub(crate) mod tests;

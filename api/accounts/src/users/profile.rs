@@ -11,7 +11,7 @@ use state::{
 };
 use utoipa::ToSchema;
 
-use super::{AccountError, Accounts, recovery::record, user_row as row};
+use super::{AccountError, Accounts, recovery::record, user::by_id, user_row as row};
 
 const NAME_CHARS_MAX: usize = 100;
 const THEMES: [&str; 3] = ["system", "light", "dark"];
@@ -100,9 +100,7 @@ impl From<&row::Model> for Profile {
 
 /// What a user says.
 pub async fn profile_of(store: &Store, user_id: &str) -> Result<Profile, AccountError> {
-    let row = row::Entity::find_by_id(user_id).one(store.db()).await.doing("reading a user")?;
-    let unknown = || AccountError::UnknownUser { user_id: user_id.to_owned() };
-    row.as_ref().map(Profile::from).ok_or_else(unknown)
+    Ok(Profile::from(&by_id(store.db(), user_id).await?))
 }
 
 impl Accounts {

@@ -11,12 +11,12 @@ use state::{
 };
 
 use super::{
-    AccountError, Accounts, Email, Status, check_password,
+    AccountError, Accounts, Email, Status, administration, check_password,
     mail::AccountMail,
     session,
     throttle::LoginTarget,
     tokens::{self, NewToken, Purpose},
-    user::by_email,
+    user::{by_email, by_id},
     user_row as row,
 };
 
@@ -94,7 +94,7 @@ impl Accounts {
         let hash = self.hasher.hash_of_stranger(password).await?;
         let write = self.store.write().await?;
         let (token, _) = tokens::take::<Value>(&write, Purpose::Reset, token, now).await?;
-        let user = read(&write, token.user_id.as_deref().unwrap_or_default()).await?;
+        let user = by_id(write.db(), token.user_id.as_deref().unwrap_or_default()).await?;
         // It was sent to where the user's mail went then.
         if user.email != token.email || user.status == Status::Disabled.as_str() {
             return Err(AccountError::WrongToken);
@@ -169,7 +169,7 @@ impl Accounts {
     ) -> Result<(), AccountError> {
         let write = self.store.write().await?;
         let (token, _) = tokens::take::<Value>(&write, Purpose::Email, token, now).await?;
-        let user = read(&write, token.user_id.as_deref().unwrap_or_default()).await?;
+        let user = by_id(write.db(), token.user_id.as_deref().unwrap_or_default()).await?;
         if user.status == Status::Disabled.as_str() {
             return Err(AccountError::WrongToken);
         }
@@ -199,12 +199,22 @@ impl Accounts {
         password: &str,
         origin: &AuditOrigin,
     ) -> Result<row::Model, AccountError> {
-        let found = row::Entity::find_by_id(user_id).one(self.store.db()).await;
-        let unknown = || AccountError::UnknownUser { user_id: user_id.to_owned() };
-        let user = found.doing("reading a user")?.ok_or_else(unknown)?;
+        let user = by_id(self.store.db(), user_id).await?;
         let guessed = LoginTarget { email: Email::stored(&user.email)?, epoch: Some(user.epoch) };
-        let attempt = self.throttle.attempt(&guessed, origin.ip, None)?;
-        let right = self.hasher.verify(password, Some(&user.password_hash), true).await;
+        self.require_password(&guessed, (password, &user.password_hash), true, origin).await?;
+        Ok(user)
+    }
+
+    /// Fails unless the password has the hash. Guesses are counted as at sign-in. `known` is as for the hasher.
+    pub(super) async fn require_password(
+        &self,
+        guessed: &LoginTarget,
+        (password, hash): (&str, &str),
+        known: bool,
+        origin: &AuditOrigin,
+    ) -> Result<(), AccountError> {
+        let attempt = self.throttle.attempt(guessed, origin.ip, None)?;
+        let right = self.hasher.verify(password, Some(hash), known).await;
         if matches!(right, Err(AccountError::HashQueue)) {
             self.throttle.undo(&attempt);
         }
@@ -212,7 +222,7 @@ impl Accounts {
             return Err(AccountError::WrongPassword);
         }
         self.throttle.succeeded(&attempt);
-        Ok(user)
+        Ok(())
     }
 }
 
@@ -222,14 +232,9 @@ pub(super) fn language_of(user: &row::Model) -> Language {
     Language::from_tag(tag).unwrap_or(Language::En)
 }
 
-pub(super) async fn read(write: &Write, user_id: &str) -> Result<row::Model, AccountError> {
-    let found = row::Entity::find_by_id(user_id).one(write.db()).await.doing("reading a user")?;
-    found.ok_or_else(|| AccountError::UnknownUser { user_id: user_id.to_owned() })
-}
-
 /// Fails when the password was changed since it was looked at.
 pub(super) async fn unchanged(write: &Write, user: &row::Model) -> Result<(), AccountError> {
-    match read(write, &user.user_id).await?.password_hash == user.password_hash {
+    match by_id(write.db(), &user.user_id).await?.password_hash == user.password_hash {
         true => Ok(()),
         false => Err(AccountError::WrongPassword),
     }
@@ -249,6 +254,7 @@ pub(super) async fn set_password(
     tokens::forget_of_user(write, user_id, &OF_PASSWORD).await
 }
 
+/// Writes down an act of a user on the own account, and commits it.
 pub(super) async fn record(
     write: Write,
     action: &'static str,
@@ -256,7 +262,5 @@ pub(super) async fn record(
     origin: &AuditOrigin,
     now: DateTime<Utc>,
 ) -> Result<(), AccountError> {
-    let act = AuditAction { action, target: user_id.to_owned(), detail: json!({}) };
-    audit::append(&write, origin, act, now).await?;
-    Ok(write.commit().await?)
+    administration::record(write, action, user_id, json!({}), origin, now).await
 }

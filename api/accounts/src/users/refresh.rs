@@ -13,11 +13,8 @@ use state::{
 };
 
 use super::{
-    AccountError, Accounts, SessionKind, SignedInSession, User, access,
-    mail::AccountMail,
-    recovery::{language_of, read},
-    session::Session,
-    session_row as row,
+    AccountError, Accounts, SessionKind, SignedInSession, User, access, mail::AccountMail,
+    recovery::language_of, session::Session, session_row as row, user::by_id,
 };
 
 const PREFIX: &str = "aihub_rt_";
@@ -84,7 +81,7 @@ impl Accounts {
             .await
             .doing("looking up a session")?;
         let found = found.ok_or(AccountError::WrongRefresh)?;
-        let model = read(&write, &found.user_id).await?;
+        let model = by_id(write.db(), &found.user_id).await?;
         let user = User::try_from(model.clone())?;
         if !user.may_sign_in(write.db()).await? {
             return Err(AccountError::WrongRefresh);

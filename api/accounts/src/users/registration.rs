@@ -203,16 +203,7 @@ impl Accounts {
             |_| StoreError::Damaged { table: "account_tokens", what: "an unknown payload" };
         let pending: Pending = serde_json::from_str(&found.payload).map_err(damaged)?;
         let guessed = LoginTarget { email: Email::stored(&found.email)?, epoch: None };
-        let attempt = self.throttle.attempt(&guessed, origin.ip, None)?;
-        let right = self.hasher.verify(password, Some(&pending.password_hash), false).await;
-        if matches!(right, Err(AccountError::HashQueue)) {
-            self.throttle.undo(&attempt);
-        }
-        if !right? {
-            return Err(AccountError::WrongPassword);
-        }
-        self.throttle.succeeded(&attempt);
-        Ok(())
+        self.require_password(&guessed, (password, &pending.password_hash), false, origin).await
     }
 
     /// Invites somebody to an organization, or to staff.
@@ -268,9 +259,14 @@ impl Accounts {
         let act = AuditAction { action: "user.invited", target: token_id.clone(), detail };
         audit::append(&write, origin, act, now).await?;
         write.commit().await?;
-        let made = invitations(&self.store, organization_id, now).await?;
-        let found = made.into_iter().find(|one| one.invitation_id == token_id);
-        found.ok_or(AccountError::WrongToken)
+        Ok(Invitation {
+            invitation_id: token_id,
+            email: email.to_string(),
+            role,
+            created_by: origin.actor.clone(),
+            created_at: now,
+            expires_at: now + Purpose::Invitation.lifetime(),
+        })
     }
 
     /// Takes an invitation back.

@@ -20,12 +20,13 @@ use totp_rs::{Builder, Secret, Totp};
 use super::{
     AccountError, Accounts, Email, SignedInSession, User, code_row as code,
     mail::AccountMail,
-    recovery::{language_of, read, record, unchanged},
+    recovery::{language_of, record, unchanged},
     session,
     sign_in::Browser,
     throttle::LoginTarget,
     token_row,
     tokens::{self, NewToken, Purpose},
+    user::by_id,
     user_row as row,
 };
 
@@ -76,9 +77,7 @@ enum Proof {
 impl Accounts {
     /// How the second factor of a user stands.
     pub async fn factor_state(&self, user_id: &str) -> Result<FactorState, AccountError> {
-        let found = row::Entity::find_by_id(user_id).one(self.store.db()).await;
-        let unknown = || AccountError::UnknownUser { user_id: user_id.to_owned() };
-        let user = found.doing("reading a user")?.ok_or_else(unknown)?;
+        let user = by_id(self.store.db(), user_id).await?;
         let codes = code::Entity::find()
             .filter(code::Column::UserId.eq(user_id))
             .count(self.store.db())
@@ -104,7 +103,7 @@ impl Accounts {
         let sealed = self.vault.seal(user_id, &secret)?;
         let write = self.store.write().await?;
         unchanged(&write, &user).await?;
-        if read(&write, user_id).await?.totp_confirmed_at.is_some() {
+        if by_id(write.db(), user_id).await?.totp_confirmed_at.is_some() {
             return Err(AccountError::FactorIsOn);
         }
         let kept = row::Entity::update_many()
@@ -130,13 +129,14 @@ impl Accounts {
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<Vec<String>, AccountError> {
-        let known = row::Entity::find_by_id(user_id).one(self.store.db()).await;
-        let unknown = || AccountError::UnknownUser { user_id: user_id.to_owned() };
-        let known = known.doing("reading a user")?.ok_or_else(unknown)?;
+        let known = by_id(self.store.db(), user_id).await?;
+        if known.totp_confirmed_at.is_some() {
+            return Err(AccountError::FactorIsOn);
+        }
         let guessed = LoginTarget { email: Email::stored(&known.email)?, epoch: Some(known.epoch) };
         let attempt = self.throttle.attempt(&guessed, origin.ip, None)?;
         let write = self.store.write().await?;
-        let user = read(&write, user_id).await?;
+        let user = by_id(write.db(), user_id).await?;
         if user.totp_confirmed_at.is_some() {
             return Err(AccountError::FactorIsOn);
         }
@@ -169,7 +169,7 @@ impl Accounts {
         let user = self.confirmed(user_id, password, origin).await?;
         let write = self.store.write().await?;
         unchanged(&write, &user).await?;
-        if read(&write, user_id).await?.totp_confirmed_at.is_none() {
+        if by_id(write.db(), user_id).await?.totp_confirmed_at.is_none() {
             return Err(AccountError::FactorIsOff);
         }
         let codes = renew_codes(&write, user_id).await?;
@@ -199,7 +199,7 @@ impl Accounts {
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
         let write = self.store.write().await?;
-        let user = read(&write, user_id).await?;
+        let user = by_id(write.db(), user_id).await?;
         self.clear_factor(write, &user, "user.second_factor_reset", origin, now).await
     }
 
@@ -266,7 +266,7 @@ impl Accounts {
         let write = self.store.write().await?;
         let (token, asked) =
             tokens::take::<Challenge>(&write, Purpose::Challenge, challenge, now).await?;
-        let model = read(&write, &user_id).await?;
+        let model = by_id(write.db(), &user_id).await?;
         let user = User::try_from(model.clone())?;
         let proof = match model.password_hash == asked.password_hash {
             true => self.proof(&write, &model, given, now).await?,
@@ -394,8 +394,7 @@ pub(super) async fn forget_codes(write: &Write, user_id: &str) -> Result<(), Sto
 
 /// Whether a user has a second factor.
 pub(super) async fn is_on(store: &Store, user_id: &str) -> Result<bool, AccountError> {
-    let found = row::Entity::find_by_id(user_id).one(store.db()).await.doing("reading a user")?;
-    Ok(found.is_some_and(|user| user.totp_confirmed_at.is_some()))
+    Ok(by_id(store.db(), user_id).await?.totp_confirmed_at.is_some())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use state::{
 };
 use strum::{EnumString, IntoStaticStr};
 
-use super::{AccountError, Accounts, User, session_row as row, tokens, user_row};
+use super::{AccountError, Accounts, User, session_row as row, tokens, user::by_id, user_row};
 use crate::keys::{self, KeyError};
 
 /// From sign-in, however much it is used.
@@ -271,7 +271,7 @@ impl Accounts {
         now: DateTime<Utc>,
     ) -> Result<SessionToken, AccountError> {
         let write = self.store.write().await?;
-        let user = User::try_from(super::recovery::read(&write, user_id).await?)?;
+        let user = User::try_from(by_id(write.db(), user_id).await?)?;
         if !user.role.is_of_organization() {
             let reason = "is of staff: only customers' users are looked at";
             return Err(AccountError::Invalid { field: "user_id", reason });

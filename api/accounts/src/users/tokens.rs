@@ -31,7 +31,7 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    fn lifetime(self) -> TimeDelta {
+    pub(super) fn lifetime(self) -> TimeDelta {
         match self {
             Self::Register => TimeDelta::hours(24),
             Self::Reset => TimeDelta::hours(1),

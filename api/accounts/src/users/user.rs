@@ -117,6 +117,15 @@ pub(super) async fn has_administrator(write: &Write) -> Result<bool, StoreError>
     Ok(admins.iter().any(|admin| !is_removed(&admin.email)))
 }
 
+/// The row of a user.
+pub(super) async fn by_id(
+    db: &impl ConnectionTrait,
+    user_id: &str,
+) -> Result<row::Model, AccountError> {
+    let found = row::Entity::find_by_id(user_id).one(db).await.doing("reading a user")?;
+    found.ok_or_else(|| AccountError::UnknownUser { user_id: user_id.to_owned() })
+}
+
 /// The row of the user with an address.
 pub(super) async fn by_email(
     db: &impl ConnectionTrait,

@@ -23,7 +23,7 @@ const REMEMBERED_MAX: usize = 100_000;
 
 /// Looks at one number for each request, and at the sessions themselves only when it has grown.
 #[derive(Debug, Default)]
-pub(super) struct SessionRing(Mutex<RememberedSessions>);
+pub(super) struct SessionCache(Mutex<RememberedSessions>);
 
 #[derive(Debug, Default)]
 struct RememberedSessions {
@@ -31,7 +31,7 @@ struct RememberedSessions {
     sessions: HashMap<String, (User, DateTime<Utc>)>,
 }
 
-impl SessionRing {
+impl SessionCache {
     /// The user of a session that is not over, and may sign in.
     pub(super) async fn user(
         &self,
