@@ -1,15 +1,17 @@
-//! Mirrors relational state into the lake: what an outbox row says is written to the log, then the row goes.
+//! Mirrors relational state into the lake: what an outbox row says, a change or an event, is written to the log, then the
+//! row goes.
 
 use std::time::Duration;
 
 use ingest::{
     Table,
     decode::{self, Batch},
+    identity::Pseudonyms,
 };
 use pipeline::Lakehouse;
 use rest::feature::Feature;
 use state::{
-    outbox::{self, OutboxBatch, OutboxRow, Unreadable},
+    outbox::{self, MirroredTable, OutboxBatch, OutboxRow, Unreadable},
     store::{Store, StoreError},
 };
 
@@ -67,7 +69,7 @@ pub(crate) async fn drain(store: &Store, lakehouse: &Lakehouse) -> Result<(), Re
         let mut batches = Vec::with_capacity(rows.len());
         for row in rows {
             let id = row.id;
-            match batch(row)? {
+            match batch(row, lakehouse.pseudonyms())? {
                 Ok(batch) => batches.push(batch),
                 Err(reason) => unreadable.push(Unreadable { id, reason }),
             }
@@ -90,15 +92,20 @@ pub(crate) async fn drain(store: &Store, lakehouse: &Lakehouse) -> Result<(), Re
     }
 }
 
-/// The row of the lake that a change makes, or why it makes none.
-fn batch(row: OutboxRow) -> Result<Result<Batch, String>, ingest::Error> {
-    let name = row.table.name();
-    let Some(table) = Table::parse(name) else {
-        return Ok(Err(format!("there is no table `{name}`")));
-    };
+/// The row of the lake that a change or an event makes, or why it makes none.
+fn batch(row: OutboxRow, pseudonyms: &Pseudonyms) -> Result<Result<Batch, String>, ingest::Error> {
     let payload = serde_json::Value::Object(row.payload).to_string();
-    let at = row.created_at.timestamp_micros();
-    let batch = decode::dimension(table, &row.id.to_string(), at, &payload)?;
+    let batch = match row.table {
+        MirroredTable::Events => decode::own_event(&payload, pseudonyms)?,
+        MirroredTable::Organizations | MirroredTable::ApiKeys => {
+            let name = row.table.name();
+            let Some(table) = Table::parse(name) else {
+                return Ok(Err(format!("there is no table `{name}`")));
+            };
+            let at = row.created_at.timestamp_micros();
+            decode::dimension(table, &row.id.to_string(), at, &payload)?
+        }
+    };
     Ok(batch.map_err(|why| why.reason))
 }
 

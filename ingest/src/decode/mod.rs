@@ -405,5 +405,23 @@ pub fn dimension(
     })
 }
 
+/// An event of our own, in the form of CloudEvents. Unlike those of senders, it may be of any time, and an activity may
+/// name nobody.
+pub fn own_event(event: &str, pseudonyms: &Pseudonyms) -> Result<Result<Batch, Rejection>, Error> {
+    let rows = Envelope::parse(event).and_then(|envelope| {
+        let organization = envelope.organization(None)?;
+        let (table, word) = envelope.route()?;
+        let mut values = data::read(table, word, envelope.data.as_ref())?;
+        values.pseudonymize(table, organization.as_ref(), pseudonyms);
+        let mut rows = Rows::new(table);
+        rows.push(&envelope, organization.as_ref(), &values, 0);
+        Ok(rows)
+    });
+    Ok(match rows {
+        Ok(rows) => Ok(rows.finish()?),
+        Err(rejection) => Err(rejection),
+    })
+}
+
 #[cfg(test)]
 mod tests;

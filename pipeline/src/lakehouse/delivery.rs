@@ -256,10 +256,10 @@ impl Lakehouse {
         Ok(looked_up.map_err(|_| Error::Stopped)??)
     }
 
-    /// Stores rows that are not events of a request: changes of dimensions. Known ones are left out.
+    /// Stores rows that are not events of a request: changes of dimensions, and events of our own. Known ones are left
+    /// out.
     pub async fn store(&self, batches: Vec<Batch>) -> Result<Result<(), Refused>, Error> {
-        let submission = self.intake.probe(batches)?;
-        Ok(self.settle(submission).await?.map(drop))
+        Ok(self.store_changes(batches, false).await?.map(drop))
     }
 
     /// Stores rows that were made of stored ones. `together`: they are only true together, so all of them are stored,
@@ -270,7 +270,7 @@ impl Lakehouse {
         together: bool,
     ) -> Result<Result<RowVerdicts, Refused>, Error> {
         let _under_way = self.under_way.read().await;
-        // The rows that are corrected were read before: a person of theirs may be erased by now.
+        // The rows were made before: a person of theirs may be erased by now.
         let erased = Lookup::new(self.pseudonyms());
         for batch in &mut batches {
             let without = erased.erase(batch.table, &batch.rows);

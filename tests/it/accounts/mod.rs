@@ -1,6 +1,7 @@
 //! Users, keys, quotas, and who sees persons.
 
 mod access;
+mod acts;
 mod administrators;
 mod foreign;
 mod persons;

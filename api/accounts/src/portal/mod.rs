@@ -188,7 +188,7 @@ impl Visit {
     }
 
     fn origin(&self, request: &HttpRequest) -> state::audit::AuditOrigin {
-        rest::principal::caller(&self.principal.id, request)
+        self.principal.origin(request)
     }
 }
 

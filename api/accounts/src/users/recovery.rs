@@ -103,7 +103,7 @@ impl Accounts {
         session::end_all(&write, &user.user_id).await?;
         let mail = AccountMail::of("changed", "/forgot");
         self.outgoing.send(&write, &user.email, language_of(&user), mail, now).await?;
-        let origin = AuditOrigin { actor: user.user_id.clone(), ..origin.clone() };
+        let origin = origin.by(&user.user_id, user.organization_id.as_deref());
         record(write, "user.password_recovered", &user.user_id, &origin, now).await
     }
 
@@ -188,7 +188,7 @@ impl Accounts {
         })?;
         let mail = AccountMail::of("moved", "/sign-in");
         self.outgoing.send(&write, &user.email, language_of(&user), mail, now).await?;
-        let origin = AuditOrigin { actor: user.user_id.clone(), ..origin.clone() };
+        let origin = origin.by(&user.user_id, user.organization_id.as_deref());
         record(write, "user.email_changed", &user.user_id, &origin, now).await
     }
 

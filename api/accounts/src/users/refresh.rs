@@ -127,7 +127,8 @@ impl Accounts {
             .doing("looking up a session")?;
         let Some(found) = found else { return Ok(()) };
         super::session::end_one(&write, &found.user_id, &session_id).await?;
-        let origin = AuditOrigin { actor: found.user_id.clone(), ..origin.clone() };
+        let user = by_id(write.db(), &found.user_id).await?;
+        let origin = origin.by(&user.user_id, user.organization_id.as_deref());
         let detail = json!({"session_id": session_id});
         let act = AuditAction { action: "user.session_ended", target: found.user_id, detail };
         audit::append(&write, &origin, act, now).await?;

@@ -8,6 +8,7 @@ use serde_json::json;
 use state::{
     audit::{self, AuditAction, AuditOrigin},
     ids::{base62, random_bytes},
+    outbox::{self, OwnEvent},
     revision,
     store::{Store, StoreError},
 };
@@ -181,10 +182,11 @@ impl Accounts {
             created_at: now,
         };
         insert(&write, &user, &pending.password_hash, Some(&pending.language)).await?;
-        let origin = AuditOrigin { actor: user.user_id.clone(), ..origin.clone() };
+        let origin = origin.by(&user.user_id, user.organization_id.as_deref());
         let detail = json!({"organization_id": organization.organization_id});
         let act = AuditAction { action: "user.registered", target: user.user_id.clone(), detail };
         audit::append(&write, &origin, act, now).await?;
+        outbox::append_event(&write, signed_up(&organization), now).await?;
         write.commit().await?;
         Ok(user)
     }
@@ -371,7 +373,7 @@ impl Accounts {
             created_at: now,
         };
         insert(&write, &user, &password_hash, Some(&invited.language)).await?;
-        let origin = AuditOrigin { actor: user.user_id.clone(), ..origin.clone() };
+        let origin = origin.by(&user.user_id, user.organization_id.as_deref());
         let detail = json!({
             "organization_id": user.organization_id, "role": user.role.as_str(), "invited_by": row.created_by,
         });
@@ -408,6 +410,17 @@ pub async fn invitations(
 
 pub(super) fn new_id() -> Result<String, StoreError> {
     Ok(format!("user_{}", base62(&random_bytes::<16>()?, 22)))
+}
+
+/// The first fact of an organization's commercial life.
+fn signed_up(organization: &Organization) -> OwnEvent<'_> {
+    OwnEvent {
+        id: &organization.organization_id,
+        source: "/aihub/accounts",
+        event_type: "billing.signed_up",
+        organization_id: Some(&organization.organization_id),
+        data: json!({"plan": organization.plan}),
+    }
 }
 
 fn pending_organization(

@@ -254,7 +254,7 @@ impl Accounts {
             .await
             .doing("ending a session")?;
         revision::bump_of(&write, Remembered::Sessions).await?;
-        let origin = AuditOrigin { actor: user.user_id.clone(), ..origin.clone() };
+        let origin = origin.by(&user.user_id, user.organization_id.as_deref());
         let act =
             AuditAction { action: "user.signed_out", target: user.user_id, detail: json!({}) };
         audit::append(&write, &origin, act, now).await?;

@@ -150,7 +150,7 @@ impl Accounts {
             viewed_by: None,
         };
         let token = session::begin(&write, new, now).await?;
-        let origin = AuditOrigin { actor: user.user_id.clone(), ..origin.clone() };
+        let origin = origin.by(&user.user_id, user.organization_id.as_deref());
         let act = AuditAction {
             action: "user.signed_in",
             target: user.user_id.clone(),

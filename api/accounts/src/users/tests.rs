@@ -40,6 +40,7 @@ fn new_user(email: &str, password: &str, role: Role, organization_id: Option<&st
 fn from(ip: &str) -> AuditOrigin {
     AuditOrigin {
         actor: "anonymous".to_owned(),
+        organization_id: None,
         request_id: Some("r1".to_owned()),
         ip: Some(ip.parse().unwrap()),
     }

@@ -12,7 +12,7 @@ use reports::alert::{
 };
 use rest::{
     body::Body,
-    principal::{Gate, Principal, caller},
+    principal::{Gate, Principal},
     problem::Problem,
 };
 use rust_decimal::Decimal;
@@ -349,7 +349,7 @@ pub(super) async fn create(
             return Ok(Err(sent.tried(&new).await?));
         }
         new.check(&lake, &principal).await?;
-        let origin = caller(&principal.id, &request);
+        let origin = principal.origin(&request);
         Ok::<_, Problem>(Ok(alert::create(&lake, &principal, &origin, new).await?))
     };
     match made.await {
@@ -409,7 +409,7 @@ pub(super) async fn edit(
         if value(&fields, "act") == Some("try") {
             return Ok(Err(sent.tried(&new).await?));
         }
-        let origin = caller(&principal.id, &request);
+        let origin = principal.origin(&request);
         Ok::<_, Problem>(Ok(routes::changed(&lake, &principal, before, &origin, new).await?))
     };
     match made.await {

@@ -8,11 +8,7 @@ use reports::alert::{
     InWords, Verdict, alert_text, alert_word,
     pages::{AlertPage, AlertsPage, FoundRow, IncidentRow, ListedAlert, alert_page, alerts_page},
 };
-use rest::{
-    body::Body,
-    principal::{Gate, caller},
-    problem::Problem,
-};
+use rest::{body::Body, principal::Gate, problem::Problem};
 
 use super::{
     BODY_BYTES_MAX,
@@ -283,7 +279,7 @@ pub(super) async fn act(
         Ok(posted) => posted,
         Err(way_in) => return Ok(way_in),
     };
-    let origin = caller(&principal.id, &request);
+    let origin = principal.origin(&request);
     let incident = value(&fields, "incident").unwrap_or_default();
     let own = alert::own(&lake.state.store, &principal, &id);
     match value(&fields, "act").unwrap_or_default() {

@@ -11,7 +11,7 @@ use ingest::control;
 use rest::{
     body::Body,
     feature::Feature,
-    principal::{Ability, Authorized, Gate, Principal, ViewDashboard, caller},
+    principal::{Ability, Authorized, Gate, Principal, ViewDashboard},
     problem::{Code, Denied, Problem, parameters},
 };
 use sea_orm::{
@@ -305,7 +305,7 @@ async fn act(
         Ok(posted) => posted,
         Err(way_in) => return Ok(way_in),
     };
-    let origin = caller(&principal.id, &request);
+    let origin = principal.origin(&request);
     match value(&fields, "remove") {
         Some(id) => remove(&lake, &principal, &origin, id).await?,
         None => {

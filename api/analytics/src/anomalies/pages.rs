@@ -13,7 +13,7 @@ use reports::{
 };
 use rest::{
     body::Body,
-    principal::{Gate, Principal, caller},
+    principal::{Gate, Principal},
     problem::Problem,
 };
 use state::store::StoreError;
@@ -228,7 +228,7 @@ pub(super) async fn act(
         Some("undo") => None,
         _ => return Err(Problem::invalid_parameters("`act` is confirm, dismiss or undo")),
     };
-    let origin = caller(&principal.id, &request);
+    let origin = principal.origin(&request);
     let id = value(&fields, "id").unwrap_or_default();
     judge(&lake, &principal, &origin, id, verdict, None).await?;
     Ok(on_to("/anomalies", &fields))

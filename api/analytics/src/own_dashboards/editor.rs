@@ -9,7 +9,7 @@ use reports::{
 use rest::{
     body::Body,
     page::{script as script_of, scripted_page, see_other},
-    principal::{Gate, Principal, Role, caller},
+    principal::{Gate, Principal, Role},
     problem::{Code, Problem},
 };
 use serde_json::json;
@@ -53,7 +53,7 @@ pub(super) async fn copy(
         zh_cn: format!("{}（副本）", definition.title.zh_cn),
     };
     let copy = Dashboard { name: copy.ok_or_else(Problem::internal)?, title, ..definition };
-    let origin = caller(&principal.id, &request);
+    let origin = principal.origin(&request);
     let (saved, _) = own::save(&lake, &principal, &origin, copy, Some(Vec::new()), None).await?;
     Ok(see_other(&edit_path(&saved.definition.name, &fields)))
 }
@@ -212,7 +212,7 @@ impl Editing<'_> {
         let Self { lake, principal, request, found } = *self;
         let refuse = |detail: &str| Problem::bad_request(Code::InvalidField, detail.to_owned());
         let name = &found.definition.name;
-        let origin = caller(&principal.id, request);
+        let origin = principal.origin(request);
         let mut definition = found.definition.clone();
         let number = |field: &str| value(fields, field).and_then(|text| text.parse::<usize>().ok());
         let place = number("tile").filter(|place| *place < definition.tiles.len());

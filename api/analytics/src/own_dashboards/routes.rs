@@ -316,7 +316,7 @@ pub(super) async fn restore(
     let refuse =
         |error: reports::Error| Problem::bad_request(Code::InvalidField, error.with_causes());
     let definition = Dashboard::parse(&kept.definition).map_err(refuse)?;
-    let origin = rest::principal::caller(&principal.id, request);
+    let origin = principal.origin(request);
     Ok(own::save(lake, principal, &origin, definition, None, None).await?.0)
 }
 

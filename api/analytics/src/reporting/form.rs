@@ -16,7 +16,7 @@ use reports::{
 };
 use rest::{
     body::Body,
-    principal::{Gate, Principal, caller},
+    principal::{Gate, Principal},
     problem::Problem,
 };
 
@@ -178,7 +178,7 @@ pub(super) async fn create(
             schedule::check(recurrence, &lake, new.zone(&lake))?;
         }
         new.check(&lake, &principal).await?;
-        let origin = caller(&principal.id, &request);
+        let origin = principal.origin(&request);
         let report = report::create(&lake, &principal, &origin, new).await?;
         if let Some(recurrence) = recurrence {
             schedule::create(&lake, &report, recurrence, Missed::default()).await?;
@@ -255,7 +255,7 @@ pub(super) async fn edit(
         let new = NewReport { compare: before.new.compare, ..new };
         let owner = lake.authenticator.by_id(&before.owner_id).await?;
         new.check(&lake, owner.as_ref().unwrap_or(&principal)).await?;
-        let report = report::change(&lake, before, &caller(&principal.id, &request), new).await?;
+        let report = report::change(&lake, before, &principal.origin(&request), new).await?;
         schedule::restart_of(&lake, &report).await?;
         Ok::<Report, Problem>(report)
     };

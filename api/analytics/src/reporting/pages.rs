@@ -16,7 +16,7 @@ use reports::{Recurrence, Window, schedule::RecurrenceText};
 use rest::{
     body::Body,
     page::{html_page, see_other, visitor},
-    principal::{Gate, Principal, ViewDashboard, caller},
+    principal::{Gate, Principal, ViewDashboard},
     problem::{Problem, parameters},
 };
 
@@ -290,7 +290,7 @@ pub(super) async fn act(
         Err(way_in) => return Ok(way_in),
     };
     let found = report::visible(&lake.state.store, &principal, &id).await?;
-    let origin = caller(&principal.id, &request);
+    let origin = principal.origin(&request);
     let place = format!("/reports/{}", found.report_id);
     match value(&fields, "act").unwrap_or_default() {
         "run" => drop(run_now(&lake, &principal, &found, false).await?),

@@ -27,7 +27,7 @@ impl<P> Authorized<P> {
 
     /// Who asks, for the audit log.
     pub fn origin(&self, request: &HttpRequest) -> AuditOrigin {
-        caller(&self.principal.id, request)
+        self.principal.origin(request)
     }
 }
 
@@ -58,8 +58,20 @@ impl<P: Permission> FromRequest for Authorized<P> {
     }
 }
 
-/// The origin of a request, for the audit log and the throttle.
+impl Principal {
+    /// Who asks, for the audit log.
+    pub fn origin(&self, request: &HttpRequest) -> AuditOrigin {
+        caller("", request).by(&self.id, self.reach.organization_id())
+    }
+}
+
+/// The origin of a request of nobody who is known, for the audit log and the throttle.
 pub fn caller(actor: &str, request: &HttpRequest) -> AuditOrigin {
     let request_id = request.extensions().get::<RequestId>().map(|id| id.as_str().to_owned());
-    AuditOrigin { actor: actor.to_owned(), request_id, ip: client_ip(request) }
+    AuditOrigin {
+        actor: actor.to_owned(),
+        organization_id: None,
+        request_id,
+        ip: client_ip(request),
+    }
 }

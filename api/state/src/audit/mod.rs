@@ -1,6 +1,6 @@
 //! The audit log: security-relevant acts, each row sealed over the one before it.
 //!
-//! A row is appended in the transaction of the act it records: no row, no act. [`verify`] finds the first row
+//! A row is appended in the transaction of the act it records: no row, no act. So is an event for the lake. [`verify`] finds the first row
 //! that was edited, removed or moved. Rows cut off at the end leave no trace inside the table: keep a copy of
 //! [`head`] elsewhere to notice. Rows name users by id and hold no e-mail address, which could never be erased.
 
@@ -12,20 +12,29 @@ use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::store::{Store, StoreContext, StoreError, Write};
+use crate::{
+    outbox,
+    store::{Store, StoreContext, StoreError, Write},
+};
 
 const ROWS_PER_QUERY: u64 = 1000;
+/// The ids of users begin with it.
+const USER_PREFIX: &str = "user_";
 /// Before the first row.
 const NO_HASH: [u8; 32] = [0; 32];
+/// The source of the events of acts in the lake.
+const EVENT_SOURCE: &str = "/aihub/audit";
 
 /// Who asks, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditOrigin {
     /// A principal's id, or `anonymous`.
     pub actor: String,
+    /// The organization of a customer's user or key. The log does not hold it; the event of the act names it.
+    pub organization_id: Option<String>,
     /// The id of the HTTP request; `None` for a command on this machine.
     pub request_id: Option<String>,
     /// The client's network address; `None` for a command on this machine, and where it is not known.
@@ -130,11 +139,23 @@ impl fmt::Display for ChainHead {
 impl AuditOrigin {
     /// A command on this machine.
     pub fn local(actor: &str) -> Self {
-        Self { actor: actor.to_owned(), request_id: None, ip: None }
+        Self { actor: actor.to_owned(), organization_id: None, request_id: None, ip: None }
+    }
+
+    /// The same request, by who turned out to have sent it.
+    pub fn by(&self, actor: &str, organization_id: Option<&str>) -> Self {
+        let organization_id = organization_id.map(ToOwned::to_owned);
+        Self { actor: actor.to_owned(), organization_id, ..self.clone() }
+    }
+
+    /// The user, if a user of a customer acts.
+    fn customer(&self) -> Option<&str> {
+        let is_user = self.organization_id.is_some() && self.actor.starts_with(USER_PREFIX);
+        is_user.then_some(self.actor.as_str())
     }
 }
 
-/// Appends a row as part of a change.
+/// Appends a row as part of a change, and the event of the act for the lake.
 pub async fn append(
     write: &Write,
     origin: &AuditOrigin,
@@ -161,6 +182,15 @@ pub async fn append(
         hash: Vec::new(),
     };
     row.hash = seal(&row).to_vec();
+    let hash = row.hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let event = outbox::OwnEvent {
+        id: &hash,
+        source: EVENT_SOURCE,
+        event_type: &event_type(act.action),
+        organization_id: origin.organization_id.as_deref(),
+        data: json!({"user_id": origin.customer()}),
+    };
+    outbox::append_event(write, event, now).await?;
     let row = row::ActiveModel {
         seq: ActiveValue::Set(row.seq),
         at: ActiveValue::Set(row.at),
@@ -178,6 +208,17 @@ pub async fn append(
         .await
         .doing("appending to the audit log")?;
     Ok(())
+}
+
+/// The type of the event of an act: `key.created` is `activity.key_created`. Two acts have the names that analyses of
+/// products know.
+fn event_type(action: &str) -> String {
+    let action = match action {
+        "user.signed_in" => "login",
+        "user.registered" => "signed_up",
+        action => &action.replace('.', "_"),
+    };
+    format!("activity.{action}")
 }
 
 /// Appends a row for an act that changes nothing else here.
@@ -328,7 +369,7 @@ impl Record {
         Self {
             seq,
             at: 0,
-            origin: AuditOrigin { actor: nothing(), request_id: None, ip: None },
+            origin: AuditOrigin::local(&nothing()),
             ip: None,
             action: nothing(),
             target: nothing(),
@@ -344,7 +385,12 @@ impl From<row::Model> for Record {
         Self {
             seq: row.seq,
             at: row.at,
-            origin: AuditOrigin { actor: row.actor, request_id: row.request_id, ip },
+            origin: AuditOrigin {
+                actor: row.actor,
+                organization_id: None,
+                request_id: row.request_id,
+                ip,
+            },
             ip: row.ip,
             action: row.action,
             target: row.target,

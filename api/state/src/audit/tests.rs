@@ -14,6 +14,7 @@ async fn log_of(rows: usize) -> Scratch {
     for row in 0..rows {
         let origin = AuditOrigin {
             actor: format!("user_{row}"),
+            organization_id: None,
             request_id: (row % 2 == 0).then(|| format!("request-{row}")),
             ip: (row % 3 == 0).then(|| "192.0.2.1".parse().unwrap()),
         };

@@ -7,7 +7,7 @@
 
 mod row;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use sea_orm::{
     ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
 };
@@ -16,7 +16,7 @@ use strum::{EnumString, IntoStaticStr};
 
 use crate::store::{Store, StoreContext, StoreError, Write};
 
-/// The tables that are mirrored.
+/// What a row of the outbox is about: the tables that are mirrored, and events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum MirroredTable {
@@ -24,6 +24,23 @@ pub enum MirroredTable {
     Organizations,
     /// The API keys, without their hashes.
     ApiKeys,
+    /// No table: events of our own, each as a CloudEvent whose type names the table.
+    Events,
+}
+
+/// An event of our own.
+#[derive(Clone, Debug)]
+pub struct OwnEvent<'a> {
+    /// Names it among the events of its source, for ever.
+    pub id: &'a str,
+    /// The part of the system where it happened, such as `/aihub/audit`.
+    pub source: &'static str,
+    /// Such as `billing.signed_up`.
+    pub event_type: &'a str,
+    /// The organization that it is about; `None` if it is about none.
+    pub organization_id: Option<&'a str>,
+    /// The columns of its row.
+    pub data: Value,
 }
 
 /// One change: the whole row as it is now.
@@ -33,7 +50,7 @@ pub struct OutboxRow {
     pub id: i64,
     /// The table whose row has changed.
     pub table: MirroredTable,
-    /// The row as it is now: one member for each column of the lake's table.
+    /// The row as it is now: one member for each column of the lake's table. An event: the event.
     pub payload: Map<String, Value>,
     /// The time of the change, in UTC.
     pub created_at: DateTime<Utc>,
@@ -160,6 +177,25 @@ pub async fn append(
         .await
         .doing("writing to the outbox")?;
     Ok(())
+}
+
+/// Adds an event of our own to the outbox, in the transaction of what happened.
+pub async fn append_event(
+    write: &Write,
+    event: OwnEvent<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let mut payload = Map::new();
+    payload.insert("specversion".to_owned(), "1.0".into());
+    payload.insert("id".to_owned(), event.id.into());
+    payload.insert("source".to_owned(), event.source.into());
+    payload.insert("type".to_owned(), event.event_type.into());
+    if let Some(organization) = event.organization_id {
+        payload.insert("subject".to_owned(), organization.into());
+    }
+    payload.insert("time".to_owned(), now.to_rfc3339_opts(SecondsFormat::Micros, true).into());
+    payload.insert("data".to_owned(), event.data);
+    append(write, MirroredTable::Events, &payload, now).await
 }
 
 impl TryFrom<row::Model> for OutboxRow {
