@@ -25,7 +25,7 @@ use analytics::{
     queries::{self, Background, Runner},
     reporting::{Reporting, RunFiles},
 };
-use delivery::{Courier, Links};
+use delivery::{Courier, HookAddress, Links};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use query::{
     Engine,
@@ -87,6 +87,8 @@ pub enum StartError {
     Catalog(#[from] CatalogError),
     #[error("plans: {0}")]
     Plans(#[from] PlansError),
+    #[error("`plans.webhook`: {0}")]
+    Webhook(String),
 }
 
 impl From<StoreError> for StartError {
@@ -94,6 +96,15 @@ impl From<StoreError> for StartError {
         let cause = std::error::Error::source(&error).map(|source| format!(": {source}"));
         Self::Store(format!("{error}{}", cause.unwrap_or_default()))
     }
+}
+
+/// Where thresholds of quotas are told; empty: nowhere. Fails where nothing would ever be sent to it.
+fn quota_webhook(config: &Config) -> Result<&str, StartError> {
+    let address = config.plans.webhook.as_str();
+    if !address.is_empty() {
+        HookAddress::parse(address, &config.hooks).map_err(StartError::Webhook)?;
+    }
+    Ok(address)
 }
 
 /// Threads that speak HTTP; they do nothing else.
@@ -148,7 +159,7 @@ impl System {
         let vault = Vault::new(lake::vault_key(&config.dir)?);
         let secrets = Secrets { devices, vault, settings: config.accounts.clone() };
         let directory = Directory::new(state.clone(), secrets, plans, courier.clone())
-            .with_quota_webhook(&config.plans.webhook);
+            .with_quota_webhook(quota_webhook(&config)?);
         let reporting = Reporting {
             files: RunFiles::open(&lake::location(&config)?).map_err(OpenError::from)?,
             links,

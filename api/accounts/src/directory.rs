@@ -16,8 +16,8 @@ use crate::{
     plans::Plans,
     quotas::{self, Quotas},
     users::{
-        self, AccountError, Accounts, Devices, Email, Outgoing, SessionKind, Settings, Status,
-        User, Vault,
+        self, AccountError, Accounts, Devices, Email, Outgoing, Session, SessionKind, Settings,
+        Status, User, Vault,
     },
 };
 
@@ -83,11 +83,24 @@ impl Directory {
         let now = self.state.clock.now();
         let found = self.accounts.by_access_token(token, now).await?;
         let over = || Problem::unauthorized(Code::SessionOver, "the access token is not valid");
-        let (user, session_id) = found.ok_or_else(over)?;
-        let restriction = self.accounts.restriction(&user).await?;
+        let (user, session) = found.ok_or_else(over)?;
+        Ok(self.in_session(user, session).await?)
+    }
+
+    /// The principal of a user in a session.
+    async fn in_session(&self, user: User, session: Session) -> Result<Principal, AccountError> {
+        let restriction = match session.kind {
+            SessionKind::View => Some(Restriction::View),
+            SessionKind::Browser | SessionKind::Program => self.accounts.restriction(&user).await?,
+        };
+        let needs_confirmation = self.accounts.needs_confirmation(&session, self.state.clock.now());
         let principal = user.principal();
-        let restriction = restriction.or(principal.restriction);
-        Ok(Principal { session_id: Some(session_id), restriction, ..principal })
+        Ok(Principal {
+            session_id: Some(session.session_id),
+            restriction: restriction.or(principal.restriction),
+            needs_confirmation,
+            ..principal
+        })
     }
 }
 
@@ -105,13 +118,7 @@ impl Authenticator for Directory {
         let State { store, clock, .. } = &self.state;
         let found = users::find_session(store, token, clock.now()).await?;
         let Some((user, session)) = found else { return Ok(None) };
-        let restriction = match session.kind {
-            SessionKind::View => Some(Restriction::View),
-            _ => self.accounts.restriction(&user).await?,
-        };
-        let principal = user.principal();
-        let restriction = restriction.or(principal.restriction);
-        Ok(Some(Principal { session_id: Some(session.session_id), restriction, ..principal }))
+        Ok(Some(self.in_session(user, session).await?))
     }
 
     async fn by_id(&self, id: &str) -> Result<Option<Principal>, Problem> {

@@ -46,6 +46,8 @@ fn principal(kind: PrincipalKind, reach: Tenancy) -> Principal {
         grant: ingest::Grant::ALL,
         session_id: None,
         restriction: None,
+        needs_confirmation: false,
+        language: None,
     }
 }
 

@@ -101,6 +101,8 @@ mod tests {
             reach: organization.map(str::to_owned).into(),
             session_id: None,
             restriction: None,
+            needs_confirmation: false,
+            language: None,
         }
     }
 

@@ -1,10 +1,10 @@
 //! Pages: who opens them, in which language, and how they are sent.
 
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::header};
 use pages::Language;
 
 use crate::{
-    principal::{Gate, Permission, Principal, PrincipalKind, Restriction},
+    principal::{ChosenLanguage, Gate, Permission, Principal, PrincipalKind, Restriction},
     problem::Problem,
 };
 
@@ -46,12 +46,15 @@ pub fn user_name(principal: &Principal) -> Option<String> {
     matches!(principal.kind, PrincipalKind::User(_)).then(|| principal.name.clone())
 }
 
-/// The language asked for in the address, else the first that the browser prefers and we speak.
+/// The language asked for in the address, else the one that the user chose, else the first that the browser prefers and we
+/// speak.
 pub fn language(request: &HttpRequest, asked: Option<&str>) -> Language {
     let preferred =
         request.headers().get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    let chosen = || request.extensions().get::<ChosenLanguage>().map(|chosen| chosen.0);
     asked
         .and_then(Language::from_tag)
+        .or_else(chosen)
         .unwrap_or_else(|| Language::preferred(preferred.unwrap_or_default()))
 }
 

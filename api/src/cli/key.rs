@@ -2,8 +2,8 @@ use accounts::{
     keys::{self, KeyLimits, KeyPurpose, NewKey},
     plans::Limits,
 };
-use chrono::TimeDelta;
-use clap::{Subcommand, ValueEnum};
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::{Args, Subcommand, ValueEnum};
 use rest::principal::{self, Scopes};
 use state::{audit::AuditOrigin, clock::Clock};
 
@@ -13,32 +13,7 @@ use crate::{features, lake};
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
     /// Create a key and print its secret, once
-    Create {
-        /// What the key is for
-        #[arg(long)]
-        name: String,
-        /// The organization it belongs to; without it, a key of the platform, which acts for all
-        #[arg(long)]
-        organization: Option<String>,
-        /// What it may do
-        #[arg(long, value_enum, value_delimiter = ',', default_value = "read,write")]
-        scopes: Vec<Scope>,
-        /// Of a platform key: beginnings of the sources that it may send under, such as /gateway/
-        #[arg(long, value_delimiter = ',')]
-        sources: Vec<String>,
-        /// The types that it may send, such as usage.request or billing.*
-        #[arg(long, value_delimiter = ',')]
-        types: Vec<String>,
-        /// The models that it is for: names or globs such as gpt-4*
-        #[arg(long, value_delimiter = ',')]
-        models: Vec<String>,
-        /// The addresses that it may be used from, such as 10.0.0.0/8
-        #[arg(long, value_delimiter = ',')]
-        networks: Vec<String>,
-        /// What it may call and use, as JSON: {"requests_per_minute": 60, "monthly": {"tokens": {"limit": 1000000}}}
-        #[arg(long, value_parser = limits, default_value = "{}", hide_default_value = true)]
-        budget: Limits,
-    },
+    Create(NewKeyArguments),
     /// List the keys: id, state, organization, scopes, sources and types where narrowed, start of the secret, name
     List,
     /// Change what a key may write; without sources and types there is no limit
@@ -81,6 +56,43 @@ pub(super) enum Key {
     },
 }
 
+#[derive(Debug, Args)]
+pub(super) struct NewKeyArguments {
+    /// What the key is for
+    #[arg(long)]
+    name: String,
+    /// The organization it belongs to; without it, a key of the platform, which acts for all
+    #[arg(long)]
+    organization: Option<String>,
+    /// What it may do
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "read,write")]
+    scopes: Vec<Scope>,
+    /// Of a platform key: beginnings of the sources that it may send under, such as /gateway/
+    #[arg(long, value_delimiter = ',')]
+    sources: Vec<String>,
+    /// The types that it may send, such as usage.request or billing.*
+    #[arg(long, value_delimiter = ',')]
+    types: Vec<String>,
+    /// The models that it is for: names or globs such as gpt-4*
+    #[arg(long, value_delimiter = ',')]
+    models: Vec<String>,
+    /// The addresses that it may be used from, such as 10.0.0.0/8
+    #[arg(long, value_delimiter = ',')]
+    networks: Vec<String>,
+    /// What it may call and use, as JSON: {"requests_per_minute": 60, "monthly": {"tokens": {"limit": 1000000}}}
+    #[arg(long, value_parser = limits, default_value = "{}", hide_default_value = true)]
+    budget: Limits,
+    /// It ends after so many days; without it, it does not end by itself
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    expires_days: Option<u16>,
+    /// The project that its use is counted for
+    #[arg(long)]
+    project: Option<String>,
+    /// What else is worth knowing about it
+    #[arg(long)]
+    notes: Option<String>,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Scope {
     /// Run SQL, read metrics, forecasts and dashboards
@@ -111,6 +123,20 @@ impl Scope {
     }
 }
 
+impl NewKeyArguments {
+    fn new_key(self, now: DateTime<Utc>) -> anyhow::Result<NewKey> {
+        Ok(NewKey {
+            scopes: Scopes::of(self.scopes.into_iter().map(Scope::name))?,
+            grant: keys::grant(self.sources, self.types)?,
+            limits: KeyLimits::new(&self.models, &self.networks)?.with_budget(self.budget)?,
+            purpose: KeyPurpose::new(self.project, self.notes)?,
+            expires_at: self.expires_days.map(|days| now + TimeDelta::days(days.into())),
+            organization_id: self.organization,
+            name: self.name,
+        })
+    }
+}
+
 impl Key {
     pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         let config = folder.load(&[])?;
@@ -118,31 +144,9 @@ impl Key {
         let store = features::open_store(&config).await?;
         let (now, origin) = (Clock::system().now(), AuditOrigin::local("command-line"));
         match self {
-            Self::Create {
-                name,
-                organization,
-                scopes,
-                sources,
-                types,
-                models,
-                networks,
-                budget,
-            } => {
-                let scopes = Scopes::of(scopes.into_iter().map(Scope::name))?;
-                let grant = keys::grant(sources, types)?;
-                let limits = KeyLimits::new(&models, &networks)?.with_budget(budget)?;
-                let organization_id = organization;
-                let purpose = KeyPurpose::default();
-                let new = NewKey {
-                    name,
-                    organization_id,
-                    scopes,
-                    grant,
-                    limits,
-                    purpose,
-                    expires_at: None,
-                };
-                let (key, secret) = keys::create(&store, new, &origin, now).await?;
+            Self::Create(arguments) => {
+                let (key, secret) =
+                    keys::create(&store, arguments.new_key(now)?, &origin, now).await?;
                 say(&format!("{}\n", secret.reveal()))?;
                 tracing::info!(id = key.api_key_id, "created a key");
             }

@@ -77,6 +77,8 @@ pub struct Table {
 pub struct Row {
     /// One text for each column.
     pub cells: Vec<String>,
+    /// Where the first text leads to.
+    pub link: Option<String>,
     /// A word that stands out, and its class: `ok` or `failed`.
     pub status: Option<(String, &'static str)>,
     /// What can be done to it.
@@ -102,7 +104,7 @@ pub struct Form {
     /// What is asked for.
     pub fields: Vec<Field>,
     /// Names and values that are sent, too.
-    pub values: Vec<(&'static str, String)>,
+    pub values: Vec<(String, String)>,
     /// The label of the button.
     pub button: String,
     /// Why it was refused.
@@ -233,8 +235,12 @@ mod tests {
         };
         let act =
             Act { path: "/x".into(), label: "End".into(), values: vec![("id", "<1>".into())] };
-        let row =
-            Row { cells: vec!["<b>".into()], status: Some(("ok".into(), "ok")), acts: vec![act] };
+        let row = Row {
+            cells: vec!["<b>".into()],
+            link: Some("/x?a&b".into()),
+            status: Some(("ok".into(), "ok")),
+            acts: vec![act],
+        };
         Screen {
             title: "T<i>".into(),
             failure: Some("<no>".into()),

@@ -4,8 +4,31 @@
 use std::{fmt::Write, fs, path::Path};
 
 use reqwest::{Method, RequestBuilder};
-use serde_json::json;
-use tests::{Client, Server, admin_key, folder, organization_key, reply, run_ok};
+use serde_json::{Value, json};
+use tests::{Client, Server, admin_key, configure, folder, organization_key, reply, run_ok};
+
+/// Pages, which the contract does not list.
+const PAGES: [&str; 19] = [
+    "/home",
+    "/account",
+    "/organization",
+    "/keys",
+    "/usage",
+    "/admin/users",
+    "/admin/users/nothing_1",
+    "/admin/organizations",
+    "/admin/audit",
+    "/dashboards/business",
+    "/dashboards/business/edit",
+    "/reports",
+    "/alerts",
+    "/anomalies",
+    "/forecasts",
+    "/churn",
+    "/metrics-catalog",
+    "/queries",
+    "/sql",
+];
 
 /// Routes that end what asks, which come last and are asked by nobody else.
 const ENDING: [&str; 2] = ["/v1/auth/logout", "/v1/auth/logout-all"];
@@ -42,15 +65,26 @@ fn concrete(path: &str) -> String {
     text + rest
 }
 
-fn asked(client: &Client, method: &str, path: &str) -> RequestBuilder {
+/// Who asks: the name in the table, a client with a key or an access token, and a cookie.
+struct Caller {
+    name: &'static str,
+    client: Client,
+    cookie: Option<String>,
+}
+
+fn asked(caller: &Caller, method: &str, path: &str) -> RequestBuilder {
     let name = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
-    let request = client.request(name, path);
+    let mut request = caller.client.request(name, path);
+    if let Some(cookie) = &caller.cookie {
+        request = request.header("cookie", cookie).header("sec-fetch-site", "same-origin");
+    }
     if method == "get" || method == "delete" { request } else { request.json(&json!({})) }
 }
 
 #[tokio::test]
 async fn every_route_is_for_whom_the_table_says() {
     let dir = folder();
+    configure(dir.path(), "[accounts]\nsecond_factor = [\"admin\"]\n");
     let server = Server::serve(dir.path());
     let own = |scopes| organization_key(dir.path(), "org_a", scopes).trim().to_owned();
     let key = |scopes| run_ok(dir.path(), &["key", "create", "--name", "k", "--scopes", scopes]);
@@ -61,37 +95,26 @@ async fn every_route_is_for_whom_the_table_says() {
         who.push((role, token(&server, dir.path(), role, role).await));
     }
     who.push(("suspended", token(&server, dir.path(), "suspended", "enterprise").await));
+    who.push(("no factor", token(&server, dir.path(), "missing", "admin").await));
     who.push(("admin", admin_key(dir.path())));
     let admin = Client::new(&server, &admin_key(dir.path()));
-    let (_, found) = admin.get("/v1/admin/users?search=suspended").await;
-    let id = found["users"][0]["user_id"].as_str().expect("a user");
-    let path = format!("/v1/admin/users/{id}/suspend");
-    assert_eq!(reply(admin.request(Method::POST, &path)).await.status, 204);
-    let clients: Vec<_> =
-        who.iter().map(|(name, secret)| (*name, Client::new(&server, secret.trim()))).collect();
-    let contract = reply(clients[0].1.request(Method::GET, "/openapi.json")).await.json();
-    let names: Vec<_> = who.iter().map(|(name, _)| *name).collect();
-    let mut table = format!("route: {}\n", names.join(", "));
-    for (path, methods) in contract["paths"].as_object().expect("paths") {
-        for method in ["get", "post", "put", "patch", "delete"] {
-            if methods.get(method).is_none() || ENDING.contains(&path.as_str()) {
-                continue;
-            }
-            let mut rights = Vec::new();
-            for (_, client) in &clients {
-                // A stream has no end: its status says enough.
-                let answer =
-                    asked(client, method, &concrete(path)).send().await.expect("an answer");
-                rights.push(match answer.status().as_u16() {
-                    401 => "-",
-                    403 => "no",
-                    status @ 500.. if status != 503 => panic!("{method} {path}: {status}"),
-                    _ => "yes",
-                });
-            }
-            let _ = writeln!(table, "{method} {path}: {}", rights.join(", "));
-        }
-    }
+    let act = async |name: &str, verb: &str| {
+        let (_, found) = admin.get(&format!("/v1/admin/users?search={name}@")).await;
+        let id = found["users"][0]["user_id"].as_str().expect("a user");
+        reply(admin.request(Method::POST, &format!("/v1/admin/users/{id}/{verb}"))).await
+    };
+    assert_eq!(act("suspended", "suspend").await.status, 204);
+    let view = act("enterprise", "view").await;
+    let cookie = view.header("set-cookie").split(';').next().expect("a cookie").to_owned();
+    let caller = |(name, secret): (&'static str, String)| {
+        let client = Client::new(&server, secret.trim());
+        Caller { name, client, cookie: None }
+    };
+    let mut callers: Vec<_> = who.into_iter().map(caller).collect();
+    let client = Client::new(&server, "");
+    callers.push(Caller { name: "view", client, cookie: Some(cookie) });
+    let contract = reply(callers[0].client.request(Method::GET, "/openapi.json")).await.json();
+    let table = table(&contract, &callers).await;
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/golden/access.txt");
     if std::env::var_os("AIHUB_TEST_UPDATE").is_some() {
         fs::write(&golden, &table).expect("the golden file is written");
@@ -104,13 +127,52 @@ async fn every_route_is_for_whom_the_table_says() {
         "rights differ; AIHUB_TEST_UPDATE=1 writes them anew:\n{}",
         differing.join("\n")
     );
-    tricks_of_paths(&clients, &server).await;
+    tricks_of_paths(&callers, &server).await;
     server.stop();
 }
 
+/// Whether each may use each route and open each page.
+async fn table(contract: &Value, callers: &[Caller]) -> String {
+    let names: Vec<_> = callers.iter().map(|caller| caller.name).collect();
+    let mut table = format!("route: {}\n", names.join(", "));
+    let right = async |caller: &Caller, method: &str, path: &str| {
+        // A stream has no end: its status says enough.
+        let answer = asked(caller, method, &concrete(path)).send().await.expect("an answer");
+        match answer.status().as_u16() {
+            401 => "-",
+            // To the sign-in, or to where a second factor can be turned on.
+            303 => "-",
+            403 => "no",
+            status @ 500.. if status != 503 => panic!("{method} {path}: {status}"),
+            _ => "yes",
+        }
+    };
+    for (path, methods) in contract["paths"].as_object().expect("paths") {
+        for method in ["get", "post", "put", "patch", "delete"] {
+            if methods.get(method).is_none() || ENDING.contains(&path.as_str()) {
+                continue;
+            }
+            let mut rights = Vec::new();
+            for caller in callers {
+                rights.push(right(caller, method, path).await);
+            }
+            let _ = writeln!(table, "{method} {path}: {}", rights.join(", "));
+        }
+    }
+    for path in PAGES {
+        let mut rights = Vec::new();
+        for caller in callers {
+            rights.push(right(caller, "get", path).await);
+        }
+        let _ = writeln!(table, "page {path}: {}", rights.join(", "));
+    }
+    table
+}
+
 /// Another spelling of a route is no way around its rights.
-async fn tricks_of_paths(clients: &[(&str, Client)], server: &Server) {
-    let (_, user) = clients.iter().find(|(name, _)| *name == "user").expect("a user");
+async fn tricks_of_paths(callers: &[Caller], server: &Server) {
+    let user = callers.iter().find(|caller| caller.name == "user").expect("a user");
+    let user = &user.client;
     for path in [
         "/v1/admin/users/",
         "//v1/admin/users",

@@ -43,17 +43,39 @@ async fn administrators_suspend_look_and_export() {
         let path = format!("/v1/admin/users/{id}/{verb}");
         reply(admin.request(Method::POST, &path)).await
     };
+    let (_, made) = bob.post("/v1/keys", json!({"name": "mine", "scopes": ["read"]})).await;
+    let own = Client::new(&place.server, made["secret"].as_str().expect("a secret"));
+    assert_eq!(own.get("/v1/quota").await.0, 200);
     assert_eq!(act("suspend").await.status, 204);
     assert_eq!(bob.get("/v1/quota").await.0, 200);
+    // The keys that the user made follow at once.
+    assert_eq!(own.get("/v1/quota").await.0, 403);
     let (status, refused) = bob.post("/v1/keys", json!({"name": "k", "scopes": ["read"]})).await;
     assert!(status == 403 && refused["detail"].to_string().contains("suspended"), "{refused}");
     assert_eq!(bob.get("/v1/me").await.1["restriction"], "suspended");
     changes_nothing(&bob).await;
     assert_eq!(act("enable").await.status, 204);
+    assert_eq!(own.get("/v1/quota").await.0, 200);
     everybody_of_a_suspended_organization_is(&admin, &bob).await;
     assert_eq!(bob.post("/v1/keys", json!({"name": "k", "scopes": ["read"]})).await.0, 201);
 
-    // A view reads, changes nothing, and is in the audit log.
+    a_view_reads_only(&place, &admin, &id).await;
+
+    let export =
+        reply(admin.request(Method::GET, &format!("/v1/admin/audit/export?target={id}"))).await;
+    let text = export.text();
+    let acts: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let actions: Vec<_> = acts.iter().filter_map(|act| act["action"].as_str()).collect();
+    assert_eq!(actions[..3], ["user.viewed", "user.enabled", "user.suspended"], "{actions:?}");
+    let (_, later) = admin.get("/v1/admin/audit?from=2200-01-01T00:00:00Z").await;
+    assert_eq!(later["acts"], json!([]));
+    assert_eq!(act("reset-second-factor").await.status, 204);
+    place.server.stop();
+}
+
+/// A view reads, changes nothing, and is in the audit log.
+async fn a_view_reads_only(place: &Place, admin: &Client, id: &str) {
     let (root, cookie) = signed_in(&place.server, place.dir.path(), "admin").await;
     let root = Person { client: root, cookie };
     let path = format!("/v1/admin/users/{id}/view");
@@ -74,18 +96,6 @@ async fn administrators_suspend_look_and_export() {
     let path = format!("/v1/admin/users/{}/disable", me["id"].as_str().expect("an id"));
     assert_eq!(reply(admin.request(Method::POST, &path)).await.status, 204);
     assert_eq!(view.get("/v1/me").await.0, 401);
-
-    let export =
-        reply(admin.request(Method::GET, &format!("/v1/admin/audit/export?target={id}"))).await;
-    let text = export.text();
-    let acts: Vec<Value> =
-        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let actions: Vec<_> = acts.iter().filter_map(|act| act["action"].as_str()).collect();
-    assert_eq!(actions[..3], ["user.viewed", "user.enabled", "user.suspended"], "{actions:?}");
-    let (_, later) = admin.get("/v1/admin/audit?from=2200-01-01T00:00:00Z").await;
-    assert_eq!(later["acts"], json!([]));
-    assert_eq!(act("reset-second-factor").await.status, 204);
-    place.server.stop();
 }
 
 async fn everybody_of_a_suspended_organization_is(admin: &Client, bob: &Person) {

@@ -3,6 +3,7 @@
 mod access;
 mod acts;
 mod administrators;
+mod confirmation;
 mod foreign;
 mod persons;
 mod quotas;

@@ -7,8 +7,9 @@ use tests::{
     folder, signed_in,
 };
 
-const PAGES: [&str; 23] = [
+const PAGES: [&str; 24] = [
     "/sign-in",
+    "/home",
     "/dashboards/business",
     "/dashboards/users",
     "/dashboards/usage",

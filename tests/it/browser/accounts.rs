@@ -68,7 +68,7 @@ async fn from_the_first_visit_to_a_quota_that_is_used_up() {
         ("password", "password"),
     ];
     send(&browser, "/register", &form).await;
-    says(&browser, "one of the most common ones").await;
+    says(&browser, "too easy to guess").await;
     form[3].1 = PASSWORD;
     send(&browser, "/register", &form).await;
     says(&browser, "A mail is on its way").await;

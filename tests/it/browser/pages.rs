@@ -49,7 +49,7 @@ fn is_self_contained(html: &str) {
 
 async fn strangers_are_shown_the_way_in(client: &Client, user: &User) {
     let home = page(client, "/", &[]).await;
-    assert_eq!((home.status.as_u16(), home.header("location")), (303, "/dashboards/business"));
+    assert_eq!((home.status.as_u16(), home.header("location")), (303, "/home"));
     let away = page(client, "/dashboards/business?days=7", &[]).await;
     assert_eq!(away.status, 303);
     let way_in = "/sign-in?next=%2Fdashboards%2Fbusiness%3Fdays%3D7";

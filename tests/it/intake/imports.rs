@@ -18,7 +18,8 @@ const ROWS: &str = "kind,org,id,at,model,tokens,plan,visitor\n\
 const USAGE: &str = "select organization_id as o, occurred_at as t, input_tokens as n, event_id as id, \
                      corrects_id as c from usage_events order by occurred_at, n";
 const COUNTS: &str = "select (select count(*) from usage_events) as u, (select count(*) from usage_ledger) as l, \
-                      (select count(*) from billing_events) as b, (select count(*) from activity_events) as a";
+                      (select count(*) from billing_events) as b, \
+                      (select count(*) from activity_events where source <> '/aihub/audit') as a";
 
 fn write(dir: &Path, name: &str, text: &str) -> String {
     let path = dir.join(name);

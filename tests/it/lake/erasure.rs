@@ -211,7 +211,7 @@ async fn sums(client: &Client) -> Vec<Value> {
         let sql = format!("{SUMS} {table} group by 1, 2 order by 1, 2");
         sums.push(client.rows(&sql).await.into());
     }
-    let others = "select (select count(*) from activity_events) as seen, \
+    let others = "select (select count(*) from activity_events where source <> '/aihub/audit') as seen, \
                   (select count(*) from dead_letter) as letters";
     sums.push(client.rows(others).await.into());
     sums

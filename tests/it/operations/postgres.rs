@@ -1,9 +1,12 @@
 //! The state in PostgreSQL: what people do with the server is the same.
 
 use std::{
+    collections::HashSet,
+    fs,
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use reqwest::Method;
@@ -94,6 +97,89 @@ async fn a_server_keeps_its_state_in_postgresql() {
     assert!(refused.status.code() == Some(1) && said.contains("without the state"), "{said}");
     assert!(!dir.path().join("state.db").exists());
     server.stop();
+}
+
+/// What one server changes, the other one knows within a second: the loops end soon after.
+#[tokio::test]
+async fn two_servers_share_users_keys_and_sessions() {
+    let postgres = Postgres::start();
+    let dirs = [folder(), folder()];
+    for dir in &dirs {
+        let url = &postgres.url;
+        configure(
+            dir.path(),
+            &format!("[state]\nurl = \"{url}\"\n[accounts]\nconfirm_seconds = 60\n"),
+        );
+    }
+    let admin = admin_key(dirs[0].path());
+    let first = Server::serve(dirs[0].path());
+    // Both have the same secrets.
+    for entry in fs::read_dir(dirs[0].path()).expect("the folder").flatten() {
+        if entry.path().extension().is_some_and(|end| end == "key") {
+            fs::copy(entry.path(), dirs[1].path().join(entry.file_name())).expect("a copy");
+        }
+    }
+    let second = Server::serve(dirs[1].path());
+    let servers = [&first, &second];
+    let [here, there] = servers.map(|server| Client::new(server, &admin));
+    run_ok(dirs[0].path(), &["organization", "create", "org_a", "--name", "A", "--country", "DE"]);
+
+    // A key.
+    let new = json!({"name": "k", "organization_id": "org_a", "scopes": ["read"]});
+    let made = reply(here.request(Method::POST, "/v1/keys").json(&new)).await.json();
+    let [own_here, own_there] =
+        servers.map(|server| Client::new(server, made["secret"].as_str().expect("a secret")));
+    assert_eq!(own_there.get("/v1/me").await.0, 200);
+    let path = format!("/v1/keys/{}", made["api_key_id"].as_str().expect("an id"));
+    assert_eq!(reply(here.request(Method::DELETE, &path)).await.status, 204);
+    assert_eq!(own_here.get("/v1/me").await.0, 401);
+    until(async || own_there.get("/v1/me").await.0 == 401).await;
+
+    // A session, refreshed at both at once: one wins, and the others get what it got.
+    let create = ["user", "create", "--email", "ann@a.example", "--role", "user"];
+    let told = run_ok(dirs[0].path(), &[&create[..], &["--organization", "org_a"]].concat());
+    let password = told.split_whitespace().last().expect("a password");
+    let [nobody_here, nobody_there] = servers.map(|server| Client::new(server, ""));
+    let token = "/v1/auth/token";
+    let grant = json!({"grant_type": "password", "email": "ann@a.example", "password": password});
+    let pair = reply(nobody_here.request(Method::POST, token).json(&grant)).await.json();
+    let again = json!({"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]});
+    let many = (0..40).map(|n| {
+        let client = if n % 2 == 0 { &nobody_here } else { &nobody_there };
+        reply(client.request(Method::POST, token).json(&again))
+    });
+    let answers = futures::future::join_all(many).await;
+    let next: HashSet<String> =
+        answers.iter().map(|answer| answer.json()["refresh_token"].to_string()).collect();
+    assert!(next.len() == 1 && !next.contains("null"), "{next:?}");
+    let access = answers[0].json()["access_token"].as_str().expect("a token").to_owned();
+    let ann = servers.map(|server| Client::new(server, &access));
+    for client in &ann {
+        assert_eq!(client.get("/v1/me").await.0, 200);
+    }
+
+    // What an administrator does at one ends it at both.
+    let (_, me) = ann[0].get("/v1/me").await;
+    let path = format!("/v1/admin/users/{}", me["id"].as_str().expect("an id"));
+    let suspend = format!("{path}/suspend");
+    assert_eq!(reply(there.request(Method::POST, &suspend)).await.status, 204);
+    until(async || ann[0].get("/v1/me").await.1["restriction"] == "suspended").await;
+    let disable = format!("{path}/disable");
+    assert_eq!(reply(there.request(Method::POST, &disable)).await.status, 204);
+    until(async || ann[0].get("/v1/me").await.0 == 401).await;
+    first.stop();
+    second.stop();
+}
+
+/// Waits until something holds.
+async fn until(holds: impl AsyncFn() -> bool) {
+    for _ in 0..50 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it does not come to hold");
 }
 
 #[test]

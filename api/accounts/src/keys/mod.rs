@@ -48,6 +48,7 @@ pub use verification::{Verdict, Verification};
 use crate::{
     Directory,
     organizations::{self, OrganizationStatus},
+    users,
 };
 
 /// API keys, as administrators handle them.
@@ -108,6 +109,8 @@ impl ApiKey {
             name: self.name,
             session_id: None,
             restriction: None,
+            needs_confirmation: false,
+            language: None,
         }
     }
 }
@@ -263,17 +266,19 @@ pub(crate) async fn find_working(
         None => (true, None),
     };
     let works = key.revoked_at.is_none() && key.ends_at(max_age).is_none_or(|at| now < at);
-    Ok((works && is_active).then_some(key))
+    let is_barred = users::barred(store.db()).await?.contains(&key.created_by);
+    Ok((works && is_active && !is_barred).then_some(key))
 }
 
-/// Those of the keys that do not work any more: they were revoked or have expired, or their organization is suspended or
-/// disabled.
+/// Those of the keys that do not work any more: they were revoked or have expired, or their organization or the user who
+/// made them is suspended or disabled.
 pub(crate) async fn departed_of(
     store: &Store,
     api_key_ids: &HashSet<String>,
     now: DateTime<Utc>,
 ) -> Result<HashSet<String>, StoreError> {
     let organizations = organizations::standings(store, now).await?;
+    let barred = users::barred(store.db()).await?;
     let rows = row::Entity::find()
         .filter(row::Column::ApiKeyId.is_in(api_key_ids))
         .all(store.db())
@@ -297,7 +302,8 @@ pub(crate) async fn departed_of(
             },
             None => None,
         };
-        if (KnownKey { key, organization }).standing(now) != Verdict::Valid {
+        let is_barred = barred.contains(&key.created_by);
+        if (KnownKey { key, organization, is_barred }).standing(now) != Verdict::Valid {
             departed.insert(id);
         }
     }

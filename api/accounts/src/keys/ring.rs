@@ -20,7 +20,10 @@ use state::{
 use tokio::sync::Mutex;
 
 use super::{ApiKey, KeyError, KeySecret, Verdict, row, verification::KnownKey};
-use crate::organizations::{self, Standing};
+use crate::{
+    organizations::{self, Standing},
+    users,
+};
 
 /// How old what is remembered may be. A change of this process is seen at once; one of another, after this and the time
 /// that reading takes.
@@ -193,6 +196,7 @@ impl KeyRing {
 
     async fn read(&self, now: DateTime<Utc>) -> Result<Known, KeyError> {
         let organizations = organizations::standings(&self.store, now).await?;
+        let barred = users::barred(self.store.db()).await?;
         let rows = row::Entity::find().all(self.store.db()).await.doing("reading all API keys")?;
         let known = |row: row::Model| {
             let damaged = |what| KeyError::from(StoreError::Damaged { table: "api_keys", what });
@@ -206,7 +210,8 @@ impl KeyRing {
                 }
                 None => None,
             };
-            Ok::<_, KeyError>((hash, Arc::new(KnownKey { key, organization })))
+            let is_barred = barred.contains(&key.created_by);
+            Ok::<_, KeyError>((hash, Arc::new(KnownKey { key, organization, is_barred })))
         };
         let (mut keys, mut by_id) = (HashMap::with_capacity(rows.len()), HashMap::new());
         for row in rows {

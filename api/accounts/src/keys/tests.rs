@@ -160,9 +160,11 @@ async fn the_mirror_gets_every_change_and_no_secret() {
     let store = &scratch.store;
     let (created, secret) = key(store, "write", None).await;
     revoke(store, &created.api_key_id, &tester(), noon()).await.unwrap();
-    let rows = outbox::peek(store, 9).await.unwrap().rows;
+    let mut rows = outbox::peek(store, 9).await.unwrap().rows;
+    // Beside each change is the event of the act.
+    assert_eq!(rows.len(), 4);
+    rows.retain(|row| row.table == outbox::MirroredTable::ApiKeys);
     assert_eq!(rows.len(), 2);
-    assert!(rows.iter().all(|row| row.table == outbox::MirroredTable::ApiKeys));
     let expected = json!({
         "api_key_id": created.api_key_id, "organization_id": null, "name": "gateway", "start": secret.start(),
         "scopes": "write", "created_at": "2026-11-23T12:00:00.000000Z", "expires_at": null,

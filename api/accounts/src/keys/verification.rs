@@ -30,7 +30,7 @@ pub enum Verdict {
     Valid,
     /// It is malformed or unknown.
     NotFound,
-    /// It was revoked, or its organization is suspended or disabled.
+    /// It was revoked, or its organization or the user who made it is suspended or disabled.
     Disabled,
     /// Its time is over.
     Expired,
@@ -52,6 +52,8 @@ pub(crate) struct KnownKey {
     pub(crate) key: ApiKey,
     /// None for a key of the platform.
     pub(crate) organization: Option<Arc<Standing>>,
+    /// The customer's user who made it is suspended or disabled.
+    pub(crate) is_barred: bool,
 }
 
 impl KnownKey {
@@ -59,7 +61,7 @@ impl KnownKey {
     pub(crate) fn standing(&self, now: DateTime<Utc>) -> Verdict {
         let organization = self.organization.as_deref();
         let is_active = organization.is_none_or(|one| one.status == OrganizationStatus::Active);
-        if self.key.revoked_at.is_some() || !is_active {
+        if self.key.revoked_at.is_some() || self.is_barred || !is_active {
             return Verdict::Disabled;
         }
         let max_age = organization.and_then(|one| one.key_max_age);

@@ -13,7 +13,8 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::OnConflict,
+    ActiveValue, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    sea_query::OnConflict,
 };
 use serde_json::{Map, Value, json};
 use strum::{EnumString, IntoStaticStr};
@@ -171,6 +172,11 @@ pub async fn search(
     };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     rows.into_iter().filter(holds).take(limit).map(found).collect()
+}
+
+/// How many organizations there are.
+pub async fn count(store: &Store) -> Result<u64, StoreError> {
+    row::Entity::find().count(store.db()).await.doing("counting organizations")
 }
 
 /// All organizations by id.

@@ -151,6 +151,9 @@ async fn factor_sections(
         button: visit.word(button),
         ..Form::default()
     };
+    let mut turn_off = with_password("factor-off", "turn_off");
+    let code = || Field::new("code", &visit.word("code"), "code").filled_by("one-time-code");
+    turn_off.fields.push(code().hinted(&visit.word("code_lead")));
     let mut sections = Vec::new();
     if !once.recovery_codes.is_empty() {
         sections.push(Section {
@@ -165,7 +168,7 @@ async fn factor_sections(
     let awaits_code = once.refused.as_ref().is_some_and(|(act, ..)| act == "confirm-factor");
     let confirm = || Form {
         path: "/account/confirm-factor".into(),
-        fields: vec![Field::new("code", &visit.word("code"), "code").filled_by("one-time-code")],
+        fields: vec![code()],
         button: visit.word("confirm"),
         ..Form::default()
     };
@@ -193,10 +196,7 @@ async fn factor_sections(
         (_, true) => Section {
             title,
             note: Some(format!("{} {}", visit.word("factor_on"), state.recovery_codes)),
-            forms: vec![
-                with_password("recovery-codes", "renew"),
-                with_password("factor-off", "turn_off"),
-            ],
+            forms: vec![with_password("recovery-codes", "renew"), turn_off],
             ..Section::default()
         },
     });
@@ -214,6 +214,7 @@ async fn session_section(directory: &Directory, visit: &Visit) -> Result<Section
             values: vec![("session_id", session.session_id)],
         };
         Row {
+            link: None,
             cells: vec![
                 session.device.unwrap_or_default(),
                 session.ip.unwrap_or_default(),
@@ -344,7 +345,8 @@ async fn factor(
             .await
             .map(|recovery_codes| Once { recovery_codes, ..Once::default() }),
         _ => {
-            let removed = accounts.remove_factor(user_id, present, &origin, now).await;
+            let proofs = (present, value(fields, "code"));
+            let removed = accounts.remove_factor(user_id, proofs, &origin, now).await;
             return Ok(removed.map(|()| visit.on_to("/account", "turned_off")));
         }
     };

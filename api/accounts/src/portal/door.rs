@@ -1,6 +1,6 @@
 //! Pages for people who did not sign in: registering, verifying, forgotten passwords, invitations, and the second factor.
 
-use actix_web::{HttpRequest, HttpResponse, cookie::Cookie, web};
+use actix_web::{HttpRequest, HttpResponse, cookie::Cookie, http::StatusCode, web};
 use pages::{
     Language,
     screen::{Field, Form, Screen, Section},
@@ -94,6 +94,12 @@ fn registration(language: Language, fields: &Fields) -> Form {
             Field::new("organization", &word("organization_name", language), "text")
                 .filled_by("organization")
                 .with(value(fields, "organization")),
+            Field::new("kind", &word("kind", language), "select").with(value(fields, "kind")).of([
+                "business",
+                "individual",
+            ]
+            .map(|kind| (kind.to_owned(), word(kind, language)))
+            .to_vec()),
             Field::new("country", &word("country", language), "text")
                 .filled_by("country")
                 .with(value(fields, "country")),
@@ -131,11 +137,13 @@ async fn register(
     let (language, fields) = sent(&request, body).await?;
     let now = directory.state.clock.now();
     let asked = async {
+        let reason = "must be business or individual";
+        let kind = OrganizationKind::parse(value(&fields, "kind"));
         let new = NewRegistration {
             email: Email::parse(value(&fields, "email"))?,
             password: fields.get("password").cloned().unwrap_or_default(),
             organization: value(&fields, "organization").to_owned(),
-            kind: OrganizationKind::Business,
+            kind: kind.ok_or(AccountError::Invalid { field: "kind", reason })?,
             country: value(&fields, "country").to_uppercase(),
             language,
         };
@@ -328,11 +336,17 @@ async fn join_form(
 
 /// What is not there, or not any more.
 fn gone(language: Language, title: &str, error: AccountError) -> Result<HttpResponse, Problem> {
+    let is_closed = matches!(error, AccountError::RegistrationClosed);
     let failure = Some(refusal(error, language)?.1);
     let link = (format!("/sign-in?lang={}", language.tag()), word("sign_in", language));
     let section = Section { links: vec![link], ..Section::default() };
     let title = word(title, language);
-    door(language, &Screen { title, failure, sections: vec![section], ..Screen::default() })
+    let mut page =
+        door(language, &Screen { title, failure, sections: vec![section], ..Screen::default() })?;
+    if is_closed {
+        *page.status_mut() = StatusCode::FORBIDDEN;
+    }
+    Ok(page)
 }
 
 async fn join(
@@ -373,7 +387,7 @@ fn code_page(
     let mut form = Form {
         path: "/sign-in/code".into(),
         fields: vec![field],
-        values: vec![("next", next.to_owned())],
+        values: vec![("next".to_owned(), next.to_owned())],
         button: word("sign_in", language),
         ..Form::default()
     };

@@ -125,7 +125,7 @@ fn row(visit: &Visit, key: ApiKey, max_age: Option<TimeDelta>, now: DateTime<Utc
         when(key.last_used_at, "not_yet"),
         when(ends_at, "never"),
     ];
-    Row { cells, status: Some((visit.word(status.0), status.1)), acts }
+    Row { cells, link: None, status: Some((visit.word(status.0), status.1)), acts }
 }
 
 fn form(visit: &Visit, fields: &Fields) -> Form {

@@ -2,11 +2,14 @@
 //! Each is a [`Screen`](pages::screen::Screen), complete without a script.
 
 mod account;
+mod audit;
 mod door;
+mod home;
 mod keys;
 mod organization;
 mod staff;
 mod usage;
+mod users;
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -16,7 +19,7 @@ use chrono_tz::Tz;
 use pages::{
     Language, Vocabulary,
     saved_query::Reader,
-    screen::{Screen, door_page, screen_page},
+    screen::{Field, Form, Screen, Section, door_page, screen_page},
 };
 use rest::{
     body::Body,
@@ -30,7 +33,7 @@ use serde::Deserialize;
 use crate::{
     Directory,
     keys::KeyError,
-    users::{AccountError, PasswordFault, Profile, profile_of},
+    users::{AccountError, PasswordFault, Profile, own_user, profile_of},
 };
 
 /// Pages of accounts.
@@ -38,11 +41,14 @@ pub(crate) const FEATURE: Feature<Directory> =
     Feature::new("portal").with_routes(|config, directory| {
         config.app_data(web::Data::new(directory.clone()));
         door::routes(config);
+        home::routes(config);
         account::routes(config);
         organization::routes(config);
         keys::routes(config);
         usage::routes(config);
         staff::routes(config);
+        users::routes(config);
+        audit::routes(config);
     });
 
 pub(crate) use door::CHALLENGE_COOKIE;
@@ -74,6 +80,9 @@ struct PageParameters {
     action: Option<String>,
     target: Option<String>,
     cursor: Option<i64>,
+    /// Days in UTC.
+    from: Option<String>,
+    to: Option<String>,
 }
 
 type Asked = Result<web::Query<PageParameters>, actix_web::Error>;
@@ -125,7 +134,7 @@ async fn visit(
         _ => Profile::default(),
     };
     let reader = Reader {
-        language: language(request, lang.or(profile.language.as_deref())),
+        language: language(request, lang),
         user: user_name(&principal),
         organization: principal.reach.organization_id().map(str::to_owned),
         asks_sql: principal.may(Ability::RunSql),
@@ -158,12 +167,64 @@ async fn posted<P: Permission>(
         Ok(visit) => visit,
         Err(way_in) => return Ok(Err(way_in)),
     };
-    let fields: Fields = body.form(&visit.principal).await?;
+    let mut fields: Fields = body.form(&visit.principal).await?;
     let mut visit = visit;
     if let Some(language) = fields.get("lang").and_then(|tag| Language::from_tag(tag)) {
         visit.reader.language = language;
     }
+    let again = fields.remove(PASSWORD_AGAIN);
+    if P::IS_SENSITIVE
+        && visit.principal.needs_confirmation
+        && let Some(page) = confirmed(request, directory, &visit, &fields, again).await?
+    {
+        return Ok(Err(page));
+    }
     Ok(Ok((visit, fields)))
+}
+
+/// The field with the password that is asked for again.
+const PASSWORD_AGAIN: &str = "password_again";
+
+/// Takes the password that a form asked for again, or gives the page that asks. It sends the values of the form once more.
+async fn confirmed(
+    request: &HttpRequest,
+    directory: &Directory,
+    visit: &Visit,
+    fields: &Fields,
+    again: Option<String>,
+) -> Result<Option<HttpResponse>, Problem> {
+    let mut failure = None;
+    if let (Some(password), Some(session)) = (&again, visit.principal.session_id.as_deref()) {
+        let (accounts, origin) = (&directory.accounts, visit.origin(request));
+        let (user_id, now) = (own_user(&visit.principal)?, directory.state.clock.now());
+        match accounts.confirm(user_id, session, password, &origin, now).await {
+            Ok(()) => return Ok(None),
+            Err(error) => failure = Some(refusal(error, visit.reader.language)?.1),
+        }
+    }
+    let mut values: Vec<_> =
+        fields.clone().into_iter().filter(|(name, _)| name != "lang").collect();
+    values.sort();
+    let field = Field::new(PASSWORD_AGAIN, &visit.word("password"), "password")
+        .filled_by("current-password");
+    let mut form = Form {
+        path: request.path().to_owned(),
+        fields: vec![field],
+        values,
+        button: visit.word("confirm"),
+        ..Form::default()
+    };
+    if let Some(reason) = failure {
+        form = form.refused(Some(PASSWORD_AGAIN), &reason);
+    }
+    let section = Section { forms: vec![form], ..Section::default() };
+    let screen = Screen {
+        title: visit.word("confirm_title"),
+        lead: Some(visit.word("confirm_lead")),
+        sections: vec![section],
+        ..Screen::default()
+    };
+    page(screen_page(&visit.reader, &screen), StatusCode::FORBIDDEN).map(Some)
 }
 
 impl Visit {

@@ -9,7 +9,7 @@ use rest::{
 };
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{Asked, Fields, Visit, opened, posted, refusal, value};
+use super::{Asked, Fields, Visit, filled_in, opened, posted, refusal, value};
 use crate::{
     Directory, organizations,
     users::{
@@ -66,6 +66,7 @@ async fn shown(
         sections.push(invited(directory, visit, id).await?);
     }
     sections.push(projects(directory, visit, id, manages).await?);
+    sections.push(policy(directory, visit, id, manages).await?);
     if let Some((act, field, reason)) = &refused {
         let path = format!("/organization/{act}");
         for form in sections.iter_mut().flat_map(|section| &mut section.forms) {
@@ -74,7 +75,7 @@ async fn shown(
             }
         }
     }
-    let is_of_form = |act: &str| matches!(act, "invite" | "project");
+    let is_of_form = |act: &str| matches!(act, "invite" | "project" | "policy");
     let failure = refused.filter(|(act, ..)| !is_of_form(act)).map(|(.., reason)| reason);
     visit.shown(Screen {
         here: "organization",
@@ -117,6 +118,7 @@ async fn members(
         let status = (user.status != crate::Status::Active)
             .then(|| (visit.word(user.status.as_str()), "failed"));
         Row {
+            link: None,
             cells: vec![user.email.to_string(), member.name.unwrap_or_default(), role],
             status,
             acts,
@@ -181,6 +183,7 @@ async fn projects(
             ],
         };
         Row {
+            link: None,
             cells: vec![project.name, project.project_id],
             status: is_archived.then(|| (visit.word("archived"), "")),
             acts: if manages { vec![act] } else { Vec::new() },
@@ -197,6 +200,35 @@ async fn projects(
         title: visit.word("projects"),
         table: Some(Table { head, rows: rows.collect() }),
         empty: Some(visit.word("no_projects")),
+        forms: if manages { vec![form] } else { Vec::new() },
+        ..Section::default()
+    })
+}
+
+/// What holds for all keys of the organization.
+async fn policy(
+    directory: &Directory,
+    visit: &Visit,
+    id: &str,
+    manages: bool,
+) -> Result<Section, Problem> {
+    let days = organizations::key_max_age_of(directory.state.store.db(), id).await?;
+    let days = days.map(|age| age.num_days().to_string()).unwrap_or_default();
+    let form = Form {
+        path: "/organization/policy".into(),
+        fields: vec![
+            Field::new("key_max_age_days", &visit.word("key_max_age"), "number")
+                .with(&days)
+                .optional()
+                .hinted(&visit.word("key_max_age_hint")),
+        ],
+        button: visit.word("save"),
+        ..Form::default()
+    };
+    let shown = if days.is_empty() { visit.word("no_limit") } else { days };
+    Ok(Section {
+        title: visit.word("policy"),
+        facts: if manages { Vec::new() } else { vec![(visit.word("key_max_age"), shown)] },
         forms: if manages { vec![form] } else { Vec::new() },
         ..Section::default()
     })
@@ -261,6 +293,18 @@ async fn done(
         "project" => {
             let id = id.unwrap_or_default();
             create_project_of(store, id, value(fields, "name"), &origin, now).await.map(|_| "saved")
+        }
+        "policy" => {
+            let reason = "must be a number of days";
+            let days = filled_in(fields, "key_max_age_days").map(|text| {
+                text.parse()
+                    .map_err(|_| AccountError::Invalid { field: "key_max_age_days", reason })
+            });
+            let days = days.transpose()?;
+            organizations::set_key_max_age(store, id.unwrap_or_default(), days, &origin, now)
+                .await?;
+            directory.keys.forget();
+            Ok("saved")
         }
         "archive" => {
             let is_archived = value(fields, "archived") == "yes";

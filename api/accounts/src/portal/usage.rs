@@ -31,37 +31,50 @@ async fn show(
         Ok((visit, _)) => visit,
         Err(way_in) => return Ok(way_in),
     };
-    let (id, now) = (own(&visit)?, directory.state.clock.now());
+    let id = own(&visit)?;
+    let (mut sections, used) = sections(&directory, &visit, id).await?;
+    if let Some(used) = used {
+        let month = Month::of(directory.state.clock.now());
+        sections.push(by_key(&directory, &visit, id, month, &used).await?);
+    }
+    visit.shown(Screen { here: "usage", title: visit.word("usage"), sections, ..Screen::default() })
+}
+
+/// What an organization has used this month, and its quotas; nothing is known while the usage is counted at a start.
+pub(super) async fn sections(
+    directory: &Directory,
+    visit: &Visit,
+    id: &str,
+) -> Result<(Vec<Section>, Option<Usage>), Problem> {
+    let now = directory.state.clock.now();
     let found = directory.keys.organization(id, now).await?.ok_or_else(Problem::internal)?;
     let limits = directory.plans.limits(&found.plan, &found.overrides, now);
     let month = Month::of(now);
-    let screen = Screen { here: "usage", title: visit.word("usage"), ..Screen::default() };
     let Some(used) = directory.quotas.used(id, None, month) else {
         let section = Section {
             title: visit.word("this_month"),
             note: Some(visit.word("counting")),
             ..Section::default()
         };
-        return visit.shown(Screen { sections: vec![section], ..screen });
+        return Ok((vec![section], None));
     };
     let caller = Caller { organization_id: id, limits: &limits, key: None };
     let standing = directory.quotas.standing(&caller, now).unwrap_or_default();
     let until = month.end().format("%Y-%m-%d").to_string();
     let this_month = Section {
         title: format!("{} · {} {until}", visit.word("this_month"), visit.word("until")),
-        facts: facts(&visit, &used),
+        facts: facts(visit, &used),
         ..Section::default()
     };
-    let meters: Vec<Meter> = standing.iter().map(|quota| meter(&visit, quota)).collect();
+    let meters: Vec<Meter> = standing.iter().map(|quota| meter(visit, quota)).collect();
     let quotas = Section {
         title: format!("{} · {}", visit.word("quotas"), found.plan),
         note: meters.is_empty().then(|| visit.word("no_quotas")),
         meters,
-        facts: rates(&visit, &limits),
+        facts: rates(visit, &limits),
         ..Section::default()
     };
-    let by_key = by_key(&directory, &visit, id, month, &used).await?;
-    visit.shown(Screen { sections: vec![this_month, quotas, by_key], ..screen })
+    Ok((vec![this_month, quotas], Some(used)))
 }
 
 fn grouped(number: i128) -> String {

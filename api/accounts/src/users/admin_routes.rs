@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{Accounts, Status, User, find_user, made_up_password, session::VIEW_LIFETIME, user};
+use crate::keys::KeyRing;
 
 /// A user, without anything that lets one sign in.
 #[derive(Debug, Serialize, ToSchema)]
@@ -130,12 +131,14 @@ async fn suspend_user(
     admin: Authorized<Administer>,
     user_id: web::Path<String>,
     accounts: web::Data<Accounts>,
+    ring: web::Data<KeyRing>,
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (origin, now) = (admin.origin(&request), state.clock.now());
     accounts.set_status(&user_id, Status::Suspended, &origin, now).await?;
     state.departures.notify_waiters();
+    ring.forget();
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -197,6 +200,7 @@ async fn disable_user(
     admin: Authorized<Administer>,
     user_id: web::Path<String>,
     accounts: web::Data<Accounts>,
+    ring: web::Data<KeyRing>,
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
@@ -204,6 +208,7 @@ async fn disable_user(
         .set_status(&user_id, Status::Disabled, &admin.origin(&request), state.clock.now())
         .await?;
     state.departures.notify_waiters();
+    ring.forget();
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -222,12 +227,14 @@ async fn enable_user(
     admin: Authorized<Administer>,
     user_id: web::Path<String>,
     accounts: web::Data<Accounts>,
+    ring: web::Data<KeyRing>,
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     accounts
         .set_status(&user_id, Status::Active, &admin.origin(&request), state.clock.now())
         .await?;
+    ring.forget();
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use rand::Rng;
 use rest::principal::Role;
-use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, sea_query::Expr};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    sea_query::Expr,
+};
 use serde_json::{Value, json};
 use state::{
     audit::{self, AuditAction, AuditOrigin},
@@ -61,6 +64,17 @@ pub(crate) async fn addresses_of(
     Ok(rows.into_iter().map(|row| row.email).collect())
 }
 
+/// The users of customers who are suspended or disabled. Those who were removed are not among them: what they made stays.
+pub(crate) async fn barred(db: &impl ConnectionTrait) -> Result<HashSet<String>, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::Status.ne(Status::Active.as_str()))
+        .filter(row::Column::OrganizationId.is_not_null())
+        .all(db)
+        .await
+        .doing("looking for users who are suspended")?;
+    Ok(rows.into_iter().filter(|row| !is_removed(&row.email)).map(|row| row.user_id).collect())
+}
+
 impl Accounts {
     /// Disables a user, and ends the user's sessions; suspends a user, who only reads then; or lets the user do all again. A user of whom that is so
     /// already stays as it is. The last active administrator stays active.
@@ -93,6 +107,8 @@ impl Accounts {
             }
         };
         revision::bump_of(&write, Remembered::Sessions).await?;
+        // The keys that the user made follow.
+        revision::bump(&write).await?;
         record(write, action, user_id, detail, origin, now).await
     }
 

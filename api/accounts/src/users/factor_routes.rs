@@ -23,6 +23,15 @@ pub(super) struct ConfirmBody {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+pub(super) struct RemoveFactorBody {
+    #[schema(format = Password)]
+    password: String,
+    /// Six digits of the app, or a recovery code.
+    code: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct CodeBody {
     /// Six digits of the app.
     #[schema(format = Password)]
@@ -154,11 +163,14 @@ async fn renew_codes(
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(view))
 }
 
-/// Turns the second factor off.
+/// Turns the second factor off, with the password and a code of the app or a recovery code.
 #[utoipa::path(
     tag = "accounts",
-    request_body = ConfirmBody,
-    responses((status = 204), (status = 400, body = Problem), Denied, (status = 429, body = Problem))
+    request_body = RemoveFactorBody,
+    responses(
+        (status = 204), (status = 400, body = Problem), Denied, (status = 409, body = Problem),
+        (status = 429, body = Problem),
+    )
 )]
 #[post("/v1/me/second-factor/remove")]
 async fn remove_factor(
@@ -168,9 +180,10 @@ async fn remove_factor(
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let body: ConfirmBody = body.json(&principal).await?;
+    let body: RemoveFactorBody = body.json(&principal).await?;
     let (user_id, origin) = (own_user(&principal)?, principal.origin(&request));
-    accounts.remove_factor(user_id, &body.password, &origin, state.clock.now()).await?;
+    let proofs = (body.password.as_str(), body.code.as_str());
+    accounts.remove_factor(user_id, proofs, &origin, state.clock.now()).await?;
     state.jobs.wake();
     Ok(HttpResponse::NoContent().finish())
 }

@@ -5,6 +5,7 @@ mod account_routes;
 mod admin_routes;
 mod administration;
 mod code_row;
+mod confirmation;
 mod cookies;
 mod device;
 mod email;
@@ -43,7 +44,7 @@ mod vault;
 
 pub use admin_routes::{AccountList, AccountView, NewPassword, ResetBody};
 pub use administration::made_up_password;
-pub(crate) use administration::{addresses_of, departed_of};
+pub(crate) use administration::{addresses_of, barred, departed_of};
 pub(crate) use cookies::{mark as device_mark, signed_in as signed_in_cookies};
 pub use device::Devices;
 pub use email::Email;
@@ -69,7 +70,7 @@ pub use throttle::Throttle;
 pub use user::{NewUser, Status, User, find_user, list_users};
 pub use vault::Vault;
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use rand::Rng;
@@ -119,13 +120,25 @@ pub(crate) const FEATURE: Feature<Directory> = Feature::new("users")
     });
 
 /// How users come.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Who may come: `open`, `invited` or `closed`. Without a mail server it is `closed`.
     pub registration: Registration,
     /// The roles whose users must have a second factor.
     pub second_factor: Vec<Role>,
+    /// So many seconds after the password was given, keys, members and acts of administrators ask for it again.
+    pub confirm_seconds: NonZeroU32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            registration: Registration::default(),
+            second_factor: Vec::new(),
+            confirm_seconds: NonZeroU32::MIN.saturating_add(15 * 60 - 1),
+        }
+    }
 }
 
 /// Creates users and signs them in; one per process, as `web::Data<Accounts>`, for it counts the attempts.
@@ -202,10 +215,9 @@ impl Accounts {
         &self,
         token: &str,
         now: DateTime<Utc>,
-    ) -> Result<Option<(User, String)>, AccountError> {
+    ) -> Result<Option<(User, Session)>, AccountError> {
         let Some(claims) = self.access.read(token, now).await? else { return Ok(None) };
-        let user = self.sessions.user(&self.store, &claims.sid, now).await?;
-        Ok(user.map(|user| (user, claims.sid)))
+        self.sessions.find(&self.store, &claims.sid, now).await
     }
 
     /// The public keys of access tokens.

@@ -17,6 +17,10 @@ const LOCAL_PART_MIN: usize = 4;
 const COMMON: &str = include_str!("common_passwords.txt");
 /// Whoever guesses tries so many first.
 const GUESSES_MIN: u64 = 10_000;
+/// Words that people here think of first.
+const PRODUCT: [&str; 2] = ["aihub", "analytics"];
+/// So many characters are beside such a word.
+const BESIDE_WORD_MIN: usize = 6;
 /// Longer ones are not among them.
 const GUESSED_CHARS_MAX: usize = 24;
 
@@ -37,8 +41,8 @@ pub enum PasswordFault {
     TooShort,
     /// It has more than 128 characters.
     TooLong,
-    /// It is on the list of the most common passwords, or among the first 10,000 that are guessed as zxcvbn estimates: in
-    /// upper or lower case.
+    /// It is on the list of the most common passwords, among the first 10,000 that are guessed as zxcvbn estimates, or little
+    /// more than the name of the product or a part of the address: in upper or lower case.
     Common,
     /// It contains the part of the e-mail address before the `@`, and that part has four characters or more.
     HoldsEmail,
@@ -61,7 +65,7 @@ pub fn check_password(password: &str, email: &Email) -> Result<(), PasswordFault
         Err(PasswordFault::TooShort)
     } else if length > LENGTH_MAX {
         Err(PasswordFault::TooLong)
-    } else if is_common(&lower) {
+    } else if is_common(&lower) || is_of_context(&lower, email) {
         Err(PasswordFault::Common)
     } else if local_part.chars().count() >= LOCAL_PART_MIN && lower.contains(local_part) {
         Err(PasswordFault::HoldsEmail)
@@ -75,6 +79,17 @@ fn is_common(lower: &str) -> bool {
     COMMON.lines().any(|common| common == lower)
         || (lower.chars().count() <= GUESSED_CHARS_MAX
             && zxcvbn::zxcvbn(lower, &[]).guesses() < GUESSES_MIN)
+}
+
+/// Whether a password, in lower case, is little more than a word of the context: the product, or a part of the address,
+/// whose domain is mostly the organization.
+fn is_of_context(lower: &str, email: &Email) -> bool {
+    let parts = email.as_str().split(['@', '.', '-', '+']);
+    PRODUCT.into_iter().chain(parts).any(|word| {
+        word.chars().count() >= LOCAL_PART_MIN
+            && lower.contains(word)
+            && lower.replace(word, "").chars().count() < BESIDE_WORD_MIN
+    })
 }
 
 impl Hasher {
@@ -148,7 +163,7 @@ impl fmt::Display for PasswordFault {
         f.write_str(match self {
             Self::TooShort => "must have at least 8 characters",
             Self::TooLong => "must have at most 128 characters",
-            Self::Common => "is one of the most common ones",
+            Self::Common => "is too easy to guess",
             Self::HoldsEmail => "must not contain the name of the e-mail address",
         })
     }

@@ -179,9 +179,10 @@ impl Accounts {
             role: Role::Enterprise,
             organization_id: Some(organization.organization_id.clone()),
             status: Status::Active,
+            language: Language::from_tag(&pending.language),
             created_at: now,
         };
-        insert(&write, &user, &pending.password_hash, Some(&pending.language)).await?;
+        insert(&write, &user, &pending.password_hash).await?;
         let origin = origin.by(&user.user_id, user.organization_id.as_deref());
         let detail = json!({"organization_id": organization.organization_id});
         let act = AuditAction { action: "user.registered", target: user.user_id.clone(), detail };
@@ -370,9 +371,10 @@ impl Accounts {
             role: Role::parse(&invited.role).map_err(damaged)?,
             organization_id: row.organization_id,
             status: Status::Active,
+            language: Language::from_tag(&invited.language),
             created_at: now,
         };
-        insert(&write, &user, &password_hash, Some(&invited.language)).await?;
+        insert(&write, &user, &password_hash).await?;
         let origin = origin.by(&user.user_id, user.organization_id.as_deref());
         let detail = json!({
             "organization_id": user.organization_id, "role": user.role.as_str(), "invited_by": row.created_by,

@@ -21,8 +21,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     Accounts, Browser, Email, Profile, ProfileChange, SignedInSession, User, account_routes,
-    admin_routes, cookies, factor_routes, member_routes, profile_of, projects, sign_in_page,
-    token_routes,
+    admin_routes, confirmation, cookies, factor_routes, member_routes, profile_of, projects,
+    sign_in_page, token_routes,
 };
 use crate::Directory;
 
@@ -99,6 +99,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>, directory: &Directory) {
         .service(me)
         .service(change_me);
     account_routes::routes(config);
+    confirmation::routes(config);
     factor_routes::routes(config);
     member_routes::routes(config);
     projects::routes(config);

@@ -177,17 +177,27 @@ impl Accounts {
         Ok(codes)
     }
 
-    /// Turns the second factor off, by who knows the password.
+    /// Turns the second factor off, by who knows the password and has a code of it.
     pub async fn remove_factor(
         &self,
         user_id: &str,
-        password: &str,
+        (password, code): (&str, &str),
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
         let user = self.confirmed(user_id, password, origin).await?;
+        let guessed = LoginTarget { email: Email::stored(&user.email)?, epoch: Some(user.epoch) };
+        let attempt = self.throttle.attempt(&guessed, origin.ip, None)?;
         let write = self.store.write().await?;
         unchanged(&write, &user).await?;
+        let current = by_id(write.db(), user_id).await?;
+        if current.totp_confirmed_at.is_none() {
+            return Err(AccountError::FactorIsOff);
+        }
+        if self.proof(&write, &current, code, now).await?.is_none() {
+            return Err(AccountError::WrongCode);
+        }
+        self.throttle.succeeded(&attempt);
         self.clear_factor(write, &user, "user.second_factor_off", origin, now).await
     }
 

@@ -28,17 +28,17 @@ pub(super) struct SessionCache(Mutex<RememberedSessions>);
 #[derive(Debug, Default)]
 struct RememberedSessions {
     revision: i64,
-    sessions: HashMap<String, (User, DateTime<Utc>)>,
+    sessions: HashMap<String, (User, Session)>,
 }
 
 impl SessionCache {
-    /// The user of a session that is not over, and may sign in.
-    pub(super) async fn user(
+    /// A session that is not over, with its user, who may sign in.
+    pub(super) async fn find(
         &self,
         store: &Store,
         session_id: &str,
         now: DateTime<Utc>,
-    ) -> Result<Option<User>, AccountError> {
+    ) -> Result<Option<(User, Session)>, AccountError> {
         // First: what changes while the session is read is read once more.
         let revision = revision::read_of(store, Remembered::Sessions).await?;
         {
@@ -46,8 +46,8 @@ impl SessionCache {
             if held.revision != revision || held.sessions.len() > REMEMBERED_MAX {
                 *held = RememberedSessions { revision, sessions: HashMap::new() };
             }
-            if let Some((user, expires_at)) = held.sessions.get(session_id) {
-                return Ok((now < *expires_at).then(|| user.clone()));
+            if let Some(found) = held.sessions.get(session_id) {
+                return Ok((now < found.1.expires_at).then(|| found.clone()));
             }
         }
         let found = row::Entity::find()
@@ -58,12 +58,12 @@ impl SessionCache {
             .await
             .doing("looking up a session")?;
         let Some(session) = found.map(Session::try_from).transpose()? else { return Ok(None) };
-        let user = user_of(store, &session).await?;
+        let found = user_of(store, &session).await?.map(|user| (user, session));
         let mut held = self.lock();
-        if let Some(user) = user.as_ref().filter(|_| held.revision == revision) {
-            held.sessions.insert(session.session_id, (user.clone(), session.expires_at));
+        if let Some(found) = found.as_ref().filter(|_| held.revision == revision) {
+            held.sessions.insert(session_id.to_owned(), found.clone());
         }
-        Ok(user)
+        Ok(found)
     }
 
     fn lock(&self) -> MutexGuard<'_, RememberedSessions> {

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use ingest::Grant;
+use pages::Language;
 use rest::principal::{Principal, PrincipalKind, Restriction, Role, Tenancy};
 use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::json;
@@ -30,6 +31,8 @@ pub struct User {
     pub organization_id: Option<String>,
     /// Whether the user can sign in.
     pub status: Status,
+    /// The language of the user's pages and mails; `None`: as the browser prefers.
+    pub language: Option<Language>,
     /// The time of creation, in UTC.
     pub created_at: DateTime<Utc>,
 }
@@ -76,10 +79,11 @@ impl Accounts {
             role: new.role,
             organization_id: new.organization_id,
             status: Status::Active,
+            language: None,
             created_at: now,
         };
         let write = self.store.write().await?;
-        insert(&write, &user, &password_hash, None).await?;
+        insert(&write, &user, &password_hash).await?;
         let detail = json!({"role": user.role.as_str(), "organization_id": user.organization_id});
         let act = AuditAction { action: "user.created", target: user.user_id.clone(), detail };
         audit::append(&write, origin, act, now).await?;
@@ -93,12 +97,8 @@ pub(super) async fn insert(
     write: &Write,
     user: &User,
     password_hash: &str,
-    language: Option<&str>,
 ) -> Result<(), AccountError> {
-    let new = row::ActiveModel {
-        language: ActiveValue::Set(language.map(ToOwned::to_owned)),
-        ..user.row(password_hash.to_owned())
-    };
+    let new = user.row(password_hash.to_owned());
     let inserted = row::Entity::insert(new).exec_without_returning(write.db()).await;
     let inserted = inserted.doing("creating a user").map(drop);
     inserted.map_err(|error| match &user.organization_id {
@@ -167,6 +167,8 @@ impl User {
             grant: Grant::ALL,
             session_id: None,
             restriction: (self.status == Status::Suspended).then_some(Restriction::Suspended),
+            needs_confirmation: false,
+            language: self.language,
         }
     }
 
@@ -203,7 +205,7 @@ impl User {
             created_at: ActiveValue::Set(self.created_at.timestamp_micros()),
             epoch: ActiveValue::Set(0),
             name: ActiveValue::Set(None),
-            language: ActiveValue::Set(None),
+            language: ActiveValue::Set(self.language.map(|one| one.tag().to_owned())),
             zone: ActiveValue::Set(None),
             theme: ActiveValue::Set(None),
             mails: ActiveValue::Set(true),
@@ -259,6 +261,7 @@ impl TryFrom<row::Model> for User {
             created_at: time_of("users", row.created_at)?,
             user_id: row.user_id,
             organization_id: row.organization_id,
+            language: row.language.as_deref().and_then(Language::from_tag),
         })
     }
 }

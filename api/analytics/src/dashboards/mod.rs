@@ -104,7 +104,7 @@ async fn prepare(lake: &Lake) {
 }
 
 async fn home() -> HttpResponse {
-    see_other("/dashboards/business")
+    see_other("/home")
 }
 
 async fn script() -> HttpResponse {

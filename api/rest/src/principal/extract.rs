@@ -52,6 +52,9 @@ impl<P: Permission> FromRequest for Authorized<P> {
             })?;
             let principal = gate.admit(&request).await?;
             P::check(&principal)?;
+            if P::IS_SENSITIVE {
+                principal.require_confirmation(&request)?;
+            }
             request.extensions_mut().insert(ClientId::from(&principal));
             Ok(Self { principal, permission: PhantomData })
         })

@@ -3,10 +3,11 @@
 use std::{net::IpAddr, sync::Arc};
 
 use actix_web::{
-    HttpRequest,
+    HttpMessage, HttpRequest,
     cookie::{Cookie, SameSite, time},
     http::header::AUTHORIZATION,
 };
+use pages::Language;
 use state::ids::digest;
 
 use super::{Authenticator, Principal, TrustedProxies, client_ip, same_origin};
@@ -23,6 +24,9 @@ pub struct Gate {
     secure_cookie: bool,
     proxies: TrustedProxies,
 }
+
+/// The language that the user of a request chose, once the user is known.
+pub(crate) struct ChosenLanguage(pub(crate) Language);
 
 impl Gate {
     /// A gate without a local token and without trusted proxies. Its cookies are not marked `Secure`.
@@ -74,6 +78,9 @@ impl Gate {
         let user = self.authenticator.by_session(cookie.value()).await?;
         let user = user.ok_or_else(|| Problem::unauthorized(Code::SessionOver, "sign in again"))?;
         same_origin::require(request)?;
+        if let Some(language) = user.language {
+            request.extensions_mut().insert(ChosenLanguage(language));
+        }
         user.require_unrestricted(request)
     }
 

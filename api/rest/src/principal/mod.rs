@@ -14,6 +14,7 @@ mod scope;
 
 pub use authenticator::Authenticator;
 pub use extract::{Authorized, caller};
+pub(crate) use gate::ChosenLanguage;
 pub use gate::{Gate, SESSION_COOKIE, bearer_token};
 pub use permission::{
     Administer, ManageKeys, ManageMembers, Permission, ReadMetrics, RunSql, SendEvents, SignedIn,
@@ -27,8 +28,9 @@ pub use scope::{Scope, Scopes, UnknownScope};
 
 use actix_web::HttpRequest;
 use ingest::Grant;
+use pages::Language;
 
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// Whoever makes a request, after the credentials were found right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,10 @@ pub struct Principal {
     pub session_id: Option<String>,
     /// What takes abilities of a user away.
     pub restriction: Option<Restriction>,
+    /// Whether a user gave the password too long ago for acts that ask for it again.
+    pub needs_confirmation: bool,
+    /// The language of a user's pages, where the user chose one.
+    pub language: Option<Language>,
 }
 
 /// The kind of a principal's credentials, and what they allow.
@@ -122,6 +128,13 @@ impl Ability {
     }
 }
 
+impl Ability {
+    /// Whether who changes something by it gives the password again, if it was given long ago.
+    pub const fn is_sensitive(self) -> bool {
+        matches!(self, Self::Administer | Self::ManageKeys | Self::ManageMembers)
+    }
+}
+
 impl Principal {
     /// The principal of a command on the server's machine. It may do everything, over all organizations.
     pub fn local_process() -> Self {
@@ -133,6 +146,8 @@ impl Principal {
             grant: Grant::ALL,
             session_id: None,
             restriction: None,
+            needs_confirmation: false,
+            language: None,
         }
     }
 
@@ -168,6 +183,15 @@ impl Principal {
         }
         let of_all = matches!(ability, Ability::Administer | Ability::VerifyKeys);
         held && fits && (!of_all || self.reach == Tenancy::All)
+    }
+
+    /// 403 for a request that changes something, where the password was given too long ago.
+    pub(crate) fn require_confirmation(&self, request: &HttpRequest) -> Result<(), Problem> {
+        if !self.needs_confirmation || request.method().is_safe() {
+            return Ok(());
+        }
+        let detail = "give your password again: POST /v1/auth/confirm";
+        Err(Problem::forbidden(Code::ConfirmationRequired, detail))
     }
 
     /// 403 for a request that changes something, where a restriction keeps the principal from it.

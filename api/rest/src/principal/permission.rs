@@ -7,6 +7,8 @@ use crate::problem::{Code, Problem};
 pub trait Permission: 'static {
     /// The text in answers with status 403, such as `run_sql`.
     const NAME: &'static str;
+    /// Whether who changes something gives the password again, if it was given long ago.
+    const IS_SENSITIVE: bool;
 
     /// Whether the principal holds the permission.
     fn allows(principal: &Principal) -> bool;
@@ -32,6 +34,7 @@ macro_rules! permissions {
 
         impl Permission for $name {
             const NAME: &'static str = Ability::$name.name();
+            const IS_SENSITIVE: bool = Ability::$name.is_sensitive();
 
             fn allows(principal: &Principal) -> bool {
                 principal.may(Ability::$name)
@@ -65,6 +68,7 @@ pub struct SignedIn;
 
 impl Permission for SignedIn {
     const NAME: &'static str = "signed_in";
+    const IS_SENSITIVE: bool = false;
 
     fn allows(_: &Principal) -> bool {
         true

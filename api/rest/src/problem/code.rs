@@ -23,6 +23,8 @@ pub enum Code {
     KeyDisabled,
     /// 401: sign in again.
     SessionOver,
+    /// 403: the password was given too long ago for what is asked; see `POST /v1/auth/confirm`.
+    ConfirmationRequired,
     /// 401: the password is right, and the code of the second factor is missing; see `challenge`.
     SecondFactorRequired,
     /// 401: the code of the second factor is wrong, or was used before.

@@ -215,4 +215,8 @@ async fn a_plan_says_which_models_and_how_often() {
     let refused = run(dir.path(), &["serve", "--port", "0"]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("plans"), "{said}");
+    configure(dir.path(), "[plans]\nwebhook = \"ftp://x.example/hook\"\n");
+    let refused = run(dir.path(), &["serve", "--port", "0"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("plans.webhook"), "{said}");
 }
