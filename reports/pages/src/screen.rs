@@ -19,6 +19,8 @@ pub struct Screen {
     pub done: Option<String>,
     /// The sections, in their order.
     pub sections: Vec<Section>,
+    /// Whether cards stand side by side where there is room.
+    pub is_grid: bool,
     /// Other pages: address, text, and whether it is this one.
     pub tabs: Vec<(String, String, bool)>,
 }

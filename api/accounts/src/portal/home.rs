@@ -1,7 +1,7 @@
 //! `/home`: where each role begins.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use pages::screen::{Row, Screen, Section, Table};
+use pages::screen::{Screen, Section, Table};
 use rest::{
     page::see_other,
     principal::{Gate, PrincipalKind, Restriction, Role, SignedIn},
@@ -48,6 +48,7 @@ async fn show(
         title: visit.word("home"),
         lead: visit.reader.user.clone(),
         sections,
+        is_grid: true,
         ..Screen::default()
     })
 }
@@ -165,21 +166,27 @@ async fn of_administrator(directory: &Directory, visit: &Visit) -> Result<Vec<Se
         ..Section::default()
     };
     let acts = audit::recent(store, ACTS).await?;
-    let head = ["at", "actor", "action", "target", "detail", "place"];
+    let head = ["at", "actor", "action", "target"];
+    let short = |record| {
+        let mut row = record_row(record);
+        row.cells.truncate(head.len());
+        row
+    };
     let acts = Section {
         title: visit.word("audit"),
         table: Some(Table {
             head: head.map(|name| visit.word(name)).to_vec(),
-            rows: acts.into_iter().map(record_row).collect::<Vec<Row>>(),
+            rows: acts.into_iter().map(short).collect(),
         }),
         links: links(visit, &[("/admin/audit", "audit")]),
         ..Section::default()
     };
-    let mut sections = vec![accounts, acts];
-    sections.extend(of_manager(visit));
+    let mut sections = vec![accounts];
     if matches!(visit.principal.kind, PrincipalKind::User(_)) {
         sections.push(security(directory, visit).await?);
     }
+    sections.push(acts);
+    sections.extend(of_manager(visit));
     Ok(sections)
 }
 

@@ -217,7 +217,8 @@ async fn confirmed(
     if let Some(reason) = failure {
         form = form.refused(Some(PASSWORD_AGAIN), &reason);
     }
-    let section = Section { forms: vec![form], ..Section::default() };
+    let title = visit.principal.name.clone();
+    let section = Section { title, forms: vec![form], ..Section::default() };
     let screen = Screen {
         title: visit.word("confirm_title"),
         lead: Some(visit.word("confirm_lead")),
