@@ -4,7 +4,7 @@
     python tests/benchmarks/verify.py target/release/aihub [--rate 5000] [--seconds 20] [--keys 1000]
 
 Requests are due at fixed times, whether the server keeps up or not, and the time counts from then. They go over 32 kept
-connections, in turns of one second to POST /v1/keys/verify and to GET /healthz. Needs nothing but Python.
+connections, in turns of one second to POST /v1/keys/verify and to GET /healthz.
 """
 
 import argparse

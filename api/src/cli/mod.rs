@@ -6,6 +6,7 @@
 mod analyze;
 mod audit;
 mod backup;
+mod billing;
 mod check;
 mod churn;
 mod demo;
@@ -127,6 +128,9 @@ enum Command {
     Restore(backup::Restore),
     /// Erase persons from tables, log and dead letters, for good
     Erase(erase::Erase),
+    /// Check prices, and rate usage without a server
+    #[command(subcommand)]
+    Billing(billing::Billing),
     /// Manage API keys
     #[command(subcommand)]
     Key(key::Key),
@@ -250,6 +254,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Anomalies(anomalies) => anomalies.run(),
             Command::Churn(churn) => churn.run(),
             Command::Report(report) => Box::pin(report.run(&folder)).await,
+            Command::Billing(billing) => billing.run(),
             Command::Key(key) => key.run(&folder).await,
             Command::Organization(organization) => organization.run(&folder).await,
             Command::User(user) => user.run(&folder).await,

@@ -208,7 +208,7 @@ pub fn screen_page(reader: &Reader, screen: &Screen) -> Result<String, Error> {
 }
 
 /// Renders a screen of somebody who did not.
-pub fn door_page(language: Language, screen: &Screen) -> Result<String, Error> {
+pub fn signed_out_page(language: Language, screen: &Screen) -> Result<String, Error> {
     let values = Values {
         lang: language.tag(),
         words: Words::of(language),
@@ -218,7 +218,7 @@ pub fn door_page(language: Language, screen: &Screen) -> Result<String, Error> {
         asks_sql: false,
         page: screen,
     };
-    fill(&[], "door.html", &values)
+    fill(&[], "signed_out.html", &values)
 }
 
 #[cfg(test)]
@@ -262,9 +262,10 @@ mod tests {
         let language = Language::ZhCn;
         let reader =
             Reader { language, user: Some("ann".into()), organization: None, asks_sql: false };
-        for html in
-            [screen_page(&reader, &screen()).unwrap(), door_page(language, &screen()).unwrap()]
-        {
+        for html in [
+            screen_page(&reader, &screen()).unwrap(),
+            signed_out_page(language, &screen()).unwrap(),
+        ] {
             for raw in ["<b>", "T<i>", "<no>", "w<r>ong", "<s>", "value=\"a\"b\"", "<1>", "<script"]
             {
                 assert!(!html.contains(raw), "{raw}");

@@ -36,7 +36,7 @@ const TEMPLATES: [Template; 16] = [
     ("saved_queries.html", include_str!("../templates/saved_queries.html")),
     ("fields.html", include_str!("../templates/fields.html")),
     ("screen.html", include_str!("../templates/screen.html")),
-    ("door.html", include_str!("../templates/door.html")),
+    ("signed_out.html", include_str!("../templates/signed_out.html")),
     ("saved_query.html", include_str!("../templates/saved_query.html")),
 ];
 

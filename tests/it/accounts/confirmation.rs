@@ -152,5 +152,11 @@ async fn administrators_manage_users_and_staff_by_pages() {
     assert!(ann.page("/organization").await.contains("value=\"30\""));
     let refused = ann.form("/organization/policy", &[("key_max_age_days", "0")]).await;
     assert!(refused.status == 400 && refused.text().contains("1 to 3650"), "{}", refused.text());
+    // All pages are in the language that the user chose.
+    let chosen = json!({"language": "zh-CN"});
+    assert_eq!(ann.ask(Method::PATCH, "/v1/me", chosen).await.0, 200);
+    for path in ["/alerts", "/keys"] {
+        assert!(ann.page(path).await.contains("<html lang=\"zh-CN\">"), "{path}");
+    }
     place.server.stop();
 }

@@ -122,6 +122,7 @@ fn every_command_explains_itself() {
         "forecast",
         "report",
         "maintain",
+        "billing",
         "key",
         "user",
         "organization",

@@ -1,5 +1,6 @@
 //! The program itself: commands, tasks, the demo.
 
+mod billing;
 mod cli;
 mod demo;
 mod openapi;

@@ -28,6 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "delivery",
         ],
     ),
+    ("billing", &["ingest", "accounts"]),
     (
         "api",
         &[
@@ -43,6 +44,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "delivery",
             "accounts",
             "analytics",
+            "billing",
         ],
     ),
     ("tests", &["ingest", "pipeline", "query", "forecast", "reports", "datasets", "api"]),

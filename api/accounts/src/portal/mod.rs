@@ -3,10 +3,10 @@
 
 mod account;
 mod audit;
-mod door;
 mod home;
 mod keys;
 mod organization;
+mod signed_out;
 mod staff;
 mod usage;
 mod users;
@@ -19,7 +19,7 @@ use chrono_tz::Tz;
 use pages::{
     Language, Vocabulary,
     saved_query::Reader,
-    screen::{Field, Form, Screen, Section, door_page, screen_page},
+    screen::{Field, Form, Screen, Section, screen_page, signed_out_page},
 };
 use rest::{
     body::Body,
@@ -40,7 +40,7 @@ use crate::{
 pub(crate) const FEATURE: Feature<Directory> =
     Feature::new("portal").with_routes(|config, directory| {
         config.app_data(web::Data::new(directory.clone()));
-        door::routes(config);
+        signed_out::routes(config);
         home::routes(config);
         account::routes(config);
         organization::routes(config);
@@ -51,7 +51,7 @@ pub(crate) const FEATURE: Feature<Directory> =
         audit::routes(config);
     });
 
-pub(crate) use door::CHALLENGE_COOKIE;
+pub(crate) use signed_out::CHALLENGE_COOKIE;
 
 static WORDS: LazyLock<Vocabulary> =
     LazyLock::new(|| Vocabulary::read(include_str!("../words/portal.yaml")).unwrap_or_default());
@@ -263,9 +263,9 @@ fn is_refused(screen: &Screen) -> bool {
 }
 
 /// A page of somebody who did not sign in.
-fn door(language: Language, screen: &Screen) -> Result<HttpResponse, Problem> {
+fn small_page(language: Language, screen: &Screen) -> Result<HttpResponse, Problem> {
     let status = if is_refused(screen) { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    page(door_page(language, screen), status)
+    page(signed_out_page(language, screen), status)
 }
 
 fn page(html: Result<String, pages::Error>, status: StatusCode) -> Result<HttpResponse, Problem> {

@@ -13,7 +13,7 @@ use rest::{
 };
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{Asked, Fields, door, filled, filled_in, refusal, value, word};
+use super::{Asked, Fields, filled, filled_in, refusal, small_page, value, word};
 use crate::{
     Directory,
     organizations::OrganizationKind,
@@ -72,7 +72,7 @@ fn done(language: Language, title: &str, text: &str) -> Result<HttpResponse, Pro
         sections: vec![section],
         ..Screen::default()
     };
-    door(language, &screen)
+    small_page(language, &screen)
 }
 
 fn password(language: Language) -> Field {
@@ -114,7 +114,7 @@ fn registration(language: Language, fields: &Fields) -> Form {
 fn registration_page(language: Language, form: Form) -> Result<HttpResponse, Problem> {
     let link = (format!("/sign-in?lang={}", language.tag()), word("have_account", language));
     let lead = Some(word("register_lead", language));
-    door(language, &screen(word("register", language), lead, form, vec![link]))
+    small_page(language, &screen(word("register", language), lead, form, vec![link]))
 }
 
 async fn register_form(
@@ -168,7 +168,7 @@ fn button(
     failure: Option<String>,
 ) -> Result<HttpResponse, Problem> {
     let form = Form { button: word(title, language), failure, ..Form::default() };
-    door(language, &screen(word(title, language), None, form, Vec::new()))
+    small_page(language, &screen(word(title, language), None, form, Vec::new()))
 }
 
 /// The form asks for the password: whoever reads the mail of an address that somebody else registered does not know it.
@@ -183,7 +183,7 @@ fn verification(language: Language) -> Form {
 
 fn verification_page(language: Language, form: Form) -> Result<HttpResponse, Problem> {
     let lead = Some(word("verify_lead", language));
-    door(language, &screen(word("verify", language), lead, form, Vec::new()))
+    small_page(language, &screen(word("verify", language), lead, form, Vec::new()))
 }
 
 async fn verify_form(request: HttpRequest, asked: Asked) -> Result<HttpResponse, Problem> {
@@ -243,7 +243,7 @@ async fn forgot_form(request: HttpRequest, asked: Asked) -> Result<HttpResponse,
     let language = spoken(&request, asked)?;
     let form = forgotten(language, &Fields::new());
     let lead = Some(word("forgot_lead", language));
-    door(language, &screen(word("forgot", language), lead, form, Vec::new()))
+    small_page(language, &screen(word("forgot", language), lead, form, Vec::new()))
 }
 
 async fn forgot(
@@ -260,7 +260,7 @@ async fn forgot(
         Err(error) => {
             let (field, reason) = refusal(error, language)?;
             let form = forgotten(language, &fields).refused(field, &reason);
-            door(language, &screen(word("forgot", language), None, form, Vec::new()))
+            small_page(language, &screen(word("forgot", language), None, form, Vec::new()))
         }
     }
 }
@@ -272,7 +272,7 @@ fn new_password(language: Language) -> Form {
 
 async fn reset_form(request: HttpRequest, asked: Asked) -> Result<HttpResponse, Problem> {
     let language = spoken(&request, asked)?;
-    door(language, &screen(word("reset", language), None, new_password(language), Vec::new()))
+    small_page(language, &screen(word("reset", language), None, new_password(language), Vec::new()))
 }
 
 async fn reset(
@@ -293,7 +293,7 @@ async fn reset(
         Err(error) => {
             let (field, reason) = refusal(error, language)?;
             let form = new_password(language).refused(field, &reason);
-            door(language, &screen(word("reset", language), None, form, Vec::new()))
+            small_page(language, &screen(word("reset", language), None, form, Vec::new()))
         }
     }
 }
@@ -329,7 +329,7 @@ async fn join_form(
 ) -> Result<HttpResponse, Problem> {
     let language = spoken(&request, asked)?;
     match invitation(&directory, &token, language, &Fields::new()).await {
-        Ok(screen) => door(language, &screen),
+        Ok(screen) => small_page(language, &screen),
         Err(error) => gone(language, "invitations", error),
     }
 }
@@ -341,8 +341,10 @@ fn gone(language: Language, title: &str, error: AccountError) -> Result<HttpResp
     let link = (format!("/sign-in?lang={}", language.tag()), word("sign_in", language));
     let section = Section { links: vec![link], ..Section::default() };
     let title = word(title, language);
-    let mut page =
-        door(language, &Screen { title, failure, sections: vec![section], ..Screen::default() })?;
+    let mut page = small_page(
+        language,
+        &Screen { title, failure, sections: vec![section], ..Screen::default() },
+    )?;
     if is_closed {
         *page.status_mut() = StatusCode::FORBIDDEN;
     }
@@ -371,7 +373,7 @@ async fn join(
                     let forms = std::mem::take(&mut section.forms).into_iter();
                     section.forms = forms.map(|form| form.refused(field, &reason)).collect();
                 }
-                door(language, &screen)
+                small_page(language, &screen)
             }
             Err(error) => gone(language, "invitations", error),
         },
@@ -395,7 +397,7 @@ fn code_page(
         form = form.refused(Some("code"), &reason);
     }
     let lead = Some(word("code_lead", language));
-    door(language, &screen(word("second_factor", language), lead, form, Vec::new()))
+    small_page(language, &screen(word("second_factor", language), lead, form, Vec::new()))
 }
 
 async fn code_form(

@@ -1,0 +1,235 @@
+//! The price list: plans and models, each with versions from a day on.
+
+use std::collections::BTreeSet;
+
+use accounts::plans::Currency;
+use chrono::{DateTime, NaiveDate, Utc};
+use glob::Pattern;
+use serde::Deserialize;
+
+use crate::{BillingError, Charge, TokenPrices, bill::invalid, currency::digits};
+
+/// What plans and models cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceList {
+    /// The prices of plans.
+    #[serde(default)]
+    pub plans: Vec<PlanPrices>,
+    /// The prices of models.
+    #[serde(default)]
+    pub models: Vec<ModelPrices>,
+}
+
+/// What a plan costs, from one day on and from another.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanPrices {
+    /// The name of the plan, as in the list of plans.
+    pub plan: String,
+    /// The oldest first.
+    pub versions: Vec<PlanVersion>,
+}
+
+/// A price of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanVersion {
+    /// The first day in UTC.
+    pub from: NaiveDate,
+    /// The currency of all charges.
+    pub currency: Currency,
+    /// Between two bills.
+    #[serde(default)]
+    pub interval: Interval,
+    /// Days without charge at the beginning.
+    #[serde(default)]
+    pub trial_days: u16,
+    /// What is billed.
+    pub charges: Vec<Charge>,
+}
+
+/// How long a billing period is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interval {
+    /// A month.
+    #[default]
+    Month,
+    /// Twelve months.
+    Year,
+}
+
+/// What the tokens of models cost, from one day on and from another.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelPrices {
+    /// The name of a model, or a glob such as `gpt-5*`.
+    pub model: String,
+    /// The oldest first.
+    pub versions: Vec<ModelVersion>,
+}
+
+/// A price of models.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelVersion {
+    /// The first day in UTC.
+    pub from: NaiveDate,
+    /// The currency of the prices.
+    pub currency: Currency,
+    /// For a million tokens.
+    pub tokens: TokenPrices,
+}
+
+impl PriceList {
+    /// Reads a list in YAML, and checks it.
+    pub fn parse(yaml: &str) -> Result<Self, BillingError> {
+        let list: Self =
+            serde_yaml_ng::from_str(yaml).map_err(|error| BillingError::Yaml(error.to_string()))?;
+        let mut names = BTreeSet::new();
+        for PlanPrices { plan, versions } in &list.plans {
+            if plan.trim().is_empty() || !names.insert(("plan", plan)) {
+                return Err(invalid(&format!("plan `{plan}`"), "needs a name of its own"));
+            }
+            let days: Vec<NaiveDate> = versions.iter().map(|version| version.from).collect();
+            check_days(&format!("plan `{plan}`"), &days)?;
+            versions.iter().try_for_each(|version| version.check(plan))?;
+        }
+        for ModelPrices { model, versions } in &list.models {
+            if model.trim().is_empty() || !names.insert(("model", model)) {
+                return Err(invalid(&format!("model `{model}`"), "needs a name of its own"));
+            }
+            if Pattern::new(model).is_err() {
+                return Err(invalid(&format!("model `{model}`"), "is no name and no glob"));
+            }
+            let days: Vec<NaiveDate> = versions.iter().map(|version| version.from).collect();
+            check_days(&format!("model `{model}`"), &days)?;
+            for version in versions {
+                digits(version.currency)?;
+                version.tokens.check(model)?;
+            }
+        }
+        Ok(list)
+    }
+
+    /// The price of a plan at a time, with its number, from 1.
+    pub fn plan_at(&self, plan: &str, at: DateTime<Utc>) -> Option<(usize, &PlanVersion)> {
+        let found = self.plans.iter().find(|prices| prices.plan == plan)?;
+        last_of(&found.versions, at, |version| version.from)
+    }
+
+    /// The price of a model at a time, with its number, from 1. A name comes before a glob, and of globs the first that fits.
+    pub fn model_at(&self, model: &str, at: DateTime<Utc>) -> Option<(usize, &ModelVersion)> {
+        let fits = |prices: &&ModelPrices| {
+            Pattern::new(&prices.model).is_ok_and(|pattern| pattern.matches(model))
+        };
+        let named = self.models.iter().find(|prices| prices.model == model);
+        let found = named.or_else(|| self.models.iter().find(fits))?;
+        last_of(&found.versions, at, |version| version.from)
+    }
+}
+
+impl PlanVersion {
+    fn check(&self, plan: &str) -> Result<(), BillingError> {
+        digits(self.currency)?;
+        let mut names = BTreeSet::new();
+        for charge in &self.charges {
+            charge.check()?;
+            if !names.insert(charge.name.as_str()) {
+                let name = format!("plan `{plan}` of {}", self.from);
+                return Err(invalid(&name, "has two charges of one name"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The newest version that has begun.
+fn last_of<V>(
+    versions: &[V],
+    at: DateTime<Utc>,
+    from: impl Fn(&V) -> NaiveDate,
+) -> Option<(usize, &V)> {
+    let day = at.date_naive();
+    let begun = versions.iter().take_while(|version| from(version) <= day).count();
+    Some((begun, versions.get(begun.checked_sub(1)?)?))
+}
+
+fn check_days(name: &str, days: &[NaiveDate]) -> Result<(), BillingError> {
+    match days {
+        [] => Err(invalid(name, "needs at least one version")),
+        days if days.is_sorted_by(|a, b| a < b) => Ok(()),
+        _ => Err(invalid(name, "has its versions by day, each on a day of its own")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = "
+plans:
+  - plan: pro
+    versions:
+      - {from: 2026-01-01, currency: USD, trial_days: 14, charges: [{name: Base, price: {flat: 49}}]}
+      - from: 2026-07-01
+        currency: USD
+        charges:
+          - {name: Base, price: {flat: 59}}
+          - {name: Tokens, meter: tokens, included: 1000000, price: {per_unit: {amount: '2.50', per: 1000000}}}
+models:
+  - model: gpt-5*
+    versions: [{from: 2026-01-01, currency: USD, tokens: {input: '1.25', cached_input: '0.125', output: 10}}]
+  - model: gpt-5-mini
+    versions: [{from: 2026-03-01, currency: USD, tokens: {input: '0.25', output: 2}}]
+";
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_price_is_the_one_of_then() {
+        let list = PriceList::parse(LIST).unwrap();
+        let version = |time| list.plan_at("pro", at(time)).map(|(number, _)| number);
+        assert_eq!(version("2025-12-31T23:59:59Z"), None);
+        assert_eq!(version("2026-01-01T00:00:00Z"), Some(1));
+        assert_eq!(version("2026-06-30T23:59:59.999999Z"), Some(1));
+        assert_eq!(version("2026-07-01T00:00:00Z"), Some(2));
+        assert_eq!(list.plan_at("gone", at("2026-07-01T00:00:00Z")), None);
+        let input = |model, time| {
+            list.model_at(model, at(time)).map(|(_, found)| found.tokens.input.to_string())
+        };
+        assert_eq!(input("gpt-5.1", "2026-04-01T00:00:00Z").as_deref(), Some("1.25"));
+        assert_eq!(input("gpt-5-mini", "2026-04-01T00:00:00Z").as_deref(), Some("0.25"));
+        // The name has no price yet: the glob's is not meant.
+        assert_eq!(input("gpt-5-mini", "2026-02-01T00:00:00Z"), None);
+        assert_eq!(input("claude", "2026-04-01T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (from, to, part) in [
+            ("plan: pro", "plan: ''", "needs a name"),
+            ("from: 2026-07-01", "from: 2026-01-01", "a day of its own"),
+            ("from: 2026-07-01", "from: 2025-07-01", "by day"),
+            ("gpt-5-mini", "gpt-5*", "needs a name of its own"),
+            ("gpt-5*", "gpt-[", "no glob"),
+            ("flat: 49", "flat: -49", "not negative"),
+            ("input: '1.25'", "input: -1", "not negative"),
+            ("input: '1.25'", "input: 1.25", "in quotes"),
+            ("name: Tokens", "name: Base", "two charges"),
+            ("currency: USD, trial", "currency: XAU, trial", "ISO 4217"),
+            ("trial_days: 14", "trial_days: -1", "trial_days"),
+        ] {
+            let text = LIST.replacen(from, to, 1);
+            let said = PriceList::parse(&text).expect_err(to).to_string();
+            assert!(said.contains(part), "{to}: {said}");
+        }
+        let none = "plans: [{plan: pro, versions: []}]";
+        assert!(
+            PriceList::parse(none).is_err_and(|error| error.to_string().contains("at least one"))
+        );
+    }
+}
