@@ -12,8 +12,9 @@ pub fn allocate(
     digits: u32,
 ) -> Result<Vec<Decimal>, BillingError> {
     let whole = amount(whole, digits);
-    let sum: Decimal = weights.iter().sum();
-    if sum <= Decimal::ZERO || weights.iter().any(|weight| *weight < Decimal::ZERO) {
+    let is_negative = weights.iter().any(|weight| *weight < Decimal::ZERO);
+    let sum = weights.iter().try_fold(Decimal::ZERO, |sum, weight| sum.plus(*weight))?;
+    if sum.is_zero() || is_negative {
         let reason = "are not negative, and not all 0".to_owned();
         return Err(BillingError::Invalid { name: "weights".to_owned(), reason });
     }
@@ -24,7 +25,7 @@ pub fn allocate(
         let down = exact.trunc_with_scale(digits);
         parts.push((place, down, (exact - down).abs()));
     }
-    let given: Decimal = parts.iter().map(|(_, part, _)| part).sum();
+    let given = parts.iter().try_fold(Decimal::ZERO, |sum, (_, part, _)| sum.plus(*part))?;
     let left = (whole - given).over(cent)?;
     let step = if left.is_sign_negative() { -cent } else { cent };
     let mut order: Vec<usize> = (0..parts.len()).collect();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BillingError,
     decimal::{Checked, read},
-    rate::{RatedLine, amount},
+    rate::{RatedLine, amount, in_digits},
 };
 
 /// What is taken off a whole bill.
@@ -59,6 +59,10 @@ impl Bill {
         terms: &Terms,
         digits: u32,
     ) -> Result<Self, BillingError> {
+        in_digits("credit", terms.credit, digits)?;
+        if let Some(Coupon::Amount(off)) = terms.coupon {
+            in_digits("coupon", off, digits)?;
+        }
         let percent = |name: &str, value: Decimal| match (Decimal::ZERO..=Decimal::ONE_HUNDRED)
             .contains(&value)
         {

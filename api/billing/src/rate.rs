@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     BillingError,
+    bill::invalid,
     charge::{Charge, ChargeModel, PackagePrice, Tier, UnitPrice},
     decimal::Checked,
 };
@@ -84,8 +85,19 @@ pub fn rate(
         let reason = "is not negative".to_owned();
         return Err(BillingError::Invalid { name: format!("{name} of {}", charge.name), reason });
     }
+    for (name, bound) in [("minimum", charge.minimum), ("maximum", charge.maximum)] {
+        in_digits(&format!("{name} of {}", charge.name), bound.unwrap_or_default(), digits)?;
+    }
+    in_digits(&format!("billed {}", charge.name), progress.billed, digits)?;
     let mut lines = Vec::new();
-    let left = |most: Decimal| amount((most - progress.billed).max(Decimal::ZERO), digits);
+    let mut taken_back = Decimal::ZERO;
+    if let ChargeModel::Volume(_) = charge.price
+        && !progress.is_first()
+    {
+        taken_back = progress.billed;
+        lines.push(earlier(charge, progress));
+    }
+    let left = |most: Decimal| (most - progress.billed + taken_back).max(Decimal::ZERO);
     let mut left = charge.maximum.map(left);
     for part in parts(charge, quantity, progress)? {
         let percent = charge.discount_percent.over(Decimal::ONE_HUNDRED)?;
@@ -105,8 +117,11 @@ pub fn rate(
         });
     }
     if let Some(least) = charge.minimum.filter(|_| progress.is_last) {
-        let due: Decimal = lines.iter().map(|line| line.amount).sum();
-        let missing = least - progress.billed.plus(due)?;
+        let mut due = progress.billed;
+        for line in &lines {
+            due = due.plus(line.amount)?;
+        }
+        let missing = least - due;
         if missing > Decimal::ZERO {
             lines.push(RatedLine {
                 charge: charge.name.clone(),
@@ -121,6 +136,35 @@ pub fn rate(
         }
     }
     Ok(lines)
+}
+
+impl Progress {
+    /// Whether nothing was billed before.
+    fn is_first(&self) -> bool {
+        self.before.is_zero() && self.billed.is_zero()
+    }
+}
+
+/// What was billed at the price of then, taken back.
+fn earlier(charge: &Charge, progress: &Progress) -> RatedLine {
+    RatedLine {
+        charge: charge.name.clone(),
+        kind: LineKind::Earlier,
+        quantity: -progress.before,
+        unit: None,
+        gross: -progress.billed,
+        discount: Decimal::ZERO,
+        capped: Decimal::ZERO,
+        amount: -progress.billed,
+    }
+}
+
+/// Fails for an amount that the currency does not have: what is rounded would be more, or less, than was said.
+pub(crate) fn in_digits(name: &str, value: Decimal, digits: u32) -> Result<(), BillingError> {
+    match value.normalize().scale() <= digits {
+        true => Ok(()),
+        false => Err(invalid(name, "has more digits after the point than the currency")),
+    }
 }
 
 /// An amount in the digits of its currency.
@@ -139,7 +183,6 @@ fn parts(
     let billable = |quantity: Decimal| (quantity - charge.included).max(Decimal::ZERO);
     let until = progress.before.plus(quantity)?;
     let (from, to) = (billable(progress.before), billable(until));
-    let is_first = progress.before.is_zero() && progress.billed.is_zero();
     Ok(match &charge.price {
         ChargeModel::Flat(amount) => {
             let kind = LineKind::Flat;
@@ -153,16 +196,8 @@ fn parts(
             let begun = to.over(*size)?.ceil() - from.over(*size)?.ceil();
             vec![usage(to - from, *amount, begun.times(*amount)?)]
         }
-        ChargeModel::Graduated(tiers) => graduated(tiers, from, to, is_first)?,
-        ChargeModel::Volume(tiers) => {
-            let mut parts = volume(tiers, to)?;
-            if !is_first {
-                let earlier: Decimal = volume(tiers, from)?.iter().map(|part| part.gross).sum();
-                let kind = LineKind::Earlier;
-                parts.push(Part { kind, quantity: -from, unit: None, gross: -earlier });
-            }
-            parts
-        }
+        ChargeModel::Graduated(tiers) => graduated(tiers, from, to, progress.is_first())?,
+        ChargeModel::Volume(tiers) => volume(tiers, to)?,
     })
 }
 

@@ -97,12 +97,20 @@ impl RateRequest {
                 (ChargeModel::Flat(_), _) => {
                     let was_billed = self.billed.contains_key(&charge.name);
                     let quantity = if was_billed { Decimal::ZERO } else { Decimal::ONE };
-                    MeterUsage { quantity, before: Decimal::ONE - quantity }
+                    MeterUsage { quantity, before: Decimal::ZERO }
                 }
                 (_, Some(meter)) => self.usage.get(meter).copied().unwrap_or_default(),
                 (_, None) => MeterUsage::default(),
             };
-            let billed = self.billed.get(&charge.name).map_or(Decimal::ZERO, |given| given.0);
+            let given = self.billed.get(&charge.name);
+            let depends = charge.maximum.is_some()
+                || charge.minimum.is_some()
+                || matches!(charge.price, ChargeModel::Volume(_));
+            if used.before > Decimal::ZERO && given.is_none() && depends {
+                let reason = "was billed before: what follows depends on how much";
+                return Err(invalid(&format!("billed {}", charge.name), reason));
+            }
+            let billed = given.map_or(Decimal::ZERO, |given| given.0);
             let progress = Progress { before: used.before, billed, is_last: self.is_last };
             lines.extend(rate(charge, used.quantity, &progress, digits)?);
         }

@@ -151,9 +151,12 @@ async fn factor_sections(
         button: visit.word(button),
         ..Form::default()
     };
-    let mut turn_off = with_password("factor-off", "turn_off");
     let code = || Field::new("code", &visit.word("code"), "code").filled_by("one-time-code");
-    turn_off.fields.push(code().hinted(&visit.word("code_lead")));
+    let with_both = |path: &str, button: &str| {
+        let mut form = with_password(path, button);
+        form.fields.push(code().hinted(&visit.word("code_lead")));
+        form
+    };
     let mut sections = Vec::new();
     if !once.recovery_codes.is_empty() {
         sections.push(Section {
@@ -196,7 +199,7 @@ async fn factor_sections(
         (_, true) => Section {
             title,
             note: Some(format!("{} {}", visit.word("factor_on"), state.recovery_codes)),
-            forms: vec![with_password("recovery-codes", "renew"), turn_off],
+            forms: vec![with_both("recovery-codes", "renew"), with_both("factor-off", "turn_off")],
             ..Section::default()
         },
     });
@@ -341,7 +344,7 @@ async fn factor(
             .await
             .map(|recovery_codes| Once { recovery_codes, ..Once::default() }),
         "recovery-codes" => accounts
-            .renew_recovery_codes(user_id, present, &origin, now)
+            .renew_recovery_codes(user_id, (present, value(fields, "code")), &origin, now)
             .await
             .map(|recovery_codes| Once { recovery_codes, ..Once::default() }),
         _ => {

@@ -82,8 +82,11 @@ async fn of_customer(
     let keys = keys::list(store).await?.into_iter();
     let own = keys.filter(|key| key.organization_id.as_deref() == Some(id));
     let max_age = organizations::key_max_age_of(store.db(), id).await?;
+    let barred = users::barred(store.db()).await?;
     let works = |key: &keys::ApiKey| {
-        key.revoked_at.is_none() && key.ends_at(max_age).is_none_or(|end| now < end)
+        key.revoked_at.is_none()
+            && !barred.contains(&key.created_by)
+            && key.ends_at(max_age).is_none_or(|end| now < end)
     };
     let working = own.filter(works).count();
     let mut sections = vec![Section {

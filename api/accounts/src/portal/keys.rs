@@ -1,5 +1,7 @@
 //! `/keys`: the API keys of the own organization.
 
+use std::collections::HashSet;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, TimeDelta, Utc};
 use pages::screen::{Act, Field, Form, Row, Screen, Section, Table};
@@ -17,6 +19,7 @@ use crate::{
     Directory,
     keys::{self, ApiKey, KeyError, KeyLimits, KeyPurpose, KeySecret, NewKey},
     plans::{CountQuota, Limits, Monthly},
+    users,
 };
 
 /// Both secrets work for so long after a rotation.
@@ -52,7 +55,8 @@ async fn shown(directory: &Directory, visit: &Visit, once: Once) -> Result<HttpR
     let max_age = directory.keys.organization(id, now).await?.and_then(|found| found.key_max_age);
     let found = keys::list(&directory.state.store).await?.into_iter();
     let found = found.filter(|key| key.organization_id.as_deref() == Some(id));
-    let rows = found.map(|key| row(visit, key, max_age, now)).collect();
+    let barred = users::barred(directory.state.store.db()).await?;
+    let rows = found.map(|key| row(visit, key, max_age, &barred, now)).collect();
     let head = ["name", "key", "scopes", "created", "last_used", "expires"];
     let head = head.map(|name| visit.word(name)).to_vec();
     let mut sections = Vec::new();
@@ -88,13 +92,21 @@ async fn shown(directory: &Directory, visit: &Visit, once: Once) -> Result<HttpR
     })
 }
 
-fn row(visit: &Visit, key: ApiKey, max_age: Option<TimeDelta>, now: DateTime<Utc>) -> Row {
+/// `barred` are the users who are suspended or disabled.
+fn row(
+    visit: &Visit,
+    key: ApiKey,
+    max_age: Option<TimeDelta>,
+    barred: &HashSet<String>,
+    now: DateTime<Utc>,
+) -> Row {
     let ends_at = key.ends_at(max_age);
     let is_over = ends_at.is_some_and(|at| at <= now);
     let works = key.revoked_at.is_none() && !is_over;
     let status = match () {
         () if key.revoked_at.is_some() => ("revoked", "failed"),
         () if is_over => ("expired", ""),
+        () if barred.contains(&key.created_by) => ("disabled", "failed"),
         () if key.rotated_to.is_some() => ("rotated", ""),
         () => ("active", "ok"),
     };

@@ -120,6 +120,7 @@ impl Accounts {
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
+        not_oneself(&user.user_id, origin)?;
         check_password(password, &user.email).map_err(AccountError::Password)?;
         let hash = self.hasher.hash(password).await?;
         let write = self.store.write().await?;
@@ -142,6 +143,16 @@ impl Accounts {
         let detail = json!({"sessions": sessions});
         record(write, "user.sessions_ended", user_id, detail, origin, now).await?;
         Ok(sessions)
+    }
+}
+
+/// Fails where administrators would get around what asks for their own password and code.
+pub(super) fn not_oneself(user_id: &str, origin: &AuditOrigin) -> Result<(), AccountError> {
+    let reason =
+        "must be somebody else: your own password and second factor are on your account's page";
+    match origin.actor == user_id {
+        true => Err(AccountError::Invalid { field: "user_id", reason }),
+        false => Ok(()),
     }
 }
 

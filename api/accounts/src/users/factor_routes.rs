@@ -23,7 +23,7 @@ pub(super) struct ConfirmBody {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RemoveFactorBody {
+pub(super) struct ProofBody {
     #[schema(format = Password)]
     password: String,
     /// Six digits of the app, or a recovery code.
@@ -138,10 +138,11 @@ async fn confirm_factor(
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(view))
 }
 
-/// Makes new recovery codes; the former ones do not work any more.
+/// Makes new recovery codes, with the password and a code of the app or a recovery code; the former ones do not work any
+/// more.
 #[utoipa::path(
     tag = "accounts",
-    request_body = ConfirmBody,
+    request_body = ProofBody,
     responses(
         (status = 200, body = RecoveryCodes), (status = 400, body = Problem), Denied,
         (status = 409, body = Problem), (status = 429, body = Problem),
@@ -155,10 +156,11 @@ async fn renew_codes(
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let body: ConfirmBody = body.json(&principal).await?;
+    let body: ProofBody = body.json(&principal).await?;
     let (user_id, origin) = (own_user(&principal)?, principal.origin(&request));
+    let proofs = (body.password.as_str(), body.code.as_str());
     let recovery_codes =
-        accounts.renew_recovery_codes(user_id, &body.password, &origin, state.clock.now()).await?;
+        accounts.renew_recovery_codes(user_id, proofs, &origin, state.clock.now()).await?;
     let view = RecoveryCodes { recovery_codes };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(view))
 }
@@ -166,7 +168,7 @@ async fn renew_codes(
 /// Turns the second factor off, with the password and a code of the app or a recovery code.
 #[utoipa::path(
     tag = "accounts",
-    request_body = RemoveFactorBody,
+    request_body = ProofBody,
     responses(
         (status = 204), (status = 400, body = Problem), Denied, (status = 409, body = Problem),
         (status = 429, body = Problem),
@@ -180,7 +182,7 @@ async fn remove_factor(
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let body: RemoveFactorBody = body.json(&principal).await?;
+    let body: ProofBody = body.json(&principal).await?;
     let (user_id, origin) = (own_user(&principal)?, principal.origin(&request));
     let proofs = (body.password.as_str(), body.code.as_str());
     accounts.remove_factor(user_id, proofs, &origin, state.clock.now()).await?;

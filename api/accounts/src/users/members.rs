@@ -106,6 +106,11 @@ impl Accounts {
         let hash = self.hasher.hash(&made_up_password()).await?;
         let write = self.store.write().await?;
         let user = User::try_from(member(&write, organization_id, user_id).await?)?;
+        // Who was suspended would have the keys back.
+        if organization_id.is_some() && user.status != Status::Active {
+            let reason = "must be active: we have suspended or disabled this user";
+            return Err(AccountError::Invalid { field: "user_id", reason });
+        }
         require_another(&write, &user).await?;
         session::end_all(&write, user_id).await?;
         tokens::forget_all_of_user(&write, user_id).await?;

@@ -19,7 +19,7 @@ const COMMON: &str = include_str!("common_passwords.txt");
 const GUESSES_MIN: u64 = 10_000;
 /// Words that people here think of first.
 const PRODUCT: [&str; 2] = ["aihub", "analytics"];
-/// So many characters are beside such a word.
+/// So many characters are beside such words.
 const BESIDE_WORD_MIN: usize = 6;
 /// Longer ones are not among them.
 const GUESSED_CHARS_MAX: usize = 24;
@@ -81,15 +81,16 @@ fn is_common(lower: &str) -> bool {
             && zxcvbn::zxcvbn(lower, &[]).guesses() < GUESSES_MIN)
 }
 
-/// Whether a password, in lower case, is little more than a word of the context: the product, or a part of the address,
+/// Whether a password, in lower case, is little more than words of the context: the product, and the parts of the address,
 /// whose domain is mostly the organization.
 fn is_of_context(lower: &str, email: &Email) -> bool {
-    let parts = email.as_str().split(['@', '.', '-', '+']);
-    PRODUCT.into_iter().chain(parts).any(|word| {
-        word.chars().count() >= LOCAL_PART_MIN
-            && lower.contains(word)
-            && lower.replace(word, "").chars().count() < BESIDE_WORD_MIN
-    })
+    let parts = email.as_str().split(['@', '.', '-', '+', '_']);
+    let words = PRODUCT.into_iter().chain(parts);
+    let mut rest = lower.to_owned();
+    for word in words.filter(|word| word.chars().count() >= LOCAL_PART_MIN) {
+        rest = rest.replace(word, "");
+    }
+    rest.len() < lower.len() && rest.chars().count() < BESIDE_WORD_MIN
 }
 
 impl Hasher {

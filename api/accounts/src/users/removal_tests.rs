@@ -2,6 +2,7 @@
 
 use rest::principal::Role;
 use state::{
+    audit,
     clock::Clock,
     scratch::{noon, tester},
     store::Store,
@@ -58,4 +59,39 @@ async fn a_removed_member_is_nobody() {
     assert_eq!(listed, [ann]);
     // The address is free.
     user(&accounts, "bob@example.com", Role::User, Some("org_a")).await;
+}
+
+/// Who is suspended would have the keys back that do not work meanwhile.
+#[tokio::test]
+async fn a_suspended_member_is_not_removed_by_others() {
+    let scratch = crate::scratch().await;
+    let accounts = accounts(&scratch.store);
+    organizations::upsert_many(&scratch.store, &[organization("org_a")], noon()).await.unwrap();
+    let bob = user(&accounts, "bob@example.com", Role::User, Some("org_a")).await;
+    accounts.set_status(&bob.user_id, Status::Suspended, &tester(), noon()).await.unwrap();
+    let remove = async |by| accounts.remove_member(by, &bob.user_id, &tester(), noon()).await;
+    let refused = remove(Some("org_a")).await;
+    assert!(matches!(refused, Err(AccountError::Invalid { .. })), "{refused:?}");
+    remove(None).await.unwrap();
+}
+
+/// What an administrator does in a view, or to the own account, is no way around what is asked of users.
+#[tokio::test]
+async fn administrators_are_themselves() {
+    let scratch = crate::scratch().await;
+    let accounts = accounts(&scratch.store);
+    organizations::upsert_many(&scratch.store, &[organization("org_a")], noon()).await.unwrap();
+    let root = user(&accounts, "root@example.com", Role::Admin, None).await;
+    let bob = user(&accounts, "bob@example.com", Role::User, Some("org_a")).await;
+    let by_root = tester().by(&root.user_id, None);
+    let reset = accounts.reset_password(&root, "four quiet bridges", &by_root, noon()).await;
+    assert!(matches!(reset, Err(AccountError::Invalid { .. })), "{reset:?}");
+    let reset = accounts.reset_factor(&root.user_id, &by_root, noon()).await;
+    assert!(matches!(reset, Err(AccountError::Invalid { .. })), "{reset:?}");
+    accounts.reset_password(&bob, "four quiet bridges", &by_root, noon()).await.unwrap();
+    // Whoever ends a view is who began it.
+    let view = accounts.begin_view(&bob.user_id, &by_root, noon()).await.unwrap();
+    accounts.sign_out(view.reveal(), &tester(), noon()).await.unwrap();
+    let last = audit::recent(&scratch.store, 1).await.unwrap().remove(0);
+    assert_eq!((last.action.as_str(), &last.origin.actor), ("user.signed_out", &root.user_id));
 }

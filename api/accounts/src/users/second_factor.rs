@@ -18,7 +18,9 @@ use state::{
 use totp_rs::{Builder, Secret, Totp};
 
 use super::{
-    AccountError, Accounts, Email, SignedInSession, User, code_row as code,
+    AccountError, Accounts, Email, SignedInSession, User,
+    administration::not_oneself,
+    code_row as code,
     mail::AccountMail,
     recovery::{language_of, record, unchanged},
     session,
@@ -162,16 +164,11 @@ impl Accounts {
     pub async fn renew_recovery_codes(
         &self,
         user_id: &str,
-        password: &str,
+        proofs: (&str, &str),
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<Vec<String>, AccountError> {
-        let user = self.confirmed(user_id, password, origin).await?;
-        let write = self.store.write().await?;
-        unchanged(&write, &user).await?;
-        if by_id(write.db(), user_id).await?.totp_confirmed_at.is_none() {
-            return Err(AccountError::FactorIsOff);
-        }
+        let (write, _) = self.proven(user_id, proofs, origin, now).await?;
         let codes = renew_codes(&write, user_id).await?;
         record(write, "user.recovery_codes_renewed", user_id, origin, now).await?;
         Ok(codes)
@@ -181,24 +178,49 @@ impl Accounts {
     pub async fn remove_factor(
         &self,
         user_id: &str,
-        (password, code): (&str, &str),
+        proofs: (&str, &str),
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
-        let user = self.confirmed(user_id, password, origin).await?;
-        let guessed = LoginTarget { email: Email::stored(&user.email)?, epoch: Some(user.epoch) };
+        let (write, user) = self.proven(user_id, proofs, origin, now).await?;
+        self.clear_factor(write, &user, "user.second_factor_off", origin, now).await
+    }
+
+    /// The user who gave the password and a code, with the transaction that used the code up. As at sign-in, an attempt counts
+    /// as a failure until both are right.
+    async fn proven(
+        &self,
+        user_id: &str,
+        (password, given): (&str, &str),
+        origin: &AuditOrigin,
+        now: DateTime<Utc>,
+    ) -> Result<(Write, row::Model), AccountError> {
+        let known = by_id(self.store.db(), user_id).await?;
+        let guessed = LoginTarget { email: Email::stored(&known.email)?, epoch: Some(known.epoch) };
         let attempt = self.throttle.attempt(&guessed, origin.ip, None)?;
+        let right = self.hasher.verify(password, Some(&known.password_hash), true).await;
+        if matches!(right, Err(AccountError::HashQueue)) {
+            self.throttle.undo(&attempt);
+        }
+        if !right? {
+            return Err(AccountError::WrongPassword);
+        }
         let write = self.store.write().await?;
-        unchanged(&write, &user).await?;
-        let current = by_id(write.db(), user_id).await?;
-        if current.totp_confirmed_at.is_none() {
+        unchanged(&write, &known).await?;
+        let user = by_id(write.db(), user_id).await?;
+        if user.totp_confirmed_at.is_none() {
             return Err(AccountError::FactorIsOff);
         }
-        if self.proof(&write, &current, code, now).await?.is_none() {
-            return Err(AccountError::WrongCode);
+        match self.proof(&write, &user, given, now).await? {
+            None => {
+                record(write, "user.code_refused", user_id, origin, now).await?;
+                return Err(AccountError::WrongCode);
+            }
+            Some(Proof::Step(step)) => note_step(&write, user_id, step).await?,
+            Some(Proof::Recovery) => {}
         }
         self.throttle.succeeded(&attempt);
-        self.clear_factor(write, &user, "user.second_factor_off", origin, now).await
+        Ok((write, user))
     }
 
     /// Turns the second factor of somebody else off.
@@ -208,6 +230,7 @@ impl Accounts {
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
+        not_oneself(user_id, origin)?;
         let write = self.store.write().await?;
         let user = by_id(write.db(), user_id).await?;
         self.clear_factor(write, &user, "user.second_factor_reset", origin, now).await
@@ -293,12 +316,7 @@ impl Accounts {
             return Err(AccountError::WrongCode);
         };
         if let Proof::Step(step) = proof {
-            row::Entity::update_many()
-                .col_expr(row::Column::TotpStep, Expr::value(step))
-                .filter(row::Column::UserId.eq(user.user_id.as_str()))
-                .exec(write.db())
-                .await
-                .doing("noting a step")?;
+            note_step(&write, &user.user_id, step).await?;
         }
         write.commit().await?;
         let begun = self.begin(user, &model.password_hash, guessed, browser, origin, now).await?;
@@ -332,6 +350,16 @@ impl Accounts {
         let step = i64::try_from(step).ok()?;
         user.totp_step.is_none_or(|used| used < step).then_some(step)
     }
+}
+
+/// A step is used once.
+async fn note_step(write: &Write, user_id: &str, step: i64) -> Result<(), StoreError> {
+    let noted = row::Entity::update_many()
+        .col_expr(row::Column::TotpStep, Expr::value(step))
+        .filter(row::Column::UserId.eq(user_id))
+        .exec(write.db())
+        .await;
+    noted.map(drop).doing("noting a step")
 }
 
 fn totp(secret: &[u8], email: &str) -> Result<Totp, AccountError> {

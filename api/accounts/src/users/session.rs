@@ -247,14 +247,18 @@ impl Accounts {
         origin: &AuditOrigin,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
-        let Some(user) = session_user(&self.store, token, now).await? else { return Ok(()) };
+        let Some((user, session)) = find(&self.store, token, now).await? else { return Ok(()) };
         let write = self.store.write().await?;
         row::Entity::delete_by_id(digest(token).to_vec())
             .exec(write.db())
             .await
             .doing("ending a session")?;
         revision::bump_of(&write, Remembered::Sessions).await?;
-        let origin = origin.by(&user.user_id, user.organization_id.as_deref());
+        // Who looked at what the user sees is not the user.
+        let origin = match &session.viewed_by {
+            Some(by) => origin.by(by, None),
+            None => origin.by(&user.user_id, user.organization_id.as_deref()),
+        };
         let act =
             AuditAction { action: "user.signed_out", target: user.user_id, detail: json!({}) };
         audit::append(&write, &origin, act, now).await?;

@@ -61,6 +61,7 @@ fn password_rules() {
         ("aihub2026", &ann, Err(Common)),
         ("Analytics1", &ann, Err(Common)),
         ("example99", &ann, Err(Common)),
+        ("aihubexample12", &ann, Err(Common)),
         ("example of four words", &ann, Ok(())),
         ("xx-ann-2971", &ann, Ok(())),
         ("xx-aNNikA-2971", &annika, Err(HoldsEmail)),

@@ -31,28 +31,30 @@ fn charge(price: ChargeModel) -> Charge {
     }
 }
 
-fn gross(lines: &[RatedLine]) -> Decimal {
-    lines.iter().map(|line| line.gross).sum()
+fn due(lines: &[RatedLine]) -> Decimal {
+    lines.iter().map(|line| line.amount).sum()
 }
 
 proptest! {
-    /// However a period is split, its parts cost what the whole costs.
+    /// However a period is split, its parts cost what the whole costs, also below a maximum.
     #[test]
     fn a_split_changes_no_total(
         tiers in tiers(),
         is_volume in any::<bool>(),
+        maximum in proptest::option::of(0_i64..3_000),
         included in 0_i64..200,
         steps in proptest::collection::vec(0_i64..2_000, 1..6),
     ) {
         let price = if is_volume { ChargeModel::Volume(tiers) } else { ChargeModel::Graduated(tiers) };
-        let charge = Charge { included: included.into(), ..charge(price) };
+        let maximum = maximum.map(Decimal::from);
+        let charge = Charge { included: included.into(), maximum, ..charge(price) };
         let quantities = steps.iter().map(|step| Decimal::new(*step, 1));
         let whole: Decimal = quantities.clone().sum();
-        let whole = gross(&rate(&charge, whole, &Progress::default(), 12).unwrap());
+        let whole = due(&rate(&charge, whole, &Progress::default(), 12).unwrap());
         let (mut before, mut billed) = (Decimal::ZERO, Decimal::ZERO);
         for quantity in quantities {
             let progress = Progress { before, billed, is_last: false };
-            billed += gross(&rate(&charge, quantity, &progress, 12).unwrap());
+            billed += due(&rate(&charge, quantity, &progress, 12).unwrap());
             before += quantity;
         }
         prop_assert_eq!(billed, whole);

@@ -101,6 +101,25 @@ const GOLDEN: &[(&str, &str, &str, &[&str])] = &[
         "{quantity: 20, before: 7}",
         &["65"],
     ),
+    // Ours: what was billed by volume is taken back, whatever it was, and the maximum is of the whole.
+    (
+        "volume: [{up_to: 10, unit: 10}, {unit: 8}]",
+        "maximum: 100; billed: 100",
+        "{quantity: 5, before: 10}",
+        &["-100", "100"],
+    ),
+    (
+        "volume: [{unit: 10}]",
+        "maximum: 100; billed: 100",
+        "{quantity: 1, before: 20}",
+        &["-100", "100"],
+    ),
+    (
+        "volume: [{up_to: 10, unit: 10}, {unit: 8}]",
+        "billed: 50",
+        "{quantity: 10, before: 5}",
+        &["-50", "120"],
+    ),
     ("package: {amount: 15, size: 10}", "", "0", &["0"]),
     ("package: {amount: 15, size: 10}", "", "5", &["15"]),
     ("package: {amount: 15, size: 10}", "", "10", &["15"]),
@@ -222,6 +241,15 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
         (charge("price: {flat: 1}") + "\nusage: {units: 1}", "has no charge"),
         (charge("price: {flat: 1}") + "\nbilled: {B: 1}", "is no charge"),
         (charge("price: {flat: 1}") + "\ntax_percent: -1", "0 to 100"),
+        (charge("price: {flat: 1}") + "\ncredit: '0.005'", "more digits"),
+        (charge("price: {flat: 1}") + "\ncoupon: {amount: '0.005'}", "more digits"),
+        (charge("price: {flat: 1}, maximum: '100.005'"), "more digits"),
+        (charge("price: {flat: 1}, minimum: '0.001'"), "more digits"),
+        (
+            charge("price: {volume: [{unit: 1}]}, meter: units")
+                + "\nusage: {units: {quantity: 1, before: 2}}",
+            "was billed before",
+        ),
         (charge("price: {flat: 1}") + "\ncoupon: {amount: -1}", "not negative"),
         (
             charge("price: {per_unit: {amount: 1}}, meter: units") + "\nusage: {units: -1}",
