@@ -13,8 +13,8 @@ use super::{Asked, Fields, Visit, filled_in, opened, posted, refusal, value};
 use crate::{
     Directory, organizations,
     users::{
-        AccountError, Email, archive_project, create_project_of, invitations, members_of,
-        projects_of,
+        AccountError, Email, Invitation, archive_project, create_project_of, invitations,
+        members_of, projects_of,
     },
 };
 
@@ -132,6 +132,17 @@ async fn members(
 async fn invited(directory: &Directory, visit: &Visit, id: &str) -> Result<Section, Problem> {
     let now = directory.state.clock.now();
     let found = invitations(&directory.state.store, Some(id), now).await?;
+    Ok(invitation_section(visit, "invitations", found, "/organization", &["user", "enterprise"]))
+}
+
+/// Invitations that are not answered, with a form for another one. The first role is the one that is mostly meant.
+pub(super) fn invitation_section(
+    visit: &Visit,
+    title: &str,
+    found: Vec<Invitation>,
+    page: &str,
+    roles: &[&str],
+) -> Section {
     let rows = found.into_iter().map(|invitation| Row {
         cells: vec![
             invitation.email,
@@ -139,30 +150,34 @@ async fn invited(directory: &Directory, visit: &Visit, id: &str) -> Result<Secti
             visit.minute(invitation.expires_at),
         ],
         acts: vec![Act {
-            path: "/organization/take-back".into(),
+            path: format!("{page}/take-back"),
             label: visit.word("take_back"),
             values: vec![("invitation_id", invitation.invitation_id)],
         }],
         ..Row::default()
     });
     let head = ["email", "role", "until"].map(|name| visit.word(name)).to_vec();
-    let roles = ["user", "enterprise"].map(|role| (role.to_owned(), visit.word(role))).to_vec();
     let form = Form {
-        path: "/organization/invite".into(),
+        path: format!("{page}/invite"),
         fields: vec![
             Field::new("email", &visit.word("email"), "email"),
-            Field::new("role", &visit.word("role"), "select").with("user").of(roles),
+            Field::new("role", &visit.word("role"), "select").of(roles_of(visit, roles)),
         ],
         button: visit.word("invite"),
         ..Form::default()
     };
-    Ok(Section {
-        title: visit.word("invitations"),
+    Section {
+        title: visit.word(title),
         table: Some(Table { head, rows: rows.collect() }),
         empty: Some(visit.word("no_invitations")),
         forms: vec![form],
         ..Section::default()
-    })
+    }
+}
+
+/// Roles as choices.
+pub(super) fn roles_of(visit: &Visit, roles: &[&str]) -> Vec<(String, String)> {
+    roles.iter().map(|role| ((*role).to_owned(), visit.word(role))).collect()
 }
 
 async fn projects(

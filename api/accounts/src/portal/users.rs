@@ -11,7 +11,9 @@ use strum::EnumString;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    Asked, Fields, PageParameters, Visit, opened, posted, refusal,
+    Asked, Fields, PageParameters, Visit, opened,
+    organization::{invitation_section, roles_of},
+    posted, refusal,
     staff::{SHOWN, search_form, tabs},
     value,
 };
@@ -24,7 +26,7 @@ use crate::{
 };
 
 const PAGE: &str = "/admin/users";
-const STAFF: [&str; 3] = ["admin", "analyst", "manager"];
+const STAFF: [&str; 3] = ["analyst", "manager", "admin"];
 const CUSTOMERS: [&str; 2] = ["user", "enterprise"];
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {
@@ -105,10 +107,6 @@ fn status(visit: &Visit, user: &User) -> (String, &'static str) {
     (visit.word(user.status.as_str()), class)
 }
 
-fn choices(visit: &Visit, roles: &[&str]) -> Vec<(String, String)> {
-    roles.iter().map(|role| ((*role).to_owned(), visit.word(role))).collect()
-}
-
 /// The invitations of staff that are not answered.
 async fn invited(
     directory: &Directory,
@@ -117,41 +115,12 @@ async fn invited(
 ) -> Result<Section, Problem> {
     let now = directory.state.clock.now();
     let found = invitations(&directory.state.store, None, now).await?;
-    let rows = found.into_iter().map(|invitation| Row {
-        cells: vec![
-            invitation.email,
-            visit.word(invitation.role.as_str()),
-            visit.minute(invitation.expires_at),
-        ],
-        acts: vec![Act {
-            path: "/admin/users/take-back".into(),
-            label: visit.word("take_back"),
-            values: vec![("invitation_id", invitation.invitation_id)],
-        }],
-        ..Row::default()
-    });
-    let head = ["email", "role", "until"].map(|name| visit.word(name)).to_vec();
-    let mut form = Form {
-        path: "/admin/users/invite".into(),
-        fields: vec![
-            Field::new("email", &visit.word("email"), "email"),
-            Field::new("role", &visit.word("role"), "select")
-                .with("analyst")
-                .of(choices(visit, &STAFF)),
-        ],
-        button: visit.word("invite"),
-        ..Form::default()
-    };
+    let mut section = invitation_section(visit, "staff_invitations", found, PAGE, &STAFF);
     if let Some((field, reason)) = refused {
-        form = form.refused(field, &reason);
+        let forms = std::mem::take(&mut section.forms).into_iter();
+        section.forms = forms.map(|form| form.refused(field, &reason)).collect();
     }
-    Ok(Section {
-        title: visit.word("staff_invitations"),
-        table: Some(Table { head, rows: rows.collect() }),
-        empty: Some(visit.word("no_invitations")),
-        forms: vec![form],
-        ..Section::default()
-    })
+    Ok(section)
 }
 
 async fn show(
@@ -215,7 +184,7 @@ async fn one(
         fields: vec![
             Field::new("role", &visit.word("role"), "select")
                 .with(user.role.as_str())
-                .of(choices(visit, roles)),
+                .of(roles_of(visit, roles)),
         ],
         values: vec![("user_id".to_owned(), user.user_id.clone())],
         button: visit.word("save"),

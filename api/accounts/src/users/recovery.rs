@@ -14,7 +14,7 @@ use super::{
     AccountError, Accounts, Email, Status, administration, check_password,
     mail::AccountMail,
     session,
-    throttle::LoginTarget,
+    throttle::{Attempt, LoginTarget},
     tokens::{self, NewToken, Purpose},
     user::{by_email, by_id},
     user_row as row,
@@ -213,6 +213,19 @@ impl Accounts {
         known: bool,
         origin: &AuditOrigin,
     ) -> Result<(), AccountError> {
+        let attempt = self.attempt_password(guessed, (password, hash), known, origin).await?;
+        self.throttle.succeeded(&attempt);
+        Ok(())
+    }
+
+    /// The same, but the attempt counts as a failure until the caller says otherwise: more is to be proven.
+    pub(super) async fn attempt_password(
+        &self,
+        guessed: &LoginTarget,
+        (password, hash): (&str, &str),
+        known: bool,
+        origin: &AuditOrigin,
+    ) -> Result<Attempt, AccountError> {
         let attempt = self.throttle.attempt(guessed, origin.ip, None)?;
         let right = self.hasher.verify(password, Some(hash), known).await;
         if matches!(right, Err(AccountError::HashQueue)) {
@@ -221,8 +234,7 @@ impl Accounts {
         if !right? {
             return Err(AccountError::WrongPassword);
         }
-        self.throttle.succeeded(&attempt);
-        Ok(())
+        Ok(attempt)
     }
 }
 

@@ -197,14 +197,8 @@ impl Accounts {
     ) -> Result<(Write, row::Model), AccountError> {
         let known = by_id(self.store.db(), user_id).await?;
         let guessed = LoginTarget { email: Email::stored(&known.email)?, epoch: Some(known.epoch) };
-        let attempt = self.throttle.attempt(&guessed, origin.ip, None)?;
-        let right = self.hasher.verify(password, Some(&known.password_hash), true).await;
-        if matches!(right, Err(AccountError::HashQueue)) {
-            self.throttle.undo(&attempt);
-        }
-        if !right? {
-            return Err(AccountError::WrongPassword);
-        }
+        let given_password = (password, known.password_hash.as_str());
+        let attempt = self.attempt_password(&guessed, given_password, true, origin).await?;
         let write = self.store.write().await?;
         unchanged(&write, &known).await?;
         let user = by_id(write.db(), user_id).await?;
