@@ -93,17 +93,29 @@ pub(crate) async fn drain(store: &Store, lakehouse: &Lakehouse) -> Result<(), Re
 }
 
 /// The row of the lake that a change or an event makes, or why it makes none.
-fn batch(row: OutboxRow, pseudonyms: &Pseudonyms) -> Result<Result<Batch, String>, ingest::Error> {
+fn batch(
+    mut row: OutboxRow,
+    pseudonyms: &Pseudonyms,
+) -> Result<Result<Batch, String>, ingest::Error> {
+    // A change is of the time when it was made; what billing made of a day is of that day.
+    let at = match row.table {
+        MirroredTable::Events => None,
+        _ => row.payload.remove("occurred_at"),
+    };
+    let at = match at.as_ref().map(|at| at.as_str().and_then(|at| at.parse().ok())) {
+        Some(None) => return Ok(Err("`occurred_at` is no time".to_owned())),
+        Some(Some(at)) => at,
+        None => row.created_at,
+    };
     let payload = serde_json::Value::Object(row.payload).to_string();
     let batch = match row.table {
         MirroredTable::Events => decode::own_event(&payload, pseudonyms)?,
-        MirroredTable::Organizations | MirroredTable::ApiKeys => {
+        _ => {
             let name = row.table.name();
             let Some(table) = Table::parse(name) else {
                 return Ok(Err(format!("there is no table `{name}`")));
             };
-            let at = row.created_at.timestamp_micros();
-            decode::dimension(table, &row.id.to_string(), at, &payload)?
+            decode::own_row(table, &row.id.to_string(), at.timestamp_micros(), &payload)?
         }
     };
     Ok(batch.map_err(|why| why.reason))

@@ -17,6 +17,8 @@ pub enum Table {
     DeadLetter = 4,
     Organizations = 5,
     ApiKeys = 6,
+    RatedUsageDaily = 7,
+    InvoiceLines = 8,
 }
 
 /// The type of a column, as the sender sees it.
@@ -135,6 +137,35 @@ const API_KEYS: &[Column] = &[
     time("revoked_at"),
 ];
 
+const RATED_USAGE_DAILY: &[Column] = &[
+    text("subscription_id"),
+    time("period_start"),
+    text("plan"),
+    text("price_version"),
+    text("charge"),
+    text("meter"),
+    money("quantity"),
+    money("amount"),
+    text("currency"),
+];
+
+const INVOICE_LINES: &[Column] = &[
+    text("invoice_id"),
+    text("number"),
+    text("kind"),
+    count("line"),
+    text("subscription_id"),
+    time("period_start"),
+    time("period_end"),
+    text("plan"),
+    text("price_version"),
+    text("charge"),
+    text("meter"),
+    money("quantity"),
+    money("amount"),
+    text("currency"),
+];
+
 impl ColumnType {
     pub(crate) fn data_type(self) -> DataType {
         match self {
@@ -166,13 +197,15 @@ impl Table {
     /// The tables that events fill.
     pub const OF_EVENTS: [Self; 3] = [Self::UsageLedger, Self::BillingEvents, Self::ActivityEvents];
 
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::UsageLedger,
         Self::BillingEvents,
         Self::ActivityEvents,
         Self::DeadLetter,
         Self::Organizations,
         Self::ApiKeys,
+        Self::RatedUsageDaily,
+        Self::InvoiceLines,
     ];
 
     pub fn name(self) -> &'static str {
@@ -183,6 +216,8 @@ impl Table {
             Self::DeadLetter => "dead_letter",
             Self::Organizations => "organizations",
             Self::ApiKeys => "api_keys",
+            Self::RatedUsageDaily => "rated_usage_daily",
+            Self::InvoiceLines => "invoice_lines",
         }
     }
 
@@ -203,6 +238,8 @@ impl Table {
             Self::DeadLetter => DEAD_LETTER,
             Self::Organizations => ORGANIZATIONS,
             Self::ApiKeys => API_KEYS,
+            Self::RatedUsageDaily => RATED_USAGE_DAILY,
+            Self::InvoiceLines => INVOICE_LINES,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Charges: what is billed, and by which model.
 
+use glob::Pattern;
 use rust_decimal::Decimal;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     BillingError,
@@ -9,33 +10,39 @@ use crate::{
 };
 
 /// Something that is billed.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Charge {
     /// As it stands on the bill.
     pub name: String,
     /// What is counted; none for a flat charge.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meter: Option<String>,
+    /// Names or globs of the models whose usage is counted; none: all. For price lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// A flat charge that is billed when the period begins, and not when it ends. For price lists.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_advance: bool,
     /// How it is priced.
     #[serde(with = "serde_yaml_ng::with::singleton_map")]
     pub price: ChargeModel,
     /// So much of the quantity is free.
-    #[serde(default, deserialize_with = "read")]
+    #[serde(default, deserialize_with = "read", skip_serializing_if = "Decimal::is_zero")]
     pub included: Decimal,
     /// Percent that are taken off each line.
-    #[serde(default, deserialize_with = "read")]
+    #[serde(default, deserialize_with = "read", skip_serializing_if = "Decimal::is_zero")]
     pub discount_percent: Decimal,
     /// The charge costs at most this in a period.
-    #[serde(default, deserialize_with = "read_optional")]
+    #[serde(default, deserialize_with = "read_optional", skip_serializing_if = "Option::is_none")]
     pub maximum: Option<Decimal>,
     /// The charge costs at least this in a period.
-    #[serde(default, deserialize_with = "read_optional")]
+    #[serde(default, deserialize_with = "read_optional", skip_serializing_if = "Option::is_none")]
     pub minimum: Option<Decimal>,
 }
 
 /// How a charge is priced.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ChargeModel {
     /// An amount, whatever is used.
@@ -51,7 +58,7 @@ pub enum ChargeModel {
 }
 
 /// The price of units.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnitPrice {
     /// The amount.
@@ -63,7 +70,7 @@ pub struct UnitPrice {
 }
 
 /// The price of packages.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackagePrice {
     /// The amount for each package that was begun.
@@ -75,11 +82,11 @@ pub struct PackagePrice {
 }
 
 /// A range of quantities with one price: above the tier before, up to and with `up_to`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tier {
     /// The largest quantity; none for the last tier.
-    #[serde(default, deserialize_with = "read_optional")]
+    #[serde(default, deserialize_with = "read_optional", skip_serializing_if = "Option::is_none")]
     pub up_to: Option<Decimal>,
     /// The amount for each unit.
     #[serde(default, deserialize_with = "read")]
@@ -105,6 +112,15 @@ impl Charge {
         }
         if is_flat == self.meter.is_some() {
             return wrong("has a `meter`, unless its price is `flat`");
+        }
+        if self.in_advance && !is_flat {
+            return wrong("`in_advance` is for flat charges");
+        }
+        if is_flat && !self.models.is_empty() {
+            return wrong("`models` is for what is counted");
+        }
+        if self.models.iter().any(|model| Pattern::new(model).is_err()) {
+            return wrong("`models` are names or globs such as gpt-5*");
         }
         if is_flat && !self.included.is_zero() {
             return wrong("`included` is for what is counted");

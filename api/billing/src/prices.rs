@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 use accounts::plans::Currency;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use glob::Pattern;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{BillingError, Charge, TokenPrices, bill::invalid, currency::digits};
+use crate::{
+    BillingError, Charge, Meter, TokenPrices, bill::invalid, currency::digits, rate::in_digits,
+};
 
 /// What plans and models cost.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PriceList {
     /// The prices of plans.
@@ -22,7 +24,7 @@ pub struct PriceList {
 }
 
 /// What a plan costs, from one day on and from another.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanPrices {
     /// The name of the plan, as in the list of plans.
@@ -32,10 +34,10 @@ pub struct PlanPrices {
 }
 
 /// A price of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanVersion {
-    /// The first day in UTC.
+    /// The first day.
     pub from: NaiveDate,
     /// The currency of all charges.
     pub currency: Currency,
@@ -50,7 +52,7 @@ pub struct PlanVersion {
 }
 
 /// How long a billing period is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interval {
     /// A month.
@@ -61,7 +63,7 @@ pub enum Interval {
 }
 
 /// What the tokens of models cost, from one day on and from another.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelPrices {
     /// The name of a model, or a glob such as `gpt-5*`.
@@ -71,10 +73,10 @@ pub struct ModelPrices {
 }
 
 /// A price of models.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelVersion {
-    /// The first day in UTC.
+    /// The first day.
     pub from: NaiveDate,
     /// The currency of the prices.
     pub currency: Currency,
@@ -113,29 +115,49 @@ impl PriceList {
         Ok(list)
     }
 
-    /// The price of a plan at a time, with its number, from 1.
-    pub fn plan_at(&self, plan: &str, at: DateTime<Utc>) -> Option<(usize, &PlanVersion)> {
+    /// The price of a plan on a day, with its number, from 1.
+    pub fn plan_on(&self, plan: &str, day: NaiveDate) -> Option<(usize, &PlanVersion)> {
         let found = self.plans.iter().find(|prices| prices.plan == plan)?;
-        last_of(&found.versions, at, |version| version.from)
+        last_of(&found.versions, day, |version| version.from)
     }
 
-    /// The price of a model at a time, with its number, from 1. A name comes before a glob, and of globs the first that fits.
-    pub fn model_at(&self, model: &str, at: DateTime<Utc>) -> Option<(usize, &ModelVersion)> {
+    /// The price of a model on a day, with its number, from 1. A name comes before a glob, and of globs the first that fits.
+    pub fn model_on(&self, model: &str, day: NaiveDate) -> Option<(usize, &ModelVersion)> {
         let fits = |prices: &&ModelPrices| {
             Pattern::new(&prices.model).is_ok_and(|pattern| pattern.matches(model))
         };
         let named = self.models.iter().find(|prices| prices.model == model);
         let found = named.or_else(|| self.models.iter().find(fits))?;
-        last_of(&found.versions, at, |version| version.from)
+        last_of(&found.versions, day, |version| version.from)
+    }
+}
+
+impl Interval {
+    /// How many months it is.
+    pub fn months(self) -> u32 {
+        match self {
+            Self::Month => 1,
+            Self::Year => 12,
+        }
     }
 }
 
 impl PlanVersion {
-    fn check(&self, plan: &str) -> Result<(), BillingError> {
-        digits(self.currency)?;
+    pub(crate) fn check(&self, plan: &str) -> Result<(), BillingError> {
+        let digits = digits(self.currency)?;
         let mut names = BTreeSet::new();
         for charge in &self.charges {
             charge.check()?;
+            for bound in [charge.minimum, charge.maximum].into_iter().flatten() {
+                in_digits(&format!("a bound of `{}`", charge.name), bound, digits)?;
+            }
+            if let Some(meter) = &charge.meter
+                && Meter::parse(meter).is_none()
+            {
+                let known: Vec<_> = Meter::ALL.iter().map(|meter| meter.as_str()).collect();
+                let reason = format!("`{meter}` is none of the meters {}", known.join(", "));
+                return Err(BillingError::Charge { charge: charge.name.clone(), reason });
+            }
             if !names.insert(charge.name.as_str()) {
                 let name = format!("plan `{plan}` of {}", self.from);
                 return Err(invalid(&name, "has two charges of one name"));
@@ -148,10 +170,9 @@ impl PlanVersion {
 /// The newest version that has begun.
 fn last_of<V>(
     versions: &[V],
-    at: DateTime<Utc>,
+    day: NaiveDate,
     from: impl Fn(&V) -> NaiveDate,
 ) -> Option<(usize, &V)> {
-    let day = at.date_naive();
     let begun = versions.iter().take_while(|version| from(version) <= day).count();
     Some((begun, versions.get(begun.checked_sub(1)?)?))
 }
@@ -185,27 +206,34 @@ models:
     versions: [{from: 2026-03-01, currency: USD, tokens: {input: '0.25', output: 2}}]
 ";
 
-    fn at(text: &str) -> DateTime<Utc> {
+    fn day(text: &str) -> NaiveDate {
         text.parse().unwrap()
     }
 
     #[test]
     fn the_price_is_the_one_of_then() {
         let list = PriceList::parse(LIST).unwrap();
-        let version = |time| list.plan_at("pro", at(time)).map(|(number, _)| number);
-        assert_eq!(version("2025-12-31T23:59:59Z"), None);
-        assert_eq!(version("2026-01-01T00:00:00Z"), Some(1));
-        assert_eq!(version("2026-06-30T23:59:59.999999Z"), Some(1));
-        assert_eq!(version("2026-07-01T00:00:00Z"), Some(2));
-        assert_eq!(list.plan_at("gone", at("2026-07-01T00:00:00Z")), None);
-        let input = |model, time| {
-            list.model_at(model, at(time)).map(|(_, found)| found.tokens.input.to_string())
+        let version = |on| list.plan_on("pro", day(on)).map(|(number, _)| number);
+        assert_eq!(version("2025-12-31"), None);
+        assert_eq!(version("2026-01-01"), Some(1));
+        assert_eq!(version("2026-06-30"), Some(1));
+        assert_eq!(version("2026-07-01"), Some(2));
+        assert_eq!(list.plan_on("gone", day("2026-07-01")), None);
+        let input = |model, on| {
+            list.model_on(model, day(on)).map(|(_, found)| found.tokens.input.to_string())
         };
-        assert_eq!(input("gpt-5.1", "2026-04-01T00:00:00Z").as_deref(), Some("1.25"));
-        assert_eq!(input("gpt-5-mini", "2026-04-01T00:00:00Z").as_deref(), Some("0.25"));
+        assert_eq!(input("gpt-5.1", "2026-04-01").as_deref(), Some("1.25"));
+        assert_eq!(input("gpt-5-mini", "2026-04-01").as_deref(), Some("0.25"));
         // The name has no price yet: the glob's is not meant.
-        assert_eq!(input("gpt-5-mini", "2026-02-01T00:00:00Z"), None);
-        assert_eq!(input("claude", "2026-04-01T00:00:00Z"), None);
+        assert_eq!(input("gpt-5-mini", "2026-02-01"), None);
+        assert_eq!(input("claude", "2026-04-01"), None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let list = PriceList::parse(LIST).unwrap();
+        let text = serde_yaml_ng::to_string(&list).unwrap();
+        assert_eq!(PriceList::parse(&text).unwrap(), list);
     }
 
     #[test]
@@ -222,6 +250,10 @@ models:
             ("name: Tokens", "name: Base", "two charges"),
             ("currency: USD, trial", "currency: XAU, trial", "ISO 4217"),
             ("trial_days: 14", "trial_days: -1", "trial_days"),
+            ("meter: tokens", "meter: tokenz", "none of the meters"),
+            ("included: 1000000", "maximum: '0.001'", "more digits"),
+            ("included: 1000000", "in_advance: true", "for flat charges"),
+            ("included: 1000000", "models: ['[']", "globs"),
         ] {
             let text = LIST.replacen(from, to, 1);
             let said = PriceList::parse(&text).expect_err(to).to_string();

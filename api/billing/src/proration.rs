@@ -3,12 +3,14 @@
 
 use chrono::{Datelike, Months, NaiveDate};
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
 use crate::{BillingError, decimal::Checked};
 
 /// The billing periods of a subscription: they begin on the day of the month of its anchor, every so many months. In a month
 /// that has no such day, on its last one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BillingDay {
     /// A day on which a period begins.
     pub anchor: NaiveDate,

@@ -92,6 +92,12 @@ impl RateRequest {
         self.check_names()?;
         let mut lines = Vec::new();
         for charge in &self.charges {
+            if charge.in_advance || !charge.models.is_empty() {
+                return Err(invalid(
+                    &charge.name,
+                    "has `in_advance` or `models`, which are for price lists",
+                ));
+            }
             let used = match (&charge.price, &charge.meter) {
                 // It is due once, unless it was billed.
                 (ChargeModel::Flat(_), _) => {

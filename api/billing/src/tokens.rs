@@ -11,17 +11,17 @@ use crate::{
 };
 
 /// The prices of a model, each for a million tokens. A kind without a price costs what input or output costs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenPrices {
     /// Input that is neither cached nor written to a cache.
     #[serde(deserialize_with = "read")]
     pub input: Decimal,
     /// Input that was read from a cache.
-    #[serde(default, deserialize_with = "read_optional")]
+    #[serde(default, deserialize_with = "read_optional", skip_serializing_if = "Option::is_none")]
     pub cached_input: Option<Decimal>,
     /// Input that was written to a cache.
-    #[serde(default, deserialize_with = "read_optional")]
+    #[serde(default, deserialize_with = "read_optional", skip_serializing_if = "Option::is_none")]
     pub cache_write_input: Option<Decimal>,
     /// Output, with reasoning.
     #[serde(deserialize_with = "read")]

@@ -367,12 +367,12 @@ fn missing(pointer: &str) -> Rejection {
     Rejection::new(RejectionCode::MissingField, pointer, format!("`{name}` is required"))
 }
 
-/// A change of relational state as a row of its dimension table. `payload` is a JSON object of the table's
-/// columns and `organization_id`; `id` names the change, so that it is stored once however often it is sent.
-pub fn dimension(
+/// A row of relational state: of a dimension, or of what billing made. `payload` is a JSON object of the table's columns and
+/// `organization_id`; `id` names the row, so that it is stored once however often it is sent.
+pub fn own_row(
     table: Table,
     id: &str,
-    changed_at: Micros,
+    at: Micros,
     payload: &str,
 ) -> Result<Result<Batch, Rejection>, Error> {
     let mut data: serde_json::Map<String, serde_json::Value> = match serde_json::from_str(payload) {
@@ -389,7 +389,7 @@ pub fn dimension(
         "id": id,
         "source": "/aihub/outbox",
         "type": table.name(),
-        "time": crate::time::to_rfc3339(changed_at),
+        "time": crate::time::to_rfc3339(at),
         "data": data,
     })
     .to_string();

@@ -325,7 +325,7 @@ fn the_content_hash_of_a_row_can_be_computed_anew() {
              \"time\":\"2026-01-01T00:00:00Z\",\"data\":{data}}}\n"
         );
     }
-    let dimension = dimension(
+    let dimension = own_row(
         Table::Organizations,
         "5",
         7,

@@ -188,7 +188,10 @@ pub(crate) fn hashes_of_columns<C: Canonical>(
             Table::UsageLedger => "usage.request".into(),
             Table::BillingEvents => format!("billing.{}", word("kind")),
             Table::ActivityEvents => format!("activity.{}", word("action")),
-            Table::Organizations | Table::ApiKeys => table.name().into(),
+            Table::Organizations
+            | Table::ApiKeys
+            | Table::RatedUsageDaily
+            | Table::InvoiceLines => table.name().into(),
             Table::DeadLetter => return None,
         };
         let owner = if organizations.is_valid(row) { organizations.value(row) } else { "" };

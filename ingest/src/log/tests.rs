@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::*;
 use crate::{
     Table,
-    decode::{EventFormat, Sender, decode, dimension},
+    decode::{EventFormat, Sender, decode, own_row},
     identity::Pseudonyms,
     time::Window,
 };
@@ -359,8 +359,10 @@ broken"#;
             r#"{"organization_id":"o","name":"O","signed_up_at":"2026-01-01T00:00:00Z"}"#,
         ),
         (Table::ApiKeys, r#"{"organization_id":"o","api_key_id":"k","revoked_at":null}"#),
+        (Table::RatedUsageDaily, r#"{"organization_id":"o","quantity":"1.5","amount":"-0.01"}"#),
+        (Table::InvoiceLines, r#"{"organization_id":"o","invoice_id":"i","line":1,"amount":"2"}"#),
     ] {
-        batches.push(dimension(table, "change", 5, payload).unwrap().unwrap());
+        batches.push(own_row(table, "change", 5, payload).unwrap().unwrap());
     }
     batches.sort_by_key(|batch| batch.table);
     let tables: Vec<_> = batches.iter().map(|batch| batch.table).collect();

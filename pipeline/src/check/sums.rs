@@ -31,7 +31,9 @@ pub struct Sum {
 pub fn summed(table: Table) -> &'static [&'static str] {
     match table {
         Table::UsageLedger => &["input_tokens", "output_tokens", "cost", "list_price"],
-        Table::BillingEvents => &["quantity", "amount"],
+        Table::BillingEvents | Table::RatedUsageDaily | Table::InvoiceLines => {
+            &["quantity", "amount"]
+        }
         _ => &[],
     }
 }

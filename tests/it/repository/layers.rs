@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "delivery",
         ],
     ),
-    ("billing", &["ingest", "accounts"]),
+    ("billing", &["ingest", "state", "pages", "rest", "delivery", "accounts"]),
     (
         "api",
         &[
@@ -87,8 +87,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("deltalake-core", &["pipeline"]),
     ("deltalake", &[]),
     ("datafusion", &["pipeline", "query"]),
-    ("actix-web", &["rest", "accounts", "analytics", "api"]),
-    ("sea-orm", &["state", "delivery", "accounts", "analytics"]),
+    ("actix-web", &["rest", "accounts", "billing", "analytics", "api"]),
+    ("sea-orm", &["state", "delivery", "accounts", "billing", "analytics"]),
 ];
 
 struct Dependency {

@@ -22,6 +22,8 @@ fn tiers() -> impl Strategy<Value = Vec<Tier>> {
 fn charge(price: ChargeModel) -> Charge {
     Charge {
         name: "used".to_owned(),
+        models: Vec::new(),
+        in_advance: false,
         meter: Some("units".to_owned()),
         price,
         included: Decimal::ZERO,

@@ -24,6 +24,10 @@ pub enum MirroredTable {
     Organizations,
     /// The API keys, without their hashes.
     ApiKeys,
+    /// What billing made of the usage of days.
+    RatedUsageDaily,
+    /// The lines of invoices.
+    InvoiceLines,
     /// No table: events of our own, each as a CloudEvent whose type names the table.
     Events,
 }
