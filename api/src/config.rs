@@ -41,6 +41,7 @@ pub struct Config {
     pub dashboards: Dashboards,
     pub accounts: accounts::Settings,
     pub plans: Plans,
+    pub billing: billing::Settings,
     pub smtp: Smtp,
     pub hooks: Hooks,
     pub archive: Archive,

@@ -29,6 +29,7 @@ pub(crate) fn migrations() -> Vec<Migration> {
     let own = MIGRATIONS.iter().copied();
     let all = own.chain(feature::migrations(delivery::FEATURES));
     let all = all.chain(feature::migrations(accounts::FEATURES));
+    let all = all.chain(feature::migrations(billing::FEATURES));
     let all = all.chain(feature::migrations(analytics::FEATURES));
     all.chain(feature::migrations(OPERATIONS)).collect()
 }
@@ -77,6 +78,7 @@ mod tests {
             "m0024_shared_roles",
             "m0025_shared_roles",
             "m0026_views",
+            "m0027_billing",
         ];
         assert_eq!(names, released);
     }

@@ -6,6 +6,7 @@
 
 mod allocator;
 mod background;
+mod billed_usage;
 pub mod cli;
 pub mod config;
 mod connections;

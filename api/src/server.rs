@@ -25,6 +25,7 @@ use analytics::{
     queries::{self, Background, Runner},
     reporting::{Reporting, RunFiles},
 };
+use billing::Billing;
 use delivery::{Courier, HookAddress, Links};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use query::{
@@ -47,6 +48,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
     allocator,
+    billed_usage::BilledUsage,
     config::Config,
     connections::{self, Connections},
     features::{self, OPERATIONS},
@@ -66,6 +68,7 @@ pub struct System {
     pub state: State,
     pub lake: Lake,
     pub(crate) directory: Directory,
+    pub(crate) billing: Billing,
     /// Admits commands on this machine that can read `server.json`.
     pub local_token: String,
     /// This program, to be started as a worker.
@@ -89,6 +92,8 @@ pub enum StartError {
     Plans(#[from] PlansError),
     #[error("`plans.webhook`: {0}")]
     Webhook(String),
+    #[error("{0}")]
+    Billing(String),
 }
 
 impl From<StoreError> for StartError {
@@ -184,7 +189,21 @@ impl System {
             reporting,
         };
         let metering = Metering::default();
-        Ok(Self { config, state, lake, directory, local_token, program, recorder, metering })
+        config.billing.check().map_err(StartError::Billing)?;
+        let usage = Arc::new(BilledUsage { lake: lake.clone() });
+        let settings = config.billing.clone();
+        let billing = Billing::new(state.clone(), usage, lake.courier.clone(), settings);
+        Ok(Self {
+            config,
+            state,
+            lake,
+            directory,
+            billing,
+            local_token,
+            program,
+            recorder,
+            metering,
+        })
     }
 
     /// Moves the log to the tables and lets go of everything.
@@ -205,6 +224,7 @@ impl System {
             config.app_data(system.clone()).app_data(lake.clone());
             feature::routes(accounts::FEATURES, &system.directory, config);
             feature::routes(delivery::FEATURES, &system.lake.courier, config);
+            feature::routes(billing::FEATURES, &system.billing, config);
             feature::routes(analytics::FEATURES, &system.lake, config);
             feature::routes(OPERATIONS, &system, config);
         };
@@ -272,6 +292,7 @@ impl System {
         self.lake.reporting.links.listens_on(url);
         feature::tasks(accounts::FEATURES, &self.directory);
         feature::tasks(delivery::FEATURES, &self.lake.courier);
+        feature::tasks(billing::FEATURES, &self.billing);
         feature::tasks(analytics::FEATURES, &self.lake);
         feature::tasks(OPERATIONS, self);
         // What needs a server that listens.

@@ -14,7 +14,7 @@ pub mod users;
 pub use directory::{Directory, Secrets};
 pub use users::{
     AccountError, Accounts, Devices, Email, NewUser, PasswordFault, Settings, Status, User, Vault,
-    check_password, end_all_sessions, find_user, list_users, made_up_password,
+    check_password, end_all_sessions, find_user, list_users, made_up_password, managers_of,
 };
 
 use rest::feature::Feature;

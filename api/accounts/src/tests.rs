@@ -59,12 +59,12 @@ fn the_permissions_of_every_kind() {
         (
             PrincipalKind::LocalProcess,
             Tenancy::All,
-            "send_events backfill run_sql read_metrics view_dashboard administer manage_keys manage_members",
+            "send_events backfill run_sql read_metrics view_dashboard administer manage_keys manage_members manage_billing",
         ),
         (
             PrincipalKind::User(Role::Admin),
             Tenancy::All,
-            "send_events backfill run_sql read_metrics view_dashboard administer manage_keys manage_members",
+            "send_events backfill run_sql read_metrics view_dashboard administer manage_keys manage_members manage_billing",
         ),
         (PrincipalKind::User(Role::Analyst), Tenancy::All, "run_sql read_metrics view_dashboard"),
         (PrincipalKind::User(Role::Manager), Tenancy::All, "read_metrics view_dashboard"),
@@ -72,7 +72,7 @@ fn the_permissions_of_every_kind() {
         (
             PrincipalKind::User(Role::Enterprise),
             own(),
-            "run_sql read_metrics view_dashboard manage_keys manage_members",
+            "run_sql read_metrics view_dashboard manage_keys manage_members manage_billing",
         ),
         (scopes("write"), Tenancy::All, "send_events"),
         (scopes("read"), own(), "run_sql read_metrics view_dashboard"),
@@ -80,7 +80,7 @@ fn the_permissions_of_every_kind() {
         (scopes("write,backfill"), own(), "send_events backfill"),
         (scopes("verify"), Tenancy::All, "verify_keys"),
         (scopes("verify"), own(), ""),
-        (scopes("admin"), Tenancy::All, "administer manage_keys manage_members"),
+        (scopes("admin"), Tenancy::All, "administer manage_keys manage_members manage_billing"),
         (scopes("admin"), own(), ""),
     ] {
         let principal = principal(kind, reach);

@@ -119,8 +119,9 @@ impl Charge {
         if is_flat && !self.models.is_empty() {
             return wrong("`models` is for what is counted");
         }
-        if self.models.iter().any(|model| Pattern::new(model).is_err()) {
-            return wrong("`models` are names or globs such as gpt-5*");
+        let is_glob = |model: &String| Pattern::new(model).is_ok() && !model.contains(['[', '\\']);
+        if !self.models.iter().all(is_glob) {
+            return wrong("`models` are names or globs with `*` and `?`, such as gpt-5*");
         }
         if is_flat && !self.included.is_zero() {
             return wrong("`included` is for what is counted");

@@ -51,6 +51,8 @@ pub struct DueLine {
     pub price_version: String,
     /// What the charge counts.
     pub meter: Option<Meter>,
+    /// Names or globs of the models whose usage is counted; empty: all.
+    pub models: Vec<String>,
     /// Without what was billed.
     pub quantity: Decimal,
     /// Without what was billed; never zero.
@@ -172,6 +174,7 @@ pub fn due(
             period_end: key.period_start,
             price_version: String::new(),
             meter: None,
+            models: Vec::new(),
             quantity: -was.quantity,
             amount: -was.amount,
             is_adjustment: true,
@@ -212,6 +215,7 @@ impl Due {
             period_end,
             price_version: segment.price_version.clone(),
             meter: accrual.meter,
+            models: accrual.charge.models.clone(),
             quantity: quantity.plus(-before.quantity)?,
             amount: difference,
             is_adjustment: is_late || was.is_some(),

@@ -2,7 +2,7 @@
 
 use ingest::money::round;
 use rust_decimal::Decimal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     BillingError,
@@ -29,28 +29,34 @@ impl Default for Progress {
 }
 
 /// A line: `gross − discount`, rounded once, without `capped` is `amount`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RatedLine {
     /// The name of the charge.
     pub charge: String,
     /// What the line is.
     pub kind: LineKind,
     /// How much of the meter, without what is included.
+    #[schema(value_type = String)]
     pub quantity: Decimal,
     /// The amount for a unit, or for `per` of them, or for a package.
+    #[schema(value_type = Option<String>)]
     pub unit: Option<Decimal>,
     /// Before anything is taken off, exact.
+    #[schema(value_type = String)]
     pub gross: Decimal,
     /// The discount in percent, exact.
+    #[schema(value_type = String)]
     pub discount: Decimal,
     /// What is above the maximum.
+    #[schema(value_type = String)]
     pub capped: Decimal,
     /// What is due for it, in the digits of the currency.
+    #[schema(value_type = String)]
     pub amount: Decimal,
 }
 
 /// What a line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LineKind {
     /// A quantity at a price.

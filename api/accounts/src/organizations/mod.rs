@@ -13,8 +13,8 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    sea_query::OnConflict,
+    ActiveValue, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter,
+    QueryOrder, sea_query::OnConflict,
 };
 use serde_json::{Map, Value, json};
 use strum::{EnumString, IntoStaticStr};
@@ -23,7 +23,7 @@ use ingest::control;
 
 pub use error::OrganizationError;
 pub use policy::{key_max_age_of, set_key_max_age};
-pub use status::{OrganizationStatus, set_status};
+pub use status::{OrganizationStatus, change_status, set_status};
 pub(crate) use status::{Standing, standings, status_of};
 
 use rest::feature::Feature;
@@ -141,6 +141,27 @@ pub async fn upsert_many(
     Ok(written)
 }
 
+/// Gives an organization another plan, in the transaction of what makes it necessary.
+pub async fn set_plan(
+    write: &Write,
+    organization_id: &str,
+    plan: &str,
+    origin: &AuditOrigin,
+    now: DateTime<Utc>,
+) -> Result<(), OrganizationError> {
+    let unknown = || OrganizationError::Unknown { organization_id: organization_id.to_owned() };
+    let former = find(write.db(), organization_id).await?.ok_or_else(unknown)?;
+    if former.plan == plan {
+        return Ok(());
+    }
+    let detail = json!({"from": former.plan, "to": plan});
+    insert(write, &Organization { plan: plan.to_owned(), ..former }, now).await?;
+    let target = organization_id.to_owned();
+    let act = AuditAction { action: "organization.plan_changed", target, detail };
+    audit::append(write, origin, act, now).await?;
+    Ok(revision::bump(write).await?)
+}
+
 /// An organization with its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -194,11 +215,16 @@ pub async fn get(
     store: &Store,
     organization_id: &str,
 ) -> Result<Option<Organization>, OrganizationError> {
-    let row = row::Entity::find_by_id(organization_id)
-        .one(store.db())
-        .await
-        .doing("reading an organization")?;
-    row.map(Organization::try_from).transpose()
+    find(store.db(), organization_id).await
+}
+
+/// As [`get`], in a transaction.
+pub async fn find(
+    db: &impl ConnectionTrait,
+    organization_id: &str,
+) -> Result<Option<Organization>, OrganizationError> {
+    let row = row::Entity::find_by_id(organization_id).one(db).await;
+    row.doing("reading an organization")?.map(Organization::try_from).transpose()
 }
 
 impl Organization {
@@ -242,7 +268,7 @@ impl Organization {
     }
 }
 
-/// Adds an organization that is not there yet, in the transaction of what makes it necessary.
+/// Writes an organization, in the transaction of what makes it necessary.
 pub(crate) async fn insert(
     write: &Write,
     organization: &Organization,

@@ -8,7 +8,7 @@ use serde_json::json;
 use state::{
     audit::{self, AuditAction, AuditOrigin},
     revision::{self, Remembered},
-    store::{Store, StoreContext, StoreError},
+    store::{Store, StoreContext, StoreError, Write},
 };
 use strum::{EnumString, IntoStaticStr};
 
@@ -53,26 +53,43 @@ pub async fn set_status(
     now: DateTime<Utc>,
 ) -> Result<(), OrganizationError> {
     let write = store.write().await?;
-    let row = row::Entity::find_by_id(organization_id).one(write.db()).await;
     let unknown = || OrganizationError::Unknown { organization_id: organization_id.to_owned() };
-    let row = row.doing("reading an organization")?.ok_or_else(unknown)?;
-    let former = OrganizationStatus::of(&row)?;
-    if former == status {
-        return Ok(());
+    let former = status_of(write.db(), organization_id).await?.ok_or_else(unknown)?;
+    if change_status(&write, organization_id, (former, status), origin, now).await? {
+        write.commit().await?;
     }
-    row::Entity::update_many()
+    Ok(())
+}
+
+/// Changes one status to another, in the transaction of what makes it necessary. An organization of any other status stays as
+/// it is.
+pub async fn change_status(
+    write: &Write,
+    organization_id: &str,
+    (former, status): (OrganizationStatus, OrganizationStatus),
+    origin: &AuditOrigin,
+    now: DateTime<Utc>,
+) -> Result<bool, OrganizationError> {
+    if former == status {
+        return Ok(false);
+    }
+    let changed = row::Entity::update_many()
         .col_expr(row::Column::Status, Expr::value(status.as_str()))
         .filter(row::Column::OrganizationId.eq(organization_id))
+        .filter(row::Column::Status.eq(former.as_str()))
         .exec(write.db())
         .await
         .doing("changing the status of an organization")?;
+    if changed.rows_affected == 0 {
+        return Ok(false);
+    }
     let detail = json!({"from": former.as_str(), "to": status.as_str()});
     let target = organization_id.to_owned();
     let act = AuditAction { action: "organization.status_changed", target, detail };
-    audit::append(&write, origin, act, now).await?;
-    revision::bump(&write).await?;
-    revision::bump_of(&write, Remembered::Sessions).await?;
-    Ok(write.commit().await?)
+    audit::append(write, origin, act, now).await?;
+    revision::bump(write).await?;
+    revision::bump_of(write, Remembered::Sessions).await?;
+    Ok(true)
 }
 
 /// What an organization may do.

@@ -64,6 +64,22 @@ pub(crate) async fn addresses_of(
     Ok(rows.into_iter().map(|row| row.email).collect())
 }
 
+/// The addresses of the users who manage an organization, and can sign in.
+pub async fn managers_of(
+    db: &impl ConnectionTrait,
+    organization_id: &str,
+) -> Result<Vec<String>, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::OrganizationId.eq(organization_id))
+        .filter(row::Column::Status.eq(Status::Active.as_str()))
+        .filter(row::Column::Role.eq(Role::Enterprise.as_str()))
+        .order_by_asc(row::Column::Email)
+        .all(db)
+        .await
+        .doing("reading who manages an organization")?;
+    Ok(rows.into_iter().map(|row| row.email).collect())
+}
+
 /// The users of customers who are suspended or disabled. Those who were removed are not among them: what they made stays.
 pub(crate) async fn barred(db: &impl ConnectionTrait) -> Result<HashSet<String>, StoreError> {
     let rows = row::Entity::find()

@@ -44,6 +44,7 @@ mod vault;
 
 pub use admin_routes::{AccountList, AccountView, NewPassword, ResetBody};
 pub use administration::made_up_password;
+pub use administration::managers_of;
 pub(crate) use administration::{addresses_of, barred, departed_of};
 pub(crate) use cookies::{mark as device_mark, signed_in as signed_in_cookies};
 pub use device::Devices;

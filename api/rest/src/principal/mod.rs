@@ -17,8 +17,8 @@ pub use extract::{Authorized, caller};
 pub(crate) use gate::ChosenLanguage;
 pub use gate::{Gate, SESSION_COOKIE, bearer_token};
 pub use permission::{
-    Administer, ManageKeys, ManageMembers, Permission, ReadMetrics, RunSql, SendEvents, SignedIn,
-    VerifyKeys, ViewDashboard,
+    Administer, ManageBilling, ManageKeys, ManageMembers, Permission, ReadMetrics, RunSql,
+    SendEvents, SignedIn, VerifyKeys, ViewDashboard,
 };
 pub use proxies::{TrustedProxies, client_ip, network_of};
 pub use restriction::Restriction;
@@ -96,11 +96,13 @@ pub enum Ability {
     ManageKeys,
     /// To manage the members of the organizations in reach.
     ManageMembers,
+    /// To manage the subscription and the payments of the organizations in reach.
+    ManageBilling,
 }
 
 impl Ability {
     /// Every ability, in the order in which `GET /v1/me` lists them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SendEvents,
         Self::Backfill,
         Self::RunSql,
@@ -110,6 +112,7 @@ impl Ability {
         Self::VerifyKeys,
         Self::ManageKeys,
         Self::ManageMembers,
+        Self::ManageBilling,
     ];
 
     /// The text in answers, such as `run_sql`.
@@ -124,6 +127,7 @@ impl Ability {
             Self::VerifyKeys => "verify_keys",
             Self::ManageKeys => "manage_keys",
             Self::ManageMembers => "manage_members",
+            Self::ManageBilling => "manage_billing",
         }
     }
 }
@@ -131,7 +135,10 @@ impl Ability {
 impl Ability {
     /// Whether who changes something by it gives the password again, if it was given long ago.
     pub const fn is_sensitive(self) -> bool {
-        matches!(self, Self::Administer | Self::ManageKeys | Self::ManageMembers)
+        matches!(
+            self,
+            Self::Administer | Self::ManageKeys | Self::ManageMembers | Self::ManageBilling
+        )
     }
 }
 

@@ -60,6 +60,8 @@ permissions! {
     ManageKeys
     /// To manage the members of the organizations in reach.
     ManageMembers
+    /// To manage the subscription and the payments of the organizations in reach.
+    ManageBilling
 }
 
 /// Any principal at all.

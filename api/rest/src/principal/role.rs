@@ -31,7 +31,7 @@ pub enum Role {
     Manager,
     /// A customer's user: sees the own organization only.
     User,
-    /// A customer's user who manages the members of the own organization, too.
+    /// A customer's user who manages the members and the subscription of the own organization, too.
     Enterprise,
 }
 
@@ -83,6 +83,7 @@ impl Role {
                 Ability::ViewDashboard,
                 Ability::ManageKeys,
                 Ability::ManageMembers,
+                Ability::ManageBilling,
             ],
             Self::Manager => &[Ability::ReadMetrics, Ability::ViewDashboard],
         }

@@ -54,7 +54,12 @@ impl Scope {
             Self::Read => &[Ability::RunSql, Ability::ReadMetrics, Ability::ViewDashboard],
             Self::Write => &[Ability::SendEvents],
             Self::Backfill => &[Ability::Backfill],
-            Self::Admin => &[Ability::Administer, Ability::ManageKeys, Ability::ManageMembers],
+            Self::Admin => &[
+                Ability::Administer,
+                Ability::ManageKeys,
+                Ability::ManageMembers,
+                Ability::ManageBilling,
+            ],
             Self::Verify => &[Ability::VerifyKeys],
         }
     }

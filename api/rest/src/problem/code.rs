@@ -128,6 +128,20 @@ pub enum Code {
     /// 409: others change the event all the time.
     ChangedMeanwhile,
 
+    // Billing.
+    /// 409: the price was used, or would change what was used.
+    PriceFrozen,
+    /// 409: a plan has no price on a day that is asked for.
+    PriceMissing,
+    /// 409: it cannot be done to the subscription as it stands.
+    SubscriptionState,
+    /// 409: it cannot be done to the invoice as it stands.
+    InvoiceState,
+    /// 409: no font for the document is installed.
+    FontMissing,
+    /// 409: the payment provider is not configured.
+    PaymentsNotConfigured,
+
     // Events; those of one event stand in its verdict, too.
     /// 400: the body is not UTF-8 or not JSON, or holds no event.
     MalformedBody,

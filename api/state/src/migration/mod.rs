@@ -10,7 +10,10 @@ use std::pin::Pin;
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTraitSelf};
 pub use sea_orm_migration::{
     SchemaManager,
-    prelude::{ColumnDef, ForeignKey, ForeignKeyAction, Index, Table, TableCreateStatement},
+    prelude::{
+        ColumnDef, ForeignKey, ForeignKeyAction, ForeignKeyCreateStatement, Index, Table,
+        TableCreateStatement,
+    },
     sea_orm::DbErr,
 };
 

@@ -1,0 +1,153 @@
+//! What the features of this crate work with.
+
+use std::sync::Arc;
+
+use delivery::Courier;
+use serde::{Deserialize, Serialize};
+use state::State;
+
+use crate::usage::UsageSource;
+
+/// Prices, subscriptions and invoices. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Billing {
+    /// The database, the clock and the background tasks.
+    pub state: State,
+    pub(crate) usage: Arc<dyn UsageSource>,
+    pub(crate) courier: Courier,
+    pub(crate) settings: Arc<Settings>,
+}
+
+/// The section `billing` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The zone in which days of new subscriptions begin.
+    #[serde(with = "zone_name")]
+    pub zone: chrono_tz::Tz,
+    /// Hours between the end of a billing period and its final invoice, in which usage still comes.
+    pub grace_hours: u32,
+    /// Invoices stay drafts until somebody of staff finalizes them.
+    pub approve_drafts: bool,
+    /// Days in which an invoice is to be paid.
+    pub payment_days: u32,
+    /// Days between reminders of an invoice that is overdue.
+    pub reminder_days: u32,
+    /// Days after which an overdue invoice suspends the organization.
+    pub suspend_days: u32,
+    /// Days after which an overdue invoice is given up as uncollectible.
+    pub uncollectible_days: u32,
+    /// The plan of an organization whose subscription has ended.
+    pub plan_after: String,
+    /// Who sells: its legal name.
+    pub seller_name: String,
+    /// Its address, in lines.
+    pub seller_address: String,
+    /// Its tax id.
+    pub seller_tax_id: String,
+    /// Where questions go.
+    pub seller_email: String,
+    /// Where money goes by bank transfer, in lines.
+    pub seller_bank_account: String,
+    /// A font with Chinese letters for PDF; empty: one of the system.
+    pub font: std::path::PathBuf,
+}
+
+/// Who sells, as it stands on invoices.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Seller {
+    /// Its legal name.
+    pub name: String,
+    /// Its address, in lines.
+    pub address: String,
+    /// Its tax id.
+    pub tax_id: String,
+    /// Where questions go.
+    pub email: String,
+    /// Where money goes by bank transfer, in lines.
+    pub bank_account: String,
+}
+
+mod zone_name {
+    use chrono_tz::Tz;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(zone: &Tz, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(zone.name())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Tz, D::Error> {
+        let name = String::deserialize(from)?;
+        let unknown =
+            |_| D::Error::custom(format!("`{name}` is no time zone, such as Europe/Berlin"));
+        name.parse().map_err(unknown)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            zone: chrono_tz::Tz::UTC,
+            grace_hours: 1,
+            approve_drafts: false,
+            payment_days: 14,
+            reminder_days: 7,
+            suspend_days: 14,
+            uncollectible_days: 90,
+            plan_after: "free".to_owned(),
+            seller_name: String::new(),
+            seller_address: String::new(),
+            seller_tax_id: String::new(),
+            seller_email: String::new(),
+            seller_bank_account: String::new(),
+            font: std::path::PathBuf::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Who sells.
+    pub fn seller(&self) -> Seller {
+        Seller {
+            name: self.seller_name.clone(),
+            address: self.seller_address.clone(),
+            tax_id: self.seller_tax_id.clone(),
+            email: self.seller_email.clone(),
+            bank_account: self.seller_bank_account.clone(),
+        }
+    }
+
+    /// Whether the values are possible.
+    pub fn check(&self) -> Result<(), String> {
+        if self.plan_after.is_empty() {
+            return Err("`billing.plan_after` is the name of a plan".to_owned());
+        }
+        if self.grace_hours > 24 * 28 {
+            return Err("`billing.grace_hours` is at most 672: four weeks".to_owned());
+        }
+        for (name, days) in [
+            ("payment_days", self.payment_days),
+            ("reminder_days", self.reminder_days),
+            ("suspend_days", self.suspend_days),
+            ("uncollectible_days", self.uncollectible_days),
+        ] {
+            if days > 3_650 || (name == "reminder_days" && days == 0) {
+                return Err(format!("`billing.{name}` is 0 to 3650, and reminders are apart"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Billing {
+    /// Billing over the usage of the lake.
+    pub fn new(
+        state: State,
+        usage: Arc<dyn UsageSource>,
+        courier: Courier,
+        settings: Settings,
+    ) -> Self {
+        Self { state, usage, courier, settings: Arc::new(settings) }
+    }
+}

@@ -1,0 +1,29 @@
+//! Invoices and credit notes: what is due as a document, its number, and what becomes of it.
+
+mod credit;
+mod credit_notes;
+mod credit_row;
+mod document;
+mod issue;
+mod number_row;
+mod routes;
+mod row;
+mod settled;
+mod stored;
+mod view;
+
+use rest::feature::Feature;
+
+pub(crate) use credit::balance;
+pub(crate) use credit_notes::{note, to_credit};
+pub use document::{Buyer, Document, InvoiceLine};
+pub use issue::midnight;
+pub(crate) use issue::{credit_note, finalize, object, parties};
+pub(crate) use settled::dun;
+pub use stored::{Invoice, InvoiceKind, InvoiceStatus};
+pub(crate) use stored::{billed, minor, new_id, of_subscription, put, remove};
+
+use crate::Billing;
+
+/// Invoices.
+pub(crate) const FEATURE: Feature<Billing> = Feature::new("invoices").with_routes(routes::routes);
