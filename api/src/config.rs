@@ -41,7 +41,7 @@ pub struct Config {
     pub dashboards: Dashboards,
     pub accounts: accounts::Settings,
     pub plans: Plans,
-    pub billing: billing::Settings,
+    pub billing: Box<billing::Settings>,
     pub smtp: Smtp,
     pub hooks: Hooks,
     pub archive: Archive,

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -28,12 +28,14 @@ use analytics::{
 use billing::Billing;
 use delivery::{Courier, HookAddress, Links};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use pipeline::Changes;
 use query::{
     Engine,
     answer_store::AnswerStore,
     cache::Cache,
     metric::{CatalogError, read_catalog},
     pool::{Launch, Pool},
+    worker::Handshake,
 };
 use rand::Rng;
 use rest::{
@@ -103,6 +105,35 @@ impl From<StoreError> for StartError {
     }
 }
 
+/// The query workers of a program.
+fn engine(config: &Config, program: &Path, handshake: Handshake, changes: Changes) -> Engine {
+    let launch = Launch {
+        program: program.to_owned(),
+        argument: "query-worker",
+        environment: &allocator::QUERIES,
+        handshake,
+    };
+    Engine::Workers {
+        strangers: Pool::new(launch.clone(), config.query.workers),
+        reserved: Pool::reserved(launch.clone()),
+        ahead: Pool::ahead(Launch { environment: &allocator::LEAN, ..launch }),
+        cache: Cache::new(changes),
+    }
+}
+
+fn billing(config: &Config, lake: &Lake) -> Result<Billing, StartError> {
+    let settings = billing::Settings::clone(&config.billing);
+    settings.check().map_err(StartError::Billing)?;
+    let usage = Arc::new(BilledUsage { lake: lake.clone() });
+    Ok(Billing::new(lake.state.clone(), usage, lake.courier.clone(), settings))
+}
+
+/// The plans of the file that the settings name; without one, those of the program.
+fn plans(config: &Config, clock: &Clock) -> Result<Plans, PlansError> {
+    let file = &config.plans.file;
+    Plans::read((!file.as_os_str().is_empty()).then_some(file.as_path()), clock)
+}
+
 /// Where thresholds of quotas are told; empty: nowhere. Fails where nothing would ever be sent to it.
 fn quota_webhook(config: &Config) -> Result<&str, StartError> {
     let address = config.plans.webhook.as_str();
@@ -131,18 +162,7 @@ impl System {
         queries::give_up_unfinished(&store).await?;
         let handshake = lake::handshake(&config, lake::spill_dir(&config)?)?;
         integrity::begin(&config);
-        let launch = Launch {
-            program: program.clone(),
-            argument: "query-worker",
-            environment: &allocator::QUERIES,
-            handshake,
-        };
-        let engine = Engine::Workers {
-            strangers: Pool::new(launch.clone(), config.query.workers),
-            reserved: Pool::reserved(launch.clone()),
-            ahead: Pool::ahead(Launch { environment: &allocator::LEAN, ..launch }),
-            cache: Cache::new(lakehouse.changes()),
-        };
+        let engine = engine(&config, &program, handshake, lakehouse.changes());
         let cut_cipher = lake::cut_cipher(&config)?;
         let state = State::new(store, clock);
         let tasks = state.tasks.clone();
@@ -153,9 +173,7 @@ impl System {
         let token: [u8; 24] = rand::rng().random();
         let devices = Devices::new(lake::device_key(&config.dir)?);
         let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();
-        let file = &config.plans.file;
-        let file = (!file.as_os_str().is_empty()).then_some(file.as_path());
-        let plans = Plans::read(file, &state.clock)?;
+        let plans = plans(&config, &state.clock)?;
         let archive = lake::archive(&config)?;
         let (smtp, hooks) = (config.smtp.clone(), config.hooks.clone());
         let links = Links::new(&config.server.public_url, &lake::link_key(&config.dir)?);
@@ -189,10 +207,7 @@ impl System {
             reporting,
         };
         let metering = Metering::default();
-        config.billing.check().map_err(StartError::Billing)?;
-        let usage = Arc::new(BilledUsage { lake: lake.clone() });
-        let settings = config.billing.clone();
-        let billing = Billing::new(state.clone(), usage, lake.courier.clone(), settings);
+        let billing = billing(&config, &lake)?;
         Ok(Self {
             config,
             state,

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
+mod billing;
 mod browser;
 #[cfg(test)]
 mod fixture;

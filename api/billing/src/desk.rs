@@ -14,7 +14,7 @@ pub struct Billing {
     /// The database, the clock and the background tasks.
     pub state: State,
     pub(crate) usage: Arc<dyn UsageSource>,
-    pub(crate) courier: Courier,
+    pub(crate) courier: Arc<Courier>,
     pub(crate) settings: Arc<Settings>,
 }
 
@@ -148,6 +148,6 @@ impl Billing {
         courier: Courier,
         settings: Settings,
     ) -> Self {
-        Self { state, usage, courier, settings: Arc::new(settings) }
+        Self { state, usage, courier: Arc::new(courier), settings: Arc::new(settings) }
     }
 }

@@ -1,4 +1,4 @@
-//! `aihub billing`: prices and bills, without a server.
+//! `aihub billing`: prices and bills without a server, and billing on the server that runs on a folder.
 
 use std::{
     fs,
@@ -6,11 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use billing::{Bill, PriceList, RateRequest};
 use clap::Subcommand;
+use reqwest::Method;
+use serde_json::Value;
 
-use super::{ReportFormat, say, say_row};
+use super::{Folder, ReportFormat, running::OwnServer, say, say_row};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Billing {
@@ -22,9 +24,18 @@ pub(super) enum Billing {
         #[arg(long, value_enum, default_value = "text")]
         format: ReportFormat,
     },
-    /// Check a price list
+    /// Check, preview and store prices
     #[command(subcommand)]
     Price(Price),
+    /// Bring all subscriptions up to date on the server that runs on the folder
+    ///
+    /// The server does it every ten minutes. Nothing is billed twice, whenever it is begun.
+    Run,
+    /// Show what the next invoice of an organization would be, if its period ended now
+    Preview {
+        /// The organization
+        organization: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -34,10 +45,20 @@ pub(super) enum Price {
         /// The list in YAML; `-` is standard input
         file: PathBuf,
     },
+    /// Show what the last billing periods would have cost by a list, on the server that runs on the folder
+    Preview {
+        /// The list in YAML; `-` is standard input
+        file: PathBuf,
+    },
+    /// Store the plans and models of a list; versions that were used stay as they are
+    Apply {
+        /// The list in YAML; `-` is standard input
+        file: PathBuf,
+    },
 }
 
 impl Billing {
-    pub(super) fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self, folder: &Folder) -> anyhow::Result<()> {
         match self {
             Self::Rate { file, format } => {
                 let bill = RateRequest::parse(&text(&file)?)?.bill()?;
@@ -47,8 +68,98 @@ impl Billing {
                 }
             }
             Self::Price(Price::Check { file }) => say_prices(&PriceList::parse(&text(&file)?)?),
+            Self::Price(Price::Preview { file }) => {
+                let path = "/v1/admin/prices/preview";
+                say_preview(&sent(folder, Method::POST, path, &file).await?)
+            }
+            Self::Price(Price::Apply { file }) => {
+                let applied = sent(folder, Method::PUT, "/v1/admin/prices", &file).await?;
+                for (what, names) in
+                    [("stored", &applied["stored"]), ("removed", &applied["removed"])]
+                {
+                    for name in names.as_array().into_iter().flatten() {
+                        say_row(&[what, name.as_str().unwrap_or_default()])?;
+                    }
+                }
+                say_row(&["unchanged", &applied["unchanged"].to_string()])?;
+                Ok(())
+            }
+            Self::Run => {
+                let server = OwnServer::of(folder).await?;
+                say_run(&server.ask(Method::POST, "/v1/billing/runs", None).await?)
+            }
+            Self::Preview { organization } => {
+                let server = OwnServer::of(folder).await?;
+                let request = server.request(Method::GET, "/v1/invoices/preview");
+                say_invoice(&server.answer(request.query(&[("organization", organization)])).await?)
+            }
         }
     }
+}
+
+/// Sends a price list to the server that runs on a folder.
+async fn sent(folder: &Folder, method: Method, path: &str, file: &Path) -> anyhow::Result<Value> {
+    let list = text(file)?;
+    // What is no list is refused here, with the line.
+    PriceList::parse(&list)?;
+    let server = OwnServer::of(folder).await?;
+    let request = server.request(method, path).header("content-type", "application/yaml");
+    server.answer(request.body(list)).await
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn say_preview(preview: &Value) -> anyhow::Result<()> {
+    say_row(&["organization", "from", "to", "now", "then", "currency"])?;
+    for bill in preview["organizations"].as_array().into_iter().flatten() {
+        let cells = ["organization_id", "from", "to", "now", "then", "currency"];
+        say_row(&cells.map(|name| word(&bill[name])))?;
+    }
+    say_row(&["unchanged", &preview["unchanged"].to_string()])?;
+    for total in preview["totals"].as_array().into_iter().flatten() {
+        let [now, then, currency] = ["now", "then", "currency"].map(|name| word(&total[name]));
+        say_row(&["total", "", "", now, then, currency])?;
+    }
+    for problem in preview["problems"].as_array().into_iter().flatten() {
+        say_row(&["problem", word(problem)])?;
+    }
+    Ok(())
+}
+
+fn say_run(report: &Value) -> anyhow::Result<()> {
+    let counts = ["subscriptions", "drafts", "invoices", "credit_notes", "rated_rows", "reminders"];
+    for name in counts {
+        say_row(&[name, &report[name].to_string()])?;
+    }
+    let failures = report["failures"].as_array().map_or(&[][..], Vec::as_slice);
+    for failure in failures {
+        let cells = ["organization_id", "subscription_id", "reason"];
+        let [organization, subscription, reason] = cells.map(|name| word(&failure[name]));
+        say_row(&["failed", organization, subscription, reason])?;
+    }
+    match failures.len() {
+        0 => Ok(()),
+        count => bail!("{count} subscriptions could not be billed"),
+    }
+}
+
+fn say_invoice(invoice: &Value) -> anyhow::Result<()> {
+    say_row(&["charge", "plan", "from", "to", "quantity", "amount"])?;
+    for line in invoice["lines"].as_array().into_iter().flatten() {
+        let cells = ["charge", "plan", "from", "to", "quantity", "amount"];
+        say_row(&cells.map(|name| word(&line[name])))?;
+    }
+    let currency = word(&invoice["currency"]);
+    for name in ["subtotal", "tax", "total", "credit", "due"] {
+        say_row(&[name, &format!("{} {currency}", word(&invoice[name]))])?;
+    }
+    say_row(&["billed on", word(&invoice["billed_on"])])?;
+    for problem in invoice["problems"].as_array().into_iter().flatten() {
+        say_row(&["problem", word(problem)])?;
+    }
+    Ok(())
 }
 
 fn text(file: &Path) -> anyhow::Result<String> {

@@ -128,7 +128,7 @@ enum Command {
     Restore(backup::Restore),
     /// Erase persons from tables, log and dead letters, for good
     Erase(erase::Erase),
-    /// Check prices, and rate usage without a server
+    /// Prices, bills, and billing runs
     #[command(subcommand)]
     Billing(billing::Billing),
     /// Manage API keys
@@ -254,7 +254,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Anomalies(anomalies) => anomalies.run(),
             Command::Churn(churn) => churn.run(),
             Command::Report(report) => Box::pin(report.run(&folder)).await,
-            Command::Billing(billing) => billing.run(),
+            Command::Billing(billing) => billing.run(&folder).await,
             Command::Key(key) => key.run(&folder).await,
             Command::Organization(organization) => organization.run(&folder).await,
             Command::User(user) => user.run(&folder).await,

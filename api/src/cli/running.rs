@@ -2,10 +2,13 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use reqwest::{Client, Method, RequestBuilder};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use state::folder::{self, write_private};
 
+use super::Folder;
 use crate::{config::Config, integrity::ServerAccess, server::RunningServer};
 
 /// Where a running server is, and the token that admits to it.
@@ -36,6 +39,57 @@ impl ServerFile {
         let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build().ok()?;
         let alive = client.get(format!("{}/healthz", file.url)).send().await.ok()?;
         alive.status().is_success().then_some(file)
+    }
+}
+
+/// The server that runs on a folder, asked as one of its own.
+#[derive(Debug)]
+pub(super) struct OwnServer {
+    http: Client,
+    file: ServerFile,
+}
+
+impl OwnServer {
+    pub(super) async fn of(folder: &Folder) -> anyhow::Result<Self> {
+        let config = folder.load(&[])?;
+        let Some(file) = ServerFile::find(&config.dir).await else {
+            bail!("no server runs on {}: `aihub serve` starts one", config.dir.display());
+        };
+        Ok(Self { http: Client::new(), file })
+    }
+
+    /// Asks for JSON, with a body in JSON.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let request = self.request(method, path);
+        self.answer(match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+        .await
+    }
+
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.file.url));
+        request.bearer_auth(&self.file.token)
+    }
+
+    /// The answer, or what the server refused.
+    pub(super) async fn answer(&self, request: RequestBuilder) -> anyhow::Result<Value> {
+        let response = request.send().await.context("asking the server")?;
+        let status = response.status();
+        let answer: Value = response.json().await.unwrap_or_default();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        match answer["detail"].as_str() {
+            Some(detail) => bail!("{detail}"),
+            None => bail!("the server answered {status}"),
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The program itself: commands, tasks, the demo.
 
-mod billing;
 mod cli;
 mod demo;
 mod openapi;

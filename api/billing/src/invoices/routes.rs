@@ -189,14 +189,14 @@ struct EventsParameters {
 #[get("/v1/invoices/{invoice_id}/lines/{line}/events")]
 async fn get_line_events(
     principal: Authorized<ReadMetrics>,
-    path: web::Path<(String, u32)>,
+    path: web::Path<(String, String)>,
     asked: Result<web::Query<EventsParameters>, actix_web::Error>,
     billing: web::Data<Billing>,
 ) -> Result<HttpResponse, Problem> {
     let (invoice_id, number) = path.into_inner();
     let page = parameters(asked)?.page.unwrap_or(0);
     let invoice = visible(&billing, &principal, &invoice_id).await?;
-    let line = invoice.document.lines.iter().find(|line| line.line == number);
+    let line = invoice.document.lines.iter().find(|line| line.line.to_string() == number);
     let unknown = || Problem::not_found(format!("the invoice has no line {number}"));
     let line = line.ok_or_else(unknown)?;
     if line.meter.as_deref().is_none_or(|meter| meter == "seats") {

@@ -236,7 +236,7 @@ impl Desk {
 }
 
 fn start(plan: &str) -> Act {
-    Act::Start { plan: plan.to_owned(), seats: 1, trial: true }
+    Act::Start { plan: plan.to_owned(), seats: 1, trial: true, starts_on: None }
 }
 
 fn change(plan: &str, when: When) -> Act {

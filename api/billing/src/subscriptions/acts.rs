@@ -1,6 +1,6 @@
 //! What can be done to the subscription of an organization.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Months, NaiveDate, Utc};
 use ingest::control;
 use serde_json::{Value, json};
 use state::{
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Act {
     /// It begins, with the trial of the plan if the organization never had one and wants it.
-    Start { plan: String, seats: u32, trial: bool },
+    Start { plan: String, seats: u32, trial: bool, starts_on: Option<NaiveDate> },
     /// Another plan, or other seats.
     Change { plan: String, seats: u32, when: When },
     /// It ends.
@@ -30,6 +30,8 @@ pub(crate) enum Act {
 }
 
 const REASON_MAX: usize = 500;
+/// So far back may a subscription begin.
+const BACKDATED_MONTHS: u32 = 24;
 
 impl Act {
     fn name(&self) -> &'static str {
@@ -66,6 +68,25 @@ fn offer<'a>(list: &PriceList, plan: &'a str, day: NaiveDate) -> Result<Offer<'a
     })
 }
 
+/// The first day of a subscription: today, or a day before it that staff names.
+fn first_day(
+    named: Option<NaiveDate>,
+    former: Option<NaiveDate>,
+    today: NaiveDate,
+) -> Result<NaiveDate, Fault> {
+    let Some(named) = named else { return Ok(former.map_or(today, |end| end.max(today))) };
+    let earliest = today.checked_sub_months(Months::new(BACKDATED_MONTHS)).unwrap_or(today);
+    if named > today || named < earliest {
+        return Err(Fault::invalid("starts_on", format!("is {earliest} to {today}")));
+    }
+    match former {
+        Some(end) if named < end => {
+            Err(Fault::invalid("starts_on", format!("is not before {end}, when another one ended")))
+        }
+        _ => Ok(named),
+    }
+}
+
 /// The subscription as it would be after an act.
 pub(crate) async fn planned(
     db: &impl sea_orm::ConnectionTrait,
@@ -75,7 +96,7 @@ pub(crate) async fn planned(
     now: DateTime<Utc>,
 ) -> Result<StoredSubscription, Fault> {
     let found = newest(db, organization_id).await?;
-    if let Act::Start { plan, seats, trial } = act {
+    if let Act::Start { plan, seats, trial, starts_on } = act {
         let is_over = |one: &StoredSubscription| {
             one.ended_at.is_some()
                 || one.subscription.status_on(one.today(now)) == SubscriptionStatus::Canceled
@@ -86,8 +107,8 @@ pub(crate) async fn planned(
         let today = now.with_timezone(&settings.zone).date_naive();
         // The last day of another one is billed with that.
         let former = found.and_then(|one| one.subscription.ends_on);
-        let today = former.map_or(today, |end| end.max(today));
-        let offer = offer(&book.list, plan, today)?;
+        let first = first_day(*starts_on, former, today)?;
+        let offer = offer(&book.list, plan, first)?;
         let trial = *trial && !had_trial(db, organization_id).await?;
         let id: [u8; 16] = random_bytes()?;
         return Ok(StoredSubscription {
@@ -96,7 +117,7 @@ pub(crate) async fn planned(
                 organization_id: organization_id.to_owned(),
                 currency: offer.currency,
                 zone: settings.zone,
-                phases: begin(&offer, *seats, trial, today)?,
+                phases: begin(&offer, *seats, trial, first)?,
                 ends_on: None,
                 end_reason: None,
             },

@@ -145,6 +145,10 @@ pub(crate) enum ActBody {
         /// With the trial of the plan, if the organization never had one.
         #[serde(default = "yes")]
         trial: bool,
+        /// For staff: the first day, at most 24 months ago. What was used since then is billed. Left out: today.
+        #[serde(default)]
+        #[schema(value_type = Option<String>, format = Date)]
+        starts_on: Option<NaiveDate>,
     },
     /// Another plan, or other seats.
     Change {
@@ -179,7 +183,9 @@ fn yes() -> bool {
 impl From<ActBody> for Act {
     fn from(body: ActBody) -> Self {
         match body {
-            ActBody::Start { plan, seats, trial } => Self::Start { plan, seats, trial },
+            ActBody::Start { plan, seats, trial, starts_on } => {
+                Self::Start { plan, seats, trial, starts_on }
+            }
             ActBody::Change { plan, seats, when } => Self::Change { plan, seats, when },
             ActBody::Cancel { when, reason } => Self::Cancel { when, reason },
             ActBody::Reactivate {} => Self::Reactivate,
@@ -304,7 +310,7 @@ impl PreviewParameters {
         Ok(match self.act.as_str() {
             "start" => {
                 let plan = self.plan.ok_or_else(|| missing("plan"))?;
-                Act::Start { plan, seats, trial: self.trial.unwrap_or(true) }
+                Act::Start { plan, seats, trial: self.trial.unwrap_or(true), starts_on: None }
             }
             "change" => {
                 let plan = self.plan.ok_or_else(|| missing("plan"))?;
@@ -361,6 +367,9 @@ async fn act_on_own(
 ) -> Result<HttpResponse, Problem> {
     let id = own_organization(&principal)?.to_owned();
     let act: ActBody = body.json(&principal).await?;
+    if matches!(act, ActBody::Start { starts_on: Some(_), .. }) {
+        return Err(Fault::invalid("starts_on", "is for staff").into());
+    }
     let done = billing.act(&id, &act.into(), &principal.origin(&request)).await?;
     Ok(HttpResponse::Ok().json(done))
 }

@@ -1,11 +1,10 @@
 //! `aihub report list|schedule|send|runs`: the scheduled reports of the server that runs on a folder.
 
-use anyhow::{Context, bail};
 use clap::Args;
-use reqwest::{Client, Method, Response};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::super::{Folder, running::ServerFile, say};
+use super::super::{Folder, running::OwnServer, say};
 
 /// A new report and its schedule.
 #[derive(Debug, Args)]
@@ -53,29 +52,16 @@ pub(in crate::cli) struct NewSchedule {
     lang: String,
 }
 
-/// The server that runs on a folder, as one of its own.
-pub(super) struct Reports {
-    http: Client,
-    file: ServerFile,
-}
+/// The scheduled reports of the server that runs on a folder.
+pub(super) struct Reports(OwnServer);
 
 impl Reports {
     pub(super) async fn of(folder: &Folder) -> anyhow::Result<Self> {
-        let config = folder.load(&[])?;
-        let Some(file) = ServerFile::find(&config.dir).await else {
-            bail!("no server runs on {}: `aihub serve` starts one", config.dir.display());
-        };
-        Ok(Self { http: Client::new(), file })
+        OwnServer::of(folder).await.map(Self)
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let request = self.http.request(method, format!("{}{path}", self.file.url));
-        let request = request.bearer_auth(&self.file.token);
-        let request = match body {
-            Some(body) => request.json(body),
-            None => request,
-        };
-        read(request.send().await.context("asking the server")?).await
+        self.0.ask(method, path, body).await
     }
 
     /// A line for each report.
@@ -157,19 +143,6 @@ impl Reports {
             say(&format!("  {}\n", text(at)))?;
         }
         Ok(())
-    }
-}
-
-/// The answer, or what the server refused.
-async fn read(response: Response) -> anyhow::Result<Value> {
-    let status = response.status();
-    let answer: Value = response.json().await.unwrap_or_default();
-    if status.is_success() {
-        return Ok(answer);
-    }
-    match answer["detail"].as_str() {
-        Some(detail) => bail!("{detail}"),
-        None => bail!("the server answered {status}"),
     }
 }
 

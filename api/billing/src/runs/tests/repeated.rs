@@ -4,7 +4,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn rated_days_add_up_to_the_lines_of_invoices() {
     let desk = Desk::new("2026-02-01T09:00:00Z", Settings::default()).await;
-    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false }).await;
+    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false, starts_on: None }).await;
     let mut rated = BTreeMap::<String, Decimal>::new();
     let mut take = async || {
         for (name, amount) in desk.all_told().await.1 {
@@ -40,7 +40,7 @@ async fn rated_days_add_up_to_the_lines_of_invoices() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_repeated_changes_nothing() {
     let desk = Desk::new("2026-02-01T09:00:00Z", Settings::default()).await;
-    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false }).await;
+    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false, starts_on: None }).await;
     desk.usage.add("org_a", "2026-02-03", 2_000);
     // Months that nobody ran: each has its invoice, in their order.
     let report = desk.run_at("2026-05-03T09:00:00Z").await;
@@ -82,7 +82,7 @@ impl RunReport {
 async fn drafts_wait_for_approval_and_follow_the_usage() {
     let settings = Settings { approve_drafts: true, ..Settings::default() };
     let desk = Desk::new("2026-02-01T09:00:00Z", settings).await;
-    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false }).await;
+    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false, starts_on: None }).await;
     assert_eq!(desk.run().await.drafts, 1);
     let draft = desk.invoices().await.remove(0);
     let done = desk.billing.finalize_draft(draft, &tester()).await.unwrap();
@@ -109,7 +109,7 @@ async fn what_was_used_is_frozen_and_a_cancelled_invoice_is_owed_again() {
         desk.billing.store_prices(&list(PRICES.replace("flat: 31", "flat: 29")), &tester()).await;
     assert_eq!(stored.unwrap().stored, ["pro@1"], "nobody has used it");
     desk.billing.store_prices(&list(PRICES.to_owned()), &tester()).await.unwrap();
-    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false }).await;
+    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false, starts_on: None }).await;
     desk.run_at("2026-02-01T10:30:00Z").await;
     let refused =
         desk.billing.store_prices(&list(PRICES.replace("flat: 31", "flat: 29")), &tester()).await;
@@ -142,7 +142,7 @@ async fn what_was_used_is_frozen_and_a_cancelled_invoice_is_owed_again() {
 async fn credit_notes_add_up_to_their_invoice() {
     let desk =
         Desk::new("2026-02-01T09:00:00Z", Settings::default()).await.taxed("org_a", 19).await;
-    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false }).await;
+    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false, starts_on: None }).await;
     desk.usage.add("org_a", "2026-02-03", 1_333);
     desk.run_at("2026-03-01T10:30:00Z").await;
     let invoice = desk.invoices().await.pop().unwrap();

@@ -1,0 +1,4 @@
+//! Prices, subscriptions and invoices.
+
+mod flow;
+mod price_file;
