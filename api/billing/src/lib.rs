@@ -20,6 +20,7 @@ mod mails;
 mod meter;
 mod own;
 mod payments;
+mod portal;
 mod price_book;
 mod prices;
 mod proration;
@@ -67,6 +68,7 @@ pub const FEATURES: &[Feature<Billing>] = &[
     subscriptions::FEATURE,
     invoices::FEATURE,
     runs::FEATURE,
+    portal::FEATURE,
 ];
 
 /// Why something cannot be rated.

@@ -122,7 +122,8 @@ pub struct Field {
     pub name: &'static str,
     /// What people read.
     pub label: String,
-    /// `text`, `email`, `password`, `number`, `search`, `select`, `check` or `code`.
+    /// `text`, `email`, `password`, `number`, `search`, `select`, `check`, `code`, or `lines` for a
+    /// text of several.
     pub kind: &'static str,
     /// What is filled in.
     pub value: String,

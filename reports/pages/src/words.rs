@@ -35,6 +35,8 @@ pub struct Words {
     pub places: &'static str,
     /// The link to usage and quotas.
     pub usage: &'static str,
+    /// The link to the subscription and invoices.
+    pub billing: &'static str,
     /// The link to the API keys.
     pub keys: &'static str,
     /// The link to the organization.
@@ -122,6 +124,7 @@ const ENGLISH: Words = Words {
     password: "Password",
     places: "Pages",
     usage: "Usage",
+    billing: "Billing",
     keys: "API keys",
     own_organization: "Organization",
     forgot: "Forgot your password?",
@@ -175,6 +178,7 @@ const CHINESE: Words = Words {
     password: "密码",
     places: "页面",
     usage: "用量",
+    billing: "账单",
     keys: "API 密钥",
     own_organization: "组织",
     forgot: "忘记密码？",

@@ -8,12 +8,17 @@ use serde_json::{Value, json};
 use tests::{Client, Server, admin_key, configure, folder, organization_key, reply, run_ok};
 
 /// Pages, which the contract does not list.
-const PAGES: [&str; 19] = [
+const PAGES: [&str; 24] = [
     "/home",
     "/account",
     "/organization",
     "/keys",
     "/usage",
+    "/billing",
+    "/billing/plans",
+    "/billing/invoices/nothing_1",
+    "/admin/billing",
+    "/admin/billing/prices",
     "/admin/users",
     "/admin/users/nothing_1",
     "/admin/organizations",

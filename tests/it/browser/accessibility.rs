@@ -7,7 +7,7 @@ use tests::{
     folder, signed_in,
 };
 
-const PAGES: [&str; 24] = [
+const PAGES: [&str; 26] = [
     "/sign-in",
     "/home",
     "/dashboards/business",
@@ -30,6 +30,8 @@ const PAGES: [&str; 24] = [
     "/admin/users",
     "/admin/organizations",
     "/admin/audit",
+    "/admin/billing",
+    "/admin/billing/prices",
     "/register",
     "/forgot",
 ];

@@ -1,4 +1,4 @@
-//! A person from the first visit to a used-up quota, in a browser.
+//! A person from the first visit to a used-up quota, and on to a paid plan, in a browser.
 
 use std::fs;
 
@@ -11,11 +11,12 @@ use tests::{
 use totp_rs::{Builder, Secret};
 
 const PLANS: &str =
-    "- {name: free, title: {en: Free, zh-CN: 免费}, monthly: {tokens: {limit: 100}}}\n";
+    "- {name: free, title: {en: Free, zh-CN: 免费}, monthly: {tokens: {limit: 100}}}
+- {name: pro, title: {en: Pro, zh-CN: 专业}, monthly: {tokens: {limit: 1000}}}\n";
 const PASSWORD: &str = "ten bright lanterns";
 
 /// Fills in the form that posts to a path, and sends it.
-async fn send(browser: &Browser, path: &str, fields: &[(&str, &str)]) {
+pub(super) async fn send(browser: &Browser, path: &str, fields: &[(&str, &str)]) {
     let filled: String = fields
         .iter()
         .map(|(name, value)| format!("f.elements[{name:?}].value = {value:?};"))
@@ -27,12 +28,12 @@ async fn send(browser: &Browser, path: &str, fields: &[(&str, &str)]) {
     browser.run(&format!("const f = {form}; {filled} f.requestSubmit();")).await;
 }
 
-async fn text(browser: &Browser) -> String {
+pub(super) async fn text(browser: &Browser) -> String {
     let text = browser.run("return document.body.innerText").await;
     text.as_str().unwrap_or_default().to_owned()
 }
 
-async fn says(browser: &Browser, words: &str) {
+pub(super) async fn says(browser: &Browser, words: &str) {
     browser.until(&format!("document.body.innerText.includes({words:?})")).await;
 }
 
@@ -50,7 +51,7 @@ async fn from_the_first_visit_to_a_quota_that_is_used_up() {
     let file = plans.path().join("plans.yaml");
     fs::write(&file, PLANS).expect("the plans are written");
     let settings = format!(
-        "{}\n[accounts]\nregistration = \"open\"\n[plans]\nfile = {file:?}\n",
+        "{}\n[accounts]\nregistration = \"open\"\n[plans]\nfile = {file:?}\n[billing]\ngrace_hours = 0\n",
         mail.configuration()
     );
     configure(dir.path(), &settings);
@@ -105,6 +106,7 @@ async fn from_the_first_visit_to_a_quota_that_is_used_up() {
     browser.until("location.pathname === '/keys'").await;
 
     used_up(&browser, &server, dir.path()).await;
+    super::billing::upgraded(&browser, &server, dir.path()).await;
     invited(&browser, &server, &mail).await;
     browser.close().await;
     server.stop();

@@ -3,6 +3,7 @@
 mod accessibility;
 mod accounts;
 mod alerts;
+mod billing;
 mod catalog;
 mod dashboards;
 mod error_pages;

@@ -77,7 +77,7 @@ async fn of_customer(
     let (store, now) = (&directory.state.store, directory.state.clock.now());
     let (mut used, _) = usage::sections(directory, visit, id).await?;
     if let Some(last) = used.last_mut() {
-        last.links = links(visit, &[("/usage", "usage")]);
+        last.links = links(visit, &[("/usage", "usage"), ("/billing", "billing")]);
     }
     let keys = keys::list(store).await?.into_iter();
     let own = keys.filter(|key| key.organization_id.as_deref() == Some(id));
@@ -164,7 +164,11 @@ async fn of_administrator(directory: &Directory, visit: &Visit) -> Result<Vec<Se
         ],
         links: links(
             visit,
-            &[("/admin/users", "users"), ("/admin/organizations", "organizations")],
+            &[
+                ("/admin/users", "users"),
+                ("/admin/organizations", "organizations"),
+                ("/admin/billing", "billing"),
+            ],
         ),
         ..Section::default()
     };

@@ -52,6 +52,7 @@ pub(crate) const FEATURE: Feature<Directory> =
     });
 
 pub(crate) use signed_out::CHALLENGE_COOKIE;
+pub use staff::tabs as staff_tabs;
 
 static WORDS: LazyLock<Vocabulary> =
     LazyLock::new(|| Vocabulary::read(include_str!("../words/portal.yaml")).unwrap_or_default());
@@ -86,13 +87,16 @@ struct PageParameters {
 }
 
 type Asked = Result<web::Query<PageParameters>, actix_web::Error>;
-type Fields = HashMap<String, String>;
+/// What a form sent.
+pub type Fields = HashMap<String, String>;
 
 /// Somebody who signed in and opens a page, or sends a form.
-#[derive(Clone)]
-struct Visit {
-    principal: Principal,
-    reader: Reader,
+#[derive(Debug, Clone)]
+pub struct Visit {
+    /// Who it is.
+    pub principal: Principal,
+    /// What the head of the page says.
+    pub reader: Reader,
     /// The word for what was done before.
     done: Option<String>,
     /// Of the times.
@@ -112,7 +116,9 @@ const DONE: [&str; 9] = [
     "done",
 ];
 
-async fn visit(
+/// Who opens a page: the language and the word for what was done are those of its address. Somebody without a session is
+/// shown the way in.
+pub async fn visit(
     request: &HttpRequest,
     gate: &Gate,
     directory: &Directory,
@@ -156,8 +162,8 @@ async fn opened<P: Permission>(
     Ok(visit(request, gate, directory, said, P::check).await?.map(|visit| (visit, asked)))
 }
 
-/// Takes a form.
-async fn posted<P: Permission>(
+/// Takes a form. Who gave the password long ago gives it again, where the permission asks for that.
+pub async fn posted<P: Permission>(
     request: &HttpRequest,
     gate: &Gate,
     directory: &Directory,
@@ -234,22 +240,24 @@ impl Visit {
     }
 
     /// To the minute, in the zone of the reader.
-    fn minute(&self, at: DateTime<Utc>) -> String {
+    pub fn minute(&self, at: DateTime<Utc>) -> String {
         at.with_timezone(&self.zone).format("%Y-%m-%d %H:%M %Z").to_string()
     }
 
-    fn shown(&self, mut screen: Screen) -> Result<HttpResponse, Problem> {
+    /// The page of a screen.
+    pub fn shown(&self, mut screen: Screen) -> Result<HttpResponse, Problem> {
         screen.done = self.done.as_deref().map(|done| self.word(done));
         let html = screen_page(&self.reader, &screen);
         page(html, if is_refused(&screen) { StatusCode::BAD_REQUEST } else { StatusCode::OK })
     }
 
     /// Leads on after something was done.
-    fn on_to(&self, path: &str, done: &str) -> HttpResponse {
+    pub fn on_to(&self, path: &str, done: &str) -> HttpResponse {
         see_other(&format!("{path}?lang={}&done={done}", self.reader.language.tag()))
     }
 
-    fn origin(&self, request: &HttpRequest) -> state::audit::AuditOrigin {
+    /// Who asks, for the audit log.
+    pub fn origin(&self, request: &HttpRequest) -> state::audit::AuditOrigin {
         self.principal.origin(request)
     }
 }
@@ -281,11 +289,13 @@ fn page(html: Result<String, pages::Error>, status: StatusCode) -> Result<HttpRe
     Ok(response)
 }
 
-fn value<'a>(fields: &'a Fields, name: &str) -> &'a str {
+/// The value of a field, without the spaces around it.
+pub fn value<'a>(fields: &'a Fields, name: &str) -> &'a str {
     fields.get(name).map(|text| text.trim()).unwrap_or_default()
 }
 
-fn filled_in(fields: &Fields, name: &str) -> Option<String> {
+/// The value of a field that is not empty.
+pub fn filled_in(fields: &Fields, name: &str) -> Option<String> {
     Some(value(fields, name).to_owned()).filter(|text| !text.is_empty())
 }
 

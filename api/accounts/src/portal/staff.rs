@@ -25,12 +25,13 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
 }
 
 /// The pages of administrators.
-pub(super) fn tabs(visit: &Visit, here: &str) -> Vec<(String, String, bool)> {
+pub fn tabs(visit: &Visit, here: &str) -> Vec<(String, String, bool)> {
     let lang = visit.reader.language.tag();
     [
         ("account", "/account"),
         ("users", "/admin/users"),
         ("organizations", "/admin/organizations"),
+        ("billing", "/admin/billing"),
         ("audit", "/admin/audit"),
     ]
     .map(|(name, path)| (format!("{path}?lang={lang}"), visit.word(name), name == here))
@@ -81,7 +82,11 @@ async fn all_organizations(
         };
         let class = if found.status == OrganizationStatus::Active { "ok" } else { "failed" };
         Row {
-            link: None,
+            link: Some(format!(
+                "/admin/billing/organizations/{}?lang={}",
+                organization.organization_id,
+                visit.reader.language.tag()
+            )),
             status: Some((visit.word(found.status.as_str()), class)),
             acts,
             cells: vec![

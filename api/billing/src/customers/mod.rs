@@ -16,6 +16,8 @@ use state::{
 };
 use utoipa::ToSchema;
 
+pub(crate) use routes::state_own;
+
 use crate::{Billing, fault::Fault};
 
 /// Customers.

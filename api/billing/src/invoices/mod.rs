@@ -4,24 +4,36 @@ mod credit;
 mod credit_notes;
 mod credit_row;
 mod document;
+mod document_routes;
 mod issue;
+mod letters;
 mod number_row;
+mod pdf;
 mod routes;
 mod row;
 mod settled;
+mod sheet;
+mod statement;
 mod stored;
+mod tabular;
 mod view;
+
+#[cfg(test)]
+mod document_tests;
 
 use rest::feature::Feature;
 
-pub(crate) use credit::balance;
+pub(crate) use credit::{balance, balances};
 pub(crate) use credit_notes::{note, to_credit};
 pub use document::{Buyer, Document, InvoiceLine};
 pub use issue::midnight;
 pub(crate) use issue::{credit_note, finalize, object, parties};
+pub(crate) use routes::visible;
 pub(crate) use settled::dun;
 pub use stored::{Invoice, InvoiceKind, InvoiceStatus};
-pub(crate) use stored::{billed, minor, new_id, of_subscription, put, remove};
+pub(crate) use stored::{
+    InvoiceFilter, billed, get, list, minor, new_id, of_subscription, put, remove,
+};
 
 use crate::Billing;
 

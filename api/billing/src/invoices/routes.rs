@@ -30,6 +30,8 @@ const PAGE: u64 = 50;
 const EVENTS_PAGE: u64 = 500;
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>, _: &Billing) {
+    // Before the route that takes an id.
+    super::document_routes::routes(config);
     config
         .service(list_invoices)
         .service(preview_invoice)
@@ -461,12 +463,14 @@ impl Billing {
 
     /// What the next invoice of an organization would be, if its period ended now.
     pub(crate) async fn preview_invoice(&self, organization_id: &str) -> Result<Value, Fault> {
-        let (draft, as_of) = Box::pin(self.draft_of(organization_id)).await?;
+        let next = Box::pin(self.next_bill(organization_id)).await?;
+        let document = &next.document;
         Ok(json!({
-            "billed_on": draft.0, "currency": draft.2.as_str(), "as_of": as_of,
-            "lines": draft.1.lines, "subtotal": draft.1.subtotal, "tax_percent": draft.1.tax_percent,
-            "tax": draft.1.tax, "total": draft.1.total, "credit": draft.1.credit,
-            "due": draft.1.due, "problems": draft.1.problems,
+            "billed_on": next.billed_on, "currency": next.currency.as_str(), "as_of": next.as_of,
+            "lines": document.lines, "subtotal": document.subtotal,
+            "tax_percent": document.tax_percent, "tax": document.tax, "total": document.total,
+            "credit": document.credit, "due": document.due, "problems": document.problems,
+            "forecast_total": next.forecast,
         }))
     }
 }

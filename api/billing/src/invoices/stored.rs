@@ -190,6 +190,7 @@ pub(crate) async fn list(
     let count = all.clone().count(db).await.doing("counting invoices")?;
     let rows = all
         .order_by_desc(row::Column::CreatedAt)
+        .order_by_desc(row::Column::Number)
         .order_by_desc(row::Column::InvoiceId)
         .offset(skip)
         .limit(limit)

@@ -110,6 +110,21 @@ pub(crate) async fn of_invoice(
     rows.into_iter().map(Payment::try_from).collect()
 }
 
+/// The payments of an organization, the oldest first.
+pub(crate) async fn of_organization(
+    db: &impl ConnectionTrait,
+    organization_id: &str,
+) -> Result<Vec<Payment>, StoreError> {
+    let rows = row::Entity::find()
+        .filter(row::Column::OrganizationId.eq(organization_id))
+        .order_by_asc(row::Column::CreatedAt)
+        .order_by_asc(row::Column::PaymentId)
+        .all(db)
+        .await
+        .doing("reading payments")?;
+    rows.into_iter().map(Payment::try_from).collect()
+}
+
 impl TryFrom<row::Model> for Payment {
     type Error = StoreError;
 

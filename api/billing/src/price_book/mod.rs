@@ -31,8 +31,8 @@ use crate::{
 };
 use version_row as row;
 
-pub(crate) use overrides::{agree, end_agreement, of_organization};
-pub(crate) use preview::{PricePreview, preview};
+pub(crate) use overrides::{NewOverride, agree, end_agreement, of_organization};
+pub(crate) use preview::{PreviewedTotal, PricePreview, preview};
 
 /// Prices.
 pub(crate) const FEATURE: Feature<Billing> =

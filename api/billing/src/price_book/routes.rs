@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    Applied, PricePreview, StoredPrices, agree, apply, book, end_agreement, of_organization,
-    overrides::NewOverride, preview, read,
+    Applied, NewOverride, PricePreview, StoredPrices, agree, apply, book, end_agreement,
+    of_organization, preview, read,
 };
 use crate::{Billing, PriceList, PriceOverride, fault::Fault, subscriptions};
 

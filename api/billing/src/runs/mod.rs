@@ -2,6 +2,7 @@
 //! on with the next one, and two runs at once bill nothing twice.
 
 mod billed;
+mod expected;
 mod rated;
 mod rated_row;
 mod routes;
@@ -16,6 +17,7 @@ use accounts::plans::Currency;
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use rest::feature::Feature;
+use rust_decimal::Decimal;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -41,6 +43,7 @@ use crate::{
     usage::{UsageCut, UsageQuestion},
 };
 use billed::{Ground, bring_up_to_date};
+use expected::with_remaining_days;
 use run_row as row;
 
 /// Runs.
@@ -99,6 +102,21 @@ pub struct BillingRun {
     pub cut: Option<String>,
     /// What came of it.
     pub report: Option<RunReport>,
+}
+
+/// The next invoice of a subscription, as it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct NextBill {
+    /// The billing day.
+    pub(crate) billed_on: NaiveDate,
+    /// With the usage of up to now.
+    pub(crate) document: Document,
+    /// The total if the remaining days are like those before them.
+    pub(crate) forecast: Decimal,
+    /// Of all amounts.
+    pub(crate) currency: Currency,
+    /// The events that were read.
+    pub(crate) as_of: String,
 }
 
 /// Which subscriptions are wanted, and how.
@@ -229,12 +247,9 @@ impl Billing {
         Ok(usage)
     }
 
-    /// What the next invoice of an organization would be if its period ended now: its day, its document and its currency; and
-    /// the cut that was read.
-    pub(crate) async fn draft_of(
-        &self,
-        organization_id: &str,
-    ) -> Result<((NaiveDate, Document, Currency), String), Fault> {
+    /// What the next invoice of an organization would be if its period ended now, and what it will be if the remaining days
+    /// are like those before them.
+    pub(crate) async fn next_bill(&self, organization_id: &str) -> Result<NextBill, Fault> {
         let (db, now) = (self.state.store.db(), self.state.clock.now());
         let stored = subscriptions::newest(db, organization_id).await?;
         let absent = || Fault::Unknown("subscription of this organization".to_owned());
@@ -242,14 +257,24 @@ impl Billing {
         let cut = self.usage.cut().await?;
         let usage = self.usage_of(std::slice::from_ref(&stored), &cut, now).await?;
         let used = usage.into_values().next().and_then(|mut of| of.remove(organization_id));
+        let used = used.unwrap_or_default();
         let of = &stored.subscription;
         let known = invoices::of_subscription(db, &of.subscription_id).await?;
         let book = price_book::book(db).await?;
-        let (day, due) = so_far(&stored, &used.unwrap_or_default(), &known, &book, now)?;
+        let (billed_on, due) = so_far(&stored, &used, &known, &book, now)?;
+        let ahead = with_remaining_days(&used, stored.today(now), billed_on);
+        let (_, expected) = so_far(&stored, &ahead, &known, &book, now)?;
         let parties = invoices::parties(db, &self.settings, organization_id).await?;
-        let document = Document::of(&due, parties, digits(of.currency)?)?;
+        let document = Document::of(&due, parties.clone(), digits(of.currency)?)?;
+        let forecast = Document::of(&expected, parties, digits(of.currency)?)?;
         let balance = invoices::balance(db, organization_id, of.currency).await?;
-        Ok(((day, document.paid_by(balance), of.currency), cut.token))
+        Ok(NextBill {
+            billed_on,
+            document: document.paid_by(balance),
+            forecast: forecast.total,
+            currency: of.currency,
+            as_of: cut.token,
+        })
     }
 
     async fn begin_run(&self, by: &str, now: DateTime<Utc>) -> Result<i64, StoreError> {

@@ -9,9 +9,9 @@ mod stored;
 
 use rest::feature::Feature;
 
-#[cfg(test)]
 pub(crate) use acts::Act;
 pub(crate) use announcing::{SOURCE, announce};
+pub(crate) use routes::{ActPreview, SubscriptionView};
 pub use stored::StoredSubscription;
 pub(crate) use stored::{newest, of_ids, open, put};
 
