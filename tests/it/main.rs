@@ -4,6 +4,7 @@
 mod accounts;
 #[cfg(test)]
 mod billing;
+#[cfg(test)]
 mod browser;
 #[cfg(test)]
 mod fixture;

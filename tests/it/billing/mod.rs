@@ -1,4 +1,5 @@
 //! Prices, subscriptions and invoices.
 
 mod flow;
+mod kills;
 mod price_file;

@@ -169,3 +169,49 @@ async fn credit_notes_add_up_to_their_invoice() {
         desk.invoices().await.into_iter().find(|one| one.invoice_id == invoice.invoice_id);
     assert_eq!(invoice.map(|one| one.status), Some(InvoiceStatus::Paid));
 }
+
+/// Two processes on one database, each with its own connection: every billing day has one invoice, and numbers have no gap.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_at_once_bill_each_day_once() {
+    let desk = Desk::new("2026-02-01T09:00:00Z", Settings::default()).await;
+    let store = &desk.scratch.store;
+    let now = desk.billing.state.clock.now();
+    let ids: Vec<String> = (0..12).map(|at| format!("org_{at}")).collect();
+    let organization = |id: &String| Organization {
+        organization_id: id.clone(),
+        name: id.clone(),
+        kind: OrganizationKind::Business,
+        plan: "free".to_owned(),
+        country: "DE".to_owned(),
+        signed_up_at: now,
+    };
+    let all: Vec<_> = ids.iter().map(organization).collect();
+    organizations::upsert_many(store, &all, now).await.unwrap();
+    for id in &ids {
+        let act = Act::Start { plan: "pro".into(), seats: 1, trial: false, starts_on: None };
+        desk.billing.act(id, &act, &tester()).await.unwrap();
+        desk.usage.add(id, "2026-02-03", 1_500);
+    }
+    desk.go_to("2026-04-02T09:00:00Z");
+    let other = Billing {
+        state: State::new(
+            desk.scratch.opened_again(&migrations()).await,
+            desk.billing.state.clock.clone(),
+        ),
+        ..desk.billing.clone()
+    };
+    let scope = RunScope::default();
+    let (one, two) =
+        tokio::join!(Box::pin(desk.billing.run("one", &scope)), Box::pin(other.run("two", &scope)));
+    let (one, two) = (one.unwrap().1, two.unwrap().1);
+    assert_eq!((&one.failures, &two.failures), (&Vec::new(), &Vec::new()));
+    assert_eq!(one.invoices + two.invoices, 36, "{one:?} {two:?}");
+    let filter = invoices::InvoiceFilter::default();
+    let (found, count) = invoices::list(store.db(), &filter, (0, 100)).await.unwrap();
+    let mut numbers: Vec<_> = found.iter().filter_map(|one| one.number.clone()).collect();
+    numbers.sort();
+    assert_eq!(numbers, (1..=36).map(|at| format!("INV-{at:06}")).collect::<Vec<_>>());
+    let days: std::collections::BTreeSet<_> =
+        found.iter().map(|one| (one.subscription_id.clone(), one.billed_on)).collect();
+    assert_eq!((days.len() as u64, count), (36, 36));
+}
