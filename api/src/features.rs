@@ -79,6 +79,7 @@ mod tests {
             "m0025_shared_roles",
             "m0026_views",
             "m0027_billing",
+            "m0028_payments",
         ];
         assert_eq!(names, released);
     }

@@ -123,9 +123,9 @@ fn engine(config: &Config, program: &Path, handshake: Handshake, changes: Change
 
 fn billing(config: &Config, lake: &Lake) -> Result<Billing, StartError> {
     let settings = billing::Settings::clone(&config.billing);
-    settings.check().map_err(StartError::Billing)?;
     let usage = Arc::new(BilledUsage { lake: lake.clone() });
-    Ok(Billing::new(lake.state.clone(), usage, lake.courier.clone(), settings))
+    Billing::new(lake.state.clone(), usage, lake.courier.clone(), settings)
+        .map_err(StartError::Billing)
 }
 
 /// The plans of the file that the settings name; without one, those of the program.

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use delivery::Courier;
 use serde::{Deserialize, Serialize};
-use state::State;
+use state::{State, secret::Secret};
 
-use crate::usage::UsageSource;
+use crate::{
+    payments::{Call, PAYPAL, PayPal, STRIPE, Stripe},
+    usage::UsageSource,
+};
 
 /// Prices, subscriptions and invoices. Clones share everything.
 #[derive(Debug, Clone)]
@@ -16,6 +19,9 @@ pub struct Billing {
     pub(crate) usage: Arc<dyn UsageSource>,
     pub(crate) courier: Arc<Courier>,
     pub(crate) settings: Arc<Settings>,
+    /// If it is configured.
+    pub(crate) stripe: Option<Arc<Stripe>>,
+    pub(crate) paypal: Option<Arc<PayPal>>,
 }
 
 /// The section `billing` of the configuration.
@@ -49,6 +55,20 @@ pub struct Settings {
     pub seller_email: String,
     /// Where money goes by bank transfer, in lines.
     pub seller_bank_account: String,
+    /// The secret key of an account of Stripe; empty: there is none.
+    pub stripe_secret_key: Secret,
+    /// What Stripe signs its webhooks with.
+    pub stripe_webhook_secret: Secret,
+    /// Where Stripe is.
+    pub stripe_url: String,
+    /// The client id of an account of PayPal; empty: there is none.
+    pub paypal_client_id: String,
+    /// Its secret.
+    pub paypal_secret: Secret,
+    /// The id of our webhook at PayPal.
+    pub paypal_webhook_id: String,
+    /// Where PayPal is.
+    pub paypal_url: String,
     /// A font with Chinese letters for PDF; empty: one of the system.
     pub font: std::path::PathBuf,
 }
@@ -101,6 +121,13 @@ impl Default for Settings {
             seller_tax_id: String::new(),
             seller_email: String::new(),
             seller_bank_account: String::new(),
+            stripe_secret_key: Secret::default(),
+            stripe_webhook_secret: Secret::default(),
+            stripe_url: "https://api.stripe.com".to_owned(),
+            paypal_client_id: String::new(),
+            paypal_secret: Secret::default(),
+            paypal_webhook_id: String::new(),
+            paypal_url: "https://api-m.paypal.com".to_owned(),
             font: std::path::PathBuf::new(),
         }
     }
@@ -136,18 +163,67 @@ impl Settings {
                 return Err(format!("`billing.{name}` is 0 to 3650, and reminders are apart"));
             }
         }
+        let is_half = |one: bool, other: bool| one != other;
+        if is_half(
+            self.stripe_secret_key.reveal().is_empty(),
+            self.stripe_webhook_secret.reveal().is_empty(),
+        ) {
+            let both = "`billing.stripe_secret_key` and `billing.stripe_webhook_secret`";
+            return Err(format!(
+                "{both} are set together: without webhooks payments would be missed"
+            ));
+        }
+        let is_there = !self.paypal_client_id.is_empty();
+        if is_half(is_there, !self.paypal_secret.reveal().is_empty())
+            || is_half(is_there, !self.paypal_webhook_id.is_empty())
+        {
+            let all = "`billing.paypal_client_id`, `paypal_secret` and `paypal_webhook_id`";
+            return Err(format!(
+                "{all} are set together: without webhooks payments would be missed"
+            ));
+        }
+        for (name, url) in [("stripe_url", &self.stripe_url), ("paypal_url", &self.paypal_url)] {
+            if !url.starts_with("https://") && !url.starts_with("http://127.0.0.1") {
+                return Err(format!("`billing.{name}` begins with https://"));
+            }
+        }
         Ok(())
     }
 }
 
 impl Billing {
-    /// Billing over the usage of the lake.
+    /// Billing over the usage of the lake. Fails for settings that are not possible.
     pub fn new(
         state: State,
         usage: Arc<dyn UsageSource>,
         courier: Courier,
         settings: Settings,
-    ) -> Self {
-        Self { state, usage, courier: Arc::new(courier), settings: Arc::new(settings) }
+    ) -> Result<Self, String> {
+        settings.check()?;
+        let stripe = match settings.stripe_secret_key.reveal() {
+            "" => None,
+            _ => Some(Arc::new(Stripe {
+                call: Call::new(&settings.stripe_url)?,
+                key: settings.stripe_secret_key.clone(),
+                webhook_secret: settings.stripe_webhook_secret.clone(),
+            })),
+        };
+        let paypal = match settings.paypal_client_id.as_str() {
+            "" => None,
+            id => Some(Arc::new(PayPal {
+                call: Call::new(&settings.paypal_url)?,
+                client_id: id.to_owned(),
+                secret: settings.paypal_secret.clone(),
+                webhook_id: settings.paypal_webhook_id.clone(),
+            })),
+        };
+        let (courier, settings) = (Arc::new(courier), Arc::new(settings));
+        Ok(Self { state, usage, courier, settings, stripe, paypal })
+    }
+
+    /// The payment providers that are configured.
+    pub(crate) fn providers(&self) -> Vec<&'static str> {
+        let known = [(self.stripe.is_some(), STRIPE), (self.paypal.is_some(), PAYPAL)];
+        known.into_iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name).collect()
     }
 }

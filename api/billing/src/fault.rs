@@ -49,6 +49,12 @@ pub enum Fault {
     /// The invoice is not in a state in which this can be done.
     #[error("{0}")]
     InvoiceState(String),
+    /// A payment provider is not configured.
+    #[error("{0}")]
+    PaymentsNotConfigured(String),
+    /// A payment provider does not answer.
+    #[error("{0}")]
+    ProviderAway(String),
     /// No font for a document.
     #[error("{0}")]
     FontMissing(String),
@@ -83,6 +89,8 @@ impl From<Fault> for Problem {
             }
             Fault::Unknown(_) => Self::not_found(detail),
             Fault::InvoiceState(_) => Self::conflict(Code::InvoiceState, detail),
+            Fault::PaymentsNotConfigured(_) => Self::conflict(Code::PaymentsNotConfigured, detail),
+            Fault::ProviderAway(_) => Self::unavailable(5).explained(detail),
             Fault::FontMissing(_) => Self::conflict(Code::FontMissing, detail),
         }
     }

@@ -16,6 +16,7 @@ mod due;
 mod fault;
 mod invoices;
 mod m0027_billing;
+mod m0028_payments;
 mod mails;
 mod meter;
 mod own;
@@ -68,6 +69,7 @@ pub const FEATURES: &[Feature<Billing>] = &[
     subscriptions::FEATURE,
     invoices::FEATURE,
     runs::FEATURE,
+    payments::FEATURE,
     portal::FEATURE,
 ];
 

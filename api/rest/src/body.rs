@@ -149,6 +149,12 @@ impl<const BYTES_MAX: usize> Body<BYTES_MAX> {
         web::Query::from_query(text).map(web::Query::into_inner).map_err(|_| invalid())
     }
 
+    /// The body of somebody who is not signed in as it came: a signature is of these bytes.
+    pub async fn raw_of_stranger(self, bytes_max: usize) -> Result<Bytes, Problem> {
+        let client = ClientId::stranger(&self.request);
+        self.read(client, bytes_max).await
+    }
+
     /// The body as it came, still packed, of at most so many bytes.
     pub async fn packed(self, from: &Principal, bytes_max: usize) -> Result<Bytes, Problem> {
         self.read(from.into(), bytes_max).await

@@ -52,6 +52,7 @@ async fn the_contract_is_the_golden_files_and_its_routes_exist() {
         let concrete = concrete.replace("{project_id}", "proj_1");
         let concrete = concrete.replace("{invoice_id}", "inv_1").replace("{line}", "1");
         let concrete = concrete.replace("{month}", "2026-02");
+        let concrete = concrete.replace("{payment_id}", "pay_1");
         let concrete = concrete.replace("{run}", "run_1").replace("{incident}", "incident_1");
         let concrete = concrete.replace("{version}", "1").replace("{link}", "link_1");
         assert!(!concrete.contains('{'), "{path} has a parameter that this test does not fill");

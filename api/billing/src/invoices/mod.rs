@@ -23,16 +23,16 @@ mod document_tests;
 
 use rest::feature::Feature;
 
-pub(crate) use credit::{balance, balances};
+pub(crate) use credit::{balance, balances, enter};
 pub(crate) use credit_notes::{note, to_credit};
 pub use document::{Buyer, Document, InvoiceLine};
 pub use issue::midnight;
-pub(crate) use issue::{credit_note, finalize, object, parties};
+pub(crate) use issue::{credit_note, finalize, object, parties, say};
 pub(crate) use routes::visible;
-pub(crate) use settled::dun;
+pub(crate) use settled::{dun, lift};
 pub use stored::{Invoice, InvoiceKind, InvoiceStatus};
 pub(crate) use stored::{
-    InvoiceFilter, billed, get, list, minor, new_id, of_subscription, put, remove,
+    InvoiceFilter, billed, get, list, major, minor, new_id, of_subscription, put, remove,
 };
 
 use crate::Billing;

@@ -389,7 +389,8 @@ impl Billing {
         if others.iter().any(|one| one.corrects_id.as_deref() == Some(invoice_id)) {
             return refuse("a part of the invoice was credited: credit the rest");
         }
-        if !payments::of_invoice(write.db(), invoice_id).await?.is_empty() {
+        let paid = payments::of_invoice(write.db(), invoice_id).await?;
+        if paid.iter().any(|one| one.is_paid()) {
             return refuse("a part of the invoice was paid: issue a credit note");
         }
         let invoice = void(&write, invoice, now).await?;

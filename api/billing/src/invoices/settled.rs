@@ -140,6 +140,8 @@ pub(crate) async fn dun(billing: &Billing, now: DateTime<Utc>) -> Result<u64, Fa
             done += 1;
             invoice.reminded_at = Some(now);
             put(&write, &invoice).await?;
+            let day = (now - due_at).num_days() + 1;
+            billing.charge_later(&write, &invoice, day, now).await?;
             billing.mail_invoice(&write, &invoice, told, now).await?;
             write.commit().await?;
         }

@@ -99,7 +99,8 @@ impl Sheet {
             totals.push((say("credit"), money(-document.credit)));
         }
         if of.kind == InvoiceKind::Invoice {
-            let paid: Decimal = payments.iter().map(|payment| payment.amount).sum();
+            let paid: Decimal =
+                payments.iter().filter(|one| one.is_paid()).map(|one| one.amount).sum();
             if !paid.is_zero() {
                 totals.push((say("paid"), money(-paid)));
             }

@@ -83,7 +83,7 @@ pub(crate) fn statement(
         let amount = one.document.total;
         all.push(Entry { at, kind, number, amount, balance: Decimal::ZERO });
     }
-    for one in payments.iter().filter(|one| one.currency == currency) {
+    for one in payments.iter().filter(|one| one.currency == currency && one.is_paid()) {
         all.push(Entry {
             at: one.created_at,
             kind: "payment",

@@ -1,36 +1,68 @@
 //! Payments of invoices.
 
+mod call;
+mod hook_row;
+mod hooks;
+mod method_row;
+mod online;
+mod paypal;
+mod routes;
 mod row;
+mod stripe;
 
 use accounts::plans::Currency;
 use chrono::{DateTime, Utc};
+use rest::feature::Feature;
 use rust_decimal::Decimal;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
+    sea_query::OnConflict,
 };
 use serde::Serialize;
-use state::store::{StoreContext, StoreError, Write, time_of};
+use serde_json::{Value, json};
+use state::{
+    migration::Migration,
+    store::{StoreContext, StoreError, Write, time_of},
+};
 use utoipa::ToSchema;
 
+pub(crate) use call::Call;
+pub(crate) use online::{PAYPAL, STRIPE, forget_method, method};
+pub(crate) use paypal::PayPal;
+pub(crate) use stripe::Stripe;
+
 use crate::{
+    Billing,
     fault::Fault,
     invoices::{Invoice, minor, new_id},
+    m0028_payments,
 };
 
 const TABLE: &str = "payments";
 
+/// Payments.
+pub(crate) const FEATURE: Feature<Billing> = Feature::new("payments")
+    .with_routes(routes::routes)
+    .with_migrations(&[Migration {
+        name: "m0028_payments",
+        up: |m| Box::pin(m0028_payments::up(m)),
+    }])
+    .with_tasks(routes::register);
+
 /// A payment of an invoice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Payment {
     /// `pay_…`
     pub(crate) payment_id: String,
+    /// Who paid.
+    pub(crate) organization_id: String,
     /// The invoice that it pays.
     pub(crate) invoice_id: String,
-    /// `bank_transfer`.
+    /// `bank_transfer`, `stripe` or `paypal`.
     pub(crate) provider: String,
     /// Names the payment with its provider.
     pub(crate) reference: String,
-    /// `succeeded`.
+    /// `succeeded`; or `pending`: a page of the provider is open.
     pub(crate) status: String,
     /// ISO 4217.
     #[schema(value_type = String)]
@@ -38,43 +70,63 @@ pub(crate) struct Payment {
     /// What was paid.
     #[schema(value_type = String)]
     pub(crate) amount: Decimal,
+    /// What was given back of it.
+    #[schema(value_type = String)]
+    pub(crate) refunded: Decimal,
     /// When it was recorded.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) created_at: DateTime<Utc>,
+    #[serde(skip)]
+    pub(crate) detail: Value,
+}
+
+impl Payment {
+    /// A payment of an invoice that came now.
+    pub(crate) fn new(
+        of: &Invoice,
+        (provider, reference): (&str, &str),
+        amount: Decimal,
+        now: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            payment_id: new_id("pay")?,
+            organization_id: of.organization_id.clone(),
+            invoice_id: of.invoice_id.clone(),
+            provider: provider.to_owned(),
+            reference: reference.to_owned(),
+            status: "succeeded".to_owned(),
+            currency: of.currency,
+            amount,
+            refunded: Decimal::ZERO,
+            created_at: now,
+            detail: json!({}),
+        })
+    }
+
+    /// Whether money has come.
+    pub(crate) fn is_paid(&self) -> bool {
+        self.status == "succeeded"
+    }
 }
 
 /// Records a payment. Gives nothing where a payment of the provider has this reference.
 pub(crate) async fn record(
     write: &Write,
     of: &Invoice,
-    (provider, reference): (&str, &str),
+    names: (&str, &str),
     amount: Decimal,
     (by, now): (&str, DateTime<Utc>),
 ) -> Result<Option<Payment>, Fault> {
-    let known = row::Entity::find()
-        .filter(row::Column::Provider.eq(provider))
-        .filter(row::Column::Reference.eq(reference))
-        .one(write.db())
-        .await
-        .doing("reading payments")?;
-    if known.is_some() {
+    if by_reference(write.db(), names.0, names.1).await?.is_some() {
         return Ok(None);
     }
-    let payment = row::Model {
-        payment_id: new_id("pay")?,
-        organization_id: of.organization_id.clone(),
-        invoice_id: of.invoice_id.clone(),
-        provider: provider.to_owned(),
-        reference: reference.to_owned(),
-        status: "succeeded".to_owned(),
-        currency: of.currency.as_str().to_owned(),
-        amount: minor(amount, of.currency)?,
-        refunded: 0,
-        detail: "{}".to_owned(),
-        created_by: by.to_owned(),
-        created_at: now.timestamp_micros(),
-        updated_at: now.timestamp_micros(),
-    };
+    let payment = Payment::new(of, names, amount, now)?;
+    put(write, &payment, by).await?;
+    Ok(Some(payment))
+}
+
+/// Writes a payment.
+pub(crate) async fn put(write: &Write, payment: &Payment, by: &str) -> Result<(), Fault> {
     let row = row::ActiveModel {
         payment_id: Set(payment.payment_id.clone()),
         organization_id: Set(payment.organization_id.clone()),
@@ -82,17 +134,43 @@ pub(crate) async fn record(
         provider: Set(payment.provider.clone()),
         reference: Set(payment.reference.clone()),
         status: Set(payment.status.clone()),
-        currency: Set(payment.currency.clone()),
-        amount: Set(payment.amount),
-        refunded: Set(0),
-        detail: Set(payment.detail.clone()),
-        created_by: Set(payment.created_by.clone()),
-        created_at: Set(payment.created_at),
-        updated_at: Set(payment.updated_at),
+        currency: Set(payment.currency.as_str().to_owned()),
+        amount: Set(minor(payment.amount, payment.currency)?),
+        refunded: Set(minor(payment.refunded, payment.currency)?),
+        detail: Set(payment.detail.to_string()),
+        created_by: Set(by.to_owned()),
+        created_at: Set(payment.created_at.timestamp_micros()),
+        updated_at: Set(payment.created_at.timestamp_micros()),
     };
-    let added = row::Entity::insert(row).exec_without_returning(write.db()).await;
-    added.doing("recording a payment")?;
-    Ok(Some(payment.try_into()?))
+    let replace = OnConflict::column(row::Column::PaymentId)
+        .update_columns([row::Column::Status, row::Column::Refunded, row::Column::Detail])
+        .to_owned();
+    let written = row::Entity::insert(row).on_conflict(replace);
+    Ok(written.exec_without_returning(write.db()).await.doing("recording a payment").map(drop)?)
+}
+
+/// The payment of an id.
+pub(crate) async fn get(
+    db: &impl ConnectionTrait,
+    payment_id: &str,
+) -> Result<Option<Payment>, StoreError> {
+    let found = row::Entity::find_by_id(payment_id).one(db).await.doing("reading a payment")?;
+    found.map(Payment::try_from).transpose()
+}
+
+/// The payment that a provider names.
+pub(crate) async fn by_reference(
+    db: &impl ConnectionTrait,
+    provider: &str,
+    reference: &str,
+) -> Result<Option<Payment>, StoreError> {
+    let found = row::Entity::find()
+        .filter(row::Column::Provider.eq(provider))
+        .filter(row::Column::Reference.eq(reference))
+        .one(db)
+        .await
+        .doing("reading payments")?;
+    found.map(Payment::try_from).transpose()
 }
 
 /// The payments of an invoice, the oldest first.
@@ -135,6 +213,9 @@ impl TryFrom<row::Model> for Payment {
         let digits = crate::digits(currency).map_err(|_| damaged())?;
         Ok(Self {
             amount: Decimal::new(row.amount, digits),
+            refunded: Decimal::new(row.refunded, digits),
+            detail: serde_json::from_str(&row.detail).map_err(|_| damaged())?,
+            organization_id: row.organization_id,
             created_at: time_of(TABLE, row.created_at)?,
             payment_id: row.payment_id,
             invoice_id: row.invoice_id,
@@ -145,3 +226,6 @@ impl TryFrom<row::Model> for Payment {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use pages::screen::{Act, Field, Form, Row, Screen, Section, Table};
 use rest::{
     body::Body,
-    principal::{Administer, Gate, ReadMetrics},
+    principal::{Ability, Administer, Gate, ReadMetrics},
     problem::Problem,
 };
 use rust_decimal::Decimal;
@@ -39,7 +39,10 @@ async fn show(
         Err(way_in) => return Ok(way_in),
     };
     let invoice = visible(&billing, &desk.visit.principal, &id).await?;
-    let sections = desk.invoice_sections(&invoice).await?;
+    let mut sections = desk.invoice_sections(&invoice).await?;
+    if let Some(first) = sections.first_mut() {
+        first.acts = desk.pay_acts(&invoice);
+    }
     desk.visit.shown(Screen {
         here: "billing",
         title: desk.invoice_title(&invoice),
@@ -219,7 +222,7 @@ impl Desk<'_> {
         sections.push(Section { title: self.word("documents"), links, ..Section::default() });
         if of.kind == InvoiceKind::Invoice && of.status != InvoiceStatus::Draft {
             let paid = payments::of_invoice(self.billing.state.store.db(), &of.invoice_id).await?;
-            let rows = paid.iter().map(|one| Row {
+            let rows = paid.iter().filter(|one| one.is_paid()).map(|one| Row {
                 cells: vec![
                     one.created_at.format("%Y-%m-%d").to_string(),
                     self.word(&one.provider),
@@ -257,6 +260,20 @@ impl Desk<'_> {
             sections,
             ..Screen::default()
         })
+    }
+
+    /// The ways to pay an invoice.
+    fn pay_acts(&self, of: &Invoice) -> Vec<Act> {
+        let is_open = matches!(of.status, InvoiceStatus::Open | InvoiceStatus::Uncollectible);
+        if !is_open || !self.visit.principal.may(Ability::ManageBilling) {
+            return Vec::new();
+        }
+        let act = |by: &str| Act {
+            path: format!("/billing/invoices/{}/pay", of.invoice_id),
+            label: self.word(&format!("pay_{by}")),
+            values: vec![("provider", by.to_owned())],
+        };
+        self.billing.providers().into_iter().map(act).collect()
     }
 
     fn invoice_acts(&self, of: &Invoice) -> Vec<Act> {

@@ -3,6 +3,7 @@
 
 mod invoice;
 mod own;
+mod paying;
 mod plans;
 mod priced;
 mod prices;
@@ -34,6 +35,7 @@ pub(crate) const FEATURE: Feature<Billing> =
         own::routes(config);
         plans::routes(config);
         invoice::routes(config);
+        paying::routes(config);
         staff::routes(config);
         staff_organization::routes(config);
         prices::routes(config);

@@ -17,6 +17,7 @@ use crate::{
     fault::Fault,
     invoices::{self, Invoice, InvoiceFilter},
     own::own_organization,
+    payments,
     subscriptions::SubscriptionView,
 };
 
@@ -266,8 +267,28 @@ impl Desk<'_> {
                 false => account.join(", "),
             },
         ));
-        let note = Some(self.word("pay_note"));
-        Ok(Section { title: self.word("how_to_pay"), note, facts, ..Section::default() })
+        let kept = payments::method(self.billing.state.store.db(), id).await?;
+        let note = match (self.billing.providers().is_empty(), &kept) {
+            (true, _) => "pay_note",
+            (false, None) => "pay_online_note",
+            (false, Some(_)) => "charged_note",
+        };
+        let mut acts = Vec::new();
+        let act = |name: &str, label: &str| Act {
+            path: "/billing/payment-method".to_owned(),
+            label: self.word(label),
+            values: vec![("act", name.to_owned())],
+        };
+        let may_change = self.visit.principal.may(Ability::ManageBilling);
+        if may_change && self.billing.stripe.is_some() {
+            acts.push(act("set_up", if kept.is_some() { "other_method" } else { "keep_method" }));
+        }
+        if let Some(kept) = kept {
+            facts.insert(0, (self.word("method"), kept.label));
+            acts.extend(may_change.then(|| act("remove", "remove_method")));
+        }
+        let note = Some(self.word(note));
+        Ok(Section { title: self.word("how_to_pay"), note, facts, acts, ..Section::default() })
     }
 
     /// Who pays, as a form.

@@ -207,6 +207,7 @@ impl Billing {
         let Some(stored) = stored else { return Ok(billed::Outcome::default()) };
         let outcome = Box::pin(bring_up_to_date(&write, stored, usage, ground)).await?;
         for invoice in &outcome.issued {
+            self.charge_later(&write, invoice, 0, ground.now).await?;
             self.mail_invoice(&write, invoice, "issued", ground.now).await?;
         }
         write.commit().await?;
@@ -358,4 +359,4 @@ impl TryFrom<row::Model> for BillingRun {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -86,9 +86,9 @@ impl UsageSource for StatedUsage {
     }
 }
 
-struct Desk {
-    scratch: Scratch,
-    billing: Billing,
+pub(crate) struct Desk {
+    pub(crate) scratch: Scratch,
+    pub(crate) billing: Billing,
     usage: Arc<StatedUsage>,
 }
 
@@ -101,7 +101,7 @@ fn migrations() -> Vec<Migration> {
 
 impl Desk {
     /// With two organizations, `org_a` and `org_b`, and the prices of above.
-    async fn new(at: &str, settings: Settings) -> Self {
+    pub(crate) async fn new(at: &str, settings: Settings) -> Self {
         Box::pin(Self::opened(at, settings)).await
     }
 
@@ -113,7 +113,8 @@ impl Desk {
         let courier =
             Courier::new(state.clone(), Smtp::default(), Hooks::default(), None, links).unwrap();
         let usage = Arc::new(StatedUsage::default());
-        let billing = Billing::new(state, Arc::<StatedUsage>::clone(&usage), courier, settings);
+        let billing =
+            Billing::new(state, Arc::<StatedUsage>::clone(&usage), courier, settings).unwrap();
         let organization = |id: &str| Organization {
             organization_id: id.to_owned(),
             name: format!("Customer {id}"),
@@ -130,7 +131,7 @@ impl Desk {
         desk
     }
 
-    async fn taxed(self, organization: &str, tax_percent: i64) -> Self {
+    pub(crate) async fn taxed(self, organization: &str, tax_percent: i64) -> Self {
         let tax_percent = Decimal::from(tax_percent);
         let customer = Customer { tax_percent, ..Customer::default() };
         let write = self.scratch.store.write().await.unwrap();
@@ -142,29 +143,29 @@ impl Desk {
     }
 
     /// Moves the clock to a time, and runs.
-    async fn run_at(&self, at: &str) -> RunReport {
+    pub(crate) async fn run_at(&self, at: &str) -> RunReport {
         self.go_to(at);
         let report = self.run().await;
         assert_eq!(report.failures, []);
         report
     }
 
-    async fn run(&self) -> RunReport {
+    pub(crate) async fn run(&self) -> RunReport {
         self.billing.run("test", &RunScope::default()).await.unwrap().1
     }
 
-    fn go_to(&self, at: &str) {
+    pub(crate) fn go_to(&self, at: &str) {
         let at: DateTime<Utc> = at.parse().unwrap();
         let by = at - self.billing.state.clock.now();
         self.billing.state.clock.advance(by.to_std().unwrap());
     }
 
-    async fn act(&self, act: Act) {
+    pub(crate) async fn act(&self, act: Act) {
         self.billing.act("org_a", &act, &tester()).await.unwrap();
     }
 
     /// What the lake was told since: events of billing as `kind amount plan`.
-    async fn told(&self) -> Vec<String> {
+    pub(crate) async fn told(&self) -> Vec<String> {
         let (events, _) = self.all_told().await;
         events
     }
@@ -196,7 +197,7 @@ impl Desk {
         (events, rated)
     }
 
-    async fn invoices(&self) -> Vec<Invoice> {
+    pub(crate) async fn invoices(&self) -> Vec<Invoice> {
         let db = self.scratch.store.db();
         let newest = subscriptions::newest(db, "org_a").await.unwrap().unwrap();
         let mut all = of_subscription(db, &newest.subscription.subscription_id).await.unwrap();
@@ -205,7 +206,7 @@ impl Desk {
     }
 
     /// The last documents: `number total outstanding status`, and their lines.
-    async fn last(&self, count: usize) -> Vec<String> {
+    pub(crate) async fn last(&self, count: usize) -> Vec<String> {
         let mut all = self.invoices().await;
         all.sort_by_key(|one| (one.issued_at, one.number.clone()));
         let mut said = Vec::new();
@@ -229,7 +230,7 @@ impl Desk {
         organizations::get(&self.scratch.store, "org_a").await.unwrap().unwrap().plan
     }
 
-    async fn status(&self) -> OrganizationStatus {
+    pub(crate) async fn status(&self) -> OrganizationStatus {
         let found = organizations::search(&self.scratch.store, "org_a", 9).await.unwrap();
         found[0].status
     }

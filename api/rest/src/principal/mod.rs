@@ -186,6 +186,8 @@ impl Principal {
         match self.restriction {
             None => {}
             Some(Restriction::Suspended | Restriction::View) if reads => {}
+            // Who is suspended since an invoice is not paid can pay it.
+            Some(Restriction::Suspended) if ability == Ability::ManageBilling => {}
             Some(_) => return false,
         }
         let of_all = matches!(ability, Ability::Administer | Ability::VerifyKeys);

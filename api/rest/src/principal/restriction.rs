@@ -28,6 +28,13 @@ const QUESTIONS: [&str; 10] = [
     "/v1/alerts/trial",
     "/v1/schedules/next",
 ];
+/// How an invoice is paid.
+const PAYING: [&str; 4] = [
+    "/v1/invoices/{invoice_id}/pay",
+    "/v1/billing/payment-method",
+    "/billing/invoices/{id}/pay",
+    "/billing/payment-method",
+];
 /// How a session ends.
 const WAYS_OUT: [&str; 2] = ["/v1/auth/logout", "/sign-out"];
 /// The own account: what these paths and those below them change is nobody else's.
@@ -54,7 +61,9 @@ impl Restriction {
         };
         let is_way_out = WAYS_OUT.contains(&pattern);
         match self {
-            Self::Suspended => is_way_out || QUESTIONS.contains(&pattern) || is_own(),
+            Self::Suspended => {
+                is_way_out || QUESTIONS.contains(&pattern) || PAYING.contains(&pattern) || is_own()
+            }
             Self::View => is_way_out || QUESTIONS.contains(&pattern),
             Self::SecondFactorMissing => is_way_out || is_own(),
         }
@@ -66,7 +75,9 @@ impl Restriction {
             Self::SecondFactorMissing => {
                 "your role needs a second factor: turn it on first, on the page /account"
             }
-            Self::Suspended => "your account or your organization is suspended: you can only read",
+            Self::Suspended => {
+                "your account or your organization is suspended: you can only read, and pay"
+            }
             Self::View => "this is a view of somebody else: it only reads",
         }
     }
@@ -93,6 +104,9 @@ mod tests {
         assert!(Restriction::SecondFactorMissing.leaves("/v1/me/second-factor/confirm"));
         assert!(Restriction::Suspended.leaves("/account/{act}"));
         assert!(!Restriction::View.leaves("/v1/me"));
+        assert!(Restriction::Suspended.leaves("/v1/invoices/{invoice_id}/pay"));
+        assert!(!Restriction::View.leaves("/v1/invoices/{invoice_id}/pay"));
+        assert!(!Restriction::Suspended.leaves("/v1/subscription"));
         assert!(Restriction::View.leaves("/sign-out"));
     }
 }
