@@ -103,8 +103,8 @@ impl UsageSource for BilledUsage {
             false => format!(" AND ({})", models.join(" OR ")),
         };
         format!(
-            "SELECT {EVENT_COLUMNS} FROM usage_events WHERE occurred_at >= TIMESTAMP '{}' \
-             AND occurred_at < TIMESTAMP '{}' AND source NOT LIKE '{SELF_REPORTED}%'{models} \
+            "SELECT {EVENT_COLUMNS} FROM usage_events WHERE occurred_at >= {} \
+             AND occurred_at < {} AND source NOT LIKE '{SELF_REPORTED}%'{models} \
              ORDER BY occurred_at, source, event_id",
             utc(question.from),
             utc(question.to),
@@ -122,8 +122,10 @@ impl BilledUsage {
     }
 }
 
+/// An instant in SQL. A plain `TIMESTAMP` would be a time on the clock of the question's zone.
 fn utc(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+    let at = at.to_rfc3339_opts(SecondsFormat::Micros, true);
+    format!("arrow_cast('{at}', 'Timestamp(Microsecond, Some(\"UTC\"))')")
 }
 
 /// A name or glob of models as a pattern of SQL.
@@ -152,7 +154,7 @@ fn usage_sql(question: &UsageQuestion) -> String {
         "SELECT organization_id, CAST(occurred_at AS DATE), model, currency, count(*), {}, {}, {}, {}, {}, \
          sum(list_price), count(*) FILTER (WHERE list_price IS NULL AND \
          (coalesce(input_tokens, 0) > 0 OR coalesce(output_tokens, 0) > 0 OR coalesce(images, 0) > 0)) \
-         FROM usage_events WHERE occurred_at >= TIMESTAMP '{}' AND occurred_at < TIMESTAMP '{}' \
+         FROM usage_events WHERE occurred_at >= {} AND occurred_at < {} \
          AND source NOT LIKE '{SELF_REPORTED}%'{organization} GROUP BY 1, 2, 3, 4",
         sum("input_tokens"),
         sum("cached_input_tokens"),

@@ -122,7 +122,10 @@ fn engine(config: &Config, program: &Path, handshake: Handshake, changes: Change
 }
 
 fn billing(config: &Config, lake: &Lake) -> Result<Billing, StartError> {
-    let settings = billing::Settings::clone(&config.billing);
+    let settings = billing::Settings {
+        usage_kept_days: config.retention.usage_ledger,
+        ..billing::Settings::clone(&config.billing)
+    };
     let usage = Arc::new(BilledUsage { lake: lake.clone() });
     Billing::new(lake.state.clone(), usage, lake.courier.clone(), settings)
         .map_err(StartError::Billing)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use delivery::Courier;
 use serde::{Deserialize, Serialize};
 use state::{State, secret::Secret};
@@ -69,6 +70,9 @@ pub struct Settings {
     pub paypal_webhook_id: String,
     /// Where PayPal is.
     pub paypal_url: String,
+    /// Usage is kept for so many days; 0: for good. It is `retention.usage_ledger`.
+    #[serde(skip)]
+    pub usage_kept_days: u32,
     /// A font with Chinese letters for PDF; empty: one of the system.
     pub font: std::path::PathBuf,
 }
@@ -128,12 +132,22 @@ impl Default for Settings {
             paypal_secret: Secret::default(),
             paypal_webhook_id: String::new(),
             paypal_url: "https://api-m.paypal.com".to_owned(),
+            usage_kept_days: 0,
             font: std::path::PathBuf::new(),
         }
     }
 }
 
 impl Settings {
+    /// The first day whose usage is kept as a whole.
+    pub(crate) fn kept_from(&self, now: DateTime<Utc>) -> NaiveDate {
+        match self.usage_kept_days {
+            0 => NaiveDate::MIN,
+            // Days of the west begin later.
+            days => (now - TimeDelta::days(i64::from(days) - 2)).date_naive(),
+        }
+    }
+
     /// Who sells.
     pub fn seller(&self) -> Seller {
         Seller {

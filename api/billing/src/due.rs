@@ -76,6 +76,8 @@ pub struct Due {
 
 /// Periods before the one that ended whose usage may still come.
 pub const LATE_PERIODS: usize = 3;
+/// They ended at most so many days ago.
+const LATE_DAYS: i64 = 100;
 
 /// The days on which something is billed, after one day and through another: when a paid phase or a billing period begins,
 /// and when the subscription ends, and a month later.
@@ -85,8 +87,7 @@ pub fn billing_days(
     through: NaiveDate,
 ) -> Vec<NaiveDate> {
     let mut days = Vec::new();
-    let Some(first) = subscription.phases.iter().find(|phase| !phase.is_trial) else { return days };
-    let mut day = first.from;
+    let Some(mut day) = subscription.paid_from() else { return days };
     while day <= through {
         if after.is_none_or(|after| day > after) {
             days.push(day);
@@ -120,14 +121,19 @@ pub fn reads_from(subscription: &Subscription, on: NaiveDate) -> NaiveDate {
     ended(subscription, on).last().map_or(on, |period| period.start.max(subscription.starts_on()))
 }
 
-/// The periods that are over on a day, the newest first.
+/// The periods that are over on a day, the newest first: the last one, and those of which usage may still come. After its end,
+/// a subscription has none.
 fn ended(subscription: &Subscription, on: NaiveDate) -> Vec<Period> {
-    let mut periods = Vec::new();
-    let mut day = on;
+    let mut periods: Vec<Period> = Vec::new();
+    let mut day = subscription.ends_on.map_or(on, |end| end.min(on));
     while let Some(last) = day.pred_opt().filter(|last| *last >= subscription.starts_on())
         && periods.len() <= LATE_PERIODS
         && let Some(period) = Period::on(subscription, last)
     {
+        let is_late = periods.is_empty() || (on - day).num_days() <= LATE_DAYS;
+        if !is_late {
+            break;
+        }
         day = period.start;
         periods.push(period);
     }
@@ -145,7 +151,9 @@ pub fn due(
     let mut due = Due::default();
     let mut left = billed.clone();
     let ended = ended(subscription, on);
-    let newest = ended.first().map(|period| period.start);
+    // Long after the end, all that comes is late.
+    let is_final = subscription.ends_on.is_some_and(|end| end < on);
+    let newest = ended.first().map(|period| period.start).filter(|_| !is_final);
     let mut known: BTreeSet<NaiveDate> = ended.iter().map(|period| period.start).collect();
     for period in ended.iter().rev() {
         let is_late = Some(period.start) != newest;

@@ -49,6 +49,9 @@ pub enum Fault {
     /// The invoice is not in a state in which this can be done.
     #[error("{0}")]
     InvoiceState(String),
+    /// Usage that is needed is not kept.
+    #[error("{0}")]
+    UsageGone(String),
     /// A payment provider is not configured.
     #[error("{0}")]
     PaymentsNotConfigured(String),
@@ -88,7 +91,9 @@ impl From<Fault> for Problem {
                 Self::bad_request(Code::InvalidField, detail).with("field", field)
             }
             Fault::Unknown(_) => Self::not_found(detail),
-            Fault::InvoiceState(_) => Self::conflict(Code::InvoiceState, detail),
+            Fault::UsageGone(_) | Fault::InvoiceState(_) => {
+                Self::conflict(Code::InvoiceState, detail)
+            }
             Fault::PaymentsNotConfigured(_) => Self::conflict(Code::PaymentsNotConfigured, detail),
             Fault::ProviderAway(_) => Self::unavailable(5).explained(detail),
             Fault::FontMissing(_) => Self::conflict(Code::FontMissing, detail),

@@ -97,6 +97,11 @@ impl PriceList {
             let days: Vec<NaiveDate> = versions.iter().map(|version| version.from).collect();
             check_days(&format!("plan `{plan}`"), &days)?;
             versions.iter().try_for_each(|version| version.check(plan))?;
+            let same = |version: &PlanVersion| (version.currency, version.interval);
+            if versions.iter().any(|version| same(version) != same(&versions[0])) {
+                let reason = "has one currency and one interval in all its versions: another one is another plan";
+                return Err(invalid(&format!("plan `{plan}`"), reason));
+            }
         }
         for ModelPrices { model, versions } in &list.models {
             if model.trim().is_empty() || !names.insert(("model", model)) {
@@ -121,14 +126,20 @@ impl PriceList {
         last_of(&found.versions, day, |version| version.from)
     }
 
-    /// The price of a model on a day, with its number, from 1. A name comes before a glob, and of globs the first that fits.
+    /// The price of a model on a day, with its number, from 1. A name comes before a glob, and of globs the one with the most
+    /// letters besides its wildcards. What has no price on the day yet does not count.
     pub fn model_on(&self, model: &str, day: NaiveDate) -> Option<(usize, &ModelVersion)> {
         let fits = |prices: &&ModelPrices| {
-            Pattern::new(&prices.model).is_ok_and(|pattern| pattern.matches(model))
+            prices.model == model
+                || Pattern::new(&prices.model).is_ok_and(|pattern| pattern.matches(model))
         };
-        let named = self.models.iter().find(|prices| prices.model == model);
-        let found = named.or_else(|| self.models.iter().find(fits))?;
-        last_of(&found.versions, day, |version| version.from)
+        let letters = |glob: &str| glob.chars().filter(|letter| !"*?[]".contains(*letter)).count();
+        let mut found: Vec<_> = self.models.iter().filter(fits).collect();
+        found.sort_by_key(|prices| {
+            let glob = prices.model.as_str();
+            (glob != model, std::cmp::Reverse(letters(glob)), glob)
+        });
+        found.into_iter().find_map(|prices| last_of(&prices.versions, day, |version| version.from))
     }
 }
 
@@ -224,9 +235,32 @@ models:
         };
         assert_eq!(input("gpt-5.1", "2026-04-01").as_deref(), Some("1.25"));
         assert_eq!(input("gpt-5-mini", "2026-04-01").as_deref(), Some("0.25"));
-        // The name has no price yet: the glob's is not meant.
-        assert_eq!(input("gpt-5-mini", "2026-02-01"), None);
+        // The name has no price yet.
+        assert_eq!(input("gpt-5-mini", "2026-02-01").as_deref(), Some("1.25"));
         assert_eq!(input("claude", "2026-04-01"), None);
+    }
+
+    /// However a list is ordered, the same glob counts.
+    #[test]
+    fn the_glob_that_says_most_counts() {
+        let price = |input: u32| {
+            format!(
+                "versions: [{{from: 2026-01-01, currency: USD, tokens: {{input: {input}, output: 1}}}}]"
+            )
+        };
+        let mut models: Vec<_> = [("gpt-*", 3), ("gpt-5-mini*", 1), ("*", 9), ("gpt-5*", 2)]
+            .map(|(glob, input)| format!("  - {{model: '{glob}', {}}}", price(input)))
+            .to_vec();
+        for _ in 0..2 {
+            let list = PriceList::parse(&format!("models:\n{}", models.join("\n"))).unwrap();
+            for (model, input) in
+                [("gpt-5-mini-x", "1"), ("gpt-5", "2"), ("gpt-4", "3"), ("claude", "9")]
+            {
+                let (_, found) = list.model_on(model, day("2026-02-01")).unwrap();
+                assert_eq!(found.tokens.input.to_string(), input, "{model}");
+            }
+            models.reverse();
+        }
     }
 
     #[test]
@@ -250,6 +284,8 @@ models:
             ("name: Tokens", "name: Base", "two charges"),
             ("currency: USD, trial", "currency: XAU, trial", "ISO 4217"),
             ("trial_days: 14", "trial_days: -1", "trial_days"),
+            ("currency: USD, trial", "currency: EUR, trial", "one currency"),
+            ("currency: USD, trial", "interval: year, currency: USD, trial", "one interval"),
             ("meter: tokens", "meter: tokenz", "none of the meters"),
             ("included: 1000000", "maximum: '0.001'", "more digits"),
             ("included: 1000000", "in_advance: true", "for flat charges"),

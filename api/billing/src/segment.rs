@@ -123,6 +123,7 @@ pub fn segments(
         let until = days.get(place + 1).copied().unwrap_or(to);
         let Some(phase) = subscription.phase_on(*day) else { continue };
         let found = book.charges_on(&subscription.organization_id, &phase.plan, *day);
+        let found = found.filter(|(_, currency, _)| *currency == subscription.currency);
         let (price_version, currency, charges) =
             found.ok_or_else(|| unpriced(&phase.plan, *day))?;
         if let Some(last) = segments.last_mut()
@@ -161,8 +162,11 @@ impl Segment {
             *bound = amount(part(*bound)?, digits);
         }
         if !is_seats {
-            let digits = charge.included.scale();
-            charge.included = amount(part(charge.included)?, digits);
+            let meter = charge.meter.as_deref().and_then(Meter::parse);
+            let is_money = matches!(meter, Some(Meter::ListPrice | Meter::ModelPrice));
+            let scale = charge.included.scale();
+            let scale = if is_money { scale.max(digits) } else { scale };
+            charge.included = amount(part(charge.included)?, scale);
         }
         match &mut charge.price {
             ChargeModel::Flat(price) => *price = part(*price)?,

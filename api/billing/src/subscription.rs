@@ -159,9 +159,16 @@ impl Subscription {
         begun.or(self.phases.first())
     }
 
-    /// The phase that is to follow.
+    /// The phase that is to follow, if it begins before the end.
     pub fn next_phase(&self, today: NaiveDate) -> Option<&Phase> {
-        self.phases.iter().find(|phase| phase.from > today)
+        let next = self.phases.iter().find(|phase| phase.from > today);
+        next.filter(|next| self.ends_on.is_none_or(|end| next.from < end))
+    }
+
+    /// The first day that is charged; none where it ends with its trial.
+    pub fn paid_from(&self) -> Option<NaiveDate> {
+        let paid = self.phases.iter().find(|phase| !phase.is_trial).map(|phase| phase.from);
+        paid.filter(|from| self.ends_on.is_none_or(|end| *from < end))
     }
 
     /// How it stands on a day.
@@ -208,6 +215,8 @@ impl Subscription {
         today: NaiveDate,
     ) -> Result<Self, SubscriptionFault> {
         self.check_goes_on(today)?;
+        // Before its first day, that is what changes.
+        let today = today.max(self.starts_on());
         check_seats(seats)?;
         if offer.currency != self.currency {
             return Err(SubscriptionFault::OtherCurrency);
@@ -268,27 +277,23 @@ impl Subscription {
             Some(_) if when == When::PeriodEnd => return Err(SubscriptionFault::Ending),
             _ => {}
         }
+        let today = today.max(self.starts_on());
         let ends_on = match when {
             When::Now => today.succ_opt().ok_or(SubscriptionFault::Day)?,
             When::PeriodEnd => self.turn(today)?,
         };
-        let mut phases = self.phases.clone();
-        phases.retain(|phase| phase.from < ends_on);
+        // What was to come stays, if it goes on after all.
         let end_reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
-        Ok(Self { phases, ends_on: Some(ends_on), end_reason, ..self.clone() })
+        Ok(Self { ends_on: Some(ends_on), end_reason, ..self.clone() })
     }
 
-    /// The subscription without the end that was to come. A paid phase follows a trial again.
+    /// The subscription without the end that was to come.
     pub fn reactivated(&self, today: NaiveDate) -> Result<Self, SubscriptionFault> {
         let Some(end) = self.ends_on else { return Err(SubscriptionFault::NotEnding) };
         if end <= today {
             return Err(SubscriptionFault::Ended);
         }
-        let mut phases = self.phases.clone();
-        if let Some(last) = phases.last().filter(|last| last.is_trial).cloned() {
-            phases.push(Phase { from: last.billing_day.anchor, is_trial: false, ..last });
-        }
-        Ok(Self { phases, ends_on: None, end_reason: None, ..self.clone() })
+        Ok(Self { ends_on: None, end_reason: None, ..self.clone() })
     }
 }
 

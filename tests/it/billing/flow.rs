@@ -48,9 +48,11 @@ struct Hub {
 }
 
 impl Hub {
-    fn new() -> Self {
+    fn new(zone: &str) -> Self {
         let dir = folder();
-        configure(dir.path(), "[billing]\ngrace_hours = 0\nseller_name = \"AI Hub GmbH\"\n");
+        let settings =
+            format!("[billing]\ngrace_hours = 0\nseller_name = \"AI Hub GmbH\"\nzone = {zone:?}\n");
+        configure(dir.path(), &settings);
         let other = ["organization", "create", "org_b", "--name", "B", "--country", "DE"];
         run_ok(dir.path(), &other);
         let server = Server::serve(dir.path());
@@ -113,7 +115,7 @@ async fn lake_agrees(hub: &Hub) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_is_billed_paid_and_seen_in_the_lake() {
-    let hub = Hub::new();
+    let hub = Hub::new("UTC");
     let (status, stored) = hub.store_prices(PRICES).await;
     assert_eq!((status, &stored["stored"]), (200, &json!(["pro@1", "gpt-5*@1"])), "{stored}");
     let events: Vec<_> = (0..6)
@@ -186,7 +188,7 @@ async fn what_is_wrong_is_refused(hub: &Hub) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_line_leads_to_its_events_and_to_nobody_elses() {
-    let hub = Hub::new();
+    let hub = Hub::new("UTC");
     hub.store_prices(&PRICES.replace("included: 2", "models: ['gpt-5*']")).await;
     let send = async |organization: &str, id: &str, model: &str, days: u32| {
         let data = json!({"model": model, "input_tokens": 3});
@@ -251,5 +253,31 @@ async fn each_line_leads_to_its_events_and_to_nobody_elses() {
     );
 
     what_is_wrong_is_refused(&hub).await;
+    hub.server.stop();
+}
+
+/// Days begin at midnight in the zone of the bill, whatever the zone of the server and of the events.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_is_of_the_zone_of_the_bill() {
+    let hub = Hub::new("America/New_York");
+    hub.store_prices(&PRICES.replace("included: 2, ", "")).await;
+    let day = days_ago(40)[..10].to_owned();
+    // 03:30 in UTC is of the day before, winter or summer; 05:30 is of the day.
+    for (id, time) in [("before", "03:30"), ("first", "05:30"), ("second", "23:30")] {
+        let mut event = usage("org_a", id, json!({"model": "gpt-5-mini"}));
+        event["time"] = json!(format!("{day}T{time}:00Z"));
+        hub.admin.store(&[event]).await;
+    }
+    let start = json!({"act": "start", "plan": "pro", "starts_on": day});
+    assert_eq!(hub.act(start).await.0, 200);
+    hub.run().await;
+    let rated = "SELECT occurred_at, quantity FROM rated_usage_daily WHERE charge = 'Requests'";
+    let rated = rows(&hub.own, rated, 1).await;
+    assert_eq!((rated.len(), &rated[0]["quantity"]), (1, &json!("2.000000000000")), "{rated:?}");
+    let at = rated[0]["occurred_at"].as_str().expect("a time");
+    assert!(
+        at.starts_with(&format!("{day}T04:00")) || at.starts_with(&format!("{day}T05:00")),
+        "{at}"
+    );
     hub.server.stop();
 }

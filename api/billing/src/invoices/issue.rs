@@ -116,7 +116,9 @@ pub(crate) async fn credit_note(
     }
     let (id, rest) = (&note.organization_id, (given - taken, note.currency));
     credit::enter(write, id, rest, (&note.invoice_id, "credit_note"), now).await?;
-    mirror(write, &note, note.kind.as_str(), Decimal::ONE, now).await?;
+    // What was owed all the same stays rated.
+    let kind = if note.document.is_goodwill { "goodwill" } else { note.kind.as_str() };
+    mirror(write, &note, kind, Decimal::ONE, now).await?;
     say(write, &note, "credit_note_issued", given, note.document.reason.as_deref(), now).await?;
     Ok(note)
 }

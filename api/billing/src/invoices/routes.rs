@@ -16,18 +16,20 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{
     credit::balances,
     credit_notes::{given_back, note},
+    document::InvoiceLine,
     issue::{credit_note, midnight, void},
     settled::{PaidBy, pay},
     stored::{Invoice, InvoiceFilter, InvoiceKind, InvoiceStatus, get, list, of_subscription},
     view::{InvoiceList, InvoiceView},
 };
 use crate::{
-    Billing, fault::Fault, own::own_organization, payments, runs::RunScope, subscriptions,
-    usage::EventsQuestion,
+    Billing, fault::Fault, own::own_organization, payments, reads_from, runs::RunScope,
+    subscriptions, usage::EventsQuestion,
 };
 
 const PAGE: u64 = 50;
 const EVENTS_PAGE: u64 = 500;
+const PAGES_MAX: u64 = 1_000_000;
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>, _: &Billing) {
     // Before the route that takes an id.
@@ -76,7 +78,7 @@ async fn list_invoices(
         status,
         issued: None,
     };
-    let page = page.unwrap_or(0);
+    let page = checked_page(page)?;
     let span = (page.saturating_mul(PAGE), PAGE);
     let (found, count) = list(billing.state.store.db(), &filter, span).await?;
     let has_more = span.0 + (found.len() as u64) < count;
@@ -114,6 +116,14 @@ async fn get_credit(
         .into_iter()
         .map(|(currency, amount)| CreditBalance { currency: currency.as_str().to_owned(), amount });
     Ok(HttpResponse::Ok().json(CreditList { credit: credit.collect() }))
+}
+
+/// Far more than anybody turns.
+fn checked_page(page: Option<u64>) -> Result<u64, Problem> {
+    match page.unwrap_or(0) {
+        page @ 0..=PAGES_MAX => Ok(page),
+        page => Err(Problem::invalid_parameters(format!("`page={page}` is more than {PAGES_MAX}"))),
+    }
 }
 
 /// An invoice that somebody may see.
@@ -168,7 +178,7 @@ async fn preview_invoice(
     let own = principal.reach.organization_id().map(str::to_owned).or(organization);
     let organization_id =
         own.ok_or_else(|| Problem::invalid_parameters("`organization` is missing"))?;
-    let preview = billing.preview_invoice(&organization_id).await?;
+    let preview = billing.preview_invoice(&organization_id, &principal).await?;
     Ok(HttpResponse::Ok().json(preview))
 }
 
@@ -196,7 +206,7 @@ async fn get_line_events(
     billing: web::Data<Billing>,
 ) -> Result<HttpResponse, Problem> {
     let (invoice_id, number) = path.into_inner();
-    let page = parameters(asked)?.page.unwrap_or(0);
+    let page = checked_page(parameters(asked)?.page)?;
     let invoice = visible(&billing, &principal, &invoice_id).await?;
     let line = invoice.document.lines.iter().find(|line| line.line.to_string() == number);
     let unknown = || Problem::not_found(format!("the invoice has no line {number}"));
@@ -349,13 +359,20 @@ impl Billing {
             let status = draft.status.as_str();
             return Err(Fault::InvoiceState(format!("the invoice is {status}, and no draft")));
         }
-        let scope = RunScope { subscription_id: Some(draft.subscription_id), finalizes_all: true };
+        let scope = RunScope {
+            subscription_id: Some(draft.subscription_id),
+            finalizes: Some(draft.billed_on),
+        };
         let (_, report) = Box::pin(self.run(&origin.actor, &scope)).await?;
         if let Some(failure) = report.failures.into_iter().next() {
             return Err(Fault::InvoiceState(failure.reason));
         }
         let gone = || Fault::InvoiceState("nothing is due any more, and the draft is gone".into());
         let invoice = get(self.state.store.db(), &draft.invoice_id).await?.ok_or_else(gone)?;
+        if invoice.status == InvoiceStatus::Draft {
+            let why = "another run is at work: try again".to_owned();
+            return Err(Fault::InvoiceState(why));
+        }
         let write = self.state.store.write().await?;
         let detail = json!({"number": invoice.number});
         let target = invoice.invoice_id.clone();
@@ -392,6 +409,17 @@ impl Billing {
         let paid = payments::of_invoice(write.db(), invoice_id).await?;
         if paid.iter().any(|one| one.is_paid()) {
             return refuse("a part of the invoice was paid: issue a credit note");
+        }
+        let ids = std::slice::from_ref(&invoice.subscription_id);
+        let stored = subscriptions::of_ids(write.db(), ids).await?.pop();
+        let oldest = stored.filter(|one| !one.is_closed).map(|one| {
+            let today = one.today(now);
+            let next = one.subscription.period_on(today).map_or(today, |(_, end)| end);
+            reads_from(&one.subscription, next)
+        });
+        let is_late = |line: &InvoiceLine| oldest.is_none_or(|oldest| line.period_end <= oldest);
+        if invoice.document.lines.iter().any(is_late) {
+            return refuse("it is too late to bill its periods again: issue a credit note");
         }
         let invoice = void(&write, invoice, now).await?;
         let target = invoice_id.to_owned();
@@ -463,11 +491,16 @@ impl Billing {
     }
 
     /// What the next invoice of an organization would be, if its period ended now.
-    pub(crate) async fn preview_invoice(&self, organization_id: &str) -> Result<Value, Fault> {
+    pub(crate) async fn preview_invoice(
+        &self,
+        organization_id: &str,
+        who: &Principal,
+    ) -> Result<Value, Problem> {
         let next = Box::pin(self.next_bill(organization_id)).await?;
         let document = &next.document;
+        let as_of = self.usage.token(&next.as_of, who)?;
         Ok(json!({
-            "billed_on": next.billed_on, "currency": next.currency.as_str(), "as_of": next.as_of,
+            "billed_on": next.billed_on, "currency": next.currency.as_str(), "as_of": as_of,
             "lines": document.lines, "subtotal": document.subtotal,
             "tax_percent": document.tax_percent, "tax": document.tax, "total": document.total,
             "credit": document.credit, "due": document.due, "problems": document.problems,

@@ -11,7 +11,7 @@ use state::{
 
 use super::{
     issue::say,
-    stored::{Invoice, InvoiceStatus, get, put, unpaid},
+    stored::{Invoice, InvoiceStatus, get, owing, put, unpaid},
 };
 use crate::{
     Billing,
@@ -98,10 +98,8 @@ pub(crate) async fn lift(
     now: DateTime<Utc>,
 ) -> Result<(), Fault> {
     let limit = TimeDelta::days(settings.suspend_days.into());
-    let mut others = unpaid(write.db()).await?.into_iter();
-    let is_overdue = others.any(|one| {
-        one.organization_id == organization_id && one.due_at.is_some_and(|due| due + limit <= now)
-    });
+    let mut others = owing(write.db(), organization_id).await?.into_iter();
+    let is_overdue = others.any(|one| one.due_at.is_some_and(|due| due + limit <= now));
     if !is_overdue {
         customers::lift(write, organization_id, now).await?;
     }

@@ -227,6 +227,21 @@ pub(crate) async fn unpaid(db: &impl ConnectionTrait) -> Result<Vec<Invoice>, St
     rows.into_iter().map(Invoice::try_from).collect()
 }
 
+/// Those of an organization that are not paid, also those that were given up.
+pub(crate) async fn owing(
+    db: &impl ConnectionTrait,
+    organization_id: &str,
+) -> Result<Vec<Invoice>, StoreError> {
+    let statuses = [InvoiceStatus::Open, InvoiceStatus::Uncollectible].map(InvoiceStatus::as_str);
+    let rows = row::Entity::find()
+        .filter(row::Column::OrganizationId.eq(organization_id))
+        .filter(row::Column::Status.is_in(statuses))
+        .all(db)
+        .await
+        .doing("reading invoices")?;
+    rows.into_iter().map(Invoice::try_from).collect()
+}
+
 /// What was billed of each charge: invoices, and what credit notes took back since it was not owed.
 pub(crate) fn billed(invoices: &[Invoice]) -> Result<BTreeMap<LineKey, Billed>, BillingError> {
     let mut billed: BTreeMap<LineKey, Billed> = BTreeMap::new();

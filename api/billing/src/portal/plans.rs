@@ -94,11 +94,15 @@ async fn act(
 pub(super) fn wanted(asked: &Asked) -> Result<Act, Problem> {
     let wrong = || Problem::bad_request(Code::InvalidForm, "the form cannot be read");
     let plan = asked.plan.clone().unwrap_or_default();
-    let seats = asked.seats.unwrap_or(1);
     let when = asked.when.as_deref().unwrap_or("period_end").parse::<When>();
     Ok(match asked.act.as_deref() {
-        Some("start") => Act::Start { plan, seats, trial: true, starts_on: None },
-        Some("change") => Act::Change { plan, seats, when: when.map_err(|_| wrong())? },
+        Some("start") => {
+            let seats = asked.seats.unwrap_or(1);
+            Act::Start { plan, seats, trial: true, starts_on: None }
+        }
+        Some("change") => {
+            Act::Change { plan, seats: asked.seats, when: when.map_err(|_| wrong())? }
+        }
         Some("cancel") => Act::Cancel { when: when.map_err(|_| wrong())?, reason: String::new() },
         Some("reactivate") => Act::Reactivate,
         _ => return Err(wrong()),

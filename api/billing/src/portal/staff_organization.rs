@@ -96,7 +96,7 @@ async fn done(
             let trial = !value(fields, "trial").is_empty();
             Act::Start { plan, seats, trial, starts_on: day("starts_on")? }
         }
-        "change" => Act::Change { plan, seats, when: when() },
+        "change" => Act::Change { plan, seats: Some(seats), when: when() },
         "cancel" => Act::Cancel { when: when(), reason: value(fields, "reason").to_owned() },
         "reactivate" => Act::Reactivate,
         "customer" => {

@@ -8,7 +8,7 @@ mod version_row;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use rest::feature::Feature;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
@@ -139,6 +139,11 @@ pub(crate) async fn apply(
     Ok(applied)
 }
 
+/// The day that it is where days begin first: what was rated anywhere is of this day or before it.
+pub(crate) fn latest_day(now: DateTime<Utc>) -> NaiveDate {
+    (now + TimeDelta::hours(14)).date_naive()
+}
+
 /// Versions of one name.
 struct Named<'a, V> {
     kind: &'static str,
@@ -168,14 +173,15 @@ impl<V: PartialEq + Serialize> Named<'_, V> {
                 return Err(frozen(place, "was used, and stays as it is"));
             }
         }
-        let tomorrow = now.date_naive().succ_opt();
+        let tomorrow = latest_day(now).succ_opt();
         for (place, version) in new.iter().enumerate().skip(used) {
             let is_same = old.get(place) == Some(version);
-            if used > 0 && !is_same && Some(from(version)) < tomorrow {
-                return Err(frozen(
-                    place,
-                    "follows one that was used, so it begins tomorrow or later",
-                ));
+            // A model that is named anew may have been priced by a glob.
+            let is_after_use = used > 0 || kind == MODEL && stored.uses_models();
+            if is_after_use && !is_same && Some(from(version)) < tomorrow {
+                let reason =
+                    "follows what was used, so it begins tomorrow or later, where days begin first";
+                return Err(frozen(place, reason));
             }
         }
         row::Entity::delete_many()
@@ -252,6 +258,11 @@ pub(crate) async fn freeze(
 }
 
 impl StoredPrices {
+    /// Whether tokens were priced by any of the models.
+    fn uses_models(&self) -> bool {
+        self.used.keys().any(|(kind, _)| *kind == MODEL)
+    }
+
     /// Whether a version was used, by its number from 1.
     pub(crate) fn is_used(&self, is_plan: bool, name: &str, number: usize) -> bool {
         let kind = if is_plan { PLAN } else { MODEL };

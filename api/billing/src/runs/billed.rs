@@ -9,10 +9,10 @@ use state::store::Write;
 
 use super::rated;
 use crate::{
-    DailyUsage, Due, Meter, PriceBook, SubscriptionStatus,
+    DailyUsage, Due, Meter, PriceBook,
     currency::digits,
     desk::Settings,
-    due::{billing_days, due},
+    due::{billing_days, due, reads_from},
     fault::Fault,
     invoices::{self, Document, Invoice, InvoiceKind, InvoiceStatus, midnight},
     price_book,
@@ -28,8 +28,10 @@ pub(crate) struct Ground<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) cut: &'a UsageCut,
     pub(crate) now: DateTime<Utc>,
-    /// Drafts become final, though their grace is not over, or nobody approved them.
-    pub(crate) finalizes_all: bool,
+    /// The draft of this day becomes final, though its grace is not over, or nobody approved it.
+    pub(crate) finalizes: Option<NaiveDate>,
+    /// Usage before this day is not kept.
+    pub(crate) kept_from: NaiveDate,
 }
 
 /// What came of it.
@@ -54,18 +56,27 @@ pub(crate) async fn bring_up_to_date(
     if stored.is_closed || stored.is_ahead_of(ground.cut) {
         return Ok(outcome);
     }
+    let read_from = read_from(&stored, stored.today(ground.now));
+    if read_from < ground.kept_from {
+        // What is not kept would be credited.
+        let (needed, kept) = (read_from, ground.kept_from);
+        return Err(Fault::UsageGone(format!(
+            "usage since {needed} is needed, and kept since {kept}: see `retention.usage_ledger`"
+        )));
+    }
     let before = stored.clone();
     let plan_after = &ground.settings.plan_after;
     announce(write, &mut stored, ground.book, plan_after, ground.now).await?;
     let today = stored.today(ground.now);
+    let told = periods(&stored, today);
     for day in billing_days(&stored.subscription, stored.billed_through, today) {
         if !bill(write, &stored, day, usage, ground, &mut outcome).await? {
             break;
         }
         stored.billed_through = Some(day);
     }
-    tell(write, &stored, usage, ground, &mut outcome).await?;
-    let never_paid = stored.subscription.phases.iter().all(|phase| phase.is_trial);
+    tell(write, &stored, &told, usage, ground, &mut outcome).await?;
+    let never_paid = stored.subscription.paid_from().is_none();
     // After its end, late usage is billed once more.
     let is_settled =
         |end: NaiveDate| never_paid || stored.billed_through.is_some_and(|last| last > end);
@@ -92,15 +103,15 @@ async fn bill(
     let mut known = invoices::of_subscription(write.db(), &of.subscription_id).await?;
     let due = due(of, day, (ground.book, digits), usage, &invoices::billed(&known)?)?;
     let draft = known.iter().position(|one| one.status == InvoiceStatus::Draft);
+    let is_empty = due.lines.is_empty() && due.problems.is_empty();
     let mut draft = draft.map(|place| known.remove(place));
-    if let Some(other) = draft.take_if(|draft| draft.billed_on != day || due.lines.is_empty()) {
+    if let Some(other) = draft.take_if(|draft| draft.billed_on != day || is_empty) {
         invoices::remove(write, &other.invoice_id).await?;
     }
     let grace = TimeDelta::hours(ground.settings.grace_hours.into());
     let finalizes_at = midnight(day, of.zone) + grace;
     let may_finalize =
         ground.now >= finalizes_at && !ground.settings.approve_drafts && due.problems.is_empty();
-    let is_empty = due.lines.is_empty() && due.problems.is_empty();
     let invoice = match is_empty {
         true => None,
         false => {
@@ -110,7 +121,8 @@ async fn bill(
             Some(drafted(stored, day, document, draft, finalizes_at, ground)?)
         }
     };
-    let is_final = may_finalize || ground.finalizes_all || is_empty && ground.now >= finalizes_at;
+    let is_final =
+        may_finalize || ground.finalizes == Some(day) || is_empty && ground.now >= finalizes_at;
     if !is_final {
         if let Some(draft) = invoice {
             invoices::put(write, &draft).await?;
@@ -176,6 +188,9 @@ async fn credit(
         let mut note = invoices::note(&of, known, one.lines, &ground.cut.token, ground.now)?;
         note.document.reason = Some("usage_or_plan_changed".to_owned());
         let note = invoices::credit_note(write, note, &mut of, ground.now).await?;
+        if of.status == InvoiceStatus::Paid {
+            invoices::lift(write, ground.settings, &of.organization_id, ground.now).await?;
+        }
         known[one.place] = of;
         known.push(note.clone());
         outcome.issued.push(note);
@@ -197,21 +212,27 @@ async fn freeze(
                 charge.meter.as_deref() == Some(Meter::ModelPrice.as_str())
             };
             uses_models |= segment.charges.iter().any(meter);
-            if segment.share.from <= stored.today(ground.now) {
-                versions.insert(segment.price_version);
-            }
+            versions.insert(segment.price_version);
         }
     }
     Ok(price_book::freeze(write, &versions, uses_models, ground.now).await?)
 }
 
-/// The billing periods of which usage may still come, and the present one.
+/// The first day whose usage may be billed now.
+pub(crate) fn read_from(stored: &StoredSubscription, today: NaiveDate) -> NaiveDate {
+    let of = &stored.subscription;
+    let first = billing_days(of, stored.billed_through, today).first().copied();
+    reads_from(of, first.unwrap_or(today)).min(reads_from(of, today))
+}
+
+/// The billing periods whose usage may be billed now, and the present one.
 fn periods(stored: &StoredSubscription, today: NaiveDate) -> Vec<(NaiveDate, NaiveDate)> {
     let of = &stored.subscription;
+    let from = read_from(stored, today);
     let mut periods = Vec::new();
-    let mut day = Some(today);
-    while let Some(at) = day.filter(|day| *day >= of.starts_on())
-        && periods.len() < crate::LATE_PERIODS + 2
+    let mut day =
+        Some(of.ends_on.and_then(|end| end.pred_opt()).map_or(today, |last| last.min(today)));
+    while let Some(at) = day.filter(|day| *day >= from.max(of.starts_on()))
         && let Some((start, end)) = of.period_on(at)
     {
         periods.push((start, end));
@@ -224,12 +245,13 @@ fn periods(stored: &StoredSubscription, today: NaiveDate) -> Vec<(NaiveDate, Nai
 async fn tell(
     write: &Write,
     stored: &StoredSubscription,
+    periods: &[(NaiveDate, NaiveDate)],
     usage: &DailyUsage,
     ground: &Ground<'_>,
     outcome: &mut Outcome,
 ) -> Result<(), Fault> {
     let (of, today) = (&stored.subscription, stored.today(ground.now));
-    for period in periods(stored, today) {
+    for period in periods.iter().copied() {
         let priced = (ground.book, usage);
         outcome.rated_rows += rated::tell(write, of, period, priced, (today, ground.now)).await?;
     }
@@ -254,13 +276,11 @@ pub(crate) fn so_far(
     Ok((next, due))
 }
 
-/// The next billing day after today, or the one that is not done.
+/// The first billing day that is not done.
 pub(crate) fn next_billing_day(stored: &StoredSubscription, today: NaiveDate) -> Option<NaiveDate> {
     let of = &stored.subscription;
     let far = today.checked_add_months(chrono::Months::new(13))?;
-    let days = billing_days(of, stored.billed_through, far);
-    let is_live = of.status_on(today) != SubscriptionStatus::Canceled;
-    days.into_iter().find(|day| !is_live || *day >= today)
+    billing_days(of, stored.billed_through, far).into_iter().next()
 }
 
 /// The sum of amounts in the digits of a currency.

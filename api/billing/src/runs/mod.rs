@@ -35,14 +35,13 @@ pub(crate) use billed::{so_far, total};
 use crate::{
     Billing, DailyUsage,
     currency::digits,
-    due::{billing_days, reads_from},
     fault::Fault,
     invoices::{self, Document, Invoice, InvoiceKind},
     price_book,
     subscriptions::{self, StoredSubscription},
     usage::{UsageCut, UsageQuestion},
 };
-use billed::{Ground, bring_up_to_date};
+use billed::{Ground, bring_up_to_date, read_from};
 use expected::with_remaining_days;
 use run_row as row;
 
@@ -124,8 +123,8 @@ pub(crate) struct NextBill {
 pub(crate) struct RunScope {
     /// Only this one.
     pub(crate) subscription_id: Option<String>,
-    /// Drafts become final, though their grace is not over, or nobody approved them.
-    pub(crate) finalizes_all: bool,
+    /// The draft of this day becomes final, though its grace is not over, or nobody approved it.
+    pub(crate) finalizes: Option<NaiveDate>,
 }
 
 fn register(billing: &Billing) {
@@ -156,25 +155,21 @@ impl Billing {
         if let Some(id) = &scope.subscription_id {
             wanted.retain(|one| one.subscription.subscription_id == *id);
         }
-        let book = price_book::book(store.db()).await?;
         let usage = self.usage_of(&wanted, &cut, now).await?;
-        let ground = Ground {
-            book: &book,
-            settings: &self.settings,
-            cut: &cut,
-            now,
-            finalizes_all: scope.finalizes_all,
-        };
         let mut report = RunReport::default();
         let none = DailyUsage::new();
         for stored in wanted {
             report.subscriptions += 1;
             let of = stored.subscription.clone();
             let used = usage.get(&of.zone).and_then(|used| used.get(&of.organization_id));
-            let billed = Box::pin(self.bill_one(stored, used.unwrap_or(&none), &ground));
+            let used = used.unwrap_or(&none);
+            let billed = Box::pin(self.bill_one(stored, used, &cut, scope.finalizes));
             match billed.await {
                 Ok(outcome) => report.add(&outcome),
-                Err(Fault::Store(error)) => return Err(error.into()),
+                // A row that is damaged is of this subscription; what else the database says is of all.
+                Err(Fault::Store(error)) if !matches!(error, StoreError::Damaged { .. }) => {
+                    return Err(error.into());
+                }
                 Err(fault) => {
                     let reason = fault.to_string();
                     tracing::error!(reason, of.subscription_id, "a subscription cannot be billed");
@@ -198,17 +193,28 @@ impl Billing {
         &self,
         stored: StoredSubscription,
         usage: &DailyUsage,
-        ground: &Ground<'_>,
+        cut: &UsageCut,
+        finalizes: Option<NaiveDate>,
     ) -> Result<billed::Outcome, Fault> {
         let write = self.state.store.write().await?;
-        // Somebody may have changed it since it was read.
+        // Somebody may have changed it since it was read, and the prices.
         let ids = [stored.subscription.subscription_id];
         let stored = subscriptions::of_ids(write.db(), &ids).await?.pop();
         let Some(stored) = stored else { return Ok(billed::Outcome::default()) };
-        let outcome = Box::pin(bring_up_to_date(&write, stored, usage, ground)).await?;
+        let book = price_book::book(write.db()).await?;
+        let now = self.state.clock.now();
+        let ground = Ground {
+            book: &book,
+            settings: &self.settings,
+            cut,
+            now,
+            finalizes,
+            kept_from: self.settings.kept_from(now),
+        };
+        let outcome = Box::pin(bring_up_to_date(&write, stored, usage, &ground)).await?;
         for invoice in &outcome.issued {
-            self.charge_later(&write, invoice, 0, ground.now).await?;
-            self.mail_invoice(&write, invoice, "issued", ground.now).await?;
+            self.charge_later(&write, invoice, 0, now).await?;
+            self.mail_invoice(&write, invoice, "issued", now).await?;
         }
         write.commit().await?;
         Ok(outcome)
@@ -224,9 +230,7 @@ impl Billing {
         let mut from: BTreeMap<String, (Tz, NaiveDate)> = BTreeMap::new();
         for stored in subscriptions {
             let (of, today) = (&stored.subscription, stored.today(now));
-            let due = billing_days(of, stored.billed_through, today);
-            let first = due.first().copied().unwrap_or(today);
-            let first = reads_from(of, first).min(reads_from(of, today));
+            let first = read_from(stored, today);
             let zone = from.entry(of.zone.name().to_owned()).or_insert((of.zone, first));
             zone.1 = zone.1.min(first);
         }

@@ -78,7 +78,7 @@ pub(crate) async fn tell(
             "organization_id": of.organization_id,
             "occurred_at": rfc3339(midnight(day, of.zone)),
             "subscription_id": of.subscription_id,
-            "period_start": rfc3339(midnight(start, of.zone)),
+            "period_start": rfc3339(midnight(start, chrono_tz::Tz::UTC)),
             "plan": told.plan,
             "price_version": told.price_version,
             "charge": told.charge,

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use accounts::organizations::{self, Organization, OrganizationKind, OrganizationStatus};
-use chrono::TimeDelta;
 use delivery::{Courier, Hooks, Links, Smtp};
 use rest::{principal::Principal, problem::Problem};
 use rust_decimal::Decimal;
@@ -68,9 +67,13 @@ impl UsageSource for StatedUsage {
     async fn read(
         &self,
         _: &UsageCut,
-        _: &UsageQuestion,
+        question: &UsageQuestion,
     ) -> Result<HashMap<String, DailyUsage>, UsageError> {
-        Ok(self.0.lock().unwrap().1.clone())
+        let mut usage = self.0.lock().unwrap().1.clone();
+        for days in usage.values_mut() {
+            days.retain(|day, _| (question.from..question.to).contains(day));
+        }
+        Ok(usage)
     }
 
     async fn events(&self, _: &str, _: &EventsQuestion) -> Result<Vec<Value>, UsageError> {
@@ -241,7 +244,7 @@ fn start(plan: &str) -> Act {
 }
 
 fn change(plan: &str, when: When) -> Act {
-    Act::Change { plan: plan.to_owned(), seats: 1, when }
+    Act::Change { plan: plan.to_owned(), seats: None, when }
 }
 
 mod customer_months;

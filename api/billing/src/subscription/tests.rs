@@ -96,7 +96,7 @@ fn a_trial_changes_its_plan_and_ends_when_it_would() {
     let same = trial.changed(&offer("pro", 1, 14), 1, When::Now, today);
     assert_eq!(same, Err(SubscriptionFault::NoChange));
     let ended = trial.canceled(When::PeriodEnd, "dear", today).unwrap();
-    assert_eq!((phases(&ended).len(), ended.ends_on), (1, Some(day("2026-01-31"))));
+    assert_eq!((ended.paid_from(), ended.ends_on), (None, Some(day("2026-01-31"))));
     assert_eq!(phases(&ended.reactivated(today).unwrap()), phases(&trial));
 }
 
@@ -121,7 +121,16 @@ fn an_end_comes_now_or_with_the_period_and_can_be_taken_back_until_then() {
     assert_eq!(change, Err(SubscriptionFault::Ending));
     let change = later.changed(&offer("team", 1, 0), 1, When::Now, ended);
     assert_eq!(change, Err(SubscriptionFault::Ended));
-    // A change that was to come is gone with the end.
+    // A change that was to come does not come before the end.
     let planned = paid.changed(&offer("team", 1, 0), 1, When::PeriodEnd, today).unwrap();
-    assert_eq!(phases(&planned.canceled(When::PeriodEnd, "", today).unwrap()), phases(&paid));
+    let ended = planned.canceled(When::PeriodEnd, "", today).unwrap();
+    assert_eq!(ended.next_phase(today), None);
+    // If it goes on, the change comes, too.
+    assert_eq!(ended.reactivated(today).unwrap(), planned);
+    // One that begins tomorrow is changed and ended from its first day on.
+    let early = day("2026-01-09");
+    let changed = paid.changed(&offer("team", 1, 0), 1, When::Now, early).unwrap();
+    assert_eq!(phases(&changed), ["2026-01-10 team 1"]);
+    let ended = paid.canceled(When::Now, "", early).unwrap();
+    assert_eq!((phases(&ended), ended.ends_on), (phases(&paid), Some(day("2026-01-11"))));
 }

@@ -21,8 +21,8 @@ use crate::{
 pub(crate) enum Act {
     /// It begins, with the trial of the plan if the organization never had one and wants it.
     Start { plan: String, seats: u32, trial: bool, starts_on: Option<NaiveDate> },
-    /// Another plan, or other seats.
-    Change { plan: String, seats: u32, when: When },
+    /// Another plan, or other seats; those of now if none are named.
+    Change { plan: String, seats: Option<u32>, when: When },
     /// It ends.
     Cancel { when: When, reason: String },
     /// It goes on after all.
@@ -143,7 +143,9 @@ pub(crate) async fn planned(
                 When::Now => today,
                 When::PeriodEnd => of.period_on(today).map_or(today, |(_, end)| end),
             };
-            of.changed(&offer(&book.list, plan, day)?, *seats, *when, today)?
+            let present = of.phase_on(today).map_or(1, |phase| phase.seats);
+            let seats = seats.unwrap_or(present);
+            of.changed(&offer(&book.list, plan, day)?, seats, *when, today)?
         }
         Act::Cancel { when, reason } => {
             if reason.chars().count() > REASON_MAX || control::in_name(reason) {

@@ -8,7 +8,7 @@ use state::{
     store::Write,
 };
 
-use super::stored::{Announced, StoredSubscription};
+use super::stored::{Announced, StoredSubscription, newest};
 use crate::{
     PriceBook, SubscriptionStatus, currency::digits, customers::billing, fault::Fault,
     prices::Interval,
@@ -84,6 +84,12 @@ pub(crate) async fn end(
     let data = json!({"subscription_id": of.subscription_id, "reason": of.end_reason});
     say(write, stored, "subscription_canceled", data, now).await?;
     let organization_id = &stored.subscription.organization_id;
+    // Another one may have begun since: the plan is of that.
+    let newest = newest(write.db(), organization_id).await?;
+    let own = stored.subscription.subscription_id.as_str();
+    if newest.is_some_and(|one| one.subscription.subscription_id != own && one.ended_at.is_none()) {
+        return Ok(());
+    }
     Ok(organizations::set_plan(write, organization_id, plan_after, &billing(), now).await?)
 }
 

@@ -154,9 +154,9 @@ pub(crate) enum ActBody {
     Change {
         /// The plan.
         plan: String,
-        /// How many seats.
-        #[serde(default = "one")]
-        seats: u32,
+        /// How many seats; left out: as many as now.
+        #[serde(default)]
+        seats: Option<u32>,
         /// `now` or `period_end`.
         when: When,
     },
@@ -306,15 +306,16 @@ struct PreviewParameters {
 impl PreviewParameters {
     fn act(self) -> Result<Act, Problem> {
         let missing = |name: &str| Problem::invalid_parameters(format!("`{name}` is missing"));
-        let seats = self.seats.unwrap_or(1);
         Ok(match self.act.as_str() {
             "start" => {
                 let plan = self.plan.ok_or_else(|| missing("plan"))?;
+                let seats = self.seats.unwrap_or(1);
                 Act::Start { plan, seats, trial: self.trial.unwrap_or(true), starts_on: None }
             }
             "change" => {
                 let plan = self.plan.ok_or_else(|| missing("plan"))?;
-                Act::Change { plan, seats, when: self.when.ok_or_else(|| missing("when"))? }
+                let when = self.when.ok_or_else(|| missing("when"))?;
+                Act::Change { plan, seats: self.seats, when }
             }
             "cancel" => {
                 let when = self.when.ok_or_else(|| missing("when"))?;
@@ -335,7 +336,7 @@ impl PreviewParameters {
     params(
         ("act" = String, Query, description = "`start`, `change`, `cancel` or `reactivate`."),
         ("plan" = Option<String>, Query),
-        ("seats" = Option<u32>, Query, description = "1 by default."),
+        ("seats" = Option<u32>, Query, description = "1 by default; of a change, as many as now."),
         ("when" = Option<When>, Query, description = "`now` or `period_end`."),
         ("trial" = Option<bool>, Query, description = "Whether a start is wanted with the trial of the plan: true by default."),
     ),

@@ -56,19 +56,12 @@ async fn a_run_that_is_repeated_changes_nothing() {
     );
     assert_eq!((desk.last(9).await, desk.all_told().await.1.len()), (before, 0));
     // One that read less than what was billed already is late, and does nothing.
-    let (db, now) = (desk.scratch.store.db(), desk.billing.state.clock.now());
+    let db = desk.scratch.store.db();
     let all = subscriptions::open(db).await.unwrap();
     let old = UsageCut { token: "0".into(), log: 1, lsn: 0 };
-    let book = price_book::book(db).await.unwrap();
-    let settings = Settings::default();
-    let ground = Ground {
-        book: &book,
-        settings: &settings,
-        cut: &old,
-        now: now + TimeDelta::days(40),
-        finalizes_all: true,
-    };
-    let outcome = desk.billing.bill_one(all[0].clone(), &DailyUsage::new(), &ground).await.unwrap();
+    desk.billing.state.clock.advance(std::time::Duration::from_secs(40 * 86_400));
+    let none = DailyUsage::new();
+    let outcome = desk.billing.bill_one(all[0].clone(), &none, &old, None).await.unwrap();
     assert!(outcome.issued.is_empty() && outcome.rated_rows == 0);
 }
 
@@ -214,4 +207,109 @@ async fn two_runs_at_once_bill_each_day_once() {
     let days: std::collections::BTreeSet<_> =
         found.iter().map(|one| (one.subscription_id.clone(), one.billed_on)).collect();
     assert_eq!((days.len() as u64, count), (36, 36));
+}
+
+/// Years of a subscription: no period is taken back when it is too old to be rated, and what was caught up is told as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_told_stays_told() {
+    let desk = Desk::new("2026-02-01T09:00:00Z", Settings::default()).await;
+    let mut rated = BTreeMap::<String, Decimal>::new();
+    let mut take = async || {
+        for (name, amount) in desk.all_told().await.1 {
+            *rated.entry(name).or_default() += amount;
+        }
+        rated.clone()
+    };
+    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false, starts_on: None }).await;
+    for month in 2..=12 {
+        desk.usage.add("org_a", &format!("2026-{month:02}-10"), 2_000);
+    }
+    for at in ["2026-02-20", "2026-03-02", "2026-04-03", "2026-05-04", "2026-06-02", "2026-12-20"] {
+        desk.run_at(&format!("{at}T09:00:00Z")).await;
+        take().await;
+    }
+    let rated = take().await;
+    for month in 2..=12 {
+        let name = |charge: &str| format!("2026-{month:02}-01T00:00:00.000000Z pro {charge}");
+        let of = |charge: &str| rated.get(&name(charge)).map(ToString::to_string);
+        assert_eq!(
+            (of("Base").as_deref(), of("Requests").as_deref()),
+            (Some("31.00"), Some("10.00")),
+            "{month}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_billed_again_is_not_cancelled() {
+    let desk = Desk::new("2026-02-01T09:00:00Z", Settings::default()).await;
+    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false, starts_on: None }).await;
+    desk.run_at("2026-09-05T09:00:00Z").await;
+    let all = desk.invoices().await;
+    let void = async |number: &str| {
+        let of = all.iter().find(|one| one.number.as_deref() == Some(number)).unwrap();
+        desk.billing.void_invoice(&of.invoice_id, &tester()).await
+    };
+    let late = void("INV-000001").await;
+    assert!(
+        matches!(&late, Err(Fault::InvoiceState(why)) if why.contains("credit note")),
+        "{late:?}"
+    );
+    assert!(void("INV-000008").await.is_ok());
+    desk.run_at("2026-10-05T09:00:00Z").await;
+    let expected = ["  2026-09-01 pro Base 31.00", "  2026-10-01 pro Base 31.00"];
+    assert_eq!(desk.last(1).await[1..], expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_that_is_not_kept_is_not_credited() {
+    let settings = Settings { usage_kept_days: 60, ..Settings::default() };
+    let desk = Desk::new("2026-02-01T09:00:00Z", settings).await;
+    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false, starts_on: None }).await;
+    desk.run_at("2026-03-02T09:00:00Z").await;
+    desk.go_to("2026-04-20T09:00:00Z");
+    let report = desk.run().await;
+    assert!(report.failures[0].reason.contains("retention.usage_ledger"), "{report:?}");
+    assert_eq!(report.invoices, 0);
+}
+
+/// The end of one subscription leaves the plan of the next alone, and drafts are approved one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_subscription_follows_another() {
+    let settings = Settings { approve_drafts: true, ..Settings::default() };
+    let desk = Desk::new("2026-02-01T09:00:00Z", settings).await;
+    desk.act(Act::Start { plan: "pro".into(), seats: 1, trial: false, starts_on: None }).await;
+    desk.usage.add("org_a", "2026-02-03", 2_000);
+    desk.run_at("2026-04-05T09:00:00Z").await;
+    let draft = desk.invoices().await.pop().unwrap();
+    desk.billing.finalize_draft(draft, &tester()).await.unwrap();
+    let mut all: Vec<_> = desk
+        .invoices()
+        .await
+        .into_iter()
+        .map(|one| (one.billed_on.to_string(), one.status))
+        .collect();
+    all.sort_by_key(|(day, _)| day.clone());
+    let expected = [
+        ("2026-02-01".to_owned(), InvoiceStatus::Open),
+        ("2026-03-01".to_owned(), InvoiceStatus::Draft),
+    ];
+    assert_eq!(all, expected, "the next day waits for its own approval");
+    desk.act(Act::Cancel { when: When::Now, reason: String::new() }).await;
+    assert_eq!(desk.plan().await, "free");
+    desk.act(Act::Start { plan: "team".into(), seats: 1, trial: false, starts_on: None }).await;
+    assert_eq!(desk.plan().await, "team");
+    // It begins tomorrow, and can be changed and ended before.
+    desk.act(change("pro", When::Now)).await;
+    assert_eq!(desk.plan().await, "pro");
+    desk.run_at("2026-04-06T09:00:00Z").await;
+    assert_eq!(desk.plan().await, "pro");
+    let newest = subscriptions::newest(desk.scratch.store.db(), "org_a").await.unwrap().unwrap();
+    let phases: Vec<_> = newest
+        .subscription
+        .phases
+        .iter()
+        .map(|phase| (phase.from.to_string(), phase.plan.clone()))
+        .collect();
+    assert_eq!(phases, [("2026-04-06".to_owned(), "pro".to_owned())]);
 }
