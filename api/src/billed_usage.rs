@@ -20,10 +20,7 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use ingest::{grant::SELF_REPORTED, money};
 use pipeline::Cut;
 use query::{QueryOptions, Request, RowAccess, Zone};
-use rest::{
-    principal::Principal,
-    problem::{Code, Problem},
-};
+use rest::{principal::Principal, problem::Problem};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
@@ -115,9 +112,9 @@ impl UsageSource for BilledUsage {
 impl BilledUsage {
     fn back_to(&self, token: &str) -> Result<Cut, UsageError> {
         let newest = self.lake.lakehouse.cut();
-        newest.back_to_token(token).map_err(|error| UsageError {
-            detail: error.to_string(),
-            problem: Box::new(Problem::bad_request(Code::InvalidAsOf, error.to_string())),
+        CutCipher::back_for_staff(token, newest).map_err(|problem| UsageError {
+            detail: problem.detail.as_deref().unwrap_or_default().to_owned(),
+            problem: Box::new(problem),
         })
     }
 }

@@ -71,6 +71,8 @@ pub(crate) const TABLES: Layout = Layout {
         "dead_letter/_delta_log",
         "organizations/_delta_log",
         "api_keys/_delta_log",
+        "rated_usage_daily/_delta_log",
+        "invoice_lines/_delta_log",
     ],
     own: &[
         "usage_ledger",
@@ -79,6 +81,8 @@ pub(crate) const TABLES: Layout = Layout {
         "dead_letter",
         "organizations",
         "api_keys",
+        "rated_usage_daily",
+        "invoice_lines",
         // Rollups: each has a digest behind a hyphen.
         "latency_daily",
         "latency_hourly",

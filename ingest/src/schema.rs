@@ -43,10 +43,12 @@ pub struct Column {
     pub is_personal: bool,
     /// Organizations do not have it: what AI Hub pays is not their business.
     pub is_for_staff: bool,
+    /// It may be below zero: a difference to what was said before.
+    pub is_signed: bool,
 }
 
 const fn column(name: &'static str, kind: ColumnType) -> Column {
-    Column { name, kind, is_personal: false, is_for_staff: false }
+    Column { name, kind, is_personal: false, is_for_staff: false, is_signed: false }
 }
 const fn text(name: &'static str) -> Column {
     column(name, ColumnType::Text)
@@ -59,6 +61,9 @@ const fn count(name: &'static str) -> Column {
 }
 const fn money(name: &'static str) -> Column {
     column(name, ColumnType::Money)
+}
+const fn difference(name: &'static str) -> Column {
+    Column { is_signed: true, ..money(name) }
 }
 const fn time(name: &'static str) -> Column {
     column(name, ColumnType::Time)
@@ -144,8 +149,8 @@ const RATED_USAGE_DAILY: &[Column] = &[
     text("price_version"),
     text("charge"),
     text("meter"),
-    money("quantity"),
-    money("amount"),
+    difference("quantity"),
+    difference("amount"),
     text("currency"),
 ];
 
@@ -161,8 +166,8 @@ const INVOICE_LINES: &[Column] = &[
     text("price_version"),
     text("charge"),
     text("meter"),
-    money("quantity"),
-    money("amount"),
+    difference("quantity"),
+    difference("amount"),
     text("currency"),
 ];
 

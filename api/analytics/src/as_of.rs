@@ -49,16 +49,22 @@ impl CutCipher {
         cut.plain_token()
     }
 
+    /// `newest` moved back to the cut of a token for staff.
+    pub fn back_for_staff(token: &str, newest: Cut) -> Result<Cut, Problem> {
+        let moved = newest.back_to_token(token);
+        moved.map_err(|error| Problem::bad_request(Code::InvalidAsOf, error.to_string()))
+    }
+
     /// `newest` moved back to the cut of a token that `who` was told.
     pub fn back_to(&self, token: &str, newest: Cut, who: &Principal) -> Result<Cut, Problem> {
-        let refuse = |detail: String| Problem::bad_request(Code::InvalidAsOf, detail);
         match &who.reach {
-            Tenancy::All => newest.back_to_token(token).map_err(|error| refuse(error.to_string())),
+            Tenancy::All => Self::back_for_staff(token, newest),
             Tenancy::Organization(id) => {
                 let moved =
                     self.opened(token, id).and_then(|(log, lsn)| newest.back_to(log, lsn).ok());
                 moved.ok_or_else(|| {
-                    refuse("the cut is not one that this organization was told".into())
+                    let why = "the cut is not one that this organization was told";
+                    Problem::bad_request(Code::InvalidAsOf, why)
                 })
             }
         }

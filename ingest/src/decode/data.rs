@@ -362,7 +362,10 @@ impl Column {
     fn money<'a>(&self, amount: Option<i128>) -> Result<Value<'a>, Rejection> {
         match amount {
             Some(amount @ 0..=MONEY_MAX) => Ok(Value::Money(amount)),
-            Some(..0) => Err(self.invalid("must not be negative")),
+            Some(amount) if self.is_signed && (-MONEY_MAX..0).contains(&amount) => {
+                Ok(Value::Money(amount))
+            }
+            Some(..0) if !self.is_signed => Err(self.invalid("must not be negative")),
             Some(_) => Err(self.invalid("is more than 10^13")),
             None => Err(self.wrong()),
         }

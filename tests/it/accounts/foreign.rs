@@ -2,12 +2,13 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tests::run_ok;
 
 use super::registration::{PASSWORD, Person, Place};
 
 /// Collections whose ids are of the whole system, and belong to no organization.
-const OF_NOBODY: [&str; 6] =
-    ["admin", "anomalies", "forecasts", "imports", "metrics", "person-grants"];
+const OF_NOBODY: [&str; 7] =
+    ["admin", "anomalies", "billing", "forecasts", "imports", "metrics", "person-grants"];
 
 /// Registers an organization, and gives its first user.
 async fn organization(place: &Place, mails: usize, email: &str) -> Person {
@@ -63,6 +64,22 @@ async fn things(who: &Person) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// The invoice of a subscription.
+async fn invoice(place: &Place, who: &Person) -> String {
+    let prices = place.dir.path().join("prices.yaml");
+    let charge = "{name: Base, price: {flat: 1}, in_advance: true}";
+    let version = format!("{{from: 2026-01-01, currency: USD, charges: [{charge}]}}");
+    let list = format!("plans: [{{plan: pro, versions: [{version}]}}]");
+    std::fs::write(&prices, list).expect("the prices are written");
+    let prices = prices.display().to_string();
+    run_ok(place.dir.path(), &["billing", "price", "apply", &prices]);
+    let start = json!({"act": "start", "plan": "pro"});
+    made(who, Method::POST, "/v1/subscription", start, "subscription_id").await;
+    run_ok(place.dir.path(), &["billing", "run"]);
+    let (_, found) = who.get("/v1/invoices").await;
+    found["invoices"][0]["invoice_id"].as_str().expect("an invoice").to_owned()
+}
+
 /// The path with an id of theirs; what belongs to a thing has an id of nothing.
 fn of_them(path: &str, id: &str) -> String {
     let parts = path.split('/').enumerate().map(|(at, part)| match part {
@@ -76,10 +93,11 @@ fn of_them(path: &str, id: &str) -> String {
 
 #[tokio::test]
 async fn ids_of_another_organization_are_of_nothing() {
-    let place = Place::new("registration = \"open\"");
+    let place = Place::new("registration = \"open\"\n[billing]\ngrace_hours = 0");
     let ann = organization(&place, 1, "ann@one.example").await;
     let eve = organization(&place, 2, "eve@two.example").await;
-    let things = things(&ann).await;
+    let mut things = things(&ann).await;
+    things.push(("invoices", invoice(&place, &ann).await));
     let report = json!({"title": "Own", "dashboard": "business", "period": "last_7_days"});
     let own_report = made(&eve, Method::POST, "/v1/reports", report, "id").await;
     let (_, contract) = ann.get("/openapi.json").await;
@@ -136,6 +154,7 @@ fn body(path: &str, own_report: &str) -> Value {
         [_, _, "schedules", _] => {
             json!({"report_id": own_report, "every": "day", "at": "07:00"})
         }
+        [_, _, "invoices", _, "pay"] => json!({"provider": "stripe"}),
         [_, _, "members", _, "role"] => json!({"role": "user"}),
         [_, _, "projects", _] => json!({"archived": true}),
         _ => json!({}),

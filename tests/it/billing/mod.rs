@@ -2,4 +2,5 @@
 
 mod flow;
 mod kills;
+mod payments;
 mod price_file;

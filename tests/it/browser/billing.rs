@@ -51,8 +51,17 @@ pub(super) async fn upgraded(browser: &Browser, server: &Server, dir: &Path) {
     send(browser, "/billing/act", &[]).await;
     browser.until("location.pathname === '/billing'").await;
     says(browser, "49.00 USD a month").await;
-    browser.go(&server.url("/usage?lang=en")).await;
-    says(browser, "100 of 1,000 used").await;
+    // The quota of the plan counts within a second.
+    let mut shown = String::new();
+    for _ in 0..50 {
+        browser.go(&server.url("/usage?lang=en")).await;
+        shown = text(browser).await;
+        if shown.contains("100 of 1,000 used") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(shown.contains("100 of 1,000 used"), "{shown}");
 
     // Staff runs, and records what came by transfer.
     let told = run_ok(dir, &["user", "create", "--email", "staff@x.example", "--role", "admin"]);

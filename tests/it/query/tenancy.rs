@@ -8,7 +8,7 @@ use tests::{
     Client, Reply, Server, admin_key, configure, flushed, folder, own_source, reply, run_ok, usage,
 };
 
-const TABLES: [(&str, &str); 7] = [
+const TABLES: [(&str, &str); 9] = [
     ("usage_events", "occurred_at"),
     ("usage_ledger", "occurred_at"),
     ("billing_events", "occurred_at"),
@@ -16,6 +16,8 @@ const TABLES: [(&str, &str); 7] = [
     ("mrr_movements", "occurred_at"),
     ("organizations", "changed_at"),
     ("api_keys", "changed_at"),
+    ("rated_usage_daily", "occurred_at"),
+    ("invoice_lines", "occurred_at"),
 ];
 
 /// The two organizations with the most requests.

@@ -5,15 +5,20 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter,
 };
-use state::store::{StoreContext, StoreError, Write};
+use state::store::{StoreContext, StoreError, Write, time_of};
 
 use super::{
     credit_row as row,
     stored::{major, minor},
 };
 use crate::{BillingError, fault::Fault};
+
+/// Why there is an entry: it was paid out by a payment provider.
+pub(crate) const REFUND: &str = "refund";
+/// The provider refused to pay out; the id of what was to be paid follows.
+pub(crate) const REFUND_REFUSED: &str = "refund_refused:";
 
 /// What an organization has in a currency.
 pub(crate) async fn balance(
@@ -53,6 +58,47 @@ pub(crate) async fn enter(
     };
     let added = row::Entity::insert(entry).exec_without_returning(write.db()).await;
     Ok(added.doing("entering credit").map(drop)?)
+}
+
+/// Whether an organization has an entry for a reason.
+pub(crate) async fn has_entry(
+    db: &impl ConnectionTrait,
+    organization_id: &str,
+    reason: &str,
+) -> Result<bool, Fault> {
+    let found = row::Entity::find()
+        .filter(row::Column::OrganizationId.eq(organization_id))
+        .filter(row::Column::Reason.eq(reason))
+        .one(db)
+        .await
+        .doing("reading credit")?;
+    Ok(found.is_some())
+}
+
+/// What was paid out of the credit of an organization, and what of it was refused and came back: times and amounts, which are
+/// above zero for what was paid out.
+pub(crate) async fn refunds(
+    db: &impl ConnectionTrait,
+    organization_id: &str,
+    currency: Currency,
+) -> Result<Vec<(DateTime<Utc>, Decimal)>, Fault> {
+    let rows = row::Entity::find()
+        .filter(row::Column::OrganizationId.eq(organization_id))
+        .filter(row::Column::Currency.eq(currency.as_str()))
+        .filter(
+            Condition::any()
+                .add(row::Column::Reason.eq(REFUND))
+                .add(row::Column::Reason.starts_with(REFUND_REFUSED)),
+        )
+        .all(db)
+        .await
+        .doing("reading credit")?;
+    let mut refunds = Vec::new();
+    for row in rows {
+        let at = time_of("credit_entries", row.created_at)?;
+        refunds.push((at, -major(row.amount, currency)?));
+    }
+    Ok(refunds)
 }
 
 /// The balances of an organization in all currencies, without those that are zero.

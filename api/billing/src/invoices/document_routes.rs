@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
+    credit::refunds,
     issue::{midnight, parties},
     letters::Letters,
     pdf::pdf,
@@ -171,7 +172,8 @@ async fn get_statement(
         None => invoices.first().ok_or_else(none)?.currency,
     };
     let payments = payments::of_organization(db, &id).await?;
-    let statement = statement(span, currency, &invoices, &payments);
+    let refunds = refunds(db, &id, currency).await?;
+    let statement = statement(span, currency, &invoices, &payments, &refunds);
     let parties = parties(db, &billing.settings, &id).await?;
     let own = Language::from_tag(&parties.customer.language).unwrap_or(Language::En);
     let sheet = statement.sheet((&parties.seller, &parties.buyer), language.unwrap_or(own));

@@ -9,10 +9,11 @@ use super::{
     letters::Letters,
     pdf::pdf,
     sheet::Sheet,
+    statement::{month, statement},
     stored::{Invoice, InvoiceKind, InvoiceStatus},
     tabular,
 };
-use crate::{LineKind, RatedLine, Seller, fault::Fault};
+use crate::{LineKind, RatedLine, Seller, fault::Fault, payments::Payment};
 
 fn invoice(lines: u32) -> Invoice {
     let dec = |text: &str| text.parse::<Decimal>().unwrap();
@@ -125,4 +126,41 @@ fn long_invoices_have_several_pages_in_pdf() {
     );
     let named = Letters::of(std::path::Path::new("/nowhere/font.ttf"));
     assert!(matches!(named, Err(Fault::FontMissing(why)) if why.contains("/nowhere/font.ttf")));
+}
+
+/// What is owed at the end is what was owed at the beginning with all that came.
+#[test]
+fn a_statement_adds_up() {
+    let dec = |text: &str| text.parse::<Decimal>().unwrap();
+    let usd = Currency::parse("USD").unwrap();
+    let first = invoice(1);
+    let void = Invoice { status: InvoiceStatus::Void, ..invoice(1) };
+    let mut note =
+        Invoice { kind: InvoiceKind::CreditNote, status: InvoiceStatus::Paid, ..invoice(1) };
+    note.document.total = dec("-2.00");
+    note.number = Some("CN-000001".into());
+    note.issued_at = Some("2026-04-02T00:00:00Z".parse().unwrap());
+    let paid_at = "2026-03-31T23:59:59Z".parse().unwrap();
+    let paid = Payment::new(&first, ("bank_transfer", "T1"), dec("5.36"), paid_at).unwrap();
+    let pending = Payment { status: "pending".into(), ..paid.clone() };
+    let refunds = [("2026-04-05T00:00:00Z".parse().unwrap(), dec("2.00"))];
+    let of = |name: &str| {
+        let all = [first.clone(), void.clone(), note.clone()];
+        let payments = [paid.clone(), pending.clone()];
+        let found = statement(month(name).unwrap(), usd, &all, &payments, &refunds);
+        let kinds: Vec<_> =
+            found.entries.iter().map(|entry| format!("{} {}", entry.kind, entry.balance)).collect();
+        (found.opening.to_string(), kinds, found.closing.to_string())
+    };
+    let kinds = |all: &[&str]| all.iter().map(|kind| (*kind).to_owned()).collect::<Vec<_>>();
+    assert_eq!(of("2026-02"), ("0.00".into(), kinds(&[]), "0.00".into()));
+    assert_eq!(
+        of("2026-03"),
+        ("0.00".into(), kinds(&["invoice 5.36", "payment 0.00"]), "0.00".into())
+    );
+    assert_eq!(
+        of("2026-04"),
+        ("0.00".into(), kinds(&["credit_note -2.00", "refund 0.00"]), "0.00".into())
+    );
+    assert_eq!(of("2026-05"), ("0.00".into(), kinds(&[]), "0.00".into()));
 }

@@ -23,7 +23,7 @@ mod document_tests;
 
 use rest::feature::Feature;
 
-pub(crate) use credit::{balance, balances, enter};
+pub(crate) use credit::{REFUND, REFUND_REFUSED, balance, balances, enter, has_entry};
 pub(crate) use credit_notes::{note, to_credit};
 pub use document::{Buyer, Document, InvoiceLine};
 pub use issue::midnight;

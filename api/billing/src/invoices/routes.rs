@@ -484,7 +484,7 @@ impl Billing {
     ) -> Result<Invoice, Fault> {
         let now = self.state.clock.now();
         let write = self.state.store.write().await?;
-        let paid = PaidBy { provider: "bank_transfer", reference, amount };
+        let paid = PaidBy { provider: payments::BANK_TRANSFER, reference, amount };
         let (invoice, _) = pay(&write, &self.settings, invoice_id, &paid, (origin, now)).await?;
         write.commit().await?;
         Ok(invoice)

@@ -44,7 +44,7 @@ pub(crate) struct Entry {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) at: DateTime<Utc>,
-    /// `invoice`, `credit_note` or `payment`.
+    /// `invoice`, `credit_note`, `payment` or `refund`.
     pub(crate) kind: &'static str,
     /// Of the document, or of the payment.
     pub(crate) number: String,
@@ -68,6 +68,7 @@ pub(crate) fn statement(
     currency: Currency,
     invoices: &[Invoice],
     payments: &[Payment],
+    refunds: &[(DateTime<Utc>, Decimal)],
 ) -> Statement {
     let zone = chrono_tz::Tz::UTC;
     let (begins, ends) = (midnight(from, zone), midnight(to, zone));
@@ -91,6 +92,10 @@ pub(crate) fn statement(
             amount: -one.amount,
             balance: Decimal::ZERO,
         });
+    }
+    for (at, amount) in refunds.iter().copied() {
+        let (kind, number) = ("refund", String::new());
+        all.push(Entry { at, kind, number, amount, balance: Decimal::ZERO });
     }
     all.sort_by(|a, b| (a.at, &a.number).cmp(&(b.at, &b.number)));
     let mut opening = Decimal::new(0, crate::digits(currency).unwrap_or(2));
@@ -119,7 +124,7 @@ impl Statement {
         let money = |amount: Decimal| format!("{amount} {}", self.currency.as_str());
         let row = |entry: &Entry| SheetRow {
             cells: vec![
-                format!("{} {}", say(entry.kind), entry.number),
+                format!("{} {}", say(entry.kind), entry.number).trim().to_owned(),
                 entry.at.format("%Y-%m-%d").to_string(),
                 entry.amount.to_string(),
                 entry.balance.to_string(),

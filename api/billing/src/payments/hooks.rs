@@ -163,7 +163,7 @@ impl Billing {
     }
 
     /// What an event of PayPal says.
-    async fn paypal_told(&self, event: &Value) -> Result<(), Fault> {
+    pub(super) async fn paypal_told(&self, event: &Value) -> Result<(), Fault> {
         let (id, kind, of) = (text(&event["id"]), text(&event["event_type"]), &event["resource"]);
         let now = self.state.clock.now();
         match kind {

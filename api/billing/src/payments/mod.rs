@@ -6,6 +6,7 @@ mod hooks;
 mod method_row;
 mod online;
 mod paypal;
+mod refunds;
 mod routes;
 mod row;
 mod stripe;
@@ -39,6 +40,8 @@ use crate::{
 };
 
 const TABLE: &str = "payments";
+/// What staff records.
+pub(crate) const BANK_TRANSFER: &str = "bank_transfer";
 
 /// Payments.
 pub(crate) const FEATURE: Feature<Billing> = Feature::new("payments")

@@ -3,13 +3,15 @@
 //! Our own invoice is the truth. A payment is recorded once for each reference of its provider, whatever tells of it and however
 //! often; what exceeds its invoice becomes credit.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, sea_query::OnConflict};
 use serde_json::{Value, json};
 use state::{
     audit::{self, AuditAction, AuditOrigin},
-    jobs::{self, NewJob},
+    jobs::{self, JobKind, NewJob},
     store::{StoreContext, StoreError, Write},
 };
 
@@ -31,8 +33,18 @@ pub(crate) const STRIPE: &str = "stripe";
 pub(crate) const PAYPAL: &str = "paypal";
 /// A page of a provider is offered again for so long.
 const PAGE_HOURS: i64 = 12;
-pub(super) const CHARGE: &str = "billing_charge";
-pub(super) const REFUND: &str = "billing_refund";
+/// Charging a kept method.
+pub(super) const CHARGE: JobKind =
+    JobKind { backoff: pause, attempts_max: CALLS_MAX + 3, ..JobKind::new("billing_charge") };
+/// About 22 hours of pauses: Stripe knows a key again for a day.
+pub(super) const CALLS_MAX: u32 = 17;
+const PAUSE_MAX: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// The pause after so many calls without a clear answer: from one minute to two hours.
+pub(super) fn pause(calls: u32) -> Option<Duration> {
+    (calls < CALLS_MAX)
+        .then(|| Duration::from_secs(60 << calls.saturating_sub(1).min(7)).min(PAUSE_MAX))
+}
 
 /// A way in which an organization pays by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,11 +66,11 @@ pub(crate) struct Received<'a> {
     pub(crate) currency: &'a str,
 }
 
-fn not_configured(provider: &str) -> Fault {
+pub(super) fn not_configured(provider: &str) -> Fault {
     Fault::PaymentsNotConfigured(format!("payments by {provider} are not configured here"))
 }
 
-fn failed(fault: CallFault) -> Fault {
+pub(super) fn failed(fault: CallFault) -> Fault {
     match fault {
         CallFault::Refused { .. } => Fault::InvoiceState(fault.to_string()),
         CallFault::Unclear(_) | CallFault::Unreadable => Fault::ProviderAway(fault.to_string()),
@@ -295,7 +307,7 @@ impl Billing {
             return Ok(());
         }
         let job = NewJob {
-            kind: CHARGE,
+            kind: CHARGE.name,
             dedup_key: format!("{}:{attempt}", invoice.invoice_id),
             payload: json!({"invoice_id": invoice.invoice_id, "attempt": attempt}),
             run_at: now,
@@ -343,94 +355,6 @@ impl Billing {
         write.commit().await?;
         self.state.jobs.wake();
         Ok(json!(status))
-    }
-
-    /// Gives a part of a payment back, out of the credit of its organization.
-    pub(crate) async fn refund(
-        &self,
-        payment_id: &str,
-        amount: Option<Decimal>,
-        origin: &AuditOrigin,
-    ) -> Result<Payment, Fault> {
-        let now = self.state.clock.now();
-        let write = self.state.store.write().await?;
-        let unknown = || Fault::Unknown(format!("payment `{payment_id}`"));
-        let payment = super::get(write.db(), payment_id).await?.ok_or_else(unknown)?;
-        if payment.status == "pending" || ![STRIPE, PAYPAL].contains(&payment.provider.as_str()) {
-            let why = "only what a provider has taken is given back by it".to_owned();
-            return Err(Fault::InvoiceState(why));
-        }
-        let id = payment.organization_id.clone();
-        let balance = invoices::balance(write.db(), &id, payment.currency).await?;
-        let left = payment.amount - payment.refunded;
-        let amount = amount.unwrap_or(balance.min(left));
-        if amount <= Decimal::ZERO || amount > balance.min(left) {
-            let reason = format!(
-                "is at most {left} of the payment and {balance} of credit: issue a credit note first"
-            );
-            return Err(Fault::invalid("amount", reason));
-        }
-        minor(amount, payment.currency)?;
-        let taken = (-amount, payment.currency);
-        invoices::enter(&write, &id, taken, (&payment.invoice_id, "refund"), now).await?;
-        let total = payment.refunded + amount;
-        let refunding = Payment { refunded: total, ..payment };
-        put(&write, &refunding, &origin.actor).await?;
-        let payload = json!({"payment_id": payment_id, "amount": amount, "total": total});
-        let dedup_key = format!("{payment_id}:{total}");
-        let job = NewJob { kind: REFUND, dedup_key, payload, run_at: now };
-        jobs::enqueue(&write, &job, now).await?;
-        let detail = json!({"amount": amount});
-        let act = AuditAction { action: "payment.refunded", target: payment_id.to_owned(), detail };
-        audit::append(&write, origin, act, now).await?;
-        write.commit().await?;
-        self.state.jobs.wake();
-        Ok(refunding)
-    }
-
-    /// Asks the provider for a refund. It is repeated with the same key until the answer is clear; a refusal gives the credit back.
-    pub(super) async fn ask_refund(
-        &self,
-        payment_id: &str,
-        (amount, total): (Decimal, Decimal),
-    ) -> Result<Value, Fault> {
-        let db = self.state.store.db();
-        let Some(payment) = super::get(db, payment_id).await? else { return Ok(Value::Null) };
-        let key = format!("refund:{payment_id}:{total}");
-        let (reference, currency) = (payment.reference.as_str(), payment.currency);
-        let done = match (payment.provider.as_str(), &self.stripe, &self.paypal) {
-            (STRIPE, Some(stripe), _) => {
-                stripe.refund(reference, minor(amount, currency)?, &key).await
-            }
-            (PAYPAL, _, Some(paypal)) => {
-                paypal.refund(reference, (amount, currency.as_str()), &key).await
-            }
-            (by, ..) => return Err(not_configured(by)),
-        };
-        let now = self.state.clock.now();
-        let write = self.state.store.write().await?;
-        let Some(payment) = super::get(write.db(), payment_id).await? else {
-            return Ok(Value::Null);
-        };
-        let unknown = || Fault::Unknown(format!("invoice `{}`", payment.invoice_id));
-        let invoice = invoices::get(write.db(), &payment.invoice_id).await?.ok_or_else(unknown)?;
-        let said = match done {
-            Ok(()) => {
-                say(&write, &invoice, "payment_refunded", amount, None, now).await?;
-                json!("refunded")
-            }
-            Err(CallFault::Refused { reason, .. }) => {
-                let id = &payment.organization_id;
-                let entry = (payment.invoice_id.as_str(), "refund_refused");
-                invoices::enter(&write, id, (amount, currency), entry, now).await?;
-                let refunded = payment.refunded - amount;
-                put(&write, &Payment { refunded, ..payment.clone() }, STRIPE).await?;
-                json!({"refused": reason})
-            }
-            Err(fault) => return Err(failed(fault)),
-        };
-        write.commit().await?;
-        Ok(said)
     }
 
     /// Takes the money of an order that the customer approved.

@@ -8,13 +8,14 @@ use rest::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use state::jobs::{JobError, JobKind};
+use state::jobs::JobError;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     Payment, hooks,
-    online::{CHARGE, REFUND, forget_method, method},
+    online::{CHARGE, forget_method, method},
+    refunds::{REFUND, Refund},
 };
 use crate::{Billing, own::own_organization};
 
@@ -26,7 +27,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>, _: &Billing) {
 /// The work that waits for providers.
 pub(super) fn register(billing: &Billing) {
     let shared = billing.clone();
-    billing.state.jobs.handle(JobKind::new(CHARGE), move |job| {
+    billing.state.jobs.handle(CHARGE, move |job| {
         let billing = shared.clone();
         async move {
             let invoice_id = job.payload["invoice_id"].as_str().unwrap_or_default().to_owned();
@@ -36,16 +37,12 @@ pub(super) fn register(billing: &Billing) {
         }
     });
     let shared = billing.clone();
-    billing.state.jobs.handle(JobKind::new(REFUND), move |job| {
+    billing.state.jobs.handle(REFUND, move |job| {
         let billing = shared.clone();
         async move {
-            let payment_id = job.payload["payment_id"].as_str().unwrap_or_default().to_owned();
-            let decimal = |name: &str| {
-                let text = job.payload[name].as_str().and_then(|text| text.parse().ok());
-                text.ok_or_else(|| JobError::permanent("the amount is not readable"))
-            };
-            let amounts: (Decimal, Decimal) = (decimal("amount")?, decimal("total")?);
-            let done = Box::pin(billing.ask_refund(&payment_id, amounts)).await;
+            let wanted: Refund = serde_json::from_value(job.payload)
+                .map_err(|error| JobError::permanent(error.to_string()))?;
+            let done = Box::pin(billing.ask_refund(&wanted)).await;
             done.map_err(|fault| JobError::of(&fault))
         }
     });

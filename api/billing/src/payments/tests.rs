@@ -9,9 +9,15 @@ use std::{
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use state::scratch::tester;
+use state::{
+    jobs::{self, JobFilter, JobState},
+    scratch::tester,
+};
 
-use super::*;
+use super::{
+    refunds::{REFUND, Refund},
+    *,
+};
 use crate::{
     Settings,
     invoices::{self, InvoiceStatus},
@@ -19,6 +25,8 @@ use crate::{
     subscriptions::Act,
 };
 use state::secret::Secret;
+
+mod paypal;
 
 /// What the server does with the next payment or refund.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -279,21 +287,69 @@ async fn a_refund_pays_out_credit_and_comes_once() {
     let refunded = billing.refund(&payment.payment_id, None, &tester()).await.unwrap();
     assert_eq!((refunded.refunded, shop.credit().await), (ten, Decimal::new(0, 2)));
     shop.mood(Mood::Lost);
-    assert!(billing.ask_refund(&payment.payment_id, (ten, ten)).await.is_err());
-    assert_eq!(
-        billing.ask_refund(&payment.payment_id, (ten, ten)).await.unwrap(),
-        json!("refunded")
-    );
+    let asked = last_refund(&shop.desk).await;
+    assert!(billing.ask_refund(&asked).await.is_err());
+    assert_eq!(billing.ask_refund(&asked).await.unwrap(), json!("refunded"));
     assert_eq!(shop.asked("refund:"), [2]);
     assert_eq!(shop.desk.told().await, ["payment_refunded 10.00"]);
     // Refused: the credit is there again.
     billing.give_back(&invoice.invoice_id, &[(1, ten)], "slower", &tester()).await.unwrap();
     billing.refund(&payment.payment_id, Some(Decimal::from(4)), &tester()).await.unwrap();
     shop.mood(Mood::Decline);
-    let four = Decimal::from(4);
-    let said = billing.ask_refund(&payment.payment_id, (four, Decimal::from(14))).await.unwrap();
+    let asked = last_refund(&shop.desk).await;
+    let said = billing.ask_refund(&asked).await.unwrap();
     assert_eq!(said["refused"], "Your card was declined.");
-    assert_eq!(shop.credit().await, ten);
+    // Once more, as after a kill: neither the credit nor the money comes a second time.
+    assert_eq!(billing.ask_refund(&asked).await.unwrap(), json!("refused"));
+    assert_eq!((shop.credit().await, shop.asked("refund:")), (ten, vec![2]));
     assert_eq!(get(db, &payment.payment_id).await.unwrap().unwrap().refunded, ten);
+    // The same amount again is another refund.
+    billing.refund(&payment.payment_id, Some(Decimal::from(4)), &tester()).await.unwrap();
+    let again = last_refund(&shop.desk).await;
+    assert_ne!(again.refund_id, asked.refund_id);
+    assert_eq!(billing.ask_refund(&again).await.unwrap(), json!("refunded"));
+    shop.server.stop(false).await;
+}
+
+/// What was asked for last.
+async fn last_refund(desk: &Desk) -> Refund {
+    let found = jobs::list(&desk.scratch.store, &JobFilter::default(), 100).await.unwrap();
+    let last = found.into_iter().find(|job| job.kind == REFUND.name).unwrap();
+    serde_json::from_value(last.payload).unwrap()
+}
+
+/// An answer that is lost is asked for again after a pause, with the same key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_is_away_is_asked_again() {
+    let shop = Shop::new().await;
+    let billing = &shop.desk.billing;
+    let invoice = shop.invoice().await;
+    shop.tell("evt_1", "checkout.session.completed", session(&invoice, "pi_1", 3100))
+        .await
+        .unwrap();
+    let db = shop.desk.scratch.store.db();
+    let payment = by_reference(db, STRIPE, "pi_1").await.unwrap().unwrap();
+    billing.give_back(&invoice.invoice_id, &[(1, Decimal::ONE)], "slow", &tester()).await.unwrap();
+    shop.mood(Mood::Lost);
+    routes::register(billing);
+    billing.refund(&payment.payment_id, None, &tester()).await.unwrap();
+    let jobs = billing.state.jobs.clone();
+    let running = tokio::spawn(async move { jobs.run().await });
+    let ended = async |wanted: JobState, attempts: u32| {
+        for _ in 0..600 {
+            let found = jobs::list(&shop.desk.scratch.store, &JobFilter::default(), 100).await;
+            let last = found.unwrap().into_iter().find(|job| job.kind == REFUND.name).unwrap();
+            if (last.state, last.attempts) == (wanted, attempts) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("the refund is not {wanted:?} after {attempts} attempts");
+    };
+    ended(JobState::Queued, 1).await;
+    billing.state.clock.advance(std::time::Duration::from_secs(60));
+    ended(JobState::Done, 2).await;
+    assert_eq!(shop.asked("refund:"), [2]);
+    running.abort();
     shop.server.stop(false).await;
 }

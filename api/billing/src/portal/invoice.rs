@@ -16,7 +16,7 @@ use crate::{
     Billing,
     fault::Fault,
     invoices::{Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, visible},
-    payments,
+    payments::{self, BANK_TRANSFER, Payment},
 };
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {
@@ -39,7 +39,7 @@ async fn show(
         Err(way_in) => return Ok(way_in),
     };
     let invoice = visible(&billing, &desk.visit.principal, &id).await?;
-    let mut sections = desk.invoice_sections(&invoice).await?;
+    let mut sections = desk.invoice_sections(&invoice, false).await?;
     if let Some(first) = sections.first_mut() {
         first.acts = desk.pay_acts(&invoice);
     }
@@ -124,6 +124,10 @@ async fn done(
             let reason = value(fields, "reason");
             desk.billing.give_back(id, &lines, reason, &origin).await.map(drop)
         }
+        "refund" => {
+            let payment_id = value(fields, "payment_id");
+            desk.billing.refund(payment_id, None, &origin).await.map(drop)
+        }
         _ => Err(Fault::invalid("act", "is not known")),
     }
 }
@@ -176,7 +180,11 @@ impl Desk<'_> {
         Table { head, rows: rows.collect() }
     }
 
-    async fn invoice_sections(&self, of: &Invoice) -> Result<Vec<Section>, Problem> {
+    async fn invoice_sections(
+        &self,
+        of: &Invoice,
+        is_staff: bool,
+    ) -> Result<Vec<Section>, Problem> {
         let document = &of.document;
         let money = |amount: Decimal| Self::money(of, amount);
         let (status, _) = self.status(of.status);
@@ -228,10 +236,12 @@ impl Desk<'_> {
                     self.word(&one.provider),
                     one.reference.clone(),
                     money(one.amount),
+                    money(one.refunded),
                 ],
+                acts: self.refund_acts(of, one, is_staff),
                 ..Row::default()
             });
-            let head = self.words(["date", "provider", "reference", "amount"]);
+            let head = self.words(["date", "provider", "reference", "amount", "refunded"]);
             sections.push(Section {
                 title: self.word("payments"),
                 table: Some(Table { head, rows: rows.collect() }),
@@ -244,7 +254,7 @@ impl Desk<'_> {
 
     async fn staff_page(&self, id: &str, failure: Option<String>) -> Result<HttpResponse, Problem> {
         let invoice = visible(self.billing, &self.visit.principal, id).await?;
-        let mut sections = self.invoice_sections(&invoice).await?;
+        let mut sections = self.invoice_sections(&invoice, true).await?;
         if let Some(first) = sections.first_mut() {
             let organization = &invoice.organization_id;
             let path = format!("/admin/billing/organizations/{organization}");
@@ -260,6 +270,17 @@ impl Desk<'_> {
             sections,
             ..Screen::default()
         })
+    }
+
+    /// Staff pays out what is left of the credit.
+    fn refund_acts(&self, of: &Invoice, payment: &Payment, is_staff: bool) -> Vec<Act> {
+        let by_provider = payment.provider != BANK_TRANSFER && payment.refunded < payment.amount;
+        let act = || Act {
+            path: format!("/admin/invoices/{}", of.invoice_id),
+            label: self.word("refund"),
+            values: vec![("act", "refund".to_owned()), ("payment_id", payment.payment_id.clone())],
+        };
+        (is_staff && by_provider).then(act).into_iter().collect()
     }
 
     /// The ways to pay an invoice.

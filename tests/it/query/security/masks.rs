@@ -8,13 +8,15 @@ use tempfile::TempDir;
 use tests::{Client, Reply, Server, admin_key, folder, reply, run_ok, usage};
 
 const SECRET: &str = "https://a-secret-referrer.example/";
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 8] = [
     "usage_events",
     "usage_ledger",
     "billing_events",
     "activity_events",
     "organizations",
     "api_keys",
+    "rated_usage_daily",
+    "invoice_lines",
 ];
 
 struct Lake {

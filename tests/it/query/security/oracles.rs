@@ -375,7 +375,15 @@ async fn a_cut_is_sealed_and_its_organizations() {
 #[test]
 fn only_one_place_makes_tokens() {
     let api = Path::new(env!("CARGO_MANIFEST_DIR")).join("../api");
-    let packages = ["src", "accounts/src", "analytics/src", "rest/src", "state/src"];
+    let packages = [
+        "src",
+        "accounts/src",
+        "analytics/src",
+        "billing/src",
+        "delivery/src",
+        "rest/src",
+        "state/src",
+    ];
     let mut folders: Vec<_> = packages.iter().map(|package| api.join(package)).collect();
     let mut wrong = Vec::new();
     while let Some(folder) = folders.pop() {
