@@ -25,6 +25,12 @@ pub fn days_ago(days: u32) -> String {
     (now() - chrono::TimeDelta::days(days.into())).date_naive().to_string()
 }
 
+/// Seconds since 1970.
+#[must_use]
+pub fn unix_seconds() -> i64 {
+    now().timestamp()
+}
+
 /// The same time tomorrow.
 #[must_use]
 pub fn tomorrow() -> String {

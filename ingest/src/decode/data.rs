@@ -360,11 +360,9 @@ impl Column {
 
     /// What is taken back is reversed by a correction, not by an amount below zero.
     fn money<'a>(&self, amount: Option<i128>) -> Result<Value<'a>, Rejection> {
+        let least = if self.is_signed { -MONEY_MAX } else { 0 };
         match amount {
-            Some(amount @ 0..=MONEY_MAX) => Ok(Value::Money(amount)),
-            Some(amount) if self.is_signed && (-MONEY_MAX..0).contains(&amount) => {
-                Ok(Value::Money(amount))
-            }
+            Some(amount) if (least..=MONEY_MAX).contains(&amount) => Ok(Value::Money(amount)),
             Some(..0) if !self.is_signed => Err(self.invalid("must not be negative")),
             Some(_) => Err(self.invalid("is more than 10^13")),
             None => Err(self.wrong()),

@@ -3,12 +3,13 @@
 use std::{
     io::Write,
     process::{Command, Stdio},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, configure, folder, organization_key, reply, run_ok};
+use tests::{
+    Client, Server, admin_key, configure, folder, organization_key, reply, run_ok, unix_seconds,
+};
 
 const PRICES: &str = "
 plans:
@@ -18,7 +19,7 @@ plans:
 const SIGN: &str = "import hashlib, hmac, sys; secret, at = sys.argv[1:]; body = sys.stdin.buffer.read(); \
     print(hmac.new(secret.encode(), at.encode() + b'.' + body, hashlib.sha256).hexdigest())";
 
-fn signed(secret: &str, at: u64, body: &str) -> String {
+fn signed(secret: &str, at: i64, body: &str) -> String {
     let mut python = Command::new("python3")
         .args(["-c", SIGN, secret, &at.to_string()])
         .stdin(Stdio::piped())
@@ -66,7 +67,7 @@ async fn what_stripe_signs_is_paid_once_and_what_others_sign_is_not() {
         "data": {"object": {"id": "pi_1", "amount_received": 4900, "currency": "usd", "metadata": {"invoice_id": id}}},
     })
     .to_string();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs();
+    let now = unix_seconds();
     let outstanding =
         async || own.get(&format!("/v1/invoices/{id}")).await.1["outstanding"].clone();
     for (header, body) in [

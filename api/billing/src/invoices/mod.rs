@@ -1,5 +1,6 @@
 //! Invoices and credit notes: what is due as a document, its number, and what becomes of it.
 
+mod acts;
 mod credit;
 mod credit_notes;
 mod credit_row;
