@@ -75,7 +75,8 @@ fn named(variable: &str) -> Option<PathBuf> {
 }
 
 /// A file that was made for the tests, in a folder above theirs.
-fn made(path: &str) -> Option<PathBuf> {
+#[must_use]
+pub fn made(path: &str) -> Option<PathBuf> {
     let test = std::env::current_exe().unwrap_or_default();
     test.ancestors().skip(1).map(|dir| dir.join(path)).find(|path| path.is_file())
 }

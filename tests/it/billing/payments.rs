@@ -8,9 +8,11 @@ use std::{
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::{
-    Client, Server, admin_key, configure, folder, organization_key, reply, run_ok, unix_seconds,
+    Client, Server, admin_key, configure, folder, made, organization_key, reply, run_ok,
+    unix_seconds,
 };
 
+const SECRET: &str = "whsec_x";
 const PRICES: &str = "
 plans:
   - {plan: pro, versions: [{from: 2026-01-01, currency: USD, charges: [{name: Base, price: {flat: 49}, in_advance: true}]}]}
@@ -19,16 +21,30 @@ plans:
 const SIGN: &str = "import hashlib, hmac, sys; secret, at = sys.argv[1:]; body = sys.stdin.buffer.read(); \
     print(hmac.new(secret.encode(), at.encode() + b'.' + body, hashlib.sha256).hexdigest())";
 
+/// What a program says of a body.
+fn said(mut program: Command, body: &str) -> String {
+    let mut child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python");
+    child.stdin.take().expect("a pipe").write_all(body.as_bytes()).expect("it reads");
+    let said = child.wait_with_output().expect("it ends").stdout;
+    String::from_utf8(said).expect("text").trim().to_owned()
+}
+
+/// Whether Stripe's own library takes it.
+fn is_taken_by_stripe(header: &str, body: &str) -> bool {
+    let python = made("payments-venv/bin/python").expect("stripe: `tests/run` installs it");
+    let mut judge = Command::new(python);
+    judge.args([concat!(env!("CARGO_MANIFEST_DIR"), "/payments/judge.py"), SECRET, header]);
+    match &*said(judge, body) {
+        "yes" => true,
+        "no" => false,
+        other => panic!("the judge says {other:?}"),
+    }
+}
+
 fn signed(secret: &str, at: i64, body: &str) -> String {
-    let mut python = Command::new("python3")
-        .args(["-c", SIGN, secret, &at.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python3");
-    python.stdin.take().expect("a pipe").write_all(body.as_bytes()).expect("it reads");
-    let said = python.wait_with_output().expect("it ends").stdout;
-    format!("t={at},v1={}", String::from_utf8(said).expect("text").trim())
+    let mut python = Command::new("python3");
+    python.args(["-c", SIGN, secret, &at.to_string()]);
+    format!("t={at},v1={}", said(python, body))
 }
 
 async fn told(client: &Client, header: &str, body: &str) -> (StatusCode, Value) {
@@ -70,25 +86,32 @@ async fn what_stripe_signs_is_paid_once_and_what_others_sign_is_not() {
     let now = unix_seconds();
     let outstanding =
         async || own.get(&format!("/v1/invoices/{id}")).await.1["outstanding"].clone();
+    let good = signed(SECRET, now, &body);
+    let other = signed("whsec_other", now, &body);
     for (header, body) in [
         (String::new(), body.clone()),
-        (signed("whsec_other", now, &body), body.clone()),
-        (signed("whsec_x", now - 301, &body), body.clone()),
-        (signed("whsec_x", now, &body), body.replace("4900", "1")),
+        (other.clone(), body.clone()),
+        (signed(SECRET, now - 400, &body), body.clone()),
+        (good.replace("v1=", "v0="), body.clone()),
+        (good.clone(), body.replace("4900", "1")),
     ] {
         let (status, answer) = told(&stranger, &header, &body).await;
         assert_eq!((status.as_u16(), &answer["code"]), (400, &json!("invalid_header")), "{answer}");
+        assert!(!is_taken_by_stripe(&header, &body), "{header}");
     }
     assert_eq!(outstanding().await, "49.00");
-    for _ in 0..3 {
-        let (status, answer) = told(&stranger, &signed("whsec_x", now, &body), &body).await;
+    // While a secret is replaced, there are two signatures.
+    let both = format!("{other},{}", good.replace(&format!("t={now},"), ""));
+    for header in [&good, &good, &both] {
+        let (status, answer) = told(&stranger, header, &body).await;
         assert_eq!(status, 200, "{answer}");
+        assert!(is_taken_by_stripe(header, &body), "{header}");
     }
     assert_eq!(outstanding().await, "0.00");
     let (_, invoice) = own.get(&format!("/v1/invoices/{id}")).await;
     assert_eq!(invoice["payments"].as_array().map(Vec::len), Some(1), "{invoice}");
     let large = "x".repeat(300 << 10);
-    let (status, _) = told(&stranger, &signed("whsec_x", now, &large), &large).await;
+    let (status, _) = told(&stranger, &signed(SECRET, now, &large), &large).await;
     assert_eq!(status, 413);
     // PayPal is not configured, and says so.
     let other = reply(stranger.request(Method::POST, "/v1/hooks/paypal").json(&json!({}))).await;
