@@ -36,7 +36,7 @@ const PAGE_HOURS: i64 = 12;
 /// Charging a kept method.
 pub(super) const CHARGE: JobKind =
     JobKind { backoff: pause, attempts_max: CALLS_MAX + 3, ..JobKind::new("billing_charge") };
-/// About 22 hours of pauses: Stripe knows a key again for a day.
+/// About 20 hours of pauses: Stripe knows a key again for a day.
 pub(super) const CALLS_MAX: u32 = 17;
 const PAUSE_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 

@@ -15,6 +15,7 @@ use state::{
 };
 
 use super::{
+    online::pause,
     refunds::{REFUND, Refund},
     *,
 };
@@ -316,6 +317,14 @@ async fn last_refund(desk: &Desk) -> Refund {
     let found = jobs::list(&desk.scratch.store, &JobFilter::default(), 100).await.unwrap();
     let last = found.into_iter().find(|job| job.kind == REFUND.name).unwrap();
     serde_json::from_value(last.payload).unwrap()
+}
+
+/// The last call is within the day in which Stripe knows its key again.
+#[test]
+fn a_provider_is_asked_for_less_than_a_day() {
+    let pauses: Vec<_> = (1..100).map_while(pause).map(|pause| pause.as_secs() / 60).collect();
+    assert_eq!(pauses[..9], [1, 2, 4, 8, 16, 32, 64, 120, 120]);
+    assert_eq!(pauses.iter().sum::<u64>(), 1207);
 }
 
 /// An answer that is lost is asked for again after a pause, with the same key.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use accounts::plans::Currency;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use rest::feature::Feature;
 use rust_decimal::Decimal;
@@ -51,6 +51,8 @@ pub(crate) const FEATURE: Feature<Billing> =
 
 const EVERY: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_secs(60);
+/// What came of a run is kept for so long.
+const KEPT: TimeDelta = TimeDelta::days(400);
 /// Failures that are listed.
 const LISTED: usize = 50;
 
@@ -292,6 +294,11 @@ impl Billing {
             report: Set(None),
         };
         let write = self.state.store.write().await?;
+        row::Entity::delete_many()
+            .filter(row::Column::StartedAt.lt((now - KEPT).timestamp_micros()))
+            .exec(write.db())
+            .await
+            .doing("forgetting runs")?;
         let added = row::Entity::insert(row).exec(write.db()).await.doing("beginning a run")?;
         write.commit().await?;
         Ok(added.last_insert_id)

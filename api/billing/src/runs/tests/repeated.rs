@@ -313,3 +313,14 @@ async fn one_subscription_follows_another() {
         .collect();
     assert_eq!(phases, [("2026-04-06".to_owned(), "pro".to_owned())]);
 }
+
+#[tokio::test]
+async fn what_came_of_runs_is_forgotten_after_400_days() {
+    let desk = Desk::new("2026-02-01T09:00:00Z", Settings::default()).await;
+    let known = async || desk.billing.runs(10).await.unwrap().len();
+    desk.run().await;
+    desk.run_at("2027-03-08T08:00:00Z").await;
+    assert_eq!(known().await, 2);
+    desk.run_at("2027-03-08T10:00:00Z").await;
+    assert_eq!(known().await, 2, "the first is gone");
+}
