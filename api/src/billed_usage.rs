@@ -120,7 +120,7 @@ impl BilledUsage {
 }
 
 /// An instant in SQL. A plain `TIMESTAMP` would be a time on the clock of the question's zone.
-fn utc(at: DateTime<Utc>) -> String {
+pub(crate) fn utc(at: DateTime<Utc>) -> String {
     let at = at.to_rfc3339_opts(SecondsFormat::Micros, true);
     format!("arrow_cast('{at}', 'Timestamp(Microsecond, Some(\"UTC\"))')")
 }
@@ -222,7 +222,7 @@ fn text(texts: &ArrayRef, row: usize) -> Option<&str> {
 }
 
 /// An event as JSON: decimals as text.
-fn event(rows: &RecordBatch, row: usize) -> Result<Value, ArrowError> {
+pub(crate) fn event(rows: &RecordBatch, row: usize) -> Result<Value, ArrowError> {
     let options = FormatOptions::new().with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.6fZ"));
     let mut event = Map::new();
     for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {

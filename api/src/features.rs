@@ -8,8 +8,7 @@ use state::{
 };
 
 use crate::{
-    config::Config, erasure, health, integrity, jobs, metering, openapi, relay, server::System,
-    upkeep,
+    config::Config, erasure, health, integrity, jobs, metering, relay, server::System, upkeep,
 };
 
 /// Those of the binary: what watches and keeps the system.
@@ -20,7 +19,6 @@ pub(crate) const OPERATIONS: &[Feature<System>] = &[
     upkeep::FEATURE,
     integrity::FEATURE,
     jobs::FEATURE,
-    openapi::FEATURE,
     erasure::FEATURE,
 ];
 
@@ -30,6 +28,7 @@ pub(crate) fn migrations() -> Vec<Migration> {
     let all = own.chain(feature::migrations(delivery::FEATURES));
     let all = all.chain(feature::migrations(accounts::FEATURES));
     let all = all.chain(feature::migrations(billing::FEATURES));
+    let all = all.chain(feature::migrations(portal::FEATURES));
     let all = all.chain(feature::migrations(analytics::FEATURES));
     all.chain(feature::migrations(OPERATIONS)).collect()
 }
@@ -80,6 +79,8 @@ mod tests {
             "m0026_views",
             "m0027_billing",
             "m0028_payments",
+            "m0029_webhooks",
+            "m0030_idempotency",
         ];
         assert_eq!(names, released);
     }

@@ -17,15 +17,15 @@ pub(crate) const FEATURE: Feature<System> = Feature::new("health").with_routes(|
 });
 
 /// The process runs.
-#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "Alive.")))]
+#[utoipa::path(operation_id = "get_health", get, path = "/healthz", tag = "operation", responses((status = 200, description = "Alive.", body = String, content_type = "text/plain")))]
 #[route("/healthz", method = "GET", method = "HEAD")]
 async fn alive() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain").body("ok\n")
 }
 
 /// The process can do its work: its state answers, its log can be written, and all of its tasks run.
-#[utoipa::path(get, path = "/readyz", tag = "operation",
-    responses((status = 200, description = "Ready."), (status = 503, body = Problem)))]
+#[utoipa::path(operation_id = "get_readiness", get, path = "/readyz", tag = "operation",
+    responses((status = 200, description = "Ready.", body = String, content_type = "text/plain"), (status = 503, body = Problem)))]
 #[route("/readyz", method = "GET", method = "HEAD")]
 async fn ready(system: web::Data<System>) -> Result<HttpResponse, Problem> {
     system.state.store.ping().await.map_err(|error| {
@@ -45,9 +45,9 @@ async fn ready(system: web::Data<System>) -> Result<HttpResponse, Problem> {
 
 /// Counters and gauges in the Prometheus text format, for administrators and for who has `metrics.token`; for
 /// everybody when `metrics.open` is set.
-#[utoipa::path(get, path = "/metrics", tag = "operation",
+#[utoipa::path(operation_id = "get_prometheus_metrics", get, path = "/metrics", tag = "operation",
     responses(
-        (status = 200, description = "Prometheus text format.", body = String), Denied,
+        (status = 200, description = "Prometheus text format.", body = String, content_type = "text/plain"), Denied,
     ))]
 #[route("/metrics", method = "GET", method = "HEAD")]
 async fn measurements(

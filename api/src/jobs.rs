@@ -6,7 +6,7 @@ use rest::{
     principal::{Administer, Authorized},
     problem::{Code, Denied, Problem, parameters},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use state::{
     audit::{self, AuditAction},
@@ -14,6 +14,8 @@ use state::{
 };
 
 use crate::server::System;
+use state::jobs::Job;
+use utoipa::ToSchema;
 
 /// The jobs, as administrators see them.
 pub(crate) const FEATURE: Feature<System> = Feature::new("jobs").with_routes(|config, _| {
@@ -41,7 +43,7 @@ struct JobParameters {
         ("before" = Option<i64>, Query, description = "With a smaller id: the next page."),
         ("limit" = Option<u64>, Query, description = "At most so many, to 1,000; 100 by default."),
     ),
-    responses((status = 200, description = "`jobs`, and `kinds`: those that this server does.", body = Object), (status = 400, body = Problem), Denied),
+    responses((status = 200, body = JobList), (status = 400, body = Problem), Denied),
 )]
 #[get("/v1/admin/jobs")]
 async fn list_jobs(
@@ -60,14 +62,21 @@ async fn list_jobs(
     let limit = limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let found = jobs::list(&system.state.store, &JobFilter { kind, state, before }, limit).await?;
     let kinds = system.state.jobs.kinds();
-    Ok(HttpResponse::Ok().json(json!({"jobs": found, "kinds": kinds})))
+    Ok(HttpResponse::Ok().json(JobList { jobs: found, kinds }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct JobList {
+    jobs: Vec<Job>,
+    /// Those that this server does.
+    kinds: Vec<&'static str>,
 }
 
 /// A job.
 #[utoipa::path(
     tag = "operation",
     params(("id" = i64, Path)),
-    responses((status = 200, body = Object), Denied, (status = 404, body = Problem)),
+    responses((status = 200, body = Job), Denied, (status = 404, body = Problem)),
 )]
 #[get("/v1/admin/jobs/{id}")]
 async fn get_job(
@@ -87,7 +96,7 @@ async fn get_job(
 #[utoipa::path(
     tag = "operation",
     params(("id" = i64, Path)),
-    responses((status = 202, body = Object), Denied, (status = 404, body = Problem), (status = 409, description = "It did not fail.", body = Problem)),
+    responses((status = 202, body = Job), Denied, (status = 404, body = Problem), (status = 409, description = "It did not fail.", body = Problem)),
 )]
 #[post("/v1/admin/jobs/{id}/retry")]
 async fn retry_job(

@@ -19,9 +19,9 @@ mod lake;
 mod metering;
 mod method;
 mod open_files;
-mod openapi;
 mod private;
 mod relay;
+mod request_log;
 mod server;
 mod upkeep;
 

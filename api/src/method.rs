@@ -13,7 +13,7 @@ use actix_web::{
 };
 use rest::problem::{Code, Problem};
 
-use crate::openapi::Contract;
+use portal::contract::Contract;
 
 /// For paths, or methods of them, that no route has.
 pub(crate) async fn no_route(request: HttpRequest) -> Result<HttpResponse, Problem> {

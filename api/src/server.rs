@@ -1,5 +1,6 @@
 //! The running system: everything opened, the routes bound, and the order in which it stops.
 
+use portal::{Portal, contract::Contract};
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -41,7 +42,7 @@ use rand::Rng;
 use rest::{
     body,
     feature::{self, AppData},
-    pace,
+    idempotency, pace,
     principal::Gate,
     problem,
 };
@@ -59,8 +60,8 @@ use crate::{
     metering::Metering,
     method,
     open_files::OpenFiles,
-    openapi::Contract,
     relay,
+    request_log::RequestLog,
 };
 
 /// The whole system, open. Clones share it.
@@ -71,6 +72,7 @@ pub struct System {
     pub lake: Lake,
     pub(crate) directory: Directory,
     pub(crate) billing: Billing,
+    pub(crate) portal: Portal,
     /// Admits commands on this machine that can read `server.json`.
     pub local_token: String,
     /// This program, to be started as a worker.
@@ -180,9 +182,10 @@ impl System {
         let archive = lake::archive(&config)?;
         let (smtp, hooks) = (config.smtp.clone(), config.hooks.clone());
         let links = Links::new(&config.server.public_url, &lake::link_key(&config.dir)?);
-        let courier = Courier::new(state.clone(), smtp, hooks, archive, links.clone())
-            .map_err(StartError::Store)?;
         let vault = Vault::new(lake::vault_key(&config.dir)?);
+        let courier =
+            Courier::new(state.clone(), smtp, hooks, archive, links.clone(), vault.clone())
+                .map_err(StartError::Store)?;
         let secrets = Secrets { devices, vault, settings: config.accounts.clone() };
         let directory = Directory::new(state.clone(), secrets, plans, courier.clone())
             .with_quota_webhook(quota_webhook(&config)?);
@@ -211,12 +214,20 @@ impl System {
         };
         let metering = Metering::default();
         let billing = billing(&config, &lake)?;
+        let portal = Portal {
+            state: state.clone(),
+            directory: directory.clone(),
+            courier: lake.courier.clone(),
+            public_url: config.server.public_url.clone(),
+            requests: Arc::new(RequestLog { lake: lake.clone() }),
+        };
         Ok(Self {
             config,
             state,
             lake,
             directory,
             billing,
+            portal,
             local_token,
             program,
             recorder,
@@ -229,24 +240,34 @@ impl System {
         self.lake.lakehouse.close().await
     }
 
-    /// The routes of all features, with everything they need: what a server serves, and what tests call.
-    pub fn routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
+    /// Registers the routes of all features, with everything they need.
+    fn register(&self) -> impl Fn(&mut ServiceConfig<'_>) + Clone + Send + 'static {
         let gate = Gate::new(Arc::new(self.directory.clone()))
             .with_local_token(&self.local_token)
             .with_secure_cookie(self.config.server.secure_cookie)
             .with_trusted_proxies(self.config.server.trusted_proxies.clone());
         let base = AppData::new(self.state.clone(), gate, self.lake.runner.readers.clone());
         let (system, lake) = (Data::new(self.clone()), Data::new(self.lake.clone()));
-        let register = move |config: &mut ServiceConfig<'_>| {
+        move |config: &mut ServiceConfig<'_>| {
             base.register(config);
             config.app_data(system.clone()).app_data(lake.clone());
             feature::routes(accounts::FEATURES, &system.directory, config);
             feature::routes(delivery::FEATURES, &system.lake.courier, config);
             feature::routes(billing::FEATURES, &system.billing, config);
+            feature::routes(portal::FEATURES, &system.portal, config);
             feature::routes(analytics::FEATURES, &system.lake, config);
             feature::routes(OPERATIONS, &system, config);
-        };
-        let contract = Data::new(Contract::of(register.clone()));
+        }
+    }
+
+    /// What clients may ask of this system.
+    pub(crate) fn contract(&self) -> Contract {
+        Contract::of(self.register())
+    }
+
+    /// What a server serves, and what tests call.
+    pub fn routes(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
+        let (register, contract) = (self.register(), Data::new(self.contract()));
         move |routes| {
             routes.app_data(contract.clone());
             register(&mut ServiceConfig::new(routes));
@@ -262,6 +283,7 @@ impl System {
         let noted = open.clone();
         let server = HttpServer::new(move || {
             App::new()
+                .wrap(from_fn(idempotency::once))
                 .wrap(from_fn(method::explain))
                 .wrap(from_fn(pace::share))
                 .wrap(middleware::Compress::default())
@@ -311,6 +333,7 @@ impl System {
         feature::tasks(accounts::FEATURES, &self.directory);
         feature::tasks(delivery::FEATURES, &self.lake.courier);
         feature::tasks(billing::FEATURES, &self.billing);
+        feature::tasks(portal::FEATURES, &self.portal);
         feature::tasks(analytics::FEATURES, &self.lake);
         feature::tasks(OPERATIONS, self);
         // What needs a server that listens.

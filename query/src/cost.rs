@@ -21,6 +21,7 @@ use datafusion::{
     },
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::RowAccess;
 
@@ -41,7 +42,7 @@ pub struct Cost {
 }
 
 /// What a plan would read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Estimate {
     pub files: u64,
     /// Of the whole files.

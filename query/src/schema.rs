@@ -17,6 +17,7 @@ use datafusion::{
 };
 use ingest::Table;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{QueryError, Reason, RowAccess, format::type_name, session::NET};
 
@@ -26,14 +27,14 @@ pub(crate) const SCHEMA: &str = "public";
 pub(crate) const INFORMATION_SCHEMA: &str = "information_schema";
 
 /// A table, as its reader sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TableDescription {
     pub name: String,
     pub description: String,
     pub columns: Vec<ColumnDescription>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ColumnDescription {
     pub name: String,
     /// `text`, `integer`, `decimal`, `double`, `boolean`, `timestamp` or `date`.

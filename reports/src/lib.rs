@@ -57,7 +57,7 @@ pub use error::Error;
 pub use mail::{DashboardMail, MailFrame, mail};
 pub use page::{DASHBOARD_SCRIPT, Page, chart_files, render};
 pub use pages::{Language, Text};
-pub use schedule::{Period, Recurrence};
+pub use schedule::{Period, Recurrence, RecurrenceText};
 pub use selection::Selection;
 pub use tile::{
     AnalysisName, AnalysisRequest, AnalysisResult, ChartFormat, QueryDraw, QueryResult,

@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, get, web};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream;
+use rest::schema::AnyObject;
 use rest::{
     feature::Feature,
     principal::{Administer, Authorized},
@@ -25,6 +26,7 @@ const ROWS_MAX: u64 = 1_000;
 
 /// Which rows, newest first.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct AuditParameters {
     /// The id of a principal, `anonymous` or `command-line`.
@@ -46,6 +48,7 @@ struct AuditParameters {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct VerifyParameters {
     /// `head` of an earlier answer: the row must still be the same, and none after it missing at the end.
@@ -65,7 +68,7 @@ pub struct AuditView {
     pub action: String,
     /// The id of what it was done to.
     pub target: String,
-    #[schema(value_type = Object)]
+    #[schema(value_type = AnyObject)]
     pub detail: Value,
     pub request_id: Option<String>,
     /// The client's network address.
@@ -98,6 +101,7 @@ pub(crate) const FEATURE: Feature<Directory> = Feature::new("audit").with_routes
 
 /// Security-relevant acts, newest first.
 #[utoipa::path(
+    operation_id = "list_audit_log",
     tag = "audit",
     params(AuditParameters),
     responses(
@@ -132,6 +136,7 @@ async fn list_acts(
 
 /// Security-relevant acts as NDJSON, newest first: all that the filters leave.
 #[utoipa::path(
+    operation_id = "export_audit_log",
     tag = "audit",
     params(AuditParameters),
     responses(
@@ -180,6 +185,7 @@ async fn export_acts(
 
 /// Walks the whole log and says whether it is what was written.
 #[utoipa::path(
+    operation_id = "verify_audit_log",
     tag = "audit",
     params(VerifyParameters),
     responses(

@@ -12,7 +12,7 @@ pub mod quotas;
 pub mod users;
 
 pub use directory::{Directory, Secrets};
-pub use portal::{Fields, Visit, filled_in, posted, staff_tabs, value, visit};
+pub use portal::{Fields, Visit, filled_in, posted, staff_tabs, usage_sections, value, visit};
 pub use users::{
     AccountError, Accounts, Devices, Email, NewUser, PasswordFault, Settings, Status, User, Vault,
     check_password, end_all_sessions, find_user, list_users, made_up_password, managers_of,

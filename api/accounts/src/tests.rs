@@ -102,7 +102,15 @@ type Client = Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, Answer>>;
 /// Sends nothing.
 fn courier(state: &State) -> Courier {
     let links = Links::new("http://hub.example:8080", &[0; 32]);
-    Courier::new(state.clone(), Smtp::default(), Hooks::default(), None, links).unwrap()
+    Courier::new(
+        state.clone(),
+        Smtp::default(),
+        Hooks::default(),
+        None,
+        links,
+        state::vault::Vault::new([0; 32]),
+    )
+    .unwrap()
 }
 
 async fn app(scratch: &Scratch) -> Client {

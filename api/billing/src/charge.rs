@@ -3,6 +3,7 @@
 use glob::Pattern;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     BillingError,
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// Something that is billed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Charge {
     /// As it stands on the bill.
@@ -42,7 +43,7 @@ pub struct Charge {
 }
 
 /// How a charge is priced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ChargeModel {
     /// An amount, whatever is used.
@@ -58,7 +59,7 @@ pub enum ChargeModel {
 }
 
 /// The price of units.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UnitPrice {
     /// The amount.
@@ -70,7 +71,7 @@ pub struct UnitPrice {
 }
 
 /// The price of packages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PackagePrice {
     /// The amount for each package that was begun.
@@ -82,7 +83,7 @@ pub struct PackagePrice {
 }
 
 /// A range of quantities with one price: above the tier before, up to and with `up_to`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tier {
     /// The largest quantity; none for the last tier.

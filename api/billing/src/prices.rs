@@ -6,13 +6,14 @@ use accounts::plans::Currency;
 use chrono::NaiveDate;
 use glob::Pattern;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     BillingError, Charge, Meter, TokenPrices, bill::invalid, currency::digits, rate::in_digits,
 };
 
 /// What plans and models cost.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PriceList {
     /// The prices of plans.
@@ -24,7 +25,7 @@ pub struct PriceList {
 }
 
 /// What a plan costs, from one day on and from another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanPrices {
     /// The name of the plan, as in the list of plans.
@@ -34,12 +35,13 @@ pub struct PlanPrices {
 }
 
 /// A price of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanVersion {
     /// The first day.
     pub from: NaiveDate,
     /// The currency of all charges.
+    #[schema(value_type = String)]
     pub currency: Currency,
     /// Between two bills.
     #[serde(default)]
@@ -52,8 +54,9 @@ pub struct PlanVersion {
 }
 
 /// How long a billing period is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = BillingInterval)]
 pub enum Interval {
     /// A month.
     #[default]
@@ -63,7 +66,7 @@ pub enum Interval {
 }
 
 /// What the tokens of models cost, from one day on and from another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelPrices {
     /// The name of a model, or a glob such as `gpt-5*`.
@@ -73,12 +76,13 @@ pub struct ModelPrices {
 }
 
 /// A price of models.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelVersion {
     /// The first day.
     pub from: NaiveDate,
     /// The currency of the prices.
+    #[schema(value_type = String)]
     pub currency: Currency,
     /// For a million tokens.
     pub tokens: TokenPrices,

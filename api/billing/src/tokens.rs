@@ -3,6 +3,7 @@
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     BillingError,
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// The prices of a model, each for a million tokens. A kind without a price costs what input or output costs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenPrices {
     /// Input that is neither cached nor written to a cache.

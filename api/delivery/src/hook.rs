@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, StatusCode, redirect::Policy};
+use reqwest::{Client, redirect::Policy};
 use serde_json::Value;
 use tokio::net::lookup_host;
 use url::Url;
@@ -94,13 +94,23 @@ fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// Calls a webhook. Only an answer of 200 to 299 says that it arrived.
-pub(crate) async fn call(
+/// An answer of the other side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Posted {
+    pub(crate) status: u16,
+    /// What `Retry-After` says, in seconds.
+    pub(crate) retry_after: Option<u64>,
+    /// The beginning of the answer, without control characters.
+    pub(crate) said: String,
+}
+
+/// Sends a body, and reads the beginning of the answer.
+pub(crate) async fn post(
     address: &HookAddress,
-    id: &str,
-    body: &Value,
+    headers: &[(&'static str, String)],
+    body: String,
     settings: &Hooks,
-) -> Result<(), SendError> {
+) -> Result<Posted, SendError> {
     let addresses = address.resolve(settings).await?;
     let host = address.0.host_str().unwrap_or_default();
     let client = Client::builder()
@@ -110,12 +120,12 @@ pub(crate) async fn call(
         .resolve_to_addrs(host, &addresses)
         .build()
         .map_err(|error| SendError::temporary(format!("no connection can be made: {error}")))?;
-    let request = client
-        .post(address.0.clone())
-        .header("Idempotency-Key", id)
-        .header("User-Agent", "AI-Hub-Analytics")
-        .json(body);
-    let answer = match request.send().await {
+    let mut request =
+        client.post(address.0.clone()).header("User-Agent", "AI-Hub-Analytics").body(body);
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    let mut answer = match request.send().await {
         Ok(answer) => answer,
         Err(error) if error.is_connect() || error.is_builder() => {
             return Err(SendError::temporary(format!("no connection: {}", without_url(error))));
@@ -124,15 +134,36 @@ pub(crate) async fn call(
             return Err(SendError::unclear(format!("no answer: {}", without_url(error))));
         }
     };
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(());
+    let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
+    let retry_after = retry_after.and_then(|text| text.trim().parse().ok());
+    let mut read = Vec::new();
+    // The rest is not read: an answer that never ends costs nothing.
+    while read.len() < ANSWER_BYTES_MAX {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => read.extend_from_slice(&chunk),
+            Ok(None) | Err(_) => break,
+        }
     }
-    let said: String = answer.text().await.unwrap_or_default();
-    let said: String = said.chars().filter(|c| !c.is_control()).take(ANSWER_BYTES_MAX).collect();
-    let reason = format!("the other side answered {status}: {said}");
-    match status {
-        StatusCode::GONE => Err(SendError::permanent(reason)),
+    read.truncate(ANSWER_BYTES_MAX);
+    let said = String::from_utf8_lossy(&read);
+    let said = said.chars().filter(|letter| !letter.is_control()).collect();
+    Ok(Posted { status: answer.status().as_u16(), retry_after, said })
+}
+
+/// Calls a webhook. Only an answer of 200 to 299 says that it arrived.
+pub(crate) async fn call(
+    address: &HookAddress,
+    id: &str,
+    body: &Value,
+    settings: &Hooks,
+) -> Result<(), SendError> {
+    let headers =
+        [("content-type", "application/json".to_owned()), ("idempotency-key", id.to_owned())];
+    let posted = post(address, &headers, body.to_string(), settings).await?;
+    let reason = format!("the other side answered {}: {}", posted.status, posted.said);
+    match posted.status {
+        200..=299 => Ok(()),
+        410 => Err(SendError::permanent(reason)),
         _ => Err(SendError::temporary(reason)),
     }
 }

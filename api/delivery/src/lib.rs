@@ -16,13 +16,14 @@ mod m0007_deliveries;
 mod mail;
 mod outbox;
 mod settings;
+pub mod webhooks;
 mod work;
 
 use std::sync::Arc;
 
 use object_store::ObjectStore;
 use rest::feature::Feature;
-use state::{State, migration::Migration};
+use state::{State, migration::Migration, vault::Vault};
 
 pub use content::{Content, Part, Personal};
 pub use error::SendError;
@@ -47,6 +48,9 @@ pub struct Courier {
     /// What leads from a mail to our pages.
     pub links: Links,
     mailer: Option<mail::Mailer>,
+    /// Opens the secrets of webhooks.
+    vault: Vault,
+    webhooks_under_way: Arc<webhooks::UnderWay>,
     archive: Option<Archive>,
 }
 
@@ -67,9 +71,19 @@ impl Courier {
         hooks: Hooks,
         archive: Option<Archive>,
         links: Links,
+        vault: Vault,
     ) -> Result<Self, String> {
         let mailer = mail::Mailer::new(&smtp)?;
-        Ok(Self { state, smtp, hooks, links, mailer, archive })
+        Ok(Self {
+            state,
+            smtp,
+            hooks,
+            links,
+            mailer,
+            vault,
+            webhooks_under_way: Arc::default(),
+            archive,
+        })
     }
 
     /// Whether mail can be sent.
@@ -98,4 +112,4 @@ const OUTBOX: Feature<Courier> = Feature::new("outbox")
     .with_tasks(work::register);
 
 /// The features of this crate.
-pub const FEATURES: &[Feature<Courier>] = &[OUTBOX];
+pub const FEATURES: &[Feature<Courier>] = &[OUTBOX, webhooks::FEATURE];

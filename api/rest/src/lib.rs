@@ -6,9 +6,11 @@ pub mod body;
 pub mod client_limiter;
 pub mod feature;
 mod holding;
+pub mod idempotency;
 pub mod pace;
 pub mod page;
 pub mod principal;
 pub mod problem;
+pub mod schema;
 
 pub use holding::hold;

@@ -23,6 +23,7 @@ mod query;
 mod read;
 mod report;
 mod running;
+mod sdk;
 mod serve;
 mod user;
 
@@ -145,6 +146,7 @@ enum Command {
     Audit(audit::Audit),
     /// Write made-up events to files, with the true answers
     Generate(generate::Generate),
+    Sdk(sdk::Sdk),
     /// Serve one query at a time on standard input (started by the server)
     #[command(hide = true)]
     QueryWorker,
@@ -195,7 +197,7 @@ enum ReportFormat {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // Its files are the user's own.
-    if !matches!(cli.command, Command::Generate(_)) {
+    if !matches!(cli.command, Command::Generate(_) | Command::Sdk(_)) {
         private::begin();
     }
     if matches!(cli.command, Command::QueryWorker) {
@@ -257,6 +259,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Billing(billing) => billing.run(&folder).await,
             Command::Key(key) => key.run(&folder).await,
             Command::Organization(organization) => organization.run(&folder).await,
+            Command::Sdk(sdk) => Box::pin(sdk.run()).await,
             Command::User(user) => user.run(&folder).await,
             Command::Audit(audit) => audit.run(&folder).await,
             Command::Maintain(maintain) => maintain.run(&folder).await,

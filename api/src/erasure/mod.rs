@@ -4,6 +4,7 @@
 mod persons;
 mod work;
 
+use state::jobs::Job;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, post, web};
@@ -98,7 +99,7 @@ fn register(system: &System) {
     request_body = Persons,
     responses(
         (status = 200, description = "What was erased.", body = Erasing),
-        (status = 202, description = "It takes longer: the job, whose `result` is what was erased.", body = Object),
+        (status = 202, description = "It takes longer: the job, whose `result` is what was erased.", body = Job),
         (status = 400, body = Problem), Denied,
         (status = 503, body = Problem),
     ),

@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod clock;
 pub mod folder;
+pub mod idempotency;
 pub mod ids;
 pub mod jobs;
 pub mod migration;
@@ -17,6 +18,7 @@ pub mod scratch;
 pub mod secret;
 pub mod store;
 pub mod tasks;
+pub mod vault;
 
 use std::sync::Arc;
 

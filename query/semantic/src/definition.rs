@@ -2,6 +2,7 @@
 
 use ingest::Table;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Grain, MetricRequest, Number, grain::local_sql, kind::conversion};
 
@@ -184,7 +185,7 @@ pub enum Direction {
 }
 
 /// What a metric should be, over a window of a length.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Goal {
     /// The value to reach, in the unit of the metric: 0.15 is a share of 15 %.
@@ -194,7 +195,7 @@ pub struct Goal {
 }
 
 /// The length of the window that a goal is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GoalPeriod {
     /// One month, such as 100,000 requests a month.

@@ -1,11 +1,12 @@
 //! Conditions on dimensions.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Dimension, DimensionType, Error};
 
 /// What rows a question is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Filter {
     /// Every filter of a list holds: `{"and": [...]}` in JSON.
@@ -17,22 +18,27 @@ pub enum Filter {
 }
 
 /// All of them hold.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = FilterAnd)]
 pub struct And {
+    #[schema(no_recursion)]
     and: Vec<Filter>,
 }
 
 /// One of them holds.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = FilterOr)]
 pub struct Or {
+    #[schema(no_recursion)]
     or: Vec<Filter>,
 }
 
 /// A condition on one dimension. A row without a value is neither equal to a text nor in a list of texts.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = FilterCondition)]
 pub struct Condition {
     /// The name of the dimension that is compared.
     pub dimension: String,
@@ -45,7 +51,8 @@ pub struct Condition {
 }
 
 /// The comparison of a condition. In JSON it is a text such as `!=` or `not in`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[schema(as = FilterOperator)]
 pub enum Operator {
     /// The dimension is equal to the one value.
     #[serde(rename = "=")]

@@ -11,11 +11,12 @@ use datafusion::{
     logical_expr::{AggregateUDF, Documentation, ScalarUDF, WindowUDF},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::functions as own;
 
 /// A function as people read about it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Function {
     pub name: String,
     /// `scalar`, `aggregate` or `window`.

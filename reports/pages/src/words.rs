@@ -37,6 +37,10 @@ pub struct Words {
     pub usage: &'static str,
     /// The link to the subscription and invoices.
     pub billing: &'static str,
+    /// The link to what engineers need.
+    pub developers: &'static str,
+    /// The link to the documentation of the API.
+    pub docs: &'static str,
     /// The link to the API keys.
     pub keys: &'static str,
     /// The link to the organization.
@@ -125,6 +129,8 @@ const ENGLISH: Words = Words {
     places: "Pages",
     usage: "Usage",
     billing: "Billing",
+    developers: "Developers",
+    docs: "Docs",
     keys: "API keys",
     own_organization: "Organization",
     forgot: "Forgot your password?",
@@ -179,6 +185,8 @@ const CHINESE: Words = Words {
     places: "页面",
     usage: "用量",
     billing: "账单",
+    developers: "开发者",
+    docs: "文档",
     keys: "API 密钥",
     own_organization: "组织",
     forgot: "忘记密码？",

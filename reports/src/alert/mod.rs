@@ -15,13 +15,14 @@ use query::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use evaluation::{AlertSeries, Evaluation, Verdict};
 pub use standing::{Firing, Standing, Turn, firings, is_told};
 pub use words::{InWords, alert_text, alert_word};
 
 /// What is watched, and when it is worth a message.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AlertRule {
     /// The name of a metric.
     pub metric: String,
@@ -53,8 +54,9 @@ fn one() -> u32 {
 }
 
 /// What an interval must be like for the alert.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[schema(as = AlertCondition)]
 pub enum Condition {
     /// The value is above a limit.
     Above { value: Decimal },
@@ -88,8 +90,9 @@ fn default_level() -> f64 {
 }
 
 /// The interval that a change is counted from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AlertAgainst)]
 pub enum Against {
     /// The one before.
     Previous,
@@ -100,8 +103,9 @@ pub enum Against {
 }
 
 /// Which side of what is expected counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AlertSide)]
 pub enum Side {
     #[default]
     Both,
@@ -110,16 +114,18 @@ pub enum Side {
 }
 
 /// The least that another metric must have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AlertAtLeast)]
 pub struct AtLeast {
     pub metric: String,
     pub value: Decimal,
 }
 
 /// The limit of one value of the dimension.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AlertOverride)]
 pub struct Override {
     /// The value of the dimension, such as an organization.
     pub group: String,

@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{AlertRule, AlertSeries, Evaluation, Verdict};
 
@@ -47,7 +48,7 @@ impl Standing {
 }
 
 /// From the interval that opened an alert to the one that resolved it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Firing {
     /// The value of the dimension.
     pub group: Option<String>,

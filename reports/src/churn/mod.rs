@@ -8,6 +8,7 @@ use forecast::churn::{
     ChurnError, ChurnModel, Column, LEFT_MIN, PENALTY, Scores, Survival, kaplan_meier, penalty_of,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use self::{
     facts::{AHEAD, BillingFact, FEATURES, Facts, Used, table_of},
@@ -43,7 +44,8 @@ pub struct Risk {
 }
 
 /// A feature that says much.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ChurnReason)]
 pub struct Reason {
     pub feature: String,
     pub value: String,

@@ -7,11 +7,12 @@ use query::{
     metric::{Grain, MetricAnswer, Number},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{MetricForecast, forecast_metric, largest_currency};
 
 /// A sum over the current month: what came, and what is expected.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct MonthEnd {
     pub from: DateTime<Utc>,
     pub to: DateTime<Utc>,
@@ -24,7 +25,8 @@ pub struct MonthEnd {
 }
 
 /// When a sum since the start of the month, or a balance, reaches an amount.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[schema(as = ForecastReached)]
 pub struct Reached {
     pub amount: f64,
     /// The start of the bucket; absent where it is beyond the forecast.
@@ -36,7 +38,8 @@ pub struct Reached {
 }
 
 /// The largest hour of the next days.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[schema(as = ForecastPeak)]
 pub struct Peak {
     pub days: usize,
     /// The largest forecast of the busiest hour of a day.
@@ -50,7 +53,8 @@ pub struct Peak {
 }
 
 /// Where a balance such as MRR goes at its monthly rates of the last twelve months.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = ForecastScenarios)]
 pub struct Scenarios {
     /// The rates, as parts of the balance before: the lowest, the median and the highest.
     pub worst_rate: f64,
@@ -62,7 +66,8 @@ pub struct Scenarios {
 }
 
 /// The balance at the end of a month.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[schema(as = ForecastScenario)]
 pub struct Scenario {
     /// The start of the month.
     pub at: DateTime<Utc>,

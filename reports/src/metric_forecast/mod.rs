@@ -14,6 +14,7 @@ use query::{
     metric::{Grain, Group, MetricAnswer, MetricRequest, Number},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use self::{
     business::{MonthEnd, Peak, Reached, Scenarios, month_end, peak, reached, scenarios},
@@ -42,7 +43,8 @@ pub struct MetricForecast {
 }
 
 /// How the forecasts of the past did.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = ForecastAccuracy)]
 pub struct Accuracy {
     /// The mean absolute error, in units of the seasonal naive forecast's own in the history; absent where the history
     /// repeats itself exactly.
@@ -61,7 +63,8 @@ pub struct Accuracy {
 }
 
 /// The forecast of one bucket.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ForecastPoint)]
 pub struct Point {
     pub at: DateTime<Utc>,
     pub value: f64,
@@ -70,7 +73,8 @@ pub struct Point {
 }
 
 /// The value falls into it with the probability `level`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PredictionInterval)]
 pub struct Interval {
     pub level: f64,
     pub lower: f64,

@@ -10,6 +10,7 @@ use chrono::{
 };
 use query::Zone;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use self::cron_text::CronText;
 pub use period::{OFFERED_PERIODS, Period, UnknownPeriod};
@@ -41,7 +42,7 @@ pub enum MonthDay {
 }
 
 /// A [`Recurrence`] as it is written.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RecurrenceText {
     /// `day`, `weekday`, `week` or `month`.

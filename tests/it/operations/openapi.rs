@@ -1,19 +1,33 @@
-//! The contract of the HTTP interface, kept as a file.
+//! The contract of the HTTP interface, kept as files in `docs/api`.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use reqwest::Method;
 use serde_json::Value;
 use tests::{Client, Server, folder, reply};
 
-/// A text without the spaces before each line, so that the golden file is smaller.
-fn unindented(text: &str) -> String {
-    text.lines().map(|line| format!("{}\n", line.trim_start_matches(' '))).collect()
-}
-
 /// What nobody signs in for, though an answer may be 401.
 const OPEN: [&str; 5] =
     ["/healthz", "/readyz", "/v1/auth/login", "/v1/auth/second-factor", "/v1/auth/token"];
+
+/// The address of an operation, with the examples of the contract.
+fn concrete(path: &str, operation: &Value) -> String {
+    let mut concrete = path.to_owned();
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        if parameter["in"] != "path" {
+            continue;
+        }
+        let name = parameter["name"].as_str().expect("a name");
+        let example = match &parameter["example"] {
+            Value::String(text) => text.clone(),
+            Value::Null => panic!("{path}: `{name}` has no example in examples.yaml"),
+            other => other.to_string(),
+        };
+        concrete = concrete.replace(&format!("{{{name}}}"), &example);
+    }
+    assert!(!concrete.contains('{'), "{path} has a parameter that is not described");
+    concrete
+}
 
 #[tokio::test]
 async fn the_contract_is_the_golden_files_and_its_routes_exist() {
@@ -24,40 +38,14 @@ async fn the_contract_is_the_golden_files_and_its_routes_exist() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), "application/json");
     let contract = answer.json();
-    // In two files: one would be large.
-    let mut rest = contract.clone();
-    let paths = rest["paths"].take();
-    for (name, served) in [("openapi.json", rest), ("openapi_paths.json", paths)] {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/golden").join(name);
-        let served = serde_json::to_string_pretty(&served).expect("JSON");
-        let served = unindented(&served);
-        if std::env::var_os("AIHUB_TEST_UPDATE").is_some() {
-            fs::write(&golden, &served).expect("the golden file is written");
-        }
-        let kept = fs::read_to_string(&golden).unwrap_or_default();
-        let same = kept == served;
-        assert!(same, "{} differs; AIHUB_TEST_UPDATE=1 writes it anew", golden.display());
-    }
+    compare(&golden(&contract));
     assert!(contract["openapi"].as_str().is_some_and(|version| version.starts_with("3.1.")));
 
     let mut routes = 0;
     for (path, methods) in contract["paths"].as_object().expect("paths") {
-        let concrete = path.replace("{name}", "requests").replace("{metric}", "requests");
-        let concrete = concrete.replace("{id}", "key_1").replace("{api_key_id}", "key_1");
-        let concrete = concrete.replace("{role}", "analyst").replace("{user_id}", "user_1");
-        let concrete = concrete.replace("{organization_id}", "org_1");
-        let concrete = concrete.replace("{override_id}", "override_1");
-        let concrete = concrete.replace("{session_id}", "session_1");
-        let concrete = concrete.replace("{invitation_id}", "token_1");
-        let concrete = concrete.replace("{project_id}", "proj_1");
-        let concrete = concrete.replace("{invoice_id}", "inv_1").replace("{line}", "1");
-        let concrete = concrete.replace("{month}", "2026-02");
-        let concrete = concrete.replace("{payment_id}", "pay_1");
-        let concrete = concrete.replace("{run}", "run_1").replace("{incident}", "incident_1");
-        let concrete = concrete.replace("{version}", "1").replace("{link}", "link_1");
-        assert!(!concrete.contains('{'), "{path} has a parameter that this test does not fill");
         for method in ["get", "post", "put", "patch", "delete"] {
             let Some(operation) = methods.get(method) else { continue };
+            let concrete = concrete(path, operation);
             let name = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
             let found = reply(client.request(name, &concrete)).await;
             assert!(![404, 405].contains(&found.status.as_u16()), "{method} {path}");
@@ -81,4 +69,85 @@ async fn the_contract_is_the_golden_files_and_its_routes_exist() {
     }
     assert_eq!(docs.matches("\n| `").count() - docs.matches("| `code` |").count(), codes.len());
     server.stop();
+}
+
+/// The files of the contract by their names in `docs/api`: one would be large.
+type Files = BTreeMap<String, Value>;
+
+fn golden(contract: &Value) -> Files {
+    let mut files = Files::new();
+    let mut root = contract.clone();
+    let paths = root["paths"].as_object_mut().expect("paths");
+    for (path, item) in paths.iter_mut() {
+        let operations = item.as_object().expect("operations");
+        let tag = operations.values().find_map(|one| one["tags"][0].as_str()).expect("a tag");
+        let name = format!("paths/{}.yaml", tag.replace(' ', "-"));
+        let pointer = path.replace('~', "~0").replace('/', "~1");
+        let reference = serde_json::json!({"$ref": format!("{name}#/{pointer}")});
+        let mut moved = std::mem::replace(item, reference);
+        refer(&mut moved, &name);
+        files.entry(name).or_insert_with(|| serde_json::json!({}))[path] = moved;
+    }
+    let schemas = root["components"]["schemas"].take();
+    for (schema, mut value) in schemas.as_object().expect("schemas").clone() {
+        let name = file_of(&schema);
+        refer(&mut value, name);
+        files.entry(name.into()).or_insert_with(|| serde_json::json!({}))[&schema] = value;
+    }
+    root["components"].as_object_mut().expect("components").remove("schemas");
+    refer(&mut root["components"], "openapi.yaml");
+    files.insert("openapi.yaml".into(), root);
+    files
+}
+
+fn file_of(schema: &str) -> &'static str {
+    match schema.as_bytes()[0] {
+        ..=b'D' => "schemas/a-d.yaml",
+        ..=b'M' => "schemas/e-m.yaml",
+        _ => "schemas/n-z.yaml",
+    }
+}
+
+/// Lets references lead to the files.
+fn refer(value: &mut Value, from: &str) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(|value| refer(value, from)),
+        Value::Object(members) => {
+            if let Some(Value::String(reference)) = members.get_mut("$ref")
+                && let Some(place) = reference.strip_prefix("#/components/")
+            {
+                let up = if from.contains('/') { "../" } else { "" };
+                *reference = match place.strip_prefix("schemas/") {
+                    Some(schema) => format!("{up}{}#/{schema}", file_of(schema)),
+                    None => format!("{up}openapi.yaml#/components/{place}"),
+                };
+            }
+            members.values_mut().for_each(|value| refer(value, from));
+        }
+        _ => {}
+    }
+}
+
+fn compare(files: &Files) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api");
+    for (name, value) in files {
+        let served = serde_yaml_ng::to_string(value).expect("YAML");
+        let path = folder.join(name);
+        if std::env::var_os("AIHUB_TEST_UPDATE").is_some() {
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(&path, &served).expect("the golden file is written");
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        let same = kept == served;
+        assert!(same, "{} differs; AIHUB_TEST_UPDATE=1 writes it anew", path.display());
+    }
+    for part in ["paths", "schemas"] {
+        for entry in fs::read_dir(folder.join(part)).expect("the folder").flatten() {
+            let name = format!("{part}/{}", entry.file_name().to_string_lossy());
+            assert!(
+                files.contains_key(&name),
+                "docs/api/{name} has nothing of the contract any more"
+            );
+        }
+    }
 }

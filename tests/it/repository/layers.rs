@@ -29,6 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("billing", &["ingest", "state", "pages", "rest", "delivery", "accounts"]),
+    ("portal", &["ingest", "state", "pages", "rest", "delivery", "accounts", "billing"]),
     (
         "api",
         &[
@@ -45,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "accounts",
             "analytics",
             "billing",
+            "portal",
         ],
     ),
     ("tests", &["ingest", "pipeline", "query", "forecast", "reports", "datasets", "api"]),
@@ -87,7 +89,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("deltalake-core", &["pipeline"]),
     ("deltalake", &[]),
     ("datafusion", &["pipeline", "query"]),
-    ("actix-web", &["rest", "accounts", "billing", "analytics", "api"]),
+    ("actix-web", &["rest", "accounts", "billing", "portal", "analytics", "api"]),
     ("sea-orm", &["state", "delivery", "accounts", "billing", "analytics"]),
 ];
 

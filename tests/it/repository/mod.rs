@@ -1,4 +1,5 @@
 //! Rules of the repository.
 
 mod layers;
+mod schemas;
 mod tidy;

@@ -12,12 +12,14 @@ mod routes;
 mod row;
 mod secret;
 mod stored;
+mod trial;
 mod verification;
 mod verify_route;
 
 use std::{collections::HashSet, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use delivery::webhooks::{self, EventType};
 use ingest::{Grant, control};
 use rest::{
     feature::Feature,
@@ -203,7 +205,23 @@ async fn insert(
     });
     let act = AuditAction { action: "key.created", target: key.api_key_id.clone(), detail };
     audit::append(write, origin, act, now).await?;
+    tell(write, key, EventType::KeyCreated, now).await?;
     Ok(revision::bump(write).await?)
+}
+
+/// Tells the webhooks of the organization what happened to its key.
+async fn tell(
+    write: &Write,
+    key: &ApiKey,
+    event: EventType,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let Some(organization_id) = &key.organization_id else { return Ok(()) };
+    let data = json!({
+        "api_key_id": key.api_key_id, "name": key.name, "start": key.start,
+        "expires_at": key.expires_at.map(rfc3339), "rotated_to": key.rotated_to,
+    });
+    webhooks::publish(write, organization_id, event, &data, now).await
 }
 
 /// All keys, newest first, also the revoked ones.
@@ -238,6 +256,7 @@ pub async fn revoke(
         .await
         .doing("revoking an API key")?;
     outbox::append(&write, MirroredTable::ApiKeys, &key.dimension(), now).await?;
+    tell(&write, &key, EventType::KeyRevoked, now).await?;
     let act = AuditAction { action: "key.revoked", target: key.api_key_id, detail: json!({}) };
     audit::append(&write, origin, act, now).await?;
     revision::bump(&write).await?;

@@ -1,6 +1,7 @@
 //! Rotation: a new secret for what an old one did, and time to change it everywhere.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use delivery::webhooks::EventType;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use serde_json::json;
 use state::{
@@ -11,7 +12,7 @@ use state::{
     store::{Store, StoreContext},
 };
 
-use super::{ApiKey, KeyError, KeySecret, insert, read, row};
+use super::{ApiKey, KeyError, KeySecret, insert, read, row, tell};
 use crate::organizations;
 
 /// Both secrets work for at most so long.
@@ -54,7 +55,9 @@ pub async fn rotate(
     };
     insert(&write, &new, &secret, origin, now).await?;
     let ends = old.expires_at.map_or(now + overlap, |at| at.min(now + overlap));
-    let old = ApiKey { expires_at: Some(ends), ..old };
+    let rotated_to = Some(new.api_key_id.clone());
+    let old = ApiKey { expires_at: Some(ends), rotated_to, ..old };
+    tell(&write, &old, EventType::KeyRotated, now).await?;
     row::Entity::update_many()
         .col_expr(row::Column::ExpiresAt, Expr::value(ends.timestamp_micros()))
         .col_expr(row::Column::RotatedTo, Expr::value(new.api_key_id.as_str()))

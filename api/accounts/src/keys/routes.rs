@@ -265,6 +265,7 @@ async fn create_key(
 
 /// Changes what a key may write. Servers obey within a second.
 #[utoipa::path(
+    operation_id = "update_key_grant",
     tag = "keys",
     params(("api_key_id" = String, Path)),
     request_body = GrantBody,
@@ -294,6 +295,7 @@ async fn grant_key(
 
 /// Changes the models and networks that a key is for, and what it may use. What is left out has no limit. Servers obey within a second.
 #[utoipa::path(
+    operation_id = "update_key_limits",
     tag = "keys",
     params(("api_key_id" = String, Path)),
     request_body = LimitsBody,
@@ -324,6 +326,7 @@ async fn limit_key(
 
 /// Changes the project and the notes of a key.
 #[utoipa::path(
+    operation_id = "update_key_purpose",
     tag = "keys",
     params(("api_key_id" = String, Path)),
     request_body = PurposeBody,

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use delivery::webhooks::{self, EventType};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use serde_json::json;
 use state::{
@@ -87,6 +88,13 @@ pub async fn change_status(
     let target = organization_id.to_owned();
     let act = AuditAction { action: "organization.status_changed", target, detail };
     audit::append(write, origin, act, now).await?;
+    let event = match status {
+        OrganizationStatus::Active => EventType::OrganizationActivated,
+        OrganizationStatus::Suspended => EventType::OrganizationSuspended,
+        OrganizationStatus::Disabled => EventType::OrganizationDisabled,
+    };
+    let data = json!({"organization_id": organization_id, "status": status.as_str()});
+    webhooks::publish(write, organization_id, event, &data, now).await?;
     revision::bump(write).await?;
     revision::bump_of(write, Remembered::Sessions).await?;
     Ok(true)

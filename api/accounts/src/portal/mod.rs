@@ -53,6 +53,7 @@ pub(crate) const FEATURE: Feature<Directory> =
 
 pub(crate) use signed_out::CHALLENGE_COOKIE;
 pub use staff::tabs as staff_tabs;
+pub use usage::sections as usage_sections;
 
 static WORDS: LazyLock<Vocabulary> =
     LazyLock::new(|| Vocabulary::read(include_str!("../words/portal.yaml")).unwrap_or_default());

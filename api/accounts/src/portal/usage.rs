@@ -41,7 +41,7 @@ async fn show(
 }
 
 /// What an organization has used this month, and its quotas; nothing is known while the usage is counted at a start.
-pub(super) async fn sections(
+pub async fn sections(
     directory: &Directory,
     visit: &Visit,
     id: &str,

@@ -60,6 +60,7 @@ struct Live {
 /// A stream ends after five minutes, and when its caller may not read any more; clients of server-sent events ask again by
 /// themselves.
 #[utoipa::path(
+    operation_id = "stream_usage",
     tag = "usage",
     params(QuotaParameters),
     responses(

@@ -3,7 +3,10 @@
 use std::{collections::HashSet, time::Duration};
 
 use chrono::{DateTime, Utc};
-use delivery::{Channel, Content, NewDelivery, Personal, enqueue};
+use delivery::{
+    Channel, Content, NewDelivery, Personal, enqueue,
+    webhooks::{self, EventType},
+};
 use sea_orm::{ActiveValue::Set, EntityTrait};
 use serde_json::json;
 use state::store::{StoreContext, StoreError, rfc3339};
@@ -110,6 +113,11 @@ async fn tell(
         };
         enqueue(&write, &new, &content, now).await?;
     }
+    let event = EventType::QuotaThresholdReached;
+    let data = json!({
+        "period": content.json["period"], "threshold_percent": threshold, "quota": quota,
+    });
+    webhooks::publish(&write, organization_id, event, &data, now).await?;
     write.commit().await?;
     directory.state.jobs.wake();
     Ok(())

@@ -34,6 +34,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>, directory: &Directory) {
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct QuotaParameters {
     /// Whose quotas; an organization's own key or member leaves it out.
@@ -61,6 +62,7 @@ pub(super) struct QuotaView {
 /// An event that will come.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ReservationBody)]
 pub(super) struct CheckBody {
     organization_id: String,
     /// The key of the call: its budget counts, too.
@@ -92,6 +94,7 @@ pub(super) struct MoneyBody {
 
 /// Whether the call may be made.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReservationView)]
 pub(super) struct CheckView {
     /// `VALID`, `DISABLED`, `EXPIRED`, `MODEL_NOT_ALLOWED`, `USAGE_EXCEEDED`, or `RATE_LIMITED` where too many calls are under way.
     code: Verdict,
@@ -244,6 +247,7 @@ async fn get_quota(
 /// says counts. Without that, it ends after ten minutes. Asked again for the same event, the estimate is replaced. A quota
 /// that is soft refuses nothing.
 #[utoipa::path(
+    operation_id = "reserve_quota",
     tag = "quotas",
     request_body = CheckBody,
     responses(

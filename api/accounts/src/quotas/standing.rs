@@ -1,5 +1,6 @@
 //! How a quota stands, and whether it lets more use through: the rule.
 
+use rest::schema::Quantity;
 use serde::Serialize;
 use serde_json::{Number, Value};
 use utoipa::ToSchema;
@@ -42,16 +43,16 @@ pub struct QuotaStanding {
     #[schema(value_type = Option<String>)]
     pub currency: Option<Currency>,
     /// What is allowed in the month.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Quantity)]
     pub limit: Measure,
     /// What the events of the month say.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Quantity)]
     pub used: Measure,
     /// What reservations hold beside it.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Quantity)]
     pub reserved: Measure,
     /// What is left; never negative.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Quantity)]
     pub remaining: Measure,
     /// Use beyond it is allowed.
     pub soft: bool,

@@ -34,7 +34,7 @@ pub(crate) struct UsageView {
     /// Tokens of input and output.
     tokens: i64,
     /// Money at list price by currency, as text.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, String>)]
     spend: Map<String, Value>,
 }
 

@@ -41,6 +41,7 @@ pub(super) struct RegisterBody {
 /// A token that a mail carried.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = MailTokenBody)]
 pub(super) struct TokenBody {
     #[schema(format = Password)]
     token: String,
@@ -248,6 +249,7 @@ async fn forgot_password(
 
 /// Sets a new password by the token of a mail, and ends all sessions of the user. A second factor stays as it is.
 #[utoipa::path(
+    operation_id = "reset_password_by_token",
     tag = "accounts",
     request_body = TokenAndPassword,
     responses(
@@ -414,7 +416,7 @@ async fn end_session(
 }
 
 /// Ends all sessions of the user who asks, this one too.
-#[utoipa::path(tag = "accounts", responses((status = 204), Denied))]
+#[utoipa::path(operation_id = "logout_everywhere", tag = "accounts", responses((status = 204), Denied))]
 #[post("/v1/auth/logout-all")]
 async fn end_all(
     principal: Authorized<SignedIn>,

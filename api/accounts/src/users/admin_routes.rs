@@ -37,6 +37,7 @@ pub struct AccountList {
 
 /// Which users.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct UserParameters {
     /// Part of the address or of the id.
@@ -164,6 +165,7 @@ async fn reset_factor(
 /// Begins a view of what a customer's user sees, for 30 minutes: the answer puts it in the place of the session cookie. A
 /// view reads and changes nothing. Who looked at whom is in the audit log.
 #[utoipa::path(
+    operation_id = "view_as_user",
     tag = "accounts",
     params(("user_id" = String, Path)),
     responses((status = 204), (status = 400, body = Problem), Denied, (status = 404, body = Problem))

@@ -71,6 +71,7 @@ impl Accounts {
 
 /// Takes the password again, for what was answered with `confirmation_required`: keys, members, and acts of administrators.
 #[utoipa::path(
+    operation_id = "confirm_password",
     tag = "accounts",
     request_body = PasswordAgain,
     responses(

@@ -75,7 +75,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
 }
 
 /// Whether a second factor is asked for at sign-in.
-#[utoipa::path(tag = "accounts", responses((status = 200, body = FactorView), Denied))]
+#[utoipa::path(operation_id = "get_second_factor", tag = "accounts", responses((status = 200, body = FactorView), Denied))]
 #[get("/v1/me/second-factor")]
 async fn factor_state(
     principal: Authorized<SignedIn>,
@@ -88,6 +88,7 @@ async fn factor_state(
 
 /// Makes a secret for an authenticator app. It counts when its first code comes.
 #[utoipa::path(
+    operation_id = "enroll_second_factor",
     tag = "accounts",
     request_body = ConfirmBody,
     responses(
@@ -113,6 +114,7 @@ async fn enrol(
 /// Turns the second factor on by its first code, and ends the user's other sessions. The answer is the only place that ever
 /// shows the recovery codes.
 #[utoipa::path(
+    operation_id = "confirm_second_factor",
     tag = "accounts",
     request_body = CodeBody,
     responses(
@@ -141,6 +143,7 @@ async fn confirm_factor(
 /// Makes new recovery codes, with the password and a code of the app or a recovery code; the former ones do not work any
 /// more.
 #[utoipa::path(
+    operation_id = "renew_recovery_codes",
     tag = "accounts",
     request_body = ProofBody,
     responses(
@@ -167,6 +170,7 @@ async fn renew_codes(
 
 /// Turns the second factor off, with the password and a code of the app or a recovery code.
 #[utoipa::path(
+    operation_id = "remove_second_factor",
     tag = "accounts",
     request_body = ProofBody,
     responses(

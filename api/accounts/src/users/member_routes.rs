@@ -20,6 +20,7 @@ use super::{Accounts, Email, Invitation, Member, invitations, members_of, routes
 
 /// Whose members.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MemberParameters {
     /// For staff; everybody else means the own organization.
@@ -169,6 +170,7 @@ async fn list_members(
 /// Changes the role of a member. The last one who manages an organization keeps the role, and so does the last
 /// administrator.
 #[utoipa::path(
+    operation_id = "change_member_role",
     tag = "members",
     params(("user_id" = String, Path)),
     request_body = RoleBody,
@@ -237,6 +239,7 @@ async fn list_invitations(
 
 /// Invites somebody by mail. The invitation holds for seven days.
 #[utoipa::path(
+    operation_id = "create_invitation",
     tag = "members",
     request_body = InvitationBody,
     responses(

@@ -40,7 +40,6 @@ mod token_row;
 mod tokens;
 mod user;
 mod user_row;
-mod vault;
 
 pub use admin_routes::{AccountList, AccountView, NewPassword, ResetBody};
 pub use administration::made_up_password;
@@ -67,9 +66,9 @@ pub use session::{Session, SessionKind, SessionToken, session_user, sessions_of}
 pub(crate) use session::{find as find_session, session_is_open};
 pub use sign_in::{Browser, SignedInSession};
 pub(crate) use sign_in_page::own_path;
+pub use state::vault::Vault;
 pub use throttle::Throttle;
 pub use user::{NewUser, Status, User, find_user, list_users};
-pub use vault::Vault;
 
 use std::{num::NonZeroU32, sync::Arc};
 

@@ -258,6 +258,7 @@ async fn create_project(
 
 /// Renames a project, or archives it.
 #[utoipa::path(
+    operation_id = "update_project",
     tag = "members",
     params(("project_id" = String, Path), MemberParameters),
     request_body = ProjectChange,

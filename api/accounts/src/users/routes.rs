@@ -141,6 +141,7 @@ async fn login(
 
 /// Completes a sign-in with the code of the second factor, or with a recovery code.
 #[utoipa::path(
+    operation_id = "answer_second_factor",
     tag = "accounts",
     request_body = ChallengeBody,
     responses(
@@ -221,6 +222,7 @@ async fn logout(
 
 /// The principal of the credentials.
 #[utoipa::path(
+    operation_id = "get_me",
     tag = "accounts",
     responses(
         (status = 200, body = Me),
@@ -237,6 +239,7 @@ async fn me(
 
 /// Changes the profile of the user who asks. What is left out stays.
 #[utoipa::path(
+    operation_id = "update_me",
     tag = "accounts",
     request_body = ProfileChange,
     responses((status = 200, body = Me), (status = 400, body = Problem), Denied)

@@ -9,6 +9,7 @@ use rest::{
 };
 use serde::{Deserialize, Serialize};
 use state::State;
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -133,8 +134,9 @@ async fn revoke_tokens(
 
 /// The public keys of access tokens (RFC 7517).
 #[utoipa::path(
+    operation_id = "get_jwks",
     tag = "accounts",
-    responses((status = 200, description = "`keys`.", body = Object))
+    responses((status = 200, body = KeySet))
 )]
 #[get("/.well-known/jwks.json")]
 async fn jwks(
@@ -143,6 +145,14 @@ async fn jwks(
 ) -> Result<HttpResponse, Problem> {
     let keys = accounts.jwks(state.clock.now()).await?;
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "public, max-age=300")).json(keys))
+}
+
+/// Public keys of access tokens, by RFC 7517.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct KeySet {
+    /// Each with `kty`, `crv`, `x`, `kid`, `use` and `alg`.
+    keys: Vec<BTreeMap<String, String>>,
 }
 
 impl From<TokenPair> for TokenView {

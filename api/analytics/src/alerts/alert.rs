@@ -38,7 +38,6 @@ pub(crate) struct NewAlert {
     /// `metric`, `filters`, `by`, `interval` (`hour`, `day`, `week`, `month`), `condition` (its `kind` and its numbers),
     /// `at_least`, `for`, `recover_after`, `overrides`.
     #[serde(flatten)]
-    #[schema(value_type = Object)]
     pub rule: AlertRule,
     /// The time zone of the intervals. Left out: the setting `metrics.zone`.
     #[serde(default)]

@@ -7,8 +7,7 @@ use rest::{
     principal::{Authorized, Principal, ViewDashboard},
     problem::{Code, Denied, Problem, parameters},
 };
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
@@ -42,7 +41,7 @@ pub(crate) struct SnoozeBody {
 }
 
 /// The alerts that one may see, each with what is open.
-#[utoipa::path(tag = "alerts", responses((status = 200, description = "`alerts`, each an `AlertView`.", body = Object), Denied))]
+#[utoipa::path(tag = "alerts", responses((status = 200, body = AlertList), Denied))]
 #[get("/v1/alerts")]
 pub(super) async fn list_alerts(
     principal: Authorized<ViewDashboard>,
@@ -52,7 +51,12 @@ pub(super) async fn list_alerts(
     let may_change: Vec<bool> = alerts.iter().map(|alert| alert.may_change(&principal)).collect();
     let views = views(&lake, alerts).await?.into_iter().zip(may_change);
     let views: Vec<AlertView> = views.map(|(view, may)| without_secrets(view, may)).collect();
-    Ok(HttpResponse::Ok().json(json!({"alerts": views})))
+    Ok(HttpResponse::Ok().json(AlertList { alerts: views }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct AlertList {
+    alerts: Vec<AlertView>,
 }
 
 /// Adds an alert. Its first look is at the last interval that is over.
@@ -109,6 +113,7 @@ pub(super) async fn get_alert(
 
 /// Changes an alert. With another rule it begins anew. Who changes what came with the program owns it.
 #[utoipa::path(
+    operation_id = "update_alert",
     tag = "alerts",
     params(("id" = String, Path)),
     request_body = NewAlert,
@@ -192,7 +197,7 @@ pub(super) async fn resume_alert(
 #[utoipa::path(
     tag = "alerts",
     params(("id" = String, Path), ("limit" = Option<u64>, Query)),
-    responses((status = 200, description = "`evaluations`, each an `EvaluationView`.", body = Object), Denied, (status = 404, body = Problem)),
+    responses((status = 200, body = EvaluationList), Denied, (status = 404, body = Problem)),
 )]
 #[get("/v1/alerts/{id}/evaluations")]
 pub(super) async fn list_evaluations(
@@ -205,14 +210,14 @@ pub(super) async fn list_evaluations(
     let alert = alert::visible(&lake.state.store, &principal, &id).await?;
     let found = incident::findings(&lake.state.store, &alert.alert_id, limit).await?;
     let found: Vec<EvaluationView> = found.into_iter().map(EvaluationView::from).collect();
-    Ok(HttpResponse::Ok().json(json!({"evaluations": found})))
+    Ok(HttpResponse::Ok().json(EvaluationList { evaluations: found }))
 }
 
 /// The incidents of an alert, the newest first: those that are open, and those that were resolved in the past 90 days.
 #[utoipa::path(
     tag = "alerts",
     params(("id" = String, Path), ("limit" = Option<u64>, Query)),
-    responses((status = 200, description = "`incidents`, each an `IncidentView`.", body = Object), Denied, (status = 404, body = Problem)),
+    responses((status = 200, body = IncidentList), Denied, (status = 404, body = Problem)),
 )]
 #[get("/v1/alerts/{id}/incidents")]
 pub(super) async fn list_incidents(
@@ -225,7 +230,17 @@ pub(super) async fn list_incidents(
     let alert = alert::visible(&lake.state.store, &principal, &id).await?;
     let found = incident::of_alerts(&lake.state.store, &[alert.alert_id], false, limit).await?;
     let found: Vec<IncidentView> = found.into_iter().map(IncidentView::from).collect();
-    Ok(HttpResponse::Ok().json(json!({"incidents": found})))
+    Ok(HttpResponse::Ok().json(IncidentList { incidents: found }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct EvaluationList {
+    evaluations: Vec<EvaluationView>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct IncidentList {
+    incidents: Vec<IncidentView>,
 }
 
 /// Does something about an incident.

@@ -33,7 +33,6 @@ pub(crate) struct Trial {
     /// How often it would have fired.
     pub fired: usize,
     /// The first 500 of them, by time: `group`, `currency`, `opened`, `resolved`, `value`, `limit`.
-    #[schema(value_type = Vec<Object>)]
     pub firings: Vec<Firing>,
 }
 

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use delivery::{Channel, Content, NewDelivery, Notice, Personal};
+use delivery::{
+    Channel, Content, NewDelivery, Notice, Personal,
+    webhooks::{self, EventType},
+};
 use reports::{
     Language,
     alert::{AlertRule, AlertSeries, Evaluation, InWords, Watched, is_told},
@@ -309,6 +312,7 @@ async fn tell(
         if told != Told::Resolved {
             incident::set_told(write, &ids, now).await?;
         }
+        tell_webhooks(alert, told, &incidents, write, now).await?;
         let link = lake.reporting.links.to(&format!("/alerts/{}", alert.alert_id));
         let message = Message { alert, told, incidents: &incidents, words, link: &link, now };
         let reference = format!("{}:{}:{}", alert.alert_id, told.name(), now.timestamp_micros());
@@ -331,6 +335,28 @@ async fn tell(
         }
     }
     Ok(messages)
+}
+
+/// Tells the webhooks of an organization of its own alert.
+async fn tell_webhooks(
+    alert: &Alert,
+    told: Told,
+    incidents: &[&Incident],
+    write: &Write,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let event = match told {
+        Told::Opened => EventType::AlertOpened,
+        Told::Resolved => EventType::AlertResolved,
+        Told::StillOpen => return Ok(()),
+    };
+    let Some(organization_id) = &alert.scope else { return Ok(()) };
+    let ids: Vec<_> = incidents.iter().map(|incident| &incident.incident_id).collect();
+    let data = json!({
+        "alert_id": alert.alert_id, "title": alert.new.title, "metric": alert.new.rule.metric,
+        "incident_ids": ids,
+    });
+    webhooks::publish(write, organization_id, event, &data, now).await
 }
 
 /// The title of what is watched.

@@ -22,14 +22,12 @@ const LIMIT_MAX: usize = 100;
 pub(super) struct FunnelQuestion {
     /// 2 to 10 events in their order, such as `activity.page_viewed`, `activity.page_viewed:country=DE` or
     /// `{"event": "usage.request", "filter": {…}}`. Filters are those of metrics.
-    #[schema(value_type = Vec<Object>)]
     steps: Vec<Event>,
     /// The time from the first step to the last: `30m`, `12h`, `14d` (the default), `2w`; at most 366 days.
     #[serde(default)]
     within: Option<String>,
     /// Whoever does one of these between the first step and the last is not in the funnel.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
     exclusions: Vec<Event>,
     /// A dimension of the first step: units are split by the first value that they had.
     #[serde(default)]

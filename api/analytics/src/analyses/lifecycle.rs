@@ -21,7 +21,6 @@ use super::{
 pub(super) struct LifecycleQuestion {
     /// What makes a unit active, any of 1 to 10 events; `activity.*` without it.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
     events: Vec<Event>,
     /// `day`, `week` (the default), `month`, `quarter` or `year`.
     #[serde(default)]

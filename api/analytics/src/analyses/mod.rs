@@ -168,6 +168,7 @@ impl Lake {
 
 /// How many visitors, users or organizations do one thing after another.
 #[utoipa::path(
+    operation_id = "query_funnel",
     tag = "analyses",
     request_body = AnalysisBody<FunnelQuestion>,
     responses((status = 200, body = FunnelView), (status = 400, body = Problem), Denied))]
@@ -182,6 +183,7 @@ pub(crate) async fn post_funnel(
 
 /// Of those who started in a period, how many return in the periods after it.
 #[utoipa::path(
+    operation_id = "query_retention",
     tag = "analyses",
     request_body = AnalysisBody<RetentionQuestion>,
     responses((status = 200, body = RetentionView), (status = 400, body = Problem), Denied))]
@@ -196,6 +198,7 @@ pub(crate) async fn post_retention(
 
 /// How many are new, returning, resurrecting and dormant in each period.
 #[utoipa::path(
+    operation_id = "query_lifecycle",
     tag = "analyses",
     request_body = AnalysisBody<LifecycleQuestion>,
     responses((status = 200, body = LifecycleView), (status = 400, body = Problem), Denied))]
@@ -210,6 +213,7 @@ pub(crate) async fn post_lifecycle(
 
 /// Visits: acts without a long pause between them.
 #[utoipa::path(
+    operation_id = "query_sessions",
     tag = "analyses",
     request_body = AnalysisBody<SessionsQuestion>,
     responses((status = 200, body = SessionsView), (status = 400, body = Problem), Denied))]
@@ -224,6 +228,7 @@ pub(crate) async fn post_sessions(
 
 /// What comes next after a step.
 #[utoipa::path(
+    operation_id = "query_paths",
     tag = "analyses",
     request_body = AnalysisBody<PathsQuestion>,
     responses((status = 200, body = PathsView), (status = 400, body = Problem), Denied))]

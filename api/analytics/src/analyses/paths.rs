@@ -21,11 +21,9 @@ const LIMIT_MAX: usize = 100;
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct PathsQuestion {
     /// The step that paths go from, such as `activity.signed_up`.
-    #[schema(value_type = Object)]
     start: Event,
     /// What may be next, any of 1 to 10 events; `activity.*` without it.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
     events: Vec<Event>,
     /// A dimension that next steps are told apart by, such as `feature`.
     #[serde(default)]

@@ -82,8 +82,18 @@ pub(super) fn refused(message: impl Into<String>) -> QueryError {
     QueryError::new(Reason::Parameters, message.into())
 }
 
+/// How an event is written.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+#[serde(untagged)]
+enum EventOrFilter {
+    Text(String),
+    Filter(EventFilter),
+}
+
 /// Events in a body: a text such as `activity.page_viewed:country=DE`, or an object with `event` and `filter`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, ToSchema)]
+#[schema(value_type = EventOrFilter, as = AnalysisEvent)]
 pub(super) struct Event(pub(super) EventFilter);
 
 impl<'de> Deserialize<'de> for Event {

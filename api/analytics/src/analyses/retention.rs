@@ -24,11 +24,9 @@ const PERIODS: u32 = 12;
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct RetentionQuestion {
     /// What begins it, such as `activity.signed_up`.
-    #[schema(value_type = Object)]
     start: Event,
     /// What is a return, such as `usage.request`.
     #[serde(rename = "return")]
-    #[schema(value_type = Object)]
     again: Event,
     /// `day`, `week` (the default), `month`, `quarter` or `year`.
     #[serde(default)]

@@ -22,7 +22,6 @@ use super::{
 pub(super) struct SessionsQuestion {
     /// What is an act, any of 1 to 10 events; `activity.*` without it.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
     events: Vec<Event>,
     /// A session ends after so long without an act: `30m` (the default), at most `24h`.
     #[serde(default)]

@@ -247,7 +247,7 @@ async fn remove(
 #[utoipa::path(
     tag = "annotations",
     params(("from" = Option<String>, Query), ("to" = Option<String>, Query)),
-    responses((status = 200, description = "`annotations`, each an `Annotation`.", body = Object), Denied),
+    responses((status = 200, body = AnnotationList), Denied),
 )]
 #[get("/v1/annotations")]
 async fn list_annotations(
@@ -259,7 +259,12 @@ async fn list_annotations(
     let from = asked.from.unwrap_or(DateTime::UNIX_EPOCH);
     let to = asked.to.unwrap_or(DateTime::<Utc>::MAX_UTC);
     let found = of_window(&lake.state.store, &principal, from, to).await?;
-    Ok(HttpResponse::Ok().json(json!({"annotations": found})))
+    Ok(HttpResponse::Ok().json(AnnotationList { annotations: found }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct AnnotationList {
+    annotations: Vec<Annotation>,
 }
 
 /// Adds an annotation. Everybody who sees the same organization, or all of staff, sees it.

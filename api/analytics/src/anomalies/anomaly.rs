@@ -13,6 +13,7 @@ use state::{
     ids::base62,
     store::{Store, StoreContext, StoreError, Write, time_of},
 };
+use utoipa::ToSchema;
 
 use super::row::{anomaly as row, look};
 
@@ -32,7 +33,7 @@ pub(super) struct Anomaly {
 }
 
 /// What is behind an anomaly.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum KeptCause {
     /// The parts of every dimension changed alike.

@@ -90,6 +90,7 @@ impl From<Anomaly> for AnomalyView {
 
 /// Which anomalies.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AnomalyParameters {
     /// Those that end after this time.
@@ -119,11 +120,20 @@ pub(super) struct JudgeBody {
 
 const NOTE_MAX: usize = 500;
 
+/// Anomalies, and when the hours were looked at last.
+#[derive(Debug, Serialize, ToSchema)]
+struct AnomalyList {
+    anomalies: Vec<AnomalyView>,
+    looked_at: Option<DateTime<Utc>>,
+    /// The end of the last hour that was looked at.
+    until: Option<DateTime<Utc>>,
+}
+
 /// Anomalies, the newest first; at most 500. Staff see all; a member sees those of the organization.
 #[utoipa::path(
     tag = "anomalies",
     params(AnomalyParameters),
-    responses((status = 200, description = "`anomalies`, each an `AnomalyView`; `looked_at` and `until`: when the hours were looked at last.", body = Object), (status = 400, body = Problem), Denied),
+    responses((status = 200, body = AnomalyList), (status = 400, body = Problem), Denied),
 )]
 #[get("/v1/anomalies")]
 pub(super) async fn list_anomalies(
@@ -139,7 +149,7 @@ pub(super) async fn list_anomalies(
     let found = found.into_iter().map(|one| AnomalyView::from(one.seen_by(&principal)));
     let found: Vec<AnomalyView> = found.collect();
     let (looked_at, until) = look.unzip();
-    Ok(HttpResponse::Ok().json(json!({"anomalies": found, "looked_at": looked_at, "until": until})))
+    Ok(HttpResponse::Ok().json(AnomalyList { anomalies: found, looked_at, until }))
 }
 
 /// An anomaly, and those that have the same cause.

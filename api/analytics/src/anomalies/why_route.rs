@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, post, web};
 use chrono::{DateTime, Utc};
 use query::metric::{Compare, Window, audience};
+use rest::schema::Words;
 use rest::{
     body::Body,
     principal::{Authorized, ReadMetrics},
@@ -64,11 +65,10 @@ pub(super) struct WhyView {
     /// `groups`: they are listed, and add up to nothing.
     pub(super) method: &'static str,
     /// `kind`: `everywhere`, `in` (with `dimension`, `values` and `share`), `shows` (the same without a share) or `unknown`.
-    #[schema(value_type = Object)]
     pub(super) cause: KeptCause,
     pub(super) dimensions: Vec<WhyDimension>,
     /// The same in words: `en` and `zh-CN`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Words)]
     pub(super) said: Value,
     pub(super) as_of: String,
 }
@@ -145,6 +145,7 @@ impl WhyBody {
 /// Additive metrics: the changes of a dimension's values add up to the change. Ratios: a value adds its `mix` (its share of
 /// the whole changed) and its `rate` (its own ratio changed). MRR: its movements. Everything else: the groups are listed.
 #[utoipa::path(
+    operation_id = "explain_metric_change",
     tag = "anomalies",
     params(("name" = String, Path)),
     request_body = WhyBody,

@@ -46,7 +46,6 @@ pub(super) struct FoundRisk {
     pub(super) at_risk: f64,
     pub(super) currency: Option<String>,
     /// `feature`, `value`, and `part`: what it adds to the logarithm of the odds.
-    #[schema(value_type = Vec<Object>)]
     pub(super) reasons: Vec<Reason>,
 }
 

@@ -14,6 +14,7 @@ use crate::{Lake, queries::staff_only};
 
 /// Which customers.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChurnParameters {
     /// How many, 1 to 10,000; 100 without it.

@@ -30,6 +30,7 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("dead_letters").with_rout
 
 /// Which letters, newest first.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadLetterFilter {
     /// A rejection's code.
@@ -76,7 +77,7 @@ pub(crate) struct LetterList {
 }
 
 /// Rejected events, newest first.
-#[utoipa::path(tag = "dead letters",
+#[utoipa::path(operation_id = "list_dead_letters", tag = "dead letters",
     params(DeadLetterFilter),
     responses(
         (status = 200, body = LetterList), (status = 400, body = Problem), Denied, (status = 503, body = Problem),

@@ -82,7 +82,7 @@ pub(super) struct ReplayResult {
 
 /// Takes rejected events in again. Each is judged by the rules of today, as if its sender sent it now, and counts
 /// once however often it is replayed. What is rejected again stays the one letter that it was.
-#[utoipa::path(tag = "dead letters",
+#[utoipa::path(operation_id = "replay_dead_letters", tag = "dead letters",
     request_body = ReplayBody,
     responses(
         (status = 200, description = "A verdict for each letter.", body = Replayed),

@@ -7,6 +7,8 @@ mod rate;
 mod settings;
 mod whereabouts;
 
+use chrono::{DateTime, Utc};
+use rest::schema::AnyObject;
 use std::{path::Path, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
@@ -95,6 +97,7 @@ impl SendParameters {
 
 /// How the events are to be taken.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct SendParameters {
     /// `log` (the default): answer when they are in the log on disk. `table`: when their tables hold them too.
@@ -122,6 +125,40 @@ pub enum Durability {
 
 /// After this, one who waits for the tables is told that the log holds the events.
 const TABLE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// An event as it is sent. The members of `data` are columns of the table that `type` names; others are attributes.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+#[schema(example = json!({
+    "specversion": "1.0", "id": "req-1", "source": "/gateway/eu-1", "type": "usage.request",
+    "time": "2026-01-31T09:15:00.123456Z",
+    "data": {"model": "gpt-4o", "input_tokens": 812, "output_tokens": 96, "status_code": 200, "latency_ms": 840}
+}))]
+struct CloudEvent {
+    /// `1.0`
+    specversion: String,
+    /// Unique within its source.
+    id: String,
+    source: String,
+    /// `usage.request`, `billing.…` or `activity.…`
+    #[schema(rename = "type")]
+    kind: String,
+    /// When it happened.
+    time: DateTime<Utc>,
+    /// The organization. An organization's own key leaves it out.
+    subject: Option<String>,
+    #[schema(value_type = AnyObject)]
+    data: AnyObject,
+}
+
+/// One event, or several.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+#[serde(untagged)]
+enum Events {
+    Many(Vec<CloudEvent>),
+    One(CloudEvent),
+}
 
 /// What became of a request's events.
 #[derive(Debug, Serialize, ToSchema)]
@@ -172,13 +209,14 @@ pub struct EventResult {
 
 /// Takes events in. A 200 is sent after every accepted event is on the disk.
 #[utoipa::path(
+    operation_id = "send_events",
     tag = "events",
     params(SendParameters),
     request_body(
         description = "CloudEvents 1.0: one, an array, or one per line; or the data of one, whose members are \
             `ce-` headers. `Content-Encoding` may be gzip or zstd.",
-        content((Object = "application/json"), (String = "application/x-ndjson"),
-            (Object = "application/cloudevents+json"), (Object = "application/cloudevents-batch+json")),
+        content((Events = "application/json"), (String = "application/x-ndjson"),
+            (CloudEvent = "application/cloudevents+json"), (Vec<CloudEvent> = "application/cloudevents-batch+json")),
     ),
     responses(
         (status = 200, description = "A verdict for each event; at least one was not rejected.", body = Verdicts),

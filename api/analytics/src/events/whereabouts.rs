@@ -21,6 +21,7 @@ use crate::Lake;
 
 /// The identity of an event.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Identity {
     pub source: String,

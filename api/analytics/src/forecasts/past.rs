@@ -1,5 +1,6 @@
 //! `GET /v1/forecasts/{metric}/past`: what was forecast, beside what came.
 
+use crate::metrics::ForecastView;
 use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, get, web};
@@ -23,6 +24,7 @@ use crate::{
 
 /// Which forecasts.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PastParameters {
     /// `day` (the default), `hour` or `month`: what the program forecasts by itself.
@@ -40,7 +42,6 @@ pub(super) struct PastView {
     /// How many are compared.
     count: usize,
     /// By how many buckets they looked ahead: `ahead`, `count`, `mean_error`, `relative_error`, `coverage`.
-    #[schema(value_type = Vec<Object>)]
     accuracy: Vec<PastAccuracy>,
     forecasts: Vec<PastForecast>,
 }
@@ -54,7 +55,7 @@ struct PastForecast {
     made_at: DateTime<Utc>,
     as_of: String,
     /// The answer of `GET /v1/forecasts/{metric}` at that time.
-    #[schema(value_type = Object)]
+    #[schema(value_type = ForecastView)]
     forecast: Value,
 }
 
@@ -93,6 +94,7 @@ pub(super) async fn accuracy(
 
 /// The forecasts that the program made by itself, once a day, and how good they were.
 #[utoipa::path(
+    operation_id = "list_past_forecasts",
     tag = "forecasts",
     params(("metric" = String, Path), PastParameters),
     responses((status = 200, body = PastView), (status = 400, body = Problem), Denied,

@@ -11,6 +11,7 @@ use reports::metric_forecast::{
     self, Accuracy, ForecastError, GroupForecast, LEVELS, MetricForecast, MonthEnd, Peak, Reached,
     Scenarios,
 };
+use rest::schema::Words;
 use rest::{
     principal::{Authorized, ReadMetrics},
     problem::{Code, Denied, Problem, parameters},
@@ -24,6 +25,7 @@ use crate::{Lake, queries::problem};
 
 /// What is asked of a forecast.
 #[derive(Debug, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ForecastParameters {
     /// `hour`, `day` (the default), `week` or `month`.
@@ -56,15 +58,13 @@ pub struct ForecastView {
     /// The models, each with its weight; the weights add up to 1.
     pub models: Vec<ModelView>,
     /// `mase`, `smape`, `naive_mase`, `naive_smape`, `coverage`, `origins`, `horizon`: how such forecasts of the past did.
-    #[schema(value_type = Object)]
     pub backtest: Accuracy,
     /// `slope` (by bucket), `mean`, `trend_share`, `season_share`, `rest_share`, and `said`: sentences in `en` and `zh-CN`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = ForecastExplanation)]
     pub explanation: Value,
     /// Buckets that were far from what is usual, and were not learned from.
     #[schema(value_type = Vec<String>)]
     pub outliers: Vec<DateTime<Utc>>,
-    #[schema(value_type = Vec<Object>)]
     pub points: Vec<metric_forecast::Point>,
     /// With `by`: the values of the dimension, and `other`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,18 +73,14 @@ pub struct ForecastView {
     pub reconciled: bool,
     /// Of days that add up: the sum of this month.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub month_end: Option<MonthEnd>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub reached: Option<Reached>,
     /// Of hours that add up: the busiest one of the next 30 days.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub peak: Option<Peak>,
     /// Of a balance such as `mrr`: where it goes at its monthly rates.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub scenarios: Option<Scenarios>,
     #[schema(value_type = Option<String>)]
     pub currency: Option<String>,
@@ -92,6 +88,19 @@ pub struct ForecastView {
     #[schema(value_type = String, format = DateTime)]
     pub from: DateTime<Utc>,
     pub as_of: String,
+}
+
+/// What a forecast is made of. Shares are from 0 to 1 and add up to 1; null where the models have no such parts.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct ForecastExplanation {
+    /// The change from one bucket to the next.
+    slope: Option<f64>,
+    mean: Option<f64>,
+    trend_share: Option<f64>,
+    season_share: Option<f64>,
+    rest_share: Option<f64>,
+    said: Words,
 }
 
 /// A model of the pool.
@@ -108,7 +117,6 @@ pub struct GroupView {
     pub value: Option<String>,
     /// All values that are not shown separately.
     pub other: bool,
-    #[schema(value_type = Vec<Object>)]
     pub points: Vec<metric_forecast::Point>,
 }
 

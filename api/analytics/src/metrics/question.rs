@@ -14,6 +14,7 @@ use crate::queries::Csv;
 
 /// What is asked of one metric.
 #[derive(Debug, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct MetricParameters {
     /// RFC 3339, or a date: its midnight in `tz`. Left out: 30 days before `to`.

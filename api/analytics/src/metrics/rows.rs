@@ -5,6 +5,7 @@ use query::{
     AnswerFormat,
     metric::{Groups, MetricRequest, viewer},
 };
+use rest::schema::QueryAnswer;
 use rest::{
     principal::{Authorized, RunSql},
     problem::{Denied, Problem, parameters},
@@ -20,6 +21,7 @@ use crate::{
 
 /// The cell of a metric's answer: the window of its bucket, and its group as a filter.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RowParameters {
     /// RFC 3339, or a date: its midnight in `tz`.
@@ -47,9 +49,10 @@ const LIMIT_MAX: usize = 10_000;
 /// Gives the rows that a value of a metric comes from, the newest first, with the columns that the caller may see. Of a
 /// metric that is computed by organization (such as retention) they are the balances of each.
 #[utoipa::path(
+    operation_id = "get_metric_rows",
     tag = "metrics",
     params(("name" = String, Path), RowParameters),
-    responses((status = 200, description = "The rows, as `POST /v1/query` gives them.", body = Object),
+    responses((status = 200, description = "The rows, as `POST /v1/query` gives them.", body = QueryAnswer),
         (status = 400, body = Problem), Denied,
         (status = 404, description = "There is no such metric.", body = Problem)))]
 #[get("/v1/metrics/{name}/rows")]

@@ -17,6 +17,7 @@ use super::view::{MetricView, RowView, WindowView};
 use crate::{Lake, queries::problem};
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SummaryParameters {
     /// The time zone of days and months. Left out: the setting `metrics.zone`.
@@ -76,6 +77,7 @@ fn questions(zone: Zone, now: DateTime<Utc>) -> Result<[MetricQuery; 5], QueryEr
 
 /// Users, revenue, conversion and churn with their change, at one cut.
 #[utoipa::path(
+    operation_id = "get_metrics_summary",
     tag = "metrics",
     params(SummaryParameters),
     responses((status = 200, body = Summary), (status = 400, body = Problem), Denied))]

@@ -1,5 +1,6 @@
 //! Answers of metrics in JSON.
 
+use rest::schema::{Quantity, Words};
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
@@ -18,9 +19,9 @@ pub struct MetricDefinition {
     /// In English; `titles` and `descriptions` have all languages of the pages.
     pub title: String,
     pub description: String,
-    #[schema(value_type = Object)]
+    #[schema(value_type = Words)]
     pub titles: query::metric::Text,
-    #[schema(value_type = Object)]
+    #[schema(value_type = Words)]
     pub descriptions: query::metric::Text,
     /// `count`, `number`, `ratio`, `milliseconds` or `money`.
     #[schema(value_type = String)]
@@ -33,7 +34,6 @@ pub struct MetricDefinition {
     pub direction: query::metric::Direction,
     /// What the business wants it to be.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub goal: Option<Goal>,
     /// It says what persons do: fewer of them than the setting `metrics.min_persons` are not shown to those who may not
     /// run SQL. Absent otherwise.
@@ -120,7 +120,7 @@ pub struct RowView {
     #[serde(flatten)]
     pub cell: CellView,
     /// A number; for money a decimal string. Null where there is nothing to divide, and where it is suppressed.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Quantity)]
     pub value: Value,
     /// There is no value since it would say something of a few persons; absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -130,7 +130,7 @@ pub struct RowView {
     pub share: Option<f64>,
     /// The value of the window that it is compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Quantity)]
     pub before: Option<Value>,
     /// The same of `before`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -206,7 +206,7 @@ pub struct ReadView {
 pub struct TableRowView {
     #[serde(flatten)]
     pub cell: CellView,
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Quantity>)]
     pub values: Vec<Value>,
     /// The metrics that have no value here since it would say something of a few persons; absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -215,7 +215,7 @@ pub struct TableRowView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub before_suppressed: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<Quantity>>)]
     pub before: Option<Vec<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<f64>>)]

@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, post, put, web};
 use chrono::{DateTime, Utc};
 use reports::Dashboard;
+use rest::schema::{AnyObject, Words};
 use rest::{
     body::Body,
     principal::{Authorized, Principal, ViewDashboard},
@@ -24,7 +25,7 @@ use crate::Lake;
 #[serde(deny_unknown_fields)]
 pub(super) struct SaveBody {
     /// `title` and `tiles`; `name` is that of the address.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<AnyObject>)]
     definition: Option<serde_json::Value>,
     /// The same as YAML.
     yaml: Option<String>,
@@ -37,8 +38,31 @@ pub(super) struct SaveBody {
 /// A definition to check.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DefinitionBody)]
 pub(super) struct CheckBody {
     yaml: String,
+}
+
+/// Whether a definition could be saved.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DefinitionCheck)]
+struct CheckView {
+    /// Why not; null if it could.
+    fault: Option<String>,
+}
+
+/// A version of a dashboard.
+#[derive(Debug, Serialize, ToSchema)]
+struct VersionView {
+    version: i64,
+    yaml: String,
+    created_by: String,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct VersionList {
+    versions: Vec<VersionView>,
 }
 
 /// A dashboard.
@@ -46,7 +70,7 @@ pub(super) struct CheckBody {
 pub(super) struct DashboardView {
     name: String,
     /// `en` and `zh-CN`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Words)]
     title: reports::Text,
     /// It comes with the program, or from a file.
     built_in: bool,
@@ -61,7 +85,7 @@ pub(super) struct DashboardView {
     updated_at: Option<DateTime<Utc>>,
     /// Only of one dashboard.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<AnyObject>)]
     definition: Option<Dashboard>,
     /// The same as YAML.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,7 +172,7 @@ impl SaveBody {
 }
 
 /// The dashboards that one may see: those of the program, and own ones.
-#[utoipa::path(tag = "dashboards", responses((status = 200, description = "`dashboards`, each a `DashboardView`.", body = Object), Denied))]
+#[utoipa::path(tag = "dashboards", responses((status = 200, body = DashboardList), Denied))]
 #[get("/v1/dashboards")]
 pub(super) async fn list_dashboards(
     principal: Authorized<ViewDashboard>,
@@ -161,7 +185,12 @@ pub(super) async fn list_dashboards(
         .collect();
     let own = own::list(&lake.state.store, &principal).await?;
     all.extend(own.into_iter().map(DashboardView::listed));
-    Ok(HttpResponse::Ok().json(json!({"dashboards": all})))
+    Ok(HttpResponse::Ok().json(DashboardList { dashboards: all }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct DashboardList {
+    dashboards: Vec<DashboardView>,
 }
 
 /// A dashboard with its definition.
@@ -231,9 +260,10 @@ pub(super) async fn remove_dashboard(
 
 /// Says whether a definition could be saved. Nothing is.
 #[utoipa::path(
+    operation_id = "validate_dashboard",
     tag = "dashboards",
     request_body = CheckBody,
-    responses((status = 200, description = "`fault`: why not; null if it could.", body = Object), Denied),
+    responses((status = 200, body = CheckView), Denied),
 )]
 #[post("/v1/dashboards/check")]
 pub(super) async fn check_dashboard(
@@ -242,7 +272,7 @@ pub(super) async fn check_dashboard(
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let CheckBody { yaml } = body.json(&principal).await?;
-    Ok(HttpResponse::Ok().json(json!({"fault": fault(&lake, &principal, &yaml).await?})))
+    Ok(HttpResponse::Ok().json(CheckView { fault: fault(&lake, &principal, &yaml).await? }))
 }
 
 async fn fault(lake: &Lake, principal: &Principal, yaml: &str) -> Result<Option<String>, Problem> {
@@ -263,7 +293,7 @@ async fn fault(lake: &Lake, principal: &Principal, yaml: &str) -> Result<Option<
 #[utoipa::path(
     tag = "dashboards",
     params(("name" = String, Path)),
-    responses((status = 200, description = "`versions`: `version`, `yaml`, `created_by`, `created_at`.", body = Object), Denied, (status = 404, body = Problem)),
+    responses((status = 200, body = VersionList), Denied, (status = 404, body = Problem)),
 )]
 #[get("/v1/dashboards/{name}/versions")]
 pub(super) async fn list_versions(
@@ -273,15 +303,13 @@ pub(super) async fn list_versions(
 ) -> Result<HttpResponse, Problem> {
     let found = own::changeable(&lake.state.store, &principal, &name).await?;
     let versions = own::versions(&lake.state.store, &found.dashboard_id).await?;
-    let views = versions.into_iter().map(|one| {
-        json!({
-            "version": one.version,
-            "yaml": one.definition,
-            "created_by": one.created_by,
-            "created_at": one.created_at,
-        })
+    let views = versions.into_iter().map(|one| VersionView {
+        version: one.version,
+        yaml: one.definition,
+        created_by: one.created_by,
+        created_at: one.created_at,
     });
-    Ok(HttpResponse::Ok().json(json!({"versions": views.collect::<Vec<_>>()})))
+    Ok(HttpResponse::Ok().json(VersionList { versions: views.collect() }))
 }
 
 /// Saves an earlier version once more, as the newest.
@@ -321,7 +349,7 @@ pub(super) async fn restore(
 }
 
 /// The links to a dashboard that one made.
-#[utoipa::path(tag = "dashboards", params(("name" = String, Path)), responses((status = 200, description = "`links`, each a `LinkView`.", body = Object), Denied, (status = 404, body = Problem)))]
+#[utoipa::path(tag = "dashboards", params(("name" = String, Path)), responses((status = 200, body = LinkList), Denied, (status = 404, body = Problem)))]
 #[get("/v1/dashboards/{name}/links")]
 pub(super) async fn list_links(
     principal: Authorized<ViewDashboard>,
@@ -330,7 +358,12 @@ pub(super) async fn list_links(
 ) -> Result<HttpResponse, Problem> {
     crate::dashboards::definition(&name, &lake, &principal, &principal).await?;
     let links = link::list(&lake, &principal, &name).await?;
-    Ok(HttpResponse::Ok().json(json!({"links": links})))
+    Ok(HttpResponse::Ok().json(LinkList { links }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct LinkList {
+    links: Vec<LinkView>,
 }
 
 /// Makes a link: whoever has it sees the dashboard, with these filters and the rights of who made it, until it expires.

@@ -111,9 +111,10 @@ fn named(name: &str) -> Result<Role, Problem> {
 
 /// The roles that see persons, besides administrators.
 #[utoipa::path(
+    operation_id = "list_person_grants",
     tag = "accounts",
     responses(
-        (status = 200, description = "`grants`.", body = Object), Denied,
+        (status = 200, body = GrantList), Denied,
     ),
 )]
 #[get("/v1/person-grants")]
@@ -121,7 +122,12 @@ pub(crate) async fn list_grants(
     _: Authorized<Administer>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(json!({"grants": grants(&lake.state.store).await?})))
+    Ok(HttpResponse::Ok().json(GrantList { grants: grants(&lake.state.store).await? }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct GrantList {
+    grants: Vec<PersonGrant>,
 }
 
 /// Lets a role see persons in SQL.

@@ -1,6 +1,7 @@
 //! `/v1/queries`: queries that run in the background and whose answers are fetched later, the history, and what
 //! runs now.
 
+use rest::schema::QueryAnswer;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, post, web};
@@ -58,6 +59,7 @@ const TIDY_BYTES: usize = 4 << 20;
 
 /// Which queries, newest first.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParameters {
     pub status: Option<Status>,
@@ -75,6 +77,7 @@ pub(super) struct QueryList {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResultParameters {
     #[param(value_type = Option<String>)]
@@ -216,6 +219,7 @@ async fn tidy(background: &Background, store: &Store, clock: &Clock) -> Result<(
 
 /// Starts a query in the background.
 #[utoipa::path(
+    operation_id = "start_background_query",
     tag = "query",
     request_body = QueryBody,
     responses(
@@ -260,6 +264,7 @@ pub(crate) async fn start_query(
 
 /// Queries that run or ran, newest first: the own ones, for administrators all.
 #[utoipa::path(
+    operation_id = "list_background_queries",
     tag = "query",
     params(ListParameters),
     responses(
@@ -338,6 +343,7 @@ async fn visible(
 
 /// How a query goes, or went.
 #[utoipa::path(
+    operation_id = "get_background_query",
     tag = "query",
     params(("id" = String, Path)),
     responses(
@@ -356,6 +362,7 @@ pub(crate) async fn get_query_state(
 
 /// Stops a query that runs; of one that is done, removes the kept answer.
 #[utoipa::path(
+    operation_id = "stop_background_query",
     tag = "query",
     params(("id" = String, Path)),
     responses(
@@ -380,10 +387,13 @@ pub(crate) async fn stop_query(
 
 /// The answer of a query that ran in the background, in any format, for 24 hours.
 #[utoipa::path(
+    operation_id = "get_background_query_result",
     tag = "query",
     params(("id" = String, Path), ResultParameters),
     responses(
-        (status = 200, description = "The rows."), Denied, (status = 404, description = "No such query, or no kept answer that one may see.", body = Problem),
+        (status = 200, description = "The rows, in the form that was asked for.", content(
+            (QueryAnswer = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
+            (String = "application/vnd.apache.arrow.stream"), (String = "application/vnd.apache.parquet"))), Denied, (status = 404, description = "No such query, or no kept answer that one may see.", body = Problem),
         (status = 409, description = "It is not done yet, or failed: `query_not_done`, or the code of its failure.", body = Problem),
     ),
 )]

@@ -6,6 +6,7 @@ use actix_web::{
 };
 use pipeline::Cut;
 use query::{AnswerFormat, Author, Parameters, QueryMode, QueryOptions, Request, Zone};
+use rest::schema::AnyValue;
 use rest::{
     principal::Principal,
     problem::{Code, Problem},
@@ -26,7 +27,7 @@ pub struct QueryBody {
     pub sql: String,
     /// Values for `$name` (an object) or `$1`, `$2` (an array): JSON scalars, or `{"type": …, "value": …}` with
     /// `boolean`, `integer`, `decimal`, `double`, `text`, `timestamp` or `date`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = AnyValue)]
     pub params: Value,
     /// `json` (the default), `ndjson`, `csv`, `arrow` or `parquet`; else the `Accept` header says.
     #[schema(value_type = Option<String>)]
@@ -50,6 +51,7 @@ pub struct QueryBody {
 
 /// The same in a URL.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct QueryParameters {
     pub q: String,

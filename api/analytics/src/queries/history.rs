@@ -30,6 +30,7 @@ const BATCH: usize = 1_000;
 
 /// A query that runs, or did.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = HistoryEntry)]
 pub struct Entry {
     pub query_id: String,
     /// `user_…`, `key_…` or `local`.

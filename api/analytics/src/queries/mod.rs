@@ -13,11 +13,15 @@ mod saved;
 mod saved_row;
 mod settings;
 
+use rest::schema::{AnswerColumn, QueryAnswer};
+use serde::Serialize;
 use std::sync::LazyLock;
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use pipeline::Cut;
-use query::{Function, QueryError, QueryMode, Reason, Request, RowAccess, functions, schema};
+use query::{
+    Estimate, Function, QueryError, QueryMode, Reason, Request, RowAccess, functions, schema,
+};
 use rest::{
     body::Body,
     feature::Feature,
@@ -35,6 +39,8 @@ pub use saved::{PARAMETER, SavedQuery, saved_for, saved_json, visible};
 pub use settings::Settings;
 
 use crate::Lake;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
@@ -83,11 +89,12 @@ pub(crate) const FEATURE: Feature<Lake> = Feature::new("queries")
 /// `X-Table-Versions`, `X-Cache` (`hit` when it was there already), `X-Rows-Scanned`, `X-Bytes-Scanned` and
 /// `X-Files-Scanned`.
 #[utoipa::path(
+    operation_id = "run_query",
     tag = "query",
     request_body = QueryBody,
     responses(
         (status = 200, description = "The rows, in the form asked for.", content(
-            (Object = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
+            (QueryAnswer = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
             (String = "application/vnd.apache.arrow.stream"), (String = "application/vnd.apache.parquet"))),
         (status = 400, description = "Not SQL, or not possible; `position` says where.", body = Problem),
         (status = 401, body = Problem),
@@ -139,9 +146,12 @@ async fn rows(
 
 /// Runs SQL given in the URL.
 #[utoipa::path(
+    operation_id = "run_query_by_url",
     tag = "query",
     params(QueryParameters),
-    responses((status = 200, description = "The rows."), (status = 400, body = Problem)),
+    responses((status = 200, description = "The rows, in the form asked for.", content(
+            (QueryAnswer = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
+            (String = "application/vnd.apache.arrow.stream"), (String = "application/vnd.apache.parquet"))), (status = 400, body = Problem)),
 )]
 #[get("/v1/query")]
 pub(crate) async fn get_query(
@@ -158,13 +168,35 @@ pub(crate) async fn get_query(
     run(&principal, &request, &lake, asked.into_body()?).await
 }
 
+/// A query that was planned and not run.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct PlannedQuery {
+    columns: Vec<AnswerColumn>,
+    /// The type that each parameter takes; null where any will do.
+    parameters: BTreeMap<String, Option<String>>,
+    /// One operator a line; for an organization the logical plan. Only of `explain`.
+    plan: Option<String>,
+    /// What it reads at most. Only of `explain`, for staff.
+    scan: Option<Estimate>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct FunctionList<'a> {
+    functions: &'a [Function],
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct TableList {
+    tables: Vec<schema::TableDescription>,
+}
+
 /// Says how a query would run and what it would read, without running it.
 #[utoipa::path(
     tag = "query",
     request_body = QueryBody,
     responses(
-        (status = 200, description = "`plan`, one operator a line, for an organization the logical one; \
-            `columns`; `parameters`; for staff `scan` with the `files`, `bytes` and `rows` that it reads at most.", body = Object),
+        (status = 200, body = PlannedQuery),
         (status = 400, body = Problem), Denied,
     ),
 )]
@@ -182,8 +214,7 @@ pub(crate) async fn explain_query(
     tag = "query",
     request_body = QueryBody,
     responses(
-        (status = 200, description = "`columns`, with name and type; `parameters`, with the type that each \
-            takes, null where any will do.", body = Object),
+        (status = 200, body = PlannedQuery),
         (status = 400, body = Problem), Denied,
     ),
 )]
@@ -218,30 +249,28 @@ fn table_versions(cut: &Cut) -> String {
 #[utoipa::path(
     tag = "query",
     responses(
-        (status = 200, description = "`functions`: name, class, aliases, syntax, description, example and \
-            limit of each.", body = Object),
+        (status = 200, body = FunctionList<'_>),
         Denied,
     ),
 )]
 #[get("/v1/functions")]
 pub(crate) async fn get_functions(_: Authorized<RunSql>) -> HttpResponse {
     static FUNCTIONS: LazyLock<Vec<Function>> = LazyLock::new(functions);
-    HttpResponse::Ok().json(serde_json::json!({"functions": &*FUNCTIONS}))
+    HttpResponse::Ok().json(FunctionList { functions: &FUNCTIONS })
 }
 
 /// The tables that one may ask about: columns, types, and a sentence for each.
 #[utoipa::path(
     tag = "query",
     responses(
-        (status = 200, description = "`tables`: `name`, `description`, and `columns` with `name`, `type` and \
-            `description`.", body = Object),
+        (status = 200, body = TableList),
         Denied,
     ),
 )]
 #[get("/v1/schema")]
 pub(crate) async fn get_schema(principal: Authorized<RunSql>) -> Result<HttpResponse, Problem> {
     let tables = schema::tables(&reach(&principal)).map_err(problem)?;
-    Ok(HttpResponse::Ok().json(serde_json::json!({"tables": tables})))
+    Ok(HttpResponse::Ok().json(TableList { tables }))
 }
 
 /// Refuses an organization what is of everybody.

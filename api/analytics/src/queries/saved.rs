@@ -5,6 +5,7 @@
 
 mod stored;
 
+use rest::schema::QueryAnswer;
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, post, web};
@@ -187,9 +188,10 @@ pub(crate) async fn save_query(
 
 /// The saved queries that one may run, in their newest versions.
 #[utoipa::path(
+    operation_id = "list_saved_queries",
     tag = "query",
     responses(
-        (status = 200, description = "`saved_queries`.", body = Object), Denied,
+        (status = 200, body = SavedQueryList), Denied,
     ),
 )]
 #[get("/v1/saved-queries")]
@@ -198,7 +200,12 @@ pub(crate) async fn list_saved(
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let queries = saved_for(&lake.state.store, &principal).await?;
-    Ok(HttpResponse::Ok().json(json!({"saved_queries": queries})))
+    Ok(HttpResponse::Ok().json(SavedQueryList { saved_queries: queries }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct SavedQueryList {
+    saved_queries: Vec<SavedQuery>,
 }
 
 /// The newest versions that somebody may run, by name.
@@ -237,6 +244,7 @@ async fn visible_in(
 
 /// A saved query, in its newest version or in one of its others.
 #[utoipa::path(
+    operation_id = "get_saved_query",
     tag = "query",
     params(("name" = String, Path), ("version" = Option<i32>, Query)),
     responses(
@@ -258,6 +266,7 @@ pub(crate) async fn get_saved(
 
 /// Removes a saved query in all its versions.
 #[utoipa::path(
+    operation_id = "remove_saved_query",
     tag = "query",
     params(("name" = String, Path)),
     responses(
@@ -365,6 +374,7 @@ impl SavedQuery {
 
 /// Runs a saved query. Parameters stand in the address as `p.name=value`.
 #[utoipa::path(
+    operation_id = "run_saved_query",
     tag = "query",
     params(
         ("name" = String, Path), ("version" = Option<i32>, Query), ("format" = Option<String>, Query), ("csv" = Option<Csv>, Query),
@@ -372,7 +382,7 @@ impl SavedQuery {
         ("timeout_ms" = Option<u64>, Query), ("tz" = Option<String>, Query), ("as_of" = Option<String>, Query),
     ),
     responses(
-        (status = 200, description = "The rows."), (status = 400, body = Problem),
+        (status = 200, description = "The rows.", body = QueryAnswer), (status = 400, body = Problem),
         Denied, (status = 404, body = Problem),
     ),
 )]

@@ -98,6 +98,7 @@ pub struct Recipient {
 /// A file of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ReportFormat)]
 pub enum Format {
     /// The page, as one file.
     Html,

@@ -7,8 +7,7 @@ use rest::{
     principal::{Authorized, Principal, ViewDashboard},
     problem::{Code, Denied, Problem, parameters},
 };
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
@@ -39,14 +38,19 @@ struct RunsParameters {
 }
 
 /// The reports that one may see: one's own; for administrators all of staff.
-#[utoipa::path(tag = "reports", responses((status = 200, description = "`reports`.", body = Object), Denied))]
+#[utoipa::path(tag = "reports", responses((status = 200, body = ReportList), Denied))]
 #[get("/v1/reports")]
 pub(super) async fn list_reports(
     principal: Authorized<ViewDashboard>,
     lake: web::Data<Lake>,
 ) -> Result<HttpResponse, Problem> {
     let reports = views(&lake, report::list(&lake.state.store, &principal).await?).await?;
-    Ok(HttpResponse::Ok().json(json!({"reports": reports})))
+    Ok(HttpResponse::Ok().json(ReportList { reports }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ReportList {
+    reports: Vec<ReportView>,
 }
 
 /// Adds a report. It is sent by its schedules, and when somebody runs it.
@@ -88,6 +92,7 @@ pub(super) async fn get_report(
 
 /// Changes a report. Its owner stays.
 #[utoipa::path(
+    operation_id = "update_report",
     tag = "reports",
     params(("id" = String, Path)),
     request_body = NewReport,
@@ -201,9 +206,10 @@ pub(super) async fn run_now(
 
 /// The runs of a report, the newest first.
 #[utoipa::path(
+    operation_id = "list_report_runs",
     tag = "reports",
     params(("id" = String, Path), ("limit" = Option<u64>, Query)),
-    responses((status = 200, description = "`runs`, each a `RunView`.", body = Object), Denied, (status = 404, body = Problem)),
+    responses((status = 200, body = RunList), Denied, (status = 404, body = Problem)),
 )]
 #[get("/v1/reports/{id}/runs")]
 pub(super) async fn list_runs(
@@ -215,7 +221,13 @@ pub(super) async fn list_runs(
     let limit = parameters(asked)?.limit.unwrap_or(RUNS_DEFAULT).clamp(1, RUNS_MAX);
     let report = report::visible(&lake.state.store, &principal, &id).await?;
     let runs = run::of_report(&lake.state.store, &report.report_id, limit).await?;
-    Ok(HttpResponse::Ok().json(json!({"runs": run_views(&lake, runs).await?})))
+    Ok(HttpResponse::Ok().json(RunList { runs: run_views(&lake, runs).await? }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReportRunList)]
+struct RunList {
+    runs: Vec<RunView>,
 }
 
 /// A run of a report that somebody may see.
@@ -234,6 +246,7 @@ pub(super) async fn visible_run(
 
 /// A run of a report.
 #[utoipa::path(
+    operation_id = "get_report_run",
     tag = "reports",
     params(("id" = String, Path), ("run" = String, Path)),
     responses((status = 200, body = RunView), Denied, (status = 404, body = Problem)),
@@ -249,11 +262,18 @@ pub(super) async fn get_run(
     Ok(HttpResponse::Ok().json(view))
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+struct SentView {
+    /// How many are sent once more.
+    deliveries: usize,
+}
+
 /// Sends a run once more to all for whom it failed.
 #[utoipa::path(
+    operation_id = "resend_report_run",
     tag = "reports",
     params(("id" = String, Path), ("run" = String, Path)),
-    responses((status = 202, description = "`deliveries`: how many are sent once more.", body = Object), Denied, (status = 404, body = Problem)),
+    responses((status = 202, body = SentView), Denied, (status = 404, body = Problem)),
 )]
 #[post("/v1/reports/{id}/runs/{run}/send")]
 pub(super) async fn send_run_again(
@@ -263,7 +283,7 @@ pub(super) async fn send_run_again(
 ) -> Result<HttpResponse, Problem> {
     let run = visible_run(&lake, &principal, &path.0, &path.1).await?;
     let sent = send_again(&lake, &run).await?;
-    Ok(HttpResponse::Accepted().json(json!({"deliveries": sent})))
+    Ok(HttpResponse::Accepted().json(SentView { deliveries: sent }))
 }
 
 pub(super) async fn send_again(lake: &Lake, run: &Run) -> Result<usize, Problem> {
@@ -283,9 +303,10 @@ pub(super) async fn send_again(lake: &Lake, run: &Run) -> Result<usize, Problem>
 
 /// A file of a run, as it was sent.
 #[utoipa::path(
+    operation_id = "get_report_run_file",
     tag = "reports",
     params(("id" = String, Path), ("run" = String, Path), ("name" = String, Path)),
-    responses((status = 200, description = "The file: HTML or CSV."), Denied, (status = 404, body = Problem)),
+    responses((status = 200, description = "The file: HTML or CSV.", content((String = "text/html"), (String = "text/csv"))), Denied, (status = 404, body = Problem)),
 )]
 #[get("/v1/reports/{id}/runs/{run}/files/{name}")]
 pub(super) async fn get_run_file(
@@ -318,7 +339,7 @@ fn file_answer(name: &str, bytes: Vec<u8>) -> HttpResponse {
 #[utoipa::path(
     tag = "reports",
     params(("id" = String, Path), ("format" = Option<String>, Query, description = "`html` (the default), `mail` or `csv`.")),
-    responses((status = 200, description = "The page, the HTML of the mail, or the values."), (status = 400, body = Problem), Denied, (status = 404, body = Problem)),
+    responses((status = 200, description = "The page, the HTML of the mail, or the values.", content((String = "text/html"), (String = "text/csv"))), (status = 400, body = Problem), Denied, (status = 404, body = Problem)),
 )]
 #[get("/v1/reports/{id}/preview")]
 pub(super) async fn preview_report(

@@ -1,14 +1,14 @@
 //! `/v1/schedules`.
 
 use actix_web::{HttpResponse, delete, get, post, put, web};
-use reports::Recurrence;
+use chrono::{DateTime, Utc};
+use reports::{Recurrence, RecurrenceText};
 use rest::{
     body::Body,
     principal::{Authorized, Principal, ViewDashboard},
     problem::{Code, Denied, Problem},
 };
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
@@ -25,7 +25,7 @@ pub(crate) struct NewSchedule {
     pub report_id: String,
     /// `day`, `weekday`, `week` or `month`, with `at` and, of a week or a month, `on`; or `cron` instead of all three.
     #[serde(flatten)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = RecurrenceText)]
     pub recurrence: Recurrence,
     /// What is made up for of the times that came while the server was down: `last` or `each`.
     #[serde(default)]
@@ -35,7 +35,7 @@ pub(crate) struct NewSchedule {
 }
 
 /// All schedules of the reports that one may see.
-#[utoipa::path(tag = "reports", responses((status = 200, description = "`schedules`, each a `ScheduleView`.", body = Object), Denied))]
+#[utoipa::path(tag = "reports", responses((status = 200, body = ScheduleList), Denied))]
 #[get("/v1/schedules")]
 pub(super) async fn list_schedules(
     principal: Authorized<ViewDashboard>,
@@ -43,7 +43,12 @@ pub(super) async fn list_schedules(
 ) -> Result<HttpResponse, Problem> {
     let reports = views(&lake, report::list(&lake.state.store, &principal).await?).await?;
     let schedules: Vec<_> = reports.into_iter().flat_map(|report| report.schedules).collect();
-    Ok(HttpResponse::Ok().json(json!({"schedules": schedules})))
+    Ok(HttpResponse::Ok().json(ScheduleList { schedules }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ScheduleList {
+    schedules: Vec<ScheduleView>,
 }
 
 /// Adds a schedule to a report.
@@ -72,6 +77,7 @@ pub(super) async fn create_schedule(
 
 /// Changes a schedule. Its next time is counted from now.
 #[utoipa::path(
+    operation_id = "update_schedule",
     tag = "reports",
     params(("id" = String, Path)),
     request_body = NewSchedule,
@@ -127,7 +133,7 @@ pub(super) async fn visible_schedule(
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct RecurrenceBody {
     #[serde(flatten)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = RecurrenceText)]
     pub recurrence: Recurrence,
     /// Left out: the setting `metrics.zone`.
     #[serde(default)]
@@ -135,11 +141,18 @@ pub(crate) struct RecurrenceBody {
     pub tz: Option<query::Zone>,
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+struct NextTimes {
+    /// Five times.
+    next: Vec<DateTime<Utc>>,
+}
+
 /// The next five times of a recurrence, without keeping it.
 #[utoipa::path(
+    operation_id = "list_next_times",
     tag = "reports",
     request_body = RecurrenceBody,
-    responses((status = 200, description = "`next`: five times.", body = Object), (status = 400, body = Problem), Denied),
+    responses((status = 200, body = NextTimes), (status = 400, body = Problem), Denied),
 )]
 #[post("/v1/schedules/next")]
 pub(super) async fn next_times(
@@ -151,5 +164,5 @@ pub(super) async fn next_times(
     let zone = body.tz.unwrap_or(lake.metrics.zone);
     schedule::check(&body.recurrence, &lake, zone)?;
     let next = body.recurrence.upcoming(lake.state.clock.now(), zone, schedule::UPCOMING);
-    Ok(HttpResponse::Ok().json(json!({"next": next})))
+    Ok(HttpResponse::Ok().json(NextTimes { next }))
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use delivery::{Channel, Delivery, DeliveryState};
-use reports::Recurrence;
+use reports::{Recurrence, RecurrenceText};
 use rest::problem::Problem;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -39,7 +39,7 @@ pub(crate) struct ScheduleView {
     pub report_id: String,
     /// `every`, `on` and `at`, or `cron`.
     #[serde(flatten)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = RecurrenceText)]
     pub recurrence: Recurrence,
     pub missed: Missed,
     pub paused: bool,

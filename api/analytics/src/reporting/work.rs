@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use chrono::{DateTime, TimeDelta};
-use delivery::{Channel, Content, NewDelivery, Notice, Personal};
+use chrono::{DateTime, TimeDelta, Utc};
+use delivery::{
+    Channel, Content, NewDelivery, Notice, Personal,
+    webhooks::{self, EventType},
+};
 use query::metric::{Window as MetricWindow, audience};
 use reports::{Selection, Window};
 use rest::{
@@ -15,7 +18,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use state::{
     jobs::{Job, JobError, JobKind, JobResult, Repeat},
-    store::{StoreContext, StoreError},
+    store::{StoreContext, StoreError, Write},
 };
 
 use super::{
@@ -147,6 +150,7 @@ async fn give_up(lake: &Lake, report: &Report, run: &Run, said: &str) -> Result<
     let owner = lake.authenticator.by_id(&report.owner_id).await.ok().flatten();
     let write = lake.state.store.write().await?;
     run::end(&write, &run.run_id, &RunEnd::because(RunState::Failed, said), now).await?;
+    tell_webhooks(&write, report, run, EventType::ReportFailed, now).await?;
     let mut told: BTreeSet<String> =
         owner.iter().filter_map(|owner| mail_address(owner)).map(str::to_owned).collect();
     if told.is_empty() {
@@ -172,6 +176,21 @@ async fn give_up(lake: &Lake, report: &Report, run: &Run, said: &str) -> Result<
         delivery::enqueue(&write, &new, &content, now).await?;
     }
     write.commit().await
+}
+
+/// Tells the webhooks of an organization of its own report.
+async fn tell_webhooks(
+    write: &Write,
+    report: &Report,
+    run: &Run,
+    event: EventType,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let Some(organization_id) = &report.scope else { return Ok(()) };
+    let data = json!({
+        "report_id": report.report_id, "run_id": run.run_id, "title": report.new.title,
+    });
+    webhooks::publish(write, organization_id, event, &data, now).await
 }
 
 /// The address of a person; programs have none.
@@ -216,6 +235,7 @@ async fn make_run(lake: &Lake, report: &Report, run: &Run) -> Result<Value, RunE
     let now = lake.state.clock.now();
     let write = lake.state.store.write().await?;
     run::end(&write, &run.run_id, &end, now).await?;
+    tell_webhooks(&write, report, run, EventType::ReportSent, now).await?;
     let mut deliveries = 0;
     for to in &recipients {
         let of_same = |(organization, _): &&(Option<&str>, Drawn)| {

@@ -28,6 +28,7 @@ const DAYS_MAX: i64 = 366;
 const KEYS_MAX: usize = 100;
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyUsageParameters {
     /// Unix seconds. Left out: 30 days before the end.
@@ -71,6 +72,7 @@ pub(super) struct KeyUsage {
 
 /// What each API key in reach has used, from the events: requests, errors, tokens, money, and its last use.
 #[utoipa::path(
+    operation_id = "get_usage_by_key",
     tag = "usage",
     params(KeyUsageParameters),
     responses((status = 200, body = KeyUsageList), (status = 400, body = Problem), Denied),

@@ -53,8 +53,27 @@ pub(super) struct UsageBucket {
     end_time: i64,
     /// One for each group: `input_tokens` (with `input_cached_tokens`), `output_tokens`, `input_audio_tokens`,
     /// `output_audio_tokens`, `num_model_requests`, and the dimensions of `group_by`; the others are null.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<UsageResult>)]
     results: Vec<Value>,
+}
+
+/// The usage of one group in a span of time. What it is not grouped by is null.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct UsageResult {
+    /// `organization.usage.completions.result`.
+    object: String,
+    input_tokens: i64,
+    input_cached_tokens: i64,
+    output_tokens: i64,
+    input_audio_tokens: i64,
+    output_audio_tokens: i64,
+    num_model_requests: i64,
+    organization_id: Option<String>,
+    project_id: Option<String>,
+    api_key_id: Option<String>,
+    model: Option<String>,
+    service_tier: Option<String>,
 }
 
 /// Requests and tokens by time, of the organizations in reach.

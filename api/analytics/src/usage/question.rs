@@ -25,6 +25,7 @@ const TIME_MAX: i64 = 32_503_680_000;
 
 /// What is asked.
 #[derive(Debug, Default, Clone, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UsageParameters {
     /// The first bucket holds this time: Unix seconds. Left out: the buckets until now.

@@ -16,7 +16,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>, _: &Billing) {
 }
 
 /// Who pays for the own organization.
-#[utoipa::path(tag = "billing", responses((status = 200, body = Customer), Denied))]
+#[utoipa::path(operation_id = "get_billing_customer", tag = "billing", responses((status = 200, body = Customer), Denied))]
 #[get("/v1/billing/customer")]
 async fn get_own(
     principal: Authorized<ReadMetrics>,
@@ -28,6 +28,7 @@ async fn get_own(
 
 /// States who pays for the own organization. Tax is what staff says.
 #[utoipa::path(
+    operation_id = "update_billing_customer",
     tag = "billing",
     request_body = Customer,
     responses((status = 200, body = Customer), (status = 400, body = Problem), Denied)
@@ -64,6 +65,7 @@ pub(crate) async fn state_own(
 
 /// Who pays for an organization.
 #[utoipa::path(
+    operation_id = "get_organization_billing_customer",
     tag = "billing",
     params(("organization_id" = String, Path)),
     responses((status = 200, body = Customer), Denied)
@@ -79,6 +81,7 @@ async fn get_customer(
 
 /// States who pays for an organization, and its tax.
 #[utoipa::path(
+    operation_id = "update_organization_billing_customer",
     tag = "billing",
     params(("organization_id" = String, Path)),
     request_body = Customer,

@@ -2,12 +2,12 @@
 
 use rest::{principal::Principal, problem::Problem};
 use rust_decimal::Decimal;
-use serde_json::{Value, json};
+use serde_json::json;
 use state::audit::{self, AuditAction};
 
 use super::{
     credit_notes::{given_back, note},
-    document::InvoiceLine,
+    document::{InvoiceLine, InvoicePreview},
     issue::{credit_note, void},
     settled::{PaidBy, pay},
     stored::{Invoice, InvoiceKind, InvoiceStatus, get, of_subscription},
@@ -161,17 +161,24 @@ impl Billing {
         &self,
         organization_id: &str,
         who: &Principal,
-    ) -> Result<Value, Problem> {
+    ) -> Result<InvoicePreview, Problem> {
         let next = Box::pin(self.next_bill(organization_id)).await?;
         let document = &next.document;
         let as_of = self.usage.token(&next.as_of, who)?;
-        Ok(json!({
-            "billed_on": next.billed_on, "currency": next.currency.as_str(), "as_of": as_of,
-            "lines": document.lines, "subtotal": document.subtotal,
-            "tax_percent": document.tax_percent, "tax": document.tax, "total": document.total,
-            "credit": document.credit, "due": document.due, "problems": document.problems,
-            "forecast_total": next.forecast,
-        }))
+        Ok(InvoicePreview {
+            billed_on: next.billed_on,
+            currency: next.currency.as_str().to_owned(),
+            as_of,
+            lines: document.lines.clone(),
+            subtotal: document.subtotal,
+            tax_percent: document.tax_percent,
+            tax: document.tax,
+            total: document.total,
+            credit: document.credit,
+            due: document.due,
+            problems: document.problems.clone(),
+            forecast_total: next.forecast,
+        })
     }
 }
 

@@ -56,6 +56,30 @@ pub struct Document {
     pub is_goodwill: bool,
 }
 
+/// What the next invoice would be, with the usage of up to now.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct InvoicePreview {
+    /// The billing day.
+    pub(crate) billed_on: NaiveDate,
+    /// ISO 4217; of all amounts.
+    pub(crate) currency: String,
+    /// The cut at which usage was read.
+    pub(crate) as_of: String,
+    pub(crate) lines: Vec<InvoiceLine>,
+    pub(crate) subtotal: Decimal,
+    /// Percent.
+    pub(crate) tax_percent: Decimal,
+    pub(crate) tax: Decimal,
+    pub(crate) total: Decimal,
+    /// What credit would pay.
+    pub(crate) credit: Decimal,
+    pub(crate) due: Decimal,
+    /// Why it could not be finalized by itself.
+    pub(crate) problems: Vec<String>,
+    /// The total if the remaining days are like those before them.
+    pub(crate) forecast_total: Decimal,
+}
+
 /// Who pays, as on the day of the invoice.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -39,6 +39,7 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
 /// How a document is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = DocumentFormat)]
 pub(crate) enum Format {
     /// A page that is complete in itself.
     #[default]
@@ -96,10 +97,11 @@ fn shown(sheet: &Sheet) -> Result<HttpResponse, Problem> {
 
 /// An invoice or a credit note as a document.
 #[utoipa::path(
+    operation_id = "get_invoice_document",
     tag = "billing",
     params(
         ("invoice_id" = String, Path),
-        ("format" = Option<Format>, Query, description = "`html` by default."),
+        ("format" = inline(Option<Format>), Query, description = "`html` by default."),
         ("lang" = Option<String>, Query, description = "`en` or `zh-CN`; by default that of the customer."),
     ),
     responses((status = 200, description = "The document.", body = String, content_type = "text/html"), (status = 400, body = Problem), Denied, (status = 404, body = Problem), (status = 409, description = "`font_missing`.", body = Problem))
@@ -140,7 +142,7 @@ fn whose(principal: &Principal, named: Option<String>) -> Result<String, Problem
     tag = "billing",
     params(
         ("month" = String, Path, description = "Such as `2026-02`."),
-        ("format" = Option<Format>, Query, description = "`html` by default."),
+        ("format" = inline(Option<Format>), Query, description = "`html` by default."),
         ("lang" = Option<String>, Query, description = "`en` or `zh-CN`; by default that of the customer."),
         ("currency" = Option<String>, Query, description = "By default that of the last invoice."),
         ("organization" = Option<String>, Query, description = "For staff: whose."),
@@ -195,7 +197,7 @@ async fn get_statement(
     params(
         ("from" = String, Query, description = "The first day, in UTC."),
         ("to" = String, Query, description = "The first day after the last."),
-        ("format" = Option<Format>, Query, description = "`csv` by default, or `json`."),
+        ("format" = inline(Option<Format>), Query, description = "`csv` by default, or `json`."),
         ("organization" = Option<String>, Query, description = "For staff: only of this one."),
     ),
     responses((status = 200, description = "A row for each line.", body = String, content_type = "text/csv"), (status = 400, body = Problem), Denied)

@@ -3,6 +3,7 @@
 use accounts::organizations;
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use delivery::webhooks::{self, EventType};
 use rust_decimal::Decimal;
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, sea_query::OnConflict};
 use serde_json::{Map, Value, json};
@@ -209,5 +210,48 @@ pub(crate) async fn say(
             "amount": amount.to_string(), "currency": invoice.currency.as_str(), "reason": reason,
         }),
     };
-    Ok(outbox::append_event(write, event, now).await?)
+    outbox::append_event(write, event, now).await?;
+    tell(write, invoice, kind, amount, reason, now).await
+}
+
+/// Tells the webhooks of the organization the same.
+async fn tell(
+    write: &Write,
+    invoice: &Invoice,
+    kind: &str,
+    amount: Decimal,
+    reason: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<(), Fault> {
+    let is_paid = invoice.status == InvoiceStatus::Paid;
+    let events: &[EventType] = match kind {
+        "invoice_finalized" if is_paid => &[EventType::InvoiceIssued, EventType::InvoicePaid],
+        "invoice_finalized" | "credit_note_issued" => &[EventType::InvoiceIssued],
+        "invoice_voided" => &[EventType::InvoiceVoided],
+        "payment_succeeded" if is_paid => &[EventType::PaymentSucceeded, EventType::InvoicePaid],
+        "payment_succeeded" => &[EventType::PaymentSucceeded],
+        "payment_failed" => &[EventType::PaymentFailed],
+        "payment_refunded" => &[EventType::PaymentRefunded],
+        "invoice_overdue" => &[EventType::InvoiceOverdue],
+        _ => &[],
+    };
+    let data = json!({
+        "invoice_id": invoice.invoice_id, "kind": invoice.kind.as_str(), "number": invoice.number,
+        "status": invoice.status.as_str(), "amount": amount, "outstanding": invoice.outstanding,
+        "total": invoice.document.total, "currency": invoice.currency.as_str(),
+        "due_at": invoice.due_at.map(rfc3339), "reason": reason,
+    });
+    for event in events {
+        webhooks::publish(write, &invoice.organization_id, *event, &data, now).await?;
+    }
+    Ok(())
+}
+
+/// Tells that an invoice was not paid in time: it is reminded of for the first time.
+pub(super) async fn tell_overdue(
+    write: &Write,
+    invoice: &Invoice,
+    now: DateTime<Utc>,
+) -> Result<(), Fault> {
+    tell(write, invoice, "invoice_overdue", invoice.outstanding, None, now).await
 }

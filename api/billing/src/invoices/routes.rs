@@ -1,6 +1,7 @@
 //! `/v1/invoices`: what customers see of their invoices, and what staff does with them.
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use rest::schema::AnyObject;
 use rest::{
     body::Body,
     principal::{Administer, Authorized, Principal, ReadMetrics},
@@ -8,12 +9,13 @@ use rest::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     credit::balances,
+    document::InvoicePreview,
     issue::midnight,
     stored::{Invoice, InvoiceFilter, InvoiceStatus, get, list},
     view::{InvoiceList, InvoiceView},
@@ -159,7 +161,7 @@ async fn get_invoice(
 #[utoipa::path(
     tag = "billing",
     params(("organization" = Option<String>, Query, description = "For staff: whose.")),
-    responses((status = 200, description = "`billed_on`, `lines`, `subtotal`, `tax`, `total` and `as_of`.", body = Object), Denied, (status = 404, body = Problem))
+    responses((status = 200, body = InvoicePreview), Denied, (status = 404, body = Problem))
 )]
 #[get("/v1/invoices/preview")]
 async fn preview_invoice(
@@ -181,15 +183,27 @@ struct EventsParameters {
     page: Option<u64>,
 }
 
+/// A page of the events behind a line.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct LineEvents {
+    /// Rows of `usage_events`.
+    #[schema(value_type = Vec<AnyObject>)]
+    events: Vec<Value>,
+    sql: Option<String>,
+    as_of: Option<String>,
+    next_page: Option<u64>,
+}
+
 /// The events behind a line of an invoice, the oldest first, at the cut of the invoice; `sql` and `as_of` ask the same by
 /// `POST /v1/query`. Lines without a meter have none.
 #[utoipa::path(
+    operation_id = "list_invoice_line_events",
     tag = "billing",
     params(
         ("invoice_id" = String, Path), ("line" = u32, Path),
         ("page" = Option<u64>, Query, description = "From 0, of 500 events each."),
     ),
-    responses((status = 200, description = "`events`, `sql`, `as_of` and `next_page`.", body = Object), Denied, (status = 404, body = Problem))
+    responses((status = 200, body = LineEvents), Denied, (status = 404, body = Problem))
 )]
 #[get("/v1/invoices/{invoice_id}/lines/{line}/events")]
 async fn get_line_events(
@@ -205,9 +219,7 @@ async fn get_line_events(
     let unknown = || Problem::not_found(format!("the invoice has no line {number}"));
     let line = line.ok_or_else(unknown)?;
     if line.meter.as_deref().is_none_or(|meter| meter == "seats") {
-        return Ok(HttpResponse::Ok().json(json!({
-            "events": [], "sql": null, "as_of": null, "next_page": null,
-        })));
+        return Ok(HttpResponse::Ok().json(LineEvents::default()));
     }
     let db = billing.state.store.db();
     let subscription = subscriptions::of_ids(db, std::slice::from_ref(&invoice.subscription_id));
@@ -221,12 +233,12 @@ async fn get_line_events(
     };
     let events = billing.usage.events(&invoice.cut, &question).await?;
     let has_more = events.len() as u64 == EVENTS_PAGE;
-    Ok(HttpResponse::Ok().json(json!({
-        "sql": billing.usage.events_sql(&question),
-        "as_of": billing.usage.token(&invoice.cut, &principal)?,
-        "next_page": has_more.then_some(page + 1),
-        "events": events,
-    })))
+    Ok(HttpResponse::Ok().json(LineEvents {
+        sql: Some(billing.usage.events_sql(&question)),
+        as_of: Some(billing.usage.token(&invoice.cut, &principal)?),
+        next_page: has_more.then_some(page + 1),
+        events,
+    }))
 }
 
 /// Makes a draft final now, though its grace is not over. What is due is computed anew.

@@ -10,7 +10,7 @@ use state::{
 };
 
 use super::{
-    issue::say,
+    issue::{say, tell_overdue},
     stored::{Invoice, InvoiceStatus, get, owing, put, unpaid},
 };
 use crate::{
@@ -136,6 +136,9 @@ pub(crate) async fn dun(billing: &Billing, now: DateTime<Utc>) -> Result<u64, Fa
         };
         if let Some(told) = told {
             done += 1;
+            if invoice.reminded_at.is_none() {
+                tell_overdue(&write, &invoice, now).await?;
+            }
             invoice.reminded_at = Some(now);
             put(&write, &invoice).await?;
             let day = (now - due_at).num_days() + 1;

@@ -40,6 +40,7 @@ pub(crate) struct Statement {
 
 /// An invoice, a credit note or a payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = StatementEntry)]
 pub(crate) struct Entry {
     /// When.
     #[schema(value_type = String, format = DateTime)]

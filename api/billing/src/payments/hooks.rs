@@ -2,11 +2,14 @@
 //! in any order.
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
+use rest::schema::AnyObject;
 use rest::{
     body::Body,
     problem::{Code, Problem},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
@@ -34,12 +37,18 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+struct HookAnswer {
+    received: bool,
+}
+
 /// Takes what Stripe tells. `Stripe-Signature` is checked on the body as it came; an event counts once, however often it comes.
 #[utoipa::path(
+    operation_id = "receive_stripe_event",
     tag = "billing",
     security(()),
-    request_body(content = String, content_type = "application/json"),
-    responses((status = 200, body = Object), (status = 400, body = Problem), (status = 409, body = Problem))
+    request_body(content = AnyObject, content_type = "application/json"),
+    responses((status = 200, body = HookAnswer), (status = 400, body = Problem), (status = 409, body = Problem))
 )]
 #[post("/v1/hooks/stripe")]
 async fn stripe_hook(
@@ -59,15 +68,16 @@ async fn stripe_hook(
     let event: Value = serde_json::from_slice(&body)
         .map_err(|_| Problem::bad_request(Code::InvalidJson, "the event is not JSON"))?;
     Box::pin(billing.stripe_told(&event)).await?;
-    Ok(HttpResponse::Ok().json(json!({"received": true})))
+    Ok(HttpResponse::Ok().json(HookAnswer { received: true }))
 }
 
 /// Takes what PayPal tells. PayPal is asked whether it is its own.
 #[utoipa::path(
+    operation_id = "receive_paypal_event",
     tag = "billing",
     security(()),
-    request_body(content = String, content_type = "application/json"),
-    responses((status = 200, body = Object), (status = 400, body = Problem), (status = 409, body = Problem))
+    request_body(content = AnyObject, content_type = "application/json"),
+    responses((status = 200, body = HookAnswer), (status = 400, body = Problem), (status = 409, body = Problem))
 )]
 #[post("/v1/hooks/paypal")]
 async fn paypal_hook(
@@ -89,7 +99,7 @@ async fn paypal_hook(
         return Err(refused("the signature is not of this body"));
     }
     Box::pin(billing.paypal_told(&event)).await?;
-    Ok(HttpResponse::Ok().json(json!({"received": true})))
+    Ok(HttpResponse::Ok().json(HookAnswer { received: true }))
 }
 
 impl Billing {

@@ -65,6 +65,7 @@ struct PayPage {
 
 /// Opens a page of a payment provider on which an invoice of the own organization is paid.
 #[utoipa::path(
+    operation_id = "pay_invoice",
     tag = "billing",
     params(("invoice_id" = String, Path)),
     request_body = PayBody,
@@ -93,7 +94,7 @@ struct MethodView {
 }
 
 /// How the own organization can pay, and the method that it keeps.
-#[utoipa::path(tag = "billing", responses((status = 200, body = MethodView), Denied))]
+#[utoipa::path(operation_id = "get_payment_methods", tag = "billing", responses((status = 200, body = MethodView), Denied))]
 #[get("/v1/billing/payment-method")]
 async fn get_methods(
     principal: Authorized<ReadMetrics>,
@@ -106,6 +107,7 @@ async fn get_methods(
 
 /// Opens a page of Stripe on which the own organization names a method for its later invoices.
 #[utoipa::path(
+    operation_id = "set_up_payment_method",
     tag = "billing",
     responses((status = 200, body = PayPage), Denied, (status = 409, body = Problem), (status = 503, body = Problem))
 )]
@@ -120,7 +122,7 @@ async fn set_up(
 }
 
 /// Forgets the method of the own organization: later invoices are not charged.
-#[utoipa::path(tag = "billing", responses((status = 204), Denied))]
+#[utoipa::path(operation_id = "remove_payment_method", tag = "billing", responses((status = 204), Denied))]
 #[delete("/v1/billing/payment-method")]
 async fn remove_method(
     principal: Authorized<ManageBilling>,
@@ -147,6 +149,7 @@ struct RefundBody {
 
 /// Gives a part of a payment back by its provider, out of the credit of its organization: issue a credit note first.
 #[utoipa::path(
+    operation_id = "refund_payment",
     tag = "billing",
     params(("payment_id" = String, Path)),
     request_body = RefundBody,

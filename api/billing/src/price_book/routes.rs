@@ -16,7 +16,10 @@ use super::{
     Applied, NewOverride, PricePreview, StoredPrices, agree, apply, book, end_agreement,
     of_organization, preview, read,
 };
-use crate::{Billing, PriceList, PriceOverride, fault::Fault, subscriptions};
+use crate::{
+    Billing, Charge, ModelVersion, PlanVersion, PriceList, PriceOverride, fault::Fault,
+    subscriptions,
+};
 
 const LIST_BYTES_MAX: usize = 1 << 20;
 
@@ -31,10 +34,42 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>, billing: &Billing) {
         .service(delete_agreement);
 }
 
+/// The price list. Each version has `version`, its number, and `used`, besides what a file of prices has.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct PriceListView {
+    plans: Vec<PlanPricesView>,
+    models: Vec<ModelPricesView>,
+}
+
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct PlanPricesView {
+    plan: String,
+    versions: Vec<StoredVersion<PlanVersion>>,
+}
+
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct ModelPricesView {
+    model: String,
+    versions: Vec<StoredVersion<ModelVersion>>,
+}
+
+/// A version as it is stored.
+#[derive(Debug, Serialize, ToSchema)]
+struct StoredVersion<V> {
+    #[serde(flatten)]
+    price: V,
+    version: u32,
+    /// Something was billed by it: it cannot be changed any more.
+    used: bool,
+}
+
 /// What plans and models cost. `used` versions stay as they are.
 #[utoipa::path(
     tag = "billing",
-    responses((status = 200, description = "`plans` and `models`, each with its `versions`: as in a file of prices, with `version` and `used`.", body = Object), Denied)
+    responses((status = 200, description = "`plans` and `models`, each with its `versions`: as in a file of prices, with `version` and `used`.", body = PriceListView), Denied)
 )]
 #[get("/v1/prices")]
 async fn list_prices(
@@ -72,6 +107,7 @@ async fn list_of(body: Body, admin: &Authorized<Administer>) -> Result<PriceList
 /// Stores the plans and models of a list in YAML, or in JSON. A version that was used stays as it is; what the list does not
 /// name stays.
 #[utoipa::path(
+    operation_id = "update_prices",
     tag = "billing",
     request_body(content = String, content_type = "application/yaml"),
     responses((status = 200, body = Applied), (status = 400, body = Problem), Denied, (status = 409, body = Problem))
@@ -140,7 +176,7 @@ struct AgreementView {
     override_id: String,
     plan: String,
     /// As in a file of prices.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Charge>)]
     charges: Value,
     #[schema(value_type = String, format = Date)]
     starts_on: NaiveDate,
@@ -161,7 +197,7 @@ struct AgreementList {
 struct AgreementBody {
     plan: String,
     /// As in a file of prices; amounts are in the currency of the plan.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Charge>)]
     charges: Value,
     /// The first day: today or later.
     #[schema(value_type = String, format = Date)]

@@ -21,12 +21,13 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>, _: &Billing) {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BillingRunList)]
 struct RunList {
     runs: Vec<BillingRun>,
 }
 
 /// The last runs, the newest first, at most 100.
-#[utoipa::path(tag = "billing", responses((status = 200, body = RunList), Denied))]
+#[utoipa::path(operation_id = "list_billing_runs", tag = "billing", responses((status = 200, body = RunList), Denied))]
 #[get("/v1/billing/runs")]
 async fn list_runs(
     _: Authorized<Administer>,
@@ -37,7 +38,7 @@ async fn list_runs(
 
 /// Brings all subscriptions up to date now, as the schedule does every ten minutes. It may be begun at any time: nothing is
 /// billed twice.
-#[utoipa::path(tag = "billing", responses((status = 200, body = RunReport), Denied))]
+#[utoipa::path(operation_id = "start_billing_run", tag = "billing", responses((status = 200, body = RunReport), Denied))]
 #[post("/v1/billing/runs")]
 async fn begin_run(
     admin: Authorized<Administer>,

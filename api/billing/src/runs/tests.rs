@@ -113,8 +113,15 @@ impl Desk {
         let clock = Clock::fixed(at.parse().unwrap());
         let state = State::new(scratch.store.clone(), clock);
         let links = Links::new("https://hub.example", &[0; 32]);
-        let courier =
-            Courier::new(state.clone(), Smtp::default(), Hooks::default(), None, links).unwrap();
+        let courier = Courier::new(
+            state.clone(),
+            Smtp::default(),
+            Hooks::default(),
+            None,
+            links,
+            state::vault::Vault::new([0; 32]),
+        )
+        .unwrap();
         let usage = Arc::new(StatedUsage::default());
         let billing =
             Billing::new(state, Arc::<StatedUsage>::clone(&usage), courier, settings).unwrap();

@@ -278,7 +278,7 @@ impl Billing {
 }
 
 /// The subscription of the own organization: the last one, also when it has ended.
-#[utoipa::path(tag = "billing", responses((status = 200, body = SubscriptionView), Denied, (status = 404, body = Problem)))]
+#[utoipa::path(operation_id = "get_subscription", tag = "billing", responses((status = 200, body = SubscriptionView), Denied, (status = 404, body = Problem)))]
 #[get("/v1/subscription")]
 async fn get_own(
     principal: Authorized<ReadMetrics>,
@@ -332,6 +332,7 @@ impl PreviewParameters {
 
 /// What an act on the own subscription would come to. It changes nothing.
 #[utoipa::path(
+    operation_id = "preview_subscription",
     tag = "billing",
     params(
         ("act" = String, Query, description = "`start`, `change`, `cancel` or `reactivate`."),
@@ -355,6 +356,7 @@ async fn preview_own(
 
 /// Does something to the subscription of the own organization.
 #[utoipa::path(
+    operation_id = "change_subscription",
     tag = "billing",
     request_body = ActBody,
     responses((status = 200, body = SubscriptionView), (status = 400, body = Problem), Denied, (status = 404, body = Problem), (status = 409, body = Problem))
@@ -377,6 +379,7 @@ async fn act_on_own(
 
 /// The subscription of an organization: the last one, also when it has ended.
 #[utoipa::path(
+    operation_id = "get_organization_subscription",
     tag = "billing",
     params(("organization_id" = String, Path)),
     responses((status = 200, body = SubscriptionView), Denied, (status = 404, body = Problem))
@@ -392,6 +395,7 @@ async fn get_of(
 
 /// Does something to the subscription of an organization.
 #[utoipa::path(
+    operation_id = "change_organization_subscription",
     tag = "billing",
     params(("organization_id" = String, Path)),
     request_body = ActBody,

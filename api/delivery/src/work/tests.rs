@@ -98,7 +98,9 @@ impl House {
         let archive = Arc::new(InMemory::new());
         let files = Archive { store: Arc::<InMemory>::clone(&archive), prefix: "archive".into() };
         let links = Links::new("", &[0; 32]);
-        let courier = Courier::new(state, smtp, hooks, Some(files), links).unwrap();
+        let courier =
+            Courier::new(state, smtp, hooks, Some(files), links, state::vault::Vault::new([0; 32]))
+                .unwrap();
         rest::feature::tasks(FEATURES, &courier);
         let jobs = courier.state.jobs.clone();
         let running = tokio::spawn(async move { jobs.run().await });

@@ -99,6 +99,14 @@ pub enum Code {
     TooManyReports,
     /// 409: there are too many alerts.
     TooManyAlerts,
+    /// 409: there are too many webhooks.
+    TooManyWebhooks,
+    /// 409: it cannot be done to the webhook as it stands: it is off, or the delivery is under way.
+    WebhookState,
+    /// 422: the idempotency key was used for another request.
+    IdempotencyKeyReused,
+    /// 409: a request with this idempotency key is under way.
+    RequestInProgress,
     /// 409: there are too many annotations.
     TooManyAnnotations,
     /// 409: there are too many dashboards.

@@ -5,6 +5,7 @@ mod denied;
 mod page;
 mod request_id;
 
+use crate::schema::AnyObject;
 use std::fmt;
 
 use actix_web::{
@@ -49,7 +50,7 @@ pub struct Problem {
     #[schema(value_type = Option<String>)]
     pub instance: Option<Box<str>>,
     #[serde(flatten)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = AnyObject)]
     pub members: Map<String, Value>,
     #[serde(skip)]
     #[schema(ignore)]

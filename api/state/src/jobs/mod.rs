@@ -17,6 +17,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use strum::{EnumString, IntoStaticStr, VariantArray};
+use utoipa::ToSchema;
 
 pub use queue::{JobCounts, JobFilter, counts, enqueue, find, list, retry};
 pub use repeat::Repeat;
@@ -36,7 +37,7 @@ pub struct NewJob {
 }
 
 /// A job as it stands.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Job {
     /// The number of the job.
     pub id: i64,
@@ -45,6 +46,7 @@ pub struct Job {
     /// Unique among the jobs of the kind.
     pub dedup_key: String,
     /// What the work needs to know.
+    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
     pub payload: Value,
     /// How far it is.
     pub state: JobState,
@@ -53,6 +55,7 @@ pub struct Job {
     /// How often it was begun.
     pub attempts: u32,
     /// What came of it.
+    #[schema(value_type = Option<std::collections::BTreeMap<String, Value>>)]
     pub result: Option<Value>,
     /// Why the last attempt failed.
     pub error: Option<String>,
@@ -66,7 +69,17 @@ pub struct Job {
 
 /// How far a job is. In texts it is the name in lower case.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, IntoStaticStr, EnumString, VariantArray,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    IntoStaticStr,
+    EnumString,
+    VariantArray,
+    ToSchema,
 )]
 #[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]

@@ -4,6 +4,7 @@ mod m0001_first_tables;
 mod m0005_outbox_set_aside;
 mod m0006_jobs;
 mod m0016_access_revision;
+mod m0030_idempotency;
 
 use std::pin::Pin;
 
@@ -23,6 +24,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "m0005_outbox_set_aside", up: |m| Box::pin(m0005_outbox_set_aside::up(m)) },
     Migration { name: "m0006_jobs", up: |m| Box::pin(m0006_jobs::up(m)) },
     Migration { name: "m0016_access_revision", up: |m| Box::pin(m0016_access_revision::up(m)) },
+    Migration { name: "m0030_idempotency", up: |m| Box::pin(m0030_idempotency::up(m)) },
 ];
 
 /// The work of a migration. It fails with the database's error.

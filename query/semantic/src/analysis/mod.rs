@@ -11,6 +11,7 @@ mod sessions;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use strum::EnumString;
+use utoipa::ToSchema;
 
 pub use funnel::Funnel;
 pub use lifecycle::Lifecycle;
@@ -36,7 +37,7 @@ pub enum AnalysisUnit {
 }
 
 /// Events of a type that a filter holds for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventFilter {
     /// The type as it was sent, such as `activity.page_viewed`; `activity.*` are all of a family.

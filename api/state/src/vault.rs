@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use crate::{ids::random_bytes, store::StoreError};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use state::{ids::random_bytes, store::StoreError};
 
 /// Seals and opens with one key (AES-256-GCM with random nonces).
 #[derive(Clone)]
@@ -17,7 +17,7 @@ impl Vault {
     }
 
     /// A key for another purpose than sealing.
-    pub(crate) fn derived(&self, purpose: &str) -> [u8; 32] {
+    pub fn derived(&self, purpose: &str) -> [u8; 32] {
         blake3::derive_key(&format!("aihub vault, {purpose}, version 1"), &self.0)
     }
 
@@ -27,7 +27,7 @@ impl Vault {
     }
 
     /// Seals a secret for a purpose, such as the id of a user: it opens for this purpose only.
-    pub(crate) fn seal(&self, purpose: &str, secret: &[u8]) -> Result<String, StoreError> {
+    pub fn seal(&self, purpose: &str, secret: &[u8]) -> Result<String, StoreError> {
         let nonce = random_bytes::<NONCE_LEN>()?;
         let mut sealed = secret.to_vec();
         let (aad, key) = (Aad::from(purpose.as_bytes()), self.key()?);
@@ -37,7 +37,7 @@ impl Vault {
     }
 
     /// Opens what was sealed for a purpose; nothing where it was not.
-    pub(crate) fn open(&self, purpose: &str, sealed: &str) -> Option<Vec<u8>> {
+    pub fn open(&self, purpose: &str, sealed: &str) -> Option<Vec<u8>> {
         let bytes = STANDARD.decode(sealed).ok()?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LEN>()?;
         let mut sealed = sealed.to_vec();

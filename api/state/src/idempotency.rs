@@ -1,0 +1,185 @@
+//! Requests that are done once: what was answered to an idempotency key, for a day.
+//!
+//! A row is written before the request is done, and its answer after it. Neither the key nor the answer can be read from
+//! the database: the id is a digest, and the answer is sealed with a key that is made from what the client sends.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::digest,
+    store::{Store, StoreContext, StoreError},
+    vault::Vault,
+};
+
+/// A key is known so long.
+pub const KEPT: TimeDelta = TimeDelta::hours(24);
+
+/// Who asks, with which key.
+#[derive(Clone)]
+pub struct IdempotencyKey {
+    id: String,
+    vault: Vault,
+}
+
+/// An answer as it was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptAnswer {
+    /// The status.
+    pub status: u16,
+    /// The headers that are given again: names and values.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// What is known of a key when a request comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// Nothing: the request is to be done.
+    New,
+    /// It was done, with this answer.
+    Done(KeptAnswer),
+    /// It was another request.
+    Other,
+    /// It is under way, or was cut off.
+    UnderWay,
+}
+
+impl IdempotencyKey {
+    /// The key of a principal.
+    pub fn new(principal: &str, key: &str) -> Self {
+        let text = format!("{}:{principal}:{key}", principal.len());
+        let hex = |bytes: [u8; 32]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let secret = blake3::derive_key("aihub idempotency, answers, version 1", text.as_bytes());
+        Self { id: hex(digest(&text)), vault: Vault::new(secret) }
+    }
+
+    /// Notes that a request begins, unless something is known of its key. The fingerprint says which request it is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn begin(
+        &self,
+        store: &Store,
+        fingerprint: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Begun, StoreError> {
+        let write = store.write().await?;
+        row::Entity::delete_many()
+            .filter(row::Column::BegunAt.lt((now - KEPT).timestamp_micros()))
+            .exec(write.db())
+            .await
+            .doing("forgetting idempotency keys")?;
+        let known = row::Entity::find_by_id(self.id.as_str()).one(write.db()).await;
+        if let Some(known) = known.doing("looking for an idempotency key")? {
+            write.commit().await?;
+            if known.fingerprint != fingerprint {
+                return Ok(Begun::Other);
+            }
+            let Some(sealed) = known.answer else { return Ok(Begun::UnderWay) };
+            let open = self.vault.open(&self.id, &sealed);
+            let answer = open.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            return answer.map(Begun::Done).ok_or(StoreError::Damaged {
+                table: "idempotency_keys",
+                what: "an answer is not readable",
+            });
+        }
+        let row = row::ActiveModel {
+            id: Set(self.id.clone()),
+            fingerprint: Set(fingerprint.to_owned()),
+            answer: Set(None),
+            begun_at: Set(now.timestamp_micros()),
+        };
+        let added = row::Entity::insert(row).exec_without_returning(write.db()).await;
+        added.doing("adding an idempotency key")?;
+        write.commit().await?;
+        Ok(Begun::New)
+    }
+
+    /// Keeps the answer; without one the key is free again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn end(&self, store: &Store, answer: Option<&KeptAnswer>) -> Result<(), StoreError> {
+        let write = store.write().await?;
+        match answer {
+            Some(answer) => {
+                let bytes = serde_json::to_vec(answer).map_err(|_| StoreError::Damaged {
+                    table: "idempotency_keys",
+                    what: "an answer does not encode",
+                })?;
+                let sealed = self.vault.seal(&self.id, &bytes)?;
+                row::Entity::update_many()
+                    .col_expr(row::Column::Answer, Expr::value(sealed))
+                    .filter(row::Column::Id.eq(self.id.as_str()))
+                    .exec(write.db())
+                    .await
+                    .doing("keeping an answer")?;
+            }
+            None => {
+                let freed = row::Entity::delete_by_id(self.id.as_str()).exec(write.db()).await;
+                freed.doing("freeing an idempotency key")?;
+            }
+        }
+        write.commit().await
+    }
+}
+
+impl std::fmt::Debug for IdempotencyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IdempotencyKey(…)")
+    }
+}
+
+mod row {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "idempotency_keys")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        pub fingerprint: String,
+        pub answer: Option<String>,
+        pub begun_at: i64,
+    }
+
+    #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{migration::MIGRATIONS, scratch};
+
+    #[tokio::test]
+    async fn an_answer_is_given_again_to_the_same_request_of_the_same_principal_for_a_day() {
+        let scratch = scratch::Scratch::new(MIGRATIONS).await;
+        let (store, now) = (&scratch.store, scratch::noon());
+        let key = IdempotencyKey::new("user_1", "k");
+        assert_eq!(key.begin(store, "f", now).await.unwrap(), Begun::New);
+        assert_eq!(key.begin(store, "f", now).await.unwrap(), Begun::UnderWay);
+        assert_eq!(key.begin(store, "g", now).await.unwrap(), Begun::Other);
+        let answer = KeptAnswer {
+            status: 201,
+            headers: vec![("location".into(), "/x".into())],
+            body: b"secret".to_vec(),
+        };
+        key.end(store, Some(&answer)).await.unwrap();
+        let late = now + KEPT;
+        assert_eq!(key.begin(store, "f", late).await.unwrap(), Begun::Done(answer));
+        let rows = row::Entity::find().all(store.db()).await.unwrap();
+        assert!(!format!("{rows:?}").contains("secret"), "{rows:?}");
+        let other = IdempotencyKey::new("user_2", "k");
+        assert_eq!(other.begin(store, "f", now).await.unwrap(), Begun::New);
+        other.end(store, None).await.unwrap();
+        assert_eq!(other.begin(store, "g", now).await.unwrap(), Begun::New);
+        let gone = late + TimeDelta::microseconds(1);
+        assert_eq!(key.begin(store, "f", gone).await.unwrap(), Begun::New);
+    }
+}
