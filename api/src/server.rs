@@ -44,7 +44,7 @@ use rest::{
     feature::{self, AppData},
     idempotency, pace,
     principal::Gate,
-    problem,
+    problem::{self, Problem},
 };
 use state::{State, clock::Clock, store::StoreError};
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -251,6 +251,10 @@ impl System {
         move |config: &mut ServiceConfig<'_>| {
             base.register(config);
             config.app_data(system.clone()).app_data(lake.clone());
+            // A part of an address that is none, such as a word where a number stands.
+            config.app_data(web::PathConfig::default().error_handler(|_, _| {
+                Problem::not_found("there is nothing of this name or number").into()
+            }));
             feature::routes(accounts::FEATURES, &system.directory, config);
             feature::routes(delivery::FEATURES, &system.lake.courier, config);
             feature::routes(billing::FEATURES, &system.billing, config);

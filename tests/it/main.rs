@@ -15,6 +15,8 @@ mod lake;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod portal;
+#[cfg(test)]
 mod query;
 #[cfg(test)]
 mod reports;

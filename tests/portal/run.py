@@ -23,6 +23,7 @@ import time
 
 import requests
 import standardwebhooks
+import yaml
 from openapi_spec_validator import validate
 
 HERE = pathlib.Path(__file__).parent
@@ -48,7 +49,7 @@ class Server:
         self.program, self.folder = program, folder
         self.environment = {"PATH": os.environ["PATH"], "AIHUB_HOOKS__ALLOW_PRIVATE": "true"}
         options = {"env": self.environment}
-        ran([program, "--dir", folder, "organization", "create", "org_sdk", "--name", "SDK"], **options)
+        ran([program, "--dir", folder, "organization", "create", "org_sdk", "--name", "SDK", "--country", "DE"], **options)
         make = [program, "--dir", folder, "key", "create", "--name", "sdk", "--scopes"]
         self.key = ran([*make, "read,write", "--organization", "org_sdk"], **options).strip()
         self.admin = ran([*make, "read,write,admin"], **options).strip()
@@ -118,6 +119,16 @@ def faulty(server):
     return Handler, seen
 
 
+class Loader(yaml.SafeLoader):
+    """YAML 1.2 has no times: they are texts."""
+
+
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def lint(server, node, folder):
     redocly = node / ".bin/redocly"
     for name in ("openapi.json", "openapi-3.0.json"):
@@ -127,9 +138,7 @@ def lint(server, node, folder):
         said = ran([redocly, "lint", folder / name, "--format=json", "--extends=recommended"], cwd=folder)
         problems = json.loads(said[said.index("{") :])["problems"]
         assert not problems, f"{name}: {problems[:3]}"
-    import yaml
-
-    served = yaml.safe_load(requests.get(server.url + "/openapi.yaml", timeout=60).text)
+    served = yaml.load(requests.get(server.url + "/openapi.yaml", timeout=60).text, Loader)
     assert served == json.loads((folder / "openapi.json").read_text()), "YAML and JSON differ"
     print("the contract: nothing to say, in 3.1 and in 3.0.3")
     return served
@@ -146,8 +155,8 @@ def install(server, node, folder):
         shutil.unpack_archive(archive, folder / "downloaded")
         ran(["diff", "-r", home, folder / "downloaded" / home.name])
         homes[language] = home
-    ran([sys.executable, "-m", "venv", "--system-site-packages", folder / "venv"])
-    ran([folder / "venv/bin/pip", "install", "--quiet", "--no-build-isolation", "--no-index", homes["python"]])
+    ran([sys.executable, "-m", "venv", folder / "venv"])
+    ran([folder / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", homes["python"]])
     modules = folder / "node_modules"
     modules.mkdir()
     (modules / "aihub-analytics").symlink_to(homes["javascript"])
@@ -270,14 +279,8 @@ def postman(server, node, folder):
             capture_output=True, text=True, timeout=300,
         )
         run = json.loads(report.read_text())["run"]
-        failures = [
-            (one["source"].get("name"), one["error"]["message"])
-            for one in run["failures"]
-            # A stream has no end.
-            if one["source"].get("name") != "stream_usage"
-        ]
-        assert not failures, f"newman: {failures[:5]}"
-        assert done.returncode == 0 or len(run["failures"]) > 0, done.stderr
+        failures = [(one["source"].get("name"), one["error"]["message"]) for one in run["failures"]]
+        assert done.returncode == 0 and not failures, f"newman: {failures[:40]} {done.stderr[-500:]}"
         count += run["stats"]["requests"]["total"]
     print(f"Postman: newman made {count} requests; every answer is one of the contract")
 
@@ -296,7 +299,7 @@ def fuzz(server, folder, seconds):
     for operation in skipped:
         command += ["--exclude-operation-id", operation]
     with open(report, "w") as output:
-        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, timeout=seconds * 20 + 600)
+        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, timeout=seconds * 20 + 600)
     text = report.read_text()
     if done.returncode != 0:
         sys.exit(f"schemathesis:\n{text[-8000:]}")

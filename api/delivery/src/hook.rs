@@ -1,6 +1,7 @@
 //! Webhooks and Slack-compatible webhooks: one POST of JSON.
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -47,16 +48,22 @@ impl HookAddress {
         Ok(Self(url))
     }
 
-    /// Where its host is now. Only these addresses are connected to: a name that changes in between leads nowhere else.
-    async fn resolve(&self, settings: &Hooks) -> Result<Vec<SocketAddr>, SendError> {
+    /// Where its host is now, by a resolver that is asked once. Only these addresses are connected to: a name that changes
+    /// in between leads nowhere else.
+    async fn resolve(
+        &self,
+        settings: &Hooks,
+        lookup: impl AsyncFnOnce(&str, u16) -> io::Result<Vec<SocketAddr>>,
+    ) -> Result<Vec<SocketAddr>, SendError> {
         let host = self.0.host_str().unwrap_or_default();
         let port = self.0.port_or_known_default().unwrap_or(443);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let found = lookup_host((bare, port)).await;
+        let found = lookup(bare, port).await;
         let found = found
             .map_err(|error| SendError::temporary(format!("`{host}` is not found: {error}")))?;
-        let (allowed, refused): (Vec<_>, Vec<_>) =
-            found.partition(|address| settings.allow_private || is_public(address.ip()));
+        let (allowed, refused): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|address| settings.allow_private || is_public(address.ip()));
         match (allowed.is_empty(), refused.is_empty()) {
             (false, _) => Ok(allowed),
             (true, false) => Err(SendError::permanent(format!(
@@ -111,13 +118,29 @@ pub(crate) async fn post(
     body: String,
     settings: &Hooks,
 ) -> Result<Posted, SendError> {
-    let addresses = address.resolve(settings).await?;
+    let addresses = address.resolve(settings, resolved).await?;
+    send(address, &addresses, headers, body, settings).await
+}
+
+/// Asks the resolver of the system.
+async fn resolved(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(lookup_host((host, port)).await?.collect())
+}
+
+/// Sends to one of these addresses, and to no other.
+async fn send(
+    address: &HookAddress,
+    addresses: &[SocketAddr],
+    headers: &[(&'static str, String)],
+    body: String,
+    settings: &Hooks,
+) -> Result<Posted, SendError> {
     let host = address.0.host_str().unwrap_or_default();
     let client = Client::builder()
         .redirect(Policy::none())
         .no_proxy()
         .timeout(Duration::from_secs(settings.timeout_seconds.max(1)))
-        .resolve_to_addrs(host, &addresses)
+        .resolve_to_addrs(host, addresses)
         .build()
         .map_err(|error| SendError::temporary(format!("no connection can be made: {error}")))?;
     let mut request =
@@ -184,25 +207,61 @@ fn without_url(error: reqwest::Error) -> String {
 mod tests {
     use super::*;
 
+    /// Addresses of this machine, of private networks and of nobody, in the spellings that readers of URLs take.
+    const PRIVATE: [&str; 44] = [
+        "https://127.0.0.1/x",
+        "https://127.1/x",
+        "https://127.255.255.254/",
+        "https://2130706433/x",
+        "https://017700000001/",
+        "https://0x7f000001/",
+        "https://0x7f.1/x",
+        "https://0177.0.0.1/",
+        "https://0/",
+        "https://0.0.0.0/x",
+        "https://0.1.2.3/",
+        "https://10.0.0.1/",
+        "https://10.255.255.255/",
+        "https://172.16.0.1/",
+        "https://172.31.255.255/",
+        "https://192.168.0.1/",
+        "https://192.168.255.255/",
+        "https://169.254.169.254/latest/meta-data",
+        "https://2852039166/",
+        "https://100.64.0.1/x",
+        "https://100.127.255.255/",
+        "https://192.0.0.1/",
+        "https://192.0.2.1/",
+        "https://198.18.0.1/",
+        "https://198.19.255.255/",
+        "https://198.51.100.1/",
+        "https://203.0.113.1/",
+        "https://224.0.0.1/",
+        "https://240.0.0.1/",
+        "https://255.255.255.255/",
+        "https://[::]/",
+        "https://[::1]/x",
+        "https://[0:0:0:0:0:0:0:1]/",
+        "https://[::ffff:127.0.0.1]/",
+        "https://[::ffff:10.0.0.1]/x",
+        "https://[::ffff:a9fe:a9fe]/",
+        "https://[::127.0.0.1]/",
+        "https://[64:ff9b::a00:1]/x",
+        "https://[2002:7f00:1::]/x",
+        "https://[2001:db8::1]/",
+        "https://[2001::1]/",
+        "https://[fd00::1]/x",
+        "https://[fe80::1]/",
+        "https://[ff02::1]/",
+    ];
+
     #[test]
     fn private_addresses_are_refused_in_every_spelling() {
         let strict = Hooks::default();
-        for text in [
-            "http://example.com/x",
-            "https://127.0.0.1/x",
-            "https://2130706433/x",
-            "https://0x7f.1/x",
-            "https://[::1]/x",
-            "https://[::ffff:10.0.0.1]/x",
-            "https://[64:ff9b::a00:1]/x",
-            "https://[fd00::1]/x",
-            "https://[2002:7f00:1::]/x",
-            "https://169.254.169.254/latest/meta-data",
-            "https://100.64.0.1/x",
-            "https://0.0.0.0/x",
-            "https://user@example.com/x",
-            "file:///etc/passwd",
-        ] {
+        for text in PRIVATE {
+            assert!(HookAddress::parse(text, &strict).is_err(), "{text}");
+        }
+        for text in ["http://example.com/x", "https://user@example.com/x", "file:///etc/passwd"] {
             assert!(HookAddress::parse(text, &strict).is_err(), "{text}");
         }
         for text in [
@@ -221,5 +280,42 @@ mod tests {
         let address = HookAddress::parse("https://localhost/x", &Hooks::default()).unwrap();
         let error = call(&address, "1", &Value::Null, &Hooks::default()).await.unwrap_err();
         assert!(error.is_final, "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_once_and_leads_to_no_private_network() {
+        let strict = Hooks { timeout_seconds: 1, ..Hooks::default() };
+        let address = HookAddress::parse("https://rebinding.example/x", &strict).unwrap();
+        // Each private address as the answer of a resolver: none is left to connect to.
+        for text in PRIVATE {
+            let ip = match Url::parse(text).unwrap().host().unwrap() {
+                url::Host::Ipv4(ip) => IpAddr::from(ip),
+                url::Host::Ipv6(ip) => IpAddr::from(ip),
+                url::Host::Domain(_) => unreachable!("{text}"),
+            };
+            let lookup = async |_: &str, port| Ok(vec![SocketAddr::new(ip, port)]);
+            let refused = address.resolve(&strict, lookup).await.unwrap_err();
+            assert!(refused.is_final, "{text}: {refused}");
+        }
+        // Of several only the public ones; and the second look of a rebinding resolver never happens.
+        let public: SocketAddr = "8.8.8.8:443".parse().unwrap();
+        let lookup =
+            async |_: &str, port| Ok(vec![SocketAddr::from(([127, 0, 0, 1], port)), public]);
+        assert_eq!(address.resolve(&strict, lookup).await.unwrap(), [public]);
+        // A request goes to the address that was checked, whatever the name leads to.
+        let checked = tokio::net::TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let port = checked.local_addr().unwrap().port();
+        let other = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let open = Hooks { allow_private: true, timeout_seconds: 1 };
+        let address = HookAddress::parse(&format!("http://localhost:{port}/"), &open).unwrap();
+        let addresses = [checked.local_addr().unwrap()];
+        let sending = send(&address, &addresses, &[], String::new(), &open);
+        let (_, came) = tokio::join!(sending, async {
+            tokio::select! {
+                _ = checked.accept() => "checked",
+                _ = other.accept() => "other",
+            }
+        });
+        assert_eq!(came, "checked");
     }
 }

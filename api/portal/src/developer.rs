@@ -45,7 +45,7 @@ async fn get_openapi(contract: web::Data<Contract>) -> HttpResponse {
 #[utoipa::path(
     tag = "developer",
     security(()),
-    responses((status = 200, body = String, content_type = "application/yaml")),
+    responses((status = 200, body = AnyObject, content_type = "application/yaml")),
 )]
 #[get("/openapi.yaml")]
 async fn get_openapi_yaml(contract: web::Data<Contract>) -> HttpResponse {

@@ -11,8 +11,10 @@ pub fn collection(contract: &Contract) -> Value {
     let document = contract.document();
     let mut folders = Vec::new();
     for tag in document["tags"].as_array().into_iter().flatten() {
-        let operations =
-            contract.operations().iter().filter(|operation| tag["name"] == operation.tag);
+        let operations = contract.operations().iter().filter(|operation| {
+            // A stream has no end: whoever runs the collection would wait for it.
+            tag["name"] == operation.tag && operation.answer.as_deref() != Some("text/event-stream")
+        });
         let items: Vec<_> = operations.map(|operation| item(document, operation)).collect();
         folders.push(json!({
             "name": tag["name"], "description": tag["description"], "item": items,

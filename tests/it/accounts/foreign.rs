@@ -7,8 +7,8 @@ use tests::run_ok;
 use super::registration::{PASSWORD, Person, Place};
 
 /// Collections whose ids are of the whole system, and belong to no organization.
-const OF_NOBODY: [&str; 7] =
-    ["admin", "anomalies", "billing", "forecasts", "imports", "metrics", "person-grants"];
+const OF_NOBODY: [&str; 8] =
+    ["admin", "anomalies", "billing", "dev", "forecasts", "imports", "metrics", "person-grants"];
 
 /// Registers an organization, and gives its first user.
 async fn organization(place: &Place, mails: usize, email: &str) -> Person {
@@ -46,6 +46,7 @@ async fn things(who: &Person) -> Vec<(&'static str, String)> {
     let key = json!({"name": "theirs", "scopes": ["read"]});
     let guest = json!({"email": "guest@one.example", "role": "user"});
     let schedule = json!({"report_id": report, "every": "day", "at": "06:00"});
+    let webhook = json!({"url": "https://one.example/hook"});
     let (_, sessions) = who.get("/v1/sessions").await;
     let session = sessions["sessions"][0]["session_id"].as_str().expect("a session");
     vec![
@@ -60,6 +61,7 @@ async fn things(who: &Person) -> Vec<(&'static str, String)> {
         ("saved-queries", post("/v1/saved-queries", saved, "name").await),
         ("schedules", post("/v1/schedules", schedule, "id").await),
         ("sessions", session.to_owned()),
+        ("webhooks", post("/v1/webhooks", webhook, "webhook_id").await),
         ("reports", report),
     ]
 }
@@ -157,6 +159,8 @@ fn body(path: &str, own_report: &str) -> Value {
         [_, _, "invoices", _, "pay"] => json!({"provider": "stripe"}),
         [_, _, "members", _, "role"] => json!({"role": "user"}),
         [_, _, "projects", _] => json!({"archived": true}),
+        [_, _, "webhooks", _] => json!({"url": "https://two.example/hook"}),
+        [_, _, "webhooks", _, "replay"] => json!({"since": "2026-01-01T00:00:00Z"}),
         _ => json!({}),
     }
 }

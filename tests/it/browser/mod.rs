@@ -6,6 +6,7 @@ mod alerts;
 mod billing;
 mod catalog;
 mod dashboards;
+mod developers;
 mod error_pages;
 mod numbers;
 mod pages;

@@ -69,8 +69,11 @@ struct Common {
 
 const ALWAYS: fn(&Value) -> bool = |_| true;
 const WITH_BODY: fn(&Value) -> bool = |operation| operation.get("requestBody").is_some();
-const WITH_INPUT: fn(&Value) -> bool =
-    |operation| operation.get("requestBody").is_some() || operation.get("parameters").is_some();
+/// What takes nothing and is for everybody has nothing that could be wrong.
+const WITH_INPUT: fn(&Value) -> bool = |operation| {
+    let is_open = operation["security"].as_array().is_some_and(Vec::is_empty);
+    !is_open || operation.get("requestBody").is_some() || operation.get("parameters").is_some()
+};
 const NEVER: fn(&Value) -> bool = |_| false;
 
 const COMMON: [Common; 11] = [
@@ -237,16 +240,12 @@ fn complete_operation(operation: &mut Value) {
         let is_plain = !said.is_null() && said["description"].as_str().is_none_or(str::is_empty);
         if (said.is_null() && applies) || is_plain {
             *said = reference;
-        } else if let Some(content) = said.get_mut("content").and_then(Value::as_object_mut)
-            && let Some(body) = content.remove("application/json")
-        {
-            // A problem has a media type of its own, whatever a route forgot to say.
-            content.insert(problem::CONTENT_TYPE.to_owned(), body);
         }
     }
     if let Some(responses) = operation["responses"].as_object_mut() {
         responses.retain(|_, response| !response.is_null());
         for (status, response) in responses {
+            name_problem(response);
             describe(status, response);
         }
     }
@@ -278,6 +277,17 @@ fn complete_operation(operation: &mut Value) {
         && let Some(operation) = operation.as_object_mut()
     {
         operation.remove("requestBody");
+    }
+}
+
+/// A problem has a media type of its own, whatever a route forgot to say.
+fn name_problem(response: &mut Value) {
+    let Some(content) = response.get_mut("content").and_then(Value::as_object_mut) else { return };
+    let is_problem = |body: &Value| body["schema"]["$ref"] == "#/components/schemas/Problem";
+    if content.get("application/json").is_some_and(is_problem)
+        && let Some(body) = content.remove("application/json")
+    {
+        content.insert(problem::CONTENT_TYPE.to_owned(), body);
     }
 }
 

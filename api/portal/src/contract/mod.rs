@@ -77,7 +77,7 @@ impl Contract {
 
     /// The document in YAML.
     pub fn yaml(&self) -> Bytes {
-        let text = || serde_yaml_ng::to_string(&self.document).unwrap_or_default().into();
+        let text = || quoted(&serde_yaml_ng::to_string(&self.document).unwrap_or_default()).into();
         self.yaml.get_or_init(text).clone()
     }
 
@@ -87,6 +87,36 @@ impl Contract {
     }
 }
 
+/// With quotes around words that readers of YAML 1.1 do not take for texts.
+fn quoted(yaml: &str) -> String {
+    let mut text = String::with_capacity(yaml.len());
+    for line in yaml.lines() {
+        let bare = line.trim_start().trim_start_matches("- ");
+        let word = bare.split(':').next().unwrap_or_default();
+        let is_other = ["=", "on", "off", "yes", "no", "y", "n"].contains(&word);
+        match is_other {
+            true => {
+                let (before, after) = line.split_at(line.len() - bare.len());
+                text.push_str(&format!("{before}'{word}'{}", &after[word.len()..]));
+            }
+            false => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text
+}
+
 fn pretty(document: &Value) -> Bytes {
     (serde_json::to_string_pretty(document).unwrap_or_default() + "\n").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_of_older_yaml_are_texts() {
+        let text = "a:\n  on: 1\n- =\n- on: x\n- once: y\n- off\n";
+        assert_eq!(quoted(text), "a:\n  'on': 1\n- '='\n- 'on': x\n- once: y\n- 'off'\n");
+    }
 }

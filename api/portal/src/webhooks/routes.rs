@@ -86,7 +86,7 @@ fn on() -> bool {
 /// What failed since a time is sent once more.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ReplayBody {
+struct WebhookReplayBody {
     /// Of what happened since then.
     since: DateTime<Utc>,
 }
@@ -176,7 +176,7 @@ struct WebhookAttemptView {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct ReplayView {
+struct WebhookReplayView {
     /// How many are sent once more; at most 1,000.
     deliveries: usize,
 }
@@ -460,8 +460,8 @@ async fn replay_webhook_delivery(
 #[utoipa::path(
     tag = "webhooks",
     params(("webhook_id" = String, Path), OwnerParameters),
-    request_body = ReplayBody,
-    responses((status = 202, body = ReplayView), (status = 400, body = Problem), Denied, (status = 404, body = Problem), (status = 409, body = Problem)),
+    request_body = WebhookReplayBody,
+    responses((status = 202, body = WebhookReplayView), (status = 400, body = Problem), Denied, (status = 404, body = Problem), (status = 409, body = Problem)),
 )]
 #[post("/v1/webhooks/{webhook_id}/replay")]
 async fn replay_webhook(
@@ -472,9 +472,9 @@ async fn replay_webhook(
     portal: web::Data<Portal>,
 ) -> Result<HttpResponse, Problem> {
     let asked = parameters(asked)?;
-    let body: ReplayBody = body.json(&principal).await?;
+    let body: WebhookReplayBody = body.json(&principal).await?;
     let id = owner(&principal, asked.organization.as_deref())?;
     let deliveries = portal.courier.replay_failed(id, &webhook_id, body.since).await;
     let deliveries = deliveries.map_err(problem)?;
-    Ok(HttpResponse::Accepted().json(ReplayView { deliveries }))
+    Ok(HttpResponse::Accepted().json(WebhookReplayView { deliveries }))
 }

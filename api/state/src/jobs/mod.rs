@@ -46,7 +46,7 @@ pub struct Job {
     /// Unique among the jobs of the kind.
     pub dedup_key: String,
     /// What the work needs to know.
-    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
+    #[schema(schema_with = any_value)]
     pub payload: Value,
     /// How far it is.
     pub state: JobState,
@@ -55,7 +55,7 @@ pub struct Job {
     /// How often it was begun.
     pub attempts: u32,
     /// What came of it.
-    #[schema(value_type = Option<std::collections::BTreeMap<String, Value>>)]
+    #[schema(schema_with = any_value)]
     pub result: Option<Value>,
     /// Why the last attempt failed.
     pub error: Option<String>,
@@ -92,6 +92,13 @@ pub enum JobState {
     Done,
     /// It failed, and is not tried again by itself.
     Failed,
+}
+
+/// The schema of a value of any type.
+fn any_value() -> utoipa::openapi::Object {
+    use utoipa::openapi::{ObjectBuilder, Type, schema::SchemaType};
+    let types = [Type::Null, Type::Boolean, Type::Number, Type::String, Type::Array, Type::Object];
+    ObjectBuilder::new().schema_type(SchemaType::from_iter(types)).build()
 }
 
 impl JobState {
