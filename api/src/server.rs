@@ -133,6 +133,22 @@ fn billing(config: &Config, lake: &Lake) -> Result<Billing, StartError> {
         .map_err(StartError::Billing)
 }
 
+fn portal(config: &Config, lake: &Lake, directory: &Directory) -> Portal {
+    Portal {
+        state: lake.state.clone(),
+        directory: directory.clone(),
+        courier: lake.courier.clone(),
+        public_url: config.server.public_url.clone(),
+        requests: Arc::new(RequestLog { lake: lake.clone() }),
+    }
+}
+
+/// A token that nobody can guess.
+fn local_token() -> String {
+    let token: [u8; 24] = rand::rng().random();
+    token.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The plans of the file that the settings name; without one, those of the program.
 fn plans(config: &Config, clock: &Clock) -> Result<Plans, PlansError> {
     let file = &config.plans.file;
@@ -175,9 +191,8 @@ impl System {
         let kept = AnswerStore::open(&lake::location(&config)?).map_err(OpenError::from)?;
         let catalog = read_catalog(config.metrics.dir()).await?;
         let dashboards = Arc::new(lake::dashboards(&config, &catalog)?);
-        let token: [u8; 24] = rand::rng().random();
         let devices = Devices::new(lake::device_key(&config.dir)?);
-        let local_token = token.iter().map(|byte| format!("{byte:02x}")).collect();
+        let local_token = local_token();
         let plans = plans(&config, &state.clock)?;
         let archive = lake::archive(&config)?;
         let (smtp, hooks) = (config.smtp.clone(), config.hooks.clone());
@@ -214,13 +229,7 @@ impl System {
         };
         let metering = Metering::default();
         let billing = billing(&config, &lake)?;
-        let portal = Portal {
-            state: state.clone(),
-            directory: directory.clone(),
-            courier: lake.courier.clone(),
-            public_url: config.server.public_url.clone(),
-            requests: Arc::new(RequestLog { lake: lake.clone() }),
-        };
+        let portal = portal(&config, &lake, &directory);
         Ok(Self {
             config,
             state,

@@ -109,12 +109,12 @@ impl Demo {
         let loaded = tokio::select! {
             loaded = load(&system, &mut demo) => loaded,
             () = stop.asked() => {
-                system.close().await?;
+                Box::pin(system.close()).await?;
                 bail!("stopped; the next run goes on with what was loaded");
             }
         };
         if loaded? {
-            system.close().await?;
+            Box::pin(system.close()).await?;
             return Err(again().into());
         }
         let running = system.start()?;

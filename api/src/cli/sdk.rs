@@ -32,7 +32,7 @@ impl Sdk {
         let config = Config { dir: folder.path().to_owned(), ..Config::default() };
         let system = System::open(config, Clock::system(), std::env::current_exe()?).await?;
         let contract = system.contract();
-        system.close().await?;
+        Box::pin(system.close()).await?;
         for file in sdk::files(&contract, self.lang)? {
             let path = self.out.join(file.path);
             let parent = path.parent().unwrap_or(&self.out);

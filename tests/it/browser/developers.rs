@@ -77,7 +77,13 @@ async fn from_the_registration_to_the_first_event_in_eight_clicks() {
     webhook(&browser, &server).await;
     tester(&browser, &server).await;
     reference(&browser, &server).await;
-    // Both languages, dark and narrow.
+    narrow(&server).await;
+    browser.close().await;
+    server.stop();
+}
+
+/// The pages in both languages, dark and narrow.
+async fn narrow(server: &Server) {
     let narrow = Browser::open(390, 900, &["--blink-settings=preferredColorScheme=0"]).await;
     narrow.go(&server.url("/sign-in?lang=en&next=/developers?lang=en")).await;
     send(&narrow, "/sign-in", &[("email", "ann@acme.example"), ("password", PASSWORD)]).await;
@@ -99,8 +105,6 @@ async fn from_the_registration_to_the_first_event_in_eight_clicks() {
         }
     }
     narrow.close().await;
-    browser.close().await;
-    server.stop();
 }
 
 async fn webhook(browser: &Browser, server: &Server) {

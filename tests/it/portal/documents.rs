@@ -129,8 +129,11 @@ async fn every_body_has_an_example_that_is_understood() {
             };
             let answer = reply(request).await;
             let code = answer.json()["code"].as_str().unwrap_or_default().to_owned();
+            // Others name what is missing of staff, such as an organization.
+            let has_range = !answer.text().contains("there is no range");
             let is_understood =
                 !["invalid_json", "invalid_body", "invalid_field"].contains(&code.as_str());
+            let is_understood = is_understood && has_range;
             assert!(is_understood, "{id}: {}", answer.text());
             tried += 1;
         }

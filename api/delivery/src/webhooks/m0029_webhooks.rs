@@ -27,6 +27,11 @@ pub(in crate::webhooks) async fn up(manager: &SchemaManager<'_>) -> Result<(), D
         .col("organization_id")
         .to_owned();
     manager.create_index(of_organization).await?;
+    sent(manager).await
+}
+
+/// What was sent to them.
+async fn sent(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let messages = Table::create()
         .table("webhook_messages")
         .col(ColumnDef::new("message_id").string().not_null().primary_key())

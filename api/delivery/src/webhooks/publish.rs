@@ -27,6 +27,17 @@ pub async fn publish(
     data: &Value,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    // Boxed: it is a part of many functions that are large already.
+    Box::pin(tell_all(write, organization_id, event, data, now)).await
+}
+
+async fn tell_all(
+    write: &Write,
+    organization_id: &str,
+    event: EventType,
+    data: &Value,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     let endpoints = row::endpoint::Entity::find()
         .filter(row::endpoint::Column::OrganizationId.eq(organization_id))
         .filter(row::endpoint::Column::Enabled.eq(true))

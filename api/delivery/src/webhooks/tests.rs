@@ -66,11 +66,11 @@ impl Receiver {
         let address = listener.local_addr().unwrap();
         let (sent, caught) = mpsc::unbounded_channel();
         let plan = Arc::<Mutex<Vec<&'static str>>>::default();
-        let told = plan.clone();
+        let told = Arc::clone(&plan);
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let (sent, told) = (sent.clone(), told.clone());
+                let (sent, told) = (sent.clone(), Arc::clone(&told));
                 tokio::spawn(async move {
                     let mut read = Vec::new();
                     let mut piece = [0_u8; 4096];

@@ -244,27 +244,7 @@ fn operation_model(operation: &Operation, schemas: &Schemas) -> Value {
         (Some(_), true) => types(&operation.answer_schema),
         (Some(_), false) => text,
     };
-    let page = operation.page.as_ref().map(|page| {
-        let list = ValueType::of(&operation.answer_schema, schemas).resolved(schemas);
-        let item = match list {
-            ValueType::Object(members) => {
-                members.into_iter().find(|member| member.name == page.items)
-            }
-            _ => None,
-        };
-        let item = match item.map(|member| member.value) {
-            Some(ValueType::List(item)) => *item,
-            _ => ValueType::Any,
-        };
-        json!({
-            "list": page.items,
-            "next": page.next,
-            "parameter": page.parameter,
-            "snake": identifier(&page.parameter),
-            "camel": camel(&page.parameter),
-            "type": {"python": item.python(), "typescript": item.typescript(), "php": item.php()},
-        })
-    });
+    let page = page_model(operation, schemas);
     let description = one_line(&operation.description);
     json!({
         "id": operation.id,
@@ -283,6 +263,27 @@ fn operation_model(operation: &Operation, schemas: &Schemas) -> Value {
         "answer_type": answer_type,
         "page": page,
     })
+}
+
+fn page_model(operation: &Operation, schemas: &Schemas) -> Option<Value> {
+    let page = operation.page.as_ref()?;
+    let list = ValueType::of(&operation.answer_schema, schemas).resolved(schemas);
+    let item = match list {
+        ValueType::Object(members) => members.into_iter().find(|member| member.name == page.items),
+        _ => None,
+    };
+    let item = match item.map(|member| member.value) {
+        Some(ValueType::List(item)) => *item,
+        _ => ValueType::Any,
+    };
+    Some(json!({
+        "list": page.items,
+        "next": page.next,
+        "parameter": page.parameter,
+        "snake": identifier(&page.parameter),
+        "camel": camel(&page.parameter),
+        "type": {"python": item.python(), "typescript": item.typescript(), "php": item.php()},
+    }))
 }
 
 fn schema_model(name: &str, schema: &Value, schemas: &Schemas) -> Value {

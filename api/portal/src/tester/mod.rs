@@ -37,12 +37,15 @@ async fn program() -> HttpResponse {
     script(include_str!("tester.js"))
 }
 
+/// An operation of the list: its id, its text, and whether it is this one.
+type Choice<'a> = (&'a str, String, bool);
+
 #[derive(Serialize)]
 struct TesterPage<'a> {
     here: &'static str,
     tabs: Vec<(String, String, bool)>,
-    /// Tags with their operations: ids, texts, and whether it is this one.
-    groups: Vec<(String, Vec<(&'a str, String, bool)>)>,
+    /// Tags with their operations.
+    groups: Vec<(String, Vec<Choice<'a>>)>,
     operation: &'a Operation,
     fields: Vec<TesterField<'a>>,
     body: Option<String>,
@@ -98,14 +101,14 @@ fn page<'a>(
     operation: &'a Operation,
     given: &BTreeMap<String, String>,
 ) -> TesterPage<'a> {
-    let mut groups: Vec<(String, Vec<(&str, String, bool)>)> = Vec::new();
+    let mut groups = Vec::new();
     let tags = contract.document()["tags"].as_array().into_iter().flatten();
     for tag in tags.filter_map(|tag| tag["name"].as_str()) {
         let of_tag = contract.operations().iter().filter(|one| one.tag == tag);
         let option = |one: &'a Operation| {
             (one.id.as_str(), format!("{} {}", one.method, one.path), one.id == operation.id)
         };
-        groups.push((tag.to_owned(), of_tag.map(option).collect()));
+        groups.push((tag.to_owned(), of_tag.map(option).collect::<Vec<Choice<'_>>>()));
     }
     let name_of = |name: &str| format!("p.{name}");
     let parameters: BTreeMap<_, _> = operation
