@@ -81,6 +81,7 @@ mod tests {
             "m0028_payments",
             "m0029_webhooks",
             "m0030_idempotency",
+            "m0031_jobs_due",
         ];
         assert_eq!(names, released);
     }

@@ -42,7 +42,8 @@ use rand::Rng;
 use rest::{
     body,
     feature::{self, AppData},
-    idempotency, pace,
+    idempotency::{self, IdempotencySecret},
+    pace,
     principal::Gate,
     problem::{self, Problem},
 };
@@ -257,9 +258,10 @@ impl System {
             .with_trusted_proxies(self.config.server.trusted_proxies.clone());
         let base = AppData::new(self.state.clone(), gate, self.lake.runner.readers.clone());
         let (system, lake) = (Data::new(self.clone()), Data::new(self.lake.clone()));
+        let once = Data::new(IdempotencySecret::new(self.lake.courier.derived("idempotency")));
         move |config: &mut ServiceConfig<'_>| {
             base.register(config);
-            config.app_data(system.clone()).app_data(lake.clone());
+            config.app_data(system.clone()).app_data(lake.clone()).app_data(once.clone());
             // A part of an address that is none, such as a word where a number stands.
             config.app_data(web::PathConfig::default().error_handler(|_, _| {
                 Problem::not_found("there is nothing of this name or number").into()

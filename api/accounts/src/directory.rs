@@ -79,6 +79,15 @@ impl Directory {
 }
 
 impl Directory {
+    /// Whether an organization is registered.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn knows_organization(&self, organization_id: &str) -> Result<bool, Problem> {
+        let now = self.state.clock.now();
+        Ok(self.keys.organization(organization_id, now).await?.is_some())
+    }
+
     async fn by_access_token(&self, token: &str) -> Result<Principal, Problem> {
         let now = self.state.clock.now();
         let found = self.accounts.by_access_token(token, now).await?;

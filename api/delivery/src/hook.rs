@@ -118,7 +118,10 @@ pub(crate) async fn post(
     body: String,
     settings: &Hooks,
 ) -> Result<Posted, SendError> {
-    let addresses = address.resolve(settings, resolved).await?;
+    let patience = Duration::from_secs(settings.timeout_seconds.max(1));
+    let addresses = tokio::time::timeout(patience, address.resolve(settings, resolved)).await;
+    let addresses = addresses
+        .map_err(|_| SendError::temporary("the name of the host was not found in time"))??;
     send(address, &addresses, headers, body, settings).await
 }
 

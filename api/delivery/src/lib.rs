@@ -86,6 +86,11 @@ impl Courier {
         })
     }
 
+    /// A secret of the data folder, for another purpose.
+    pub fn derived(&self, purpose: &str) -> [u8; 32] {
+        self.vault.derived(purpose)
+    }
+
     /// Whether mail can be sent.
     pub fn sends_mail(&self) -> bool {
         self.mailer.is_some()

@@ -1,25 +1,30 @@
 //! `Idempotency-Key`: a request that changes something is done once, however often it is sent.
 
-use std::pin::Pin;
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use actix_web::{
     Error, FromRequest, HttpResponse,
-    body::{BoxBody, MessageBody, to_bytes_limited},
+    body::{BodySize, BoxBody, MessageBody, to_bytes_limited},
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::PayloadError,
     http::{
         Method,
-        header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION},
+        header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, SET_COOKIE},
     },
     middleware::Next,
     rt,
     web::{Bytes, Data},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::{Stream, stream};
 use state::{
     State,
     idempotency::{Begun, IdempotencyKey, KeptAnswer},
-    ids::digest,
 };
 
 use crate::{
@@ -27,6 +32,14 @@ use crate::{
     principal::Gate,
     problem::{Code, Problem},
 };
+
+/// Before the end of a request is written down once more.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(20),
+];
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -37,10 +50,12 @@ const KEY_BYTES_MAX: usize = 255;
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Answers beyond this are not kept: the key is free again.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Requests with a key that one principal has under way: each costs two writes of the database.
+const PARALLEL_OF_ONE: usize = 8;
 
 /// What is the same however often it is sent: events have ids of their own, and questions change nothing. Tokens are kept
 /// nowhere.
-const EXEMPT: [&str; 9] = [
+const EXEMPT: [&str; 12] = [
     "/v1/events",
     "/v1/query",
     "/v1/metrics",
@@ -50,9 +65,49 @@ const EXEMPT: [&str; 9] = [
     "/v1/keys/verify",
     "/v1/quota",
     "/v1/alerts/trial",
+    "/v1/admin/prices/preview",
+    "/v1/dashboards/check",
+    "/v1/schedules/next",
 ];
 
 type PayloadStream = Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>;
+
+/// What ids and answers are sealed with, and who has requests with a key under way.
+#[derive(Debug)]
+pub struct IdempotencySecret([u8; 32], Mutex<HashMap<String, usize>>);
+
+/// A request that is under way; it ends when it is dropped.
+struct Place(Data<IdempotencySecret>, String);
+
+impl IdempotencySecret {
+    /// With a secret of the data folder.
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self(secret, Mutex::default())
+    }
+}
+
+/// A place of a principal; none where all are taken.
+fn enter(secret: &Data<IdempotencySecret>, principal: &str) -> Option<Place> {
+    let mut all = secret.1.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = all.entry(principal.to_owned()).or_default();
+    if *count >= PARALLEL_OF_ONE {
+        return None;
+    }
+    *count += 1;
+    Some(Place(secret.clone(), principal.to_owned()))
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = self.0.1.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.1);
+            }
+        }
+    }
+}
 
 /// Gives the first answer again to a request with the same key. For `App::wrap(middleware::from_fn(…))`, inside of all
 /// others.
@@ -69,11 +124,17 @@ pub async fn once<B: MessageBody + 'static>(
     let Some(header) = header.filter(|_| request.path().starts_with("/v1/")) else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
-    let (Some(gate), Some(state)) =
-        (request.app_data::<Data<Gate>>().cloned(), request.app_data::<Data<State>>().cloned())
-    else {
+    let (Some(gate), Some(state), Some(secret)) = (
+        request.app_data::<Data<Gate>>().cloned(),
+        request.app_data::<Data<State>>().cloned(),
+        request.app_data::<Data<IdempotencySecret>>().cloned(),
+    ) else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
+    // What leads nowhere is not noted.
+    if !request.request().resource_map().has_resource(request.path()) {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    }
     // Whoever is not known is told so by the handler, and nothing is kept for them.
     let Ok(principal) = gate.admit(request.request()).await else {
         return Ok(next.call(request).await?.map_into_boxed_body());
@@ -85,16 +146,16 @@ pub async fn once<B: MessageBody + 'static>(
         let detail = "`Idempotency-Key` is 1 to 255 visible characters";
         return refused(request, Problem::bad_request(Code::InvalidHeader, detail));
     };
+    let Some(place) = enter(&secret, &principal.id) else {
+        return refused(request, Problem::too_many_requests(1));
+    };
     let (request, bytes) = match read(request, &principal).await {
         Ok(read) => read,
         Err((request, problem)) => return refused(request, problem),
     };
     let asked = format!("{} {}", request.method(), request.uri());
-    let fingerprint: String = digest(&format!("{asked}\n{}", String::from_utf8_lossy(&bytes)))
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let key = IdempotencyKey::new(&principal.id, word);
+    let fingerprint = IdempotencyKey::fingerprint(&asked, &bytes);
+    let key = IdempotencyKey::new(&secret.0, &principal.id, word);
     match key.begin(&state.store, &fingerprint, state.clock.now()).await {
         Ok(Begun::New) => {}
         Ok(Begun::Done(answer)) => return Ok(request.into_response(again(answer))),
@@ -112,7 +173,10 @@ pub async fn once<B: MessageBody + 'static>(
         Err(error) => return refused(request, error.into()),
     }
     // A client that goes away does not stop what it began: its next attempt finds the answer.
-    let working = rt::spawn(async move { finish(next, request, &key, &state).await });
+    let working = rt::spawn(async move {
+        let _place = place;
+        finish(next, request, &key, &state).await
+    });
     working.await.unwrap_or_else(|_| Err(Problem::internal().into()))
 }
 
@@ -148,32 +212,34 @@ async fn finish<B: MessageBody + 'static>(
     let response = match done {
         Ok(response) => response.map_into_boxed_body(),
         Err(error) => {
-            free(key, state).await;
+            if is_known(error.as_response_error().status_code().as_u16()) {
+                free(key, state).await;
+            }
             return Err(error);
         }
     };
-    // Another attempt may go better: nothing was done.
-    let is_final = !matches!(response.status().as_u16(), 401 | 403 | 408 | 413 | 415 | 429 | 500..);
-    if !is_final {
+    let status = response.status();
+    if !status.is_success() {
+        if is_known(status.as_u16()) {
+            free(key, state).await;
+        }
+        return Ok(response);
+    }
+    let is_small = matches!(
+        response.response().body().size(),
+        BodySize::None | BodySize::Sized(..)
+    ) && !matches!(response.response().body().size(), BodySize::Sized(bytes) if bytes > ANSWER_BYTES_MAX as u64);
+    // A session is not given out again.
+    if !is_small || response.headers().contains_key(SET_COOKIE) {
         free(key, state).await;
         return Ok(response);
     }
     let (request, response) = response.into_parts();
-    // A refusal is written by others, outside of here.
-    if let Some(problem) = response.error().and_then(|error| error.as_error::<Problem>()).cloned() {
-        free(key, state).await;
-        return Ok(ServiceResponse::new(request, HttpResponse::from_error(problem)));
-    }
     let (response, body) = response.into_parts();
     let bytes = match to_bytes_limited(body, ANSWER_BYTES_MAX).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(error)) => return Err(error.into()),
-        Err(_) => {
-            tracing::warn!(path = request.path(), "an answer is too large for its idempotency key");
-            let detail = "it was done, but its answer is too large to be kept for an `Idempotency-Key`: ask without one";
-            let problem = Problem::payload_too_large(detail);
-            return Ok(ServiceResponse::new(request, HttpResponse::from_error(problem)));
-        }
+        Err(_) => return Err(Problem::internal().into()),
     };
     let header = |name: &HeaderName| {
         let value = response.headers().get(name)?.to_str().ok()?;
@@ -182,19 +248,32 @@ async fn finish<B: MessageBody + 'static>(
     let kept = KeptAnswer {
         status: response.status().as_u16(),
         headers: [CONTENT_TYPE, LOCATION].iter().filter_map(header).collect(),
-        body: bytes.to_vec(),
+        body: STANDARD.encode(&bytes),
     };
-    if let Err(error) = key.end(&state.store, Some(&kept)).await {
-        let error = &error as &dyn std::error::Error;
-        tracing::error!(error, "an answer is not kept for its idempotency key");
-    }
+    ended(key, state, Some(&kept)).await;
     Ok(ServiceResponse::new(request, response.set_body(BoxBody::new(bytes))))
 }
 
+/// Whether a status says that nothing was done. An error of ours says nothing: the key stays taken.
+fn is_known(status: u16) -> bool {
+    status < 500 || status == 503
+}
+
 async fn free(key: &IdempotencyKey, state: &State) {
-    if let Err(error) = key.end(&state.store, None).await {
-        let error = &error as &dyn std::error::Error;
-        tracing::error!(error, "an idempotency key is not freed");
+    ended(key, state, None).await;
+}
+
+/// Writes down how it ended, and tries that again where the database is busy.
+async fn ended(key: &IdempotencyKey, state: &State, answer: Option<&KeptAnswer>) {
+    for pause in PAUSES {
+        match key.end(&state.store, answer).await {
+            Ok(()) => return,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the end of a request with an idempotency key");
+                tokio::time::sleep(pause).await;
+            }
+        }
     }
 }
 
@@ -204,7 +283,8 @@ fn again(answer: KeptAnswer) -> HttpResponse {
     for (name, value) in answer.headers {
         response.insert_header((name, value));
     }
-    response.insert_header((REPLAYED, "true")).body(answer.body)
+    let body = STANDARD.decode(answer.body).unwrap_or_default();
+    response.insert_header((REPLAYED, "true")).body(body)
 }
 
 /// The key in a header: a text in double quotes, as the draft of the IETF writes it, or without them.

@@ -8,7 +8,6 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, sea_query
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::digest,
     store::{Store, StoreContext, StoreError},
     vault::Vault,
 };
@@ -30,8 +29,8 @@ pub struct KeptAnswer {
     pub status: u16,
     /// The headers that are given again: names and values.
     pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Vec<u8>,
+    /// The body, in base 64.
+    pub body: String,
 }
 
 /// What is known of a key when a request comes.
@@ -48,12 +47,19 @@ pub enum Begun {
 }
 
 impl IdempotencyKey {
-    /// The key of a principal.
-    pub fn new(principal: &str, key: &str) -> Self {
+    /// The key of a principal. The secret is one of the data folder: whoever has only the database guesses no key.
+    pub fn new(secret: &[u8; 32], principal: &str, key: &str) -> Self {
         let text = format!("{}:{principal}:{key}", principal.len());
-        let hex = |bytes: [u8; 32]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let secret = blake3::derive_key("aihub idempotency, answers, version 1", text.as_bytes());
-        Self { id: hex(digest(&text)), vault: Vault::new(secret) }
+        let id = blake3::keyed_hash(secret, format!("id:{text}").as_bytes()).to_hex().to_string();
+        let answers = blake3::keyed_hash(secret, format!("answer:{text}").as_bytes());
+        Self { id, vault: Vault::new(*answers.as_bytes()) }
+    }
+
+    /// Which request it is: its method, its address and its body.
+    pub fn fingerprint(asked: &str, body: &[u8]) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(asked.as_bytes()).update(b"\n").update(body);
+        hasher.finalize().to_hex().to_string()
     }
 
     /// Notes that a request begins, unless something is known of its key. The fingerprint says which request it is.
@@ -161,21 +167,27 @@ mod tests {
     async fn an_answer_is_given_again_to_the_same_request_of_the_same_principal_for_a_day() {
         let scratch = scratch::Scratch::new(MIGRATIONS).await;
         let (store, now) = (&scratch.store, scratch::noon());
-        let key = IdempotencyKey::new("user_1", "k");
+        let key = IdempotencyKey::new(&[1; 32], "user_1", "k");
         assert_eq!(key.begin(store, "f", now).await.unwrap(), Begun::New);
         assert_eq!(key.begin(store, "f", now).await.unwrap(), Begun::UnderWay);
         assert_eq!(key.begin(store, "g", now).await.unwrap(), Begun::Other);
         let answer = KeptAnswer {
             status: 201,
             headers: vec![("location".into(), "/x".into())],
-            body: b"secret".to_vec(),
+            body: "c2VjcmV0".into(),
         };
         key.end(store, Some(&answer)).await.unwrap();
         let late = now + KEPT;
         assert_eq!(key.begin(store, "f", late).await.unwrap(), Begun::Done(answer));
         let rows = row::Entity::find().all(store.db()).await.unwrap();
-        assert!(!format!("{rows:?}").contains("secret"), "{rows:?}");
-        let other = IdempotencyKey::new("user_2", "k");
+        assert!(!format!("{rows:?}").contains("c2VjcmV0"), "{rows:?}");
+        let elsewhere = IdempotencyKey::new(&[2; 32], "user_1", "k");
+        assert_eq!(elsewhere.begin(store, "f", now).await.unwrap(), Begun::New);
+        assert_ne!(
+            IdempotencyKey::fingerprint("a", b"\xff"),
+            IdempotencyKey::fingerprint("a", b"\xfe")
+        );
+        let other = IdempotencyKey::new(&[1; 32], "user_2", "k");
         assert_eq!(other.begin(store, "f", now).await.unwrap(), Begun::New);
         other.end(store, None).await.unwrap();
         assert_eq!(other.begin(store, "g", now).await.unwrap(), Begun::New);

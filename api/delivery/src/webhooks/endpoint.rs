@@ -18,6 +18,8 @@ use crate::{Courier, HookAddress};
 
 /// After a rotation the former secret signs beside the new one for so long.
 const OVERLAP: TimeDelta = TimeDelta::days(1);
+/// Former secrets that sign at once.
+const FORMERS_MAX: usize = 3;
 /// Of one organization.
 const ENDPOINTS_MAX: u64 = 20;
 const DESCRIPTION_MAX: usize = 200;
@@ -89,6 +91,9 @@ pub enum WebhookError {
     /// It waits for its next attempt anyway.
     #[error("the delivery is under way")]
     UnderWay,
+    /// It has enough to do.
+    #[error("too many deliveries wait for the webhook")]
+    TooManyWaiting,
     /// The endpoint is off.
     #[error("the webhook is off: enable it first")]
     Off,
@@ -186,7 +191,7 @@ impl Courier {
         let now = self.state.clock.now();
         let write = self.state.store.write().await?;
         let found = owned(&write, organization_id, webhook_id).await?;
-        let begins = new.enabled && !found.enabled;
+        let begins = (new.enabled && !found.enabled) || new.url != found.url;
         let mut changed = row::ActiveModel::from(found);
         changed.events = Set(new.events_text());
         changed.url = Set(new.url);
@@ -218,7 +223,12 @@ impl Courier {
         let write = self.state.store.write().await?;
         let found = owned(&write, organization_id, webhook_id).await?;
         let secret = WebhookSecret::generate()?;
-        let former = found.secret.clone();
+        // Former ones that still sign go on: who lost the secret that was shown once rotates again.
+        let former = std::iter::once(found.secret.as_str())
+            .chain(formers(&found, now))
+            .take(FORMERS_MAX)
+            .collect::<Vec<_>>()
+            .join(" ");
         let mut changed = row::ActiveModel::from(found);
         changed.secret = Set(sealed(&self.vault, webhook_id, &secret)?);
         changed.previous_secret = Set(Some(former));
@@ -343,17 +353,19 @@ fn sealed(vault: &Vault, webhook_id: &str, secret: &WebhookSecret) -> Result<Str
     vault.seal(webhook_id, secret.reveal().as_bytes())
 }
 
+/// The former secrets that still sign, the newest first. Sealed, they hold no space.
+fn formers(row: &row::Model, now: DateTime<Utc>) -> impl Iterator<Item = &str> {
+    let holds = row.previous_until.is_some_and(|until| now.timestamp_micros() < until);
+    row.previous_secret.as_deref().filter(|_| holds).into_iter().flat_map(|all| all.split(' '))
+}
+
 /// The secrets that sign now: the newest first.
 pub(super) fn secrets(
     vault: &Vault,
     row: &row::Model,
     now: DateTime<Utc>,
 ) -> Result<Vec<WebhookSecret>, StoreError> {
-    let former = row
-        .previous_secret
-        .as_ref()
-        .filter(|_| row.previous_until.is_some_and(|until| now.timestamp_micros() < until));
-    let open = |sealed: &String| {
+    let open = |sealed: &str| {
         let bytes = vault.open(&row.webhook_id, sealed);
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         text.map(WebhookSecret::of).ok_or(StoreError::Damaged {
@@ -361,7 +373,7 @@ pub(super) fn secrets(
             what: "a secret does not open with the key of this folder",
         })
     };
-    std::iter::once(&row.secret).chain(former).map(open).collect()
+    std::iter::once(row.secret.as_str()).chain(formers(row, now)).map(open).collect()
 }
 
 /// What an endpoint is told of.

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::Expr,
+    ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    sea_query::{Expr, ExprTrait},
 };
 use state::{
     jobs,
@@ -36,6 +37,32 @@ pub struct WebhookDelivery {
     pub created_at: DateTime<Utc>,
 }
 
+/// A place in the list of deliveries: the time and the id of one, as `micros:id`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryCursor(i64, String);
+
+impl WebhookDelivery {
+    /// The place behind this delivery.
+    pub fn cursor(&self) -> DeliveryCursor {
+        DeliveryCursor(self.created_at.timestamp_micros(), self.delivery_id.clone())
+    }
+}
+
+impl std::fmt::Display for DeliveryCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.0, self.1)
+    }
+}
+
+impl std::str::FromStr for DeliveryCursor {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (micros, id) = text.split_once(':').ok_or(())?;
+        Ok(Self(micros.parse().map_err(|_| ())?, id.to_owned()))
+    }
+}
+
 /// An attempt of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookAttempt {
@@ -62,7 +89,7 @@ impl Courier {
         &self,
         organization_id: &str,
         webhook_id: &str,
-        (state, before, limit): (Option<&str>, Option<DateTime<Utc>>, u64),
+        (state, before, limit): (Option<&str>, Option<&DeliveryCursor>, u64),
     ) -> Result<Vec<WebhookDelivery>, WebhookError> {
         self.webhook(organization_id, webhook_id).await?;
         let mut query =
@@ -71,7 +98,11 @@ impl Courier {
             query = query.filter(row::delivery::Column::State.eq(state));
         }
         if let Some(before) = before {
-            query = query.filter(row::delivery::Column::CreatedAt.lt(before.timestamp_micros()));
+            // Deliveries of one transaction have one time.
+            let same = row::delivery::Column::CreatedAt
+                .eq(before.0)
+                .and(row::delivery::Column::DeliveryId.lt(before.1.as_str()));
+            query = query.filter(row::delivery::Column::CreatedAt.lt(before.0).or(same));
         }
         let rows = query
             .order_by_desc(row::delivery::Column::CreatedAt)
@@ -187,6 +218,7 @@ async fn again(
     row::delivery::Entity::update_many()
         .col_expr(row::delivery::Column::State, Expr::value("queued"))
         .col_expr(row::delivery::Column::Round, Expr::value(0))
+        .col_expr(row::delivery::Column::Parked, Expr::value(false))
         .col_expr(row::delivery::Column::NextAt, Expr::value(now.timestamp_micros()))
         .filter(row::delivery::Column::DeliveryId.eq(found.delivery_id.as_str()))
         .exec(write.db())
@@ -237,11 +269,13 @@ pub(super) async fn forget(store: &Store, now: DateTime<Utc>) -> Result<(), Stor
         .exec(write.db())
         .await
         .doing("forgetting old deliveries")?;
+    // What was sent to several endpoints is of each of them.
     let used = row::delivery::Entity::find()
         .select_only()
         .column(row::delivery::Column::MessageId)
         .into_query();
     row::message::Entity::delete_many()
+        .filter(row::message::Column::CreatedAt.lt(before))
         .filter(row::message::Column::MessageId.not_in_subquery(used))
         .exec(write.db())
         .await

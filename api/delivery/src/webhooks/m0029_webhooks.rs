@@ -50,6 +50,7 @@ async fn sent(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .col(ColumnDef::new("attempts").integer().not_null())
         .col(ColumnDef::new("round").integer().not_null())
         .col(ColumnDef::new("next_at").big_integer())
+        .col(ColumnDef::new("parked").boolean().not_null())
         .col(ColumnDef::new("created_at").big_integer().not_null())
         .to_owned();
     manager.create_table(deliveries).await?;
@@ -68,6 +69,12 @@ async fn sent(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .col("created_at")
         .to_owned();
     manager.create_index(by_time).await?;
+    for (name, column) in
+        [("webhook_deliveries_of_message", "message_id"), ("webhook_deliveries_old", "created_at")]
+    {
+        let index = Index::create().name(name).table("webhook_deliveries").col(column).to_owned();
+        manager.create_index(index).await?;
+    }
     let attempts = Table::create()
         .table("webhook_attempts")
         .col(ColumnDef::new("delivery_id").string().not_null())

@@ -19,7 +19,7 @@ use state::migration::Migration;
 
 pub use endpoint::{NewWebhook, WebhookEndpoint, WebhookError, mark_told, turned_off};
 pub use event::EventType;
-pub use log::{WebhookAttempt, WebhookDelivery};
+pub use log::{DeliveryCursor, WebhookAttempt, WebhookDelivery};
 pub use publish::publish;
 pub(crate) use send::UnderWay;
 pub use signature::WebhookSecret;

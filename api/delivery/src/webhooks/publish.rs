@@ -1,7 +1,7 @@
 //! Telling: one message, and a delivery of it for each endpoint that wants it.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use serde_json::{Value, json};
 use state::{
     ids::{base62, random_bytes},
@@ -11,6 +11,9 @@ use state::{
 
 use super::{EventType, WebhookError, endpoint, row};
 use crate::Courier;
+
+/// An endpoint for which so many deliveries wait is not tested.
+const WAITING_MAX: u64 = 100;
 
 /// The kind of the jobs that send.
 pub(super) const JOB: &str = "webhook";
@@ -82,6 +85,7 @@ async fn tell(
             attempts: 0,
             round: 0,
             next_at: Some(now.timestamp_micros()),
+            parked: false,
             created_at: now.timestamp_micros(),
         };
         jobs::enqueue(write, &job(&delivery.delivery_id, 1, now), now).await?;
@@ -91,11 +95,11 @@ async fn tell(
     Ok(())
 }
 
-/// The job of an attempt. There is one for each attempt: its key names it.
+/// A job of an attempt. There may be several of one: the number says which attempts were made already.
 pub(super) fn job(delivery_id: &str, attempt: i32, run_at: DateTime<Utc>) -> NewJob {
     NewJob {
         kind: JOB,
-        dedup_key: format!("{delivery_id}:{attempt}:{}", run_at.timestamp_micros()),
+        dedup_key: format!("{delivery_id}:{attempt}:{:016x}", rand::random::<u64>()),
         payload: json!({"delivery_id": delivery_id, "attempt": attempt}),
         run_at,
     }
@@ -117,6 +121,15 @@ impl Courier {
         }
         let now = self.state.clock.now();
         let write = self.state.store.write().await?;
+        let waiting = row::delivery::Entity::find()
+            .filter(row::delivery::Column::WebhookId.eq(webhook_id))
+            .filter(row::delivery::Column::State.eq("queued"))
+            .count(write.db())
+            .await
+            .doing("counting what waits")?;
+        if waiting >= WAITING_MAX {
+            return Err(WebhookError::TooManyWaiting);
+        }
         let data = json!({"webhook_id": webhook_id});
         tell(&write, &[found.webhook_id], EventType::WebhookTest, &data, now).await?;
         write.commit().await?;

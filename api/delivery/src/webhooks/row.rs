@@ -66,6 +66,8 @@ pub(super) mod delivery {
         /// Of the attempts of the present round of sending: a replay begins another one.
         pub round: i32,
         pub next_at: Option<i64>,
+        /// It waits for others of its organization, without a job.
+        pub parked: bool,
         pub created_at: i64,
     }
 

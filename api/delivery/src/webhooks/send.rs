@@ -1,13 +1,16 @@
 //! The job of an attempt: it calls the endpoint, and writes down what came of it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    sea_query::Expr,
+};
 use serde_json::{Value, json};
 use state::{
     jobs::{self, Job, JobError, JobKind, JobResult, Repeat},
@@ -25,37 +28,41 @@ use crate::{Courier, HookAddress, hook};
 /// Attempts at once, of all and of one organization: who stalls holds up nobody else.
 const PARALLEL: usize = 24;
 const PARALLEL_OF_ONE: usize = 4;
-/// An attempt that finds its organization busy waits so long.
-const BUSY: TimeDelta = TimeDelta::seconds(1);
+/// What waits without anybody who would take it is looked for so often: after a restart.
+const UNPARK_EVERY: Duration = Duration::from_secs(10);
 const FORGET_EVERY: Duration = Duration::from_secs(6 * 3_600);
 
 const ATTEMPTS: &str = "webhook_attempts_total";
 
 /// The attempts that are under way, by organization.
 #[derive(Debug, Default)]
-pub(crate) struct UnderWay(Mutex<HashMap<String, usize>>);
+pub(crate) struct UnderWay(Mutex<HashMap<String, HashSet<String>>>);
 
 /// One of them; it ends when it is dropped.
-struct Place<'a>(&'a UnderWay, String);
+struct Place<'a>(&'a UnderWay, String, String);
 
 impl UnderWay {
-    fn enter(&self, organization_id: &str) -> Option<Place<'_>> {
+    fn enter(&self, organization_id: &str, delivery_id: &str) -> Option<Place<'_>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = all.entry(organization_id.to_owned()).or_default();
-        if *count >= PARALLEL_OF_ONE {
+        let own = all.entry(organization_id.to_owned()).or_default();
+        if own.len() >= PARALLEL_OF_ONE || !own.insert(delivery_id.to_owned()) {
             return None;
         }
-        *count += 1;
-        Some(Place(self, organization_id.to_owned()))
+        Some(Place(self, organization_id.to_owned(), delivery_id.to_owned()))
+    }
+
+    fn count(&self, organization_id: &str) -> usize {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(organization_id).map_or(0, HashSet::len)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut all = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = all.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(own) = all.get_mut(&self.1) {
+            own.remove(&self.2);
+            if own.is_empty() {
                 all.remove(&self.1);
             }
         }
@@ -74,6 +81,15 @@ pub(super) fn register(courier: &Courier) {
     courier.state.jobs.handle(kind, move |job| {
         let courier = sending.clone();
         async move { Box::pin(courier.attempt(&job)).await }
+    });
+    let unparking = courier.clone();
+    let kind = JobKind::new("webhook_waiting");
+    courier.state.jobs.repeat(kind, Repeat::Every(UNPARK_EVERY), UNPARK_EVERY, move |_| {
+        let courier = unparking.clone();
+        async move {
+            courier.unpark_idle().await.map_err(|error| JobError::of(&error))?;
+            Ok(Value::Null)
+        }
     });
     let state = courier.state.clone();
     let tidy = JobKind::new("webhook_tidy");
@@ -104,13 +120,18 @@ impl Courier {
         else {
             return Ok(json!({"delivery_id": id, "sent": false}));
         };
-        let Some(_place) = self.webhooks_under_way.enter(&call.endpoint.organization_id) else {
-            let now = self.state.clock.now();
+        let organization_id = &call.endpoint.organization_id;
+        let Some(place) = self.webhooks_under_way.enter(organization_id, id) else {
+            // The end of another attempt of the organization takes it from there.
             let write = self.state.store.write().await.map_err(failed)?;
-            let later = super::publish::job(id, call.delivery.attempts + 1, now + BUSY);
-            jobs::enqueue(&write, &later, now).await.map_err(failed)?;
+            park(&write, id, true).await.map_err(failed)?;
+            // The last one may have ended before the lock was ours.
+            if self.webhooks_under_way.count(organization_id) < PARALLEL_OF_ONE {
+                let now = self.state.clock.now();
+                unpark(&write, organization_id, 1, now).await.map_err(failed)?;
+            }
             write.commit().await.map_err(failed)?;
-            return Ok(json!({"delivery_id": id, "sent": false}));
+            return Ok(Value::Null);
         };
         let (began_at, begun) = (self.state.clock.now(), Instant::now());
         let (answered, answer, error) =
@@ -128,7 +149,10 @@ impl Courier {
         };
         let round = (call.delivery.round + 1).unsigned_abs();
         let verdict = verdict(round, answered, rand::random());
+        // Before what waits is taken up: it finds the place free.
+        drop(place);
         self.note_attempt(&call, attempt, verdict).await.map_err(failed)?;
+        self.state.jobs.wake();
         let label = match verdict {
             Verdict::Arrived => "sent",
             Verdict::Again(_) => "again",
@@ -169,7 +193,13 @@ impl Courier {
                 Some("the webhook is off".into()),
             ));
         }
-        let secrets = endpoint::secrets(&self.vault, &call.endpoint, now)?;
+        let secrets = match endpoint::secrets(&self.vault, &call.endpoint, now) {
+            // It is no fault of the database that passes: the attempt has failed.
+            Err(error @ StoreError::Damaged { .. }) => {
+                return Ok((none, None, Some(error.to_string())));
+            }
+            secrets => secrets?,
+        };
         let (id, timestamp) = (call.delivery.message_id.as_str(), now.timestamp());
         let signatures: Vec<_> =
             secrets.iter().map(|secret| secret.sign(id, timestamp, &call.body)).collect();
@@ -204,8 +234,6 @@ impl Courier {
     ) -> Result<(), StoreError> {
         let now = self.state.clock.now();
         let write = self.state.store.write().await?;
-        let added = row::attempt::Entity::insert(attempt);
-        added.exec_without_returning(write.db()).await.doing("writing down an attempt")?;
         let next = match verdict {
             Verdict::Again(pause) => TimeDelta::from_std(pause).ok().map(|pause| now + pause),
             _ => None,
@@ -216,7 +244,7 @@ impl Courier {
             Verdict::Gone | Verdict::GivenUp => "failed",
         };
         let attempts = call.delivery.attempts + 1;
-        row::delivery::Entity::update_many()
+        let updated = row::delivery::Entity::update_many()
             .col_expr(row::delivery::Column::State, Expr::value(state))
             .col_expr(row::delivery::Column::Attempts, Expr::value(attempts))
             .col_expr(row::delivery::Column::Round, Expr::value(call.delivery.round + 1))
@@ -228,12 +256,87 @@ impl Courier {
             .exec(write.db())
             .await
             .doing("writing down how a delivery went")?;
-        if let Some(at) = next {
+        let is_there = updated.rows_affected > 0;
+        // Else the endpoint was removed meanwhile.
+        if is_there {
+            let added = row::attempt::Entity::insert(attempt);
+            added.exec_without_returning(write.db()).await.doing("writing down an attempt")?;
+            stand(&write, &call.endpoint, verdict, now).await?;
+        }
+        if let Some(at) = next.filter(|_| is_there) {
             jobs::enqueue(&write, &job(&call.delivery.delivery_id, attempts + 1, at), now).await?;
         }
-        stand(&write, &call.endpoint, verdict, now).await?;
+        unpark(&write, &call.endpoint.organization_id, 1, now).await?;
         write.commit().await
     }
+}
+
+impl Courier {
+    /// Takes up what waits for organizations that have nothing under way.
+    async fn unpark_idle(&self) -> Result<(), StoreError> {
+        let waiting = row::delivery::Entity::find()
+            .select_only()
+            .column(row::delivery::Column::WebhookId)
+            .filter(row::delivery::Column::Parked.eq(true))
+            .distinct()
+            .into_query();
+        let organizations: Vec<String> = row::endpoint::Entity::find()
+            .select_only()
+            .column(row::endpoint::Column::OrganizationId)
+            .filter(row::endpoint::Column::WebhookId.in_subquery(waiting))
+            .distinct()
+            .into_tuple()
+            .all(self.state.store.db())
+            .await
+            .doing("looking for deliveries that wait")?;
+        for organization_id in organizations {
+            if self.webhooks_under_way.count(&organization_id) == 0 {
+                let now = self.state.clock.now();
+                let write = self.state.store.write().await?;
+                unpark(&write, &organization_id, PARALLEL_OF_ONE as u64, now).await?;
+                write.commit().await?;
+            }
+        }
+        self.state.jobs.wake();
+        Ok(())
+    }
+}
+
+async fn park(write: &Write, delivery_id: &str, parked: bool) -> Result<(), StoreError> {
+    row::delivery::Entity::update_many()
+        .col_expr(row::delivery::Column::Parked, Expr::value(parked))
+        .filter(row::delivery::Column::DeliveryId.eq(delivery_id))
+        .exec(write.db())
+        .await
+        .doing("letting a delivery wait")?;
+    Ok(())
+}
+
+/// Takes up the oldest deliveries of an organization that wait for a place.
+async fn unpark(
+    write: &Write,
+    organization_id: &str,
+    count: u64,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let own = row::endpoint::Entity::find()
+        .select_only()
+        .column(row::endpoint::Column::WebhookId)
+        .filter(row::endpoint::Column::OrganizationId.eq(organization_id))
+        .into_query();
+    let waiting = row::delivery::Entity::find()
+        .filter(row::delivery::Column::Parked.eq(true))
+        .filter(row::delivery::Column::WebhookId.in_subquery(own))
+        .order_by_asc(row::delivery::Column::CreatedAt)
+        .limit(count)
+        .all(write.db())
+        .await
+        .doing("looking for deliveries that wait")?;
+    for delivery in waiting {
+        park(write, &delivery.delivery_id, false).await?;
+        jobs::enqueue(write, &job(&delivery.delivery_id, delivery.attempts + 1, now), now).await?;
+    }
+    Ok(())
 }
 
 /// How the endpoint stands after an attempt.
@@ -243,10 +346,13 @@ async fn stand(
     verdict: Verdict,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    if !of.enabled {
+    let found = row::endpoint::Entity::find_by_id(of.webhook_id.as_str()).one(write.db()).await;
+    let found = found.doing("reading a webhook")?;
+    // The answer of another address, or of one that is off, says nothing of what is there now.
+    let Some(found) = found.filter(|found| found.enabled && found.url == of.url) else {
         return Ok(());
-    }
-    let since = match (verdict, of.failing_since) {
+    };
+    let since = match (verdict, found.failing_since) {
         (Verdict::Arrived, None) => return Ok(()),
         (Verdict::Arrived, Some(_)) => None,
         (_, since) => Some(since.unwrap_or(now.timestamp_micros())),

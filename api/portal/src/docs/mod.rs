@@ -4,7 +4,7 @@ mod guide;
 
 use std::sync::{Arc, LazyLock};
 
-use accounts::{Directory, visit};
+use accounts::{Directory, posted};
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::TimeDelta;
 use pages::{Template, Vocabulary, framed, saved_query::Reader};
@@ -173,12 +173,12 @@ async fn reference_with_key(
     gate: web::Data<Gate>,
     directory: web::Data<Directory>,
 ) -> Result<HttpResponse, Problem> {
-    let principal =
-        match visit(&request, &gate, &directory, (None, None), ManageKeys::check).await? {
-            Ok(visit) => visit.principal,
-            Err(way_in) => return Ok(way_in),
-        };
-    let fields: accounts::Fields = body.form(&principal).await?;
+    // As on the page of keys: who gave the password long ago gives it again.
+    let (visit, fields) = match posted::<ManageKeys>(&request, &gate, &directory, body).await? {
+        Ok(posted) => posted,
+        Err(way_in) => return Ok(way_in),
+    };
+    let principal = visit.principal;
     let lang = fields.get("lang").cloned();
     let language = language(&request, lang.as_deref());
     let name = WORDS.text("trial_key", language);

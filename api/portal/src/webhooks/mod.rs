@@ -50,6 +50,7 @@ fn problem(error: WebhookError) -> Problem {
         }
         WebhookError::Unknown(_) | WebhookError::UnknownDelivery(_) => Problem::not_found(detail),
         WebhookError::TooMany => Problem::conflict(Code::TooManyWebhooks, detail),
+        WebhookError::TooManyWaiting => Problem::too_many_requests(60).explained(detail),
         WebhookError::UnderWay | WebhookError::Off => Problem::conflict(Code::WebhookState, detail),
         WebhookError::Store(error) => error.into(),
     }

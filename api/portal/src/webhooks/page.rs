@@ -144,9 +144,10 @@ fn refusal(form: Form, say: &Say, error: WebhookError) -> Result<Form, Problem> 
     let reason = say.filled("refused", &[("reason", &error.to_string())]);
     match error {
         WebhookError::Invalid { field, .. } => Ok(form.refused(Some(field), &reason)),
-        WebhookError::TooMany | WebhookError::Off | WebhookError::UnderWay => {
-            Ok(form.refused(None, &reason))
-        }
+        WebhookError::TooMany
+        | WebhookError::TooManyWaiting
+        | WebhookError::Off
+        | WebhookError::UnderWay => Ok(form.refused(None, &reason)),
         other => Err(problem(other)),
     }
 }

@@ -3,12 +3,12 @@
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::header::LOCATION, post, put, web};
 use chrono::{DateTime, Utc};
 use delivery::webhooks::{
-    EventType, WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookSecret,
+    DeliveryCursor, EventType, WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookSecret,
 };
 use rest::{
     body::Body,
     principal::{Authorized, ManageKeys, SignedIn},
-    problem::{Denied, Problem, parameters},
+    problem::{Code, Denied, Problem, parameters},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -58,8 +58,7 @@ struct DeliveryParameters {
     /// At most so many: 50 without it, and at most 500.
     limit: Option<u64>,
     /// `next_page` of the answer before.
-    #[param(value_type = Option<String>, format = DateTime)]
-    page: Option<DateTime<Utc>>,
+    page: Option<String>,
 }
 
 /// An endpoint to make, or to change.
@@ -148,7 +147,7 @@ struct WebhookDeliveryView {
 struct WebhookDeliveryList {
     deliveries: Vec<WebhookDeliveryView>,
     /// Send it as `page` for older ones.
-    next_page: Option<DateTime<Utc>>,
+    next_page: Option<String>,
 }
 
 /// A delivery with what was sent, and each attempt.
@@ -273,6 +272,10 @@ async fn create_webhook(
     let asked = parameters(asked)?;
     let body: WebhookBody = body.json(&principal).await?;
     let id = owner(&principal, asked.organization.as_deref())?;
+    if !portal.directory.knows_organization(id).await? {
+        let detail = format!("there is no organization `{id}`");
+        return Err(Problem::bad_request(Code::UnknownOrganization, detail));
+    }
     let events = events_of(body.events.iter().map(String::as_str)).map_err(problem)?;
     let new = new(&body.url, &body.description, events, body.enabled);
     let made = portal.courier.create_webhook(id, new, &principal.origin(&request)).await;
@@ -407,11 +410,14 @@ async fn list_webhook_deliveries(
         return Err(Problem::invalid_parameters("`state` is queued, sent or failed"));
     }
     let limit = asked.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
-    let found =
-        portal.courier.webhook_deliveries(id, &webhook_id, (state, asked.page, limit)).await;
+    let wrong = |()| Problem::invalid_parameters("`page` is none of an answer before");
+    let page: Option<DeliveryCursor> =
+        asked.page.as_deref().map(str::parse).transpose().map_err(wrong)?;
+    let window = (state, page.as_ref(), limit);
+    let found = portal.courier.webhook_deliveries(id, &webhook_id, window).await;
     let found = found.map_err(problem)?;
     let is_full = found.len() as u64 == limit;
-    let next_page = found.last().filter(|_| is_full).map(|last| last.created_at);
+    let next_page = found.last().filter(|_| is_full).map(|last| last.cursor().to_string());
     let deliveries = found.into_iter().map(WebhookDeliveryView::from).collect();
     Ok(HttpResponse::Ok().json(WebhookDeliveryList { deliveries, next_page }))
 }

@@ -5,6 +5,7 @@ mod m0005_outbox_set_aside;
 mod m0006_jobs;
 mod m0016_access_revision;
 mod m0030_idempotency;
+mod m0031_jobs_due;
 
 use std::pin::Pin;
 
@@ -25,6 +26,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "m0006_jobs", up: |m| Box::pin(m0006_jobs::up(m)) },
     Migration { name: "m0016_access_revision", up: |m| Box::pin(m0016_access_revision::up(m)) },
     Migration { name: "m0030_idempotency", up: |m| Box::pin(m0030_idempotency::up(m)) },
+    Migration { name: "m0031_jobs_due", up: |m| Box::pin(m0031_jobs_due::up(m)) },
 ];
 
 /// The work of a migration. It fails with the database's error.
