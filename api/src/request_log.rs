@@ -46,8 +46,8 @@ impl RequestSource for RequestLog {
         let window = window(from, to);
         let sql = format!(
             "SELECT count(*) AS requests, count(*) FILTER (WHERE {FAILED}) AS errors, \
-             CAST(approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY latency_ms) AS BIGINT) AS p50, \
-             CAST(approx_percentile_cont(0.95) WITHIN GROUP (ORDER BY latency_ms) AS BIGINT) AS p95 \
+             CAST(percentile_cont(0.5) WITHIN GROUP (ORDER BY latency_ms) AS BIGINT) AS p50, \
+             CAST(percentile_cont(0.95) WITHIN GROUP (ORDER BY latency_ms) AS BIGINT) AS p95 \
              FROM usage_events WHERE {window}"
         );
         let found = self.rows(organization_id, sql).await?;

@@ -302,8 +302,10 @@ def fuzz(server, folder, seconds):
         done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, timeout=seconds * 20 + 600)
     text = report.read_text()
     if done.returncode != 0:
-        sys.exit(f"schemathesis:\n{text[-8000:]}")
-    print("schemathesis: " + next((line.strip() for line in text.splitlines() if "generated" in line), "no failure"))
+        failures = text[max(0, text.find("FAILURES")) :]
+        sys.exit(f"schemathesis:\n{failures[:12000]}")
+    cases = re.search(r"(\d+) generated", text)
+    print(f"schemathesis: {cases.group(1) if cases else 'some'} cases, no failure")
 
 
 def webhooks(server, folder):
@@ -376,7 +378,7 @@ def main():
     parser.add_argument("program", type=pathlib.Path)
     parser.add_argument("node", type=pathlib.Path)
     parser.add_argument("--seconds", type=int, default=40)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="steps, with commas")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
@@ -394,7 +396,7 @@ def main():
                 "fuzz": lambda: fuzz(server, folder, options.seconds),
             }
             for name, step in steps.items():
-                if options.only in ("", name):
+                if not options.only or name in options.only.split(","):
                     step()
         except BaseException:
             sys.stderr.write((folder / "data/server.log").read_text()[-3000:])

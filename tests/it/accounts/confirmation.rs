@@ -85,6 +85,15 @@ async fn keys_and_members_ask_for_the_password_again() {
     let made = ann.form("/keys/create", &again(PASSWORD)).await;
     assert!(made.text().contains("aihub_"), "{}", made.text());
     assert_eq!(ann.get("/v1/keys").await.1["keys"].as_array().map(Vec::len), Some(2));
+
+    // So does the page on which the API is tried.
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let asks = ann.form("/docs/reference", &[("lang", "en")]).await;
+    assert!(asks.status == 403 && asks.text().contains("password_again"), "{}", asks.text());
+    assert_eq!(ann.get("/v1/keys").await.1["keys"].as_array().map(Vec::len), Some(2));
+    let made = ann.form("/docs/reference", &[("lang", "en"), ("password_again", PASSWORD)]).await;
+    assert!(made.text().contains("data-key=\"aihub_"), "{}", made.text());
+    assert_eq!(ann.get("/v1/keys").await.1["keys"].as_array().map(Vec::len), Some(3));
     place.server.stop();
 }
 

@@ -165,6 +165,7 @@ pub(super) fn complete(document: &mut Value) {
 
 /// A schema that is a part of another one knows some of its members only, so it must not refuse the others.
 fn open_parts(document: &mut Value) {
+    open_inline(document);
     let mut parts = Vec::new();
     references(document, "allOf", false, &mut parts);
     for name in parts {
@@ -174,6 +175,25 @@ fn open_parts(document: &mut Value) {
         {
             schema.remove("additionalProperties");
         }
+    }
+}
+
+/// The same of parts that are written where they stand.
+fn open_inline(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(open_inline),
+        Value::Object(members) => {
+            for part in members.get_mut("allOf").and_then(Value::as_array_mut).into_iter().flatten()
+            {
+                if part["additionalProperties"] == false
+                    && let Some(part) = part.as_object_mut()
+                {
+                    part.remove("additionalProperties");
+                }
+            }
+            members.values_mut().for_each(open_inline);
+        }
+        _ => {}
     }
 }
 
