@@ -27,7 +27,8 @@ use crate::RowAccess;
 
 /// What a query cost. An organization is told nothing of it: others' rows are in the same files, and what is read
 /// of them, even of its own rows, depends on which files those rows are in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = QueryCost)]
 pub struct Cost {
     /// Rows that the scans gave.
     #[serde(skip_serializing_if = "Option::is_none")]

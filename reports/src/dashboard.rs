@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use query::metric::{Audience, Catalog, MetricRequest};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use set::DashboardSet;
 
@@ -30,10 +31,11 @@ pub(crate) const ORGANIZATION: &str = "organization";
 const MOST_TILES: usize = 40;
 
 /// A dashboard.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dashboard {
-    /// The name in addresses and commands.
+    /// The name in addresses and commands. A body to save may leave it out.
+    #[schema(required = false)]
     pub name: String,
     pub title: Text,
     pub tiles: Vec<Tile>,

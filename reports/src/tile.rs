@@ -18,6 +18,7 @@ mod waterfall;
 use chrono::{DateTime, Utc};
 use query::metric::{Audience, Catalog, Grain, MetricRequest};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::answer::Answers;
 use crate::{
@@ -41,7 +42,7 @@ pub use text::TextTile;
 pub use waterfall::WaterfallTile;
 
 /// How values over time are drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Draw {
     Line,
@@ -51,7 +52,7 @@ pub enum Draw {
 }
 
 /// A tile of a dashboard. In YAML its `kind` is the name of one of these.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Tile {
     Kpi(KpiTile),

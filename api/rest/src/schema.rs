@@ -20,41 +20,6 @@ pub struct AnyObject;
 #[derive(Debug)]
 pub struct Quantity;
 
-/// A text in each language of the pages.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "only its schema is used")]
-pub struct Words {
-    en: String,
-    #[schema(rename = "zh-CN")]
-    zh_cn: String,
-}
-
-/// Rows of a query's answer in JSON.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "only its schema is used")]
-pub struct QueryAnswer {
-    columns: Vec<AnswerColumn>,
-    /// One object for each row, by the names of the columns.
-    rows: Vec<AnyObject>,
-    row_count: u64,
-    /// There are more rows than were asked for.
-    truncated: bool,
-    /// The cut it was read at.
-    as_of: Option<String>,
-    /// What the query read and how long it took; less of it for an organization.
-    statistics: AnyObject,
-}
-
-/// A column of a query's answer.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "only its schema is used")]
-pub struct AnswerColumn {
-    name: String,
-    /// The type in Arrow's words.
-    #[schema(rename = "type")]
-    kind: String,
-}
-
 impl PartialSchema for AnyValue {
     fn schema() -> RefOr<Schema> {
         let types =
@@ -65,7 +30,7 @@ impl PartialSchema for AnyValue {
 
 impl PartialSchema for AnyObject {
     fn schema() -> RefOr<Schema> {
-        let any = AdditionalProperties::FreeForm(true);
+        let any = AdditionalProperties::RefOr(AnyValue::schema());
         RefOr::T(ObjectBuilder::new().additional_properties(Some(any)).build().into())
     }
 }

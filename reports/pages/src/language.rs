@@ -1,6 +1,7 @@
 //! The two languages of every page.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A language a page can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -57,8 +58,9 @@ impl Language {
 }
 
 /// A text in every language.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Words)]
 pub struct Text {
     /// The text in English.
     pub en: String,

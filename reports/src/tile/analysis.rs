@@ -7,6 +7,7 @@ use query::metric::Grain;
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::{
     TileContext,
@@ -20,13 +21,14 @@ use crate::{
 };
 
 /// A question of `/v1/analyses`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnalysisTile {
     pub analysis: AnalysisName,
     pub title: Text,
     pub note: Text,
-    /// The body of the question, without its window.
+    /// The body of the question, as `POST /v1/analyses/…` takes it, without its window.
+    #[schema(value_type = BTreeMap<String, Value>)]
     pub question: Value,
     /// What events are called, by their texts in the question.
     #[serde(default)]
@@ -36,7 +38,7 @@ pub struct AnalysisTile {
 }
 
 /// The name of an analysis in its address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AnalysisName {
     Funnel,

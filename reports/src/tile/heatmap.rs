@@ -3,6 +3,7 @@
 use query::metric::{MetricRequest, Number};
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     TileContext,
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// When things happen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeatmapTile {
     pub metric: String,

@@ -5,6 +5,7 @@ use pages::words::Words;
 use query::metric::{MetricRequest, Number};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{TileContext, TileLink};
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// A figure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KpiTile {
     pub metric: String,

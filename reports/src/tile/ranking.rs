@@ -5,6 +5,7 @@ use query::metric::{MetricAnswer, MetricRequest, MetricRow};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{TileContext, TileLink};
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// The top of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RankingTile {
     pub metric: String,

@@ -7,6 +7,7 @@ use pages::saved_query::{CellClass, Rows};
 use query::metric::Unit;
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{ChartFormat, Charts, Draw, TileContext, TileFailure, TileLink, View, grid, stacked};
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// What a saved query answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QueryTile {
     /// The name of the saved query. Its parameters `from` and `to` get the period of the page; a parameter that is named as a
@@ -33,7 +34,9 @@ pub struct QueryTile {
 }
 
 /// How rows are shown. A chart has the first column that is no number along its axis, and a line for each number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, strum::EnumString)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, strum::EnumString, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum QueryDraw {

@@ -8,6 +8,7 @@ use query::metric::{Grain, MetricAnswer, MetricRequest, Number, Unit};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{ChartFormat, Charts, Draw, TileContext, TileLink};
 use crate::annotation::{Annotation, Mark, marks};
@@ -18,7 +19,7 @@ use crate::number::{Precision, print};
 use crate::{Band, Error, Language, Selection, Text, Window, words};
 
 /// A line over the window.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SeriesTile {
     pub metric: String,
@@ -34,7 +35,7 @@ pub struct SeriesTile {
 }
 
 /// How far ahead to look.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForecastOptions {
     pub horizon_days: u32,

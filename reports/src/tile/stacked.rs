@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use query::metric::{MetricAnswer, MetricRequest, Number};
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{ChartFormat, Charts, Draw, TileContext, TileLink, limit_fault};
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// Lines, areas or bars, one for each of the largest values of a dimension.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StackedTile {
     pub metric: String,

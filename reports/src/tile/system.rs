@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use query::metric::Unit;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     TileContext,
@@ -14,7 +15,7 @@ use super::{
 use crate::{Language, Text, address::WORDS, number};
 
 /// A table of the server's own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SystemTile {
     pub of: SystemTopic,
@@ -25,7 +26,7 @@ pub struct SystemTile {
 }
 
 /// What a table of the server is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SystemTopic {
     /// What waits for the tables.

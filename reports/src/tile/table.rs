@@ -4,6 +4,7 @@ use pages::words::Words;
 use query::metric::{MetricAnswer, MetricRequest, Number};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{TileContext, TileLink, group, limit_fault};
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 };
 
 /// A table, ordered by its first column, the largest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TableTile {
     /// The dimension whose values are the rows.
@@ -27,7 +28,7 @@ pub struct TableTile {
 }
 
 /// A metric of the table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Column {
     pub metric: String,

@@ -1,12 +1,13 @@
 //! Words between the tiles.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::TileContext;
 use crate::Text;
 
 /// A text: a blank line begins a new paragraph. Nothing in it is markup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextTile {
     pub title: Text,

@@ -3,6 +3,7 @@
 use query::metric::{MetricAnswer, MetricRequest};
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     TileContext,
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// A stock and its movements.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaterfallTile {
     /// The stock, such as `mrr`: its value at the end of a period.

@@ -39,6 +39,7 @@ async fn the_contract_is_the_golden_files_and_its_routes_exist() {
     assert_eq!(answer.header("content-type"), "application/json");
     let contract = answer.json();
     compare(&golden(&contract));
+    assert_typed(&contract, "");
     assert!(contract["openapi"].as_str().is_some_and(|version| version.starts_with("3.1.")));
 
     let mut routes = 0;
@@ -69,6 +70,30 @@ async fn the_contract_is_the_golden_files_and_its_routes_exist() {
     }
     assert_eq!(docs.matches("\n| `").count() - docs.matches("| `code` |").count(), codes.len());
     server.stop();
+}
+
+/// Nothing is an object of which the contract says nothing.
+fn assert_typed(value: &Value, place: &str) {
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| assert_typed(value, place)),
+        Value::Object(members) => {
+            let is_object = members.get("type").is_some_and(|kind| kind == "object");
+            let says = |name| members.get(name).is_some_and(|value| *value != true);
+            let is_said = ["properties", "additionalProperties", "allOf", "oneOf"].map(says);
+            assert!(!is_object || is_said.contains(&true), "{place} is an object of anything");
+            if let Some(Value::Object(properties)) = members.get("properties") {
+                for (name, value) in properties {
+                    let says = |kind| value.get(kind).is_some();
+                    let is_said = ["type", "$ref", "oneOf", "anyOf", "allOf", "enum"].map(says);
+                    assert!(is_said.contains(&true), "{place}/{name} has no type");
+                }
+            }
+            for (name, value) in members.iter().filter(|(name, _)| *name != "example") {
+                assert_typed(value, &format!("{place}/{name}"));
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The files of the contract by their names in `docs/api`: one would be large.
@@ -131,7 +156,7 @@ fn refer(value: &mut Value, from: &str) {
 fn compare(files: &Files) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api");
     for (name, value) in files {
-        let served = serde_yaml_ng::to_string(value).expect("YAML");
+        let served = portal::contract::yaml(value);
         let path = folder.join(name);
         if std::env::var_os("AIHUB_TEST_UPDATE").is_some() {
             fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");

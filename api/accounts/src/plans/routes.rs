@@ -2,7 +2,6 @@
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
 use chrono::{DateTime, Utc};
-use rest::schema::Words;
 use rest::{
     body::Body,
     principal::{Administer, Authorized, SignedIn},
@@ -29,7 +28,7 @@ use crate::{
 pub(super) struct PlanView {
     name: String,
     /// `en` and `zh-CN`.
-    #[schema(value_type = Words)]
+    #[schema(value_type = pages::Text)]
     title: Value,
     /// What its organizations may call and use.
     limits: Limits,

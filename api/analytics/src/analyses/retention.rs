@@ -82,11 +82,9 @@ pub(super) struct RetentionCell {
     share: Option<f64>,
     /// What they paid, by currency, as decimal strings.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     value: Option<BTreeMap<String, String>>,
     /// The same as a share of period 0.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     value_share: Option<BTreeMap<String, f64>>,
     /// The period is not over yet, or has just ended.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -46,7 +46,6 @@ pub(super) struct AnomalyView {
     /// The probability of something at least as unusual.
     p_value: f64,
     /// `kind`: `everywhere`, `in` (with `dimension`, `values`, `share`), `shows` (the same without a share) or `unknown`; null as long as nobody looked.
-    #[schema(value_type = Option<Object>)]
     cause: Option<KeptCause>,
     /// The anomaly of the same cause that stands for this one.
     same_as: Option<String>,

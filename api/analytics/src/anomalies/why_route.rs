@@ -3,7 +3,6 @@
 use actix_web::{HttpResponse, post, web};
 use chrono::{DateTime, Utc};
 use query::metric::{Compare, Window, audience};
-use rest::schema::Words;
 use rest::{
     body::Body,
     principal::{Authorized, ReadMetrics},
@@ -68,7 +67,7 @@ pub(super) struct WhyView {
     pub(super) cause: KeptCause,
     pub(super) dimensions: Vec<WhyDimension>,
     /// The same in words: `en` and `zh-CN`.
-    #[schema(value_type = Words)]
+    #[schema(value_type = pages::Text)]
     pub(super) said: Value,
     pub(super) as_of: String,
 }

@@ -19,6 +19,7 @@ use serde_json::{json, value::RawValue};
 use state::audit::{self, AuditAction, AuditOrigin};
 use utoipa::ToSchema;
 
+use super::schema::UsageData;
 use super::{
     headers, own_organization, rate,
     whereabouts::{locate, owner, unknown},
@@ -61,7 +62,7 @@ pub(super) struct CorrectBody {
     #[schema(format = DateTime)]
     pub time: Option<String>,
     /// The columns and attributes that were wrong, as an event's data has them. `null` clears one.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<UsageData>)]
     pub data: Option<Box<RawValue>>,
 }
 

@@ -4,11 +4,11 @@ mod binary;
 mod correction;
 mod headers;
 mod rate;
+mod schema;
 mod settings;
 mod whereabouts;
 
 use chrono::{DateTime, Utc};
-use rest::schema::AnyObject;
 use std::{path::Path, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
@@ -28,6 +28,7 @@ pub use settings::Settings;
 
 use crate::{Lake, imports::ReplacedImportCache};
 use rate::{EventRateLimiter, Rates};
+use schema::EventData;
 
 /// Events in, where one is, and their corrections.
 pub(crate) const FEATURE: Feature<Lake> = Feature::new("events")
@@ -147,8 +148,7 @@ struct CloudEvent {
     time: DateTime<Utc>,
     /// The organization. An organization's own key leaves it out.
     subject: Option<String>,
-    #[schema(value_type = AnyObject)]
-    data: AnyObject,
+    data: EventData,
 }
 
 /// One event, or several.

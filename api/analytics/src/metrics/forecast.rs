@@ -11,7 +11,6 @@ use reports::metric_forecast::{
     self, Accuracy, ForecastError, GroupForecast, LEVELS, MetricForecast, MonthEnd, Peak, Reached,
     Scenarios,
 };
-use rest::schema::Words;
 use rest::{
     principal::{Authorized, ReadMetrics},
     problem::{Code, Denied, Problem, parameters},
@@ -100,7 +99,7 @@ struct ForecastExplanation {
     trend_share: Option<f64>,
     season_share: Option<f64>,
     rest_share: Option<f64>,
-    said: Words,
+    said: pages::Text,
 }
 
 /// A model of the pool.

@@ -76,7 +76,6 @@ pub struct MetricQueryBody {
     /// `{"dimension": "model", "operator": "=", "value": "gpt-4o"}`. Operators: `=`, `!=`, `in` and `not in` (with
     /// `values`), `contains`, `is null`, `is not null`. `{"and": […]}` and `{"or": […]}` join filters.
     #[serde(default, deserialize_with = "filter")]
-    #[schema(value_type = Option<Object>)]
     pub filter: Option<Filter>,
     pub compare: Option<String>,
     /// Groups are ranked by the first metric.

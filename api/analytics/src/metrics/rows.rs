@@ -1,11 +1,11 @@
 //! `GET /v1/metrics/{name}/rows`: the rows that a value comes from.
 
+use crate::queries::QueryAnswer;
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use query::{
     AnswerFormat,
     metric::{Groups, MetricRequest, viewer},
 };
-use rest::schema::QueryAnswer;
 use rest::{
     principal::{Authorized, RunSql},
     problem::{Denied, Problem, parameters},

@@ -1,6 +1,6 @@
 //! Answers of metrics in JSON.
 
-use rest::schema::{Quantity, Words};
+use rest::schema::Quantity;
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
@@ -19,9 +19,9 @@ pub struct MetricDefinition {
     /// In English; `titles` and `descriptions` have all languages of the pages.
     pub title: String,
     pub description: String,
-    #[schema(value_type = Words)]
+    #[schema(value_type = pages::Text)]
     pub titles: query::metric::Text,
-    #[schema(value_type = Words)]
+    #[schema(value_type = pages::Text)]
     pub descriptions: query::metric::Text,
     /// `count`, `number`, `ratio`, `milliseconds` or `money`.
     #[schema(value_type = String)]

@@ -3,7 +3,6 @@
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, post, put, web};
 use chrono::{DateTime, Utc};
 use reports::Dashboard;
-use rest::schema::{AnyObject, Words};
 use rest::{
     body::Body,
     principal::{Authorized, Principal, ViewDashboard},
@@ -25,7 +24,7 @@ use crate::Lake;
 #[serde(deny_unknown_fields)]
 pub(super) struct SaveBody {
     /// `title` and `tiles`; `name` is that of the address.
-    #[schema(value_type = Option<AnyObject>)]
+    #[schema(value_type = Option<Dashboard>)]
     definition: Option<serde_json::Value>,
     /// The same as YAML.
     yaml: Option<String>,
@@ -70,7 +69,6 @@ struct VersionList {
 pub(super) struct DashboardView {
     name: String,
     /// `en` and `zh-CN`.
-    #[schema(value_type = Words)]
     title: reports::Text,
     /// It comes with the program, or from a file.
     built_in: bool,
@@ -85,7 +83,6 @@ pub(super) struct DashboardView {
     updated_at: Option<DateTime<Utc>>,
     /// Only of one dashboard.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<AnyObject>)]
     definition: Option<Dashboard>,
     /// The same as YAML.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,7 @@
 //! `/v1/queries`: queries that run in the background and whose answers are fetched later, the history, and what
 //! runs now.
 
-use rest::schema::QueryAnswer;
+use super::contract::QueryAnswer;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, post, web};

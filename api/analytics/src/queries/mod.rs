@@ -3,6 +3,7 @@
 mod answer;
 mod background;
 mod body;
+mod contract;
 mod departed;
 pub(crate) mod history;
 mod history_row;
@@ -13,7 +14,6 @@ mod saved;
 mod saved_row;
 mod settings;
 
-use rest::schema::{AnswerColumn, QueryAnswer};
 use serde::Serialize;
 use std::sync::LazyLock;
 
@@ -33,6 +33,8 @@ use state::migration::Migration;
 pub use background::Background;
 pub(crate) use body::AnswerOptions;
 pub use body::{Csv, QueryBody, QueryParameters};
+use contract::AnswerColumn;
+pub(crate) use contract::QueryAnswer;
 pub use history::give_up_unfinished;
 pub use running::Runner;
 pub use saved::{PARAMETER, SavedQuery, saved_for, saved_json, visible};

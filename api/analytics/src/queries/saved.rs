@@ -5,7 +5,7 @@
 
 mod stored;
 
-use rest::schema::QueryAnswer;
+use super::contract::QueryAnswer;
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, post, web};

@@ -1,7 +1,6 @@
 //! `/v1/invoices`: what customers see of their invoices, and what staff does with them.
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
-use rest::schema::AnyObject;
 use rest::{
     body::Body,
     principal::{Administer, Authorized, Principal, ReadMetrics},
@@ -183,11 +182,32 @@ struct EventsParameters {
     page: Option<u64>,
 }
 
+/// An event behind a line of an invoice.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct LineEvent {
+    event_id: String,
+    source: String,
+    occurred_at: String,
+    project_id: Option<String>,
+    api_key_id: Option<String>,
+    model: Option<String>,
+    status_code: Option<i64>,
+    input_tokens: Option<i64>,
+    cached_input_tokens: Option<i64>,
+    cache_write_input_tokens: Option<i64>,
+    output_tokens: Option<i64>,
+    images: Option<i64>,
+    /// A decimal.
+    list_price: Option<String>,
+    currency: Option<String>,
+}
+
 /// A page of the events behind a line.
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct LineEvents {
     /// Rows of `usage_events`.
-    #[schema(value_type = Vec<AnyObject>)]
+    #[schema(value_type = Vec<LineEvent>)]
     events: Vec<Value>,
     sql: Option<String>,
     as_of: Option<String>,

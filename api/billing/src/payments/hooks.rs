@@ -42,12 +42,43 @@ struct HookAnswer {
     received: bool,
 }
 
+/// An event of Stripe. Members that are not named here are there too.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct StripeEvent {
+    id: String,
+    /// Such as `checkout.session.completed`.
+    #[schema(rename = "type")]
+    kind: String,
+    /// Seconds since 1970.
+    created: i64,
+    data: StripeData,
+}
+
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct StripeData {
+    /// What the event is of, as Stripe describes it.
+    object: AnyObject,
+}
+
+/// An event of PayPal. Members that are not named here are there too.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct PaypalEvent {
+    id: String,
+    /// Such as `CHECKOUT.ORDER.APPROVED`.
+    event_type: String,
+    /// What the event is of, as PayPal describes it.
+    resource: AnyObject,
+}
+
 /// Takes what Stripe tells. `Stripe-Signature` is checked on the body as it came; an event counts once, however often it comes.
 #[utoipa::path(
     operation_id = "receive_stripe_event",
     tag = "billing",
     security(()),
-    request_body(content = AnyObject, content_type = "application/json"),
+    request_body(content = StripeEvent, content_type = "application/json"),
     responses((status = 200, body = HookAnswer), (status = 400, body = Problem), (status = 409, body = Problem))
 )]
 #[post("/v1/hooks/stripe")]
@@ -76,7 +107,7 @@ async fn stripe_hook(
     operation_id = "receive_paypal_event",
     tag = "billing",
     security(()),
-    request_body(content = AnyObject, content_type = "application/json"),
+    request_body(content = PaypalEvent, content_type = "application/json"),
     responses((status = 200, body = HookAnswer), (status = 400, body = Problem), (status = 409, body = Problem))
 )]
 #[post("/v1/hooks/paypal")]

@@ -77,14 +77,18 @@ impl Contract {
 
     /// The document in YAML.
     pub fn yaml(&self) -> Bytes {
-        let text = || quoted(&serde_yaml_ng::to_string(&self.document).unwrap_or_default()).into();
-        self.yaml.get_or_init(text).clone()
+        self.yaml.get_or_init(|| yaml(&self.document).into()).clone()
     }
 
     /// The document as OpenAPI 3.0.3, in JSON, for tools that do not read 3.1.
     pub fn older(&self) -> Bytes {
         self.older.get_or_init(|| pretty(&older::older(&self.document))).clone()
     }
+}
+
+/// A value in YAML that readers of YAML 1.1 and 1.2 take alike.
+pub fn yaml(value: &Value) -> String {
+    quoted(&serde_yaml_ng::to_string(value).unwrap_or_default())
 }
 
 /// With quotes around words that readers of YAML 1.1 do not take for texts.

@@ -92,6 +92,10 @@ impl ValueType {
             "boolean" => Self::Boolean,
             "array" => Self::List(Box::new(Self::of(&schema["items"], schemas))),
             "object" => match schema["properties"].as_object() {
+                // Types of the languages refuse members that they do not name.
+                Some(_) if schema["additionalProperties"].is_object() => {
+                    Self::Map(Box::new(Self::Any))
+                }
                 Some(properties) => Self::Object(members(properties, schema, schemas)),
                 None if schema["additionalProperties"].is_object() => {
                     let value = Self::of(&schema["additionalProperties"], schemas);
