@@ -24,7 +24,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::{Stream, stream};
 use state::{
     State,
-    idempotency::{Begun, IdempotencyKey, KeptAnswer},
+    idempotency::{Begun, IdempotencyKey, KEYS_MAX, KeptAnswer},
 };
 
 use crate::{
@@ -52,6 +52,8 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Requests with a key that one principal has under way: each costs two writes of the database.
 const PARALLEL_OF_ONE: usize = 8;
+/// Where a principal has too many keys: some of them are forgotten by then.
+const TOO_MANY_RETRY_S: u64 = 3_600;
 
 /// What is the same however often it is sent: events have ids of their own, and questions change nothing. Tokens are kept
 /// nowhere.
@@ -168,6 +170,11 @@ pub async fn once<B: MessageBody + 'static>(
         Ok(Begun::UnderWay) => {
             let detail = "a request with this `Idempotency-Key` is under way, or was cut off, so that its outcome is not known";
             let problem = Problem::conflict(Code::RequestInProgress, detail).retried_after(1);
+            return refused(request, problem);
+        }
+        Ok(Begun::TooMany) => {
+            let detail = format!("at most {KEYS_MAX} keys are known at once, each for 24 hours");
+            let problem = Problem::too_many_requests(TOO_MANY_RETRY_S).explained(detail);
             return refused(request, problem);
         }
         Err(error) => return refused(request, error.into()),

@@ -4,7 +4,9 @@
 //! the database: the id is a digest, and the answer is sealed with a key that is made from what the client sends.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, sea_query::Expr,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -15,10 +17,14 @@ use crate::{
 /// A key is known so long.
 pub const KEPT: TimeDelta = TimeDelta::hours(24);
 
+/// Keys of one principal that are known at once.
+pub const KEYS_MAX: u64 = 10_000;
+
 /// Who asks, with which key.
 #[derive(Clone)]
 pub struct IdempotencyKey {
     id: String,
+    owner: String,
     vault: Vault,
 }
 
@@ -44,6 +50,8 @@ pub enum Begun {
     Other,
     /// It is under way, or was cut off.
     UnderWay,
+    /// The principal has as many keys as it may have.
+    TooMany,
 }
 
 impl IdempotencyKey {
@@ -52,7 +60,8 @@ impl IdempotencyKey {
         let text = format!("{}:{principal}:{key}", principal.len());
         let id = blake3::keyed_hash(secret, format!("id:{text}").as_bytes()).to_hex().to_string();
         let answers = blake3::keyed_hash(secret, format!("answer:{text}").as_bytes());
-        Self { id, vault: Vault::new(*answers.as_bytes()) }
+        let owner = blake3::keyed_hash(secret, format!("owner:{principal}").as_bytes());
+        Self { id, owner: owner.to_hex().to_string(), vault: Vault::new(*answers.as_bytes()) }
     }
 
     /// Which request it is: its method, its address and its body.
@@ -92,8 +101,14 @@ impl IdempotencyKey {
                 what: "an answer is not readable",
             });
         }
+        let own = row::Entity::find().filter(row::Column::Owner.eq(self.owner.as_str()));
+        if own.count(write.db()).await.doing("counting idempotency keys")? >= KEYS_MAX {
+            write.commit().await?;
+            return Ok(Begun::TooMany);
+        }
         let row = row::ActiveModel {
             id: Set(self.id.clone()),
+            owner: Set(self.owner.clone()),
             fingerprint: Set(fingerprint.to_owned()),
             answer: Set(None),
             begun_at: Set(now.timestamp_micros()),
@@ -147,6 +162,7 @@ mod row {
     pub(super) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
         pub id: String,
+        pub owner: String,
         pub fingerprint: String,
         pub answer: Option<String>,
         pub begun_at: i64,
@@ -193,5 +209,29 @@ mod tests {
         assert_eq!(other.begin(store, "g", now).await.unwrap(), Begun::New);
         let gone = late + TimeDelta::microseconds(1);
         assert_eq!(key.begin(store, "f", gone).await.unwrap(), Begun::New);
+    }
+
+    #[tokio::test]
+    async fn a_principal_has_a_number_of_keys_and_takes_none_from_another() {
+        let scratch = scratch::Scratch::new(MIGRATIONS).await;
+        let (store, now) = (&scratch.store, scratch::noon());
+        let key = |principal, word| IdempotencyKey::new(&[1; 32], principal, word);
+        let write = store.write().await.unwrap();
+        let owner = key("user_1", "k").owner;
+        for chunk in (0..KEYS_MAX).collect::<Vec<_>>().chunks(1_000) {
+            let rows = chunk.iter().map(|n| row::ActiveModel {
+                id: Set(n.to_string()),
+                owner: Set(owner.clone()),
+                fingerprint: Set(String::new()),
+                answer: Set(None),
+                begun_at: Set(now.timestamp_micros()),
+            });
+            row::Entity::insert_many(rows).exec_without_returning(write.db()).await.unwrap();
+        }
+        write.commit().await.unwrap();
+        assert_eq!(key("user_1", "k").begin(store, "f", now).await.unwrap(), Begun::TooMany);
+        assert_eq!(key("user_2", "k").begin(store, "f", now).await.unwrap(), Begun::New);
+        let later = now + KEPT + TimeDelta::microseconds(1);
+        assert_eq!(key("user_1", "k").begin(store, "f", later).await.unwrap(), Begun::New);
     }
 }

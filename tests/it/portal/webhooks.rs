@@ -7,7 +7,9 @@ use std::{
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Client, Server, admin_key, configure, folder, organization_key, reply, run_ok};
+use tests::{
+    Client, MailServer, Server, admin_key, configure, folder, organization_key, reply, run_ok,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -19,7 +21,7 @@ const KILLS: usize = 4;
 const EVENTS: usize = 12;
 
 /// A receiver that tells the id and the body of each request, and answers after a moment.
-async fn receiver() -> (String, UnboundedReceiver<(String, Value)>) {
+async fn receiver(answer: &'static str) -> (String, UnboundedReceiver<(String, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
     let (told, caught) = unbounded_channel();
@@ -42,7 +44,7 @@ async fn receiver() -> (String, UnboundedReceiver<(String, Value)>) {
                 };
                 let _ = told.send((id, body));
                 tokio::time::sleep(Duration::from_millis(60)).await;
-                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+                let _ = stream.write_all(answer.as_bytes()).await;
             });
         }
     });
@@ -60,7 +62,7 @@ async fn a_server_that_is_killed_loses_no_delivery_and_each_has_one_id() {
     configure(dir.path(), "[hooks]\nallow_private = true\n");
     run_ok(dir.path(), &["organization", "create", "org_a", "--name", "A", "--country", "DE"]);
     let key = admin_key(dir.path());
-    let (url, mut caught) = receiver().await;
+    let (url, mut caught) = receiver("HTTP/1.1 204 No Content\r\n\r\n").await;
     let mut server = Server::serve(dir.path());
     let client = Client::new(&server, &key);
     let webhook = json!({"url": url, "events": ["key.created"]});
@@ -159,4 +161,40 @@ async fn a_customer_manages_its_own_webhooks_only() {
     assert_eq!(removed.status, 204);
     assert_eq!(admin.get(&of_a).await.0, 404);
     server.stop();
+}
+
+#[tokio::test]
+async fn who_manages_an_organization_is_told_once_that_a_webhook_was_turned_off() {
+    let (dir, mail) = (folder(), MailServer::start(""));
+    configure(dir.path(), &format!("[hooks]\nallow_private = true\n{}", mail.configuration()));
+    for id in ["org_a", "org_b"] {
+        run_ok(dir.path(), &["organization", "create", id, "--name", id, "--country", "DE"]);
+    }
+    for (email, role, of) in [
+        ("manager@a.example", "enterprise", "org_a"),
+        ("member@a.example", "user", "org_a"),
+        ("manager@b.example", "enterprise", "org_b"),
+    ] {
+        let create = ["user", "create", "--email", email, "--role", role, "--organization", of];
+        run_ok(dir.path(), &create);
+    }
+    let key = admin_key(dir.path());
+    let (url, mut caught) = receiver("HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n").await;
+    let server = Server::serve(dir.path());
+    let client = Client::new(&server, &key);
+    let before = mail.mails().len();
+    let request = client.request(Method::POST, "/v1/webhooks?organization=org_a");
+    let made = reply(request.json(&json!({"url": url}))).await.json();
+    let path = format!("/v1/webhooks/{}", made["webhook_id"].as_str().expect("an id"));
+    let test = client.request(Method::POST, &format!("{path}/test?organization=org_a"));
+    assert_eq!(reply(test.json(&json!({}))).await.status, 202);
+    let came = tokio::time::timeout(Duration::from_secs(60), caught.recv()).await;
+    came.expect("the test comes").expect("a request");
+    let mails = mail.wait_for(before + 1).await;
+    let found = client.get(&format!("{path}?organization=org_a")).await.1;
+    assert_eq!((&found["enabled"], &found["disabled_reason"]), (&json!(false), &json!("gone")));
+    let told: Vec<_> = mails[before..].iter().map(Value::to_string).collect();
+    assert!(told[0].contains("manager@a.example") && told[0].contains(&url), "{told:?}");
+    server.stop();
+    assert_eq!(mail.mails().len(), before + 1, "{:?}", mail.mails());
 }

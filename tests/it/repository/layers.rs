@@ -49,7 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "portal",
         ],
     ),
-    ("tests", &["ingest", "pipeline", "query", "forecast", "reports", "datasets", "api"]),
+    ("tests", &["ingest", "pipeline", "query", "forecast", "reports", "datasets", "api", "portal"]),
 ];
 
 /// The intake must stay free of an async runtime and of the engine.

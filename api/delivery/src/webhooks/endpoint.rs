@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    sea_query::Expr,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter,
+    QueryOrder, sea_query::Expr,
 };
 use serde_json::json;
 use state::{
@@ -64,8 +64,8 @@ pub struct NewWebhook {
     pub description: String,
     /// What it is told of; empty for all.
     pub events: Vec<EventType>,
-    /// Whether anything is sent.
-    pub enabled: bool,
+    /// Whether anything is sent. None: a new one is on, another one stays as it is.
+    pub enabled: Option<bool>,
 }
 
 /// Why something is not done to an endpoint.
@@ -161,7 +161,7 @@ impl Courier {
             description: new.description,
             previous_secret: None,
             previous_until: None,
-            enabled: new.enabled,
+            enabled: new.enabled.unwrap_or(true),
             disabled_reason: None,
             told: true,
             failing_since: None,
@@ -188,20 +188,47 @@ impl Courier {
         origin: &AuditOrigin,
     ) -> Result<WebhookEndpoint, WebhookError> {
         new.check(self)?;
+        let change = |row: &mut row::Model| {
+            row.events = new.events_text();
+            row.url = new.url;
+            row.description = new.description;
+            row.enabled = new.enabled.unwrap_or(row.enabled);
+        };
+        self.alter(organization_id, webhook_id, origin, change).await
+    }
+
+    /// Turns an endpoint on or off. One that is turned on again begins anew.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn switch_webhook(
+        &self,
+        organization_id: &str,
+        webhook_id: &str,
+        enabled: bool,
+        origin: &AuditOrigin,
+    ) -> Result<WebhookEndpoint, WebhookError> {
+        self.alter(organization_id, webhook_id, origin, |row| row.enabled = enabled).await
+    }
+
+    async fn alter(
+        &self,
+        organization_id: &str,
+        webhook_id: &str,
+        origin: &AuditOrigin,
+        change: impl FnOnce(&mut row::Model) + Send,
+    ) -> Result<WebhookEndpoint, WebhookError> {
         let now = self.state.clock.now();
         let write = self.state.store.write().await?;
         let found = owned(&write, organization_id, webhook_id).await?;
-        let begins = (new.enabled && !found.enabled) || new.url != found.url;
-        let mut changed = row::ActiveModel::from(found);
-        changed.events = Set(new.events_text());
-        changed.url = Set(new.url);
-        changed.description = Set(new.description);
-        changed.enabled = Set(new.enabled);
-        if begins {
-            changed.disabled_reason = Set(None);
-            changed.failing_since = Set(None);
-            changed.told = Set(true);
+        let mut row = found.clone();
+        change(&mut row);
+        if (row.enabled && !found.enabled) || row.url != found.url {
+            row.disabled_reason = None;
+            row.failing_since = None;
+            row.told = true;
         }
+        let changed = row::ActiveModel::from(row).reset_all();
         let row = row::Entity::update(changed).exec(write.db()).await;
         let row = row.doing("changing a webhook")?;
         noted(&write, "webhook.changed", webhook_id, organization_id, origin, now).await?;

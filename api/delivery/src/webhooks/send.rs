@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{Courier, HookAddress, hook};
 
-/// Attempts at once, of all and of one organization: who stalls holds up nobody else.
-const PARALLEL: usize = 24;
+/// Attempts at once, of all and of one organization: some that stall hold up nobody else. One that waits costs a connection.
+const PARALLEL: usize = 96;
 const PARALLEL_OF_ONE: usize = 4;
 /// What waits without anybody who would take it is looked for so often: after a restart.
 const UNPARK_EVERY: Duration = Duration::from_secs(10);

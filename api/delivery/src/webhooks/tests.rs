@@ -141,7 +141,7 @@ impl House {
             url: url.to_owned(),
             description: "A <test>".into(),
             events: events.to_vec(),
-            enabled: true,
+            enabled: None,
         };
         self.courier.create_webhook("org_a", new, &origin()).await.unwrap()
     }
@@ -300,15 +300,19 @@ async fn what_failed_is_replayed_and_one_organization_holds_up_no_other() {
     house.publish("org_a", EventType::KeyCreated, json!({})).await;
     let first = receiver.next().await;
     house.tried(&endpoint.webhook_id, 1).await;
-    let enabled = NewWebhook {
+    // A change of something else leaves it off.
+    let described = NewWebhook {
         url: receiver.url(),
-        description: String::new(),
+        description: "billing".into(),
         events: Vec::new(),
-        enabled: true,
+        enabled: None,
     };
-    let who = origin();
-    let changed = house.courier.change_webhook("org_a", &endpoint.webhook_id, enabled, &who);
-    assert_eq!(changed.await.unwrap().disabled_reason, None);
+    let (id, who) = (&endpoint.webhook_id, origin());
+    let changed = house.courier.change_webhook("org_a", id, described, &who).await.unwrap();
+    assert_eq!((changed.enabled, changed.disabled_reason.as_deref()), (false, Some("gone")));
+    let changed = house.courier.switch_webhook("org_a", id, true, &who).await.unwrap();
+    assert_eq!((changed.enabled, changed.disabled_reason), (true, None));
+    assert_eq!((changed.description.as_str(), changed.failing_since), ("billing", None));
     let since = house.clock.now() - TimeDelta::hours(1);
     let count = house.courier.replay_failed("org_a", &endpoint.webhook_id, since).await.unwrap();
     assert_eq!(count, 1);
@@ -331,7 +335,7 @@ async fn what_failed_is_replayed_and_one_organization_holds_up_no_other() {
         url: other.url(),
         description: String::new(),
         events: Vec::new(),
-        enabled: true,
+        enabled: None,
     };
     house.courier.create_webhook("org_b", new, &origin()).await.unwrap();
     house.publish("org_b", EventType::KeyRevoked, json!({})).await;
@@ -363,7 +367,7 @@ async fn addresses_of_private_networks_are_refused_and_endpoints_have_a_limit() 
         url: url.to_owned(),
         description: String::new(),
         events: Vec::new(),
-        enabled: true,
+        enabled: None,
     };
     for url in [
         "https://127.0.0.1/",

@@ -57,6 +57,6 @@ fn problem(error: WebhookError) -> Problem {
 }
 
 /// With these values.
-fn new(url: &str, description: &str, events: Vec<EventType>, enabled: bool) -> NewWebhook {
+fn new(url: &str, description: &str, events: Vec<EventType>, enabled: Option<bool>) -> NewWebhook {
     NewWebhook { url: url.to_owned(), description: description.to_owned(), events, enabled }
 }

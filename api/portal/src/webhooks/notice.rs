@@ -15,7 +15,7 @@ use state::{
 
 use crate::Portal;
 
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_secs(15);
 
 pub(super) fn register(portal: &Portal) {
     let kind = JobKind::new("webhook_notices");

@@ -171,7 +171,7 @@ async fn create(
     let id = owner(&visit.principal, None)?;
     let made = match chosen(&fields) {
         Ok(events) => {
-            let new = new(value(&fields, "url"), value(&fields, "description"), events, true);
+            let new = new(value(&fields, "url"), value(&fields, "description"), events, None);
             portal.courier.create_webhook(id, new, &visit.origin(&request)).await
         }
         Err(error) => Err(error),
@@ -388,8 +388,6 @@ async fn act(
     let (courier, origin) = (&portal.courier, visit.origin(&request));
     let id = owner(&visit.principal, None)?;
     let endpoint = courier.webhook(id, &webhook_id).await.map_err(problem)?;
-    let as_it_is =
-        |enabled| new(&endpoint.url, &endpoint.description, endpoint.events.clone(), enabled);
     let done = match act.as_str() {
         "test" => courier.test_webhook(id, &webhook_id).await,
         "replay" => {
@@ -400,13 +398,13 @@ async fn act(
             courier.replay_delivery(id, &webhook_id, value(&fields, "delivery_id")).await
         }
         "enable" | "disable" => {
-            let new = as_it_is(act == "enable");
-            courier.change_webhook(id, &webhook_id, new, &origin).await.map(|_| ())
+            let is_on = act == "enable";
+            courier.switch_webhook(id, &webhook_id, is_on, &origin).await.map(|_| ())
         }
         "change" => match chosen(&fields) {
             Ok(events) => {
                 let (url, description) = (value(&fields, "url"), value(&fields, "description"));
-                let new = new(url, description, events, endpoint.enabled);
+                let new = new(url, description, events, None);
                 courier.change_webhook(id, &webhook_id, new, &origin).await.map(|_| ())
             }
             Err(error) => Err(error),

@@ -277,7 +277,7 @@ async fn create_webhook(
         return Err(Problem::bad_request(Code::UnknownOrganization, detail));
     }
     let events = events_of(body.events.iter().map(String::as_str)).map_err(problem)?;
-    let new = new(&body.url, &body.description, events, body.enabled);
+    let new = new(&body.url, &body.description, events, Some(body.enabled));
     let made = portal.courier.create_webhook(id, new, &principal.origin(&request)).await;
     let made = made.map_err(problem)?;
     let place = format!("/v1/webhooks/{}", made.0.webhook_id);
@@ -323,7 +323,7 @@ async fn update_webhook(
     let body: WebhookBody = body.json(&principal).await?;
     let id = owner(&principal, asked.organization.as_deref())?;
     let events = events_of(body.events.iter().map(String::as_str)).map_err(problem)?;
-    let new = new(&body.url, &body.description, events, body.enabled);
+    let new = new(&body.url, &body.description, events, Some(body.enabled));
     let origin = principal.origin(&request);
     let changed = portal.courier.change_webhook(id, &webhook_id, new, &origin).await;
     Ok(HttpResponse::Ok().json(WebhookView::from(changed.map_err(problem)?)))
