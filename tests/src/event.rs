@@ -55,6 +55,14 @@ pub fn usage(organization: &str, id: &str, data: Value) -> Value {
     event
 }
 
+/// The same at the start of today: an event an hour old is of yesterday, and perhaps of another month, soon after midnight.
+#[must_use]
+pub fn usage_today(organization: &str, id: &str, data: Value) -> Value {
+    let mut event = usage(organization, id, data);
+    event["time"] = format!("{}T00:00:00Z", days_ago(0)).into();
+    event
+}
+
 /// The same as an organization says it of itself, with its own key.
 #[must_use]
 pub fn own_usage(organization: &str, id: &str, data: Value) -> Value {

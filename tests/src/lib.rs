@@ -25,7 +25,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub use event::{days_ago, own_source, own_usage, tomorrow, unix_seconds, usage};
+pub use event::{days_ago, own_source, own_usage, tomorrow, unix_seconds, usage, usage_today};
 pub use mail::MailServer;
 pub use processes::signal;
 pub use rollup::{rollup, until_rolled_up};

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
     Client, MailServer, Server, admin_key, configure, days_ago, folder, organization_key, reply,
-    run_ok, usage,
+    run_ok, usage_today,
 };
 
 const PLANS: &str = "
@@ -106,9 +106,7 @@ impl Place {
 fn event(id: &str, tokens: u64) -> Value {
     let data =
         json!({"input_tokens": tokens, "output_tokens": 0, "list_price": "0.5", "currency": "USD"});
-    let mut event = usage("org_a", id, data);
-    event["time"] = json!(format!("{}T00:00:00Z", days_ago(0)));
-    event
+    usage_today("org_a", id, data)
 }
 
 fn token_quota(answer: &Value) -> &Value {

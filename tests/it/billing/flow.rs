@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
     Client, Server, admin_key, configure, days_ago, folder, organization_key, reply, run_ok,
-    tomorrow, usage,
+    tomorrow, usage, usage_today,
 };
 
 const PRICES: &str = "
@@ -121,7 +121,7 @@ async fn a_subscription_is_billed_paid_and_seen_in_the_lake() {
     let events: Vec<_> = (0..6)
         .map(|at| {
             let data = json!({"model": "gpt-5-mini", "input_tokens": 3, "output_tokens": 1});
-            usage(if at < 5 { "org_a" } else { "org_b" }, &format!("u{at}"), data)
+            usage_today(if at < 5 { "org_a" } else { "org_b" }, &format!("u{at}"), data)
         })
         .collect();
     hub.admin.store(&events).await;

@@ -5,8 +5,8 @@ use std::fs;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
-    Client, MailServer, Server, admin_key, browser::Browser, configure, days_ago, folder, reply,
-    run_ok, usage,
+    Client, MailServer, Server, admin_key, browser::Browser, configure, folder, reply, run_ok,
+    usage_today,
 };
 use totp_rs::{Builder, Secret};
 
@@ -131,9 +131,7 @@ async fn used_up(browser: &Browser, server: &Server, dir: &std::path::Path) {
     let data = json!({
         "api_key_id": found["api_key_id"], "input_tokens": 95, "output_tokens": 5, "list_price": "1.25", "currency": "USD",
     });
-    let mut event = usage(organization, "1", data);
-    event["time"] = json!(format!("{}T00:00:00Z", days_ago(0)));
-    admin.store(&[event]).await;
+    admin.store(&[usage_today(organization, "1", data)]).await;
     for _ in 0..100 {
         if verify().await["code"] == "USAGE_EXCEEDED" {
             break;

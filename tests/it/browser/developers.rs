@@ -60,12 +60,9 @@ async fn from_the_registration_to_the_first_event_in_eight_clicks() {
     let key = browser.run("return document.querySelector('.secret').innerText.trim()").await;
     let client = Client::new(&server, key.as_str().expect("a key"));
     let id = client.get("/v1/me").await.1["organization_id"].as_str().expect("an id").to_owned();
-    let mut event = tests::own_usage(
-        &id,
-        "first-event",
-        json!({"model": "gpt-4o", "input_tokens": 812, "output_tokens": 96}),
-    );
-    event["time"] = json!(format!("{}T00:00:00Z", tests::days_ago(0)));
+    let data = json!({"model": "gpt-4o", "input_tokens": 812, "output_tokens": 96});
+    let mut event = tests::usage_today(&id, "first-event", data);
+    event["source"] = tests::own_source(&id).into();
     client.store(&[event]).await;
     person.click("a[href^=\"/developers?\"]").await;
     browser.until("location.pathname === '/developers'").await;
