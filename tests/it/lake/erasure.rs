@@ -464,7 +464,9 @@ async fn neither_a_kill_nor_what_is_under_way_brings_a_person_back() {
             told = erase(&client).await.unwrap();
         }
     }
-    assert_eq!(told.status(), 200, "{told:?}");
+    // On a busy machine it may answer that it goes on.
+    assert!([200, 202].contains(&told.status().as_u16()), "{told:?}");
+    completed(dir).await;
     stop.store(true, Ordering::Release);
     assert!(insisting.await.unwrap() > 0);
     planted.assert_gone(dir);

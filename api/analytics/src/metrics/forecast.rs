@@ -16,7 +16,6 @@ use rest::{
     problem::{Code, Denied, Problem, parameters},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Settings, grain, parse_filter, question::refused};
@@ -58,9 +57,7 @@ pub struct ForecastView {
     pub models: Vec<ModelView>,
     /// `mase`, `smape`, `naive_mase`, `naive_smape`, `coverage`, `origins`, `horizon`: how such forecasts of the past did.
     pub backtest: Accuracy,
-    /// `slope` (by bucket), `mean`, `trend_share`, `season_share`, `rest_share`, and `said`: sentences in `en` and `zh-CN`.
-    #[schema(value_type = ForecastExplanation)]
-    pub explanation: Value,
+    pub explanation: ForecastExplanation,
     /// Buckets that were far from what is usual, and were not learned from.
     #[schema(value_type = Vec<String>)]
     pub outliers: Vec<DateTime<Utc>>,
@@ -90,16 +87,23 @@ pub struct ForecastView {
 }
 
 /// What a forecast is made of. Shares are from 0 to 1 and add up to 1; null where the models have no such parts.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct ForecastExplanation {
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ForecastExplanation {
     /// The change from one bucket to the next.
-    slope: Option<f64>,
-    mean: Option<f64>,
-    trend_share: Option<f64>,
-    season_share: Option<f64>,
-    rest_share: Option<f64>,
-    said: pages::Text,
+    pub slope: Option<f64>,
+    pub mean: Option<f64>,
+    pub trend_share: Option<f64>,
+    pub season_share: Option<f64>,
+    pub rest_share: Option<f64>,
+    pub said: ForecastSentences,
+}
+
+/// What a forecast is made of, in sentences.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ForecastSentences {
+    pub en: Vec<String>,
+    #[serde(rename = "zh-CN")]
+    pub zh_cn: Vec<String>,
 }
 
 /// A model of the pool.
@@ -303,17 +307,22 @@ fn models(forecast: &MetricForecast) -> String {
     models.collect::<Vec<_>>().join(", ")
 }
 
-fn explained(forecast: &MetricForecast, metric: &Metric, grain: Grain, zone: Zone) -> Value {
+fn explained(
+    forecast: &MetricForecast,
+    metric: &Metric,
+    grain: Grain,
+    zone: Zone,
+) -> ForecastExplanation {
     let said = |language| metric_forecast::said(forecast, metric.unit, grain, zone, language);
     let numbers = forecast.explanation;
-    json!({
-        "slope": numbers.map(|one| one.slope),
-        "mean": numbers.map(|one| one.mean),
-        "trend_share": numbers.map(|one| one.trend_share),
-        "season_share": numbers.map(|one| one.season_share),
-        "rest_share": numbers.map(|one| one.rest_share),
-        "said": {"en": said(Language::En), "zh-CN": said(Language::ZhCn)},
-    })
+    ForecastExplanation {
+        slope: numbers.map(|one| one.slope),
+        mean: numbers.map(|one| one.mean),
+        trend_share: numbers.map(|one| one.trend_share),
+        season_share: numbers.map(|one| one.season_share),
+        rest_share: numbers.map(|one| one.rest_share),
+        said: ForecastSentences { en: said(Language::En), zh_cn: said(Language::ZhCn) },
+    }
 }
 
 impl GroupView {

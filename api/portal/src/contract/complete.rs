@@ -131,6 +131,10 @@ struct Examples {
 static EXAMPLES: LazyLock<Examples> =
     LazyLock::new(|| serde_yaml_ng::from_str(include_str!("examples.yaml")).unwrap_or_default());
 
+/// Examples of answers, by operation.
+static ANSWERS: LazyLock<BTreeMap<String, Value>> =
+    LazyLock::new(|| serde_yaml_ng::from_str(include_str!("answers.yaml")).unwrap_or_default());
+
 /// Completes a document of routes.
 pub(super) fn complete(document: &mut Value) {
     document["servers"] = json!([{"url": "/", "description": "This server"}]);
@@ -267,6 +271,12 @@ fn complete_operation(operation: &mut Value) {
         for (status, response) in responses {
             name_problem(response);
             describe(status, response);
+            if status.starts_with('2')
+                && let Some(example) = ANSWERS.get(&id)
+                && let Some(body) = response.pointer_mut("/content/application~1json")
+            {
+                body["example"] = example.clone();
+            }
         }
     }
     for parameter in
@@ -338,5 +348,8 @@ mod tests {
         let read: Result<Examples, _> = serde_yaml_ng::from_str(include_str!("examples.yaml"));
         let read = read.unwrap();
         assert!(read.paths.len() > 10 && read.bodies.len() > 40, "{read:?}");
+        let answers: Result<BTreeMap<String, Value>, _> =
+            serde_yaml_ng::from_str(include_str!("answers.yaml"));
+        assert!(answers.unwrap().len() > 30);
     }
 }

@@ -10,26 +10,24 @@ pub(super) fn older(document: &Value) -> Value {
         license.remove("identifier");
     }
     document["info"]["license"]["url"] = "https://www.apache.org/licenses/LICENSE-2.0".into();
-    let schemas = document["components"]["schemas"].clone();
-    walk(&mut document, &schemas);
+    walk(&mut document);
     document
 }
 
-/// `schemas` are those that references name.
-fn walk(value: &mut Value, schemas: &Value) {
+fn walk(value: &mut Value) {
     match value {
-        Value::Array(values) => values.iter_mut().for_each(|value| walk(value, schemas)),
+        Value::Array(values) => values.iter_mut().for_each(walk),
         Value::Object(members) => {
             for (name, value) in members.iter_mut().filter(|(name, _)| !is_data(name)) {
                 match value {
                     // The members of a value: any names.
                     Value::Object(properties) if name == "properties" => {
-                        properties.values_mut().for_each(|value| walk(value, schemas));
+                        properties.values_mut().for_each(walk);
                     }
-                    value => walk(value, schemas),
+                    value => walk(value),
                 }
             }
-            lower(members, schemas);
+            lower(members);
         }
         _ => {}
     }
@@ -40,8 +38,15 @@ fn is_data(name: &str) -> bool {
     matches!(name, "example" | "examples" | "enum" | "default" | "const")
 }
 
+/// The schema of null and nothing else.
+fn null_schema() -> Map<String, Value> {
+    let members: [(_, Value); 3] =
+        [("type", "object".into()), ("nullable", true.into()), ("enum", json!([null]))];
+    members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+}
+
 /// What a schema of 3.1 says in other words.
-fn lower(schema: &mut Map<String, Value>, schemas: &Value) {
+fn lower(schema: &mut Map<String, Value>) {
     if let Some(Value::Array(types)) = schema.get("type") {
         let mut types = types.clone();
         let count = types.len();
@@ -71,24 +76,9 @@ fn lower(schema: &mut Map<String, Value>, schemas: &Value) {
             }
         }
     }
-    for name in ["oneOf", "anyOf"] {
-        let Some(Value::Array(choices)) = schema.get_mut(name) else { continue };
-        let count = choices.len();
-        choices.retain(|choice| choice["type"] != "null");
-        if choices.len() == count {
-            continue;
-        }
-        let choices = choices.clone();
-        if let [one] = choices.as_slice() {
-            // `nullable` needs a type beside it.
-            let referred = one["$ref"].as_str().and_then(|text| text.rsplit('/').next());
-            let kind = referred.map_or(&one["type"], |name| &schemas[name]["type"]);
-            let kind = if kind.is_string() { kind.clone() } else { "object".into() };
-            schema.remove(name);
-            schema.insert("type".into(), kind);
-            schema.insert("nullable".into(), true.into());
-            schema.insert("allOf".into(), choices.into());
-        }
+    // `nullable` counts beside a type only, and does not reach into what is referred to.
+    if schema.get("type").is_some_and(|one| one == "null") {
+        schema.extend(null_schema());
     }
     if let Some(value) = schema.remove("const") {
         schema.insert("enum".into(), json!([value]));
@@ -116,7 +106,7 @@ mod tests {
             (json!({"type": ["string", "null"]}), json!({"type": "string", "nullable": true})),
             (
                 json!({"oneOf": [{"type": "null"}, {"$ref": "#/a"}]}),
-                json!({"allOf": [{"$ref": "#/a"}], "nullable": true, "type": "string"}),
+                json!({"oneOf": [null_schema(), {"$ref": "#/a"}]}),
             ),
             (
                 json!({"type": ["number", "string", "null"]}),
@@ -137,7 +127,7 @@ mod tests {
         ];
         for (newer, expected) in cases {
             let mut found = newer.clone();
-            walk(&mut found, &json!({"a": {"type": "string"}}));
+            walk(&mut found);
             assert_eq!(found, expected, "{newer}");
         }
     }
