@@ -275,7 +275,7 @@ def postman(server, node, folder):
         report = folder / "newman.json"
         command = [node / ".bin/newman", "run", collection, "-e", environment, "--reporters", "json"]
         done = subprocess.run(
-            [*command, "--reporter-json-export", report, "--timeout-request", "20000"],
+            [*command, "--reporter-json-export", report, "--timeout-request", "60000"],
             capture_output=True, text=True, timeout=300,
         )
         run = json.loads(report.read_text())["run"]

@@ -3,9 +3,10 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use actix_web::http::StatusCode;
 use rest::{
     principal::SESSION_COOKIE,
-    problem::{self, Code},
+    problem::{self, Code, Problem},
 };
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
@@ -65,6 +66,8 @@ struct Common {
     description: &'static str,
     has_retry_after: bool,
     applies: fn(&Value) -> bool,
+    /// One of the problems that it may be.
+    example: fn() -> Problem,
 }
 
 const ALWAYS: fn(&Value) -> bool = |_| true;
@@ -77,17 +80,52 @@ const WITH_INPUT: fn(&Value) -> bool = |operation| {
 const NEVER: fn(&Value) -> bool = |_| false;
 
 const COMMON: [Common; 11] = [
-    Common::new("400", "BadRequest", "A parameter or the body is not possible.", WITH_INPUT),
-    Common::new("401", "Unauthorized", "No credentials, or wrong ones.", NEVER),
-    Common::new("403", "Forbidden", "A permission is missing.", NEVER),
-    Common::new("404", "NotFound", "Nothing is there, or it belongs to somebody else.", NEVER),
-    Common::new("408", "RequestTimeout", "The body did not come in time.", WITH_BODY),
-    Common::new("409", "Conflict", "It cannot be done as things stand.", NEVER),
-    Common::new("413", "PayloadTooLarge", "The body is too large.", WITH_BODY),
-    Common::new("415", "UnsupportedMediaType", "Another content type or coding.", WITH_BODY),
-    Common::new("429", "TooManyRequests", "Too much at once.", ALWAYS).with_retry_after(),
-    Common::new("500", "InternalError", "Our fault.", ALWAYS),
-    Common::new("503", "Unavailable", "Not now.", ALWAYS).with_retry_after(),
+    Common::new(
+        "400",
+        "BadRequest",
+        "A parameter or the body is not possible.",
+        WITH_INPUT,
+        || Problem::invalid_parameters("a parameter of the address: unknown field `organisation`"),
+    ),
+    Common::new("401", "Unauthorized", "No credentials, or wrong ones.", NEVER, || {
+        Problem::unauthorized(Code::NoCredentials, "sign in, or send an API key")
+    }),
+    Common::new("403", "Forbidden", "A permission is missing.", NEVER, || {
+        Problem::forbidden(Code::Forbidden, "this needs the permission `administer`")
+    }),
+    Common::new(
+        "404",
+        "NotFound",
+        "Nothing is there, or it belongs to somebody else.",
+        NEVER,
+        || Problem::not_found("there is no such invoice"),
+    ),
+    Common::new("408", "RequestTimeout", "The body did not come in time.", WITH_BODY, || {
+        Problem::new(StatusCode::REQUEST_TIMEOUT, Code::RequestTimeout)
+    }),
+    Common::new("409", "Conflict", "It cannot be done as things stand.", NEVER, || {
+        Problem::conflict(
+            Code::RequestInProgress,
+            "a request with this `Idempotency-Key` is under way",
+        )
+    }),
+    Common::new("413", "PayloadTooLarge", "The body is too large.", WITH_BODY, || {
+        Problem::payload_too_large("a body has at most 16777216 bytes after decompression")
+    }),
+    Common::new(
+        "415",
+        "UnsupportedMediaType",
+        "Another content type or coding.",
+        WITH_BODY,
+        || Problem::unsupported_media_type("the body must be application/json"),
+    ),
+    Common::new("429", "TooManyRequests", "Too much at once.", ALWAYS, || {
+        Problem::too_many_requests(1)
+    })
+    .with_retry_after(),
+    Common::new("500", "InternalError", "Our fault.", ALWAYS, Problem::internal),
+    Common::new("503", "Unavailable", "Not now.", ALWAYS, || Problem::unavailable(1))
+        .with_retry_after(),
 ];
 
 impl Common {
@@ -96,19 +134,26 @@ impl Common {
         name: &'static str,
         description: &'static str,
         applies: fn(&Value) -> bool,
+        example: fn() -> Problem,
     ) -> Self {
-        Self { status, name, description, has_retry_after: false, applies }
+        Self { status, name, description, has_retry_after: false, applies, example }
     }
 
     const fn with_retry_after(self) -> Self {
         Self { has_retry_after: true, ..self }
     }
 
+    fn example(&self) -> Value {
+        let mut example = serde_json::to_value((self.example)()).unwrap_or_default();
+        example["instance"] = "01a2303d-f726-77d7-9daf-83f29dc1a353".into();
+        example
+    }
+
     fn response(&self) -> Value {
         let schema = json!({"$ref": "#/components/schemas/Problem"});
         let mut response = json!({
             "description": self.description,
-            "content": {problem::CONTENT_TYPE: {"schema": schema}},
+            "content": {problem::CONTENT_TYPE: {"schema": schema, "example": self.example()}},
         });
         if self.has_retry_after {
             response["headers"] = json!({"Retry-After": {
@@ -159,11 +204,9 @@ pub(super) fn complete(document: &mut Value) {
     });
     let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     debug_assert_eq!(components["schemas"]["Code"]["enum"], json!(codes));
-    let problem = &mut components["schemas"]["Problem"];
-    problem["example"] = json!({
-        "type": "urn:aihub:problem:not_found", "title": "Not Found", "status": 404, "code": "not_found",
-        "detail": "there is no such invoice", "instance": "01JH3VY0M8Q2",
-    });
+    // Where a route says more of an answer itself.
+    let not_found = COMMON.iter().find(|common| common.status == "404");
+    components["schemas"]["Problem"]["example"] = not_found.map(Common::example).into();
     prune(document);
 }
 
