@@ -1,7 +1,7 @@
 """Answers of a server that has data, judged by the contract: what is answered is what its schema says.
 
 Every list is asked for, and every analysis, metric and forecast, with the example of its body; of each list, the first
-element is asked for by its id. The fuzzer asks a server without history: it never sees a forecast or an anomaly.
+three are asked for by their ids. The fuzzer asks a server without history: it never sees a forecast or an anomaly.
 
 Usage: AIHUB_URL=… AIHUB_API_KEY=… answers.py
 The key is of staff: it has the scopes read and admin.

@@ -106,7 +106,7 @@ impl Browser {
     /// # Panics
     /// When it does not become so.
     pub async fn until(&self, expression: &str) {
-        for _ in 0..600 {
+        for _ in 0..200 {
             if self.run(&format!("return Boolean({expression})")).await == json!(true) {
                 return;
             }

@@ -36,7 +36,7 @@ async fn each_act_is_an_event_in_the_lake() {
 
     let whose = format!("organization_id = '{organization}'");
     let mut of_ann = Vec::new();
-    for _ in 0..300 {
+    for _ in 0..100 {
         of_ann = actions(&staff, &whose).await;
         if of_ann.len() == 3 {
             break;

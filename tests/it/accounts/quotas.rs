@@ -59,7 +59,7 @@ impl Place {
     }
 
     async fn quota(&self) -> Value {
-        for _ in 0..300 {
+        for _ in 0..100 {
             let (status, quota) = self.admin.get("/v1/quota?organization_id=org_a").await;
             if status == 200 {
                 return quota;
@@ -72,7 +72,7 @@ impl Place {
 
     /// Waits until so many tokens are counted.
     async fn until_used(&self, tokens: i64) -> Value {
-        for _ in 0..300 {
+        for _ in 0..100 {
             let quota = self.quota().await;
             if quota["used"]["tokens"] == tokens {
                 return quota;

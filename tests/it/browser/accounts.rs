@@ -132,7 +132,7 @@ async fn used_up(browser: &Browser, server: &Server, dir: &std::path::Path) {
         "api_key_id": found["api_key_id"], "input_tokens": 95, "output_tokens": 5, "list_price": "1.25", "currency": "USD",
     });
     admin.store(&[usage_today(organization, "1", data)]).await;
-    for _ in 0..300 {
+    for _ in 0..100 {
         if verify().await["code"] == "USAGE_EXCEEDED" {
             break;
         }

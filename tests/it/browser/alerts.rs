@@ -43,7 +43,7 @@ async fn a_manager_tries_saves_and_acknowledges_an_alert() {
     set("kind", "no_data").await;
     click(&browser, "button[value=save]").await;
     shows(&browser, "Requests has no data").await;
-    for _ in 0..100 {
+    for _ in 0..50 {
         browser.run("location.reload()").await;
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         let found = browser

@@ -53,7 +53,7 @@ pub(super) async fn upgraded(browser: &Browser, server: &Server, dir: &Path) {
     says(browser, "49.00 USD a month").await;
     // The quota of the plan counts within a second.
     let mut shown = String::new();
-    for _ in 0..300 {
+    for _ in 0..50 {
         browser.go(&server.url("/usage?lang=en")).await;
         shown = text(browser).await;
         if shown.contains("100 of 1,000 used") {
@@ -97,7 +97,7 @@ pub(super) async fn upgraded(browser: &Browser, server: &Server, dir: &Path) {
     browser.go(&server.url(&document)).await;
     says(browser, "Invoice INV-000001").await;
     let mut rows = mrr(&admin).await;
-    for _ in 0..300 {
+    for _ in 0..100 {
         if rows != json!([]) {
             break;
         }

@@ -115,7 +115,7 @@ async fn webhook(browser: &Browser, server: &Server) {
     browser.run(&format!("{path}.requestSubmit()")).await;
     says(browser, "webhook.test").await;
     // Nobody listens there: the attempt says so.
-    for _ in 0..150 {
+    for _ in 0..50 {
         browser.run("location.reload()").await;
         browser.until("document.readyState === 'complete'").await;
         let tried = browser.run("return document.body.innerText.includes('next at')").await;

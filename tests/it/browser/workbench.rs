@@ -125,7 +125,7 @@ async fn saves_and_stops(browser: &Browser, client: &Client, cookie: &str) {
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     browser.keys(ESCAPE).await;
     browser.until("document.getElementById('fault').innerText === 'Stopped.'").await;
-    for _ in 0..600 {
+    for _ in 0..100 {
         if listed("running").await["queries"] == json!([]) {
             break;
         }

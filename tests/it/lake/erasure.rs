@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -456,15 +456,15 @@ async fn neither_a_kill_nor_what_is_under_way_brings_a_person_back() {
 
     let client = Client::new(&server, &planted.key);
     let insisting = tokio::spawn(insist(client.clone(), 1, Arc::clone(&stop)));
-    // The one that went on after the start may hold its lock for a moment more. On a busy machine, an erasure goes on.
+    // The one that went on after the start may hold its lock for a moment more.
     let mut told = erase(&client).await.unwrap();
-    let until = Instant::now() + Duration::from_secs(60);
-    while told.status() == 503 && Instant::now() < until {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        told = erase(&client).await.unwrap();
+    for _ in 0..30 {
+        if told.status() == 503 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            told = erase(&client).await.unwrap();
+        }
     }
-    assert!([200, 202].contains(&told.status().as_u16()), "{told:?}");
-    completed(dir).await;
+    assert_eq!(told.status(), 200, "{told:?}");
     stop.store(true, Ordering::Release);
     assert!(insisting.await.unwrap() > 0);
     planted.assert_gone(dir);

@@ -173,7 +173,7 @@ async fn two_servers_share_users_keys_and_sessions() {
 
 /// Waits until something holds.
 async fn until(holds: impl AsyncFn() -> bool) {
-    for _ in 0..300 {
+    for _ in 0..50 {
         if holds().await {
             return;
         }

@@ -151,11 +151,10 @@ async fn what_was_injected_is_found_with_its_cause_and_little_else() {
         server.stop();
     }
     assert!(all.labels >= 3 * seeds, "{} labels", all.labels);
-    // 95 % are found, and 75 % of these explained. A business has four, and other ones each day: one of them may be
-    // of a few calls on a quiet Sunday.
-    let (missed, unexplained) = (all.labels - all.found, all.found - all.explained);
+    // Which anomalies a business has depends on the day of the test. Of fewer than twenty, one may be too small.
+    let missed = all.labels - all.found;
     assert!(missed <= (all.labels / 20).max(1), "{} of {}", all.found, all.labels);
-    assert!(unexplained <= (all.found / 4).max(1), "{} of {}", all.explained, all.found);
+    assert!(all.explained * 100 >= all.labels * 75, "{} of {}", all.explained, all.labels);
     // Two false alarms a week.
     assert!(all.heads <= 16 * seeds, "{} in eight weeks each", all.heads);
 }

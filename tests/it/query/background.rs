@@ -46,7 +46,7 @@ async fn state(client: &Client, id: &str) -> Value {
 
 /// Waits until a query has one of the states.
 async fn reaches(client: &Client, id: &str, states: &[&str]) -> Value {
-    for _ in 0..600 {
+    for _ in 0..300 {
         let found = state(client, id).await;
         if states.iter().any(|state| found["status"] == *state) {
             return found;
@@ -192,7 +192,7 @@ async fn the_history_outlives_the_server() {
     assert!(!workers.is_empty(), "queries run in processes of their own");
     server.kill();
     let alive = |id: &u32| Path::new("/proc").join(id.to_string()).join("exe").read_link().is_ok();
-    for _ in 0..600 {
+    for _ in 0..100 {
         if !workers.iter().any(alive) {
             break;
         }

@@ -137,7 +137,7 @@ async fn a_changed_rule_begins_anew_and_missed_intervals_are_made_up_for() {
     forget_days(dir.path(), &id, 3); // The last of them was looked at before.
     let server = Server::serve(dir.path());
     let client = Client::new(&server, &admin_key(dir.path()));
-    for _ in 0..150 {
+    for _ in 0..100 {
         let (_, found) = client.get(&format!("/v1/alerts/{id}/evaluations")).await;
         let verdicts = found["evaluations"].as_array().expect("evaluations");
         if verdicts.len() == 3 {

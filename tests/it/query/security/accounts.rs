@@ -87,7 +87,7 @@ async fn administrators_disable_reset_and_sign_out() {
     assert!(!is_signed_in(&nobody, &fourth).await);
     assert_eq!(sign_in(&nobody, "ann@example.com", PASSWORD).await.status, 401);
     let mut state = Value::Null;
-    for _ in 0..300 {
+    for _ in 0..100 {
         state = admin.get(&query).await.1;
         if state["status"] == "canceled" {
             break;

@@ -134,7 +134,7 @@ async fn what_nobody_reads_takes_no_memory_and_is_stopped() {
         }
         drop(clients);
     }
-    for _ in 0..300 {
+    for _ in 0..100 {
         let (_, after) = hostile.get("/v1/queries?limit=10").await;
         let mut queries = after["queries"].as_array().expect("a list").iter();
         if queries.all(|query| query["status"] != "running") {
@@ -177,7 +177,7 @@ async fn answers_take_their_place_before_they_are_made() {
     let started = hostile.request(Method::POST, "/v1/queries").json(&json!({"sql": sql}));
     let started = reply(started).await.json();
     let path = format!("/v1/queries/{}", started["query_id"].as_str().expect("an id"));
-    for _ in 0..600 {
+    for _ in 0..200 {
         if hostile.get(&path).await.1["status"] == "done" {
             break;
         }

@@ -411,7 +411,7 @@ async fn a_spreadsheet_runs_nothing() {
     // The same for answers that are kept, and for saved queries.
     let started = post("/v1/queries", json!({"sql": sql})).await.json();
     let id = started["query_id"].as_str().expect("an id");
-    for _ in 0..300 {
+    for _ in 0..100 {
         if client.get(&format!("/v1/queries/{id}")).await.1["status"] == "done" {
             break;
         }

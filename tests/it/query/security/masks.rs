@@ -127,7 +127,7 @@ async fn a_metric_is_not_split_by_what_is_masked() {
 async fn ran(client: &Client, sql: &str) -> (String, Value) {
     let begun = reply(client.request(Method::POST, "/v1/queries").json(&json!({"sql": sql}))).await;
     let id = begun.json()["query_id"].as_str().expect("an id").to_owned();
-    for _ in 0..600 {
+    for _ in 0..200 {
         let state = get(client, &format!("/v1/queries/{id}")).await.json();
         if state["status"] == "done" || state["status"] == "failed" {
             return (id, state);

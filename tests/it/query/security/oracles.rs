@@ -167,7 +167,7 @@ fn plain(json: &mut Value) {
 async fn in_background(client: &Client, sql: &str) -> [Reply; 2] {
     let begun = post(client, "/v1/queries", &json!({"sql": sql})).await;
     let id = begun.json()["query_id"].as_str().expect("an id").to_owned();
-    for _ in 0..600 {
+    for _ in 0..200 {
         let state = get(client, &format!("/v1/queries/{id}")).await;
         if state.json()["status"] == "done" {
             return [state, get(client, &format!("/v1/queries/{id}/result?format=arrow")).await];

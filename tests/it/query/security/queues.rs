@@ -107,7 +107,7 @@ async fn one_organization_does_not_take_all_places_in_the_background() {
     }
     for (client, path) in others {
         let mut state = Value::Null;
-        for _ in 0..600 {
+        for _ in 0..200 {
             state = client.get(&path).await.1;
             if state["status"] == "done" {
                 break;
